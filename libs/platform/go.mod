@@ -1,0 +1,3 @@
+module github.com/orderhub/orderhub/libs/platform
+
+go 1.26.0
