@@ -1,0 +1,67 @@
+package model
+
+import "strconv"
+
+// Diff gives the paths at which two orders differ, in the order of the
+// canonical JSON, and no values. It is empty if and only if their canonical
+// JSON is the same.
+//
+// A part that only one of them has is named as a whole (delivery). Items are
+// compared by position; if one order has more of them, items itself is named
+// as well, before the items that both have.
+func Diff(a, b *Order) []string {
+	return diffObject(nil, "", a, b, orderFields)
+}
+
+func diffDelivery(paths []string, a, b *Order) []string {
+	if a.Delivery == nil || b.Delivery == nil {
+		if a.Delivery != b.Delivery {
+			paths = append(paths, "delivery")
+		}
+		return paths
+	}
+	return diffObject(paths, "delivery.", a.Delivery, b.Delivery, deliveryFields)
+}
+
+func diffPayment(paths []string, a, b *Order) []string {
+	if a.Payment == nil || b.Payment == nil {
+		if a.Payment != b.Payment {
+			paths = append(paths, "payment")
+		}
+		return paths
+	}
+	return diffObject(paths, "payment.", a.Payment, b.Payment, paymentFields)
+}
+
+func diffItems(paths []string, a, b *Order) []string {
+	if len(a.Items) != len(b.Items) {
+		paths = append(paths, "items")
+	}
+	for i := range min(len(a.Items), len(b.Items)) {
+		if a.Items[i] != b.Items[i] {
+			paths = diffObject(paths, "items["+strconv.Itoa(i)+"].", &a.Items[i], &b.Items[i], itemFields)
+		}
+	}
+	return paths
+}
+
+func diffObject[T any](paths []string, prefix string, a, b *T, fields []field[T]) []string {
+	for i := range fields {
+		f := &fields[i]
+		same := true
+		switch {
+		case f.text != nil:
+			same = *f.text(a) == *f.text(b)
+		case f.number != nil:
+			same = *f.number(a) == *f.number(b)
+		case f.time != nil:
+			same = toMicrosecond(*f.time(a)).Equal(toMicrosecond(*f.time(b)))
+		default:
+			paths = f.part.diff(paths, a, b)
+		}
+		if !same {
+			paths = append(paths, prefix+f.name)
+		}
+	}
+	return paths
+}

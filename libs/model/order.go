@@ -1,0 +1,83 @@
+package model
+
+import "time"
+
+// Limits of an order that are part of its definition. The limits that an
+// operator may move are in [Options].
+const (
+	// MaxOrderUIDLength is the largest number of characters of an order_uid.
+	MaxOrderUIDLength = 64
+	// MaxAmount is the largest amount in minor units: the largest integer
+	// that every JSON reader keeps exactly (2^53 - 1). A thousand of them
+	// still fit an int64.
+	MaxAmount = 1<<53 - 1
+	// MaxPaymentDT is the last second of the year 9999. Milliseconds given
+	// by mistake lie beyond it from 1978 on.
+	MaxPaymentDT = 253402300799
+)
+
+// Order is an order with its parts.
+//
+// Delivery and Payment are nil, and Items is empty, only in orders read from
+// tables whose rows are missing; such an order has null in its canonical JSON
+// and doesn't validate.
+type Order struct {
+	OrderUID          string    `json:"order_uid" validate:"order_uid"`
+	TrackNumber       string    `json:"track_number" validate:"required,max=128,text"`
+	Entry             string    `json:"entry" validate:"required,max=128,text"`
+	Delivery          *Delivery `json:"delivery" validate:"required"`
+	Payment           *Payment  `json:"payment" validate:"required"`
+	Items             []Item    `json:"items" validate:"required,min=1,max_items,dive"`
+	Locale            string    `json:"locale" validate:"bcp47"`
+	InternalSignature string    `json:"internal_signature" validate:"max=1024,text"`
+	CustomerID        string    `json:"customer_id" validate:"required,max=128,text"`
+	DeliveryService   string    `json:"delivery_service" validate:"required,max=128,text"`
+	ShardKey          string    `json:"shardkey" validate:"max=128,text"`
+	SmID              int64     `json:"sm_id" validate:"min=0"`
+	// DateCreated has microseconds at most and is in UTC.
+	DateCreated time.Time `json:"date_created" validate:"year_range"`
+	OofShard    string    `json:"oof_shard" validate:"max=128,text"`
+}
+
+// Delivery says where an order goes and to whom. All of it is personal data.
+type Delivery struct {
+	Name    string `json:"name" validate:"required,max=256,text"`
+	Phone   string `json:"phone" validate:"phone"`
+	Zip     string `json:"zip" validate:"max=32,text"`
+	City    string `json:"city" validate:"required,max=256,text"`
+	Address string `json:"address" validate:"required,max=1024,text"`
+	Region  string `json:"region" validate:"max=256,text"`
+	Email   string `json:"email" validate:"email"`
+}
+
+// Payment says how an order was paid. Amounts are in minor units of Currency.
+type Payment struct {
+	Transaction string `json:"transaction" validate:"required,max=128,text"`
+	RequestID   string `json:"request_id" validate:"max=128,text"`
+	Currency    string `json:"currency" validate:"iso4217"`
+	Provider    string `json:"provider" validate:"required,max=128,text"`
+	Amount      int64  `json:"amount" validate:"min=0,max=9007199254740991"`
+	// PaymentDT counts seconds since 1970-01-01T00:00:00Z.
+	PaymentDT    int64  `json:"payment_dt" validate:"unix_seconds"`
+	Bank         string `json:"bank" validate:"max=128,text"`
+	DeliveryCost int64  `json:"delivery_cost" validate:"min=0,max=9007199254740991"`
+	GoodsTotal   int64  `json:"goods_total" validate:"min=0,max=9007199254740991"`
+	CustomFee    int64  `json:"custom_fee" validate:"min=0,max=9007199254740991"`
+}
+
+// Item is one position of an order. Amounts are in minor units of the
+// payment's currency.
+type Item struct {
+	ChrtID      int64  `json:"chrt_id" validate:"min=0"`
+	TrackNumber string `json:"track_number" validate:"required,max=128,text"`
+	Price       int64  `json:"price" validate:"min=0,max=9007199254740991"`
+	RID         string `json:"rid" validate:"required,max=128,text"`
+	Name        string `json:"name" validate:"required,max=1024,text"`
+	// Sale is a discount in percent.
+	Sale       int64  `json:"sale" validate:"min=0,max=100"`
+	Size       string `json:"size" validate:"max=128,text"`
+	TotalPrice int64  `json:"total_price" validate:"min=0,max=9007199254740991"`
+	NmID       int64  `json:"nm_id" validate:"min=0"`
+	Brand      string `json:"brand" validate:"max=256,text"`
+	Status     int64  `json:"status" validate:"min=0"`
+}
