@@ -1,0 +1,77 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// WriteHelp prints what a program is for and a table of its settings: variable,
+// default, meaning. Values that are set are not shown, secret or not.
+func WriteHelp(w io.Writer, program, about string, cfg any) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\nUsage: %s [--help] [--version]\n\n", about, program)
+	b.WriteString("Settings are environment variables, or lines of a .env file (in the working\n" +
+		"folder, or where GO_DOTENV_PATH points); the environment wins.\n\n")
+	if err := WriteSettings(&b, cfg); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// WriteSettings prints the table of settings alone.
+func WriteSettings(w io.Writer, cfg any) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "  VARIABLE\tDEFAULT\tMEANING")
+	for _, s := range settings(reflect.ValueOf(cfg).Elem()) {
+		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\n", s.name, s.fallback, s.help)
+	}
+	return t.Flush()
+}
+
+// setting is one variable as the struct tags describe it.
+type setting struct {
+	name, fallback, help, field string
+	typ                         reflect.Type
+}
+
+func settings(v reflect.Value) (all []setting) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+		if name == "" {
+			if v.Field(i).Kind() == reflect.Struct && f.IsExported() {
+				all = append(all, settings(v.Field(i))...)
+			}
+			continue
+		}
+		s := setting{name: name, fallback: f.Tag.Get("envDefault"), help: f.Tag.Get("help"), field: f.Name, typ: f.Type}
+		s.fallback = s.shown(s.fallback)
+		all = append(all, s)
+	}
+	return all
+}
+
+func (s setting) shown(value string) string {
+	if s.typ == reflect.TypeFor[Secret]() {
+		return Secret(value).String()
+	}
+	return value
+}
+
+func (s setting) kind() string {
+	switch {
+	case s.typ == reflect.TypeFor[time.Duration]():
+		return "duration (such as 500ms, 10s, 1m)"
+	case s.typ.Kind() == reflect.Bool:
+		return "true or false"
+	case s.typ.Kind() >= reflect.Int && s.typ.Kind() <= reflect.Uint64:
+		return "whole number in range"
+	default:
+		return s.typ.String()
+	}
+}

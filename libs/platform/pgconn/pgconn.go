@@ -1,0 +1,68 @@
+// Package pgconn opens PostgreSQL: bun on pgx.
+package pgconn
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+// Options of a pool.
+type Options struct {
+	MaxConns        int    // at most so many connections, idle ones included; from 1
+	ApplicationName string // as pg_stat_activity shows it
+}
+
+// Open returns a pool that connects when first used, so a database that is away
+// is no error here. Statements are sent with their arguments and not kept
+// prepared: bun writes values into the text, and each text would be kept.
+// Callers with fixed text on a raw pgx connection may ask for
+// pgx.QueryExecModeCacheStatement.
+func Open(cfg config.Database, opts Options) (*bun.DB, error) {
+	conn, err := Config(cfg, opts.ApplicationName)
+	if err != nil {
+		return nil, err
+	}
+	conn.DefaultQueryExecMode = pgx.QueryExecModeExec
+	pool := sql.OpenDB(stdlib.GetConnector(*conn))
+	pool.SetMaxOpenConns(opts.MaxConns)
+	pool.SetMaxIdleConns(opts.MaxConns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	return bun.NewDB(pool, pgdialect.New()), nil
+}
+
+// Config is for a connection of one's own, such as one that listens.
+func Config(cfg config.Database, application string) (*pgx.ConnConfig, error) {
+	conn, err := pgx.ParseConfig(cfg.URL.Reveal())
+	if err != nil {
+		// pgx hides the password in its message, but quotes the rest.
+		return nil, fmt.Errorf("DATABASE_URL: not a PostgreSQL address such as postgres://user@host:5432/orders: %w", err)
+	}
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = 5 * time.Second
+	}
+	if conn.RuntimeParams["application_name"] == "" {
+		conn.RuntimeParams["application_name"] = application
+	}
+	return conn, nil
+}
+
+// Raw lends the pgx connection under a bun connection to use, which must not
+// keep it.
+func Raw(conn bun.Conn, use func(*pgx.Conn) error) error {
+	return conn.Raw(func(driver any) error {
+		std, ok := driver.(*stdlib.Conn)
+		if !ok {
+			return errors.New("pgconn: the pool was not opened by this package")
+		}
+		return use(std.Conn())
+	})
+}
