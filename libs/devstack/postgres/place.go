@@ -1,0 +1,264 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/devstack/datadir"
+)
+
+const (
+	clusterName   = "data"           // the server's own folder (PGDATA), below the base
+	locationName  = "location"       // names the base where it isn't the data folder itself
+	passwordName  = "admin-password" // the superuser's
+	tempPattern   = "orderhub-postgres-"
+	unusedPolling = 20 * time.Millisecond
+)
+
+// place is where a server's data lies, locked for this process.
+type place struct {
+	dir           string // what the caller named
+	base          string // dir, or the folder below /var/tmp where dir can't be reached
+	cluster       string // base/data
+	temporary     bool
+	account       account
+	adminPassword string
+	lock          *datadir.Lock
+}
+
+// openPlace finds or makes the folders for dir ("" means temporary ones).
+func openPlace(dir string, log io.Writer) (*place, error) {
+	p := &place{dir: dir}
+	if dir == "" {
+		p.temporary = true
+		removeAbandoned()
+		made, err := os.MkdirTemp("", tempPattern)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.Chmod(made, 0o711); err != nil { // for the server's user to pass through
+			return nil, err
+		}
+		p.dir = made
+	}
+	var err error
+	if p.dir, err = filepath.Abs(p.dir); err != nil {
+		return nil, err
+	}
+	if p.lock, err = datadir.Acquire(p.dir); err != nil {
+		return nil, err
+	}
+	if err := p.settle(log); err != nil {
+		return nil, errors.Join(err, p.lock.Release())
+	}
+	return p, nil
+}
+
+// settle chooses base, cluster and account.
+func (p *place) settle(log io.Writer) (err error) {
+	if p.base, err = p.readLocation(log); err != nil {
+		return err
+	}
+	if p.account, err = accountFor(filepath.Join(p.base, clusterName)); err != nil {
+		return err
+	}
+	if p.base == p.dir && !p.account.canReach(p.dir) {
+		if p.base, err = p.relocate(); err != nil {
+			return err
+		}
+		fmt.Fprintf(log, "PostgreSQL can't run as root, and its own user can't reach %s: data is in %s\n", p.dir, p.base)
+	}
+	// Resolved, because running servers are found by their working folder.
+	if p.base, err = filepath.EvalSymlinks(p.base); err != nil {
+		return err
+	}
+	p.cluster = filepath.Join(p.base, clusterName)
+	return nil
+}
+
+// readLocation returns where earlier data was put, and dir where it wasn't
+// put anywhere else.
+func (p *place) readLocation(log io.Writer) (string, error) {
+	content, err := os.ReadFile(filepath.Join(p.dir, locationName))
+	if errors.Is(err, os.ErrNotExist) {
+		return p.dir, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	base := strings.TrimSpace(string(content))
+	info, err := os.Lstat(base)
+	if errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintf(log, "%s is gone: PostgreSQL starts with an empty database\n", base)
+		return p.dir, os.Remove(filepath.Join(p.dir, locationName))
+	}
+	if err != nil {
+		return "", err
+	}
+	// Below /var/tmp anybody may make a folder of this name once it is gone.
+	if !info.IsDir() || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+		return "", fmt.Errorf("%s, named in %s, is not a folder of this user's", base, filepath.Join(p.dir, locationName))
+	}
+	return base, nil
+}
+
+// relocate makes a base that every user can reach and writes it down.
+func (p *place) relocate() (string, error) {
+	parent := "/var/tmp" // unlike /tmp it is kept over a reboot
+	if _, err := os.Stat(parent); err != nil {
+		parent = os.TempDir()
+	}
+	base, err := os.MkdirTemp(parent, tempPattern)
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(base, 0o711); err != nil {
+		return "", err
+	}
+	if !p.account.canReach(base) {
+		return "", errors.Join(
+			fmt.Errorf("PostgreSQL refuses to run as root, and user %d can't be used on this machine", p.account.uid),
+			os.Remove(base))
+	}
+	return base, os.WriteFile(filepath.Join(p.dir, locationName), []byte(base+"\n"), 0o644)
+}
+
+// majorVersion is that of existing data, or 0.
+func (p *place) majorVersion() int {
+	content, err := os.ReadFile(filepath.Join(p.cluster, "PG_VERSION"))
+	if err != nil {
+		return 0
+	}
+	major, _ := strconv.Atoi(strings.TrimSpace(string(content)))
+	return major
+}
+
+// initialize makes the server's folder unless it is there. It is made under
+// another name first, so that an interrupted attempt is never taken for data.
+func (p *place) initialize(ctx context.Context, bin binaries) error {
+	passwordFile := filepath.Join(p.dir, passwordName)
+	if p.majorVersion() != 0 {
+		password, err := os.ReadFile(passwordFile)
+		if err != nil {
+			return fmt.Errorf("data without its superuser's password: %w", err)
+		}
+		p.adminPassword = strings.TrimSpace(string(password))
+		return nil
+	}
+	p.adminPassword = rand.Text()
+	if err := os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600); err != nil {
+		return err
+	}
+	return p.initdb(ctx, bin)
+}
+
+func (p *place) initdb(ctx context.Context, bin binaries) (err error) {
+	making := p.cluster + ".making"
+	if err := os.RemoveAll(making); err != nil {
+		return err
+	}
+	if err := os.Mkdir(making, 0o700); err != nil {
+		return err
+	}
+	if err := p.account.own(making); err != nil {
+		return err
+	}
+	passwordFile := filepath.Join(p.base, "initdb-password") // a copy that the server's user may read
+	if err := os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(passwordFile)) }()
+	if err := p.account.own(passwordFile); err != nil {
+		return err
+	}
+	arguments := []string{
+		"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + passwordFile,
+		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+	}
+	if p.temporary {
+		arguments = append(arguments, "--no-sync")
+	}
+	cmd := p.command(ctx, filepath.Join(bin.dir, "initdb"), arguments...)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, bytes.TrimSpace(output.Bytes()))
+	}
+	return os.Rename(making, p.cluster)
+}
+
+// waitUntilUnused waits for an earlier server on the same data to be gone: after
+// a kill, its processes need a moment to notice. Then a pid file can only be
+// stale, and is removed, since its process id may by now be somebody else's.
+func (p *place) waitUntilUnused(ctx context.Context) error {
+	for {
+		pids, err := p.processes()
+		if errors.Is(err, errors.ErrUnsupported) {
+			return nil // the server looks at its pid file itself
+		}
+		if err != nil {
+			return err
+		}
+		if len(pids) == 0 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("an earlier PostgreSQL server still uses %s (process %v): %w", p.cluster, pids, ctx.Err())
+		case <-time.After(unusedPolling):
+		}
+	}
+	err := os.Remove(filepath.Join(p.cluster, "postmaster.pid"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// close gives the folder back, and removes a temporary one.
+func (p *place) close(ctx context.Context) error {
+	if p.lock == nil {
+		return nil
+	}
+	lock := p.lock
+	p.lock = nil
+	var err error
+	if p.temporary {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(p.waitUntilUnused(ctx), os.RemoveAll(p.dir))
+		if p.base != p.dir {
+			err = errors.Join(err, os.RemoveAll(p.base))
+		}
+	}
+	return errors.Join(err, lock.Release())
+}
+
+// removeAbandoned removes temporary folders whose process died before it could.
+func removeAbandoned() {
+	found, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPattern+"*"))
+	for _, dir := range found {
+		if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
+			continue // being made, or a base of other data
+		}
+		lock, err := datadir.Acquire(dir)
+		if err != nil {
+			continue // in use, or another user's
+		}
+		abandoned := &place{dir: dir, base: dir, cluster: filepath.Join(dir, clusterName)}
+		if pids, err := abandoned.processes(); err == nil && len(pids) == 0 {
+			_ = os.RemoveAll(dir) // another process's left-over: no reason to fail
+		}
+		_ = lock.Release()
+	}
+}

@@ -1,0 +1,292 @@
+// Package postgres runs a private PostgreSQL server on loopback, from binaries
+// that the machine has or that are fetched once, for `make run` and for tests.
+//
+// The server belongs to this process: it stops with [Server.Stop], and it shuts
+// down by itself when this process dies, even by SIGKILL. What it stored is
+// there at the next Start on the same data folder.
+//
+// PostgreSQL refuses to run as root. Where this process is root, the server
+// runs as the user that owns the data, or else as "postgres", or else as
+// "nobody"; see [Options.DataDir] for where its data lies then.
+//
+// There are two roles. "orders" owns the database of that name and may make
+// further ones, but is no superuser: its password is known to everybody, and a
+// superuser can run programs. The superuser's password is made at random and
+// kept in the data folder; [Server.AdminURL] has it.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/libs/devstack/process"
+)
+
+const (
+	startTimeout = 60 * time.Second // crash recovery included
+	stopTimeout  = 20 * time.Second // for callers whose context has no deadline
+	portAttempts = 5                // a free port may be taken before the server binds it
+)
+
+// Options say where and how a server runs. The zero value is a server on a free
+// port whose data is removed when it stops.
+type Options struct {
+	// DataDir is the folder for everything that the server keeps. "" means a
+	// temporary folder, removed by Stop. Where this process is root and the
+	// server's user can't reach DataDir, the data lies in a folder below
+	// /var/tmp instead, whose name the file DataDir/location holds.
+	DataDir string
+	// Port on 127.0.0.1; 0 means a free one.
+	Port int
+	// Settings are further postgresql.conf parameters, such as
+	// {"max_connections": "20"}; they win over the package's own.
+	Settings map[string]string
+	// LogWriter takes the server's log, and what this package says about
+	// binaries and places; nil drops it.
+	LogWriter io.Writer
+	// Unsafe turns off what protects data when the machine crashes (fsync,
+	// full_page_writes). A killed server still loses nothing. It's for tests.
+	Unsafe bool
+}
+
+// Server is a PostgreSQL server. Its methods may be called concurrently.
+type Server struct {
+	options  Options
+	place    *place
+	binaries binaries
+	port     int
+
+	mu   sync.Mutex
+	proc *process.Process // nil while stopped
+	tail *tail            // the last lines of the log, for error messages
+}
+
+// Start brings up a server and its database "orders", making the data folder's
+// content the first time and recovering it after a crash. A Port that is taken
+// is a [*ports.TakenError], a DataDir in use a *datadir.InUseError. ctx bounds
+// the start only.
+func Start(ctx context.Context, options Options) (*Server, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if options.LogWriter == nil {
+		options.LogWriter = io.Discard
+	}
+	if options.Port != 0 {
+		if err := ports.Check(ports.Loopback(options.Port)); err != nil {
+			return nil, err
+		}
+	}
+	place, err := openPlace(options.DataDir, options.LogWriter)
+	if err != nil {
+		return nil, fmt.Errorf("prepare PostgreSQL's data folder: %w", err)
+	}
+	server := &Server{options: options, place: place}
+	if err := server.start(ctx); err != nil {
+		return nil, errors.Join(err, server.Stop(context.WithoutCancel(ctx)))
+	}
+	return server, nil
+}
+
+func (s *Server) start(ctx context.Context) error {
+	var err error
+	if s.binaries, err = findBinaries(ctx, s.place.majorVersion(), s.options.LogWriter); err != nil {
+		return err
+	}
+	if err := s.place.initialize(ctx, s.binaries); err != nil {
+		return err
+	}
+	return s.Restart(ctx)
+}
+
+// Restart starts the server again on the same port and data, stopping it first
+// where it runs; after Kill it recovers as after a crash. It returns once the
+// server answers.
+func (s *Server) Restart(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.halt(ctx, syscall.SIGINT); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		err := s.launch(ctx)
+		if err == nil {
+			return nil
+		}
+		_ = s.halt(context.WithoutCancel(ctx), syscall.SIGQUIT)
+		portLost := s.options.Port == 0 && strings.Contains(err.Error(), "could not bind")
+		if !portLost || attempt == portAttempts {
+			return err
+		}
+		s.port = 0
+	}
+}
+
+// launch runs the server's process and waits until it answers and has its
+// role and database.
+func (s *Server) launch(ctx context.Context) error {
+	if err := s.place.waitUntilUnused(ctx); err != nil {
+		return err
+	}
+	if err := s.choosePort(); err != nil {
+		return err
+	}
+	s.tail = &tail{next: s.options.LogWriter}
+	cmd := s.place.command(context.Background(), filepath.Join(s.binaries.dir, "postgres"), s.arguments()...)
+	cmd.Stdout, cmd.Stderr = s.tail, s.tail
+	proc, err := process.Start(cmd, syscall.SIGINT)
+	if err != nil {
+		return fmt.Errorf("PostgreSQL: %w", err)
+	}
+	s.proc = proc
+	return s.provision(ctx)
+}
+
+func (s *Server) choosePort() (err error) {
+	if s.port == 0 {
+		s.port = s.options.Port
+	}
+	if s.port == 0 {
+		s.port, err = ports.Free()
+	}
+	return err
+}
+
+func (s *Server) arguments() []string {
+	settings := map[string]string{
+		"listen_addresses":        "127.0.0.1",
+		"port":                    fmt.Sprint(s.port),
+		"unix_socket_directories": "", // socket paths are short and would need a folder of their own
+		"timezone":                "UTC",
+		"log_timezone":            "UTC",
+		"logging_collector":       "off",
+		"log_destination":         "stderr",
+	}
+	if s.options.Unsafe {
+		settings["fsync"] = "off"
+		settings["full_page_writes"] = "off"
+	}
+	maps.Copy(settings, s.options.Settings)
+	arguments := []string{"-D", s.place.cluster}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		arguments = append(arguments, "-c", name+"="+settings[name])
+	}
+	return arguments
+}
+
+// URL is the address of the database "orders" for the role of that name.
+func (s *Server) URL() string { return s.url(ownerRole, ownerRole, ownerRole) }
+
+// AdminURL is the address of the database "orders" for the superuser.
+func (s *Server) AdminURL() string { return s.url(adminRole, s.place.adminPassword, ownerRole) }
+
+func (s *Server) url(user, password, database string) string {
+	return fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", user, password, ports.Loopback(s.port), database)
+}
+
+// Port is the port on 127.0.0.1. It stays the same over Restart.
+func (s *Server) Port() int { return s.port }
+
+// Pid is the process id of the running server (its postmaster), or 0.
+func (s *Server) Pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return 0
+	}
+	return s.proc.Pid()
+}
+
+// Done is closed when the server's process ends, wanted or not. It is closed
+// already where the server doesn't run.
+func (s *Server) Done() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return s.proc.Done()
+}
+
+// Stop shuts the server down (clients are disconnected, data is flushed) and
+// gives the data folder back; a temporary one is removed. When ctx ends before
+// the shutdown does, the server is killed, which loses nothing but costs a
+// recovery at the next start. Stop is the end of a Server: start a new one, or
+// see Restart.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.halt(ctx, syscall.SIGINT), s.place.close(ctx))
+}
+
+// Kill ends the server's processes with SIGKILL, as a crash would. Restart brings it back.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.halt(context.Background(), syscall.SIGKILL)
+}
+
+// halt ends the server's process, if there is one, with sig.
+func (s *Server) halt(ctx context.Context, sig syscall.Signal) error {
+	if s.proc == nil {
+		return nil
+	}
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, stopTimeout)
+		defer cancel()
+	}
+	proc := s.proc
+	s.proc = nil
+	return proc.Stop(ctx, sig)
+}
+
+// Pause freezes all of the server's processes (SIGSTOP): connections stay open
+// and nothing answers. Resume lets them go on.
+func (s *Server) Pause() error { return s.signalAll(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (s *Server) Resume() error { return s.signalAll(syscall.SIGCONT) }
+
+func (s *Server) signalAll(sig syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return errors.New("PostgreSQL is not running")
+	}
+	pids, err := s.place.processes()
+	if err != nil {
+		return err
+	}
+	for _, pid := range append(pids, s.proc.Pid()) {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal %v to PostgreSQL's process %d: %w", sig, pid, err)
+		}
+	}
+	return nil
+}
+
+// command prepares a program of PostgreSQL's to run as the data's owner and
+// without settings from this process's environment.
+func (p *place) command(ctx context.Context, program string, arguments ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, arguments...)
+	cmd.Dir = p.base
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "TZ=UTC"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.account.credential()}
+	return cmd
+}
