@@ -2,12 +2,6 @@ module github.com/orderhub/orderhub/libs/orderdb
 
 go 1.26.0
 
-require (
-	github.com/orderhub/orderhub/libs/model v0.0.0
-	github.com/orderhub/orderhub/migrations v0.0.0
-)
+require github.com/orderhub/orderhub/libs/model v0.0.0
 
-replace (
-	github.com/orderhub/orderhub/libs/model => ../../libs/model
-	github.com/orderhub/orderhub/migrations => ../../migrations
-)
+replace github.com/orderhub/orderhub/libs/model => ../../libs/model

@@ -14,7 +14,8 @@ CREATE TABLE orders (
     delivery_service   text        NOT NULL,
     shardkey           text        NOT NULL,
     sm_id              bigint      NOT NULL,
-    date_created       timestamptz NOT NULL,
+    date_created       timestamptz NOT NULL
+        CHECK (date_created >= '0001-01-01 00:00:00+00' AND date_created < '10000-01-01 00:00:00+00'),
     oof_shard          text        NOT NULL,
     content_hash       bytea,
     change_xid         xid8        NOT NULL DEFAULT pg_current_xact_id()

@@ -1,0 +1,133 @@
+// Package orderdb is the four tables as Go sees them: their columns, and orders
+// read back with their parts. The writer and the reader share nothing else.
+package orderdb
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// Columns of the four tables, in the order of the JSON, order_uid first. An
+// item's position follows its order_uid. What the database alone keeps
+// (content_hash, change_xid) is not among them.
+var (
+	OrdersColumns = []string{"order_uid", "track_number", "entry", "locale", "internal_signature", "customer_id",
+		"delivery_service", "shardkey", "sm_id", "date_created", "oof_shard"}
+	DeliveriesColumns = []string{"order_uid", "name", "phone", "zip", "city", "address", "region", "email"}
+	PaymentsColumns   = []string{"order_uid", "transaction", "request_id", "currency", "provider", "amount",
+		"payment_dt", "bank", "delivery_cost", "goods_total", "custom_fee"}
+	ItemsColumns = []string{"order_uid", "position", "chrt_id", "track_number", "price", "rid", "name", "sale",
+		"size", "total_price", "nm_id", "brand", "status"}
+)
+
+// NotifyChannel is the doorbell: every transaction that changes an order rings
+// it with an empty payload.
+const NotifyChannel = "orders_changed"
+
+// WholeOrdersSetting is the session setting that, when 'on', tells the insert
+// triggers that whole orders are being inserted, by a client that rings itself.
+const WholeOrdersSetting = "orderhub.whole_orders"
+
+// Stored is an order as the rows are now.
+type Stored struct {
+	Order       *model.Order
+	ContentHash []byte // of the record as the worker stored it; nil for a row made by hand
+}
+
+// Querier is a *sql.DB, *sql.Conn or *sql.Tx (of bun.Tx: its Tx field) on pgx.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+const (
+	selectOrders = `SELECT order_uid, track_number, entry, locale, internal_signature, customer_id,
+	delivery_service, shardkey, sm_id, date_created, oof_shard, content_hash
+	FROM orders WHERE order_uid = ANY($1)`
+	selectDeliveries = `SELECT order_uid, name, phone, zip, city, address, region, email
+	FROM deliveries WHERE order_uid = ANY($1)`
+	selectPayments = `SELECT order_uid, transaction, request_id, currency, provider, amount, payment_dt,
+	bank, delivery_cost, goods_total, custom_fee FROM payments WHERE order_uid = ANY($1)`
+	selectItems = `SELECT order_uid, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id,
+	brand, status FROM items WHERE order_uid = ANY($1) ORDER BY order_uid, position`
+)
+
+// Read returns those of the orders that exist, by uid. A part whose row is
+// missing is nil. The answer is of one moment only inside a REPEATABLE READ
+// transaction, since it takes four statements.
+func Read(ctx context.Context, db Querier, uids []string) (map[string]Stored, error) {
+	found := make(map[string]Stored, len(uids))
+	var uid string
+	err := each(ctx, db, selectOrders, uids, func(rows *sql.Rows) error {
+		o := &model.Order{}
+		var created time.Time
+		var hash []byte
+		if err := rows.Scan(&o.OrderUID, &o.TrackNumber, &o.Entry, &o.Locale, &o.InternalSignature, &o.CustomerID,
+			&o.DeliveryService, &o.ShardKey, &o.SmID, &created, &o.OofShard, &hash); err != nil {
+			return err
+		}
+		o.DateCreated = created.UTC()
+		found[o.OrderUID] = Stored{Order: o, ContentHash: hash}
+		return nil
+	})
+	if err != nil || len(found) == 0 {
+		return found, err
+	}
+	// A part without its order can only be seen outside of one transaction.
+	err = each(ctx, db, selectDeliveries, uids, func(rows *sql.Rows) error {
+		d := &model.Delivery{}
+		err := rows.Scan(&uid, &d.Name, &d.Phone, &d.Zip, &d.City, &d.Address, &d.Region, &d.Email)
+		if s, ok := found[uid]; ok && err == nil {
+			s.Order.Delivery = d
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, db, selectPayments, uids, func(rows *sql.Rows) error {
+		p := &model.Payment{}
+		err := rows.Scan(&uid, &p.Transaction, &p.RequestID, &p.Currency, &p.Provider, &p.Amount, &p.PaymentDT,
+			&p.Bank, &p.DeliveryCost, &p.GoodsTotal, &p.CustomFee)
+		if s, ok := found[uid]; ok && err == nil {
+			s.Order.Payment = p
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = each(ctx, db, selectItems, uids, func(rows *sql.Rows) error {
+		var i model.Item
+		err := rows.Scan(&uid, &i.ChrtID, &i.TrackNumber, &i.Price, &i.RID, &i.Name, &i.Sale, &i.Size,
+			&i.TotalPrice, &i.NmID, &i.Brand, &i.Status)
+		if s, ok := found[uid]; ok && err == nil {
+			s.Order.Items = append(s.Order.Items, i)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func each(ctx context.Context, db Querier, query string, uids []string, scan func(*sql.Rows) error) error {
+	rows, err := db.QueryContext(ctx, query, uids)
+	if err != nil {
+		return fmt.Errorf("read orders: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return fmt.Errorf("read orders: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read orders: %w", err)
+	}
+	return nil
+}
