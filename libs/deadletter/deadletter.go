@@ -1,0 +1,253 @@
+// Package deadletter is the form of a dead letter: a record that could not be
+// stored, as it stands in the dead-letter topic, where people look at it, mend
+// it and send it again.
+//
+// The key is the letter's [ID], the value the source record's bytes untouched,
+// and the headers are the source record's own, unchanged, plus ours. The same
+// source record gives the same id however often it is read, so the compacted
+// topic keeps one letter of it.
+package deadletter
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// The headers that a letter has besides its source record's own.
+const (
+	HeaderReason          = "dlq-reason"           // a stable code, see Reason
+	HeaderStage           = "dlq-stage"            // decode, validate, conflict or write
+	HeaderErrors          = "dlq-errors"           // JSON array of {path, rule, message}
+	HeaderSourceTopic     = "dlq-source-topic"     //
+	HeaderSourcePartition = "dlq-source-partition" // decimal
+	HeaderSourceOffset    = "dlq-source-offset"    // decimal
+	HeaderSourceTimestamp = "dlq-source-timestamp" // RFC 3339
+	HeaderSourceKey       = "dlq-source-key"       // the source record's key, raw; absent where the key is null
+	HeaderConsumerGroup   = "dlq-consumer-group"   //
+	HeaderFailedAt        = "dlq-failed-at"        // RFC 3339
+	HeaderRedriveCount    = "dlq-redrive-count"    // decimal, 0 for a record that was never redriven
+	HeaderOrigin          = "dlq-origin"           // id of the first letter in a row of redrives
+	HeaderTruncated       = "dlq-truncated"        // JSON Truncation, where the value was cut
+	HeaderValue           = "dlq-value"            // "null" where the source's value is null and the letter's empty
+)
+
+// ours says whether a header name is one of those above.
+func ours(name string) bool {
+	switch name {
+	case HeaderReason, HeaderStage, HeaderErrors, HeaderSourceTopic, HeaderSourcePartition, HeaderSourceOffset,
+		HeaderSourceTimestamp, HeaderSourceKey, HeaderConsumerGroup, HeaderFailedAt, HeaderRedriveCount,
+		HeaderOrigin, HeaderTruncated, HeaderValue:
+		return true
+	}
+	return false
+}
+
+// Stage says where a record failed.
+type Stage string
+
+// The stages, in the order in which a record passes them.
+const (
+	StageDecode   Stage = "decode"
+	StageValidate Stage = "validate"
+	StageConflict Stage = "conflict" // the order is stored with other content
+	StageWrite    Stage = "write"    // the database refused the order for its content
+)
+
+// Reasons of the stages after validation; those before are model.Reason.
+const (
+	ReasonConflict = "conflict"
+	ReasonRefused  = "refused_by_database"
+)
+
+// maxErrorsBytes bounds the header dlq-errors. What is cut off is counted in
+// its last entry.
+const maxErrorsBytes = 32 << 10
+
+// Header is a record's header.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Source is the record that could not be stored.
+type Source struct {
+	Topic     string
+	Partition int
+	Offset    int64
+	Timestamp time.Time // to the millisecond, as Kafka keeps it
+	Key       []byte    // nil means null
+	Value     []byte    // nil means null
+	Headers   []Header
+	// Truncated says that Value is only the beginning.
+	Truncated *Truncation
+}
+
+// Truncation says what a value was before it was cut.
+type Truncation struct {
+	Size   int64  `json:"size"`   // in bytes
+	SHA256 string `json:"sha256"` // of the whole value, lower-case hex
+}
+
+// Cause is why the record could not be stored.
+type Cause struct {
+	Reason string
+	Stage  Stage
+	Errors []model.FieldError
+}
+
+// Letter is a dead letter as a record of the dead-letter topic.
+type Letter struct {
+	ID      string
+	Reason  string
+	Value   []byte // never nil: a null value would be a tombstone
+	Headers []Header
+}
+
+// New writes the letter of a source record. The letter shares the source's
+// bytes.
+func New(source Source, cause Cause, group string, failedAt time.Time) Letter {
+	id := ID(source)
+	letter := Letter{ID: id, Reason: cause.Reason, Value: source.Value, Headers: make([]Header, 0, len(source.Headers)+14)}
+	origin, redrives := id, "0"
+	for _, h := range source.Headers {
+		switch {
+		case h.Key == HeaderOrigin && len(h.Value) > 0:
+			origin = string(h.Value)
+		case h.Key == HeaderRedriveCount && isCount(h.Value):
+			redrives = string(h.Value)
+		case !ours(h.Key):
+			letter.Headers = append(letter.Headers, h)
+		}
+	}
+	add := func(key, value string) {
+		letter.Headers = append(letter.Headers, Header{Key: key, Value: []byte(value)})
+	}
+	add(HeaderReason, cause.Reason)
+	add(HeaderStage, string(cause.Stage))
+	add(HeaderErrors, errorsJSON(cause.Errors))
+	add(HeaderSourceTopic, source.Topic)
+	add(HeaderSourcePartition, strconv.Itoa(source.Partition))
+	add(HeaderSourceOffset, strconv.FormatInt(source.Offset, 10))
+	add(HeaderSourceTimestamp, source.Timestamp.UTC().Format(time.RFC3339Nano))
+	if source.Key != nil {
+		letter.Headers = append(letter.Headers, Header{Key: HeaderSourceKey, Value: source.Key})
+	}
+	add(HeaderConsumerGroup, group)
+	add(HeaderFailedAt, failedAt.UTC().Format(time.RFC3339Nano))
+	add(HeaderRedriveCount, redrives)
+	add(HeaderOrigin, origin)
+	if source.Value == nil {
+		letter.Value = []byte{}
+		add(HeaderValue, "null")
+	}
+	if source.Truncated != nil {
+		letter.Headers = append(letter.Headers, truncatedHeader(*source.Truncated))
+	}
+	return letter
+}
+
+// ID names the letter of a source record: its coordinates, and 8 hex digits of
+// the SHA-256 over its timestamp (milliseconds since 1970, 8 bytes, big-endian)
+// and value, so that a topic made anew does not overwrite the letters of the one
+// before. Of a value that was cut before it was read whole, its SHA-256 stands
+// for it.
+func ID(source Source) string {
+	h := sha256.New()
+	var millis [8]byte
+	binary.BigEndian.PutUint64(millis[:], uint64(source.Timestamp.UnixMilli()))
+	h.Write(millis[:])
+	if source.Truncated != nil {
+		h.Write([]byte(source.Truncated.SHA256))
+	} else {
+		h.Write(source.Value)
+	}
+	return fmt.Sprintf("%s/%d/%d/%s", source.Topic, source.Partition, source.Offset, hex.EncodeToString(h.Sum(nil)[:4]))
+}
+
+// Truncate cuts the letter's value to size bytes and says so in a header. It is
+// for a letter that the topic does not take whole. A letter that is cut already
+// keeps what the header says of the whole value.
+func (l *Letter) Truncate(size int) {
+	if len(l.Value) <= size {
+		return
+	}
+	whole := Truncation{Size: int64(len(l.Value)), SHA256: hexSum(l.Value)}
+	l.Value = l.Value[:size]
+	for _, h := range l.Headers {
+		if h.Key == HeaderTruncated {
+			return
+		}
+	}
+	l.Headers = append(l.Headers, truncatedHeader(whole))
+}
+
+// DropSourceHeaders leaves only our own headers, for a source record whose
+// headers alone are larger than the topic takes.
+func (l *Letter) DropSourceHeaders() {
+	kept := make([]Header, 0, len(l.Headers))
+	for _, h := range l.Headers {
+		if ours(h.Key) && h.Key != HeaderSourceKey {
+			kept = append(kept, h)
+		}
+	}
+	l.Headers = kept
+}
+
+// Size is about how many bytes the letter takes as a record.
+func (l *Letter) Size() int {
+	size := len(l.ID) + len(l.Value) + 32
+	for _, h := range l.Headers {
+		size += len(h.Key) + len(h.Value) + 8
+	}
+	return size
+}
+
+func truncatedHeader(t Truncation) Header {
+	value, err := json.Marshal(t)
+	if err != nil {
+		panic(err) // a number and a string
+	}
+	return Header{Key: HeaderTruncated, Value: value}
+}
+
+func hexSum(value []byte) string {
+	sum := sha256.Sum256(value)
+	return hex.EncodeToString(sum[:])
+}
+
+func errorsJSON(failures []model.FieldError) string {
+	var b strings.Builder
+	b.WriteByte('[')
+	for i, f := range failures {
+		one, err := json.Marshal(f)
+		if err != nil {
+			panic(err) // strings only
+		}
+		if b.Len()+len(one) > maxErrorsBytes {
+			rest, _ := json.Marshal(model.FieldError{Rule: "more", Message: fmt.Sprintf("and %d more failures", len(failures)-i)})
+			one, failures = rest, nil
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(one)
+		if failures == nil {
+			break
+		}
+	}
+	b.WriteByte(']')
+	return b.String()
+}
+
+func isCount(value []byte) bool {
+	n, err := strconv.Atoi(string(value))
+	return err == nil && n >= 0
+}
