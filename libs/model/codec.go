@@ -1,6 +1,10 @@
 package model
 
-import "encoding/json"
+import (
+	"strconv"
+
+	"github.com/go-playground/validator/v10"
+)
 
 // Defaults of [Options], and fixed limits of decoding.
 const (
@@ -30,7 +34,8 @@ type Options struct {
 // Codec decodes and validates orders. It is safe for concurrent use; make one
 // and share it.
 type Codec struct {
-	opts Options
+	opts      Options
+	validator *validator.Validate
 }
 
 // Decoded is what a record holds.
@@ -39,58 +44,81 @@ type Decoded struct {
 	Order *Order
 	// Unknown are the paths of fields that an order doesn't have, each once,
 	// without indices (items[].colour), at most MaxUnknownFields of them. A
-	// name that could be more than a name is shown as "?".
+	// name that could be more than a name is shown as "?". They are given
+	// with a failure too.
 	Unknown []string
 }
 
-// New makes a Codec.
+// New makes a Codec. Limits that are not positive mean the default.
 func New(opts Options) *Codec {
-	return &Codec{opts: opts}
+	if opts.MaxRecordBytes <= 0 {
+		opts.MaxRecordBytes = DefaultMaxRecordBytes
+	}
+	if opts.MaxItems <= 0 {
+		opts.MaxItems = DefaultMaxItems
+	}
+	return &Codec{opts: opts, validator: newValidator(opts.MaxItems)}
 }
 
 // Decode reads a record and validates the order in it. A nil record is a
-// tombstone.
+// tombstone. The record is neither changed nor kept.
 //
 // The error is a *[RecordError] that has all failures. With StageValidate the
-// Order is there too, absent fields being zero, so that a tool can show it; it
-// must not be stored.
+// Order is given too, so that a tool can show it; absent fields are zero in
+// it and items beyond MaxItems are left out, so it must not be stored.
 func (c *Codec) Decode(record []byte) (Decoded, error) {
-	o := new(Order)
-	if err := json.Unmarshal(record, o); err != nil {
-		return Decoded{}, &RecordError{Stage: StageDecode, Reason: ReasonNotJSON, Offset: 0, Errors: []FieldError{{Rule: string(ReasonNotJSON), Message: "is not JSON"}}}
+	switch {
+	case record == nil:
+		return Decoded{}, refusal(&fault{ReasonTombstone, -1, "", "the record has a null value (a tombstone) and no order"})
+	case len(record) > c.opts.MaxRecordBytes:
+		return Decoded{}, refusal(&fault{ReasonTooLarge, -1, "",
+			"the record has " + strconv.Itoa(len(record)) + " bytes, and at most " + strconv.Itoa(c.opts.MaxRecordBytes) + " are allowed"})
 	}
-	return Decoded{Order: o}, nil
+	d := &decoder{scanner: scanner{data: record}, opts: &c.opts, store: new(storage)}
+	if f := d.decode(); f != nil {
+		return Decoded{Unknown: d.unknown}, refusal(f)
+	}
+	order := &d.store.order
+	failures := c.failures(order, d.failures)
+	switch {
+	case d.reason != "":
+		return Decoded{Unknown: d.unknown}, &RecordError{StageDecode, d.reason, int64(d.offset), failures}
+	case len(failures) > 0:
+		return Decoded{order, d.unknown}, &RecordError{StageValidate, ReasonInvalid, -1, failures}
+	}
+	return Decoded{order, d.unknown}, nil
 }
 
-// Validate checks an order that didn't come from Decode against the same
-// rules and gives all failures in the order of the canonical JSON.
+// refusal is the error of a fault, which is the record's only failure.
+func refusal(f *fault) *RecordError {
+	return &RecordError{
+		Stage:  StageDecode,
+		Reason: f.reason,
+		Offset: int64(f.offset),
+		Errors: []FieldError{{f.path, string(f.reason), f.message}},
+	}
+}
+
+// Validate checks an order that doesn't come from Decode against the same
+// rules, and gives all failures in the order of the canonical JSON.
 func (c *Codec) Validate(o *Order) []FieldError {
-	return nil
-}
-
-// Locate gives for each failure its place in the record, in bytes from the
-// start: that of the field's value, or of the nearest enclosing value that is
-// there. It passes over the record once.
-func Locate(record []byte, failures []FieldError) []int64 {
-	return make([]int64, len(failures))
-}
-
-// LineColumn turns a place in a record into line and column, both from 1; the
-// column counts characters.
-func LineColumn(record []byte, offset int64) (line, column int) {
-	return 1, 1
-}
-
-// IsOrderUID says whether s is 1 to 64 characters of A-Z, a-z, 0-9, -, _ and .
-func IsOrderUID(s string) bool {
-	if len(s) == 0 || len(s) > MaxOrderUIDLength {
-		return false
+	if o == nil {
+		return []FieldError{{Rule: ruleRequired, Message: "there is no order"}}
 	}
-	for i := range len(s) {
-		c := s[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && c != '-' && c != '_' && c != '.' {
-			return false
-		}
+	return c.failures(o, nil)
+}
+
+// failures adds to what decoding found what breaks rules.
+func (c *Codec) failures(o *Order, found []FieldError) []FieldError {
+	if len(found) == 1 && found[0].Path == "" {
+		return found // not an object: there is nothing to check
 	}
-	return true
+	if len(found) > 0 || !surelyValid(o, c.opts.MaxItems) {
+		found = append(found, withoutKnown(c.ruleFailures(o), found)...)
+	}
+	if c.opts.CheckSums {
+		found = append(found, sumFailures(o, found)...)
+	}
+	sortFailures(found)
+	return found
 }

@@ -1,14 +1,295 @@
 package model
 
-type (
-	decoder struct{}
-	fault   struct{}
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
 )
 
-func readDelivery(*decoder, *Order) *fault { return nil }
-func readPayment(*decoder, *Order) *fault  { return nil }
-func readItems(*decoder, *Order) *fault    { return nil }
+// A decoder reads one record into an order. What it finds wrong with single
+// fields it collects, and goes on; a fault ends it.
+type decoder struct {
+	scanner
+	opts  *Options
+	store *storage
+	texts strings.Builder // the bytes of the order's texts
 
-const plain = 0
+	failures []FieldError
+	// The first failure of StageDecode; the reason is empty if there is none.
+	reason Reason
+	offset int
+	// unknown are the paths for Decoded, refused counts those in failures.
+	unknown []string
+	refused int
 
-var class [256]uint8
+	// Where the reader is: "", "delivery", "payment" or "items", and the item.
+	container string
+	item      int
+}
+
+// storage is an order and its parts in one allocation.
+type storage struct {
+	order    Order
+	delivery Delivery
+	payment  Payment
+}
+
+// textBlock is the room that is made at once for short texts. A block lives as
+// long as any text in it, so it is small.
+const textBlock = 512
+
+// decode reads the whole record into d.store.
+func (d *decoder) decode() *fault {
+	if bytes.HasPrefix(d.data, []byte("\xef\xbb\xbf")) {
+		return d.fault(ReasonNotJSON, 0, "the record begins with a byte order mark, which JSON must not have")
+	}
+	d.space()
+	if d.pos == len(d.data) {
+		return d.fault(ReasonEmpty, 0, "the record is empty")
+	}
+	f := d.value()
+	if f != nil && (f.reason == ReasonNotJSON || f.reason == ReasonTrailingData) && looksLikePrettyLine(d.data) {
+		return d.fault(ReasonPrettyPrinted, f.offset,
+			"the record looks like one line of a pretty-printed file; send the whole order as one line")
+	}
+	return f
+}
+
+func (d *decoder) value() (f *fault) {
+	if d.peek() == '{' {
+		f = readObject(d, &d.store.order, orderFields, 1)
+	} else {
+		f = d.wrongType("", "an object with an order's fields", 0)
+	}
+	if f != nil {
+		return f
+	}
+	d.space()
+	if d.pos < len(d.data) {
+		return d.fault(ReasonTrailingData, d.pos, "something follows the JSON value; a record holds one order and nothing else")
+	}
+	return nil
+}
+
+// readObject reads the members of the object that begins at d.pos into v.
+// depth is the object's own level.
+func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
+	d.pos++
+	var seen uint32
+	var others nameSet
+	guess := 0 // members mostly come in the table's order
+	for first := true; ; first = false {
+		end, f := d.next(first, '}')
+		if f != nil {
+			return d.within("", f)
+		}
+		if end {
+			break
+		}
+		at := d.pos
+		name, f := d.name()
+		if f != nil {
+			return d.within("", f)
+		}
+		i := indexOf(fields, name, guess)
+		if i < 0 {
+			shown := shownName(name)
+			if !others.add(name) {
+				return d.within(shown, d.duplicate(at))
+			}
+			d.unknownField(shown, at)
+			if f := d.skip(depth); f != nil {
+				return d.within(shown, f)
+			}
+			continue
+		}
+		if seen&(1<<i) != 0 {
+			return d.within(fields[i].name, d.duplicate(at))
+		}
+		seen |= 1 << i
+		if f := readField(d, v, &fields[i], depth); f != nil {
+			return d.within(fields[i].name, f)
+		}
+		guess = i + 1
+	}
+	for i := range fields {
+		if seen&(1<<i) == 0 && !fields[i].optional {
+			d.fail(d.path(fields[i].name), ruleRequired, messageMissing)
+		}
+	}
+	return nil
+}
+
+func indexOf[T any](fields []field[T], name []byte, guess int) int {
+	if guess < len(fields) && fields[guess].name == string(name) {
+		return guess
+	}
+	for i := range fields {
+		if fields[i].name == string(name) {
+			return i
+		}
+	}
+	return -1
+}
+
+func readField[T any](d *decoder, v *T, f *field[T], depth int) *fault {
+	switch {
+	case f.text != nil:
+		return d.readText(f.name, f.text(v), depth)
+	case f.number != nil:
+		return d.readNumber(f.name, f.number(v), depth)
+	case f.time != nil:
+		return d.readTime(f.name, f.time(v), depth)
+	default:
+		return f.part.read(d, v)
+	}
+}
+
+func (d *decoder) readText(name string, to *string, depth int) *fault {
+	if d.peek() != '"' {
+		return d.wrongType(d.path(name), "a text", depth)
+	}
+	b, f := d.str()
+	if f != nil {
+		return f
+	}
+	*to = d.keep(b)
+	return nil
+}
+
+func (d *decoder) readTime(name string, to *time.Time, depth int) *fault {
+	if d.peek() != '"' {
+		return d.wrongType(d.path(name), "a text", depth)
+	}
+	b, f := d.str()
+	if f != nil {
+		return f
+	}
+	t, ok := parseTime(string(b))
+	switch {
+	case !ok:
+		d.fail(d.path(name), "rfc3339", "must be a time as in RFC 3339, like 2021-11-26T06:22:19Z")
+	case !isInYearRange(t):
+		d.fail(d.path(name), "year_range", messageYearRange)
+	default:
+		*to = t
+	}
+	return nil
+}
+
+func (d *decoder) readNumber(name string, to *int64, depth int) *fault {
+	start := d.pos
+	if c := d.peek(); c != '-' && c-'0' > 9 {
+		return d.wrongType(d.path(name), "an integer", depth)
+	}
+	integer, f := d.num()
+	if f != nil {
+		return f
+	}
+	if !integer {
+		d.failShape(start, d.path(name), ReasonWrongType, "must be an integer, written without point and exponent")
+		return nil
+	}
+	n, ok := parseInt(d.data[start:d.pos])
+	if !ok {
+		d.failShape(start, d.path(name), ReasonOutOfRange, "must be an integer that fits 64 bits")
+		return nil
+	}
+	*to = n
+	return nil
+}
+
+// parseInt reads a well-formed integer; it is not ok if it overflows.
+func parseInt(b []byte) (n int64, ok bool) {
+	if len(b) > 18 { // may overflow
+		n, err := strconv.ParseInt(string(b), 10, 64)
+		return n, err == nil
+	}
+	digits := b
+	if b[0] == '-' {
+		digits = b[1:]
+	}
+	for _, c := range digits {
+		n = n*10 + int64(c-'0')
+	}
+	if b[0] == '-' {
+		n = -n
+	}
+	return n, true
+}
+
+func readDelivery(d *decoder, o *Order) *fault {
+	return readPart(d, "delivery", &o.Delivery, &d.store.delivery, deliveryFields)
+}
+
+func readPayment(d *decoder, o *Order) *fault {
+	return readPart(d, "payment", &o.Payment, &d.store.payment, paymentFields)
+}
+
+func readPart[T any](d *decoder, name string, to **T, part *T, fields []field[T]) *fault {
+	if d.peek() != '{' {
+		return d.wrongType(name, "an object", 1)
+	}
+	*to = part
+	d.container = name
+	f := readObject(d, part, fields, 2)
+	d.container = ""
+	return f
+}
+
+func readItems(d *decoder, o *Order) *fault {
+	if d.peek() != '[' {
+		return d.wrongType("items", "an array", 1)
+	}
+	d.pos++
+	// An item has some 200 bytes; a few at first, whatever else is in there.
+	o.Items = make([]Item, 0, min(1+(len(d.data)-d.pos)/256, 32))
+	tooMany := false
+	for first := true; ; first = false {
+		end, f := d.next(first, ']')
+		if end || f != nil {
+			return d.within("items", f)
+		}
+		if len(o.Items) < d.opts.MaxItems {
+			f = d.readItem(o)
+		} else {
+			if !tooMany {
+				tooMany = true
+				d.fail("items", ruleMaxItems, messageMaxItems(d.opts.MaxItems))
+			}
+			f = d.skip(2)
+		}
+		if f != nil {
+			return d.within("items", f)
+		}
+	}
+}
+
+func (d *decoder) readItem(o *Order) *fault {
+	d.item = len(o.Items)
+	o.Items = append(o.Items, Item{})
+	if d.peek() != '{' {
+		return d.wrongType(itemPath(d.item), "an object", 2)
+	}
+	d.container = "items"
+	f := readObject(d, &o.Items[d.item], itemFields, 3)
+	d.container = ""
+	return f
+}
+
+// keep copies a text, so that it doesn't hold the record in memory.
+func (d *decoder) keep(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	if d.texts.Cap()-d.texts.Len() < len(b) {
+		// What is kept already keeps the old block; a Builder never changes
+		// bytes that are written.
+		d.texts = strings.Builder{}
+		d.texts.Grow(max(len(b), min(textBlock, len(d.data)-d.pos)))
+	}
+	start := d.texts.Len()
+	d.texts.Write(b)
+	return d.texts.String()[start:]
+}

@@ -40,7 +40,22 @@ func number[T any](name string, at func(*T) *int64) field[T] {
 
 // The tables, in the order of the canonical JSON.
 var (
-	orderFields    []field[Order]
+	orderFields = []field[Order]{
+		text("order_uid", func(o *Order) *string { return &o.OrderUID }),
+		text("track_number", func(o *Order) *string { return &o.TrackNumber }),
+		text("entry", func(o *Order) *string { return &o.Entry }),
+		{name: "delivery", member: `"delivery":`, part: &part[Order]{readDelivery, appendDelivery, diffDelivery}},
+		{name: "payment", member: `"payment":`, part: &part[Order]{readPayment, appendPayment, diffPayment}},
+		{name: "items", member: `"items":`, part: &part[Order]{readItems, appendItems, diffItems}},
+		text("locale", func(o *Order) *string { return &o.Locale }),
+		optionalText("internal_signature", func(o *Order) *string { return &o.InternalSignature }),
+		text("customer_id", func(o *Order) *string { return &o.CustomerID }),
+		text("delivery_service", func(o *Order) *string { return &o.DeliveryService }),
+		text("shardkey", func(o *Order) *string { return &o.ShardKey }),
+		number("sm_id", func(o *Order) *int64 { return &o.SmID }),
+		{name: "date_created", member: `"date_created":`, time: func(o *Order) *time.Time { return &o.DateCreated }},
+		text("oof_shard", func(o *Order) *string { return &o.OofShard }),
+	}
 	deliveryFields = []field[Delivery]{
 		text("name", func(d *Delivery) *string { return &d.Name }),
 		text("phone", func(d *Delivery) *string { return &d.Phone }),
@@ -76,23 +91,3 @@ var (
 		number("status", func(i *Item) *int64 { return &i.Status }),
 	}
 )
-
-// The order's table refers to functions that refer to the table.
-func init() {
-	orderFields = []field[Order]{
-		text("order_uid", func(o *Order) *string { return &o.OrderUID }),
-		text("track_number", func(o *Order) *string { return &o.TrackNumber }),
-		text("entry", func(o *Order) *string { return &o.Entry }),
-		{name: "delivery", member: `"delivery":`, part: &part[Order]{readDelivery, appendDelivery, diffDelivery}},
-		{name: "payment", member: `"payment":`, part: &part[Order]{readPayment, appendPayment, diffPayment}},
-		{name: "items", member: `"items":`, part: &part[Order]{readItems, appendItems, diffItems}},
-		text("locale", func(o *Order) *string { return &o.Locale }),
-		optionalText("internal_signature", func(o *Order) *string { return &o.InternalSignature }),
-		text("customer_id", func(o *Order) *string { return &o.CustomerID }),
-		text("delivery_service", func(o *Order) *string { return &o.DeliveryService }),
-		text("shardkey", func(o *Order) *string { return &o.ShardKey }),
-		number("sm_id", func(o *Order) *int64 { return &o.SmID }),
-		{name: "date_created", member: `"date_created":`, time: func(o *Order) *time.Time { return &o.DateCreated }},
-		text("oof_shard", func(o *Order) *string { return &o.OofShard }),
-	}
-}

@@ -1,0 +1,111 @@
+package model
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func readSample(tb testing.TB, name string) []byte {
+	tb.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", "samples", name))
+	require.NoError(tb, err)
+	return data
+}
+
+// process is all that the worker does with a record before the database.
+func process(tb testing.TB, c *Codec, record []byte, buf []byte) ([]byte, Hash) {
+	decoded, err := c.Decode(record)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	buf = AppendCanonical(buf[:0], decoded.Order)
+	return buf, ContentHash(buf)
+}
+
+func BenchmarkSample(b *testing.B) {
+	record := readSample(b, "model.json")
+	c := New(Options{})
+	decoded, err := c.Decode(record)
+	require.NoError(b, err)
+	canonical := AppendCanonical(nil, decoded.Order)
+	var buf []byte
+
+	b.Run("all", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			buf, _ = process(b, c, record, buf)
+		}
+	})
+	b.Run("decode+validate", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := c.Decode(record); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("check", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			surelyValid(decoded.Order, DefaultMaxItems)
+		}
+	})
+	b.Run("validator", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c.ruleFailures(decoded.Order)
+		}
+	})
+	b.Run("canonical", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			buf = AppendCanonical(buf[:0], decoded.Order)
+		}
+	})
+	b.Run("hash", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			ContentHash(canonical)
+		}
+	})
+	b.Run("encoding-json", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := json.Unmarshal(record, new(Order)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkRatio sets decoding, validation, canonical JSON and hash of the
+// sample against encoding/json.Unmarshal alone, taking turns so that a noisy
+// machine disturbs both.
+func BenchmarkRatio(b *testing.B) {
+	record := readSample(b, "model.json")
+	c := New(Options{})
+	var buf []byte
+	var ours, theirs time.Duration
+	const turns = 100
+	for b.Loop() {
+		start := time.Now()
+		for range turns {
+			buf, _ = process(b, c, record, buf)
+		}
+		ours += time.Since(start)
+		start = time.Now()
+		for range turns {
+			if err := json.Unmarshal(record, new(Order)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		theirs += time.Since(start)
+	}
+	b.ReportMetric(float64(ours)/float64(theirs), "×encoding/json")
+	b.ReportMetric(float64(ours.Nanoseconds())/float64(b.N*turns), "ns/order")
+}

@@ -1,0 +1,28 @@
+package model
+
+import "strings"
+
+// currencies are the codes of ISO 4217 as of 2026, funds and metals included,
+// and after them those withdrawn since 2010: an old order may be sent again.
+var currencies = func() map[string]struct{} {
+	const codes = `
+AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD
+CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP
+GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR
+KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN
+MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD
+SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX
+USD USN UYI UYU UYW UZS VED VES VND VUV WST XAD XAF XAG XAU XBA XBB XBC XBD XCD XCG XDR XOF XPD
+XPF XPT XSU XTS XUA XXX YER ZAR ZMW ZWG
+ANG BGN BYR CUC EEK HRK LTL LVL MRO SLL STD TMM USS VEF ZMK ZWL`
+	set := make(map[string]struct{}, 200)
+	for _, code := range strings.Fields(codes) {
+		set[code] = struct{}{}
+	}
+	return set
+}()
+
+func isCurrency(s string) bool {
+	_, ok := currencies[s]
+	return ok
+}

@@ -1,0 +1,87 @@
+package model
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// Locate gives for each failure its place in the record, in bytes from the
+// start: that of the field's value, or of the nearest value around it that is
+// there. It passes over the record once, as far as it can be read.
+func Locate(record []byte, failures []FieldError) []int64 {
+	l := locator{scanner: scanner{data: record}, places: make(map[string]int)}
+	for _, f := range failures {
+		l.places[f.Path] = -1
+		for path := f.Path; path != ""; path = parentPath(path) {
+			l.places[path] = -1
+		}
+	}
+	l.space()
+	l.places[""] = l.pos
+	_ = l.value("", 0) // places before a fault are good
+	offsets := make([]int64, len(failures))
+	for i, f := range failures {
+		path := f.Path
+		for l.places[path] < 0 {
+			path = parentPath(path)
+		}
+		offsets[i] = int64(l.places[path])
+	}
+	return offsets
+}
+
+// A locator notes where the values of wanted paths begin.
+type locator struct {
+	scanner
+	places map[string]int // -1 until found
+}
+
+// value steps over the value at path.
+func (l *locator) value(path string, depth int) *fault {
+	if _, wanted := l.places[path]; wanted {
+		l.places[path] = l.pos
+	} else {
+		return l.skip(depth) // nor is anything in it
+	}
+	switch l.peek() {
+	case '{':
+		return l.elements(path, depth+1, '}')
+	case '[':
+		return l.elements(path, depth+1, ']')
+	}
+	return l.skip(depth)
+}
+
+func (l *locator) elements(path string, depth int, closing byte) *fault {
+	if depth > MaxDepth {
+		return l.tooDeep()
+	}
+	l.pos++
+	for i := 0; ; i++ {
+		end, f := l.next(i == 0, closing)
+		if end || f != nil {
+			return f
+		}
+		at := path + indexPath(i)
+		if closing == '}' {
+			name, f := l.name()
+			if f != nil {
+				return f
+			}
+			if at = shownName(name); path != "" {
+				at = path + "." + at
+			}
+		}
+		if f := l.value(at, depth); f != nil {
+			return f
+		}
+	}
+}
+
+// LineColumn turns a place in a record into line and column, both from 1; the
+// column counts characters. A place outside the record gives the nearest one.
+func LineColumn(record []byte, offset int64) (line, column int) {
+	before := record[:min(max(offset, 0), int64(len(record)))]
+	line = 1 + bytes.Count(before, []byte("\n"))
+	return line, 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+}

@@ -1,0 +1,235 @@
+package model
+
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A rule is one that this package adds to validator/v10's own. It depends on
+// the value alone and allocates nothing. One of its functions is set.
+type rule struct {
+	name    string
+	text    func(string) bool
+	number  func(int64) bool
+	time    func(time.Time) bool
+	message string
+}
+
+// Names of rules that decoding reports too.
+const (
+	ruleRequired = "required"
+	ruleMaxItems = "max_items"
+	ruleSum      = "sum"
+)
+
+const (
+	messageMissing   = "is missing"
+	messageYearRange = "must lie in the years 1 to 9999 in UTC"
+)
+
+// rules are the registered rules. email and iso4217 take the place of
+// validator's rules of these names, which are slower; iso4217 also knows
+// currencies that old orders were paid in.
+var rules = []rule{
+	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ."},
+	{name: "text", text: isText, message: "must be UTF-8 without the character NUL"},
+	{name: "email", text: isEmail, message: "must be an e-mail address"},
+	{name: "phone", text: isPhone, message: "must be a phone number as in E.164: + and 7 to 15 digits"},
+	{name: "iso4217", text: isCurrency, message: "must be an ISO 4217 currency code in capitals"},
+	{name: "bcp47", text: isLocale, message: "must be a BCP 47 language tag, like en or pt-BR"},
+	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, after 1970-01-01 and before the year 10000 (milliseconds are too large)"},
+	{name: "year_range", time: isInYearRange, message: messageYearRange},
+}
+
+// IsOrderUID says whether s is 1 to 64 characters of A-Z, a-z, 0-9, -, _ and .
+// so that it can stand in an address as it is.
+func IsOrderUID(s string) bool {
+	if len(s) == 0 || len(s) > MaxOrderUIDLength {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !isAlphanumeric(c) && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func isLetter(c byte) bool       { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+func isDigit(c byte) bool        { return c >= '0' && c <= '9' }
+func isAlphanumeric(c byte) bool { return isLetter(c) || isDigit(c) }
+
+// isText is true of what PostgreSQL stores as text.
+func isText(s string) bool {
+	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+func isPhone(s string) bool {
+	if len(s) < 8 || len(s) > 16 || s[0] != '+' || s[1] == '0' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		if !isDigit(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func isPaymentTime(seconds int64) bool { return seconds > 0 && seconds <= MaxPaymentDT }
+
+func isInYearRange(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 1 && year <= 9999
+}
+
+// isEmail is true of addresses as mail servers use them: a dot-atom, @, and a
+// host name of two labels or more; characters beyond ASCII are let through on
+// both sides. Quoted local parts, comments and address literals are refused.
+func isEmail(s string) bool {
+	at := strings.LastIndexByte(s, '@')
+	return at >= 1 && at <= 64 && len(s) <= 254 && isDotAtom(s[:at]) && isHost(s[at+1:])
+}
+
+func isDotAtom(s string) bool {
+	previous := byte('.')
+	for i := 0; i < len(s); {
+		c := s[i]
+		size := 1
+		switch {
+		case c >= utf8.RuneSelf:
+			if size = mailCharacter(s[i:]); size == 0 {
+				return false
+			}
+		case c == '.' && previous == '.', c != '.' && !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) < 0:
+			return false
+		}
+		previous = c
+		i += size
+	}
+	return previous != '.'
+}
+
+func isHost(s string) bool {
+	labels, length := 1, 0
+	previous := byte('.')
+	for i := 0; i < len(s); {
+		c := s[i]
+		size := 1
+		switch {
+		case c == '.':
+			if previous == '.' || previous == '-' {
+				return false
+			}
+			labels++
+			length = -1
+		case c == '-':
+			if previous == '.' {
+				return false
+			}
+		case c >= utf8.RuneSelf:
+			if size = mailCharacter(s[i:]); size == 0 {
+				return false
+			}
+		case !isAlphanumeric(c):
+			return false
+		}
+		if length++; length > 63 {
+			return false
+		}
+		previous = c
+		i += size
+	}
+	return labels >= 2 && previous != '.' && previous != '-'
+}
+
+// mailCharacter gives the size of the character beyond ASCII that s begins
+// with, or 0 if an address can't have it.
+func mailCharacter(s string) int {
+	r, size := utf8.DecodeRuneInString(s)
+	if r == utf8.RuneError && size == 1 || unicode.IsSpace(r) || unicode.IsControl(r) {
+		return 0
+	}
+	return size
+}
+
+// isLocale is true of well-formed language tags (RFC 5646): a language of two
+// or three letters, then script, region, variants, extensions and private use.
+// It doesn't ask whether the subtags are registered, and refuses the old
+// irregular tags.
+func isLocale(s string) bool {
+	if len(s) > 35 {
+		return false
+	}
+	tag, rest := cutSubtag(s)
+	if len(tag) < 2 || len(tag) > 3 || !all(tag, isLetter) {
+		return false
+	}
+	tag, rest = cutSubtag(rest)
+	for n := 0; n < 3 && len(tag) == 3 && all(tag, isLetter); n++ { // extended language
+		tag, rest = cutSubtag(rest)
+	}
+	if len(tag) == 4 && all(tag, isLetter) { // script
+		tag, rest = cutSubtag(rest)
+	}
+	if len(tag) == 2 && all(tag, isLetter) || len(tag) == 3 && all(tag, isDigit) { // region
+		tag, rest = cutSubtag(rest)
+	}
+	for isVariant(tag) {
+		tag, rest = cutSubtag(rest)
+	}
+	return isExtension(tag, rest)
+}
+
+func isVariant(tag string) bool {
+	return (len(tag) >= 5 && len(tag) <= 8 || len(tag) == 4 && isDigit(tag[0])) && all(tag, isAlphanumeric)
+}
+
+// isExtension is true of extensions and private use, and of nothing at all.
+func isExtension(tag, rest string) bool {
+	for tag != "" {
+		if len(tag) != 1 || !isAlphanumeric(tag[0]) {
+			return false
+		}
+		shortest := 2
+		if private := tag[0]|0x20 == 'x'; private {
+			shortest = 1
+		}
+		count := 0
+		for tag, rest = cutSubtag(rest); len(tag) >= shortest && len(tag) <= 8 && all(tag, isAlphanumeric); count++ {
+			tag, rest = cutSubtag(rest)
+		}
+		if count == 0 {
+			return false
+		}
+	}
+	return rest == ""
+}
+
+// cutSubtag gives the first subtag, and what follows its hyphen. An empty
+// subtag before a hyphen, or after the last one, comes out as "-", which
+// nothing matches.
+func cutSubtag(s string) (tag, rest string) {
+	if s == "" {
+		return "", ""
+	}
+	i := strings.IndexByte(s, '-')
+	switch {
+	case i < 0:
+		return s, ""
+	case i == 0 || i == len(s)-1:
+		return "-", ""
+	}
+	return s[:i], s[i+1:]
+}
+
+func all(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,121 @@
+package model
+
+import (
+	"errors"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-playground/validator/v10"
+)
+
+// newValidator makes a validator with the rules of this package.
+func newValidator(maxItems int) *validator.Validate {
+	v := validator.New(validator.WithRequiredStructEnabled())
+	v.RegisterTagNameFunc(func(f reflect.StructField) string { return f.Tag.Get("json") })
+	for _, r := range rules {
+		register(v, r.name, func(fl validator.FieldLevel) bool {
+			switch field := fl.Field(); {
+			case r.text != nil:
+				return r.text(field.String())
+			case r.number != nil:
+				return r.number(field.Int())
+			default:
+				t, ok := field.Interface().(time.Time)
+				return ok && r.time(t)
+			}
+		})
+	}
+	register(v, ruleMaxItems, func(fl validator.FieldLevel) bool { return fl.Field().Len() <= maxItems })
+	return v
+}
+
+func register(v *validator.Validate, name string, ok validator.Func) {
+	if err := v.RegisterValidation(name, ok); err != nil {
+		panic("model: the rule " + name + " can't be registered: " + err.Error())
+	}
+}
+
+// ruleFailures gives the failures that validator finds, in the order of the
+// canonical JSON, which is the structs'.
+func (c *Codec) ruleFailures(o *Order) []FieldError {
+	err := c.validator.Struct(o)
+	if err == nil {
+		return nil
+	}
+	var found validator.ValidationErrors
+	if !errors.As(err, &found) {
+		panic("model: validator can't check orders: " + err.Error()) // it isn't given a struct
+	}
+	failures := make([]FieldError, len(found))
+	for i, fe := range found {
+		_, path, _ := strings.Cut(fe.Namespace(), ".") // without the struct's name
+		failures[i] = FieldError{Path: path, Rule: fe.Tag(), Message: c.message(fe)}
+	}
+	return failures
+}
+
+// message says in words what a failed rule demands.
+func (c *Codec) message(fe validator.FieldError) string {
+	text := fe.Kind() == reflect.String
+	switch fe.Tag() {
+	case ruleRequired:
+		if text {
+			return "must not be empty"
+		}
+		return messageMissing
+	case ruleMaxItems:
+		return messageMaxItems(c.opts.MaxItems)
+	case "min":
+		if fe.Kind() == reflect.Slice {
+			return "must have at least " + fe.Param() + " item"
+		}
+		return "must be at least " + fe.Param()
+	case "max":
+		if text {
+			return "must have at most " + fe.Param() + " characters"
+		}
+		return "must be at most " + fe.Param()
+	}
+	for _, r := range rules {
+		if r.name == fe.Tag() {
+			return r.message
+		}
+	}
+	return "breaks the rule " + fe.Tag()
+}
+
+func messageMaxItems(n int) string {
+	return "must have at most " + strconv.Itoa(n) + " items"
+}
+
+// sumFailures compares the sums of an order whose payment and items have no
+// failure otherwise.
+func sumFailures(o *Order, failures []FieldError) []FieldError {
+	for _, f := range failures {
+		if strings.HasPrefix(f.Path, "payment") || strings.HasPrefix(f.Path, "items") {
+			return nil
+		}
+	}
+	var sums []FieldError
+	p := o.Payment
+	// Amounts are at most MaxAmount, so three of them don't overflow.
+	if p.Amount != p.GoodsTotal+p.DeliveryCost+p.CustomFee {
+		sums = append(sums, FieldError{"payment.amount", ruleSum, "must be the sum of goods_total, delivery_cost and custom_fee"})
+	}
+	var goods int64
+	for i := range o.Items {
+		price := o.Items[i].TotalPrice
+		if goods > math.MaxInt64-price {
+			goods = -1 // no goods_total is that large
+			break
+		}
+		goods += price
+	}
+	if p.GoodsTotal != goods {
+		sums = append(sums, FieldError{"payment.goods_total", ruleSum, "must be the sum of the items' total_price"})
+	}
+	return sums
+}
