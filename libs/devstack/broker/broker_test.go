@@ -9,14 +9,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 
 	"github.com/orderhub/orderhub/libs/devstack/broker"
 	"github.com/orderhub/orderhub/libs/devstack/datadir"
 	"github.com/orderhub/orderhub/libs/devstack/ports"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func client(t *testing.T, addr string, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
@@ -38,13 +35,12 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestDataIsKeptOverAStop(t *testing.T) {
-	options := broker.Options{DataDir: t.TempDir(), Topics: map[string]broker.Topic{"orders": {Partitions: 3}}}
-	ctx := context.Background()
-	b, err := broker.Start(ctx, options)
+	kept := options(t.TempDir())
+	b, err := broker.Start(context.Background(), kept)
 	require.NoError(t, err)
 	fill(t, b.Addr())
 	require.NoError(t, b.Stop())
-	requireFilled(t, broker.StartForTest(t, options).Addr())
+	requireFilled(t, broker.StartForTest(t, kept).Addr())
 }
 
 // fill produces two records and commits the offset of the first.

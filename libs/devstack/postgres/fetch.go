@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -94,6 +95,7 @@ func download(dir string, version embeddedpostgres.PostgresVersion) (err error) 
 		BinariesPath(programs).
 		RuntimePath(filepath.Join(work, "runtime")).
 		Logger(io.Discard))
+	defer http.DefaultClient.CloseIdleConnections() // the library's
 	startErr := throwaway.Start()
 	if startErr == nil {
 		if err := throwaway.Stop(); err != nil {

@@ -1,0 +1,28 @@
+package ports_test
+
+import (
+	"net"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/devstack/ports"
+)
+
+func TestCheck(t *testing.T) {
+	port, err := ports.Free()
+	require.NoError(t, err)
+	addr := ports.Loopback(port)
+	require.NoError(t, ports.Check(addr))
+
+	listener, err := net.Listen("tcp", addr)
+	require.NoError(t, err)
+	defer listener.Close()
+	var taken *ports.TakenError
+	require.ErrorAs(t, ports.Check(addr), &taken)
+	require.Equal(t, addr, taken.Addr)
+
+	err = ports.Check("no-such-host.invalid:1")
+	require.Error(t, err)
+	require.NotErrorAs(t, err, &taken)
+}
