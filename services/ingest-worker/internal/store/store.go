@@ -1,0 +1,317 @@
+// Package store writes orders into PostgreSQL: in bulk, each once, and knowing
+// what was there already.
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	pgerr "github.com/jackc/pgx/v5/pgconn"
+	"github.com/uptrace/bun"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
+)
+
+// Outcome is what became of an entry.
+type Outcome int8
+
+// The outcomes. Pending is the zero value: not decided yet.
+const (
+	Pending   Outcome = iota
+	Stored            // its rows are committed
+	Duplicate         // the same order was there with the same content
+	Conflict          // the same order_uid was there with other content
+	Refused           // the database does not take the order, for its content
+)
+
+// Entry is one valid order on its way into the tables.
+type Entry struct {
+	Order *model.Order
+	Hash  model.Hash
+
+	Outcome Outcome
+	// Differs are the paths in which a Conflict differs from the stored order.
+	Differs []string
+	// Refusal is the database's word on a Refused order, without values.
+	Refusal string
+
+	// xid is the transaction that last tried to insert the order and whose
+	// commit was not heard of; "" for none.
+	xid string
+}
+
+// Store writes entries. It is safe for concurrent use; each call takes one
+// connection of the pool.
+type Store struct {
+	db      *bun.DB
+	buffers sync.Pool // of *rows
+}
+
+// New returns a store on a pool opened by pgconn.Open.
+func New(db *bun.DB) *Store {
+	return &Store{db: db, buffers: sync.Pool{New: func() any { return new(rows) }}}
+}
+
+// Write decides every pending entry, in transactions of its own. The first
+// entry of an order_uid wins, in the table as in the slice. Where one record is
+// the database's problem, the others are stored all the same: the batch is
+// halved until that record is alone.
+//
+// On an error (the world's or ours, never a record's) the entries that are
+// decided stay so, and Write can be called again with the same slice. A commit
+// whose answer was lost is found out about then.
+func (s *Store) Write(ctx context.Context, entries []*Entry) error {
+	for {
+		pending := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Outcome != Pending })
+		if len(pending) == 0 {
+			return nil
+		}
+		err := s.round(ctx, pending)
+		if err == nil {
+			continue
+		}
+		switch whose, _ := fault.Of(err); {
+		case whose == fault.Race:
+			// The other transaction has ended or is about to.
+			if err := pause(ctx, time.Duration(rand.Int64N(int64(20*time.Millisecond)))); err != nil {
+				return err
+			}
+		case whose == fault.Record && len(pending) == 1:
+			pending[0].Outcome, pending[0].Refusal = Refused, refusal(err)
+		case whose == fault.Record:
+			half := len(pending) / 2
+			if err := s.Write(ctx, pending[:half]); err != nil {
+				return err
+			}
+			if err := s.Write(ctx, pending[half:]); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// round is one transaction: look up which orders are there, decide those,
+// insert the first entry of each of the others. Entries behind it with the same
+// order_uid stay pending, for the next round to compare with what is stored.
+func (s *Store) round(ctx context.Context, pending []*Entry) error {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	// One snapshot for all statements, so that a stored order that is changed
+	// meanwhile is compared as it was at one moment.
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit this does nothing
+
+	var there map[string]row
+	var xid string
+	err = pgconn.Raw(conn, func(pg *pgx.Conn) (err error) {
+		there, xid, err = lookUp(ctx, pg, pending)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	decided, unlike, fresh := compare(pending, there)
+	if len(unlike) > 0 {
+		more, err := compareRows(ctx, tx.Tx, unlike)
+		if err != nil {
+			return err
+		}
+		decided = append(decided, more...)
+	}
+	if len(fresh) > 0 {
+		if err := pgconn.Raw(conn, func(pg *pgx.Conn) error { return s.insert(ctx, pg, fresh) }); err != nil {
+			return err
+		}
+		for _, e := range fresh {
+			e.xid = xid
+		}
+		if err := tx.Commit(); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+	}
+	for _, e := range fresh {
+		e.Outcome = Stored
+	}
+	for _, d := range decided {
+		d.entry.Outcome, d.entry.Differs = d.outcome, d.differs
+	}
+	return nil
+}
+
+// decision is taken inside a transaction and counts once that has succeeded.
+type decision struct {
+	entry   *Entry
+	outcome Outcome
+	differs []string
+}
+
+// row is what the look-up tells of an order that is there.
+type row struct {
+	hash []byte
+	xid  string
+}
+
+// The look-up also opens the transaction's business: the insert triggers stand
+// aside, since this transaction inserts whole orders and rings the bell itself.
+// Planned anew each time: a plan made while the table was empty would scan it.
+var lookUpQuery = `SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_current_xact_id()::text,
+	o.order_uid, o.content_hash, o.change_xid::text
+	FROM (VALUES (1)) AS always LEFT JOIN orders o ON o.order_uid = ANY($1)`
+
+func lookUp(ctx context.Context, pg *pgx.Conn, pending []*Entry) (there map[string]row, xid string, err error) {
+	uids := make([]string, len(pending))
+	for i, e := range pending {
+		uids[i] = e.Order.OrderUID
+	}
+	rows, err := pg.Query(ctx, lookUpQuery, pgx.QueryExecModeExec, uids)
+	if err != nil {
+		return nil, "", fmt.Errorf("look orders up: %w", err)
+	}
+	defer rows.Close()
+	there = map[string]row{}
+	for rows.Next() {
+		var on string
+		var uid, rowXID *string
+		var hash []byte
+		if err := rows.Scan(&on, &xid, &uid, &hash, &rowXID); err != nil {
+			return nil, "", fmt.Errorf("look orders up: %w", err)
+		}
+		if uid != nil {
+			there[*uid] = row{hash: hash, xid: *rowXID}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("look orders up: %w", err)
+	}
+	return there, xid, nil
+}
+
+// compare sorts the entries into those that the hash decides, those whose order
+// is there with another hash or none, and those to insert.
+func compare(pending []*Entry, there map[string]row) (decided []decision, unlike, fresh []*Entry) {
+	first := make(map[string]*Entry, len(pending))
+	for _, e := range pending {
+		r, exists := there[e.Order.OrderUID]
+		switch {
+		case exists && bytes.Equal(r.hash, e.Hash[:]) && e.xid != "" && r.xid == e.xid:
+			decided = append(decided, decision{entry: e, outcome: Stored}) // by our commit whose answer was lost
+		case exists && bytes.Equal(r.hash, e.Hash[:]):
+			decided = append(decided, decision{entry: e, outcome: Duplicate})
+		case exists:
+			unlike = append(unlike, e)
+		case first[e.Order.OrderUID] == nil:
+			first[e.Order.OrderUID] = e
+			fresh = append(fresh, e)
+		}
+	}
+	return decided, unlike, fresh
+}
+
+// compareRows compares entries with the rows as they are now: a row made or
+// changed by hand may equal a record whose hash it does not bear.
+func compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) ([]decision, error) {
+	uids := make([]string, 0, len(unlike))
+	for _, e := range unlike {
+		uids = append(uids, e.Order.OrderUID)
+	}
+	slices.Sort(uids)
+	stored, err := orderdb.Read(ctx, tx, slices.Compact(uids))
+	if err != nil {
+		return nil, err
+	}
+	decided := make([]decision, 0, len(unlike))
+	for _, e := range unlike {
+		s, ok := stored[e.Order.OrderUID]
+		if !ok {
+			continue // stays pending
+		}
+		differs := model.Diff(s.Order, e.Order)
+		if len(differs) == 0 {
+			decided = append(decided, decision{entry: e, outcome: Duplicate})
+		} else {
+			decided = append(decided, decision{entry: e, outcome: Conflict, differs: differs})
+		}
+	}
+	return decided, nil
+}
+
+// copyStatements are in the order of the foreign keys; columns as rows.add
+// writes them.
+var copyStatements = [4]string{
+	copyStatement("orders", append(slices.Clone(orderdb.OrdersColumns), "content_hash")),
+	copyStatement("deliveries", orderdb.DeliveriesColumns),
+	copyStatement("payments", orderdb.PaymentsColumns),
+	copyStatement("items", orderdb.ItemsColumns),
+}
+
+func copyStatement(table string, columns []string) string {
+	return "COPY " + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN BINARY"
+}
+
+func (s *Store) insert(ctx context.Context, pg *pgx.Conn, fresh []*Entry) error {
+	// Two writers that insert the same orders in one order cannot deadlock.
+	slices.SortFunc(fresh, func(a, b *Entry) int { return cmp.Compare(a.Order.OrderUID, b.Order.OrderUID) })
+	r := s.buffers.Get().(*rows)
+	defer s.buffers.Put(r)
+	r.reset()
+	for _, e := range fresh {
+		r.add(e.Order, e.Hash)
+	}
+	for i, b := range []*copyBuffer{&r.orders, &r.deliveries, &r.payments, &r.items} {
+		if _, err := pg.PgConn().CopyFrom(ctx, bytes.NewReader(b.finish()), copyStatements[i]); err != nil {
+			return fmt.Errorf("copy: %w", err)
+		}
+	}
+	if _, err := pg.PgConn().Exec(ctx, "NOTIFY "+orderdb.NotifyChannel).ReadAll(); err != nil {
+		return fmt.Errorf("notify: %w", err)
+	}
+	return nil
+}
+
+// refusal is the database's word without what it quotes of the record: only the
+// code, the table, column and constraint are ours to show.
+func refusal(err error) string {
+	var refused *pgerr.PgError
+	if !errors.As(err, &refused) {
+		return "the database refuses the order"
+	}
+	text := "the database refuses the order: SQLSTATE " + refused.Code
+	for _, part := range [][2]string{{"table", refused.TableName}, {"column", refused.ColumnName}, {"constraint", refused.ConstraintName}} {
+		if part[1] != "" {
+			text += ", " + part[0] + " " + part[1]
+		}
+	}
+	return text
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
