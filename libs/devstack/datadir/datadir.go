@@ -27,7 +27,8 @@ func (e *InUseError) Error() string {
 
 // Lock is a held lock. It ends with Release or with the process, however that ends.
 type Lock struct {
-	file *os.File
+	file      *os.File
+	abandoned bool
 }
 
 // Acquire makes dir where it is missing and locks it for this process. It
@@ -49,6 +50,9 @@ func Acquire(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
 	}
 	lock := &Lock{file: file}
+	if info, err := file.Stat(); err == nil {
+		lock.abandoned = info.Size() > 0
+	}
 	if err := file.Truncate(0); err != nil {
 		return nil, errors.Join(fmt.Errorf("write lock file: %w", err), lock.Release())
 	}
@@ -58,8 +62,12 @@ func Acquire(dir string) (*Lock, error) {
 	return lock, nil
 }
 
+// Abandoned tells whether the former holder died without Release: then what it
+// started may still be shutting down.
+func (l *Lock) Abandoned() bool { return l.abandoned }
+
 // Release lets others have the folder. The lock file stays: removing it would
 // let two processes each lock a file of that name.
 func (l *Lock) Release() error {
-	return l.file.Close()
+	return errors.Join(l.file.Truncate(0), l.file.Close())
 }

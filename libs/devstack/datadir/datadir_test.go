@@ -25,5 +25,15 @@ func TestOneHolderAtATime(t *testing.T) {
 	require.NoError(t, lock.Release())
 	lock, err = datadir.Acquire(dir)
 	require.NoError(t, err)
+	require.False(t, lock.Abandoned())
+	require.NoError(t, lock.Release())
+}
+
+func TestAbandonedIsTold(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "lock"), []byte("4711\n"), 0o644)) // as a killed holder leaves it
+	lock, err := datadir.Acquire(dir)
+	require.NoError(t, err)
+	require.True(t, lock.Abandoned())
 	require.NoError(t, lock.Release())
 }

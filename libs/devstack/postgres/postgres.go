@@ -83,11 +83,6 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.LogWriter == nil {
 		options.LogWriter = io.Discard
 	}
-	if options.Port != 0 {
-		if err := ports.Check(ports.Loopback(options.Port)); err != nil {
-			return nil, err
-		}
-	}
 	place, err := openPlace(options.DataDir, options.LogWriter)
 	if err != nil {
 		return nil, fmt.Errorf("prepare PostgreSQL's data folder: %w", err)
@@ -121,13 +116,14 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	anyPort := s.port == 0 && s.options.Port == 0
 	for attempt := 1; ; attempt++ {
 		err := s.launch(ctx)
 		if err == nil {
 			return nil
 		}
 		_ = s.halt(context.WithoutCancel(ctx), syscall.SIGQUIT)
-		portLost := s.options.Port == 0 && strings.Contains(err.Error(), "could not bind")
+		portLost := anyPort && strings.Contains(err.Error(), "could not bind")
 		if !portLost || attempt == portAttempts {
 			return err
 		}
@@ -161,8 +157,9 @@ func (s *Server) choosePort() (err error) {
 	}
 	if s.port == 0 {
 		s.port, err = ports.Free()
+		return err
 	}
-	return err
+	return ports.Check(ports.Loopback(s.port))
 }
 
 func (s *Server) arguments() []string {
