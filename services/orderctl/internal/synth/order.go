@@ -1,0 +1,207 @@
+package synth
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// maker makes orders one after another out of one source of chance.
+type maker struct {
+	seed             uint64
+	minItems, spread int
+	pcg              *rand.PCG
+	rnd              *rand.Rand
+}
+
+func newMaker(seed uint64, minItems, maxItems int) *maker {
+	pcg := rand.NewPCG(seed, 0)
+	return &maker{seed: seed, minItems: minItems, spread: maxItems - minItems + 1, pcg: pcg, rnd: rand.New(pcg)}
+}
+
+// order makes the order with a number. The number and the date say all: the
+// same order can be made again at any time.
+func (m *maker) order(number uint64, created time.Time) *model.Order {
+	m.pcg.Seed(mix(m.seed), mix(number))
+	land := &markets[m.rnd.IntN(len(markets))]
+	uid := orderUID(m.seed, number)
+	track := "WBILM" + m.text(trackCharacters, 9)
+	o := &model.Order{
+		OrderUID:        uid,
+		TrackNumber:     track,
+		Entry:           m.pick(entries),
+		Delivery:        m.delivery(land),
+		Items:           m.items(land, track),
+		Locale:          m.pick(land.locales),
+		CustomerID:      "c" + strconv.Itoa(100_000+m.rnd.IntN(900_000)),
+		DeliveryService: m.pickOf(land.services, everywhereServices),
+		ShardKey:        strconv.Itoa(m.rnd.IntN(10)),
+		SmID:            1 + m.rnd.Int64N(100),
+		DateCreated:     created,
+		OofShard:        strconv.Itoa(1 + m.rnd.IntN(2)),
+	}
+	o.Payment = m.payment(land, o)
+	return o
+}
+
+func (m *maker) delivery(land *market) *model.Delivery {
+	first, last, town := m.pick(land.firstNames), m.pick(land.lastNames), land.cities[m.rnd.IntN(len(land.cities))]
+	return &model.Delivery{
+		Name:    first + " " + last,
+		Phone:   m.digits(land.phone),
+		Zip:     m.digits(town.zip),
+		City:    town.name,
+		Address: m.pick(land.streets) + " " + strconv.Itoa(1+m.rnd.IntN(180)),
+		Region:  town.region,
+		Email:   m.email(first, last),
+	}
+}
+
+// email is an address at a domain that is kept for examples.
+func (m *maker) email(first, last string) string {
+	local := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		case r >= 'a' && r <= 'z', r == '.':
+			return r
+		}
+		return -1
+	}, first+"."+last)
+	if len(local) < 5 || strings.HasPrefix(local, ".") || strings.HasSuffix(local, ".") {
+		local = "customer"
+	}
+	return local + strconv.Itoa(1+m.rnd.IntN(999)) + m.pick(mailDomains)
+}
+
+var mailDomains = []string{"@example.com", "@example.org", "@example.net", "@mail.example"}
+
+func (m *maker) items(land *market, track string) []model.Item {
+	items := make([]model.Item, m.minItems+m.rnd.IntN(m.spread))
+	for i := range items {
+		shelf := &shelves[m.rnd.IntN(len(shelves))]
+		price := (shelf.low + m.rnd.Int64N(shelf.spans)) * land.scale
+		var sale int64
+		if m.rnd.IntN(3) > 0 {
+			sale = 5 * m.rnd.Int64N(15)
+		}
+		items[i] = model.Item{
+			ChrtID:      1_000_000 + m.rnd.Int64N(9_000_000),
+			TrackNumber: track,
+			Price:       price,
+			RID:         m.text(hexDigits, 17) + "test",
+			Name:        m.pick(shelf.products),
+			Sale:        sale,
+			Size:        m.pick(shelf.sizes),
+			TotalPrice:  price * (100 - sale) / 100,
+			NmID:        1_000_000 + m.rnd.Int64N(9_000_000),
+			Brand:       m.pick(shelf.brands),
+			Status:      statuses[m.rnd.IntN(len(statuses))],
+		}
+	}
+	return items
+}
+
+// payment adds up; it was made some seconds before the order.
+func (m *maker) payment(land *market, o *model.Order) *model.Payment {
+	p := &model.Payment{
+		Transaction:  o.OrderUID,
+		Currency:     land.currency,
+		Provider:     m.pickOf(land.providers, everywhereProviders),
+		PaymentDT:    o.DateCreated.Unix() - 5 - m.rnd.Int64N(120),
+		Bank:         m.pick(land.banks),
+		DeliveryCost: 100 * m.rnd.Int64N(20) * land.scale,
+	}
+	for i := range o.Items {
+		p.GoodsTotal += o.Items[i].TotalPrice
+	}
+	if m.rnd.IntN(8) == 0 { // came from abroad
+		p.CustomFee = p.GoodsTotal / 20
+	}
+	if m.rnd.IntN(4) == 0 {
+		p.RequestID = m.text(hexDigits, 12)
+	}
+	addUp(p)
+	return p
+}
+
+func addUp(p *model.Payment) { p.Amount = p.GoodsTotal + p.DeliveryCost + p.CustomFee }
+
+// alter gives an order other content under the same uid. It stays valid, and
+// its sums stay right.
+func (m *maker) alter(o *model.Order) {
+	switch m.rnd.IntN(4) {
+	case 0:
+		o.Delivery.Address += ", apartment " + strconv.Itoa(1+m.rnd.IntN(99))
+	case 1:
+		o.Payment.DeliveryCost += 100 + m.rnd.Int64N(900)
+		addUp(o.Payment)
+	case 2:
+		o.Items[0].Status++
+	default:
+		o.CustomerID += "a"
+	}
+}
+
+const (
+	hexDigits       = "0123456789abcdef"
+	trackCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+func (m *maker) pick(words []string) string { return words[m.rnd.IntN(len(words))] }
+
+// pickOf picks from two lists as from one.
+func (m *maker) pickOf(a, b []string) string {
+	i := m.rnd.IntN(len(a) + len(b))
+	if i < len(a) {
+		return a[i]
+	}
+	return b[i-len(a)]
+}
+
+func (m *maker) text(characters string, length int) string {
+	b := make([]byte, length)
+	for i := range b {
+		b[i] = characters[m.rnd.IntN(len(characters))]
+	}
+	return string(b)
+}
+
+func (m *maker) digits(pattern string) string {
+	b := []byte(pattern)
+	for i := range b {
+		if b[i] == '#' {
+			b[i] = byte('0' + m.rnd.IntN(10))
+		}
+	}
+	return string(b)
+}
+
+// orderUID is 15 hex digits and "test", as the sample's. Numbers are mapped one
+// to one, so no uid of a seed comes twice; of two seeds, hardly ever.
+func orderUID(seed, number uint64) string {
+	const bits = 60
+	const mask = 1<<bits - 1
+	x := (number + mix(seed)) & mask
+	x = x * 0x9e3779b97f4a7c15 & mask // odd factors and such shifts can be undone
+	x ^= x >> 31
+	x = x * 0xbf58476d1ce4e5b9 & mask
+	x ^= x >> 29
+	b := []byte("000000000000000test")
+	for i := bits/4 - 1; i >= 0; i-- {
+		b[i] = hexDigits[x&15]
+		x >>= 4
+	}
+	return string(b)
+}
+
+// mix spreads neighbouring numbers over all of uint64 (splitmix64).
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
