@@ -1,0 +1,166 @@
+package page
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// order is what the page shows of an order, decoded from its canonical JSON.
+// A part that the tables don't hold is null there and nil here.
+type order struct {
+	UID               string    `json:"order_uid"`
+	TrackNumber       string    `json:"track_number"`
+	Entry             string    `json:"entry"`
+	Delivery          *delivery `json:"delivery"`
+	Payment           *payment  `json:"payment"`
+	Items             []item    `json:"items"`
+	Locale            string    `json:"locale"`
+	InternalSignature string    `json:"internal_signature"`
+	CustomerID        string    `json:"customer_id"`
+	DeliveryService   string    `json:"delivery_service"`
+	ShardKey          string    `json:"shardkey"`
+	SmID              int64     `json:"sm_id"`
+	DateCreated       time.Time `json:"date_created"`
+	OofShard          string    `json:"oof_shard"`
+}
+
+type delivery struct {
+	Name    string `json:"name"`
+	Phone   string `json:"phone"`
+	Zip     string `json:"zip"`
+	City    string `json:"city"`
+	Address string `json:"address"`
+	Region  string `json:"region"`
+	Email   string `json:"email"`
+}
+
+type payment struct {
+	Transaction  string `json:"transaction"`
+	RequestID    string `json:"request_id"`
+	Currency     string `json:"currency"`
+	Provider     string `json:"provider"`
+	Amount       int64  `json:"amount"`
+	PaymentDT    int64  `json:"payment_dt"`
+	Bank         string `json:"bank"`
+	DeliveryCost int64  `json:"delivery_cost"`
+	GoodsTotal   int64  `json:"goods_total"`
+	CustomFee    int64  `json:"custom_fee"`
+}
+
+type item struct {
+	ChrtID      int64  `json:"chrt_id"`
+	TrackNumber string `json:"track_number"`
+	Price       int64  `json:"price"`
+	RID         string `json:"rid"`
+	Name        string `json:"name"`
+	Sale        int64  `json:"sale"`
+	Size        string `json:"size"`
+	TotalPrice  int64  `json:"total_price"`
+	NmID        int64  `json:"nm_id"`
+	Brand       string `json:"brand"`
+	Status      int64  `json:"status"`
+}
+
+func decode(canonical []byte) (*order, error) {
+	var o order
+	if err := json.Unmarshal(canonical, &o); err != nil {
+		return nil, fmt.Errorf("decode an order's canonical JSON: %w", err)
+	}
+	return &o, nil
+}
+
+// Currency is the payment's; without a payment it is "" and amounts are shown
+// as stored.
+func (o *order) Currency() string {
+	if o.Payment == nil {
+		return ""
+	}
+	return o.Payment.Currency
+}
+
+// Unit is what heads a column of numbers: the currency, or the words for an
+// amount whose currency isn't known.
+func (o *order) Unit() string {
+	if _, ok := exponent(o.Currency()); !ok {
+		return "minor units"
+	}
+	return o.Currency()
+}
+
+// Money writes an amount in the order's currency.
+func (o *order) Money(minor int64) string { return money(minor, o.Currency()) }
+
+// Number is Money without the currency, for columns that name it once.
+func (o *order) Number(minor int64) string { return number(minor, o.Currency()) }
+
+// Total is the order's amount, or "" where no payment is stored.
+func (o *order) Total() string {
+	if o.Payment == nil {
+		return ""
+	}
+	return o.Money(o.Payment.Amount)
+}
+
+// ItemCount is the number of items in words.
+func (o *order) ItemCount() string {
+	switch len(o.Items) {
+	case 0:
+		return "no items"
+	case 1:
+		return "1 item"
+	}
+	return fmt.Sprintf("%d items", len(o.Items))
+}
+
+// Complete tells whether all parts of the order are stored.
+func (o *order) Complete() bool {
+	return o.Delivery != nil && o.Payment != nil && len(o.Items) > 0
+}
+
+// itemsSum is the sum of the items' total prices; ok is false where there are
+// none or the sum doesn't fit.
+func (o *order) itemsSum() (total int64, ok bool) {
+	amounts := make([]int64, len(o.Items))
+	for i := range o.Items {
+		amounts[i] = o.Items[i].TotalPrice
+	}
+	total, ok = sum(amounts...)
+	return total, ok && len(amounts) > 0
+}
+
+// ItemsSum writes the sum of the items' total prices, "" where there is none.
+func (o *order) ItemsSum() string {
+	total, ok := o.itemsSum()
+	if !ok {
+		return ""
+	}
+	return o.Number(total)
+}
+
+// Differences says in sentences which sums of the order don't add up. That is
+// allowed unless the writer is set to refuse it, but support wants to know.
+func (o *order) Differences() []string {
+	if o.Payment == nil {
+		return nil
+	}
+	var out []string
+	p := o.Payment
+	if goods, ok := o.itemsSum(); ok && goods != p.GoodsTotal {
+		out = append(out, fmt.Sprintf("The items add up to %s, the payment's goods total is %s.", o.Money(goods), o.Money(p.GoodsTotal)))
+	}
+	if amount, ok := sum(p.GoodsTotal, p.DeliveryCost, p.CustomFee); ok && amount != p.Amount {
+		out = append(out, fmt.Sprintf("Goods, delivery and customs add up to %s, the amount is %s.", o.Money(amount), o.Money(p.Amount)))
+	}
+	return out
+}
+
+// PaidAt is the payment's time. It is the zero time where the stored number of
+// seconds lies outside the years 1 to 9999, which a date can't show.
+func (p *payment) PaidAt() time.Time {
+	const firstSecond, lastSecond = -62135596800, 253402300799
+	if p.PaymentDT <= firstSecond || p.PaymentDT > lastSecond {
+		return time.Time{}
+	}
+	return time.Unix(p.PaymentDT, 0).UTC()
+}
