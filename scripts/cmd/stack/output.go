@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+)
+
+const (
+	nameWidth    = 8
+	longestLine  = 64 << 10 // a longer one is cut into several
+	colourReset  = "\x1b[0m"
+	stackColour  = "\x1b[1m"
+	stackName    = "stack"
+	brokerName   = "broker"
+	postgresName = "postgres"
+)
+
+// colours are given to the names in the order in which they appear.
+var colours = []string{"\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m", "\x1b[31m"}
+
+// output mixes several logs into one, line by line, each line with its origin.
+type output struct {
+	mu       sync.Mutex
+	to       io.Writer
+	coloured bool
+	used     int
+	stack    io.Writer
+}
+
+func newOutput(to io.Writer) *output {
+	o := &output{to: to, coloured: wantsColour(to)}
+	o.stack = &lines{out: o, prefix: o.prefix(stackName, stackColour)}
+	return o
+}
+
+// wantsColour follows https://no-color.org.
+func wantsColour(to io.Writer) bool {
+	file, ok := to.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func (o *output) prefix(name, colour string) string {
+	padded := fmt.Sprintf("%-*s", nameWidth, name)
+	if o.coloured {
+		padded = colour + padded + colourReset
+	}
+	return padded + " | "
+}
+
+// named returns a writer for the log of that name.
+func (o *output) named(name string) *lines {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	colour := colours[o.used%len(colours)]
+	o.used++
+	return &lines{out: o, prefix: o.prefix(name, colour)}
+}
+
+// say is the stack's own log.
+func (o *output) say(format string, arguments ...any) {
+	_, _ = io.WriteString(o.stack, fmt.Sprintf(format, arguments...)+"\n")
+}
+
+// print writes text as it is, without a prefix.
+func (o *output) print(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, _ = io.WriteString(o.to, text)
+}
+
+// lines passes whole lines on, each behind its prefix. Its errors are dropped:
+// that a terminal has gone is no reason to fail the service that writes.
+//
+// A last line without an end waits for flush.
+type lines struct {
+	out     *output
+	prefix  string
+	mu      sync.Mutex
+	pending []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = append(l.pending, p...)
+	var mixed strings.Builder
+	for {
+		end := bytes.IndexByte(l.pending, '\n')
+		if end < 0 && len(l.pending) < longestLine {
+			break
+		}
+		if end < 0 {
+			end = longestLine - 1
+		}
+		mixed.WriteString(l.prefix)
+		mixed.Write(bytes.TrimRight(l.pending[:end+1], "\r\n"))
+		mixed.WriteByte('\n')
+		l.pending = append(l.pending[:0], l.pending[end+1:]...)
+	}
+	if mixed.Len() > 0 {
+		l.out.print(mixed.String())
+	}
+	return len(p), nil
+}
+
+// flush ends a line that has no end.
+func (l *lines) flush() {
+	l.mu.Lock()
+	unfinished := len(l.pending) > 0
+	l.mu.Unlock()
+	if unfinished {
+		_, _ = l.Write([]byte("\n"))
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+// settings are the services' own variables where those move ports and stores,
+// and a few of the stack's.
+type settings struct {
+	DataDir      string        `env:"ORDERHUB_DATA" envDefault:".orderhub" help:"folder of the embedded broker's and database's data"`
+	KafkaPort    int           `env:"KAFKA_PORT" envDefault:"9092" help:"port of the embedded broker"`
+	PostgresPort int           `env:"POSTGRES_PORT" envDefault:"5432" help:"port of the embedded PostgreSQL"`
+	KafkaBrokers string        `env:"KAFKA_BROKERS" help:"brokers to use instead of the embedded one"`
+	DatabaseURL  config.Secret `env:"DATABASE_URL" help:"database to use instead of the embedded one"`
+	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page"`
+	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port"`
+}
+
+// Validate is called by [config.Load].
+func (s settings) Validate() error {
+	var errs []error
+	for name, port := range map[string]int{"KAFKA_PORT": s.KafkaPort, "POSTGRES_PORT": s.PostgresPort} {
+		if port < 1 || port > 65535 {
+			errs = append(errs, fmt.Errorf("%s: %d is no port: use 1 to 65535", name, port))
+		}
+	}
+	for name, addr := range map[string]string{"HTTP_ADDR": s.HTTPAddr, "ADMIN_ADDR": s.AdminAddr} {
+		if _, port, err := splitAddr(addr); err != nil || port < 1 || port > 65534 {
+			errs = append(errs, fmt.Errorf("%s: %q is no host:port with a port from 1 to 65534", name, addr))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	users := map[int]endpoint{}
+	for _, e := range s.endpoints() {
+		_, port, _ := splitAddr(e.addr)
+		if other, used := users[port]; used {
+			errs = append(errs, fmt.Errorf("%s and %s: %s and %s would both use port %d", other.variable, e.variable, other.what, e.what, port))
+		}
+		users[port] = e
+	}
+	return errors.Join(errs...)
+}
+
+func (s settings) embeddedBroker() bool   { return s.KafkaBrokers == "" }
+func (s settings) embeddedDatabase() bool { return s.DatabaseURL == "" }
+
+// apiAdminAddr is the address after the worker's: both services read the same
+// variable, so under one roof one of them has to make way.
+func (s settings) apiAdminAddr() string { return nextPort(s.AdminAddr) }
+
+// endpoint is an address that something of the stack is going to listen on.
+type endpoint struct {
+	addr     string
+	what     string
+	variable string // moves it
+	example  string // a value of variable that would do
+}
+
+func (s settings) endpoints() []endpoint {
+	var all []endpoint
+	if s.embeddedBroker() {
+		all = append(all, endpoint{ports.Loopback(s.KafkaPort), "the embedded broker", "KAFKA_PORT", strconv.Itoa(higher(s.KafkaPort))})
+	}
+	if s.embeddedDatabase() {
+		all = append(all, endpoint{ports.Loopback(s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT", strconv.Itoa(higher(s.PostgresPort))})
+	}
+	return append(all,
+		endpoint{s.HTTPAddr, "the API", "HTTP_ADDR", higherAddr(s.HTTPAddr)},
+		endpoint{s.AdminAddr, "the worker's admin port", "ADMIN_ADDR", higherAddr(s.AdminAddr)},
+		endpoint{s.apiAdminAddr(), "the API's admin port", "ADMIN_ADDR", higherAddr(s.AdminAddr)},
+	)
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err = strconv.Atoi(text)
+	return host, port, err
+}
+
+func nextPort(addr string) string {
+	host, port, _ := splitAddr(addr) // Validate has seen it
+	return net.JoinHostPort(host, strconv.Itoa(port+1))
+}
+
+func higherAddr(addr string) string {
+	host, port, _ := splitAddr(addr)
+	return net.JoinHostPort(host, strconv.Itoa(higher(port)))
+}
+
+// higher is a port to propose instead of one that is taken.
+func higher(port int) int {
+	if port < 50000 {
+		return port + 10000
+	}
+	return port - 10000
+}
+
+// local is addr as a client on this machine dials it.
+func local(addr string) string {
+	host, port, _ := splitAddr(addr)
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}

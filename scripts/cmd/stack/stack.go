@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/libs/devstack/datadir"
+	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
+)
+
+const (
+	databaseStop = 3 * time.Second  // then it is killed, and recovers at the next start
+	portGrace    = 10 * time.Second // for what a killed stack has left to shut down
+	portPolling  = 100 * time.Millisecond
+
+	samplesMarker = "samples-published"
+	sampleCount   = "20"
+)
+
+// sampleOrder is the order that every description of Orderhub speaks of.
+//
+//go:embed sample-order.json
+var sampleOrder []byte
+
+// stack is everything that `make run` starts.
+type stack struct {
+	settings settings
+	binaries string
+	out      *output
+
+	kafkaBrokers string // for the services
+	databaseURL  string
+
+	lock     *datadir.Lock
+	broker   *broker.Broker
+	postgres *postgres.Server
+	running  []running
+}
+
+func newStack(cfg settings, binaries string, out *output) *stack {
+	return &stack{
+		settings:     cfg,
+		binaries:     binaries,
+		out:          out,
+		kafkaBrokers: cfg.KafkaBrokers,
+		databaseURL:  cfg.DatabaseURL.Reveal(),
+	}
+}
+
+// run starts everything, waits until ctx ends and stops everything. It fails
+// unless ctx ends because of errStop; stop is how its parts end ctx.
+func (st *stack) run(ctx context.Context, stop context.CancelCauseFunc) (err error) {
+	began := time.Now()
+	if err = st.up(ctx, stop); err == nil {
+		st.out.say("ready after %s", time.Since(began).Round(time.Millisecond))
+		st.out.print(st.summary())
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil { // whatever else went wrong is a consequence
+		err = context.Cause(ctx)
+	}
+	if errors.Is(err, errStop) {
+		st.out.say("stopping")
+		err = nil
+	} else {
+		st.out.say("stopping everything: %v", err)
+		err = errors.New("failed; see above")
+	}
+	began = time.Now()
+	stop(err) // what ends from here on, ends because it's told to
+	if downErr := st.down(); downErr != nil {
+		st.out.say("%v", downErr)
+	}
+	st.out.say("all is stopped after %s", time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+func (st *stack) up(ctx context.Context, failed context.CancelCauseFunc) error {
+	if err := st.checkBinaries(); err != nil {
+		return err
+	}
+	if err := st.claim(ctx); err != nil {
+		return err
+	}
+	if err := st.startStores(ctx, failed); err != nil {
+		return err
+	}
+	if err := st.runOnce(ctx, "migrate", nil, false, "orderctl", "migrate"); err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	for _, s := range st.settings.services() {
+		if err := st.start(s, failed); err != nil {
+			return err
+		}
+	}
+	for _, r := range st.running {
+		if err := st.waitReady(ctx, r.service); err != nil {
+			return err
+		}
+	}
+	return st.publishSamples(ctx)
+}
+
+func (st *stack) checkBinaries() error {
+	programs := []string{"orderctl"}
+	for _, s := range st.settings.services() {
+		programs = append(programs, s.program)
+	}
+	for _, program := range programs {
+		if _, err := os.Stat(filepath.Join(st.binaries, program)); err != nil {
+			return fmt.Errorf("%s is missing, `make build` makes it: %w", program, err)
+		}
+	}
+	return nil
+}
+
+// claim takes the data folder and sees that all ports are free, before
+// anything starts.
+func (st *stack) claim(ctx context.Context) error {
+	lock, err := datadir.Acquire(st.settings.DataDir)
+	var inUse *datadir.InUseError
+	if errors.As(err, &inUse) {
+		return fmt.Errorf("%w: stop that one, or choose another folder, as in ORDERHUB_DATA=.orderhub-2", err)
+	}
+	if err != nil {
+		return fmt.Errorf("ORDERHUB_DATA: %w", err)
+	}
+	st.lock = lock
+	until := time.Now()
+	if lock.Abandoned() {
+		until = until.Add(portGrace)
+	}
+	for {
+		err := st.checkPorts()
+		if err == nil || time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(portPolling):
+		}
+	}
+}
+
+// checkPorts names every port that is taken, with the variable that moves it.
+func (st *stack) checkPorts() error {
+	var errs []error
+	for _, e := range st.settings.endpoints() {
+		err := ports.Check(e.addr)
+		var taken *ports.TakenError
+		switch {
+		case errors.As(err, &taken):
+			_, port, _ := splitAddr(e.addr)
+			errs = append(errs, fmt.Errorf("port %d, for %s, is taken: free it, or move it, as in %s=%s", port, e.what, e.variable, e.example))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", e.variable, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// startStores starts the stores that aren't given.
+func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc) (err error) {
+	if st.settings.embeddedBroker() {
+		st.broker, err = broker.Start(ctx, broker.Options{
+			DataDir:   filepath.Join(st.settings.DataDir, "broker"),
+			Port:      st.settings.KafkaPort,
+			LogWriter: st.out.named(brokerName),
+		})
+		if err != nil {
+			return fmt.Errorf("embedded broker: %w", err)
+		}
+		st.kafkaBrokers = st.broker.Addr()
+	}
+	if st.settings.embeddedDatabase() {
+		st.postgres, err = postgres.Start(ctx, postgres.Options{
+			DataDir:   filepath.Join(st.settings.DataDir, "postgres"),
+			Port:      st.settings.PostgresPort,
+			LogWriter: st.out.named(postgresName),
+			Settings:  map[string]string{"log_min_messages": "warning", "log_line_prefix": ""},
+		})
+		if err != nil {
+			return fmt.Errorf("embedded PostgreSQL: %w", err)
+		}
+		st.databaseURL = st.postgres.URL()
+		ended := st.postgres.Done()
+		go func() {
+			<-ended
+			failed(errors.New("PostgreSQL ended by itself"))
+		}()
+	}
+	return nil
+}
+
+// publishSamples puts some orders into an embedded pipeline that has never had
+// any. Foreign stores are left alone.
+func (st *stack) publishSamples(ctx context.Context) error {
+	marker := filepath.Join(st.settings.DataDir, samplesMarker)
+	if _, err := os.Stat(marker); err == nil || !st.settings.embeddedBroker() || !st.settings.embeddedDatabase() {
+		return nil
+	}
+	st.out.say("first run: publishing sample orders")
+	publish := func(stdin io.Reader, arguments ...string) error {
+		return st.runOnce(ctx, "publish", stdin, true, "orderctl", append([]string{"publish"}, arguments...)...)
+	}
+	if err := errors.Join(publish(bytes.NewReader(sampleOrder), "--file", "-"), publish(nil, "--count", sampleCount)); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		st.out.say("sample orders could not be published, the next start tries again: %v", err)
+		return nil
+	}
+	return os.WriteFile(marker, nil, 0o644)
+}
+
+// down stops what runs: the services in reverse order, then the stores.
+func (st *stack) down() error {
+	var errs []error
+	for i := len(st.running) - 1; i >= 0; i-- {
+		ctx, cancel := context.WithTimeout(context.Background(), serviceStop)
+		errs = append(errs, st.running[i].process.Stop(ctx, syscall.SIGTERM))
+		cancel()
+	}
+	if st.postgres != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), databaseStop)
+		errs = append(errs, st.postgres.Stop(ctx))
+		cancel()
+	}
+	if st.broker != nil {
+		errs = append(errs, st.broker.Stop())
+	}
+	if st.lock != nil {
+		errs = append(errs, st.lock.Release())
+	}
+	return errors.Join(errs...)
+}

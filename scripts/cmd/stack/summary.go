@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+const sampleUID = "b563feb7b2b84b6test"
+
+// summary is a table of what is where, and what to try next.
+func (st *stack) summary() string {
+	api := "http://" + local(st.settings.HTTPAddr)
+	database := config.Secret(st.databaseURL).String()
+	if st.settings.embeddedDatabase() {
+		database = st.databaseURL // its password is no secret
+	}
+	var b strings.Builder
+	b.WriteString("\n")
+	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(what, where string) { fmt.Fprintf(table, "  %s\t%s\n", what, where) }
+	row("Web page and API", api)
+	row("API description", api+"/openapi.yaml")
+	row("Kafka", st.kafkaBrokers)
+	row("PostgreSQL", database)
+	row("Worker's metrics", "http://"+local(st.settings.AdminAddr)+"/metrics")
+	row("API's metrics", "http://"+local(st.settings.apiAdminAddr())+"/metrics")
+	if st.settings.embeddedBroker() || st.settings.embeddedDatabase() {
+		row("Data", st.settings.DataDir)
+	}
+	_ = table.Flush()
+
+	orderctl := st.orderctl()
+	b.WriteString("\nTry next, in another terminal:\n\n")
+	for _, line := range []string{
+		"curl -s " + api + "/order/" + sampleUID,
+		orderctl + " publish --count 5",
+		orderctl + " publish --count 5 --invalid 1",
+		"psql '" + database + "' -c 'SELECT order_uid, customer_id FROM orders LIMIT 5'",
+	} {
+		b.WriteString("  " + line + "\n")
+	}
+	b.WriteString("\nCtrl-C stops everything; the data stays.\n\n")
+	return b.String()
+}
+
+// orderctl is the command as one types it, with the variables that its
+// defaults don't cover.
+func (st *stack) orderctl() string {
+	command := st.binaries + "/orderctl"
+	if st.settings.embeddedBroker() && st.settings.KafkaPort != 9092 {
+		command = "KAFKA_BROKERS=" + st.kafkaBrokers + " " + command
+	}
+	return command
+}
