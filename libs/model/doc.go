@@ -1,3 +1,151 @@
-// Package model is the order: its types, strict decoding, validation,
-// canonical JSON and content hash.
+/*
+Package model is the order of Orderhub: its types, strict decoding, validation,
+canonical JSON, content hash and comparison. Everything that reads or writes
+orders goes through it, so that all agree on what an order is.
+
+	codec := model.New(model.Options{})
+	decoded, err := codec.Decode(record) // err is a *model.RecordError
+	canonical := model.AppendCanonical(nil, decoded.Order)
+	hash := model.ContentHash(canonical)
+
+# Decoding
+
+A record is one JSON object as in testdata/samples. Decoding is strict:
+
+  - The record is UTF-8 without byte order mark, at most Options.MaxRecordBytes
+    long, and nothing but white space stands around the object.
+  - Names are compared as they are, case included, after their escapes are
+    resolved; no object has a name twice.
+  - No text has the character NUL, as byte or as \u0000, nor half of a
+    surrogate pair as escape.
+  - Integers are written as integers (not 100.0, not 1e2) and fit 64 bits. -0
+    is an integer, and is 0.
+  - null is not a value of any field: it fails as wrong_type.
+  - Objects and arrays are nested at most MaxDepth levels deep.
+  - request_id and internal_signature may be absent and are "" then. All other
+    fields must be there, some with an empty text (see the rules). An absent
+    field is told apart from one that is 0 or "".
+  - Fields that an order doesn't have are let through and named in
+    Decoded.Unknown. With Options.RejectUnknown they are failures. Their values
+    are held to all of the above.
+
+What is wrong with a record is a [RecordError] of one of two stages.
+
+StageDecode: the record is no JSON object with an order's shape. Where its text
+can't be relied on (syntax, UTF-8, NUL, surrogates, duplicate names, depth,
+something behind the object), reading ends, and that is the only failure. Where
+single fields have the wrong type, don't fit 64 bits or are refused as unknown,
+reading goes on, and these failures are reported together with the absent
+fields and the rules that other fields break. Reason and Offset are those of
+the first such place in the record.
+
+StageValidate: the shape is right, and required fields are absent or rules are
+broken. The reason is always "invalid"; the failures name the rules.
+
+Failures come in the order of the canonical JSON, at most one for a field. None
+has a value of the record in it, so they can be logged.
+
+# Rules
+
+The rules are tags of validator/v10 on the types, and hold for [Codec.Validate]
+as well. Lengths count characters (Unicode code points). A text may be empty
+where the rules don't say otherwise.
+
+	field                  rules
+	all fields             required: must be there, but for request_id and internal_signature
+	all texts              text: UTF-8, no NUL
+	order_uid              order_uid: 1 to 64 of A-Z a-z 0-9 - _ .
+	track_number, entry    required: not empty; max=128
+	delivery.name, .city   required; max=256
+	delivery.address       required; max=1024
+	delivery.zip           max=32 (not every country has codes)
+	delivery.region        max=256 (nor regions)
+	delivery.phone         phone: E.164, + and 7 to 15 digits, the first not 0
+	delivery.email         email: local@host, at most 254 bytes; the local part is a dot-atom of at
+	                       most 64, the host has two labels or more; beyond ASCII is let through;
+	                       no quoted parts, comments and address literals
+	payment.transaction    required; max=128
+	payment.request_id     max=128
+	payment.currency       iso4217: alphabetic code in capitals, those withdrawn since 2010 included
+	payment.provider       required; max=128
+	payment.amount, .delivery_cost, .goods_total, .custom_fee,
+	items[].price, .total_price
+	                       min=0; max=9007199254740991 (2^53-1), in minor units of the currency
+	payment.payment_dt     unix_seconds: seconds since 1970, 1 to 253402300799 (the year 9999)
+	payment.bank           max=128
+	items                  min=1; max_items: Options.MaxItems
+	items[].chrt_id, .nm_id, .status
+	                       min=0
+	items[].track_number, .rid
+	                       required; max=128
+	items[].name           required; max=1024
+	items[].sale           min=0; max=100, in percent
+	items[].size           max=128
+	items[].brand          max=256
+	locale                 bcp47: well-formed language tag with hyphens, at most 35 bytes
+	internal_signature     max=1024
+	customer_id, delivery_service
+	                       required; max=128
+	shardkey, oof_shard    max=128
+	sm_id                  min=0
+	date_created           rfc3339: see below (decoding only); year_range: 1 to 9999 in UTC
+
+With Options.CheckSums, if nothing else is wrong with payment and items, the
+rule sum demands payment.amount = goods_total + delivery_cost + custom_fee, and
+payment.goods_total = the sum of all total_price.
+
+date_created is RFC 3339 to the letter: T and Z in capitals, a point before the
+fraction, hours to 23, seconds to 59, offsets to 23:59. It is kept in UTC, and
+what is finer than a microsecond is cut off.
+
+# Canonical JSON
+
+The canonical JSON of an order is the bytes that the following makes. Orders
+are the same if and only if their canonical JSON is.
+
+ 1. Objects have all of these members, in this order, and no others:
+
+    order:    order_uid track_number entry delivery payment items locale
+    internal_signature customer_id delivery_service shardkey sm_id
+    date_created oof_shard
+
+    delivery: name phone zip city address region email
+
+    payment:  transaction request_id currency provider amount payment_dt bank
+    delivery_cost goods_total custom_fee
+
+    item:     chrt_id track_number price rid name sale size total_price nm_id
+    brand status
+
+ 2. There is no white space outside of strings, and no line end behind.
+
+ 3. items is an array of the items in the record's order. A part that is
+    missing from the tables is null: delivery, payment, or items if there are
+    none. Orders that validate have no null.
+
+ 4. Integers are decimal without leading zeros and plus; 0 has no sign.
+
+ 5. Strings are in quotation marks, encoded as UTF-8. Escaped are only the
+    quotation mark as \", the backslash as \\, and the control characters
+    U+0000 to U+001F: as \b \t \n \f \r where JSON has these, otherwise as
+    \u00xx with lower-case hexadecimal digits. All else stands for itself,
+    such as / < > & U+007F U+2028 and characters beyond U+FFFF. Nothing is
+    normalized. (Should a text not be UTF-8, which no accepted order has, each
+    byte in question becomes U+FFFD.)
+
+ 6. date_created is a string YYYY-MM-DDThh:mm:ssZ in UTC, the year with four
+    digits. A fraction of a second follows the seconds as a point and as many
+    digits as it needs, at most six, the last not being 0.
+
+The content hash is the SHA-256 over the byte 01 (HashVersion) followed by the
+canonical JSON. A field that is added to orders later and is absent from a
+record stays out of the form that is hashed under version 1.
+
+The files in testdata/vectors hold records with their canonical JSON and hash,
+made by testdata/vectors/make.py, which shares nothing with this package.
+
+# Concurrency
+
+A Codec is safe for concurrent use, and so are all functions.
+*/
 package model

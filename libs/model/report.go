@@ -105,7 +105,7 @@ func shownName(name []byte) string {
 		return "?"
 	}
 	for _, r := range string(name) {
-		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.$", r) {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-$", r) {
 			return "?"
 		}
 	}
