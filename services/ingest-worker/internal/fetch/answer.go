@@ -1,0 +1,237 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Answer is what a Fetch brought. It is for one goroutine at a time.
+type Answer struct {
+	// HighWatermark is one past the last offset that consumers can read at all,
+	// LastStableOffset one past the last that no open transaction holds back,
+	// LogStartOffset the first; -1 where the broker doesn't say.
+	HighWatermark    int64
+	LastStableOffset int64
+	LogStartOffset   int64
+	Skipped          Skipped
+
+	cfg     Config
+	size    int
+	release func()
+	next    int64   // where to fetch on
+	wanted  int64   // records before it are not delivered
+	batches []batch // to be delivered, the one that is being read included
+	reading source  // of the first batch; nil until it is begun
+	read    int32   // how many records of the first batch were read,
+	before  int64   // and the offset of the last of them
+	wide    bool    // the first batch needs a large zstd window
+	err     error   // what ended the answer
+}
+
+// Skipped counts what was in an answer and is not for consumers.
+type Skipped struct {
+	AbortedRecords int // of transactions that were aborted, by their batches' headers
+	ControlBatches int // transaction markers
+}
+
+// source gives the records of one batch, one after another.
+type source interface {
+	// next reads a record. One whose offset is before wanted may lack all but
+	// its offset.
+	next(ctx context.Context, wanted int64) (Record, error)
+	// end is called after the last record and says whether the batch ends there.
+	end(ctx context.Context) error
+	// close gives back what the source uses.
+	close()
+}
+
+// newAnswer looks through the batches of a response. If the response has only a
+// part of the first one, short is the number of bytes to ask for instead.
+func newAnswer(cfg Config, offset int64, r *response) (a *Answer, short int, err error) {
+	a = &Answer{
+		HighWatermark: r.highWatermark, LastStableOffset: r.lastStableOffset, LogStartOffset: r.logStartOffset,
+		cfg: cfg, size: r.size, release: sync.OnceFunc(r.release), next: offset, wanted: offset,
+	}
+	transactions := newTransactions(r.aborted)
+	for rest := r.records; len(rest) > 0; {
+		b, size, ok, err := parseBatch(rest)
+		if err == nil && !ok {
+			if len(rest) < len(r.records) {
+				break // the answer was full; the next one begins with this batch
+			}
+			if size > maxBatchBytes {
+				return nil, 0, &TooLargeError{Topic: cfg.Topic, Partition: cfg.Partition, Size: size, Limit: maxBatchBytes}
+			}
+			return nil, max(size, 1), nil
+		}
+		aborted := false
+		if err == nil {
+			aborted, err = transactions.aborts(&b)
+		}
+		if err != nil {
+			if a.next > offset {
+				break // what came before it is good, and the next answer begins with it
+			}
+			return nil, 0, a.corrupt(&b, err)
+		}
+		a.add(b, aborted)
+		rest = rest[size:]
+	}
+	return a, 0, nil
+}
+
+func (a *Answer) add(b batch, aborted bool) {
+	if b.last < a.next {
+		return
+	}
+	a.next = b.last + 1
+	switch {
+	case b.control():
+		a.Skipped.ControlBatches++
+	case aborted:
+		a.Skipped.AbortedRecords += int(b.count)
+	case b.count > 0:
+		a.batches = append(a.batches, b)
+	}
+}
+
+func (a *Answer) corrupt(b *batch, err error) error {
+	next := int64(-1)
+	if b.last >= 0 {
+		next = b.last + 1
+	}
+	return &CorruptBatchError{Topic: a.cfg.Topic, Partition: a.cfg.Partition, Offset: b.base, Next: next, Err: err}
+}
+
+// NextOffset is where to fetch on: past the last batch's last offset, even where
+// batches were emptied or cut by compaction, or skipped; the offset that was asked
+// for if nothing came. It is known from the beginning, so that the next Fetch can
+// run while this answer's records are worked on. It holds only if Next ends
+// without an error.
+func (a *Answer) NextOffset() int64 { return a.next }
+
+// Size is the number of bytes that Config.Admit was asked for.
+func (a *Answer) Size() int { return a.size }
+
+// Next gives the next record, from the offset on that was asked for, or ok = false
+// after the last. The error is a [*CorruptBatchError], or ctx's if that ends while
+// a large record is decompressed. After an error every further call gives it
+// again; fetch anew after the last record that was given.
+func (a *Answer) Next(ctx context.Context) (rec Record, ok bool, err error) {
+	for a.err == nil && len(a.batches) > 0 {
+		rec, ok, err = a.step(ctx)
+		if err != nil {
+			a.fault(ctx, err)
+		} else if ok {
+			return rec, true, nil
+		}
+	}
+	return Record{}, false, a.err
+}
+
+// step reads one record, or ends the first batch; ok is false where that gives no
+// record to deliver.
+func (a *Answer) step(ctx context.Context) (Record, bool, error) {
+	b := &a.batches[0]
+	if a.reading == nil {
+		reading, err := a.open(ctx, b)
+		if err != nil {
+			return Record{}, false, err
+		}
+		a.reading, a.read, a.before = reading, 0, b.base-1
+	}
+	if a.read == b.count {
+		if err := a.reading.end(ctx); err != nil {
+			return Record{}, false, err
+		}
+		a.closeSource()
+		a.batches = a.batches[1:]
+		a.wide = false
+		return Record{}, false, nil
+	}
+	rec, err := a.reading.next(ctx, a.wanted)
+	if err != nil {
+		return Record{}, false, err
+	}
+	a.read++
+	switch {
+	case rec.Offset < b.base || rec.Offset > b.last:
+		return Record{}, false, errRecordOffset
+	case rec.Offset <= a.before:
+		return Record{}, false, errRecordSequence
+	}
+	a.before = rec.Offset
+	if rec.Offset < a.wanted {
+		return Record{}, false, nil
+	}
+	a.wanted = rec.Offset + 1
+	return rec, true, nil
+}
+
+func (a *Answer) open(ctx context.Context, b *batch) (source, error) {
+	if b.codec() == uncompressed {
+		return &plainSource{b: b, rest: b.payload, limit: a.cfg.MaxRecordBytes}, nil
+	}
+	return newStreamSource(ctx, b, a.cfg.MaxRecordBytes, a.wide)
+}
+
+// fault ends the answer with an error, unless the batch can be read on with a larger
+// window.
+func (a *Answer) fault(ctx context.Context, err error) {
+	a.closeSource()
+	tooSmall := errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded)
+	if tooSmall && !a.wide {
+		a.wide = true // records that were given already are before wanted
+		return
+	}
+	if ctx.Err() != nil {
+		a.err = fmt.Errorf("read %s/%d: %w", a.cfg.Topic, a.cfg.Partition, ctx.Err())
+		return
+	}
+	a.err = a.corrupt(&a.batches[0], err)
+}
+
+func (a *Answer) closeSource() {
+	if a.reading != nil {
+		a.reading.close()
+		a.reading = nil
+	}
+}
+
+// Release gives back what Config.Admit gave and what decompressing uses. It must
+// be called, once the answer's records are no longer in use, and can be called
+// again. Next must not be called after it.
+func (a *Answer) Release() {
+	a.closeSource()
+	a.batches = nil
+	a.release()
+}
+
+// plainSource reads records that are not compressed. They stay where they are.
+type plainSource struct {
+	b     *batch
+	rest  []byte
+	limit int
+}
+
+func (s *plainSource) next(context.Context, int64) (Record, error) {
+	body, rest, err := nextBody(s.rest)
+	if err != nil {
+		return Record{}, err
+	}
+	s.rest = rest
+	return parseRecord(body, s.b, s.limit)
+}
+
+func (s *plainSource) end(context.Context) error {
+	if len(s.rest) > 0 {
+		return errBatchLonger
+	}
+	return nil
+}
+
+func (s *plainSource) close() {}

@@ -1,0 +1,182 @@
+package fetch
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"time"
+)
+
+// The layout of a batch of format 2: its first offset, its length from here on,
+// the leader's epoch, the format's number, a checksum of all that follows, and so
+// forth until the records.
+const (
+	lengthAt  = 8
+	countedAt = 12 // what the length counts begins here
+	magicAt   = 16
+	crcAt     = 17
+	checkedAt = 21 // what the checksum covers begins here
+	recordsAt = 61
+
+	// shortestBatch is enough of a batch of any format to see which it is.
+	shortestBatch = magicAt + 1
+)
+
+const (
+	codecMask         = 0x07
+	logAppendTimeFlag = 0x08
+	transactionFlag   = 0x10
+	controlFlag       = 0x20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// batch is the header of a batch and what follows it, still compressed.
+type batch struct {
+	base          int64 // first offset
+	last          int64 // last offset, whether or not that record is still there
+	attributes    int16
+	baseTimestamp int64 // ms; the records' timestamps count from it
+	maxTimestamp  int64
+	producer      int64 // -1: none
+	count         int32 // of records that are there
+	payload       []byte
+}
+
+func (b *batch) codec() codec        { return codec(b.attributes & codecMask) }
+func (b *batch) control() bool       { return b.attributes&controlFlag != 0 }
+func (b *batch) transactional() bool { return b.attributes&transactionFlag != 0 }
+
+func (b *batch) timestamp(delta int64) time.Time {
+	ms := b.baseTimestamp + delta
+	if b.attributes&logAppendTimeFlag != 0 {
+		ms = b.maxTimestamp
+	}
+	if ms < 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// parseBatch reads the batch at the beginning of data, which may go on after it.
+// A batch that isn't there as a whole has ok = false and its size, or 0 where not
+// even that is there. The error says why the batch cannot be read; what it
+// returns beside it is then only good for its offsets: last is -1 where that is
+// unknown.
+func parseBatch(data []byte) (b batch, size int, ok bool, why error) {
+	if len(data) < countedAt {
+		return batch{}, 0, false, nil
+	}
+	b = batch{base: int64(binary.BigEndian.Uint64(data)), last: -1}
+	length := int(int32(binary.BigEndian.Uint32(data[lengthAt:])))
+	size = countedAt + length
+	if size < shortestBatch {
+		return b, 0, true, fmt.Errorf("its length of %d is impossible", length)
+	}
+	if size > len(data) {
+		return b, size, false, nil
+	}
+	if magic := int8(data[magicAt]); magic != 2 {
+		return b, 0, true, fmt.Errorf("it has message format %d, and only 2, of Kafka 0.11 and later, is supported", magic)
+	}
+	if size < recordsAt {
+		return b, 0, true, fmt.Errorf("its length of %d is shorter than its header", length)
+	}
+	if is, said := crc32.Checksum(data[checkedAt:size], castagnoli), binary.BigEndian.Uint32(data[crcAt:]); is != said {
+		return b, 0, true, fmt.Errorf("its checksum is %08x and should be %08x", is, said)
+	}
+	lastDelta := int32(binary.BigEndian.Uint32(data[checkedAt+2:]))
+	b.attributes = int16(binary.BigEndian.Uint16(data[checkedAt:]))
+	b.baseTimestamp = int64(binary.BigEndian.Uint64(data[checkedAt+6:]))
+	b.maxTimestamp = int64(binary.BigEndian.Uint64(data[checkedAt+14:]))
+	b.producer = int64(binary.BigEndian.Uint64(data[checkedAt+22:]))
+	b.count = int32(binary.BigEndian.Uint32(data[checkedAt+36:]))
+	b.payload = data[recordsAt:size:size]
+	if b.base < 0 || lastDelta < 0 || b.base+int64(lastDelta) < b.base {
+		return b, 0, true, fmt.Errorf("its offsets, %d and %d more, are impossible", b.base, lastDelta)
+	}
+	b.last = b.base + int64(lastDelta)
+	if b.count < 0 || int64(b.count) > int64(lastDelta)+1 {
+		return b, 0, true, fmt.Errorf("it says that it has %d records in %d offsets", b.count, int64(lastDelta)+1)
+	}
+	return b, size, true, nil
+}
+
+// abortedTransaction is where a transaction that was aborted later began.
+type abortedTransaction struct {
+	producer int64
+	first    int64 // offset
+}
+
+// transactions tells which batches belong to aborted transactions, in the manner
+// of the Java client: the answer lists where they begin, and a marker in the log
+// says where they end.
+type transactions struct {
+	ahead []abortedTransaction // by first offset
+	open  map[int64]bool       // producers with an aborted transaction that has begun
+}
+
+func newTransactions(aborted []abortedTransaction) *transactions {
+	ahead := slices.SortedFunc(slices.Values(aborted), func(a, b abortedTransaction) int { return cmp.Compare(a.first, b.first) })
+	return &transactions{ahead: ahead, open: map[int64]bool{}}
+}
+
+// aborts says whether the records of b are not to be delivered because their
+// transaction was aborted. It must see all batches of an answer in order.
+func (t *transactions) aborts(b *batch) (bool, error) {
+	if b.producer < 0 {
+		return false, nil
+	}
+	for len(t.ahead) > 0 && t.ahead[0].first <= b.last {
+		t.open[t.ahead[0].producer] = true
+		t.ahead = t.ahead[1:]
+	}
+	if !b.control() {
+		return b.transactional() && t.open[b.producer], nil
+	}
+	abort, err := b.abortMarker()
+	if abort {
+		delete(t.open, b.producer)
+	}
+	return false, err
+}
+
+// abortMarker says whether a control batch ends an aborted transaction. One whose
+// marker compaction has removed doesn't.
+func (b *batch) abortMarker() (bool, error) {
+	if b.count == 0 {
+		return false, nil
+	}
+	if b.codec() != uncompressed {
+		return false, fmt.Errorf("it is a control batch and compressed")
+	}
+	body, _, err := nextBody(b.payload)
+	if err != nil {
+		return false, err
+	}
+	marker, err := parseRecord(body, b, defaultMaxRecordBytes)
+	if err != nil {
+		return false, err
+	}
+	if len(marker.Key) < 4 {
+		return false, fmt.Errorf("it is a control batch and its marker has no type")
+	}
+	const abortType = 0
+	return binary.BigEndian.Uint16(marker.Key[2:]) == abortType, nil
+}
+
+// nextBody splits the first record off records that are not compressed.
+func nextBody(records []byte) (body, rest []byte, err error) {
+	f := fields{b: records}
+	length := f.varint()
+	switch {
+	case f.err != nil || length > int64(len(records)-f.i):
+		return nil, nil, errBatchEnds
+	case length < 0:
+		return nil, nil, errRecordLength
+	}
+	end := f.i + int(length)
+	return records[f.i:end:end], records[end:], nil
+}

@@ -1,0 +1,294 @@
+package fetch
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
+	"github.com/segmentio/kafka-go/protocol/saslhandshake"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// conn is a connection to one broker, logged in, with the versions of the
+// requests agreed on.
+type conn struct {
+	*protocol.Conn
+	address      string
+	clientID     string
+	fetchVersion int16
+	correlation  int32     // of the last Fetch; kafka-go numbers its own requests
+	expires      time.Time // the broker wants a new login then; zero: never
+	timeout      time.Duration
+}
+
+// leader gives the connection to the partition's leader, and opens it where there
+// is none.
+func (r *Reader) leader(ctx context.Context) (*conn, error) {
+	if r.conn != nil && !r.conn.expires.IsZero() && time.Now().After(r.conn.expires) {
+		_ = r.Close() // the broker would close it under our next request
+	}
+	if r.conn != nil {
+		return r.conn, nil
+	}
+	c, err := r.findLeader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.conn = c
+	return c, nil
+}
+
+// findLeader asks one broker after another who the leader is and connects to it.
+func (r *Reader) findLeader(ctx context.Context) (*conn, error) {
+	var errs []error
+	candidates := slices.Clone(r.cfg.Brokers)
+	for _, address := range r.known {
+		if !slices.Contains(candidates, address) {
+			candidates = append(candidates, address)
+		}
+	}
+	for _, address := range candidates {
+		c, err := r.leaderBy(ctx, address)
+		if err == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("find the leader: %w", errors.Join(errs...))
+}
+
+func (r *Reader) leaderBy(ctx context.Context, address string) (*conn, error) {
+	c, err := dial(ctx, r.cfg, address)
+	if err != nil {
+		return nil, err
+	}
+	leader, err := r.askLeader(ctx, c)
+	if err == nil && leader == c.address {
+		return c, nil
+	}
+	_ = c.Close() // it has served
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx, r.cfg, leader)
+}
+
+// askLeader gives the address of the partition's leader by the broker's metadata.
+func (r *Reader) askLeader(ctx context.Context, c *conn) (string, error) {
+	answer, err := c.ask(ctx, &metadata.Request{TopicNames: []string{r.cfg.Topic}})
+	if err != nil {
+		return "", err
+	}
+	response := answer.(*metadata.Response)
+	addresses := map[int32]string{}
+	r.known = r.known[:0]
+	for _, b := range response.Brokers {
+		addresses[b.NodeID] = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+		r.known = append(r.known, addresses[b.NodeID])
+	}
+	for _, topic := range response.Topics {
+		if topic.Name != r.cfg.Topic {
+			continue
+		}
+		if topic.ErrorCode != 0 {
+			return "", kafka.Error(topic.ErrorCode)
+		}
+		for _, p := range topic.Partitions {
+			if int(p.PartitionIndex) != r.cfg.Partition {
+				continue
+			}
+			if address, ok := addresses[p.LeaderID]; ok {
+				return address, nil
+			}
+			if p.ErrorCode != 0 {
+				return "", kafka.Error(p.ErrorCode)
+			}
+			return "", kafka.LeaderNotAvailable
+		}
+	}
+	return "", kafka.UnknownTopicOrPartition
+}
+
+// listOffset asks for the first or the last offset of the partition.
+func (c *conn) listOffset(ctx context.Context, cfg Config, at int64) (int64, error) {
+	answer, err := c.ask(ctx, &listoffsets.Request{
+		ReplicaID: -1,
+		Topics: []listoffsets.RequestTopic{{
+			Topic:      cfg.Topic,
+			Partitions: []listoffsets.RequestPartition{{Partition: int32(cfg.Partition), CurrentLeaderEpoch: -1, Timestamp: at}},
+		}},
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, topic := range answer.(*listoffsets.Response).Topics {
+		for _, p := range topic.Partitions {
+			if topic.Topic != cfg.Topic || int(p.Partition) != cfg.Partition {
+				continue
+			}
+			if p.ErrorCode != 0 {
+				return 0, kafka.Error(p.ErrorCode)
+			}
+			return p.Offset, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: it lacks the partition", errMalformed)
+}
+
+// ask sends one of kafka-go's requests and waits for the answer.
+func (c *conn) ask(ctx context.Context, request protocol.Message) (protocol.Message, error) {
+	defer c.closeOn(ctx)()
+	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+		return nil, err
+	}
+	answer, err := c.RoundTrip(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", c.address, noEOF(err))
+	}
+	return answer, nil
+}
+
+// closeOn closes the connection when ctx ends, which interrupts what is waiting
+// for it, until the returned function is called.
+func (c *conn) closeOn(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		_ = c.Close() // whoever waits gets an error of its own
+	})
+}
+
+// dial connects to a broker, agrees on versions and logs in.
+func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
+	timeout := cfg.Dialer.Timeout
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	network, err := connect(ctx, cfg.Dialer, address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", address, err)
+	}
+	c := &conn{
+		Conn:     protocol.NewConn(network, cfg.Dialer.ClientID),
+		address:  address,
+		clientID: cfg.Dialer.ClientID,
+		timeout:  cfg.Timeout,
+	}
+	err = c.agree(ctx)
+	if err == nil && cfg.Dialer.SASLMechanism != nil {
+		err = c.logIn(ctx, cfg.Dialer.SASLMechanism)
+	}
+	if err != nil {
+		_ = c.Close() // err says why
+		if ctx.Err() != nil {
+			err = fmt.Errorf("not done within %v: %w", timeout, err)
+		}
+		return nil, fmt.Errorf("connect to %s: %w", address, err)
+	}
+	return c, nil
+}
+
+func connect(ctx context.Context, d *kafka.Dialer, address string) (net.Conn, error) {
+	open := d.DialFunc
+	if open == nil {
+		open = (&net.Dialer{LocalAddr: d.LocalAddr, KeepAlive: d.KeepAlive}).DialContext
+	}
+	c, err := open(ctx, "tcp", address)
+	if err != nil || d.TLS == nil {
+		return c, err
+	}
+	config := d.TLS
+	if config.ServerName == "" {
+		config = config.Clone()
+		if host, _, err := net.SplitHostPort(address); err == nil {
+			config.ServerName = host
+		}
+	}
+	secure := tls.Client(c, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = c.Close() // err says why
+		return nil, err
+	}
+	return secure, nil
+}
+
+// agree finds out which versions of the requests the broker knows.
+func (c *conn) agree(ctx context.Context) error {
+	answer, err := c.ask(ctx, &apiversions.Request{})
+	if err != nil {
+		return err
+	}
+	response := answer.(*apiversions.Response)
+	if response.ErrorCode != 0 {
+		return kafka.Error(response.ErrorCode)
+	}
+	versions := map[protocol.ApiKey]int16{}
+	for _, api := range response.ApiKeys {
+		key := protocol.ApiKey(api.ApiKey)
+		versions[key] = key.SelectVersion(api.MinVersion, api.MaxVersion)
+		if key != protocol.Fetch {
+			continue
+		}
+		c.fetchVersion = min(newestFetch, api.MaxVersion)
+		if c.fetchVersion < max(oldestFetch, api.MinVersion) {
+			return fmt.Errorf("the broker speaks versions %d to %d of Fetch and we %d to %d: %w",
+				api.MinVersion, api.MaxVersion, oldestFetch, newestFetch, kafka.UnsupportedVersion)
+		}
+	}
+	c.SetVersions(versions)
+	return nil
+}
+
+// logIn authenticates by SASL.
+func (c *conn) logIn(ctx context.Context, mechanism sasl.Mechanism) error {
+	answer, err := c.ask(ctx, &saslhandshake.Request{Mechanism: mechanism.Name()})
+	if err != nil {
+		return err
+	}
+	if code := answer.(*saslhandshake.Response).ErrorCode; code != 0 {
+		return fmt.Errorf("log in by %s: %w", mechanism.Name(), kafka.Error(code))
+	}
+	host, port, err := net.SplitHostPort(c.address)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return err
+	}
+	session, message, err := mechanism.Start(sasl.WithMetadata(ctx, &sasl.Metadata{Host: host, Port: number}))
+	if err != nil {
+		return fmt.Errorf("log in by %s: %w", mechanism.Name(), err)
+	}
+	for done := false; !done; {
+		answer, err := c.ask(ctx, &saslauthenticate.Request{AuthBytes: message})
+		if err != nil {
+			return err
+		}
+		response := answer.(*saslauthenticate.Response)
+		if response.ErrorCode != 0 {
+			return fmt.Errorf("log in by %s: %w", mechanism.Name(), kafka.Error(response.ErrorCode))
+		}
+		if response.SessionLifetimeMs > 0 {
+			c.expires = time.Now().Add(time.Duration(response.SessionLifetimeMs) * time.Millisecond * 4 / 5)
+		}
+		if done, message, err = session.Next(ctx, response.AuthBytes); err != nil {
+			return fmt.Errorf("log in by %s: %w", mechanism.Name(), err)
+		}
+	}
+	return nil
+}
