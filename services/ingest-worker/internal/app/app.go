@@ -1,0 +1,236 @@
+// Package app puts the worker together. It is the only place that knows fx.
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/segmentio/kafka-go"
+	"github.com/uptrace/bun"
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/ingest"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/prune"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/schema"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
+)
+
+const (
+	program = "ingest-worker"
+	about   = "ingest-worker takes orders from a Kafka topic, validates them and stores them in\n" +
+		"PostgreSQL. What cannot be stored goes to the dead-letter topic."
+)
+
+// pruneInterval is how often old deletions are removed, about.
+const pruneInterval = 15 * time.Minute
+
+// Main runs the worker until SIGINT or SIGTERM and returns its exit code. A
+// second signal ends it at once; nothing is lost, since nothing was committed.
+func Main(args []string, stdout, stderr io.Writer) int {
+	settings := &Settings{}
+	if len(args) > 0 {
+		return answer(args, settings, stdout, stderr)
+	}
+	if err := config.Load(settings); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: the settings cannot be used:\n%v\n", program, err)
+		return 2
+	}
+	app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
+	if err := app.Err(); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		return 1
+	}
+	return run(app, settings.StopTimeout, stderr)
+}
+
+func answer(args []string, settings *Settings, stdout, stderr io.Writer) int {
+	switch args[0] {
+	case "-h", "--help", "help":
+		if err := config.WriteHelp(stdout, program, about, settings); err != nil {
+			return 1
+		}
+	case "--version", "version":
+		_, _ = fmt.Fprintln(stdout, program, version())
+	default:
+		_, _ = fmt.Fprintf(stderr, "%s: unknown argument %q; settings are environment variables, see %s --help\n", program, args[0], program)
+		return 2
+	}
+	return 0
+}
+
+func run(app *fx.App, stopTimeout time.Duration, stderr io.Writer) int {
+	ctx, cancel := context.WithTimeout(context.Background(), app.StartTimeout())
+	defer cancel()
+	if err := app.Start(ctx); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		return 1
+	}
+	ended := <-app.Wait()
+
+	impatient := make(chan os.Signal, 1)
+	signal.Notify(impatient, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-impatient
+		os.Exit(1)
+	}()
+	ctx, cancel = context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := app.Stop(ctx); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		return 1
+	}
+	return ended.ExitCode
+}
+
+// Options are the worker's parts and how they hang together.
+func Options(settings *Settings) fx.Option {
+	return fx.Options(
+		fx.Supply(settings),
+		fx.Provide(
+			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
+			health.NewRegistry, newMetricsRegistry, newAdmin,
+			newDatabase, newDialer, newTransport, newClient,
+			newFatal, newPipeline, newConsumer, newPruner, newSchemaWatch,
+		),
+		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
+			l := &fxevent.ZapLogger{Logger: log}
+			l.UseLogLevel(zap.DebugLevel)
+			return l
+		}),
+		// In this order they start, and in the reverse they stop.
+		fx.Invoke(startAdmin, startPruner, startConsumer),
+	)
+}
+
+func newMetricsRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func newAdmin(s *Settings, checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
+	return admin.New(s.AdminAddr, checks, metrics, log)
+}
+
+func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
+	db, err := pgconn.Open(s.Database, pgconn.Options{MaxConns: s.DatabaseConns, ApplicationName: program})
+	if err == nil {
+		lc.Append(fx.StopHook(db.Close))
+	}
+	return db, err
+}
+
+func newDialer(s *Settings) (*kafka.Dialer, error) { return kafkaconn.Dialer(s.Kafka) }
+
+func newTransport(s *Settings, lc fx.Lifecycle) (*kafka.Transport, error) {
+	transport, err := kafkaconn.Transport(s.Kafka)
+	if err == nil {
+		lc.Append(fx.StopHook(transport.CloseIdleConnections))
+	}
+	return transport, err
+}
+
+func newClient(s *Settings, transport *kafka.Transport) *kafka.Client {
+	return kafkaconn.Client(s.Kafka, transport)
+}
+
+// fatal ends the process: what is our fault is not mended by waiting.
+type fatal func(error)
+
+func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
+	return func(err error) {
+		log.Error("the worker stops: this is not mended by waiting; nothing is lost", zap.Error(err))
+		_ = shutdown.Shutdown(fx.ExitCode(1)) // fails only where a shutdown is under way
+	}
+}
+
+func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, checks *health.Registry,
+	metrics *prometheus.Registry, fatal fatal, log *zap.Logger,
+) *ingest.Pipeline {
+	m := ingest.NewMetrics(metrics)
+	budget := ingest.NewBudget(s.MemoryBytes)
+	return ingest.New(
+		ingest.Config{
+			Topic: s.Kafka.Topic, Group: s.Kafka.Group, MaxRecordBytes: s.MaxRecordBytes, MaxBatch: s.MaxBatch,
+			Grace: min(s.SessionTimeout/2, s.StopTimeout/2), WriteTimeout: s.WriteTimeout,
+		},
+		ingest.Deps{
+			Source: func(partition int) *fetch.Reader {
+				return fetch.NewReader(fetch.Config{
+					Brokers: kafkaconn.Brokers(s.Kafka), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition,
+					MaxRecordBytes: s.MaxRecordBytes, Admit: budget.Admit,
+				})
+			},
+			Codec: model.New(model.Options{
+				MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
+			}),
+			Store:    store.New(db),
+			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
+			Budget:   budget,
+			Blockage: ingest.NewBlockage(checks.Component("pipeline"), m, log),
+			Metrics:  m,
+			Log:      log,
+			Fatal:    fatal,
+		})
+}
+
+func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, pipeline *ingest.Pipeline, watch *schema.Watch,
+	fatal fatal, checks *health.Registry, log *zap.Logger,
+) *consumer.Consumer {
+	return consumer.New(
+		consumer.Config{
+			Brokers: kafkaconn.Brokers(s.Kafka), Group: s.Kafka.Group, Topic: s.Kafka.Topic,
+			Topics:         kafkaconn.OrderTopics(s.Kafka, s.TopicPartitions, s.TopicReplication),
+			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch,
+		},
+		client, dialer, watch.Wait, pipeline.Consume, fatal, checks.Component("group"), log)
+}
+
+func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schema.Watch {
+	return schema.NewWatch(db.DB, checks.Component("database"), log)
+}
+
+func newPruner(s *Settings, db *bun.DB, log *zap.Logger) *prune.Pruner {
+	return prune.New(db, s.Retention, pruneInterval, log)
+}
+
+func startAdmin(lc fx.Lifecycle, a *admin.Server)  { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
+func startPruner(lc fx.Lifecycle, p *prune.Pruner) { lc.Append(fx.StartStopHook(p.Start, p.Stop)) }
+func startConsumer(lc fx.Lifecycle, c *consumer.Consumer) {
+	lc.Append(fx.StartStopHook(c.Start, c.Stop))
+}
+
+// version is the module's, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v += " " + s.Value
+		}
+	}
+	return v + " " + info.GoVersion
+}

@@ -1,0 +1,237 @@
+// Package consumer makes the worker a member of its consumer group, and has each
+// partition consumed that the group assigns to it.
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/ingest"
+)
+
+// Config of a consumer.
+type Config struct {
+	Brokers []string
+	Group   string
+	Topic   string
+	Topics  []kafkaconn.TopicSpec // created where missing, before the group is joined
+	// SessionTimeout is how long the group waits for a member that is silent.
+	SessionTimeout time.Duration
+	// TopicWatchInterval is how often the number of partitions is looked at.
+	TopicWatchInterval time.Duration
+}
+
+// consume takes one partition until ctx ends; see ingest.Pipeline.Consume.
+type consume = func(ctx context.Context, partition int, offset int64, assigned int, committer ingest.Committer)
+
+// prepare returns once partitions can be consumed, or with an error where that
+// will not be, or when ctx ends.
+type prepare = func(ctx context.Context) error
+
+// Consumer is a member of the group. Start and Stop are called once each, in
+// that order.
+type Consumer struct {
+	cfg       Config
+	client    *kafka.Client
+	dialer    *kafka.Dialer
+	prepare   prepare
+	consume   consume
+	fatal     func(error) // told that the process is to stop
+	component *health.Component
+	log       *zap.Logger
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// New returns a consumer that joins its group once prepare has returned, and has
+// partitions consumed by consume. An error of prepare's goes to fatal.
+func New(cfg Config, client *kafka.Client, dialer *kafka.Dialer, prepare prepare, consume consume, fatal func(error), component *health.Component, log *zap.Logger) *Consumer {
+	return &Consumer{cfg: cfg, client: client, dialer: dialer, prepare: prepare, consume: consume, fatal: fatal, component: component, log: log, done: make(chan struct{})}
+}
+
+// Start joins the group in the background, once its topics are there.
+func (c *Consumer) Start(context.Context) error {
+	ctx, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	go func() {
+		defer close(c.done)
+		c.run(ctx)
+	}()
+	return nil
+}
+
+// Stop has each partition finish what is in hand, leaves the group and returns,
+// or returns with ctx's error when that takes too long.
+func (c *Consumer) Stop(ctx context.Context) error {
+	c.stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("leave the consumer group: %w", ctx.Err())
+	}
+}
+
+func (c *Consumer) run(ctx context.Context) {
+	if err := c.prepare(ctx); err != nil {
+		if ctx.Err() == nil {
+			c.fatal(err)
+		}
+		return
+	}
+	for ctx.Err() == nil {
+		partitions, err := c.ensureTopics(ctx)
+		if err != nil {
+			return
+		}
+		c.member(ctx, partitions)
+	}
+}
+
+// ensureTopics waits until the topics are there, and returns how many partitions
+// the orders' topic has.
+func (c *Consumer) ensureTopics(ctx context.Context) (partitions int, err error) {
+	backoff := retry.NewBackoff(5 * time.Second)
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 20*time.Second)
+		states, err := kafkaconn.EnsureTopics(attempt, c.client, c.cfg.Topics)
+		cancel()
+		if err == nil {
+			return c.report(states), nil
+		}
+		if c.component.NotReady("topics: " + err.Error()) {
+			c.log.Warn("the topics cannot be created or looked at; trying on", zap.Error(err))
+		}
+		if err := backoff.Wait(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (c *Consumer) report(states []kafkaconn.TopicState) (partitions int) {
+	for _, s := range states {
+		if s.Name == c.cfg.Topic {
+			partitions = s.Partitions
+		}
+		if s.Created {
+			c.log.Info("topic created", zap.String("topic", s.Name), zap.Int("partitions", s.Partitions))
+		}
+		for _, problem := range s.Problems {
+			c.log.Warn("topic's settings", zap.String("topic", s.Name), zap.String("problem", problem))
+		}
+	}
+	return partitions
+}
+
+// member is a member of the group until ctx ends or the topic gets more
+// partitions: kafka-go's members do not reliably take those up, a new one does.
+func (c *Consumer) member(ctx context.Context, partitions int) {
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:                c.cfg.Group,
+		Brokers:           c.cfg.Brokers,
+		Dialer:            c.dialer,
+		Topics:            []string{c.cfg.Topic},
+		GroupBalancers:    []kafka.GroupBalancer{kafka.RangeGroupBalancer{}, kafka.RoundRobinGroupBalancer{}},
+		HeartbeatInterval: min(3*time.Second, c.cfg.SessionTimeout/4),
+		SessionTimeout:    c.cfg.SessionTimeout,
+		RebalanceTimeout:  c.cfg.SessionTimeout,
+		JoinGroupBackoff:  500 * time.Millisecond,
+		StartOffset:       kafka.FirstOffset,
+	})
+	if err != nil {
+		panic("consumer group's settings: " + err.Error()) // they were checked at start
+	}
+	member, leave := context.WithCancel(ctx)
+	defer leave()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		c.watchPartitions(member, partitions)
+		leave()
+	}()
+	// Closing ends the generation, whose functions finish what is in hand, and
+	// leaves the group.
+	closed := make(chan struct{})
+	stopClosing := context.AfterFunc(member, func() {
+		defer close(closed)
+		_ = group.Close() // always nil
+	})
+	c.generations(member, group)
+	leave()
+	if !stopClosing() {
+		<-closed
+	}
+	<-watched
+}
+
+// generations has the partitions of one generation after another consumed.
+func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) {
+	for {
+		generation, err := group.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, kafka.ErrGroupClosed):
+			return
+		case err != nil:
+			// kafka-go waits a little before it tries again.
+			if c.component.NotReady("group: " + err.Error()) {
+				c.log.Warn("not a member of the group at the moment; trying on", zap.String("group", c.cfg.Group), zap.Error(err))
+			}
+			continue
+		}
+		assigned := generation.Assignments[c.cfg.Topic]
+		for _, a := range assigned {
+			generation.Start(func(ctx context.Context) {
+				c.consume(ctx, a.ID, a.Offset, len(assigned), generation)
+			})
+		}
+		c.component.Ready(fmt.Sprintf("generation %d, partitions %s", generation.ID, list(assigned)))
+		c.log.Info("assigned", zap.String("group", c.cfg.Group), zap.Int32("generation", generation.ID), zap.String("partitions", list(assigned)))
+	}
+}
+
+// watchPartitions returns when the topic has more partitions than known, or ctx
+// ends.
+func (c *Consumer) watchPartitions(ctx context.Context, known int) {
+	for {
+		// Jitter, so that the members do not all leave at once.
+		wait := c.cfg.TopicWatchInterval + time.Duration(rand.Int64N(int64(c.cfg.TopicWatchInterval/2)+1))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		now, err := kafkaconn.PartitionCount(attempt, c.client, c.cfg.Topic)
+		cancel()
+		if err == nil && now != known {
+			c.log.Info("the number of partitions has changed; joining the group anew", zap.Int("before", known), zap.Int("now", now))
+			return
+		}
+	}
+}
+
+func list(assigned []kafka.PartitionAssignment) string {
+	if len(assigned) == 0 {
+		return "none: the group has more members than the topic has partitions"
+	}
+	sort.Slice(assigned, func(i, j int) bool { return assigned[i].ID < assigned[j].ID })
+	ids := make([]string, len(assigned))
+	for i, a := range assigned {
+		ids[i] = fmt.Sprint(a.ID)
+	}
+	return strings.Join(ids, ", ")
+}

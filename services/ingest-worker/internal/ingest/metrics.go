@@ -1,0 +1,78 @@
+package ingest
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics of the pipeline. Safe for concurrent use.
+type Metrics struct {
+	records     *prometheus.CounterVec
+	deadLetters *prometheus.CounterVec
+	lag         *prometheus.GaugeVec
+	blocked     *prometheus.GaugeVec
+	gaps        *prometheus.CounterVec
+	skipped     *prometheus.CounterVec
+	batch       prometheus.Histogram
+	flush       prometheus.Histogram
+
+	unknown      *prometheus.CounterVec
+	unknownMu    sync.Mutex
+	unknownNames map[string]bool
+}
+
+// maxUnknownNames bounds the metric of unknown fields: their names come from
+// outside.
+const maxUnknownNames = 100
+
+// NewMetrics registers the pipeline's metrics.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderhub_ingest_records_total", Help: "Records that are done, by what became of them.",
+		}, []string{"outcome"}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderhub_dead_letters_total", Help: "Records that became dead letters, by reason.",
+		}, []string{"reason"}),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "orderhub_ingest_lag", Help: "Records of the partition behind the committed offset.",
+		}, []string{"partition"}),
+		blocked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "orderhub_ingest_blocked", Help: "Partitions that wait for something to come back, by what.",
+		}, []string{"cause"}),
+		gaps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderhub_ingest_offset_gap_records_total", Help: "Offsets that were gone from the topic before they were read.",
+		}, []string{"partition"}),
+		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderhub_ingest_skipped_records_total", Help: "Records that are no messages: of aborted transactions, and control records.",
+		}, []string{"kind"}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "orderhub_ingest_batch_records", Help: "Records in a batch.", Buckets: prometheus.ExponentialBuckets(1, 4, 8),
+		}),
+		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "orderhub_ingest_batch_seconds", Help: "From taking a batch to its committed offset.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}),
+		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderhub_ingest_unknown_fields_total", Help: "Fields that an order does not have, by name.",
+		}, []string{"field"}),
+		unknownNames: map[string]bool{},
+	}
+	registry.MustRegister(m.records, m.deadLetters, m.lag, m.blocked, m.gaps, m.skipped, m.batch, m.flush, m.unknown)
+	for _, outcome := range []string{"stored", "duplicate", "dead_letter"} {
+		m.records.WithLabelValues(outcome) // a counter that is there from the start can be watched from the start
+	}
+	return m
+}
+
+func (m *Metrics) unknownField(name string) {
+	m.unknownMu.Lock()
+	if !m.unknownNames[name] {
+		if len(m.unknownNames) >= maxUnknownNames {
+			name = "(others)"
+		}
+		m.unknownNames[name] = true
+	}
+	m.unknownMu.Unlock()
+	m.unknown.WithLabelValues(name).Inc()
+}

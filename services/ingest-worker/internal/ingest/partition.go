@@ -1,0 +1,296 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
+)
+
+// Committer commits offsets for one generation of the group. The broker refuses
+// a commit of a generation that is over.
+type Committer interface {
+	CommitOffsets(offsets map[string]map[int]int64) error
+}
+
+// partition is one partition during one generation.
+type partition struct {
+	*Pipeline
+	id        int
+	committer Committer
+	share     *share
+	queue     *queue
+	log       *zap.Logger
+
+	end atomic.Int64 // offset behind the last record there is, as the last answer said
+}
+
+// Consume takes the partition's records from offset on (kafka.FirstOffset: from
+// the first) until ctx ends, and returns when the batch in hand is done, or
+// given up after Config.Grace. What was not committed by then is left to the
+// partition's next owner. assigned is how many partitions this worker has.
+func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned int, committer Committer) {
+	c := &partition{
+		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(),
+		log: p.log.With(zap.Int("partition", id)),
+	}
+	defer p.blockage.clear(waiter{id, reading})
+	defer p.blockage.clear(waiter{id, writing})
+	defer p.metrics.lag.DeleteLabelValues(strconv.Itoa(id))
+
+	// Reading ends with the generation, and also when writing has given up.
+	untilGivenUp, stopReading := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer c.queue.close()
+		c.read(untilGivenUp, offset)
+	}()
+	c.write(ctx)
+	stopReading()
+	<-done
+	for _, r := range c.queue.rest() {
+		c.share.give(r.cost)
+	}
+}
+
+// read fetches and decodes until ctx ends.
+func (c *partition) read(ctx context.Context, offset int64) {
+	reader := c.source(c.id)
+	defer func() { _ = reader.Close() }()
+	d := decoder{codec: c.codec, limit: c.cfg.MaxRecordBytes, unknown: c.metrics.unknownField}
+	backoff := retry.NewBackoff(longestBackoff)
+	for ctx.Err() == nil {
+		next, err := c.fetch(ctx, reader, &d, offset)
+		offset = next
+		if err == nil {
+			c.blockage.clear(waiter{c.id, reading})
+			backoff.Reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.blockage.block(waiter{c.id, reading}, fault.CauseBroker, false, err)
+		if backoff.Wait(ctx) != nil {
+			return
+		}
+	}
+}
+
+// fetch takes one answer of the broker into the queue and returns the offset to
+// go on from, on an error as well.
+func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder, offset int64) (next int64, err error) {
+	if offset == kafka.FirstOffset {
+		first, _, err := reader.Offsets(ctx)
+		if err != nil {
+			return offset, err
+		}
+		offset = first
+	}
+	c.queue.begin(offset)
+	answer, err := reader.Fetch(ctx, offset)
+	var outOfRange *fetch.OffsetOutOfRangeError
+	if errors.As(err, &outOfRange) {
+		return c.skipGap(outOfRange), nil
+	}
+	if err != nil {
+		return offset, err
+	}
+	defer answer.Release()
+	c.end.Store(max(answer.LastStableOffset, answer.LogStartOffset))
+	for {
+		raw, ok, err := answer.Next(ctx)
+		if err != nil {
+			return offset, err
+		}
+		if !ok {
+			break
+		}
+		r := d.decode(raw)
+		r.cost = cost(raw)
+		if err := c.share.take(ctx, r.cost); err != nil {
+			return offset, err
+		}
+		c.queue.push(r)
+		offset = raw.Offset + 1
+	}
+	c.metrics.skipped.WithLabelValues("aborted").Add(float64(answer.Skipped.AbortedRecords))
+	c.metrics.skipped.WithLabelValues("control").Add(float64(answer.Skipped.ControlBatches))
+	c.queue.advance(answer.NextOffset())
+	return answer.NextOffset(), nil
+}
+
+// skipGap goes on where the topic still has records. Below the first offset,
+// retention was quicker than the worker, and the records in between are lost.
+// Behind the end, the topic was made anew or cut: what is there now is read
+// from its first record, and what was stored before is known as a duplicate.
+func (c *partition) skipGap(gap *fetch.OffsetOutOfRangeError) int64 {
+	if gap.Offset < gap.First {
+		lost := gap.First - gap.Offset
+		c.metrics.gaps.WithLabelValues(strconv.Itoa(c.id)).Add(float64(lost))
+		c.log.Error("records are lost: the topic no longer has them, as its retention was shorter than this group's absence",
+			zap.Int64("wanted_offset", gap.Offset), zap.Int64("first_offset", gap.First), zap.Int64("lost", lost))
+	} else {
+		c.log.Error("the topic ends before the committed offset: it was made anew or cut; reading it from its first record",
+			zap.Int64("committed_offset", gap.Offset), zap.Int64("end_offset", gap.End), zap.Int64("first_offset", gap.First))
+	}
+	return gap.First
+}
+
+// write finishes batch after batch until ctx ends or a batch is given up.
+func (c *partition) write(ctx context.Context) {
+	hard, cancel := c.graceAfter(ctx)
+	defer cancel()
+	for ctx.Err() == nil {
+		batch, next, ok := c.queue.take(ctx, c.cfg.MaxBatch)
+		if !ok {
+			return
+		}
+		err := c.finish(hard, batch, next)
+		for _, r := range batch {
+			c.share.give(r.cost)
+		}
+		if err != nil {
+			c.log.Info("batch given up: whoever owns the partition next reads it again", zap.Int("records", len(batch)), zap.Error(err))
+			return
+		}
+	}
+}
+
+// graceAfter returns a context that ends some time after ctx.
+func (c *partition) graceAfter(ctx context.Context) (context.Context, context.CancelFunc) {
+	hard, cancel := context.WithCancelCause(context.Background())
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(c.cfg.Grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(errors.New("the partition had to be given up"))
+		case <-hard.Done():
+		}
+	})
+	return hard, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}
+
+// finish brings a batch to its end: stored, dead letters acknowledged, offset
+// committed.
+func (c *partition) finish(ctx context.Context, batch []*record, next int64) error {
+	began := time.Now()
+	if err := c.storeOrders(ctx, batch); err != nil {
+		return err
+	}
+	dead, err := c.sendLetters(ctx, batch)
+	if err != nil {
+		return err
+	}
+	if err := c.commit(ctx, next); err != nil {
+		return err
+	}
+	c.account(batch, dead, next, time.Since(began))
+	return nil
+}
+
+func (c *partition) storeOrders(ctx context.Context, batch []*record) error {
+	entries := make([]*store.Entry, 0, len(batch))
+	for _, r := range batch {
+		if r.entry != nil {
+			entries = append(entries, r.entry)
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return c.retry(ctx, c.id, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, c.cfg.WriteTimeout)
+		defer cancel()
+		return c.store.Write(ctx, entries)
+	}, fault.Of)
+}
+
+func (c *partition) sendLetters(ctx context.Context, batch []*record) ([]deadletter.Letter, error) {
+	var dead []deadletter.Letter
+	for _, r := range batch {
+		if cause := r.cause(); cause != nil {
+			dead = append(dead, r.letter(c.cfg.Topic, c.id, c.cfg.Group, *cause))
+		}
+	}
+	if len(dead) == 0 {
+		return nil, nil
+	}
+	pending := letters.NewPending(dead)
+	return dead, c.retry(ctx, c.id, func(ctx context.Context) error {
+		return c.producer.Send(ctx, pending)
+	}, brokerFault(fault.CauseDeadLetters))
+}
+
+// commit is retried like the rest, but not once the generation is over: the
+// partition may be another's by then.
+func (c *partition) commit(ctx context.Context, next int64) error {
+	var over error
+	err := c.retry(ctx, c.id, func(context.Context) error {
+		err := c.committer.CommitOffsets(map[string]map[int]int64{c.cfg.Topic: {c.id: next}})
+		if fault.GenerationEnded(err) {
+			over = err
+			return nil
+		}
+		return err
+	}, brokerFault(fault.CauseBroker))
+	if err != nil {
+		return err
+	}
+	return over
+}
+
+// account tells metrics and log what became of a batch.
+func (c *partition) account(batch []*record, dead []deadletter.Letter, next int64, took time.Duration) {
+	var stored, duplicates int
+	for _, r := range batch {
+		switch {
+		case r.entry == nil:
+		case r.entry.Outcome == store.Stored:
+			stored++
+			c.debug("order stored", r)
+		case r.entry.Outcome == store.Duplicate:
+			duplicates++
+			c.debug("order is a duplicate", r)
+		}
+	}
+	for _, letter := range dead {
+		c.metrics.deadLetters.WithLabelValues(letter.Reason).Inc()
+		c.log.Debug("record is a dead letter", zap.String("letter", letter.ID), zap.String("reason", letter.Reason))
+	}
+	c.metrics.records.WithLabelValues("stored").Add(float64(stored))
+	c.metrics.records.WithLabelValues("duplicate").Add(float64(duplicates))
+	c.metrics.records.WithLabelValues("dead_letter").Add(float64(len(dead)))
+	lag := max(0, c.end.Load()-next)
+	c.metrics.lag.WithLabelValues(strconv.Itoa(c.id)).Set(float64(lag))
+	if len(batch) == 0 {
+		return // only control records were passed
+	}
+	c.metrics.batch.Observe(float64(len(batch)))
+	c.metrics.flush.Observe(took.Seconds())
+	c.log.Info("batch done", zap.Int("records", len(batch)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
+		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("took", took))
+}
+
+// debug writes a line about one order, and costs nothing where none is wanted.
+func (c *partition) debug(message string, r *record) {
+	if line := c.log.Check(zap.DebugLevel, message); line != nil {
+		line.Write(zap.String("order_uid", r.entry.Order.OrderUID), zap.Int64("offset", r.offset))
+	}
+}

@@ -1,0 +1,111 @@
+// Package ingest takes a partition's records from Kafka into the tables:
+// fetch, decode and validate, batch what has arrived, write in one transaction,
+// have the dead letters acknowledged, commit the offset. In this order, so that
+// a worker killed at any instant has lost nothing: what is not committed is read
+// again, and known as a duplicate.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
+)
+
+// Config of a pipeline.
+type Config struct {
+	Topic string
+	Group string
+	// MaxRecordBytes is the largest record that is read whole.
+	MaxRecordBytes int
+	// MaxBatch is how many records go into one transaction at most.
+	MaxBatch int
+	// Grace is how long a batch in hand may take once the partition is to be
+	// given up: well within the group's session time-out, since no heartbeats
+	// are sent meanwhile.
+	Grace time.Duration
+	// WriteTimeout bounds one attempt at writing a batch, so that a connection
+	// that died without a word is noticed.
+	WriteTimeout time.Duration
+}
+
+// longestBackoff is the longest wait between two attempts.
+const longestBackoff = 5 * time.Second
+
+// Pipeline has what all partitions share. Safe for concurrent use.
+type Pipeline struct {
+	cfg      Config
+	source   func(partition int) *fetch.Reader
+	codec    *model.Codec
+	store    *store.Store
+	producer *letters.Producer
+	budget   *Budget
+	blockage *Blockage
+	metrics  *Metrics
+	log      *zap.Logger
+	// fatal is told of a fault of ours: the worker is to stop.
+	fatal func(error)
+}
+
+// Deps are the parts of a Pipeline, all required.
+type Deps struct {
+	Source   func(partition int) *fetch.Reader
+	Codec    *model.Codec
+	Store    *store.Store
+	Producer *letters.Producer
+	Budget   *Budget
+	Blockage *Blockage
+	Metrics  *Metrics
+	Log      *zap.Logger
+	Fatal    func(error)
+}
+
+// New returns a pipeline.
+func New(cfg Config, d Deps) *Pipeline {
+	return &Pipeline{
+		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, producer: d.Producer, budget: d.Budget,
+		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, fatal: d.Fatal,
+	}
+}
+
+// errStopped ends a retry whose worker is to stop.
+var errStopped = errors.New("the worker stops")
+
+// retry calls try until it succeeds, and returns nil then. The world's faults
+// are waited out without end, visibly. It gives up when ctx ends, and on a fault
+// of ours, which it reports.
+func (p *Pipeline) retry(ctx context.Context, partition int, try func(context.Context) error, whose func(error) (fault.Whose, fault.Cause)) error {
+	backoff := retry.NewBackoff(longestBackoff)
+	for {
+		err := try(ctx)
+		if err == nil {
+			p.blockage.clear(waiter{partition, writing})
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		who, cause := whose(err)
+		if who == fault.Ours {
+			p.fatal(err)
+			return errStopped
+		}
+		p.blockage.block(waiter{partition, writing}, cause, who == fault.Unlisted, err)
+		if err := backoff.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// brokerFault is for requests to Kafka, whose errors are all the world's.
+func brokerFault(cause fault.Cause) func(error) (fault.Whose, fault.Cause) {
+	return func(error) (fault.Whose, fault.Cause) { return fault.World, cause }
+}

@@ -1,0 +1,57 @@
+// Package schema waits until the database has the tables that the worker needs.
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/migrations"
+)
+
+// Watch looks at the schema before the worker takes its first record: one that
+// cannot write has no business in the group.
+type Watch struct {
+	db        *sql.DB
+	component *health.Component
+	log       *zap.Logger
+}
+
+// NewWatch returns a watch that tells component what it finds.
+func NewWatch(db *sql.DB, component *health.Component, log *zap.Logger) *Watch {
+	return &Watch{db: db, component: component, log: log}
+}
+
+// Wait returns nil once the database is there with the schema that the worker
+// needs. A database that is away is waited for; a schema that is missing or too
+// old is a *migrations.VersionError at once, since waiting does not mend it.
+func (w *Watch) Wait(ctx context.Context) error {
+	backoff := retry.NewBackoff(2 * time.Second)
+	for said := false; ; said = true {
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err := migrations.Check(attempt, w.db)
+		cancel()
+		var version *migrations.VersionError
+		switch {
+		case err == nil:
+			w.component.Ready("")
+			w.log.Info("the database is there")
+			return nil
+		case errors.As(err, &version):
+			w.component.NotReady(err.Error())
+			return err
+		}
+		w.component.NotReady(err.Error())
+		if !said {
+			w.log.Warn("the database cannot be reached; waiting for it", zap.Error(err))
+		}
+		if err := backoff.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
