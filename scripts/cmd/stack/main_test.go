@@ -28,7 +28,12 @@ func TestMain(m *testing.M) {
 	case "orderctl":
 		playOrderctl()
 	default:
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+			if built.dir != "" {
+				_ = os.RemoveAll(built.dir)
+			}
+			os.Exit(code)
+		}))
 	}
 }
 

@@ -69,6 +69,18 @@ func (o *output) say(format string, arguments ...any) {
 	_, _ = io.WriteString(o.stack, fmt.Sprintf(format, arguments...)+"\n")
 }
 
+// postgres returns a writer for PostgreSQL's log without the lines of every
+// start and stop. Its own log_min_messages can't leave them out: to that, LOG is
+// more severe than ERROR.
+func (o *output) postgres() io.Writer {
+	log := o.named(postgresName)
+	log.drop = func(line []byte) bool {
+		return bytes.HasPrefix(line, []byte("LOG: ")) ||
+			bytes.Equal(line, []byte("FATAL:  the database system is starting up"))
+	}
+	return log
+}
+
 // print writes text as it is, without a prefix.
 func (o *output) print(text string) {
 	o.mu.Lock()
@@ -83,6 +95,7 @@ func (o *output) print(text string) {
 type lines struct {
 	out     *output
 	prefix  string
+	drop    func(line []byte) bool // nil drops nothing
 	mu      sync.Mutex
 	pending []byte
 }
@@ -100,9 +113,12 @@ func (l *lines) Write(p []byte) (int, error) {
 		if end < 0 {
 			end = longestLine - 1
 		}
-		mixed.WriteString(l.prefix)
-		mixed.Write(bytes.TrimRight(l.pending[:end+1], "\r\n"))
-		mixed.WriteByte('\n')
+		line := bytes.TrimRight(l.pending[:end+1], "\r\n")
+		if l.drop == nil || !l.drop(line) {
+			mixed.WriteString(l.prefix)
+			mixed.Write(line)
+			mixed.WriteByte('\n')
+		}
 		l.pending = append(l.pending[:0], l.pending[end+1:]...)
 	}
 	if mixed.Len() > 0 {

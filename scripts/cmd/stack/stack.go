@@ -187,8 +187,8 @@ func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc
 		st.postgres, err = postgres.Start(ctx, postgres.Options{
 			DataDir:   filepath.Join(st.settings.DataDir, "postgres"),
 			Port:      st.settings.PostgresPort,
-			LogWriter: st.out.named(postgresName),
-			Settings:  map[string]string{"log_min_messages": "warning", "log_line_prefix": ""},
+			LogWriter: st.out.postgres(),
+			Settings:  map[string]string{"log_line_prefix": ""},
 		})
 		if err != nil {
 			return fmt.Errorf("embedded PostgreSQL: %w", err)

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+)
+
+const repository = "../../.."
+
+// built is the folder of the real programs, made once for all tests.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// realBinaries builds the stack and the services into a folder that every user
+// can reach. TestMain removes it.
+func realBinaries(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "orderhub-stack-test-bin-"); built.err != nil {
+			return
+		}
+		if built.err = os.Chmod(built.dir, 0o755); built.err != nil {
+			return
+		}
+		for _, module := range []string{"services/ingest-worker", "services/read-api", "services/orderctl", "scripts"} {
+			program := filepath.Base(module)
+			if module == "scripts" {
+				program = "stack"
+			}
+			cmd := exec.Command("go", "build", "-o", built.dir+"/", "./cmd/"+program)
+			cmd.Dir = filepath.Join(repository, module)
+			if output, err := cmd.CombinedOutput(); err != nil {
+				built.err = fmt.Errorf("build %s: %w\n%s", program, err, output)
+				return
+			}
+		}
+	})
+	require.NoError(t, built.err)
+	return built.dir
+}
+
+// get returns the status and body of a path of the API's.
+func (s *site) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get("http://" + s.http + path)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(body)
+}
+
+// requireOrder waits until the API has the order.
+func (s *site) requireOrder(t *testing.T, uid string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		status, body := s.get(t, "/order/"+uid)
+		return status == http.StatusOK && strings.Contains(body, `"order_uid":"`+uid+`"`)
+	}, patience, 20*time.Millisecond, "the API never had order %s", uid)
+}
+
+func (s *site) countOrders(t *testing.T) (n int) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, s.databaseURL())
+	require.NoError(t, err)
+	defer conn.Close(ctx)
+	require.NoError(t, conn.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&n))
+	return n
+}
+
+// publish runs orderctl as a person would and returns the orders' uids.
+func (s *site) publish(t *testing.T, arguments ...string) []string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(s.binaries, "orderctl"), append([]string{"publish"}, arguments...)...)
+	cmd.Dir = s.dir
+	cmd.Env = append(s.environment(), fmt.Sprintf("KAFKA_BROKERS=127.0.0.1:%d", s.kafka))
+	output, err := cmd.Output()
+	require.NoError(t, err)
+	return strings.Fields(string(output))
+}
+
+func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
+	for _, a := range accounts(t) {
+		t.Run(a.name, func(t *testing.T) {
+			s := newSite(t, a, realBinaries(t))
+			p := s.start(t)
+			s.requireOrder(t, sampleUID)
+			require.Eventually(t, func() bool { return s.countOrders(t) == 21 }, patience, 20*time.Millisecond)
+			p.stop(t, syscall.SIGINT)
+
+			p = s.start(t)
+			s.requireOrder(t, sampleUID)
+			require.Equal(t, 21, s.countOrders(t))
+			descendants := p.descendants(t)
+			require.NoError(t, p.cmd.Process.Kill())
+			p.requireEnd(t)
+
+			p = s.start(t)
+			requireGone(t, descendants)
+			s.requireOrder(t, sampleUID)
+			uids := s.publish(t, "--count", "3")
+			require.Len(t, uids, 3)
+			for _, uid := range uids {
+				s.requireOrder(t, uid)
+			}
+			require.Equal(t, 24, s.countOrders(t), "orders of former runs were stored again, or lost")
+			p.stop(t, syscall.SIGTERM)
+		})
+	}
+}
+
+func TestTwoStacksRunSideBySide(t *testing.T) {
+	one, two := newSite(t, account{}, realBinaries(t)), newSite(t, account{}, realBinaries(t))
+	first, second := one.launch(t), two.launch(t)
+	first.waitReady(t)
+	second.waitReady(t)
+	uid := two.publish(t, "--count", "1")[0]
+	two.requireOrder(t, uid)
+	status, _ := one.get(t, "/order/"+uid)
+	require.Equal(t, http.StatusNotFound, status)
+	first.stop(t, syscall.SIGTERM)
+	two.requireOrder(t, sampleUID)
+	second.stop(t, syscall.SIGTERM)
+}
