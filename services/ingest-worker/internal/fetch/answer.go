@@ -17,7 +17,10 @@ type Answer struct {
 	HighWatermark    int64
 	LastStableOffset int64
 	LogStartOffset   int64
-	Skipped          Skipped
+	// What was in the answer and is not for consumers, by the batches' headers:
+	// records of transactions that were aborted, and the transactions' markers.
+	AbortedRecords int
+	ControlRecords int
 
 	cfg     Config
 	size    int
@@ -30,12 +33,6 @@ type Answer struct {
 	before  int64   // and the offset of the last of them
 	wide    bool    // the first batch needs a large zstd window
 	err     error   // what ended the answer
-}
-
-// Skipped counts what was in an answer and is not for consumers.
-type Skipped struct {
-	AbortedRecords int // of transactions that were aborted, by their batches' headers
-	ControlBatches int // transaction markers
 }
 
 // source gives the records of one batch, one after another.
@@ -91,9 +88,9 @@ func (a *Answer) add(b batch, aborted bool) {
 	a.next = b.last + 1
 	switch {
 	case b.control():
-		a.Skipped.ControlBatches++
+		a.ControlRecords += int(b.count)
 	case aborted:
-		a.Skipped.AbortedRecords += int(b.count)
+		a.AbortedRecords += int(b.count)
 	case b.count > 0:
 		a.batches = append(a.batches, b)
 	}

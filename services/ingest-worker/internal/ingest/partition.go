@@ -126,8 +126,8 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 		c.queue.push(r)
 		offset = raw.Offset + 1
 	}
-	c.metrics.skipped.WithLabelValues("aborted").Add(float64(answer.Skipped.AbortedRecords))
-	c.metrics.skipped.WithLabelValues("control").Add(float64(answer.Skipped.ControlBatches))
+	c.metrics.skipped.WithLabelValues("aborted").Add(float64(answer.AbortedRecords))
+	c.metrics.skipped.WithLabelValues("control").Add(float64(answer.ControlRecords))
 	c.queue.advance(answer.NextOffset())
 	return answer.NextOffset(), nil
 }
