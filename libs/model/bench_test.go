@@ -17,14 +17,19 @@ func readSample(tb testing.TB, name string) []byte {
 	return data
 }
 
-// process is all that the worker does with a record before the database.
-func process(tb testing.TB, c *Codec, record []byte, buf []byte) ([]byte, Hash) {
+// lastHash keeps what process makes from being left out.
+var lastHash Hash
+
+// process is all that the worker does with a record before the database. It
+// gives the canonical JSON in buf.
+func process(tb testing.TB, c *Codec, record []byte, buf []byte) []byte {
 	decoded, err := c.Decode(record)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	buf = AppendCanonical(buf[:0], decoded.Order)
-	return buf, ContentHash(buf)
+	lastHash = ContentHash(buf)
+	return buf
 }
 
 func BenchmarkSample(b *testing.B) {
@@ -38,7 +43,7 @@ func BenchmarkSample(b *testing.B) {
 	b.Run("all", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			buf, _ = process(b, c, record, buf)
+			buf = process(b, c, record, buf)
 		}
 	})
 	b.Run("decode+validate", func(b *testing.B) {
@@ -95,7 +100,7 @@ func BenchmarkRatio(b *testing.B) {
 	for b.Loop() {
 		start := time.Now()
 		for range turns {
-			buf, _ = process(b, c, record, buf)
+			buf = process(b, c, record, buf)
 		}
 		ours += time.Since(start)
 		start = time.Now()

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ func TestLocate(t *testing.T) {
 	re := recordError(t, err)
 	require.Equal(t, []string{"delivery.city required", "payment.currency iso4217", "items[0].sale max"}, brief(re.Errors))
 
-	failures := append(re.Errors, FieldError{Path: "entry"}, FieldError{Path: ""}, FieldError{Path: "items[7].price"}, FieldError{Path: "oof"})
+	failures := append(slices.Clone(re.Errors), FieldError{Path: "entry"}, FieldError{Path: ""}, FieldError{Path: "items[7].price"}, FieldError{Path: "oof"})
 	want := []string{`{
     "name"`, `"usd"`, `101`, `"WBIL"`, `{
   "order_uid"`, `[

@@ -148,7 +148,8 @@ func (s *scanner) str() ([]byte, *fault) {
 // escaped goes on with str at the first backslash.
 func (s *scanner) escaped(start, i int) ([]byte, *fault) {
 	data := s.data
-	out := append(s.scratch[:0], data[start:i]...)
+	out := s.scratch[:0]
+	out = append(out, data[start:i]...)
 	for i < len(data) {
 		c := data[i]
 		switch {
@@ -302,12 +303,12 @@ func (s *scanner) num() (integer bool, f *fault) {
 	return integer, nil
 }
 
-func (s *scanner) digits() (any bool) {
+func (s *scanner) digits() (some bool) {
 	for s.pos < len(s.data) && s.data[s.pos]-'0' <= 9 {
 		s.pos++
-		any = true
+		some = true
 	}
-	return any
+	return some
 }
 
 func (s *scanner) literal(word string) *fault {
