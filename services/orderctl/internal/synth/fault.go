@@ -46,7 +46,7 @@ func chooseFaults(names []string) ([]Fault, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no fault %q", name)
+			return nil, fmt.Errorf("faults: there is no %q", name)
 		}
 	}
 	return chosen, nil
@@ -57,7 +57,7 @@ func (f *Fault) record(m *maker, o *model.Order) Record {
 	if f.change != nil {
 		f.change(m, o)
 	}
-	r.Value = model.AppendCanonical(nil, o)
+	r.Value = encode(o)
 	if f.spoil != nil {
 		r.Value = f.spoil(m, r.Value)
 	}
@@ -141,7 +141,9 @@ var faults = []Fault{
 	{Name: "bad_email", About: "an e-mail address without its host", Stage: model.StageValidate, Reason: model.ReasonInvalid, Path: "delivery.email",
 		change: func(m *maker, o *model.Order) { o.Delivery.Email = m.pick([]string{"customer@", "not an address", ""}) }},
 	{Name: "bad_phone", About: "a phone number that is none", Stage: model.StageValidate, Reason: model.ReasonInvalid, Path: "delivery.phone",
-		change: func(m *maker, o *model.Order) { o.Delivery.Phone = m.pick([]string{"8 (800) 000-00-00", "call me", ""}) }},
+		change: func(m *maker, o *model.Order) {
+			o.Delivery.Phone = m.pick([]string{"8 (800) 000-00-00", "call me", ""})
+		}},
 	{Name: "bad_currency", About: "a currency that ISO 4217 has not", Stage: model.StageValidate, Reason: model.ReasonInvalid, Path: "payment.currency",
 		change: func(m *maker, o *model.Order) { o.Payment.Currency = m.pick([]string{"DOL", "usd", "€"}) }},
 	{Name: "bad_locale", About: "a locale that is no language tag", Stage: model.StageValidate, Reason: model.ReasonInvalid, Path: "locale",

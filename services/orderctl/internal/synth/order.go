@@ -164,8 +164,13 @@ func (m *maker) pickOf(a, b []string) string {
 
 func (m *maker) text(characters string, length int) string {
 	b := make([]byte, length)
+	var chance uint64
 	for i := range b {
-		b[i] = characters[m.rnd.IntN(len(characters))]
+		if i%8 == 0 { // a draw is good for eight characters
+			chance = m.rnd.Uint64()
+		}
+		b[i] = characters[chance%uint64(len(characters))]
+		chance /= uint64(len(characters))
 	}
 	return string(b)
 }

@@ -139,7 +139,12 @@ func (g *Generator) Next() (Record, error) {
 }
 
 func record(kind Kind, o *model.Order) Record {
-	return Record{Kind: kind, UID: o.OrderUID, Key: []byte(o.OrderUID), Value: model.AppendCanonical(nil, o)}
+	return Record{Kind: kind, UID: o.OrderUID, Key: []byte(o.OrderUID), Value: encode(o)}
+}
+
+// encode gives the canonical JSON, with room for most orders made at once.
+func encode(o *model.Order) []byte {
+	return model.AppendCanonical(make([]byte, 0, 896+320*len(o.Items)), o)
 }
 
 // nextKind is the kind that lags furthest behind its share, so that the shares

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/jackc/pgx/v5"
+	postgres "github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
+)
+
+// maxConns: one holds the migrations' lock while others work.
+const maxConns = 4
+
+// database is a pool and where it leads to.
+type database struct {
+	pool *sql.DB
+	conn *pgx.ConnConfig
+}
+
+// openDatabase reads the settings. It doesn't connect.
+func openDatabase() (*database, error) {
+	var s databaseSettings
+	if err := load(&s); err != nil {
+		return nil, err
+	}
+	conn, err := pgconn.Config(s.Database, "orderctl")
+	if err != nil {
+		return nil, usage(err)
+	}
+	db, err := pgconn.Open(s.Database, pgconn.Options{MaxConns: maxConns, ApplicationName: "orderctl"})
+	if err != nil {
+		return nil, usage(err)
+	}
+	return &database{pool: db.DB, conn: conn}, nil
+}
+
+// place is the database's address without the password.
+func (d *database) place() string {
+	return fmt.Sprintf("%s/%s as user %s", net.JoinHostPort(d.conn.Host, strconv.Itoa(int(d.conn.Port))), d.conn.Database, d.conn.User)
+}
+
+// explain says what is wrong with the database, and what to do.
+func (d *database) explain(err error) error {
+	var refused *postgres.PgError
+	var connecting *postgres.ConnectError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused):
+		return fmt.Errorf("PostgreSQL at %s: %s (SQLSTATE %s)%s%w", d.place(), refused.Message, refused.Code, d.advice(refused.Code), hidden{err})
+	case errors.As(err, &connecting):
+		return fmt.Errorf("cannot reach PostgreSQL at %s: %s: start it, or say where it is with DATABASE_URL%w", d.place(), rootCause(connecting), hidden{err})
+	default:
+		return fmt.Errorf("PostgreSQL at %s: %w", d.place(), err)
+	}
+}
+
+func (d *database) advice(sqlstate string) string {
+	switch sqlstate {
+	case "3D000":
+		return ": create it, as with createdb " + d.conn.Database + ", or name another in DATABASE_URL"
+	case "28P01", "28000":
+		return ": check user and password in DATABASE_URL"
+	case "42501":
+		return ": the user needs the right to create tables"
+	default:
+		return ""
+	}
+}
+
+// hidden keeps an error to be found by errors.As where its text adds nothing.
+type hidden struct{ error }
+
+func (hidden) Error() string   { return "" }
+func (h hidden) Unwrap() error { return h.error }
+
+// rootCause is the innermost error, such as "connection refused".
+func rootCause(err error) error {
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network
+	}
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
+// isDatabaseAway is true where waiting may help: no connection, or a server
+// that is starting or stopping.
+func isDatabaseAway(err error) bool {
+	var refused *postgres.PgError
+	if errors.As(err, &refused) {
+		return refused.Code == "57P03" || refused.Code == "57P01"
+	}
+	var connecting *postgres.ConnectError
+	return errors.As(err, &connecting)
+}

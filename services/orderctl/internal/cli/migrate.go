@@ -1,0 +1,224 @@
+package cli
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/migrations"
+)
+
+func (a *app) migrateCommand() *cobra.Command {
+	var wait time.Duration
+	up := a.work(func(cmd *cobra.Command, _ []string) error {
+		return a.withDatabase(cmd.Context(), wait, a.migrateUp)
+	})
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the database's schema up, or show or undo its steps",
+		Long: `Bring the database's schema up to what this version needs. Each step is applied in
+its own transaction. Processes that do so at the same time take turns.`,
+		Example: `  orderctl migrate
+  orderctl migrate --wait 30s
+  orderctl migrate status
+  orderctl migrate down --to 1 --yes`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE: up,
+	}
+	cmd.PersistentFlags().DurationVar(&wait, "wait", 0, "how long to wait for the database to be there")
+	upCmd := &cobra.Command{
+		Use:     "up",
+		Short:   "Apply the steps that are pending (what migrate alone does)",
+		Example: "  orderctl migrate up --wait 30s",
+		Args:    noArgs(""),
+		RunE:    up,
+	}
+	statusCmd := &cobra.Command{
+		Use:     "status",
+		Short:   "List all steps, and when each was applied",
+		Example: "  orderctl migrate status --output json",
+		Args:    noArgs(""),
+		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
+			return a.withDatabase(cmd.Context(), wait, a.migrateStatus)
+		}),
+	}
+	downCmd := a.migrateDownCommand(&wait)
+	cmd.AddCommand(upCmd, statusCmd, downCmd)
+	for _, c := range []*cobra.Command{cmd, upCmd, statusCmd, downCmd} {
+		a.settings[c] = &databaseSettings{}
+	}
+	return cmd
+}
+
+func (a *app) migrateDownCommand(wait *time.Duration) *cobra.Command {
+	var to int64
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "down --to VERSION --yes",
+		Short: "Undo the steps above a version, and delete what their tables hold",
+		Long: `Undo the steps above a version, newest first. What their tables hold is deleted with
+them: --to 0 deletes all orders. Without --yes it only says what would be undone.`,
+		Example: `  orderctl migrate down --to 1
+  orderctl migrate down --to 1 --yes`,
+		Args: noArgs(""),
+		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("to") || to < 0 {
+				return usagef("--to: say the version to go down to, 0 for an empty database")
+			}
+			return a.withDatabase(cmd.Context(), *wait, func(ctx context.Context, db *sql.DB) error {
+				return a.migrateDown(ctx, db, to, yes)
+			})
+		}),
+	}
+	cmd.Flags().Int64Var(&to, "to", 0, "version to go down to")
+	cmd.Flags().BoolVar(&yes, "yes", false, "really delete the tables of the steps that are undone")
+	return cmd
+}
+
+func (a *app) migrateUp(ctx context.Context, db *sql.DB) error {
+	applied, err := migrations.Up(ctx, db)
+	if err != nil {
+		return err
+	}
+	if err := a.writeSteps("applied", applied); err != nil {
+		return err
+	}
+	current, err := schemaVersion(ctx, db)
+	if err != nil {
+		return err
+	}
+	if len(applied) == 0 {
+		a.say("nothing to apply: the schema is at version %d", current)
+	} else {
+		a.say("the schema is at version %d", current)
+	}
+	return nil
+}
+
+func (a *app) migrateDown(ctx context.Context, db *sql.DB, to int64, yes bool) error {
+	steps, err := migrations.Status(ctx, db)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, s := range steps {
+		if s.Version > to && !s.AppliedAt.IsZero() {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		a.say("nothing to undo above version %d", to)
+		return nil
+	}
+	if !yes {
+		return usagef("this would undo %s and delete what their tables hold; add --yes to do it", strings.Join(names, ", "))
+	}
+	undone, err := migrations.DownTo(ctx, db, to)
+	if err != nil {
+		return err
+	}
+	if err := a.writeSteps("undone", undone); err != nil {
+		return err
+	}
+	current, err := schemaVersion(ctx, db)
+	if err != nil {
+		return err
+	}
+	a.say("the schema is at version %d", current)
+	return nil
+}
+
+// writeSteps prints the steps that were taken.
+func (a *app) writeSteps(what string, steps []migrations.Migration) error {
+	for _, s := range steps {
+		var err error
+		if a.output == outputJSON {
+			err = writeJSON(a.stdout, struct {
+				Version int64     `json:"version"`
+				Name    string    `json:"name"`
+				Done    string    `json:"done"`
+				At      time.Time `json:"at"`
+			}{s.Version, s.Name, what, s.AppliedAt.UTC()})
+		} else {
+			_, err = fmt.Fprintf(a.stdout, "%s %s\n", what, s.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func schemaVersion(ctx context.Context, db *sql.DB) (int64, error) {
+	steps, err := migrations.Status(ctx, db)
+	if err != nil {
+		return 0, err
+	}
+	var current int64
+	for _, s := range steps {
+		if !s.AppliedAt.IsZero() {
+			current = s.Version
+		}
+	}
+	return current, nil
+}
+
+func (a *app) migrateStatus(ctx context.Context, db *sql.DB) error {
+	steps, err := migrations.Status(ctx, db)
+	if err != nil {
+		return err
+	}
+	if a.output == outputJSON {
+		for _, s := range steps {
+			if !s.AppliedAt.IsZero() {
+				s.AppliedAt = s.AppliedAt.UTC()
+			}
+			if err := writeJSON(a.stdout, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "VERSION\tNAME\tAPPLIED AT")
+	for _, s := range steps {
+		at := "pending"
+		if !s.AppliedAt.IsZero() {
+			at = s.AppliedAt.UTC().Format(time.RFC3339)
+		}
+		_, _ = fmt.Fprintf(table, "%d\t%s\t%s\n", s.Version, s.Name, at)
+	}
+	return table.Flush()
+}
+
+// withDatabase connects, waits for the database if need be, and lets do work.
+func (a *app) withDatabase(ctx context.Context, wait time.Duration, do func(context.Context, *sql.DB) error) error {
+	db, err := openDatabase()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.pool.Close() }()
+	err = a.waiting(ctx, wait, isDatabaseAway, func() error { return db.explain(db.pool.PingContext(ctx)) })
+	if err != nil {
+		return err
+	}
+	if err := do(ctx, db.pool); err != nil {
+		var wrong usageError
+		if errors.As(err, &wrong) {
+			return err
+		}
+		return db.explain(err)
+	}
+	return nil
+}

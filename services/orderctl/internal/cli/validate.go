@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
+)
+
+// ruleFlags are the rules that are a setting of the worker.
+type ruleFlags struct{ checkSums, rejectUnknown bool }
+
+func (f *ruleFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.checkSums, "check-sums", false, "sums must be right: amount, goods_total")
+	cmd.Flags().BoolVar(&f.rejectUnknown, "reject-unknown", false, "fields that an order does not have are failures")
+}
+
+func (f *ruleFlags) codec() *model.Codec {
+	return model.New(model.Options{CheckSums: f.checkSums, RejectUnknown: f.rejectUnknown})
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	var rules ruleFlags
+	cmd := &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Check the orders in files, naming every failure and its place",
+		Long: `Check the orders in files (- is stdin) by the rules of the worker, and name every
+failure with file, line and column.
+
+A file holds one order, an array of orders, or one order after another (JSON
+lines), pretty-printed or not. Values of orders are not shown.
+
+Exit code 0: all orders are valid; 1: some are not; 3: there are no orders.`,
+		Example: `  orderctl validate order.json
+  orderctl validate --check-sums --output json orders.jsonl
+  curl -s https://shop.example/orders | orderctl validate -`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("name a file, or - for stdin")
+			}
+			return nil
+		},
+		RunE: a.work(func(_ *cobra.Command, files []string) error {
+			return a.validate(files, rules.codec())
+		}),
+	}
+	rules.register(cmd)
+	return cmd
+}
+
+// validate checks all files before it returns, whatever is in them.
+func (a *app) validate(files []string, codec *model.Codec) error {
+	var total tally
+	unreadable := false
+	for _, name := range files {
+		t, err := a.validateFile(name, codec)
+		if err != nil {
+			a.say("orderctl validate: %v", err)
+			unreadable = true
+			continue
+		}
+		a.say("%s: %s", shownName(name), t)
+		total.add(t)
+	}
+	switch {
+	case unreadable || total.invalid > 0:
+		return silent(exitFailed)
+	case total.orders == 0:
+		return silent(exitNothing)
+	}
+	return nil
+}
+
+func (a *app) validateFile(name string, codec *model.Codec) (tally, error) {
+	file, err := a.open(name)
+	if err != nil {
+		return tally{}, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	var t tally
+	err = eachEntry(file, codec, func(e orderfile.Entry) error {
+		t.count(e)
+		for _, f := range e.Failures {
+			if err := a.writeFailure(a.stdout, shownName(name), e.UID, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return t, fmt.Errorf("%s: %w", shownName(name), err)
+	}
+	return t, nil
+}
+
+// eachEntry hands out a file's entries.
+func eachEntry(file io.Reader, codec *model.Codec, use func(orderfile.Entry) error) error {
+	reader := orderfile.NewReader(file, codec)
+	for {
+		entry, err := reader.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := use(entry); err != nil {
+			return err
+		}
+	}
+}
+
+// writeFailure writes a failure in the form that editors and CI logs link.
+func (a *app) writeFailure(w io.Writer, file, uid string, f orderfile.Failure) error {
+	if a.output == outputJSON {
+		return writeJSON(w, struct {
+			File string `json:"file"`
+			orderfile.Failure
+			UID string `json:"order_uid,omitempty"`
+		}{file, f, uid})
+	}
+	_, err := fmt.Fprintf(w, "%s:%d:%d: %s [%s]\n", file, f.Line, f.Column, f.FieldError, f.Rule)
+	return err
+}
+
+// open opens a file, or stdin for -.
+func (a *app) open(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(a.stdin), nil
+	}
+	return os.Open(name)
+}
+
+func shownName(file string) string {
+	if file == "-" {
+		return "stdin"
+	}
+	return file
+}
+
+// tally counts what is in a file.
+type tally struct {
+	orders, invalid, failures int
+	unknown                   map[string]int // orders with a field, by its path
+}
+
+func (t *tally) count(e orderfile.Entry) {
+	t.orders++
+	if len(e.Failures) > 0 {
+		t.invalid++
+		t.failures += len(e.Failures)
+	}
+	for _, path := range e.Unknown {
+		if t.unknown == nil {
+			t.unknown = map[string]int{}
+		}
+		if _, known := t.unknown[path]; known || len(t.unknown) < model.MaxUnknownFields {
+			t.unknown[path]++
+		}
+	}
+}
+
+func (t *tally) add(other tally) {
+	t.orders += other.orders
+	t.invalid += other.invalid
+}
+
+func (t tally) String() string {
+	if t.orders == 0 {
+		return "no orders"
+	}
+	s := plural(t.orders, "order") + ", all valid"
+	if t.invalid > 0 {
+		s = fmt.Sprintf("%s, %d invalid (%s)", plural(t.orders, "order"), t.invalid, plural(t.failures, "failure"))
+	}
+	if len(t.unknown) == 0 {
+		return s
+	}
+	var fields []string
+	for path, n := range t.unknown {
+		fields = append(fields, fmt.Sprintf("%s (%d)", path, n))
+	}
+	slices.Sort(fields)
+	return s + "; unknown fields, which are not stored: " + strings.Join(fields, ", ")
+}

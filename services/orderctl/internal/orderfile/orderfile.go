@@ -1,0 +1,128 @@
+// Package orderfile reads orders from a file, checks each as the worker would,
+// and says where in the file each failure is.
+package orderfile
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/jsonsplit"
+)
+
+// Failure is a failure with its place in the file, from 1; columns count
+// characters. It holds no value of the order.
+type Failure struct {
+	Line   int `json:"line"`
+	Column int `json:"column"`
+	model.FieldError
+}
+
+// Entry is one value of the file.
+type Entry struct {
+	Line, Column int
+	// Record is the value on one line and otherwise untouched. Where the text
+	// is not JSON it is the text as it stands.
+	Record []byte
+	// UID is the order_uid, if there is one of the right form.
+	UID string
+	// Failures are all failures; none means that the order is valid.
+	Failures []Failure
+	// Unknown are the paths of fields that an order doesn't have.
+	Unknown []string
+}
+
+// Reader reads a file's entries. It is for one goroutine.
+type Reader struct {
+	split *jsonsplit.Splitter
+	codec *model.Codec
+}
+
+// NewReader returns a Reader. Without a codec the entries are not checked, and
+// only text that is not JSON is a failure.
+func NewReader(r io.Reader, codec *model.Codec) *Reader {
+	return &Reader{split: jsonsplit.New(r), codec: codec}
+}
+
+// Next returns the next entry, or io.EOF after the last. Other errors are those
+// of reading, or of a file that cannot hold orders.
+func (r *Reader) Next() (Entry, error) {
+	value, err := r.split.Next()
+	if err != nil {
+		return Entry{}, err
+	}
+	entry := Entry{Line: value.Line, Column: value.Column, Record: bytes.Clone(value.Raw)}
+	if broken := value.Broken; broken != nil {
+		entry.Failures = []Failure{{broken.Line, broken.Column, model.FieldError{Rule: string(model.ReasonNotJSON), Message: "is not JSON: " + broken.Message}}}
+		return entry, nil
+	}
+	compact := jsontext.Value(entry.Record)
+	if err := compact.Compact(); err == nil { // it was read as JSON before
+		entry.Record = compact
+	}
+	if r.codec != nil {
+		r.check(&entry, value)
+	}
+	if entry.UID == "" {
+		entry.UID = orderUID(entry.Record)
+	}
+	return entry, nil
+}
+
+// check decodes the record as it would be sent, and finds the failures' places
+// in the value as it stands in the file.
+func (r *Reader) check(entry *Entry, value jsonsplit.Value) {
+	decoded, err := r.codec.Decode(entry.Record)
+	entry.Unknown = decoded.Unknown
+	if err == nil {
+		entry.UID = decoded.Order.OrderUID
+		return
+	}
+	var refused *model.RecordError
+	if !errors.As(err, &refused) {
+		refused = &model.RecordError{Offset: -1, Errors: []model.FieldError{{Rule: "decode", Message: err.Error()}}}
+	}
+	places := model.Locate(value.Raw, refused.Errors)
+	// Decoding ended at the first failure of this kind and knows its place
+	// best; in the value as it stands, that is another one.
+	var raw *model.RecordError
+	if _, err := r.codec.Decode(value.Raw); errors.As(err, &raw) && raw.Reason == refused.Reason && raw.Offset >= 0 && len(refused.Errors) == 1 {
+		places[0] = raw.Offset
+	}
+	for i, f := range refused.Errors {
+		line, column := model.LineColumn(value.Raw, places[i])
+		if line == 1 {
+			column += value.Column - 1
+		}
+		entry.Failures = append(entry.Failures, Failure{value.Line + line - 1, column, f})
+	}
+}
+
+// orderUID finds the order_uid in an object, without any of the other rules.
+func orderUID(record []byte) string {
+	d := jsontext.NewDecoder(bytes.NewReader(record), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if token, err := d.ReadToken(); err != nil || token.Kind() != '{' {
+		return ""
+	}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return ""
+		}
+		if name.String() != "order_uid" {
+			if d.SkipValue() != nil {
+				return ""
+			}
+			continue
+		}
+		uid, err := d.ReadToken()
+		if err != nil || uid.Kind() != '"' || !model.IsOrderUID(uid.String()) {
+			return ""
+		}
+		return uid.String()
+	}
+	return ""
+}
