@@ -1,0 +1,252 @@
+// Package app puts the reader together. Its file app.go is the only one that
+// knows fx.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/uptrace/bun"
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+	"github.com/orderhub/orderhub/services/read-api/internal/page"
+)
+
+const (
+	program = "read-api"
+	about   = "read-api serves the orders in PostgreSQL over HTTP. It holds all of them in memory\n" +
+		"and keeps them equal to the tables."
+)
+
+// Main runs the reader until SIGINT or SIGTERM and returns its exit code. A
+// second signal ends it at once.
+func Main(args []string, stdout, stderr io.Writer) int {
+	settings := &Settings{}
+	if len(args) > 0 {
+		return answer(args, settings, stdout, stderr)
+	}
+	if err := config.Load(settings); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: the settings cannot be used:\n%v\n", program, err)
+		return 2
+	}
+	gin.SetMode(gin.ReleaseMode)
+	app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
+	if err := app.Err(); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		return 1
+	}
+	return run(app, settings.StopTimeout, stderr)
+}
+
+func answer(args []string, settings *Settings, stdout, stderr io.Writer) int {
+	switch args[0] {
+	case "-h", "--help", "help":
+		if err := config.WriteHelp(stdout, program, about, settings); err != nil {
+			return 1
+		}
+	case "--version", "version":
+		_, _ = fmt.Fprintln(stdout, program, version())
+	default:
+		_, _ = fmt.Fprintf(stderr, "%s: unknown argument %q; settings are environment variables, see %s --help\n", program, args[0], program)
+		return 2
+	}
+	return 0
+}
+
+func run(app *fx.App, stopTimeout time.Duration, stderr io.Writer) int {
+	ctx, cancel := context.WithTimeout(context.Background(), app.StartTimeout())
+	defer cancel()
+	if err := app.Start(ctx); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		return 1
+	}
+	ended := <-app.Wait()
+
+	impatient := make(chan os.Signal, 1)
+	signal.Notify(impatient, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-impatient
+		os.Exit(1)
+	}()
+	ctx, cancel = context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := app.Stop(ctx); err != nil {
+		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		return 1
+	}
+	return ended.ExitCode
+}
+
+// Options are the reader's parts and how they hang together.
+func Options(settings *Settings) fx.Option {
+	return fx.Options(
+		fx.Supply(settings),
+		fx.Provide(
+			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
+			health.NewRegistry, newMetricsRegistry, newAdmin, newFatal,
+			newDatabase, newCache, newSource, newReflector, newDoorbell,
+			newReadThrough, orders.NewLists, orders.New, newHandler, newServer,
+		),
+		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
+			l := &fxevent.ZapLogger{Logger: log}
+			l.UseLogLevel(zap.DebugLevel)
+			return l
+		}),
+		// In this order they start, and in the reverse they stop: the cache is
+		// kept up to date until the last request is answered.
+		fx.Invoke(startAdmin, startCache, startServer),
+	)
+}
+
+func newMetricsRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func newAdmin(s *Settings, checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
+	return admin.New(s.AdminAddr, checks, metrics, log)
+}
+
+// fatal ends the process when a part of it has died.
+type fatal func(error)
+
+func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
+	return func(err error) {
+		log.Error("the reader stops", zap.Error(err))
+		_ = shutdown.Shutdown(fx.ExitCode(1)) // fails only where a shutdown is under way
+	}
+}
+
+func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
+	const schemaConns = 1
+	db, err := pgconn.Open(s.Database, pgconn.Options{
+		MaxConns: orders.ReadThroughConns + orders.ListConns + schemaConns, ApplicationName: program,
+	})
+	if err == nil {
+		lc.Append(fx.StopHook(db.Close))
+	}
+	return db, err
+}
+
+func newCache(s *Settings) *cache.Cache { return cache.New(s.CacheMaxStaleness) }
+
+func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
+	conn, err := pgconn.Config(s.Database, program+" tail")
+	if err != nil {
+		return nil, err
+	}
+	return changes.NewSource(conn, changes.Options{
+		Bytes:          s.CacheBytes,
+		MinRecordBytes: cache.MinRecordBytes(s.store()),
+		CheckSchema:    func(ctx context.Context) error { return migrations.Check(ctx, db.DB) },
+	}), nil
+}
+
+func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *health.Registry,
+	metrics *prometheus.Registry, log *zap.Logger,
+) *cache.Reflector {
+	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
+		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log,
+	})
+	metrics.MustRegister(cache.Collector(c, reflector))
+	return reflector
+}
+
+func newDoorbell(s *Settings, log *zap.Logger) (*changes.Doorbell, error) {
+	conn, err := pgconn.Config(s.Database, program+" doorbell")
+	if err != nil {
+		return nil, err
+	}
+	return changes.NewDoorbell(conn, log), nil
+}
+
+func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
+	through := orders.NewReadThrough(db)
+	lc.Append(fx.StopHook(through.Stop))
+	return through
+}
+
+func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
+	metrics *prometheus.Registry, log *zap.Logger,
+) http.Handler {
+	return httpapi.New(httpapi.Options{
+		Orders:  o,
+		Stats:   func() httpapi.Stats { return stats(s, c, reflector, through) },
+		Metrics: metrics,
+		Log:     log,
+		Page: func(routes gin.IRouter) {
+			page.Register(routes, page.Options{Orders: httpapi.PageOrders{Orders: o}, ConsoleURL: s.ConsoleURL})
+		},
+	})
+}
+
+func newServer(s *Settings, handler http.Handler, stop fatal, log *zap.Logger) *httpapi.Server {
+	return httpapi.NewServer(s.HTTPAddr, handler, log, stop)
+}
+
+func startAdmin(lc fx.Lifecycle, a *admin.Server)    { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
+func startServer(lc fx.Lifecycle, s *httpapi.Server) { lc.Append(fx.StartStopHook(s.Start, s.Stop)) }
+
+// startCache runs the loops that fill the cache in the background: the API is
+// open meanwhile, and /readyz says how far they are.
+func startCache(lc fx.Lifecycle, reflector *cache.Reflector, doorbell *changes.Doorbell, stop fatal) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	loop := func(name string, run func()) {
+		running.Go(func() {
+			run()
+			if ctx.Err() == nil {
+				stop(errors.New(name + " ended"))
+			}
+		})
+	}
+	lc.Append(fx.StartStopHook(
+		func() {
+			loop("the doorbell", func() { doorbell.Run(ctx, reflector.Ring) })
+			loop("the cache's loop", func() { reflector.Run(ctx) })
+		},
+		func() {
+			cancel()
+			running.Wait()
+		}))
+}
+
+// version is the module's, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v += " " + s.Value
+		}
+	}
+	return v + " " + info.GoVersion
+}

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+// Settings of the reader.
+type Settings struct {
+	Database config.Database
+	Log      config.Log
+
+	HTTPAddr  string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"where the API and the web page are"`
+	AdminAddr string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9081" help:"where /livez, /readyz, /metrics and pprof are"`
+
+	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
+	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
+	CacheMaxStaleness time.Duration `env:"CACHE_MAX_STALENESS" envDefault:"1s" help:"age of the cache up to which it says that an order does not exist, and beyond which answers are marked as stale"`
+
+	ConsoleURL  string        `env:"CONSOLE_URL" help:"address of the dead-letter console, for the page to link to (default: no link)"`
+	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
+}
+
+const (
+	compressionOff  = "off"
+	compressionZstd = "zstd"
+)
+
+// Validate names the variables whose values cannot be used.
+func (s *Settings) Validate() error {
+	return errors.Join(
+		config.ListenAddr("HTTP_ADDR", s.HTTPAddr),
+		config.ListenAddr("ADMIN_ADDR", s.AdminAddr),
+		between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
+		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
+		between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
+		webAddress("CONSOLE_URL", s.ConsoleURL),
+		between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour),
+	)
+}
+
+// poll is how often changes are looked for without a notification: two rounds
+// fit into the staleness that is allowed.
+func (s *Settings) poll() time.Duration { return s.CacheMaxStaleness * 2 / 5 }
+
+func between[T int64 | time.Duration](name string, value, least, most T) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s: %v is not from %v to %v", name, value, least, most)
+	}
+	return nil
+}
+
+func webAddress(name, text string) error {
+	if text == "" {
+		return nil
+	}
+	if u, err := url.Parse(text); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return fmt.Errorf("%s: %q is no http or https address", name, text)
+	}
+	return nil
+}

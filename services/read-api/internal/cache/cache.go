@@ -1,0 +1,115 @@
+// Package cache holds all orders in memory and keeps them equal to the tables.
+//
+// The parts, a file each: Cache (what readers ask), Reflector (the loop that
+// fills it), Store (the memory).
+package cache
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Cache is the orders as they are in the tables, a moment ago. Its contract:
+//
+//   - It is filled by one Reflector, from a snapshot of all orders and then,
+//     without a gap, from everything that was committed after it. A committed
+//     change shows up within milliseconds while notifications arrive, within the
+//     poll's interval when they don't, and after an outage as soon as the
+//     database answers again.
+//   - It is eventually consistent. For one order it never goes backwards: a
+//     state that a reader has seen is only followed by later ones. Between
+//     orders there is no order: of two orders that one transaction changed, a
+//     reader may see one new and the other still old.
+//   - An order is always a state that was committed, with all of its parts from
+//     one moment: never half of a change.
+//   - HasSynced is false until the snapshot and the changes that happened while
+//     it was read are in; nothing is found until then. Once true it stays true.
+//   - A relist fills a new store beside the one that readers use, and takes its
+//     place at once: readers never see half of it.
+//   - Staleness is how long ago the last complete round of reading changes
+//     began: whatever was committed before that moment is in. It grows while the
+//     database is away, and what is found is then as old as that.
+//   - That an order isn't found means that it didn't exist at some moment at most
+//     Staleness ago, but only where Absent says so: a store with a budget may
+//     have dropped it.
+//   - A read of the database itself may be ahead of the cache by the time that a
+//     change takes to arrive.
+//
+// Methods are safe for concurrent use and don't wait for the Reflector.
+type Cache struct {
+	maxStaleness time.Duration
+	base         time.Time // of the times below: the monotonic clock in one number
+	store        atomic.Pointer[Store]
+	began        atomic.Int64 // when the last complete round began, in ns since base
+}
+
+// New returns an empty cache. maxStaleness is the age up to which it says that
+// an order does not exist.
+func New(maxStaleness time.Duration) *Cache {
+	return &Cache{maxStaleness: maxStaleness, base: time.Now()}
+}
+
+// HasSynced tells whether the cache has been filled.
+func (c *Cache) HasSynced() bool { return c.store.Load() != nil }
+
+// MaxStaleness is the age beyond which answers are marked as stale.
+func (c *Cache) MaxStaleness() time.Duration { return c.maxStaleness }
+
+// Staleness is how old the cache's knowledge is at a moment. Before HasSynced it
+// is the time since the cache was made.
+func (c *Cache) Staleness(now time.Time) time.Duration {
+	return max(0, now.Sub(c.base)-time.Duration(c.began.Load()))
+}
+
+// Lookup is what the cache knows of one order.
+type Lookup struct {
+	Record Record
+	Found  bool
+	// Absent says that the order doesn't exist, or didn't at most MaxStaleness
+	// ago. Neither Found nor Absent means that the cache can't tell.
+	Absent    bool
+	Staleness time.Duration
+}
+
+// Get looks an order up. It allocates nothing.
+func (c *Cache) Get(uid string, now time.Time) Lookup {
+	// Read before the look-up, or a round that ends in between would vouch for a
+	// store that it had not reached yet.
+	staleness := c.Staleness(now)
+	store := c.store.Load()
+	if store == nil {
+		return Lookup{Staleness: staleness}
+	}
+	if record, ok := store.Get(uid); ok {
+		return Lookup{Record: record, Found: true, Staleness: staleness}
+	}
+	absent := staleness < c.maxStaleness && store.Complete(uid)
+	return Lookup{Absent: absent, Staleness: staleness}
+}
+
+// Stats are the cache's figures at one moment.
+type Stats struct {
+	StoreStats
+	Synced    bool
+	Complete  bool // every order of the tables is held
+	Staleness time.Duration
+}
+
+// Stats sums up what the cache holds.
+func (c *Cache) Stats() Stats {
+	stats := Stats{Staleness: c.Staleness(time.Now())}
+	if store := c.store.Load(); store != nil {
+		stats.Synced, stats.StoreStats = true, store.Stats()
+		stats.Complete = stats.Evicted == 0 && !store.partial
+	}
+	return stats
+}
+
+// replace gives readers a filled store, as of a round that began at a moment.
+func (c *Cache) replace(store *Store, began time.Time) {
+	c.store.Store(store)
+	c.advance(began)
+}
+
+// advance says that everything committed before a moment is in.
+func (c *Cache) advance(began time.Time) { c.began.Store(int64(began.Sub(c.base))) }

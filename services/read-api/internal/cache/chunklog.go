@@ -1,0 +1,162 @@
+package cache
+
+const (
+	minChunk = 4 << 10
+	// maxChunk bounds the time for which compaction holds a shard's lock. A
+	// record that is larger has a chunk to itself.
+	maxChunk = 256 << 10
+
+	none int32 = -1
+)
+
+// chunk is a piece of memory that is filled once, from front to end, and given
+// back whole. A reader that still uses a record keeps the chunk's bytes alive.
+type chunk struct {
+	data         []byte // nil: the slot is free
+	used         int    // data[:used] holds records
+	live         int    // bytes of those that the index points to
+	older, newer int32  // neighbours in order of arrival
+}
+
+// chunkLog is the chunks of a shard in order of arrival: records of an older
+// chunk arrived before those of a newer one. It isn't safe for concurrent use.
+type chunkLog struct {
+	chunks         []chunk // by slot
+	free           []int32 // slots without data
+	oldest, newest int32
+	size, live     int64 // bytes of all chunks, and of the live records in them
+}
+
+func newChunkLog() chunkLog { return chunkLog{oldest: none, newest: none} }
+
+// at returns the record at a location.
+func (l *chunkLog) at(at location) rawRecord {
+	return rawRecord(l.chunks[at.slot()].data[at.offset():])
+}
+
+// append makes room for a record of n bytes in the newest chunk, or in a new
+// one of at least chunkSize bytes, and has it written.
+func (l *chunkLog) append(n, chunkSize int, write func(dst []byte)) location {
+	slot := l.newest
+	if slot == none || len(l.chunks[slot].data)-l.chunks[slot].used < n {
+		slot = l.insertBefore(none, max(n, chunkSize))
+	}
+	return l.fill(slot, n, write)
+}
+
+func (l *chunkLog) fill(slot int32, n int, write func(dst []byte)) location {
+	c := &l.chunks[slot]
+	at := locate(slot, c.used)
+	write(c.data[c.used : c.used+n])
+	c.used += n
+	c.live += n
+	l.live += int64(n)
+	return at
+}
+
+// release says that nothing points to a record any more. A chunk without live
+// records is given back, unless it is the one being filled.
+func (l *chunkLog) release(at location) {
+	n := l.at(at).len()
+	c := &l.chunks[at.slot()]
+	c.live -= n
+	l.live -= int64(n)
+	if c.live == 0 && at.slot() != l.newest {
+		l.drop(at.slot())
+	}
+}
+
+// each visits a chunk's records, live or not.
+func (l *chunkLog) each(slot int32, visit func(raw rawRecord, at location)) {
+	c := l.chunks[slot]
+	for offset := 0; offset < c.used; {
+		raw := rawRecord(c.data[offset:c.used])
+		visit(raw, locate(slot, offset))
+		offset += raw.len()
+	}
+}
+
+// compact copies the live records of the chunk with the most dead bytes, and of
+// newer neighbours that fit beside them, into one chunk of the exact size in
+// their place, so the order of arrival stays. moved is told each new location.
+func (l *chunkLog) compact(isLive func(rawRecord, location) bool, moved func(rawRecord, location)) {
+	victim, most := none, 0
+	for slot := l.oldest; slot != none; slot = l.chunks[slot].newer {
+		c := &l.chunks[slot]
+		if dead := len(c.data) - c.live; slot != l.newest && dead > most {
+			victim, most = slot, dead
+		}
+	}
+	if victim == none {
+		return
+	}
+	run, total := []int32{victim}, l.chunks[victim].live
+	for next := l.chunks[victim].newer; next != l.newest; next = l.chunks[next].newer {
+		if total += l.chunks[next].live; total > maxChunk {
+			total -= l.chunks[next].live
+			break
+		}
+		run = append(run, next)
+	}
+	target := l.insertBefore(victim, total)
+	for _, slot := range run {
+		l.each(slot, func(raw rawRecord, at location) {
+			if isLive(raw, at) {
+				n := raw.len()
+				moved(raw, l.fill(target, n, func(dst []byte) { copy(dst, raw[:n]) }))
+			}
+		})
+		l.drop(slot)
+	}
+}
+
+// insertBefore links a new chunk on the older side of another, or as the newest.
+func (l *chunkLog) insertBefore(neighbour int32, size int) int32 {
+	c := chunk{data: make([]byte, size), older: l.newest, newer: neighbour}
+	if neighbour != none {
+		c.older = l.chunks[neighbour].older
+	}
+	var slot int32
+	if n := len(l.free); n > 0 {
+		slot, l.free = l.free[n-1], l.free[:n-1]
+		l.chunks[slot] = c
+	} else {
+		slot = int32(len(l.chunks))
+		l.chunks = append(l.chunks, c)
+	}
+	l.link(c.older, slot, neighbour)
+	l.size += int64(size)
+	return slot
+}
+
+func (l *chunkLog) link(older, slot, newer int32) {
+	if older == none {
+		l.oldest = slot
+	} else {
+		l.chunks[older].newer = slot
+	}
+	if newer == none {
+		l.newest = slot
+	} else {
+		l.chunks[newer].older = slot
+	}
+}
+
+// drop gives a chunk back.
+func (l *chunkLog) drop(slot int32) {
+	c := l.chunks[slot]
+	if c.older == none {
+		l.oldest = c.newer
+	} else {
+		l.chunks[c.older].newer = c.newer
+	}
+	if c.newer == none {
+		l.newest = c.older
+	} else {
+		l.chunks[c.newer].older = c.older
+	}
+	l.size -= int64(len(c.data))
+	l.live -= int64(c.live)
+	l.chunks[slot] = chunk{}
+	l.free = append(l.free, slot)
+}

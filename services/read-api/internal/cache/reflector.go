@@ -1,0 +1,248 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+)
+
+// Source is where a Reflector reads. A *changes.Source is one.
+type Source interface {
+	// Snapshot gives all orders as of one moment, and the position to tail from.
+	Snapshot(context.Context, changes.Sink, changes.Progress) (changes.Position, error)
+	// Tail gives what was committed since a position. A *changes.RelistError says
+	// that this needs a Snapshot.
+	Tail(context.Context, changes.Position, changes.Sink) (changes.Round, error)
+	// Close gives back what the source holds; it may be used again.
+	Close()
+}
+
+// Health is told how the cache is doing; a *health.Component is one.
+type Health interface {
+	Ready(detail string) (changed bool)
+	NotReady(why string) (changed bool)
+}
+
+// ReflectorOptions of a Reflector.
+type ReflectorOptions struct {
+	Store StoreOptions
+	// Poll is the longest time between two rounds, less a jitter of a fifth.
+	Poll   time.Duration
+	Health Health
+	Log    *zap.Logger
+}
+
+const (
+	longestRetry = time.Second
+	// While an outage lasts the log is reminded of it so often.
+	outageReminder = time.Minute
+	// A long snapshot says how far it is so often.
+	progressLog    = 5 * time.Second
+	progressHealth = 500 * time.Millisecond
+)
+
+// Reflector fills a Cache: a snapshot, then rounds of changes, each woken by
+// Ring or by the poll; a new snapshot when the source can't tell the changes;
+// patience with everything else.
+type Reflector struct {
+	source  Source
+	cache   *Cache
+	options ReflectorOptions
+	log     *zap.Logger
+	bell    chan struct{} // holds one ring: rung once or often, one round follows
+
+	outage outage
+	figure figures
+}
+
+type figures struct {
+	rounds, changes, relists atomic.Int64
+	restored                 atomic.Pointer[Restore]
+}
+
+// Restore is what the last snapshot was.
+type Restore struct {
+	Orders   int64
+	Duration time.Duration
+	At       time.Time
+}
+
+// NewReflector prepares the loop that Run is.
+func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflector {
+	return &Reflector{source: source, cache: cache, options: options, log: options.Log, bell: make(chan struct{}, 1)}
+}
+
+// Ring asks for a round. It never blocks. A ring during a round makes another
+// one follow.
+func (r *Reflector) Ring() {
+	select {
+	case r.bell <- struct{}{}:
+	default: // it is ringing already
+	}
+}
+
+// feed is a store with the position that it is at.
+type feed struct {
+	store     *Store
+	position  changes.Position
+	started   time.Time // of its snapshot
+	published bool      // readers have it
+}
+
+// Run fills the cache until ctx ends, whatever fails.
+func (r *Reflector) Run(ctx context.Context) {
+	defer r.source.Close()
+	backoff := retry.NewBackoff(longestRetry)
+	var current *feed
+	for ctx.Err() == nil {
+		var err error
+		if current == nil {
+			current, err = r.snapshot(ctx)
+		} else {
+			err = r.round(ctx, current)
+		}
+		var relist *changes.RelistError
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && current.published:
+			backoff.Reset()
+			r.wait(ctx)
+			continue
+		case err == nil:
+			continue // right on to the changes since the snapshot
+		case errors.As(err, &relist):
+			r.log.Warn("reading all orders anew", zap.String("reason", relist.Reason))
+			r.figure.relists.Add(1)
+			if current.published {
+				current = nil
+				continue
+			}
+			current = nil
+		default:
+			r.failed(err)
+		}
+		_ = backoff.Wait(ctx) // the loop looks at ctx
+	}
+}
+
+// wait returns when the bell was rung or the poll is due.
+func (r *Reflector) wait(ctx context.Context) {
+	jitter := time.Duration(rand.Int64N(int64(r.options.Poll)/5 + 1))
+	timer := time.NewTimer(r.options.Poll - jitter)
+	defer timer.Stop()
+	select {
+	case <-r.bell:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
+	f := &feed{store: NewStore(r.options.Store), started: time.Now()}
+	progress := newThrottle(progressLog, progressHealth)
+	var err error
+	f.position, err = r.source.Snapshot(ctx, f.store, func(done, expected int64) {
+		r.progress(progress, done, expected)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// round brings a feed up to date, and gives it to readers when it wasn't yet.
+func (r *Reflector) round(ctx context.Context, f *feed) error {
+	began := time.Now()
+	round, err := r.source.Tail(ctx, f.position, f.store)
+	if err != nil {
+		return err
+	}
+	f.position = round.Position
+	r.figure.rounds.Add(1)
+	r.figure.changes.Add(int64(round.Put + round.Deleted))
+	if !f.published {
+		f.published = true
+		r.cache.replace(f.store, began)
+		r.restored(f)
+	} else {
+		r.cache.advance(began)
+	}
+	if round.Put+round.Deleted > 0 {
+		r.log.Debug("changes applied", zap.Int("orders", round.Put), zap.Int("deletions", round.Deleted),
+			zap.Duration("took", time.Since(began)))
+	}
+	if away := r.outage.over(); away > 0 {
+		r.log.Info("reading changes again", zap.Duration("after", away))
+	}
+	r.options.Health.Ready("in step with the tables")
+	return nil
+}
+
+func (r *Reflector) restored(f *feed) {
+	stats := f.store.Stats()
+	took := time.Since(f.started)
+	r.figure.restored.Store(&Restore{Orders: stats.Orders, Duration: took, At: time.Now()})
+	fields := []zap.Field{zap.Int64("orders", stats.Orders), zap.Int64("bytes", stats.Bytes), zap.Duration("took", took)}
+	if stats.Evicted > 0 || f.store.partial {
+		fields = append(fields, zap.String("budget", "not all orders fit CACHE_BYTES: the others are read from the database"))
+	}
+	r.log.Info("cache restored", fields...)
+}
+
+func (r *Reflector) progress(t *throttle, done, expected int64) {
+	toLog, toHealth := t.due(time.Now())
+	if toLog {
+		r.log.Info("restoring the cache", zap.Int64("orders", done), zap.Int64("expected_about", expected))
+	}
+	if toHealth && !r.cache.HasSynced() {
+		detail := fmt.Sprintf("restoring: %d orders so far", done)
+		if expected > done {
+			detail = fmt.Sprintf("restoring: %d of about %d orders (%d %%)", done, expected, done*100/expected)
+		}
+		r.options.Health.NotReady(detail)
+	}
+}
+
+// failed says what is wrong, once, and what that means for requests. A cache
+// that has synced stays ready: hits are what it is there for.
+func (r *Reflector) failed(err error) {
+	detail := "waiting for the database: " + err.Error()
+	meaning := "requests for orders are answered with 503"
+	if r.cache.HasSynced() {
+		detail = fmt.Sprintf("orders are served from memory as of %s: %s",
+			time.Now().Add(-r.cache.Staleness(time.Now())).UTC().Format(time.RFC3339), err)
+		meaning = "orders in memory are still served, marked as stale"
+		r.options.Health.Ready(detail)
+	} else {
+		r.options.Health.NotReady(detail)
+	}
+	if r.outage.news(err.Error(), time.Now()) {
+		r.log.Warn("the database can't be read; trying again", zap.Error(err), zap.String("meanwhile", meaning))
+	}
+}
+
+// ReflectorStats are a Reflector's figures.
+type ReflectorStats struct {
+	Rounds  int64 // rounds of changes that were completed
+	Changes int64 // orders that these put or deleted
+	Relists int64 // snapshots after the first one
+	Restore Restore
+}
+
+// Stats may be asked for at any time.
+func (r *Reflector) Stats() ReflectorStats {
+	stats := ReflectorStats{Rounds: r.figure.rounds.Load(), Changes: r.figure.changes.Load(), Relists: r.figure.relists.Load()}
+	if restore := r.figure.restored.Load(); restore != nil {
+		stats.Restore = *restore
+	}
+	return stats
+}

@@ -1,0 +1,271 @@
+package changes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+const (
+	// pageOrders is how many orders are in hand at a time.
+	pageOrders = 1000
+
+	beginRead = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
+	// TRUNCATE empties a table for older snapshots too, so it must not happen
+	// between our snapshot and our reading: a lock taken before the snapshot
+	// keeps it out. The lock's time-out is below deadlock_timeout's usual
+	// second, so that in a tangle of locks it is we who give way.
+	lockTimeout = `SET LOCAL lock_timeout = '500ms'`
+	lockTables  = `LOCK TABLE orders, deliveries, payments, items, order_deletions IN ACCESS SHARE MODE`
+	// Without statistics the planner takes a third of the table to be new, and
+	// scans all of it.
+	readState = `SELECT pg_current_snapshot()::text, pg_is_in_recovery()::text, s.horizon::text, s.relist_xid::text,
+		(SELECT max(version_id)::text FROM goose_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true)
+		FROM order_changes_state s`
+	// A uid that exists again is no deletion: the order is among the changed.
+	readDeletions = `SELECT DISTINCT order_uid FROM order_deletions d WHERE %s
+		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid)`
+	declareChanged = `DECLARE changed NO SCROLL CURSOR FOR SELECT %s FROM orders WHERE %s`
+)
+
+var (
+	fetchPage      = fmt.Sprintf(`FETCH %d FROM changed`, pageOrders)
+	pageDeliveries = fmt.Sprintf(`SELECT %s FROM deliveries WHERE order_uid = ANY($1)`, deliveriesColumns)
+	pagePayments   = fmt.Sprintf(`SELECT %s FROM payments WHERE order_uid = ANY($1)`, paymentsColumns)
+	pageItems      = fmt.Sprintf(`SELECT %s FROM items WHERE order_uid = ANY($1) ORDER BY order_uid, position`, itemsColumns)
+)
+
+// Round is what one Tail has done.
+type Round struct {
+	Position Position // as of the round's transaction
+	Put      int      // orders that were new or different
+	Deleted  int      // orders that were there and are gone
+}
+
+// Tail gives sink everything that was committed after from, deletions first,
+// and returns the position to go on from. It returns a *RelistError where that
+// can't be told any more. After any other error sink may have some of the
+// changes: another Tail from the same position makes up for it.
+func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (Round, error) {
+	if err := s.connect(ctx); err != nil {
+		return Round{}, err
+	}
+	round, err := s.tail(ctx, from, sink)
+	var relist *RelistError
+	if err != nil && !errors.As(err, &relist) {
+		s.Close() // and with it the transaction
+		return Round{}, fmt.Errorf("read the changes: %w", err)
+	}
+	return round, err
+}
+
+func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, error) {
+	since := from.Snapshot.since(from.Standby)
+	answers := s.ask(ctx,
+		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: lockTables}, query{sql: readState},
+		query{sql: fmt.Sprintf(readDeletions, since)},
+		query{sql: fmt.Sprintf(declareChanged, ordersColumns, since)}, query{sql: fetchPage})
+	defer answers.close()
+
+	var round Round
+	var err error
+	answers.skip(3)
+	if round.Position, err = answers.state(s.identity); err != nil {
+		return round, err
+	}
+	if reason := from.relistReason(round.Position); reason != "" {
+		answers.close()
+		return round, errors.Join(&RelistError{reason}, s.end(ctx))
+	}
+	err = each(answers, &s.row, decodeUID, func(uid string) {
+		if sink.Delete(uid) {
+			round.Deleted++
+		}
+	})
+	if err != nil {
+		return round, err
+	}
+	answers.skip(1)
+	page, err := collect(answers, &s.row, decodeOrder)
+	if err != nil {
+		return round, err
+	}
+	if err := answers.close(); err != nil {
+		return round, err
+	}
+	round.Put, err = s.pages(ctx, page, sink)
+	if err != nil {
+		return round, err
+	}
+	return round, s.end(ctx)
+}
+
+// pages completes the orders of a page with their parts, gives them to sink in
+// the page's order, and goes on with the cursor's next page until there is none.
+func (s *Source) pages(ctx context.Context, page []part[*model.Order], sink Sink) (changed int, err error) {
+	var canonical []byte
+	for len(page) > 0 {
+		var next []part[*model.Order]
+		if next, err = s.complete(ctx, page); err != nil {
+			return changed, err
+		}
+		for _, o := range page {
+			canonical = model.AppendCanonical(canonical[:0], o.value)
+			if sink.Put(o.uid, canonical) {
+				changed++
+			}
+		}
+		page = next
+	}
+	return changed, nil
+}
+
+// complete reads the parts of a page's orders and, in the same answer, the next
+// page.
+func (s *Source) complete(ctx context.Context, page []part[*model.Order]) ([]part[*model.Order], error) {
+	uids := make([]string, len(page))
+	byUID := make(map[string]*model.Order, len(page))
+	for i, o := range page {
+		uids[i], byUID[o.uid] = o.uid, o.value
+	}
+	array := arrayLiteral(uids)
+	answers := s.ask(ctx, query{pageDeliveries, array}, query{pagePayments, array}, query{pageItems, array}, query{sql: fetchPage})
+	defer answers.close()
+	err := each(answers, &s.row, decodeDelivery, func(d part[*model.Delivery]) { byUID[d.uid].Delivery = d.value })
+	if err != nil {
+		return nil, err
+	}
+	err = each(answers, &s.row, decodePayment, func(p part[*model.Payment]) { byUID[p.uid].Payment = p.value })
+	if err != nil {
+		return nil, err
+	}
+	err = each(answers, &s.row, decodeItem, func(i part[model.Item]) {
+		o := byUID[i.uid]
+		o.Items = append(o.Items, i.value)
+	})
+	if err != nil {
+		return nil, err
+	}
+	next, err := collect(answers, &s.row, decodeOrder)
+	if err != nil {
+		return nil, err
+	}
+	return next, answers.close()
+}
+
+// end gives up the transaction; there is nothing to commit in it.
+func (s *Source) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err := s.conn.Exec(ctx, `ROLLBACK`).ReadAll()
+	return err
+}
+
+// query is a statement, with a text[] as its argument or none.
+type query struct {
+	sql   string
+	array []byte
+}
+
+// answers are the results of several queries that were sent at once.
+type answers struct {
+	results *pgconn.MultiResultReader
+	cancel  context.CancelFunc
+}
+
+// ask sends queries in one go. The answers must be read in order, and closed.
+func (s *Source) ask(ctx context.Context, queries ...query) *answers {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	batch := &pgconn.Batch{}
+	binary := []int16{pgtype.BinaryFormatCode}
+	for _, q := range queries {
+		if q.array == nil {
+			batch.ExecParams(q.sql, nil, nil, nil, binary)
+		} else {
+			batch.ExecParams(q.sql, [][]byte{q.array}, []uint32{pgtype.TextArrayOID}, nil, binary)
+		}
+	}
+	return &answers{results: s.conn.ExecBatch(ctx, batch), cancel: cancel}
+}
+
+// close reads what is left, and returns the error that ended the answers early.
+func (a *answers) close() error {
+	err := a.results.Close()
+	a.cancel()
+	return err
+}
+
+// next goes to the next query's rows.
+func (a *answers) next() (*pgconn.ResultReader, error) {
+	if !a.results.NextResult() {
+		if err := a.close(); err != nil {
+			return nil, err
+		}
+		return nil, errors.New("the server sent fewer answers than it was asked for")
+	}
+	return a.results.ResultReader(), nil
+}
+
+// skip passes over answers without rows. An error shows at the next answer.
+func (a *answers) skip(n int) {
+	for range n {
+		if rows, err := a.next(); err == nil {
+			_, _ = rows.Close()
+		}
+	}
+}
+
+// state reads the answer to readState.
+func (a *answers) state(identity Identity) (Position, error) {
+	now := Position{Identity: identity}
+	rows, err := a.next()
+	if err != nil {
+		return now, err
+	}
+	found := false
+	for rows.NextRow() {
+		v := rows.Values()
+		found = true
+		now.Standby = string(v[1]) == "true"
+		var bad [4]error
+		now.Snapshot, bad[0] = ParseSnapshot(string(v[0]))
+		now.Horizon, bad[1] = strconv.ParseUint(string(v[2]), 10, 64)
+		now.Relist, bad[2] = strconv.ParseUint(string(v[3]), 10, 64)
+		now.Schema, bad[3] = strconv.ParseInt(string(v[4]), 10, 64)
+		if err := errors.Join(bad[:]...); err != nil {
+			return now, fmt.Errorf("order_changes_state: %w", err)
+		}
+	}
+	if _, err := rows.Close(); err != nil {
+		return now, err
+	}
+	if !found {
+		return now, errors.New("order_changes_state has no row: somebody deleted it; insert it again with `INSERT INTO order_changes_state DEFAULT VALUES`")
+	}
+	return now, nil
+}
+
+// each decodes the rows of the next answer.
+func each[T any](a *answers, r *row, decode decoder[T], use func(T)) error {
+	rows, err := a.next()
+	if err != nil {
+		return err
+	}
+	for rows.NextRow() {
+		r.load(rows.Values())
+		use(decode(r))
+	}
+	_, err = rows.Close()
+	return err
+}
+
+func collect[T any](a *answers, r *row, decode decoder[T]) (all []T, err error) {
+	err = each(a, r, decode, func(one T) { all = append(all, one) })
+	return all, err
+}

@@ -1,0 +1,111 @@
+// Package orders answers questions about orders: from memory where memory
+// knows, and from the database where it doesn't.
+package orders
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+)
+
+// ErrUnavailable says that the answer can't be known now: the database is away,
+// slow or not ready, and memory doesn't have it. It wraps the cause.
+var ErrUnavailable = errors.New("the orders can't be read now")
+
+// Orders is the one place that the API and the page ask. Methods are safe for
+// concurrent use.
+type Orders struct {
+	cache   *cache.Cache
+	through *ReadThrough
+	lists   *Lists
+}
+
+// New puts the three sources together.
+func New(cache *cache.Cache, through *ReadThrough, lists *Lists) *Orders {
+	return &Orders{cache: cache, through: through, lists: lists}
+}
+
+// Answer is what is known of one order.
+type Answer struct {
+	Found bool
+	// Staleness is 0 for an answer that is current; else how long ago it was
+	// known to be.
+	Staleness time.Duration
+
+	record cache.Record // of an answer from memory
+	read   *read        // of one from the database
+}
+
+// read is an order as the database had it.
+type read struct {
+	canonical []byte
+	etag      string
+}
+
+// ETag is the strong entity tag of a found order.
+func (a Answer) ETag() string {
+	if a.read != nil {
+		return a.read.etag
+	}
+	return a.record.ETag()
+}
+
+// Len is the length of a found order's canonical JSON.
+func (a Answer) Len() int {
+	if a.read != nil {
+		return len(a.read.canonical)
+	}
+	return a.record.Len()
+}
+
+// View calls use with a found order's canonical JSON, valid until use returns.
+func (a Answer) View(use func(canonical []byte)) {
+	if a.read != nil {
+		use(a.read.canonical)
+		return
+	}
+	a.record.View(use)
+}
+
+// Bytes returns a found order's canonical JSON, which must not be changed.
+func (a Answer) Bytes() []byte {
+	if a.read != nil {
+		return a.read.canonical
+	}
+	return a.record.Bytes()
+}
+
+// InPlace tells whether Bytes costs no copy.
+func (a Answer) InPlace() bool { return a.read != nil || !a.record.Compressed() }
+
+// Get looks an order up. An order in memory is answered from there, whatever
+// the database does; fresh demands the database's own word. An error is
+// ErrUnavailable, or ctx's.
+func (o *Orders) Get(ctx context.Context, uid string, fresh bool) (Answer, error) {
+	if !fresh {
+		known := o.cache.Get(uid, time.Now())
+		if known.Found {
+			answer := Answer{Found: true, record: known.Record}
+			if known.Staleness >= o.cache.MaxStaleness() {
+				answer.Staleness = known.Staleness
+			}
+			return answer, nil
+		}
+		if known.Absent {
+			return Answer{}, nil
+		}
+	}
+	order, err := o.through.Read(ctx, uid)
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Found: order != nil, read: order}, nil
+}
+
+// List gives a page of all orders, newest first. An error is ErrUnavailable, or
+// ctx's.
+func (o *Orders) List(ctx context.Context, after *Key, limit int) (Page, error) {
+	return o.lists.Read(ctx, after, limit)
+}

@@ -1,0 +1,173 @@
+package orders
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+)
+
+const (
+	// ReadThroughConns is how many connections ReadThrough uses at most.
+	ReadThroughConns = 4
+	// readTimeout bounds a read from the database, the wait for a connection
+	// included.
+	readTimeout = 2 * time.Second
+	batchUIDs   = 200
+	// maxWaiting bounds the uids that wait for their batch. Beyond it a request is
+	// better refused than kept.
+	maxWaiting = 5000
+)
+
+// ReadThrough reads single orders from the database, many callers' at once:
+// while all connections are busy, uids gather and go into the next batch, each
+// once. A caller never joins a batch that began before its call, whose answer
+// might be from before a change that the caller knows of. Methods are safe for
+// concurrent use.
+type ReadThrough struct {
+	db     *bun.DB
+	ctx    context.Context // of the batches: it outlives their callers
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	reads  atomic.Int64
+
+	mu      sync.Mutex
+	waiting map[string]*call
+	running int
+}
+
+// call is what one or more callers wait for.
+type call struct {
+	ready chan struct{}
+	order *read // nil: there is none
+	err   error
+}
+
+// NewReadThrough reads from db, in transactions of its own.
+func NewReadThrough(db *bun.DB) *ReadThrough {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &ReadThrough{db: db, ctx: ctx, cancel: cancel, waiting: map[string]*call{}}
+}
+
+// Stop gives up what is being read. Callers that still wait get an error.
+func (r *ReadThrough) Stop() {
+	r.cancel()
+	r.done.Wait()
+}
+
+// Reads is how many orders were asked for so far.
+func (r *ReadThrough) Reads() int64 { return r.reads.Load() }
+
+// Read returns an order as the database has it at some moment after the call,
+// nil where there is none. An error is ErrUnavailable, or ctx's.
+func (r *ReadThrough) Read(ctx context.Context, uid string) (*read, error) {
+	r.reads.Add(1)
+	c, err := r.join(uid)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-c.ready:
+		return c.order, c.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (r *ReadThrough) join(uid string) (*call, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: the service is stopping", ErrUnavailable)
+	}
+	if c, ok := r.waiting[uid]; ok {
+		return c, nil
+	}
+	if len(r.waiting) >= maxWaiting {
+		return nil, fmt.Errorf("%w: %d reads are waiting already", ErrUnavailable, maxWaiting)
+	}
+	c := &call{ready: make(chan struct{})}
+	r.waiting[uid] = c
+	if r.running < ReadThroughConns {
+		r.running++
+		r.done.Go(r.work)
+	}
+	return c, nil
+}
+
+// work reads batch after batch until nobody waits.
+func (r *ReadThrough) work() {
+	for {
+		calls := r.take()
+		if calls == nil {
+			return
+		}
+		found, err := r.readBatch(calls)
+		for uid, c := range calls {
+			c.order, c.err = found[uid], err
+			close(c.ready)
+		}
+	}
+}
+
+// take returns the next batch; nil ends the worker.
+func (r *ReadThrough) take() map[string]*call {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) == 0 {
+		r.running--
+		return nil
+	}
+	calls := make(map[string]*call, min(len(r.waiting), batchUIDs))
+	for uid, c := range r.waiting {
+		calls[uid] = c
+		delete(r.waiting, uid)
+		if len(calls) == batchUIDs {
+			break
+		}
+	}
+	return calls
+}
+
+func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*read, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, readTimeout)
+	defer cancel()
+	uids := make([]string, 0, len(calls))
+	for uid := range calls {
+		uids = append(uids, uid)
+	}
+	var found map[string]*read
+	err := readOnly(ctx, r.db, func(tx bun.Tx) error {
+		stored, err := orderdb.Read(ctx, tx.Tx, uids)
+		if err != nil {
+			return err
+		}
+		found = make(map[string]*read, len(stored))
+		for uid, s := range stored {
+			canonical := model.AppendCanonical(nil, s.Order)
+			found[uid] = &read{canonical: canonical, etag: cache.ETag(canonical)}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// readOnly runs do in a transaction that sees one moment. Any failure is
+// ErrUnavailable: the questions are ours, so what fails is the database.
+func readOnly(ctx context.Context, db *bun.DB, do func(bun.Tx) error) error {
+	err := db.RunInTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+		func(_ context.Context, tx bun.Tx) error { return do(tx) })
+	if err != nil {
+		return errors.Join(ErrUnavailable, err)
+	}
+	return nil
+}
