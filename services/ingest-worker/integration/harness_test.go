@@ -73,13 +73,23 @@ func setupOn(t *testing.T, b *broker.Broker, url string, partitions int32) *bund
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
+	db.SetMaxIdleConns(0) // a connection kept over a restart of the server would be a dead one
 	_, err = migrations.Up(ctx, db)
 	require.NoError(t, err)
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.AllowAutoTopicCreation(), kgo.ProducerBatchMaxBytes(16<<20))
-	require.NoError(t, err)
-	t.Cleanup(client.Close)
-	return &bundle{t: t, ctx: ctx, broker: b, url: url, db: db, kafka: client, admin: kadm.NewClient(client)}
+	bundle := &bundle{t: t, ctx: ctx, broker: b, url: url, db: db}
+	bundle.connect()
+	return bundle
+}
+
+// connect gives the bundle a new client, which knows nothing of how the topics
+// were before.
+func (b *bundle) connect() {
+	b.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchMaxBytes(16<<20))
+	require.NoError(b.t, err)
+	b.t.Cleanup(client.Close)
+	b.kafka, b.admin = client, kadm.NewClient(client)
 }
 
 // worker is a running worker in this process.
