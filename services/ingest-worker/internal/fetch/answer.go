@@ -31,8 +31,9 @@ type Answer struct {
 	reading source  // of the first batch; nil until it is begun
 	read    int32   // how many records of the first batch were read,
 	before  int64   // and the offset of the last of them
-	wide    bool    // the first batch needs a large zstd window
-	err     error   // what ended the answer
+	memory  memory
+	wide    bool  // the first batch needs a large zstd window
+	err     error // what ended the answer
 }
 
 // source gives the records of one batch, one after another.
@@ -173,7 +174,7 @@ func (a *Answer) open(ctx context.Context, b *batch) (source, error) {
 	if b.codec() == uncompressed {
 		return &plainSource{b: b, rest: b.payload, limit: a.cfg.MaxRecordBytes}, nil
 	}
-	return newStreamSource(ctx, b, a.cfg.MaxRecordBytes, a.wide)
+	return newStreamSource(ctx, b, a.cfg.MaxRecordBytes, a.wide, &a.memory)
 }
 
 // fault ends the answer with an error, unless the batch can be read on with a larger
@@ -204,7 +205,7 @@ func (a *Answer) closeSource() {
 // again. Next must not be called after it.
 func (a *Answer) Release() {
 	a.closeSource()
-	a.batches = nil
+	a.batches, a.memory = nil, memory{}
 	a.release()
 }
 

@@ -135,13 +135,13 @@ func TestCancelInterruptsALargeRecord(t *testing.T) {
 
 func TestSnappyOfASingleBlock(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	value := make([]byte, 11<<20) // is decompressed in pieces
+	value := make([]byte, 6<<20) // is decompressed in pieces
 	for i := range value {
 		if value[i] = byte(random.IntN(4)); i > 1<<20 && random.IntN(3) > 0 {
 			value[i] = value[i-1<<20]
 		}
 	}
-	for _, level := range []snappy.Compression{snappy.DefaultCompression, snappy.FasterCompression, snappy.BetterCompression, snappy.BestCompression} {
+	for _, level := range []snappy.Compression{snappy.DefaultCompression, snappy.BetterCompression} {
 		for _, framing := range []snappy.Framing{snappy.Framed, snappy.Unframed} {
 			codec := &snappy.Codec{Framing: framing, Compression: level}
 			b := batchWith(0, rawRecord{value: value}, rawRecord{delta: 1, value: []byte("after")}).with(compress.Snappy)

@@ -23,27 +23,36 @@ type streamSource struct {
 	b      *batch
 	limit  int
 	stream decompressor
-	window []byte // what was decompressed and not yet read is window[from:to]
-	from   int
-	to     int
-	ended  error  // what the decompressor said last
-	left   int64  // bytes of the record that is read field by field
+	*memory
+	from  int // what was decompressed and not yet read is window[from:to]
+	to    int
+	ended error // what the decompressor said last
+	left  int64 // bytes of the record that is read field by field
+}
+
+// memory is what the compressed batches of an answer use one after another. It is
+// little where there is little to read.
+type memory struct {
+	window []byte
 	chunk  []byte // the unused rest of the present chunk
 	grow   int    // how large the next chunk is
 }
 
-func newStreamSource(ctx context.Context, b *batch, limit int, wide bool) (*streamSource, error) {
+func (m *memory) prepare(payload int) {
+	guess := max(1<<10, 2*payload) // data mostly decompresses to twice its size or more
+	if size := min(windowBytes, guess); len(m.window) < size {
+		m.window = make([]byte, size)
+	}
+	m.grow = max(m.grow, min(chunkBytes, guess))
+}
+
+func newStreamSource(ctx context.Context, b *batch, limit int, wide bool, m *memory) (*streamSource, error) {
 	stream, err := b.codec().open(ctx, b.payload, wide)
 	if err != nil {
 		return nil, err
 	}
-	// Little data needs little memory, and nothing decompresses less than well.
-	guess := max(1<<10, 4*len(b.payload))
-	return &streamSource{
-		b: b, limit: limit, stream: stream,
-		window: make([]byte, min(windowBytes, guess)),
-		grow:   min(chunkBytes, guess),
-	}, nil
+	m.prepare(len(b.payload))
+	return &streamSource{b: b, limit: limit, stream: stream, memory: m}, nil
 }
 
 func (s *streamSource) close() { s.stream.close() }
