@@ -42,7 +42,7 @@ func Acquire(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer file.Close()
+		defer func() { _ = file.Close() }()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			holder, _ := os.ReadFile(file.Name())
 			return nil, &InUseError{Dir: dir, Pid: strings.TrimSpace(string(holder))}

@@ -17,7 +17,7 @@ func TestCheck(t *testing.T) {
 
 	listener, err := net.Listen("tcp", addr)
 	require.NoError(t, err)
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	var taken *ports.TakenError
 	require.ErrorAs(t, ports.Check(addr), &taken)
 	require.Equal(t, addr, taken.Addr)

@@ -45,7 +45,7 @@ func fetch(ctx context.Context, wanted int, log io.Writer) (binaries, error) {
 		if found, err := inspect(ctx, filepath.Join(dir, "bin")); err == nil {
 			return found, nil
 		}
-		fmt.Fprintf(log, "no PostgreSQL server programs found on this machine: fetching version %s into %s\n", f.version, dir)
+		_, _ = fmt.Fprintf(log, "no PostgreSQL server programs found on this machine: fetching version %s into %s\n", f.version, dir)
 		if err := download(dir, f.version); err != nil {
 			return binaries{}, fmt.Errorf("fetch PostgreSQL (install a PostgreSQL server, or name its programs' folder in %s, to do without): %w",
 				BinariesVariable, err)

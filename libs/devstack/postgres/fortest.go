@@ -124,7 +124,7 @@ func execute(ctx context.Context, databaseURL, statement string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	_, err = conn.Exec(ctx, statement)
 	return err
 }

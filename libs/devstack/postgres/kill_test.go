@@ -41,7 +41,7 @@ func runUntilKilled(dir string) {
 }
 
 func TestServerEndsWithItsKilledOwner(t *testing.T) {
-	dir := t.TempDir()
+	dir := dataDir(t)
 	owner := exec.Command(os.Args[0])
 	owner.Env = append(os.Environ(), dirVariable+"="+dir)
 	stdout, err := owner.StdoutPipe()
@@ -49,7 +49,6 @@ func TestServerEndsWithItsKilledOwner(t *testing.T) {
 	require.NoError(t, owner.Start())
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err)
-	removeRelocated(t, dir)
 	pid, url, ok := strings.Cut(strings.TrimSpace(line), " ")
 	require.True(t, ok, line)
 	run(t, url, "CREATE TABLE kept AS SELECT 1 AS n")
@@ -99,7 +98,7 @@ func copyProgram(t *testing.T, from, to string) {
 	t.Helper()
 	source, err := os.Open(from)
 	require.NoError(t, err)
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	target, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
 	require.NoError(t, err)
 	_, err = io.Copy(target, source)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/devstack/datadir"
+	"github.com/orderhub/orderhub/libs/devstack/process"
 )
 
 const (
@@ -23,6 +24,7 @@ const (
 	passwordName  = "admin-password" // the superuser's
 	tempPattern   = "orderhub-postgres-"
 	unusedPolling = 20 * time.Millisecond
+	abandonedAge  = time.Minute // a younger folder may be about to be locked
 )
 
 // place is where a server's data lies, locked for this process.
@@ -76,7 +78,7 @@ func (p *place) settle(log io.Writer) (err error) {
 		if p.base, err = p.relocate(); err != nil {
 			return err
 		}
-		fmt.Fprintf(log, "PostgreSQL can't run as root, and its own user can't reach %s: data is in %s\n", p.dir, p.base)
+		_, _ = fmt.Fprintf(log, "PostgreSQL can't run as root, and its own user can't reach %s: data is in %s\n", p.dir, p.base)
 	}
 	// Resolved, because running servers are found by their working folder.
 	if p.base, err = filepath.EvalSymlinks(p.base); err != nil {
@@ -99,17 +101,21 @@ func (p *place) readLocation(log io.Writer) (string, error) {
 	base := strings.TrimSpace(string(content))
 	info, err := os.Lstat(base)
 	if errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintf(log, "%s is gone: PostgreSQL starts with an empty database\n", base)
+		_, _ = fmt.Fprintf(log, "%s is gone: PostgreSQL starts with an empty database\n", base)
 		return p.dir, os.Remove(filepath.Join(p.dir, locationName))
 	}
 	if err != nil {
 		return "", err
 	}
 	// Below /var/tmp anybody may make a folder of this name once it is gone.
-	if !info.IsDir() || info.Sys().(*syscall.Stat_t).Uid != uint32(os.Geteuid()) {
+	if !ownFolder(info) {
 		return "", fmt.Errorf("%s, named in %s, is not a folder of this user's", base, filepath.Join(p.dir, locationName))
 	}
 	return base, nil
+}
+
+func ownFolder(info os.FileInfo) bool {
+	return info.IsDir() && info.Sys().(*syscall.Stat_t).Uid == uint32(os.Geteuid())
 }
 
 // relocate makes a base that every user can reach and writes it down.
@@ -191,8 +197,12 @@ func (p *place) initdb(ctx context.Context, bin binaries) (err error) {
 	cmd := p.command(ctx, filepath.Join(bin.dir, "initdb"), arguments...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, bytes.TrimSpace(output.Bytes()))
+	proc, err := process.Start(cmd, syscall.SIGKILL)
+	if err != nil {
+		return err
+	}
+	if err := proc.Err(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", errors.Join(err, ctx.Err()), bytes.TrimSpace(output.Bytes()))
 	}
 	return os.Rename(making, p.cluster)
 }
@@ -244,11 +254,16 @@ func (p *place) close(ctx context.Context) error {
 	return errors.Join(err, lock.Release())
 }
 
-// removeAbandoned removes temporary folders whose process died before it could.
+// removeAbandoned removes this user's temporary folders whose process died
+// before it could.
 func removeAbandoned() {
 	found, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPattern+"*"))
 	for _, dir := range found {
-		if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
+		if info, err := os.Lstat(dir); err != nil || !ownFolder(info) {
+			continue // anybody can put a link of that name there
+		}
+		info, err := os.Stat(filepath.Join(dir, "lock"))
+		if err != nil || time.Since(info.ModTime()) < abandonedAge {
 			continue // being made, or a base of other data
 		}
 		lock, err := datadir.Acquire(dir)

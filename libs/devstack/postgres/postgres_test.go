@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,7 +53,7 @@ func TestOwnerIsNoSuperuser(t *testing.T) {
 }
 
 func TestDataIsKept(t *testing.T) {
-	dir := t.TempDir()
+	dir := dataDir(t)
 	options := postgres.Options{DataDir: dir}
 	ctx := context.Background()
 
@@ -63,18 +64,21 @@ func TestDataIsKept(t *testing.T) {
 
 	server = postgres.ServerForTest(t, options)
 	require.Equal(t, 1, count(t, server.URL()))
-	removeRelocated(t, dir)
 }
 
-// removeRelocated removes the folder that stands in for dir where the tests
-// run as root, since the server's user can't enter a test's folder.
-func removeRelocated(t *testing.T, dir string) {
+// dataDir is a data folder for the test. Where the tests run as root the data
+// lies elsewhere, since the server's user can't enter a test's folder; that is
+// removed as well.
+func dataDir(t *testing.T) string {
 	t.Helper()
-	base, err := os.ReadFile(dir + "/location")
-	if err != nil {
-		return
-	}
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(strings.TrimSpace(string(base)))) })
+	dir := t.TempDir()
+	t.Cleanup(func() { // after the cleanups of servers, which are registered later
+		base, err := os.ReadFile(filepath.Join(dir, "location"))
+		if err == nil {
+			require.NoError(t, os.RemoveAll(strings.TrimSpace(string(base))))
+		}
+	})
+	return dir
 }
 
 func TestKilledServerComesBack(t *testing.T) {
@@ -102,10 +106,9 @@ func TestRestartWhileRunning(t *testing.T) {
 }
 
 func TestStalePidFileOfAnotherProcess(t *testing.T) {
-	dir := t.TempDir()
+	dir := dataDir(t)
 	server, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir})
 	require.NoError(t, err)
-	removeRelocated(t, dir)
 	cluster := postgresFolder(t, server.Pid())
 	pidFile := cluster + "/postmaster.pid"
 	content, err := os.ReadFile(pidFile)
@@ -147,9 +150,8 @@ func TestPausedServerAnswersAfterResume(t *testing.T) {
 }
 
 func TestSecondServerOnTheSameDataIsRefused(t *testing.T) {
-	dir := t.TempDir()
+	dir := dataDir(t)
 	postgres.ServerForTest(t, postgres.Options{DataDir: dir, Unsafe: true})
-	removeRelocated(t, dir)
 	_, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir})
 	var inUse *datadir.InUseError
 	require.ErrorAs(t, err, &inUse)

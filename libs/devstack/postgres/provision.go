@@ -22,7 +22,7 @@ func (s *Server) provision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var haveRole, haveDatabase bool
 	err = conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1),
 		EXISTS (SELECT FROM pg_database WHERE datname = $1)`, ownerRole).Scan(&haveRole, &haveDatabase)

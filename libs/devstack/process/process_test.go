@@ -51,7 +51,7 @@ func TestChildEndsWithItsKilledParent(t *testing.T) {
 		t.Run(watch, func(t *testing.T) {
 			output, input, err := os.Pipe()
 			require.NoError(t, err)
-			defer output.Close()
+			defer func() { _ = output.Close() }()
 			parent := exec.Command(os.Args[0])
 			parent.Env = append(os.Environ(), parentVariable+"="+watch)
 			parent.Stdout = input

@@ -50,7 +50,7 @@ func run(arguments []string, stdout, stderr io.Writer) int {
 	parent := flags.Int("stop-with", 0, "stop when this process, which must be the parent, is gone")
 	flags.Usage = func() {
 		_ = config.WriteHelp(stderr, "stack", "Runs Orderhub on this machine: broker, database, worker and API.", &cfg)
-		fmt.Fprintln(stderr, "\nFlags:")
+		_, _ = fmt.Fprintln(stderr, "\nFlags:")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(arguments); errors.Is(err, flag.ErrHelp) {
@@ -59,7 +59,7 @@ func run(arguments []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	if err := config.Load(&cfg); err != nil {
-		fmt.Fprintln(stderr, err)
+		_, _ = fmt.Fprintln(stderr, err)
 		return exitUsage
 	}
 

@@ -61,7 +61,7 @@ func (s *site) get(t *testing.T, path string) (int, string) {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Get("http://" + s.http + path)
 	require.NoError(t, err)
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return response.StatusCode, string(body)
@@ -81,7 +81,7 @@ func (s *site) countOrders(t *testing.T) (n int) {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, s.databaseURL())
 	require.NoError(t, err)
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	require.NoError(t, conn.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&n))
 	return n
 }

@@ -163,7 +163,7 @@ func probe(ctx context.Context, client *http.Client, url string) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusOK {
 		return ""
 	}

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +25,7 @@ func calls(t *testing.T, url, name string) (n int) {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, url)
 	require.NoError(t, err)
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	require.NoError(t, conn.QueryRow(ctx, "SELECT count(*) FROM calls WHERE name = $1", name).Scan(&n))
 	return n
 }
@@ -61,13 +61,13 @@ func TestKilledStackLeavesNothingRunning(t *testing.T) {
 }
 
 func TestKilledMakeStopsTheStack(t *testing.T) {
-	make, err := exec.LookPath("make")
+	makeProgram, err := exec.LookPath("make")
 	require.NoError(t, err)
 	s := newSite(t, account{}, playedBinaries(t))
 	makefile := fmt.Sprintf("run:\n\t@exec %s/stack --bin %s --stop-with $$PPID\n", s.binaries, s.binaries)
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "Makefile"), []byte(makefile), 0o644))
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
-		p := s.launchCommand(t, make, "run")
+		p := s.launchCommand(t, makeProgram, "run")
 		p.waitReady(t)
 		descendants := p.descendants(t)
 		require.NoError(t, p.cmd.Process.Signal(sig))
@@ -81,8 +81,11 @@ func TestServiceThatEndsStopsEverything(t *testing.T) {
 	s := newSite(t, account{}, playedBinaries(t))
 	p := s.start(t)
 	descendants := p.descendants(t)
-	_, err := http.Get("http://" + s.admin + "/die")
-	require.Error(t, err)
+	conn, err := net.Dial("tcp", s.admin)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	_, err = conn.Write([]byte("GET /die HTTP/1.0\r\n\r\n"))
+	require.NoError(t, err)
 	p.requireEnd(t)
 	require.Equal(t, exitFailed, p.cmd.ProcessState.ExitCode())
 	require.Contains(t, p.out.String(), "worker (ingest-worker) ended by itself: exit status 7")

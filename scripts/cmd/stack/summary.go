@@ -20,7 +20,7 @@ func (st *stack) summary() string {
 	var b strings.Builder
 	b.WriteString("\n")
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	row := func(what, where string) { fmt.Fprintf(table, "  %s\t%s\n", what, where) }
+	row := func(what, where string) { _, _ = fmt.Fprintf(table, "  %s\t%s\n", what, where) }
 	row("Web page and API", api)
 	row("API description", api+"/openapi.yaml")
 	row("Kafka", st.kafkaBrokers)
