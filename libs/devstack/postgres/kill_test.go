@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 func runUntilKilled(dir string) {
-	server, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir})
+	server, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir, Unsafe: true})
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
@@ -56,13 +56,13 @@ func TestServerEndsWithItsKilledOwner(t *testing.T) {
 	require.Error(t, owner.Wait())
 
 	// Starting again waits for the processes of the former server to be gone.
-	server := postgres.ServerForTest(t, postgres.Options{DataDir: dir})
+	server := postgres.ServerForTest(t, postgres.Options{DataDir: dir, Unsafe: true})
 	require.NotEqual(t, pid, strconv.Itoa(server.Pid()))
 	require.NoError(t, server.Stop(context.Background()))
 	_, err = os.Readlink(filepath.Join("/proc", pid, "cwd"))
 	require.ErrorIs(t, err, os.ErrNotExist, "the former server's process is still there")
 
-	server = postgres.ServerForTest(t, postgres.Options{DataDir: dir})
+	server = postgres.ServerForTest(t, postgres.Options{DataDir: dir, Unsafe: true})
 	require.Equal(t, 1, count(t, server.URL()))
 }
 

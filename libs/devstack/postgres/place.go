@@ -151,7 +151,7 @@ func (p *place) majorVersion() int {
 
 // initialize makes the server's folder unless it is there. It is made under
 // another name first, so that an interrupted attempt is never taken for data.
-func (p *place) initialize(ctx context.Context, bin binaries) error {
+func (p *place) initialize(ctx context.Context, bin binaries, unsafe bool) error {
 	passwordFile := filepath.Join(p.dir, passwordName)
 	if p.majorVersion() != 0 {
 		password, err := os.ReadFile(passwordFile)
@@ -165,10 +165,10 @@ func (p *place) initialize(ctx context.Context, bin binaries) error {
 	if err := os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600); err != nil {
 		return err
 	}
-	return p.initdb(ctx, bin)
+	return p.initdb(ctx, bin, unsafe)
 }
 
-func (p *place) initdb(ctx context.Context, bin binaries) (err error) {
+func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err error) {
 	making := p.cluster + ".making"
 	if err := os.RemoveAll(making); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (p *place) initdb(ctx context.Context, bin binaries) (err error) {
 		"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + passwordFile,
 		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
 	}
-	if p.temporary {
+	if unsafe {
 		arguments = append(arguments, "--no-sync")
 	}
 	cmd := p.command(ctx, filepath.Join(bin.dir, "initdb"), arguments...)

@@ -99,7 +99,7 @@ func (s *Server) start(ctx context.Context) error {
 	if s.binaries, err = findBinaries(ctx, s.place.majorVersion(), s.options.LogWriter); err != nil {
 		return err
 	}
-	if err := s.place.initialize(ctx, s.binaries); err != nil {
+	if err := s.place.initialize(ctx, s.binaries, s.options.Unsafe); err != nil {
 		return err
 	}
 	return s.Restart(ctx)

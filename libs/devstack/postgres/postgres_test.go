@@ -107,7 +107,7 @@ func TestRestartWhileRunning(t *testing.T) {
 
 func TestStalePidFileOfAnotherProcess(t *testing.T) {
 	dir := dataDir(t)
-	server, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir})
+	server, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir, Unsafe: true})
 	require.NoError(t, err)
 	cluster := postgresFolder(t, server.Pid())
 	pidFile := cluster + "/postmaster.pid"
@@ -119,7 +119,7 @@ func TestStalePidFileOfAnotherProcess(t *testing.T) {
 	// By now the id belongs to a process that has nothing to do with PostgreSQL.
 	stale := strings.Replace(string(content), strconv.Itoa(server.Pid()), strconv.Itoa(os.Getpid()), 1)
 	require.NoError(t, os.WriteFile(pidFile, []byte(stale), 0o600))
-	postgres.ServerForTest(t, postgres.Options{DataDir: dir})
+	postgres.ServerForTest(t, postgres.Options{DataDir: dir, Unsafe: true})
 }
 
 func postgresFolder(t *testing.T, pid int) string {
@@ -152,7 +152,7 @@ func TestPausedServerAnswersAfterResume(t *testing.T) {
 func TestSecondServerOnTheSameDataIsRefused(t *testing.T) {
 	dir := dataDir(t)
 	postgres.ServerForTest(t, postgres.Options{DataDir: dir, Unsafe: true})
-	_, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir})
+	_, err := postgres.Start(context.Background(), postgres.Options{DataDir: dir, Unsafe: true})
 	var inUse *datadir.InUseError
 	require.ErrorAs(t, err, &inUse)
 	require.Equal(t, strconv.Itoa(os.Getpid()), inUse.Pid)
