@@ -2,7 +2,10 @@ module github.com/orderhub/orderhub/libs/deadletter
 
 go 1.26.0
 
-require github.com/orderhub/orderhub/libs/model v0.0.0
+require (
+	github.com/orderhub/orderhub/libs/model v0.0.0
+	github.com/stretchr/testify v1.12.1
+)
 
 require (
 	github.com/gabriel-vasile/mimetype v1.4.16 // indirect

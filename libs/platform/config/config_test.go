@@ -1,0 +1,134 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+type testSettings struct {
+	Kafka    Kafka
+	Database Database
+	Log      Log
+	Wait     time.Duration `env:"TEST_WAIT" envDefault:"2s" help:"how long"`
+	Count    int           `env:"TEST_COUNT" envDefault:"3" help:"how many"`
+	Token    Secret        `env:"TEST_TOKEN" help:"who"`
+}
+
+// inEmptyFolder leaves no .env file and no variables of ours.
+func inEmptyFolder(t *testing.T) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "KAFKA_") || strings.HasPrefix(name, "TEST_") || strings.HasPrefix(name, "LOG_") || name == "DATABASE_URL" || name == dotenvPath {
+			t.Setenv(name, "")
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	inEmptyFolder(t)
+	var s testSettings
+	require.NoError(t, Load(&s))
+	require.Equal(t, []string{"localhost:9092"}, s.Kafka.Brokers)
+	require.Equal(t, "orders", s.Kafka.Topic)
+	require.Equal(t, "orders.dlq", s.Kafka.DLQTopic)
+	require.Equal(t, "orderhub", s.Kafka.Group)
+	require.Equal(t, "info", s.Log.Level)
+	require.Equal(t, "json", s.Log.Format)
+	require.Equal(t, 2*time.Second, s.Wait)
+	require.Contains(t, s.Database.URL.Reveal(), "@localhost:5432/orders")
+}
+
+func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
+	inEmptyFolder(t)
+	require.NoError(t, os.WriteFile(".env", []byte("KAFKA_TOPIC=from-file\nKAFKA_GROUP=from-file\nTEST_COUNT=\n"), 0o600))
+	t.Setenv("KAFKA_GROUP", "from-environment")
+	var s testSettings
+	require.NoError(t, Load(&s))
+	require.Equal(t, "from-file", s.Kafka.Topic)
+	require.Equal(t, "from-environment", s.Kafka.Group)
+	require.Equal(t, 3, s.Count, "empty means not set")
+}
+
+func TestTheFileCanBeElsewhere(t *testing.T) {
+	inEmptyFolder(t)
+	path := filepath.Join(t.TempDir(), "other.env")
+	require.NoError(t, os.WriteFile(path, []byte("KAFKA_TOPIC=elsewhere\n"), 0o600))
+	t.Setenv(dotenvPath, path)
+	var s testSettings
+	require.NoError(t, Load(&s))
+	require.Equal(t, "elsewhere", s.Kafka.Topic)
+
+	t.Setenv(dotenvPath, path+".missing")
+	require.ErrorContains(t, Load(&s), dotenvPath)
+}
+
+func TestAFileThatIsNoneIsRefusedWithoutQuotingIt(t *testing.T) {
+	inEmptyFolder(t)
+	require.NoError(t, os.WriteFile(".env", []byte("password hunter2\n"), 0o600))
+	var s testSettings
+	err := Load(&s)
+	require.ErrorContains(t, err, ".env")
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
+func TestEachWrongValueNamesItsVariable(t *testing.T) {
+	for name, value := range map[string]string{
+		"TEST_WAIT":             "soon",
+		"TEST_COUNT":            "many",
+		"LOG_LEVEL":             "loud",
+		"LOG_FORMAT":            "xml",
+		"KAFKA_BROKERS":         "localhost",
+		"KAFKA_TOPIC":           "no spaces",
+		"KAFKA_DLQ_TOPIC":       "orders",
+		"KAFKA_TLS":             "perhaps",
+		"KAFKA_TLS_CA_FILE":     "/nowhere",
+		"KAFKA_SASL_MECHANISM":  "GSSAPI",
+		"KAFKA_TLS_CERT_FILE":   "cert.pem",
+		"KAFKA_TLS_SERVER_NAME": "kafka",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inEmptyFolder(t)
+			t.Setenv(name, value)
+			var s testSettings
+			require.ErrorContains(t, Load(&s), strings.TrimSuffix(strings.TrimSuffix(name, "_CA_FILE"), "_SERVER_NAME"))
+		})
+	}
+}
+
+func TestAllWrongValuesAreNamedAtOnce(t *testing.T) {
+	inEmptyFolder(t)
+	t.Setenv("LOG_LEVEL", "loud")
+	t.Setenv("KAFKA_TOPIC", "no spaces")
+	var s testSettings
+	err := Load(&s)
+	require.ErrorContains(t, err, "LOG_LEVEL")
+	require.ErrorContains(t, err, "KAFKA_TOPIC")
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	inEmptyFolder(t)
+	t.Setenv("TEST_TOKEN", "hunter2")
+	t.Setenv("DATABASE_URL", "postgres://u:hunter2@h:5432/orders?sslpassword=hunter2")
+	s := testSettings{}
+	require.NoError(t, Load(&s))
+	require.Equal(t, "***", s.Token.String())
+	require.NotContains(t, s.Database.URL.String(), "hunter2")
+	require.Contains(t, s.Database.URL.String(), "h:5432/orders")
+	text, err := s.Token.MarshalText()
+	require.NoError(t, err)
+	require.Equal(t, "***", string(text))
+
+	var help strings.Builder
+	require.NoError(t, WriteHelp(&help, "test", "About.", &s))
+	require.NotContains(t, help.String(), "hunter2")
+	for _, name := range []string{"KAFKA_BROKERS", "KAFKA_SASL_PASSWORD", "DATABASE_URL", "LOG_LEVEL", "TEST_WAIT"} {
+		require.Contains(t, help.String(), name)
+	}
+}
