@@ -146,7 +146,7 @@ func (s *site) search(c *gin.Context, v *view) {
 	case answer.Canonical == nil:
 		v.State = missing
 	default:
-		v.State, v.canonical, v.StaleSince = found, answer.Canonical, answer.StaleSince
+		v.State, v.canonical, v.StaleSince = found, answer.Canonical, wholeSecond(answer.StaleSince)
 	}
 }
 
@@ -158,7 +158,7 @@ func (s *site) list(c *gin.Context, v *view) {
 		_ = c.Error(fmt.Errorf("page: newest orders: %w", err))
 		return
 	}
-	v.Newest = newest{Current: v.Query, Known: true, StaleSince: list.StaleSince, canonical: list.Canonical}
+	v.Newest = newest{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), canonical: list.Canonical}
 	for _, canonical := range list.Canonical {
 		o, err := decode(canonical)
 		if err != nil {
@@ -168,6 +168,10 @@ func (s *site) list(c *gin.Context, v *view) {
 		v.Newest.Orders = append(v.Newest.Orders, o)
 	}
 }
+
+// wholeSecond keeps a time that was computed anew for each answer, and so is a
+// little different each time, from making each answer a different one.
+func wholeSecond(t time.Time) time.Time { return t.Round(time.Second) }
 
 // etag covers everything that the rendering depends on, so that a browser's
 // poll costs no rendering while nothing has changed.

@@ -194,7 +194,7 @@ func TestStaleOrderSaysSo(t *testing.T) {
 	orders := samples(t)
 	orders.stale = time.Date(2026, 3, 1, 12, 30, 5, 0, time.UTC)
 	shown := text(get(t, serve(Options{Orders: orders}), "/?uid="+sampleUID).Body.String())
-	require.Contains(t, shown, "This may be out of date. The database can’t be asked since 1 Mar 2026, 12:30 UTC")
+	require.Contains(t, shown, "This may be out of date. The database can’t be reached since 1 Mar 2026, 12:30 UTC")
 	require.Contains(t, shown, "As of 1 Mar 2026, 12:30 UTC")
 	require.Contains(t, shown, "Mascaras")
 }

@@ -142,9 +142,10 @@
     const button = document.querySelector('[data-live]');
     if (!button) return;
     button.setAttribute('aria-pressed', live);
-    button.textContent = !live ? 'Paused' : failures ? 'Trying again' : 'Live';
+    const waiting = failures > 0 || document.querySelector('#newest [data-stale]') !== null;
+    button.textContent = !live ? 'Paused' : waiting ? 'Trying again' : 'Live';
     button.title = live ? 'New orders appear by themselves. Press to pause.' : 'Press to go on.';
-    button.classList.toggle('trouble', live && failures > 0);
+    button.classList.toggle('trouble', live && waiting);
   }
 
   function schedule() {
