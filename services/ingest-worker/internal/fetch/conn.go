@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -276,8 +277,11 @@ func (c *conn) logIn(ctx context.Context, mechanism sasl.Mechanism) error {
 	}
 	for done := false; !done; {
 		answer, err := c.ask(ctx, &saslauthenticate.Request{AuthBytes: message})
+		if errors.Is(err, io.ErrUnexpectedEOF) { // some brokers just hang up
+			err = kafka.SASLAuthenticationFailed
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("log in by %s: %w", mechanism.Name(), err)
 		}
 		response := answer.(*saslauthenticate.Response)
 		if response.ErrorCode != 0 {
