@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
@@ -32,11 +33,14 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return run(ctx, args, stdin, stdout, stderr)
+	return newApp(stdin, stdout, stderr).run(ctx, args)
 }
 
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, output: outputText, settings: map[*cobra.Command]any{}}
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr, output: outputText, settings: map[*cobra.Command]any{}, connect: connect}
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCommand()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
@@ -53,6 +57,8 @@ type app struct {
 	// running is set when a command's own work begins: errors before that are
 	// wrong usage.
 	running bool
+	// connect gives a client of the brokers and what closes it.
+	connect func(config.Kafka) (*kafka.Client, func(), error)
 }
 
 // Settings that commands read from the environment.

@@ -59,12 +59,12 @@ func explainKafka(cfg config.Kafka, err error) error {
 	var answer kafka.Error
 	var network *net.OpError
 	switch {
+	case errors.As(err, &network) && network.Op == "read", errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("Kafka at %s broke the connection off: does it want TLS (KAFKA_TLS) or a login (KAFKA_SASL_MECHANISM)?%w", brokers, hidden{err})
 	case errors.As(err, &answer):
 		return fmt.Errorf("Kafka at %s refuses: %w", brokers, withoutMethod(err))
 	case errors.As(err, &network):
 		return fmt.Errorf("cannot reach Kafka at %s: %w: start it, or say where it is with KAFKA_BROKERS or --brokers", brokers, network)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("Kafka at %s closed the connection: does it want TLS (KAFKA_TLS) or a login (KAFKA_SASL_MECHANISM)?%w", brokers, hidden{err})
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("Kafka at %s does not answer in time: look at its log, or say where another is with KAFKA_BROKERS or --brokers%w", brokers, hidden{err})
 	default:

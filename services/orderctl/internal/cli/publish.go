@@ -112,6 +112,11 @@ func faultTable() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
+const (
+	lookUpTimeout = 10 * time.Second // of the topic
+	giveUpAfter   = 30 * time.Second // how long a batch is tried while brokers are away
+)
+
 // source gives records until io.EOF.
 type source struct {
 	next  func() (publish.Record, error)
@@ -119,6 +124,12 @@ type source struct {
 	what  string
 	close func() error
 }
+
+// localError is an error on this side, of reading the source or writing to
+// stdout.
+type localError struct{ error }
+
+func (e localError) Unwrap() error { return e.error }
 
 func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	if !(f.rate >= 0) { // refuses NaN too
@@ -139,17 +150,16 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	}
 	defer func() { _ = src.close() }() // it was only read
 
-	client, disconnect, err := connect(cfg)
+	client, disconnect, err := a.connect(cfg)
 	if err != nil {
 		return err
 	}
 	defer disconnect()
 	out := newPublished(a, f, src.count)
-	const lookUpTimeout, giveUpAfter = 10 * time.Second, 30 * time.Second
 	lookUp, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
 	publisher, err := publish.New(lookUp, client, publish.Options{
-		Topic: cfg.Topic, Rate: f.rate, GiveUpAfter: giveUpAfter, Acked: out.acked, Refused: out.refused,
+		Topic: cfg.Topic, Rate: f.rate, GiveUpAfter: giveUpAfter, Acked: out.acked, Refused: out.refused, Retrying: out.retrying,
 	})
 	if errors.Is(err, publish.ErrNoTopic) {
 		return fmt.Errorf("topic %s does not exist: start the worker, which creates it, or run 'orderctl topics'", cfg.Topic)
@@ -159,18 +169,19 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	}
 	err = publisher.Run(ctx, src.next)
 	out.finish()
+	var local localError
 	switch {
 	case err != nil && ctx.Err() != nil:
 		a.say("interrupted: %s to %s", out.summary(src.what), cfg.Topic)
 		return silent(exitInterrupted)
 	case err != nil:
 		a.say("stopped: %s to %s", out.summary(src.what), cfg.Topic)
+		if errors.As(err, &local) {
+			return local
+		}
 		return explainKafka(cfg, err)
 	}
 	a.say("%s to %s", out.summary(src.what), cfg.Topic)
-	if out.err != nil {
-		return out.err
-	}
 	if out.refusals > 0 {
 		return silent(exitFailed)
 	}

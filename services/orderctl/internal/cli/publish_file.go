@@ -44,7 +44,7 @@ func entriesSource(name string, file io.ReadCloser, count int) source {
 			entry, err := reader.Next()
 			if err != nil {
 				if err != io.EOF {
-					err = fmt.Errorf("%s: %w", shownName(name), err)
+					err = localError{fmt.Errorf("%s: %w", shownName(name), err)}
 				}
 				return publish.Record{}, err
 			}

@@ -17,13 +17,13 @@ type published struct {
 	app   *app
 	out   *bufio.Writer
 	quiet bool
-	err   error // of writing to stdout
 	start time.Time
 	bar   *progressbar.ProgressBar // nil where nobody looks
 
 	records  int
 	byKind   map[string]int
 	refusals int
+	away     bool // the last attempt failed
 }
 
 func newPublished(a *app, f *publishFlags, count int) *published {
@@ -44,23 +44,23 @@ func newPublished(a *app, f *publishFlags, count int) *published {
 
 // acked prints records as they are acknowledged, so that the list is right
 // whenever it ends.
-func (p *published) acked(acks []publish.Ack) {
+func (p *published) acked(acks []publish.Ack) error {
 	p.records += len(acks)
-	if p.bar != nil {
-		_ = p.bar.Clear() // the bar comes again below the uids
-	}
+	p.away = false
+	p.clear() // the bar comes again below the uids
 	for _, ack := range acks {
 		info, _ := ack.Info.(recordInfo)
 		p.byKind[info.Kind]++
 		info.Partition, info.Offset = ack.Partition, ack.Offset
 		p.print(info)
 	}
-	if err := p.out.Flush(); err != nil && p.err == nil {
-		p.err = fmt.Errorf("write to stdout: %w", err)
+	if err := p.out.Flush(); err != nil {
+		return localError{fmt.Errorf("write to stdout: %w", err)}
 	}
 	if p.bar != nil {
 		_ = p.bar.Add(len(acks))
 	}
+	return nil
 }
 
 func (p *published) print(info recordInfo) {
@@ -90,6 +90,17 @@ func (p *published) refused(r publish.Record, err error) {
 	}
 }
 
+// retrying tells once that the brokers are away, until they are back.
+func (p *published) retrying(err error) {
+	if p.away {
+		return
+	}
+	p.away = true
+	p.clear()
+	p.app.say("trying again for %s: %v", giveUpAfter, withoutMethod(err))
+}
+
+// clear makes room for a line where the bar is.
 func (p *published) clear() {
 	if p.bar != nil {
 		_ = p.bar.Clear()
@@ -100,8 +111,8 @@ func (p *published) clear() {
 func (p *published) finish() {
 	if p.bar != nil {
 		_ = p.bar.Exit()
-		_ = p.bar.Clear()
 	}
+	p.clear()
 }
 
 // summary is one line on what was done.
@@ -121,8 +132,8 @@ func (p *published) summary(what string) string {
 			kinds = append(kinds, plural(n, k.noun))
 		}
 	}
-	if len(kinds) > 1 {
-		fmt.Fprintf(&b, ", %s", strings.Join(kinds, ", "))
+	if len(kinds) > 0 && p.byKind[string(synth.KindOrder)] != p.records {
+		fmt.Fprintf(&b, ": %s", strings.Join(kinds, ", "))
 	}
 	if p.refusals > 0 {
 		fmt.Fprintf(&b, ", %d refused by the broker", p.refusals)

@@ -54,7 +54,7 @@ func (a *app) topics(ctx context.Context, flags *kafkaFlags, partitions, replica
 	var states []kafkaconn.TopicState
 	err = a.waiting(ctx, wait, isBrokerAway, func() error {
 		// A client remembers for seconds that nobody was there.
-		client, disconnect, err := connect(cfg)
+		client, disconnect, err := a.connect(cfg)
 		if err != nil {
 			return err
 		}

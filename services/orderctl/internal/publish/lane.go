@@ -83,8 +83,7 @@ func (l *lane) send(ctx context.Context, batch []Record) error {
 		offset, err := l.produce(ctx, batch)
 		switch {
 		case err == nil:
-			l.acked(batch, offset)
-			return nil
+			return l.acked(batch, offset)
 		case isRecordsFault(err) && len(batch) > 1:
 			half := len(batch) / 2
 			if err := l.send(ctx, batch[:half]); err != nil {
@@ -92,29 +91,34 @@ func (l *lane) send(ctx context.Context, batch []Record) error {
 			}
 			return l.send(ctx, batch[half:])
 		case isRecordsFault(err):
-			l.report.Lock()
-			defer l.report.Unlock()
-			l.opts.Refused(batch[0], err)
+			l.tell(func() { l.opts.Refused(batch[0], err) })
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case !isPassing(err) || time.Since(start) > l.opts.GiveUpAfter:
 			return fmt.Errorf("partition %d: %w", l.partition, err)
 		}
+		l.tell(func() { l.opts.Retrying(err) })
 		if err := backoff.Wait(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-func (l *lane) acked(batch []Record, offset int64) {
+func (l *lane) acked(batch []Record, offset int64) (err error) {
 	acks := make([]Ack, len(batch))
 	for i, r := range batch {
 		acks[i] = Ack{Record: r, Partition: l.partition, Offset: offset + int64(i)}
 	}
+	l.tell(func() { err = l.opts.Acked(acks) })
+	return err
+}
+
+// tell has the lanes call back one at a time.
+func (l *lane) tell(call func()) {
 	l.report.Lock()
 	defer l.report.Unlock()
-	l.opts.Acked(acks)
+	call()
 }
 
 // produce sends a batch once and returns the first record's offset. It goes on

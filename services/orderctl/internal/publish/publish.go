@@ -38,10 +38,12 @@ type Options struct {
 	// GiveUpAfter is how long a batch is tried while brokers are away.
 	GiveUpAfter time.Duration
 	// Acked is told of records when they are acknowledged, those of a
-	// partition in their order; Refused of records that the broker does not
-	// take. The calls come one at a time, and must not keep the slice.
-	Acked   func([]Ack)
-	Refused func(Record, error)
+	// partition in their order; its error ends the work. Refused is told of
+	// records that the broker does not take, Retrying of a batch that is tried
+	// again. The calls come one at a time.
+	Acked    func([]Ack) error
+	Refused  func(Record, error)
+	Retrying func(error)
 }
 
 // ErrNoTopic says that the topic does not exist.
@@ -52,7 +54,7 @@ type Publisher struct {
 	client     *kafka.Client
 	opts       Options
 	partitions []int
-	report     sync.Mutex // held while Acked or Refused is called
+	report     sync.Mutex // held while the caller is told something
 }
 
 // New looks the topic up. The error is ErrNoTopic, or says why the brokers
