@@ -1,0 +1,180 @@
+// Package proxy is a TCP proxy that fails the way networks and servers do, for
+// tests: connections are reset, refused, delayed or fall silent, and a chosen
+// request is lost on its way, or its answer is.
+//
+// The proxy knows where the requests of PostgreSQL and Kafka begin and end, so
+// that a test can cut a connection between a COMMIT that was done and its answer.
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Proxy passes connections on to one server. Its methods may be called
+// concurrently.
+type Proxy struct {
+	upstream string
+	protocol Protocol
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu     sync.Mutex
+	links  map[*link]bool
+	refuse bool
+	closed bool
+	traps  []*Trap
+
+	delay  atomic.Int64 // nanoseconds
+	sprung atomic.Int64
+}
+
+// Start listens on a free port of loopback for clients of the server at
+// upstream (host:port), which speaks the protocol.
+func Start(upstream string, protocol Protocol) (*Proxy, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("proxy for %s: %w", upstream, err)
+	}
+	p := &Proxy{upstream: upstream, protocol: protocol, listener: listener, links: map[*link]bool{}}
+	p.running.Go(p.accept)
+	return p, nil
+}
+
+// Addr is where clients connect to, host:port.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Close ends the listener and all connections.
+func (p *Proxy) Close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	_ = p.listener.Close() // fails only where it is closed
+	p.Cut()
+	p.running.Wait()
+}
+
+// Cut resets all connections that there are. New ones work.
+func (p *Proxy) Cut() {
+	for _, l := range p.all() {
+		l.cut()
+	}
+}
+
+// Silence makes the connections that there are half-open for good: both sides
+// find them open, and nothing arrives any more. New ones work.
+func (p *Proxy) Silence() {
+	for _, l := range p.all() {
+		l.silent.Store(true)
+	}
+}
+
+// Refuse says whether new connections are closed at once.
+func (p *Proxy) Refuse(refuse bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = refuse
+}
+
+// Delay holds up everything that is passed on, in both directions, by d.
+func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
+
+// Trap is a fault that one request springs.
+type Trap struct {
+	// Match chooses the request, which it sees whole.
+	Match func(request []byte) bool
+	// Answered says when the connection is reset: false before the request is
+	// sent on, true once the server has answered it, instead of passing the
+	// answer on.
+	Answered bool
+}
+
+// Set waits for a request to spring the trap. Each trap springs once.
+func (p *Proxy) Set(t Trap) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.traps = append(p.traps, &t)
+}
+
+// Sprung is how many traps have sprung.
+func (p *Proxy) Sprung() int { return int(p.sprung.Load()) }
+
+// spring takes the first trap that the request springs; nil for none.
+func (p *Proxy) spring(request []byte) *Trap {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, t := range p.traps {
+		if t.Match(request) {
+			p.traps = append(p.traps[:i:i], p.traps[i+1:]...)
+			p.sprung.Add(1)
+			return t
+		}
+	}
+	return nil
+}
+
+func (p *Proxy) all() []*link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*link, 0, len(p.links))
+	for l := range p.links {
+		all = append(all, l)
+	}
+	return all
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue // the client has gone already
+		}
+		p.running.Go(func() { p.serve(client) })
+	}
+}
+
+// serve passes on what one client and the server say to each other.
+func (p *Proxy) serve(client net.Conn) {
+	l := &link{proxy: p, client: client, ended: make(chan struct{})}
+	if !p.add(l) {
+		reset(client)
+		return
+	}
+	defer p.remove(l)
+	server, err := net.Dial("tcp", p.upstream)
+	if err != nil {
+		reset(client)
+		return
+	}
+	if !l.joined(server) {
+		return
+	}
+	var both sync.WaitGroup
+	both.Go(l.requests)
+	both.Go(l.answers)
+	both.Wait()
+}
+
+func (p *Proxy) add(l *link) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refuse || p.closed {
+		return false
+	}
+	p.links[l] = true
+	return true
+}
+
+func (p *Proxy) remove(l *link) {
+	l.cut()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.links, l)
+}
