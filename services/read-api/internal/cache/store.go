@@ -198,12 +198,16 @@ func (sh *shard) point(h uint64, uid string, at location) {
 
 // forget removes a record that find found at a location.
 func (sh *shard) forget(h uint64, uid string, at location) {
-	if sh.index[h] == at {
+	sh.unpoint(h, uid, at)
+	sh.log.release(at)
+}
+
+func (sh *shard) unpoint(h uint64, uid string, at location) {
+	if known, ok := sh.index[h]; ok && known == at {
 		delete(sh.index, h)
 	} else {
 		delete(sh.collided, uid)
 	}
-	sh.log.release(at)
 }
 
 func (sh *shard) put(hash func(string) uint64, h uint64, uid string, tag tag, body []byte, size int) bool {
@@ -269,11 +273,11 @@ func (sh *shard) tidy(hash func(string) uint64) {
 }
 
 func (sh *shard) isLive(hash func(string) uint64, raw rawRecord, at location) bool {
-	if sh.index[hash(raw.uid())] == at {
+	if known, ok := sh.index[hash(raw.uid())]; ok && known == at {
 		return true
 	}
-	other, ok := sh.collided[raw.uid()]
-	return ok && other == at
+	known, ok := sh.collided[raw.uid()]
+	return ok && known == at
 }
 
 // evictOldest drops the chunk whose records arrived first.
@@ -287,12 +291,7 @@ func (sh *shard) evictOldest(hash func(string) uint64) {
 	})
 	for _, at := range live {
 		uid := sh.log.at(at).uid()
-		h := hash(uid)
-		if sh.index[h] == at {
-			delete(sh.index, h)
-		} else {
-			delete(sh.collided, uid)
-		}
+		sh.unpoint(hash(uid), uid, at)
 		sh.evicted++
 	}
 	sh.log.drop(slot)

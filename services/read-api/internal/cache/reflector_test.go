@@ -1,0 +1,303 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+)
+
+// fakeSource is a table of versions with a log of changes; its position is the
+// log's length. Faults are answered once each.
+type fakeSource struct {
+	mu       sync.Mutex
+	orders   map[string]int
+	log      []string // changed uids
+	relist   string   // reason for which the next Tail refuses
+	failure  error    // while set, everything fails
+	tails    int
+	inTail   func() // called within each Tail, without the lock
+	onSnap   func() // called within each Snapshot, without the lock
+	snapshot int
+}
+
+func newFakeSource(orders ...string) *fakeSource {
+	s := &fakeSource{orders: map[string]int{}}
+	for _, uid := range orders {
+		s.orders[uid] = 1
+	}
+	return s
+}
+
+func (s *fakeSource) change(uid string, version int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if version == 0 {
+		delete(s.orders, uid)
+	} else {
+		s.orders[uid] = version
+	}
+	s.log = append(s.log, uid)
+}
+
+func (s *fakeSource) set(what func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	what()
+}
+
+func (s *fakeSource) Snapshot(_ context.Context, sink changes.Sink, progress changes.Progress) (changes.Position, error) {
+	s.mu.Lock()
+	s.snapshot++
+	hook := s.onSnap
+	failure, position := s.failure, changes.Position{Horizon: uint64(len(s.log))}
+	orders := map[string]int{}
+	for uid, version := range s.orders {
+		orders[uid] = version
+	}
+	s.mu.Unlock()
+	if failure != nil {
+		return changes.Position{}, failure
+	}
+	for uid, version := range orders {
+		sink.Put(uid, body(uid, version, 100))
+	}
+	progress(int64(len(orders)), int64(len(orders)))
+	if hook != nil {
+		hook()
+	}
+	return position, nil
+}
+
+func (s *fakeSource) Tail(_ context.Context, from changes.Position, sink changes.Sink) (changes.Round, error) {
+	s.mu.Lock()
+	hook := s.inTail
+	s.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		return changes.Round{}, s.failure
+	}
+	if reason := s.relist; reason != "" {
+		s.relist = ""
+		return changes.Round{}, &changes.RelistError{Reason: reason}
+	}
+	s.tails++
+	var round changes.Round
+	for _, uid := range s.log[from.Horizon:] {
+		if version, ok := s.orders[uid]; ok {
+			sink.Put(uid, body(uid, version, 100))
+			round.Put++
+		} else if sink.Delete(uid) {
+			round.Deleted++
+		}
+	}
+	round.Position.Horizon = uint64(len(s.log))
+	return round, nil
+}
+
+func (s *fakeSource) Close() {}
+
+type fakeHealth struct {
+	mu     sync.Mutex
+	ready  bool
+	detail string
+}
+
+func (h *fakeHealth) Ready(detail string) bool { return h.set(true, detail) }
+func (h *fakeHealth) NotReady(why string) bool { return h.set(false, why) }
+func (h *fakeHealth) set(ready bool, detail string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	changed := h.ready != ready
+	h.ready, h.detail = ready, detail
+	return changed
+}
+
+func (h *fakeHealth) get() (bool, string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ready, h.detail
+}
+
+type bundle struct {
+	source    *fakeSource
+	cache     *Cache
+	reflector *Reflector
+	health    *fakeHealth
+	logged    *observer.ObservedLogs
+}
+
+// setup runs a reflector whose poll never comes unless poll says so.
+func setup(t *testing.T, source *fakeSource, poll time.Duration) *bundle {
+	t.Helper()
+	core, logged := observer.New(zapcore.InfoLevel)
+	b := &bundle{source: source, cache: New(time.Hour), health: &fakeHealth{}, logged: logged}
+	b.reflector = NewReflector(source, b.cache, ReflectorOptions{Poll: poll, Health: b.health, Log: zap.New(core)})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.reflector.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return b
+}
+
+func (b *bundle) eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	require.Eventually(t, is, 20*time.Second, time.Millisecond, what)
+}
+
+func (b *bundle) version(uid string) int {
+	lookup := b.cache.Get(uid, time.Now())
+	if !lookup.Found {
+		return 0
+	}
+	var version int
+	var read string
+	_, _ = fmt.Sscanf(string(lookup.Record.Bytes()), `{"order_uid":%q,"version":%d,`, &read, &version)
+	return version
+}
+
+const never = time.Hour
+
+func TestChangesDuringTheSnapshotAreInBeforeReadersSeeIt(t *testing.T) {
+	source := newFakeSource("a", "b", "c")
+	source.onSnap = func() { // after the snapshot was taken
+		source.change("a", 2)
+		source.change("b", 0)
+		source.change("d", 1)
+	}
+	b := setup(t, source, never)
+	b.eventually(t, "synced", b.cache.HasSynced)
+	require.Equal(t, []int{2, 0, 1, 1}, []int{b.version("a"), b.version("b"), b.version("c"), b.version("d")})
+	require.True(t, b.cache.Get("b", time.Now()).Absent)
+	b.eventually(t, "ready", func() bool {
+		ready, _ := b.health.get()
+		return ready
+	})
+}
+
+// TestARingDuringARoundMakesAnotherRound rings while a round is under way, whose
+// reading is over already for what the ring stands for.
+func TestARingDuringARoundMakesAnotherRound(t *testing.T) {
+	source := newFakeSource("a")
+	b := setup(t, source, never)
+	b.eventually(t, "synced", b.cache.HasSynced)
+
+	inTail, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	source.set(func() {
+		source.inTail = func() {
+			once.Do(func() {
+				close(inTail)
+				<-goOn
+			})
+		}
+	})
+	before := b.reflector.Stats().Rounds
+	b.reflector.Ring()
+	<-inTail
+	b.reflector.Ring()
+	b.reflector.Ring()
+	close(goOn)
+	b.eventually(t, "two rounds", func() bool { return b.reflector.Stats().Rounds >= before+2 })
+}
+
+func TestThePollFindsWhatNobodyRangFor(t *testing.T) {
+	source := newFakeSource("a")
+	b := setup(t, source, 5*time.Millisecond)
+	b.eventually(t, "synced", b.cache.HasSynced)
+	source.change("a", 7)
+	b.eventually(t, "the change", func() bool { return b.version("a") == 7 })
+}
+
+func TestRelistTakesAwayWhatIsGoneAndKeepsServingMeanwhile(t *testing.T) {
+	source := newFakeSource("a", "b")
+	b := setup(t, source, never)
+	b.eventually(t, "synced", b.cache.HasSynced)
+
+	during := make(chan int, 1)
+	source.set(func() {
+		delete(source.orders, "a") // without a trace in the log
+		source.relist = "a table was truncated"
+		source.onSnap = func() { during <- b.version("a") }
+	})
+	b.reflector.Ring()
+	require.Equal(t, 1, <-during, "readers keep the old store until the new one is whole")
+	b.eventually(t, "relisted", func() bool { return b.version("a") == 0 })
+	require.Equal(t, 1, b.version("b"))
+	require.EqualValues(t, 1, b.reflector.Stats().Relists)
+	require.Equal(t, 1, b.logged.FilterMessage("reading all orders anew").Len())
+}
+
+func TestARelistRightAfterTheSnapshotDropsIt(t *testing.T) {
+	source := newFakeSource("a")
+	source.relist = "a table was truncated during the snapshot"
+	b := setup(t, source, never)
+	b.eventually(t, "synced", b.cache.HasSynced)
+	source.mu.Lock()
+	defer source.mu.Unlock()
+	require.Equal(t, 2, source.snapshot)
+}
+
+func TestAnOutageKeepsHitsAndIsSaidOnce(t *testing.T) {
+	source := newFakeSource("a")
+	b := setup(t, source, time.Millisecond)
+	b.eventually(t, "synced", b.cache.HasSynced)
+
+	source.set(func() { source.failure = errors.New("connection refused") })
+	b.eventually(t, "said", func() bool { return b.logged.FilterMessageSnippet("can't be read").Len() == 1 })
+	began := b.cache.Staleness(time.Now())
+	b.eventually(t, "staleness grows", func() bool { return b.cache.Staleness(time.Now()) > began+300*time.Millisecond })
+	require.Equal(t, 1, b.version("a"), "hits are still served")
+	require.Equal(t, 1, b.logged.FilterMessageSnippet("can't be read").Len(), "once, not at every attempt")
+	ready, detail := b.health.get()
+	require.True(t, ready, "what serves hits stays ready")
+	require.Contains(t, detail, "connection refused")
+
+	source.change("a", 2)
+	source.set(func() { source.failure = nil })
+	b.eventually(t, "caught up", func() bool { return b.version("a") == 2 })
+	require.Equal(t, 1, b.logged.FilterMessageSnippet("again").FilterLevelExact(zapcore.InfoLevel).Len())
+}
+
+func TestNothingIsKnownBeforeTheSnapshot(t *testing.T) {
+	source := newFakeSource("a")
+	source.failure = errors.New("the database has no schema yet")
+	b := setup(t, source, never)
+	b.eventually(t, "said in health", func() bool {
+		_, detail := b.health.get()
+		return detail == "waiting for the database: the database has no schema yet"
+	})
+	lookup := b.cache.Get("nobody", time.Now())
+	require.False(t, lookup.Found || lookup.Absent)
+	source.set(func() { source.failure = nil })
+	b.eventually(t, "synced by itself", b.cache.HasSynced)
+}
+
+func TestAbsenceNeedsFreshnessAndAllKeys(t *testing.T) {
+	cache, now := New(time.Second), time.Now()
+	store := NewStore(StoreOptions{})
+	cache.replace(store, now)
+	require.True(t, cache.Get("x", now.Add(900*time.Millisecond)).Absent)
+	require.False(t, cache.Get("x", now.Add(time.Second)).Absent, "the last round began too long ago")
+	store.LeaveOut()
+	require.False(t, cache.Get("x", now).Absent, "the store doesn't hold every key")
+}

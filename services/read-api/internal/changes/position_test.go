@@ -1,0 +1,69 @@
+package changes
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSnapshotReadsAndWrites(t *testing.T) {
+	for _, text := range []string{"10:10:", "10:20:12,15", "18446744073709551614:18446744073709551615:18446744073709551614"} {
+		s, err := ParseSnapshot(text)
+		require.NoError(t, err)
+		require.Equal(t, text, s.String())
+	}
+	for _, text := range []string{"", "1:2", "a:2:", "1:b:", "1:2:c", "1:2:3,", "1:2:3:4"} {
+		_, err := ParseSnapshot(text)
+		require.Error(t, err, text)
+	}
+}
+
+func TestSinceAsksForWhatTheSnapshotDidNotSee(t *testing.T) {
+	const own = " AND change_xid < pg_snapshot_xmax(pg_current_snapshot())"
+	quiet, busy := Snapshot{Xmin: 20, Xmax: 20}, Snapshot{Xmin: 10, Xmax: 20, Xip: []uint64{10, 15}}
+	require.Equal(t, "change_xid >= '20'"+own, quiet.since(false))
+	require.Equal(t, "(change_xid >= '20' OR change_xid = ANY('{10,15}'))"+own, busy.since(false))
+	require.Equal(t, "change_xid >= '10'"+own, Snapshot{Xmin: 10, Xmax: 20}.since(true))
+}
+
+func TestRelistOnAnyDoubt(t *testing.T) {
+	at := Position{
+		Identity: Identity{System: "7", Timeline: "00000001", Database: 5}, Snapshot: Snapshot{Xmin: 100, Xmax: 110, Xip: []uint64{100}},
+		Schema: 2, Horizon: 50, Relist: 40,
+	}
+	require.Empty(t, at.relistReason(at))
+	later := at
+	later.Snapshot = Snapshot{Xmin: 130, Xmax: 130}
+	require.Empty(t, at.relistReason(later))
+
+	doubts := map[string]func(*Position){
+		"another cluster":     func(p *Position) { p.Identity.System = "8" },
+		"a failover":          func(p *Position) { p.Identity.Timeline = "00000002" },
+		"another database":    func(p *Position) { p.Identity.Database = 6 },
+		"a promotion":         func(p *Position) { p.Standby = true },
+		"a migration":         func(p *Position) { p.Schema = 3 },
+		"xids that went back": func(p *Position) { p.Snapshot.Xmax = 109 },
+		"a truncation":        func(p *Position) { p.Relist = 105 },
+		"pruned too far":      func(p *Position) { p.Horizon = 101 },
+	}
+	for name, change := range doubts {
+		now := later
+		change(&now)
+		require.NotEmpty(t, at.relistReason(now), name)
+	}
+	pruned := later
+	pruned.Horizon = 100
+	require.Empty(t, at.relistReason(pruned), "the last snapshot had seen all that was pruned")
+
+	// An old transaction keeps xmin back for hours: no reason to relist each time.
+	held := at
+	held.Horizon = 105
+	next := held
+	next.Snapshot = Snapshot{Xmin: 100, Xmax: 120, Xip: []uint64{100}}
+	require.Empty(t, held.relistReason(next), "the horizon was there already when the last snapshot was taken")
+}
+
+func TestArrayLiteralQuotes(t *testing.T) {
+	require.Equal(t, `{"a","b\"c","d\\e","","{f,g}"}`, string(arrayLiteral([]string{"a", `b"c`, `d\e`, "", "{f,g}"})))
+	require.Equal(t, `{}`, string(arrayLiteral(nil)))
+}
