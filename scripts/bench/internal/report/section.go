@@ -1,0 +1,50 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// Markers around a section that a program writes. What stands outside of them is
+// written by people and stays.
+func begin(name string) string { return "<!-- " + name + ":begin (written by the benchmark) -->" }
+func end(name string) string   { return "<!-- " + name + ":end -->" }
+
+// Save replaces the section called name in a Markdown file. Where the file or
+// the section is missing, it is added at the end.
+func Save(file, name, body string) error {
+	content, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the report: %w", err)
+	}
+	changed, err := replace(content, name, body)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err := os.WriteFile(file, changed, 0o644); err != nil { //nolint:gosec // a document of the repository, for all to read
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+func replace(content []byte, name, body string) ([]byte, error) {
+	section := begin(name) + "\n\n" + strings.TrimSpace(body) + "\n\n" + end(name)
+	from, to := bytes.Index(content, []byte(begin(name))), bytes.Index(content, []byte(end(name)))
+	switch {
+	case from < 0 && to < 0:
+		if len(content) > 0 {
+			content = append(bytes.TrimRight(content, "\n"), "\n\n"...)
+		}
+		return append(content, section+"\n"...), nil
+	case from < 0 || to < from:
+		return nil, fmt.Errorf("the markers of the section %q are not a pair: mend them by hand", name)
+	}
+	var out []byte
+	out = append(out, content[:from]...)
+	out = append(out, section...)
+	return append(out, content[to+len(end(name)):]...), nil
+}
