@@ -43,14 +43,13 @@ func New(o Options) http.Handler {
 	if err := engine.SetTrustedProxies(nil); err != nil {
 		panic(err) // it parses the addresses given, and none are
 	}
-	engine.Use(a.recover)
 	engine.NoRoute(durations.of("none"), a.noRoute)
 	engine.NoMethod(durations.of("none"), a.noMethod)
 
 	get := func(path, route string, handler gin.HandlerFunc) {
 		measured := durations.of(route)
-		engine.GET(path, measured, handler)
-		engine.HEAD(path, measured, handler)
+		engine.GET(path, measured, a.recover, handler)
+		engine.HEAD(path, measured, a.recover, handler)
 	}
 	get("/order/:order_uid", "order", a.order)
 	get("/api/v1/orders/:order_uid", "order", a.order)
@@ -58,7 +57,7 @@ func New(o Options) http.Handler {
 	get("/api/v1/stats", "stats", a.stats)
 	get("/problems/:name", "problems", a.problemPage)
 	if o.Page != nil {
-		o.Page(engine.Group("", durations.of("page")))
+		o.Page(engine.Group("", durations.of("page"), a.recover))
 	}
 	return engine
 }

@@ -1,0 +1,287 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+)
+
+const canonical = `{"order_uid":"b563feb7b2b84b6test","track_number":"WBILMTESTTRACK"}`
+
+// fixed is a source with one order that never changes.
+type fixed struct{}
+
+func (fixed) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
+	sink.Put("b563feb7b2b84b6test", []byte(canonical))
+	sink.Put("large", []byte(`"`+strings.Repeat("x", 2*maxPreparedLength)+`"`))
+	return changes.Position{}, nil
+}
+
+func (fixed) Tail(context.Context, changes.Position, changes.Sink) (changes.Round, error) {
+	return changes.Round{}, nil
+}
+
+func (fixed) Close() {}
+
+type anyHealth struct{}
+
+func (anyHealth) Ready(string) bool    { return false }
+func (anyHealth) NotReady(string) bool { return false }
+
+type bundle struct {
+	handler http.Handler
+	metrics *prometheus.Registry
+}
+
+// setup makes an API over a cache that is stale after maxStaleness, since
+// nothing keeps it up to date, and a database that nobody reaches.
+func setup(t *testing.T, maxStaleness time.Duration, store cache.StoreOptions) *bundle {
+	t.Helper()
+	memory := cache.New(maxStaleness)
+	reflector := cache.NewReflector(fixed{}, memory, cache.ReflectorOptions{Store: store, Poll: time.Hour, Health: anyHealth{}, Log: zap.NewNop()})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		reflector.Run(ctx)
+	}()
+	require.Eventually(t, memory.HasSynced, 20*time.Second, time.Millisecond)
+	cancel()
+	<-done
+
+	db, err := pgconn.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, pgconn.Options{MaxConns: 1})
+	require.NoError(t, err)
+	through := orders.NewReadThrough(db)
+	t.Cleanup(func() {
+		through.Stop()
+		require.NoError(t, db.Close())
+	})
+	b := &bundle{metrics: prometheus.NewRegistry()}
+	b.handler = New(Options{
+		Orders:  orders.New(memory, through, orders.NewLists(db)),
+		Stats:   func() Stats { return Stats{Orders: 1} },
+		Metrics: b.metrics,
+		Log:     zap.NewNop(),
+		Page:    func(r gin.IRouter) { r.GET("/boom", func(*gin.Context) { panic("secret reason") }) },
+	})
+	return b
+}
+
+func (b *bundle) ask(t *testing.T, method, target string, header ...string) *http.Response {
+	t.Helper()
+	r := httptest.NewRequest(method, target, nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Add(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	b.handler.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func text(t *testing.T, r *http.Response) string {
+	t.Helper()
+	all, err := io.ReadAll(r.Body)
+	require.NoError(t, err)
+	return string(all)
+}
+
+func requireProblem(t *testing.T, r *http.Response, status int, name string) Problem {
+	t.Helper()
+	body := text(t, r)
+	require.Equal(t, status, r.StatusCode, body)
+	require.Equal(t, "application/problem+json", r.Header.Get("Content-Type"))
+	var p Problem
+	require.NoError(t, json.Unmarshal([]byte(body), &p))
+	require.Equal(t, status, p.Status)
+	require.Equal(t, "/problems/"+name, p.Type)
+	require.NotEmpty(t, p.Title)
+	require.NotEmpty(t, p.Detail)
+	return p
+}
+
+const sampleAddress = "/order/b563feb7b2b84b6test"
+
+func TestAHitIsTheCanonicalJSON(t *testing.T) {
+	for name, store := range map[string]cache.StoreOptions{"plain": {}, "compressed": {Compress: true}} {
+		t.Run(name, func(t *testing.T) {
+			b := setup(t, time.Hour, store)
+			for _, target := range []string{sampleAddress, "/api/v1/orders/b563feb7b2b84b6test"} {
+				r := b.ask(t, "GET", target)
+				require.Equal(t, 200, r.StatusCode)
+				require.Equal(t, canonical, text(t, r))
+				require.Equal(t, "application/json", r.Header.Get("Content-Type"))
+				require.Equal(t, strconv.Itoa(len(canonical)), r.Header.Get("Content-Length"))
+				require.Equal(t, cache.ETag([]byte(canonical)), r.Header.Get("ETag"))
+				require.Equal(t, "nosniff", r.Header.Get("X-Content-Type-Options"))
+				require.Empty(t, r.Header.Get(stalenessHeader))
+
+				head := b.ask(t, "HEAD", target)
+				require.Equal(t, 200, head.StatusCode)
+				require.Empty(t, text(t, head))
+				require.Equal(t, r.Header, head.Header)
+			}
+			large := b.ask(t, "GET", "/order/large")
+			require.Len(t, text(t, large), 2*maxPreparedLength+2)
+		})
+	}
+}
+
+func TestConditionalRequests(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	etag := b.ask(t, "GET", sampleAddress).Header.Get("ETag")
+	for _, condition := range []string{etag, "W/" + etag, `"other", ` + etag, `"a,b" ,W/"c",` + etag, "*"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			r := b.ask(t, method, sampleAddress, "If-None-Match", condition)
+			require.Equal(t, 304, r.StatusCode, condition)
+			require.Equal(t, etag, r.Header.Get("ETag"))
+			require.Empty(t, text(t, r))
+		}
+	}
+	require.Equal(t, 304, b.ask(t, "GET", sampleAddress, "If-None-Match", `"a"`, "If-None-Match", etag).StatusCode)
+	for _, condition := range []string{`"other"`, "", `"`, strings.Trim(etag, `"`), `"x` + etag[1:], "nonsense, more"} {
+		require.Equal(t, 200, b.ask(t, "GET", sampleAddress, "If-None-Match", condition).StatusCode, condition)
+	}
+	require.Equal(t, 404, b.ask(t, "GET", "/order/nobody", "If-None-Match", "*").StatusCode)
+}
+
+func TestOddAddresses(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	requireProblem(t, b.ask(t, "GET", "/order/nobody"), 404, "order-not-found")
+	for _, uid := range []string{"a%00b", "%ff%fe", "a%20b", "%D0%B9", "a;b", "a,b", "a'b", `%3Cscript%3E`, "a:b", strings.Repeat("x", 65), strings.Repeat("x", 100_000)} {
+		requireProblem(t, b.ask(t, "GET", "/order/"+uid), 400, "invalid-order-uid")
+		requireProblem(t, b.ask(t, "GET", "/api/v1/orders/"+uid), 400, "invalid-order-uid")
+	}
+	for _, address := range []string{"/order/", "/order", "/order/a%2Fb", "/order/a/b", "/order//", "/api/v1/orders/", "/nowhere", "/api/v2/orders"} {
+		requireProblem(t, b.ask(t, "GET", address), 404, "no-such-address")
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"} {
+		for _, address := range []string{sampleAddress, "/api/v1/orders", "/api/v1/stats"} {
+			r := b.ask(t, method, address)
+			require.Equal(t, "GET, HEAD", r.Header.Get("Allow"), method)
+			requireProblem(t, r, 405, "method-not-allowed")
+		}
+	}
+}
+
+func TestAProblemsTypeIsExplained(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	for _, k := range kinds {
+		r := b.ask(t, "GET", problemsPath+k.name)
+		require.Equal(t, 200, r.StatusCode)
+		require.Contains(t, text(t, r), k.meaning)
+	}
+	requireProblem(t, b.ask(t, "GET", problemsPath+"other"), 404, "no-such-address")
+}
+
+func TestWithTheDatabaseAway(t *testing.T) {
+	b := setup(t, time.Nanosecond, cache.StoreOptions{}) // stale at once
+
+	hit := b.ask(t, "GET", sampleAddress)
+	require.Equal(t, 200, hit.StatusCode)
+	require.Equal(t, canonical, text(t, hit))
+	staleness, err := strconv.ParseFloat(hit.Header.Get(stalenessHeader), 64)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, staleness, 0.0)
+	require.NotEmpty(t, b.ask(t, "GET", sampleAddress, "If-None-Match", "*").Header.Get(stalenessHeader))
+
+	for _, r := range []*http.Response{
+		b.ask(t, "GET", "/order/nobody"),
+		b.ask(t, "GET", sampleAddress, "Cache-Control", "max-age=0, No-Cache"),
+		b.ask(t, "GET", "/api/v1/orders"),
+	} {
+		require.NotEmpty(t, r.Header.Get("Retry-After"))
+		p := requireProblem(t, r, 503, "unavailable")
+		require.NotContains(t, p.Detail, "127.0.0.1", "where the database is, is nothing to tell strangers")
+	}
+}
+
+func TestAPanicTellsNothing(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	p := requireProblem(t, b.ask(t, "GET", "/boom"), 500, "internal")
+	require.NotContains(t, p.Detail, "secret")
+}
+
+func TestListParameters(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	for query, name := range map[string]string{
+		"limit=0": "invalid-parameter", "limit=101": "invalid-parameter", "limit=x": "invalid-parameter", "limit=": "invalid-parameter",
+		"limit=1&limit=2": "invalid-parameter", "limit=99999999999999999999": "invalid-parameter", "customer=x": "invalid-parameter",
+		"Limit=1": "invalid-parameter", "a=%zz": "invalid-parameter", "a;b": "invalid-parameter",
+		"cursor=": "invalid-cursor", "cursor=x": "invalid-cursor", "cursor=%00": "invalid-cursor",
+		"cursor=" + strings.Repeat("A", 5000): "invalid-cursor",
+	} {
+		requireProblem(t, b.ask(t, "GET", "/api/v1/orders?"+query), 400, name)
+	}
+}
+
+func TestCursors(t *testing.T) {
+	for _, key := range []orders.Key{
+		{Created: time.Date(2021, 11, 26, 6, 22, 19, 123456000, time.UTC), UID: "b563feb7b2b84b6test"},
+		{Created: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), UID: "x"},
+	} {
+		token := encodeCursor(key)
+		decoded, err := decodeCursor(token)
+		require.NoError(t, err)
+		require.Equal(t, key, decoded)
+		for i := range token {
+			for _, c := range []byte("Ab_") {
+				if token[i] == c {
+					continue
+				}
+				changed, err := decodeCursor(token[:i] + string(c) + token[i+1:])
+				// The last character may hold bits that mean nothing.
+				require.True(t, err != nil || changed == key, "changed at %d", i)
+			}
+		}
+		_, err = decodeCursor(token[:len(token)-4])
+		require.Error(t, err)
+	}
+}
+
+func TestRequestsAreMeasuredByRouteAndCode(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	b.ask(t, "GET", sampleAddress)
+	b.ask(t, "GET", "/order/nobody")
+	b.ask(t, "GET", "/nowhere")
+	b.ask(t, "GET", "/boom")
+	series, err := testutil.GatherAndCount(b.metrics, "orderhub_http_request_duration_seconds")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, series, 3)
+}
+
+// discard is a ResponseWriter that makes no garbage.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(int)             {}
+
+func TestAHitAllocatesNothing(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	etag := b.ask(t, "GET", sampleAddress).Header.Get("ETag")
+	w := &discard{header: http.Header{}}
+	for name, header := range map[string]http.Header{"200": {}, "304": {"If-None-Match": {etag}}} {
+		r := httptest.NewRequest("GET", sampleAddress, nil)
+		r.Header = header
+		b.handler.ServeHTTP(w, r)
+		require.Zero(t, testing.AllocsPerRun(200, func() { b.handler.ServeHTTP(w, r) }), name)
+	}
+}
