@@ -35,6 +35,7 @@ const (
 	exitUsage  = 2
 
 	parentPolling = 200 * time.Millisecond
+	impatience    = time.Second // between two signals of somebody who can't wait
 )
 
 // errStop is the cause of a stop that somebody asked for.
@@ -77,16 +78,21 @@ func run(arguments []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// watchSignals asks for a stop at the first signal. The second ends this
-// process at once, and everything it started with it.
+// watchSignals asks for a stop at the first signal. A later one ends this
+// process at once, and everything it started with it. Later means a while: the
+// same signal often comes twice, to the process group and passed on by make.
 func watchSignals(stop context.CancelCauseFunc) {
-	signals := make(chan os.Signal, 2)
+	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		<-signals
 		stop(errStop)
-		<-signals
-		os.Exit(exitFailed)
+		first := time.Now()
+		for range signals {
+			if time.Since(first) > impatience {
+				os.Exit(exitFailed)
+			}
+		}
 	}()
 }
 

@@ -64,8 +64,9 @@ func TestKilledMakeStopsTheStack(t *testing.T) {
 	makeProgram, err := exec.LookPath("make")
 	require.NoError(t, err)
 	s := newSite(t, account{}, playedBinaries(t))
-	makefile := fmt.Sprintf("run:\n\t@exec %s/stack --bin %s --stop-with $$PPID\n", s.binaries, s.binaries)
+	makefile := "run:\n" + runRecipe(t) + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "Makefile"), []byte(makefile), 0o644))
+	require.NoError(t, os.Symlink(s.binaries, filepath.Join(s.dir, "bin")))
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		p := s.launchCommand(t, makeProgram, "run")
 		p.waitReady(t)
@@ -75,6 +76,29 @@ func TestKilledMakeStopsTheStack(t *testing.T) {
 		requireGone(t, descendants)
 		require.Contains(t, p.out.String(), "read-api says goodbye", "it was stopped in order")
 	}
+}
+
+// runRecipe is the line of the repository's Makefile that `make run` ends with.
+func runRecipe(t *testing.T) string {
+	t.Helper()
+	makefile, err := os.ReadFile(filepath.Join(repository, "Makefile"))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(makefile)) {
+		if strings.HasPrefix(line, "\t") && strings.Contains(line, "bin/stack --stop-with") {
+			return strings.TrimRight(line, "\n")
+		}
+	}
+	t.Fatal("the Makefile has no line that runs bin/stack --stop-with")
+	return ""
+}
+
+func TestSignalThatComesTwiceIsNoImpatience(t *testing.T) {
+	s := newSite(t, account{}, playedBinaries(t))
+	s.extra = []string{faultVariable + "=read-api deaf"} // so that the stop takes a while
+	p := s.start(t)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGINT))
+	p.stop(t, syscall.SIGTERM)
+	require.Contains(t, p.out.String(), "all is stopped")
 }
 
 func TestServiceThatEndsStopsEverything(t *testing.T) {
