@@ -66,11 +66,11 @@ type fetched struct {
 }
 
 // fetchTo reads from one offset to another.
-func fetchTo(t *testing.T, r *fetch.Reader, from, to int64) fetched {
+func fetchTo(t *testing.T, r *fetch.Reader, from, to int64) *fetched {
 	t.Helper()
-	all := fetched{next: from}
+	all := &fetched{next: from}
 	for all.next < to {
-		fetchOnce(t, r, &all)
+		fetchOnce(t, r, all)
 	}
 	require.Equal(t, to, all.next)
 	return all
@@ -99,7 +99,7 @@ func (all *fetched) take(t *testing.T, answer *fetch.Answer) {
 	all.control += answer.ControlRecords
 }
 
-func (all fetched) values() (values []string) {
+func (all *fetched) values() (values []string) {
 	for _, r := range all.records {
 		values = append(values, string(r.Value))
 	}

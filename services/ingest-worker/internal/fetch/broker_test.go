@@ -154,8 +154,8 @@ func (b *fakeBroker) respond(request protocol.Message) protocol.Message {
 
 // wireAnswer encodes an answer by kafka-go's own means, with the records put in
 // by hand.
-func wireAnswer(t testing.TB, version int16, edit func(*fetchapi.Response, *fetchapi.ResponsePartition), records ...[]byte) []byte {
-	t.Helper()
+func wireAnswer(tb testing.TB, version int16, edit func(*fetchapi.Response, *fetchapi.ResponsePartition), records ...[]byte) []byte {
+	tb.Helper()
 	r := &fetchapi.Response{Topics: []fetchapi.ResponseTopic{{Topic: "orders", Partitions: []fetchapi.ResponsePartition{{
 		Partition: 3, HighWatermark: 200, LastStableOffset: 190, LogStartOffset: 100,
 	}}}}}
@@ -167,10 +167,10 @@ func wireAnswer(t testing.TB, version int16, edit func(*fetchapi.Response, *fetc
 		edit(r, &r.Topics[0].Partitions[0])
 	}
 	var buffer, set bytes.Buffer
-	require.NoError(t, protocol.WriteResponse(&buffer, version, 0, r))
+	require.NoError(tb, protocol.WriteResponse(&buffer, version, 0, r))
 	spare := filler()
 	_, err := spare.WriteTo(&set)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	data := buffer.Bytes()[8 : buffer.Len()-set.Len()] // without length and number, and without the set, which comes last
 	all := bytes.Join(records, nil)
 	data = binary.BigEndian.AppendUint32(data, uint32(len(all)))
@@ -179,6 +179,7 @@ func wireAnswer(t testing.TB, version int16, edit func(*fetchapi.Response, *fetc
 
 // always answers each Fetch with the same.
 func always(t *testing.T, edit func(*fetchapi.Response, *fetchapi.ResponsePartition), records ...[]byte) func(int, int16, *fetchapi.Request) []byte {
+	t.Helper()
 	return func(_ int, version int16, _ *fetchapi.Request) []byte {
 		return wireAnswer(t, version, edit, records...)
 	}

@@ -152,12 +152,12 @@ func testConfig() Config {
 }
 
 // answerTo is the answer that has the batches as its records.
-func answerTo(t testing.TB, offset int64, aborted []abortedTransaction, batches ...[]byte) *Answer {
-	t.Helper()
+func answerTo(tb testing.TB, offset int64, aborted []abortedTransaction, batches ...[]byte) *Answer {
+	tb.Helper()
 	a, short, err := newAnswer(testConfig(), offset, respond(aborted, batches...))
-	require.NoError(t, err)
-	require.Zero(t, short)
-	t.Cleanup(a.Release)
+	require.NoError(tb, err)
+	require.Zero(tb, short)
+	tb.Cleanup(a.Release)
 	return a
 }
 

@@ -60,11 +60,25 @@ type decompressor struct {
 
 // Decompressors are large, so they are used again.
 var (
-	gzipPool   = sync.Pool{New: func() any { return new(gzip.Reader) }}
-	snappyPool = sync.Pool{New: func() any { return new(snappyReader) }}
-	lz4Pool    = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
-	zstdPool   = sync.Pool{New: func() any { return newZstd(narrowWindow) }}
+	gzipPool   = pool[*gzip.Reader]{make: func() *gzip.Reader { return new(gzip.Reader) }}
+	snappyPool = pool[*snappyReader]{make: func() *snappyReader { return new(snappyReader) }}
+	lz4Pool    = pool[*lz4.Reader]{make: func() *lz4.Reader { return lz4.NewReader(nil) }}
+	zstdPool   = pool[*zstd.Decoder]{make: func() *zstd.Decoder { return newZstd(narrowWindow) }}
 )
+
+type pool[T any] struct {
+	made sync.Pool
+	make func() T
+}
+
+func (p *pool[T]) get() T {
+	if made, ok := p.made.Get().(T); ok {
+		return made
+	}
+	return p.make()
+}
+
+func (p *pool[T]) put(made T) { p.made.Put(made) }
 
 // open begins to decompress data. A zstd stream that needs a window over
 // narrowWindow gives zstd.ErrWindowSizeExceeded or zstd.ErrDecoderSizeExceeded
@@ -73,20 +87,20 @@ func (c codec) open(ctx context.Context, data []byte, wide bool) (decompressor, 
 	source := bytes.NewReader(data)
 	switch c {
 	case gzipCodec:
-		r := gzipPool.Get().(*gzip.Reader)
+		r := gzipPool.get()
 		if err := r.Reset(source); err != nil {
-			gzipPool.Put(r)
+			gzipPool.put(r)
 			return decompressor{}, fmt.Errorf("gzip: %w", err)
 		}
-		return decompressor{r, func() { gzipPool.Put(r) }}, nil
+		return decompressor{r, func() { gzipPool.put(r) }}, nil
 	case snappyCodec:
-		r := snappyPool.Get().(*snappyReader)
+		r := snappyPool.get()
 		r.reset(data)
-		return decompressor{r, func() { r.reset(nil); snappyPool.Put(r) }}, nil
+		return decompressor{r, func() { r.reset(nil); snappyPool.put(r) }}, nil
 	case lz4Codec:
-		r := lz4Pool.Get().(*lz4.Reader)
+		r := lz4Pool.get()
 		r.Reset(source)
-		return decompressor{r, func() { r.Reset(nil); lz4Pool.Put(r) }}, nil
+		return decompressor{r, func() { r.Reset(nil); lz4Pool.put(r) }}, nil
 	case zstdCodec:
 		return openZstd(ctx, source, wide)
 	default:
@@ -109,13 +123,13 @@ func openZstd(ctx context.Context, source io.Reader, wide bool) (decompressor, e
 		}
 		return decompressor{r, closeWide}, nil
 	}
-	r := zstdPool.Get().(*zstd.Decoder)
+	r := zstdPool.get()
 	if err := r.Reset(source); err != nil {
 		return decompressor{}, fmt.Errorf("zstd: %w", err)
 	}
 	return decompressor{r, func() {
 		if r.Reset(nil) == nil {
-			zstdPool.Put(r)
+			zstdPool.put(r)
 		}
 	}}, nil
 }

@@ -90,11 +90,10 @@ func (r *Reader) leaderBy(ctx context.Context, address string) (*conn, error) {
 
 // askLeader gives the address of the partition's leader by the broker's metadata.
 func (r *Reader) askLeader(ctx context.Context, c *conn) (string, error) {
-	answer, err := c.ask(ctx, &metadata.Request{TopicNames: []string{r.cfg.Topic}})
+	response, err := ask[*metadata.Response](ctx, c, &metadata.Request{TopicNames: []string{r.cfg.Topic}})
 	if err != nil {
 		return "", err
 	}
-	response := answer.(*metadata.Response)
 	addresses := map[int32]string{}
 	r.known = r.known[:0]
 	for _, b := range response.Brokers {
@@ -126,7 +125,7 @@ func (r *Reader) askLeader(ctx context.Context, c *conn) (string, error) {
 
 // listOffset asks for the first or the last offset of the partition.
 func (c *conn) listOffset(ctx context.Context, cfg Config, at int64) (int64, error) {
-	answer, err := c.ask(ctx, &listoffsets.Request{
+	response, err := ask[*listoffsets.Response](ctx, c, &listoffsets.Request{
 		ReplicaID: -1,
 		Topics: []listoffsets.RequestTopic{{
 			Topic:      cfg.Topic,
@@ -136,7 +135,7 @@ func (c *conn) listOffset(ctx context.Context, cfg Config, at int64) (int64, err
 	if err != nil {
 		return 0, err
 	}
-	for _, topic := range answer.(*listoffsets.Response).Topics {
+	for _, topic := range response.Topics {
 		for _, p := range topic.Partitions {
 			if topic.Topic != cfg.Topic || int(p.Partition) != cfg.Partition {
 				continue
@@ -151,16 +150,20 @@ func (c *conn) listOffset(ctx context.Context, cfg Config, at int64) (int64, err
 }
 
 // ask sends one of kafka-go's requests and waits for the answer.
-func (c *conn) ask(ctx context.Context, request protocol.Message) (protocol.Message, error) {
+func ask[Response protocol.Message](ctx context.Context, c *conn, request protocol.Message) (response Response, err error) {
 	defer c.closeOn(ctx)()
 	if err := c.SetDeadline(time.Now().Add(c.timeout)); err != nil {
-		return nil, err
+		return response, err
 	}
 	answer, err := c.RoundTrip(request)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", c.address, noEOF(err))
+		return response, fmt.Errorf("ask %s: %w", c.address, noEOF(err))
 	}
-	return answer, nil
+	response, ok := answer.(Response)
+	if !ok {
+		return response, fmt.Errorf("ask %s: %w: it is a %T", c.address, errMalformed, answer)
+	}
+	return response, nil
 }
 
 // closeOn closes the connection when ctx ends, which interrupts what is waiting
@@ -229,11 +232,10 @@ func connect(ctx context.Context, d *kafka.Dialer, address string) (net.Conn, er
 
 // agree finds out which versions of the requests the broker knows.
 func (c *conn) agree(ctx context.Context) error {
-	answer, err := c.ask(ctx, &apiversions.Request{})
+	response, err := ask[*apiversions.Response](ctx, c, &apiversions.Request{})
 	if err != nil {
 		return err
 	}
-	response := answer.(*apiversions.Response)
 	if response.ErrorCode != 0 {
 		return kafka.Error(response.ErrorCode)
 	}
@@ -256,12 +258,12 @@ func (c *conn) agree(ctx context.Context) error {
 
 // logIn authenticates by SASL.
 func (c *conn) logIn(ctx context.Context, mechanism sasl.Mechanism) error {
-	answer, err := c.ask(ctx, &saslhandshake.Request{Mechanism: mechanism.Name()})
+	hello, err := ask[*saslhandshake.Response](ctx, c, &saslhandshake.Request{Mechanism: mechanism.Name()})
 	if err != nil {
 		return err
 	}
-	if code := answer.(*saslhandshake.Response).ErrorCode; code != 0 {
-		return fmt.Errorf("log in by %s: %w", mechanism.Name(), kafka.Error(code))
+	if hello.ErrorCode != 0 {
+		return fmt.Errorf("log in by %s: %w", mechanism.Name(), kafka.Error(hello.ErrorCode))
 	}
 	host, port, err := net.SplitHostPort(c.address)
 	if err != nil {
@@ -276,14 +278,13 @@ func (c *conn) logIn(ctx context.Context, mechanism sasl.Mechanism) error {
 		return fmt.Errorf("log in by %s: %w", mechanism.Name(), err)
 	}
 	for done := false; !done; {
-		answer, err := c.ask(ctx, &saslauthenticate.Request{AuthBytes: message})
+		response, err := ask[*saslauthenticate.Response](ctx, c, &saslauthenticate.Request{AuthBytes: message})
 		if errors.Is(err, io.ErrUnexpectedEOF) { // some brokers just hang up
 			err = kafka.SASLAuthenticationFailed
 		}
 		if err != nil {
 			return fmt.Errorf("log in by %s: %w", mechanism.Name(), err)
 		}
-		response := answer.(*saslauthenticate.Response)
 		if response.ErrorCode != 0 {
 			return fmt.Errorf("log in by %s: %w", mechanism.Name(), kafka.Error(response.ErrorCode))
 		}

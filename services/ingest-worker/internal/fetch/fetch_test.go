@@ -78,7 +78,7 @@ func TestOffsetsOutOfRange(t *testing.T) {
 	}
 	_, err := r.Fetch(context.Background(), 150) // by the time we asked it was there
 	require.ErrorIs(t, err, kafka.OffsetOutOfRange)
-	require.False(t, errors.As(err, new(*OffsetOutOfRangeError)))
+	require.NotErrorAs(t, err, new(*OffsetOutOfRangeError))
 }
 
 func TestErrorsOfTheBroker(t *testing.T) {

@@ -75,6 +75,7 @@ func requireKnown(t *testing.T, err error) {
 
 // readAll reads an answer and checks what holds for each.
 func readAll(t *testing.T, a *Answer, offset int64) (n int, err error) {
+	t.Helper()
 	require.GreaterOrEqual(t, a.NextOffset(), offset)
 	before := offset - 1
 	for {
