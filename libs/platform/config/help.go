@@ -13,7 +13,7 @@ import (
 // default, meaning. Values that are set are not shown, secret or not.
 func WriteHelp(w io.Writer, program, about string, cfg any) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\nUsage: %s [--help] [--version]\n\n", about, program)
+	fmt.Fprintf(&b, "%s\n\nUsage: %s [--help | --version | --healthcheck]\n\n", about, program)
 	b.WriteString("Settings are environment variables, or lines of a .env file (in the working\n" +
 		"folder, or where GO_DOTENV_PATH points); the environment wins.\n\n")
 	if err := WriteSettings(&b, cfg); err != nil {

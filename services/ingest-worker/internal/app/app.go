@@ -2,13 +2,7 @@
 package app
 
 import (
-	"context"
-	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,11 +15,11 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/admin"
-	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/logging"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/ingest"
@@ -44,62 +38,20 @@ const (
 // pruneInterval is how often old deletions are removed, about.
 const pruneInterval = 15 * time.Minute
 
-// Main runs the worker until SIGINT or SIGTERM and returns its exit code. A
-// second signal ends it at once; nothing is lost, since nothing was committed.
+// Main runs the worker until SIGINT or SIGTERM and returns its exit code; see
+// service.Main.
 func Main(args []string, stdout, stderr io.Writer) int {
 	settings := &Settings{}
-	if len(args) > 0 {
-		return answer(args, settings, stdout, stderr)
-	}
-	if err := config.Load(settings); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: the settings cannot be used:\n%v\n", program, err)
-		return 2
-	}
-	app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
-	if err := app.Err(); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
-		return 1
-	}
-	return run(app, settings.StopTimeout, stderr)
-}
-
-func answer(args []string, settings *Settings, stdout, stderr io.Writer) int {
-	switch args[0] {
-	case "-h", "--help", "help":
-		if err := config.WriteHelp(stdout, program, about, settings); err != nil {
-			return 1
-		}
-	case "--version", "version":
-		_, _ = fmt.Fprintln(stdout, program, version())
-	default:
-		_, _ = fmt.Fprintf(stderr, "%s: unknown argument %q; settings are environment variables, see %s --help\n", program, args[0], program)
-		return 2
-	}
-	return 0
-}
-
-func run(app *fx.App, stopTimeout time.Duration, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), app.StartTimeout())
-	defer cancel()
-	if err := app.Start(ctx); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
-		return 1
-	}
-	ended := <-app.Wait()
-
-	impatient := make(chan os.Signal, 1)
-	signal.Notify(impatient, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-impatient
-		os.Exit(1)
-	}()
-	ctx, cancel = context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if err := app.Stop(ctx); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
-		return 1
-	}
-	return ended.ExitCode
+	return service.Main(service.Program{
+		Name: program, About: about, Settings: settings,
+		AdminAddr:   func() string { return settings.AdminAddr },
+		StopTimeout: func() time.Duration { return settings.StopTimeout },
+		New: func() (service.App, error) {
+			app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
+			wait := func() int { return (<-app.Wait()).ExitCode }
+			return service.App{Start: app.Start, Stop: app.Stop, Wait: wait}, app.Err()
+		},
+	}, args, stdout, stderr)
 }
 
 // Options are the worker's parts and how they hang together.
@@ -218,19 +170,4 @@ func startAdmin(lc fx.Lifecycle, a *admin.Server)  { lc.Append(fx.StartStopHook(
 func startPruner(lc fx.Lifecycle, p *prune.Pruner) { lc.Append(fx.StartStopHook(p.Start, p.Stop)) }
 func startConsumer(lc fx.Lifecycle, c *consumer.Consumer) {
 	lc.Append(fx.StartStopHook(c.Start, c.Stop))
-}
-
-// version is the module's, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += " " + s.Value
-		}
-	}
-	return v + " " + info.GoVersion
 }

@@ -1,0 +1,148 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// plan is one case of the property test: what happens to the workers and around
+// them, in this order. The same seed gives the same plan; how it interleaves with
+// the workers is up to the machine.
+type plan struct {
+	seed       uint64
+	partitions int
+	// shared says that partitions share order_uids, so that which record of an
+	// order comes first is open.
+	shared      bool
+	maxBatch    int
+	conns       int
+	compression kgo.CompressionCodec
+	codecName   string
+	steps       []step
+}
+
+// action is what a step does.
+type action int
+
+const (
+	produce      action = iota
+	abort               // produce in a transaction that is aborted
+	startWorker         // up to maxWorkers
+	stopWorker          // as SIGTERM does
+	crashWorker         // the world hears nothing of it any more
+	inject              // a fault
+	heal                // ends the faults that last
+	pause               // for some milliseconds
+	addPartition        // at most once
+	actions
+)
+
+const maxWorkers = 3
+
+type step struct {
+	action    action
+	partition int32
+	records   []made
+	fault     int // index into injections
+	millis    int
+}
+
+// odds of the actions, in hundredths.
+var odds = [actions]int{produce: 34, abort: 3, startWorker: 12, stopWorker: 7, crashWorker: 6, inject: 22, heal: 5, pause: 9, addPartition: 2}
+
+func newPlan(t testing.TB, seed uint64) *plan {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 4))
+	codecs := []struct {
+		name  string
+		codec kgo.CompressionCodec
+	}{
+		{"none", kgo.NoCompression()},
+		{"gzip", kgo.GzipCompression()},
+		{"snappy", kgo.SnappyCompression()},
+		{"lz4", kgo.Lz4Compression()},
+		{"zstd", kgo.ZstdCompression()},
+	}
+	codec := codecs[random.IntN(len(codecs))]
+	p := &plan{
+		seed: seed, partitions: 1 + random.IntN(4), shared: random.IntN(2) == 0,
+		maxBatch: []int{1, 2, 7, 4000}[random.IntN(4)], conns: 1 + random.IntN(3),
+		compression: codec.codec, codecName: codec.name,
+	}
+	records := newRecordMaker(t, random)
+	partitions, uids := p.partitions, 1+random.IntN(6)
+	for range 4 + random.IntN(10) {
+		s := step{action: pick(random), millis: random.IntN(120)}
+		switch s.action {
+		case produce, abort:
+			s.partition = int32(random.IntN(partitions))
+			scope := "s"
+			if !p.shared {
+				scope = fmt.Sprintf("p%d-", s.partition)
+			}
+			for range 1 + random.IntN(1+random.IntN(20)) {
+				s.records = append(s.records, records.make(scope, uids))
+			}
+		case inject:
+			s.fault = random.IntN(len(injections))
+		case addPartition:
+			if partitions > p.partitions {
+				s.action = pause
+			} else {
+				partitions++
+			}
+		}
+		p.steps = append(p.steps, s)
+	}
+	return p
+}
+
+func pick(random *rand.Rand) action {
+	n := random.IntN(100)
+	for a, weight := range odds {
+		if n -= weight; n < 0 {
+			return action(a)
+		}
+	}
+	panic("the odds are no hundredths")
+}
+
+func (p *plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %d partitions, shared order_uids %t, batches of %d, %d connections, %s\n",
+		p.seed, p.partitions, p.shared, p.maxBatch, p.conns, p.codecName)
+	for i, s := range p.steps {
+		fmt.Fprintf(&b, "%3d. %s\n", i+1, s)
+	}
+	return b.String()
+}
+
+func (s step) String() string {
+	switch s.action {
+	case produce, abort:
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s %d records to partition %d", map[action]string{produce: "produce", abort: "produce and abort"}[s.action], len(s.records), s.partition)
+		for _, r := range s.records {
+			fmt.Fprintf(&b, "\n       %s", r.about)
+		}
+		return b.String()
+	case startWorker:
+		return "start a worker"
+	case stopWorker:
+		return "stop a worker"
+	case crashWorker:
+		return "crash a worker"
+	case inject:
+		return "fault: " + injections[s.fault].name
+	case heal:
+		return "end the lasting faults"
+	case addPartition:
+		return "add a partition"
+	default:
+		return fmt.Sprintf("wait %d ms", s.millis)
+	}
+}
