@@ -88,10 +88,9 @@ type window struct {
 
 // window opens one. At the end of the test its console must be empty of
 // errors; the report that a document has a status of 400 or more is none.
-func (b *browser) window(t *testing.T, o page.Options) *window {
+func (b *browser) window(t *testing.T) *window {
 	t.Helper()
 	w := &window{t: t, orders: newShownOrders()}
-	o.Orders = w.orders
 	gin.SetMode(gin.TestMode)
 	engine := gin.New()
 	engine.Use(func(*gin.Context) {
@@ -99,7 +98,7 @@ func (b *browser) window(t *testing.T, o page.Options) *window {
 			panic(http.ErrAbortHandler)
 		}
 	})
-	page.Register(engine, o)
+	page.Register(engine, page.Options{Orders: w.orders, ConsoleURL: "http://127.0.0.1:8082"})
 	w.server = httptest.NewServer(engine)
 	t.Cleanup(w.server.Close)
 

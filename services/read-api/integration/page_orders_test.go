@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,10 +72,10 @@ func newShownOrders() *shownOrders {
 		{"Elif Kaya", "İzmir", "TRY"}, {"Hana Sato", "Sapporo", "JPY"}, {"Oleg Danilov", "Kazan", "RUB"},
 		{"Chiara Conti", "Torino", "EUR"}, {"Emma van Dijk", "Utrecht", "EUR"}, {"Tomasz Nowak", "Poznań", "PLN"},
 	}
-	for i := len(small) - 1; i >= 0; i-- {
+	for i, person := range slices.Backward(small) {
 		order := sampleOrder(fmt.Sprintf("%x%xtest", 0xb563feb7+i*0x3a91c07, 0x2b84b6+i*0x17c3d9), now.Add(-time.Duration(i*i*17+2)*time.Minute))
-		order.Delivery.Name, order.Delivery.City = small[i].name, small[i].city
-		order.Payment.Currency = small[i].currency
+		order.Delivery.Name, order.Delivery.City = person.name, person.city
+		order.Payment.Currency = person.currency
 		order.Payment.GoodsTotal = int64(2670 + i*i*2713)
 		order.Payment.Amount = order.Payment.GoodsTotal + order.Payment.DeliveryCost
 		s.add(order)

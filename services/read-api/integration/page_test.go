@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/services/read-api/internal/page"
 )
 
 // TestPage uses the page the way people do, in a real browser.
@@ -23,7 +22,7 @@ func TestPage(t *testing.T) {
 	b := startBrowser(t)
 	for _, test := range []struct {
 		name string
-		run  func(*testing.T, *browser)
+		run  func(*window)
 	}{
 		{"SearchShowsTheOrderWithoutReload", searchShowsTheOrderWithoutReload},
 		{"SearchThatFindsNothing", searchThatFindsNothing},
@@ -41,7 +40,7 @@ func TestPage(t *testing.T) {
 		{"DatabaseAway", databaseAway},
 		{"ServerAway", serverAway},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, b) })
+		t.Run(test.name, func(t *testing.T) { test.run(b.window(t)) })
 	}
 }
 
@@ -59,8 +58,8 @@ func (w *window) look() {
 	w.script("document.dispatchEvent(new Event('visibilitychange'))")
 }
 
-func searchShowsTheOrderWithoutReload(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func searchShowsTheOrderWithoutReload(w *window) {
+	t := w.t
 	w.open("/")
 	w.script("window.sameDocument = true")
 	w.search("  " + severalUID + " ")
@@ -77,8 +76,8 @@ func searchShowsTheOrderWithoutReload(t *testing.T, b *browser) {
 	w.picture("order-light")
 }
 
-func searchThatFindsNothing(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{ConsoleURL: "http://127.0.0.1:8082"})
+func searchThatFindsNothing(w *window) {
+	t := w.t
 	w.open("/")
 	w.search("no-such-order")
 	w.until("document.querySelector('#result').dataset.state === 'missing'")
@@ -95,8 +94,8 @@ func searchThatFindsNothing(t *testing.T, b *browser) {
 	require.Contains(t, w.text("#result"), "No order no-such-order is stored")
 }
 
-func addressCarriesTheSearch(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func addressCarriesTheSearch(w *window) {
+	t := w.t
 	w.open("/?uid=" + sampleUID)
 	require.Equal(t, sampleUID, w.text("h1"))
 	w.click(`#newest a[href="/?uid=` + severalUID + `"]`)
@@ -112,8 +111,8 @@ func addressCarriesTheSearch(t *testing.T, b *browser) {
 	require.Equal(t, "Orderhub", eval[string](w, "document.title"))
 }
 
-func newestOrdersAppearByThemselves(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func newestOrdersAppearByThemselves(w *window) {
+	t := w.t
 	w.open("/")
 	require.Equal(t, 13, eval[int](w, "document.querySelectorAll('#newest li').length"))
 	w.do(chromedp.Focus(chromedp.CSS(`#newest a[href="/?uid=` + severalUID + `"]`)))
@@ -131,8 +130,7 @@ func newestOrdersAppearByThemselves(t *testing.T, b *browser) {
 	require.Equal(t, "Live", w.text("[data-live]"))
 }
 
-func anOpenOrderFollowsItsChanges(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func anOpenOrderFollowsItsChanges(w *window) {
 	w.open("/?uid=" + sampleUID)
 	changed := sampleOrder(sampleUID, time.Now())
 	changed.Delivery = nil
@@ -144,8 +142,8 @@ func anOpenOrderFollowsItsChanges(t *testing.T, b *browser) {
 	w.until("document.querySelector('#result').dataset.state === 'missing'")
 }
 
-func jsonIsOneClickAway(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func jsonIsOneClickAway(w *window) {
+	t := w.t
 	w.open("/?uid=" + severalUID)
 	require.False(t, eval[bool](w, "document.querySelector('#json').checkVisibility()"))
 	w.click("[data-view=json]")
@@ -161,8 +159,8 @@ func jsonIsOneClickAway(t *testing.T, b *browser) {
 	w.until("document.querySelector('#people').checkVisibility()")
 }
 
-func keyboardAlone(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func keyboardAlone(w *window) {
+	t := w.t
 	w.open("/")
 	w.press(kb.Tab)
 	require.Equal(t, "Skip to the content", eval[string](w, "document.activeElement.innerText"))
@@ -197,8 +195,8 @@ func keyboardAlone(t *testing.T, b *browser) {
 	w.until("document.activeElement.tagName === 'H1'")
 }
 
-func copyButtons(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func copyButtons(w *window) {
+	t := w.t
 	w.open("/?uid=" + sampleUID)
 	w.script("window.copied = []; navigator.clipboard.writeText = async (text) => { copied.push(text) }; undefined")
 	for _, button := range []chromedp.CSS{"[data-copy]", "[data-copy-link]", "[data-copy-json]"} {
@@ -212,8 +210,8 @@ func copyButtons(t *testing.T, b *browser) {
 	require.Equal(t, "Copied", w.text("[data-copy]"))
 }
 
-func timesInTheBrowsersZone(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func timesInTheBrowsersZone(w *window) {
+	t := w.t
 	w.open("/?uid=" + sampleUID)
 	w.until("document.querySelector('.head time').innerText === '26 Nov 2021, 15:22'") // 06:22 UTC in Tokyo
 	title := eval[string](w, "document.querySelector('.head time').title")
@@ -223,8 +221,8 @@ func timesInTheBrowsersZone(t *testing.T, b *browser) {
 	require.Contains(t, w.text("#newest li:nth-child(2) time"), "minutes ago")
 }
 
-func withoutJavaScript(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func withoutJavaScript(w *window) {
+	t := w.t
 	command(w, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 	w.open("/")
 	// Scripts of the page don't run; those of the test go through the debugger.
@@ -241,8 +239,8 @@ func withoutJavaScript(t *testing.T, b *browser) {
 	w.picture("without-script")
 }
 
-func phoneHasNoHorizontalScroll(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func phoneHasNoHorizontalScroll(w *window) {
+	t := w.t
 	w.do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile, chromedp.EmulateScale(2)))
 	wide := sampleOrder(strings.Repeat("W", 64), time.Now())
 	long := strings.Repeat("unbroken", 40)
@@ -289,8 +287,8 @@ const readable = `(() => {
 	return poor.join('\n');
 })()`
 
-func darkAndLight(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func darkAndLight(w *window) {
+	t := w.t
 	w.orders.change(func(s *shownOrders) { s.stale = time.Now().Add(-90 * time.Second) })
 	backgrounds := map[string]string{}
 	for _, scheme := range []string{"light", "dark"} {
@@ -314,8 +312,8 @@ func darkAndLight(t *testing.T, b *browser) {
 	w.picture("home-light")
 }
 
-func hostileValuesDoNotRun(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func hostileValuesDoNotRun(w *window) {
+	t := w.t
 	hostile := sampleOrder(hostileUID, time.Now())
 	hostile.Delivery = &model.Delivery{Name: hostileText, Phone: hostileText, Zip: hostileText, City: hostileText, Address: hostileText, Region: hostileText, Email: hostileText}
 	hostile.Payment.Currency, hostile.Payment.Bank = hostileText, hostileText
@@ -340,8 +338,8 @@ func hostileValuesDoNotRun(t *testing.T, b *browser) {
 	w.forgetProblems()
 }
 
-func databaseAway(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func databaseAway(w *window) {
+	t := w.t
 	w.orders.change(func(s *shownOrders) { s.away, s.stale = true, time.Now().Add(-time.Minute) })
 	w.open("/?uid=not-in-memory")
 	require.Contains(t, w.text("#result"), "can’t be known now")
@@ -359,8 +357,8 @@ func databaseAway(t *testing.T, b *browser) {
 	w.until("document.querySelector('h1').innerText === 'not-in-memory'")
 }
 
-func serverAway(t *testing.T, b *browser) {
-	w := b.window(t, page.Options{})
+func serverAway(w *window) {
+	t := w.t
 	w.open("/?uid=" + severalUID)
 	w.away.Store(true)
 	w.look()
@@ -370,10 +368,15 @@ func serverAway(t *testing.T, b *browser) {
 	require.Contains(t, w.text("#offline"), "Orderhub can’t be reached.")
 	require.Equal(t, severalUID, w.text("h1"), "what was known stays")
 	w.picture("offline-light")
+	w.search(sampleUID)
+	w.until("document.querySelector('main').ariaBusy === 'true' && document.querySelector('#announcement').innerText === ''")
 
 	w.away.Store(false)
 	w.look()
+	w.until("document.querySelector('h1').innerText === '" + sampleUID + "'") // what was asked for meanwhile
 	w.until("!document.querySelector('#offline').checkVisibility()")
+	require.Equal(t, "Order "+sampleUID+" found, 1 item, 18.17 USD.", w.text("#announcement"))
+	require.False(t, eval[bool](w, "document.querySelector('main').hasAttribute('aria-busy')"))
 	require.Equal(t, "Live", w.text("[data-live]"))
 	w.forgetProblems()
 }

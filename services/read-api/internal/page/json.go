@@ -44,14 +44,13 @@ func tokens(text string) []token {
 		}
 		end := start + 1
 		class := "j-word"
-		switch first := text[start]; {
-		case first == '"':
+		if first := text[start]; first == '"' {
 			end = stringEnd(text, start)
 			class = "j-text"
 			if end < len(text) && text[end] == ':' {
 				class = "j-name"
 			}
-		default:
+		} else {
 			if first == '-' || (first >= '0' && first <= '9') {
 				class = "j-number"
 			}

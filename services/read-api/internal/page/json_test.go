@@ -20,7 +20,7 @@ func TestPrettyJSONAddsOnlyWhiteSpace(t *testing.T) {
 	const canonical = `{"a":"x\"y\\","n":-9007199254740993,"big":9223372036854775807,"list":[{},[],null,true],"u":"\u0001<é>"}`
 	pieces, err := prettyJSON([]byte(canonical))
 	require.NoError(t, err)
-	require.Equal(t, `{
+	want := `{
   "a": "x\"y\\",
   "n": -9007199254740993,
   "big": 9223372036854775807,
@@ -31,7 +31,8 @@ func TestPrettyJSONAddsOnlyWhiteSpace(t *testing.T) {
     true
   ],
   "u": "\u0001<é>"
-}`, joined(pieces))
+}`
+	require.Equal(t, want, joined(pieces))
 
 	classes := map[string]string{}
 	for _, piece := range pieces {

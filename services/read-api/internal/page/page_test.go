@@ -232,7 +232,7 @@ func TestSumsThatDoNotAddUpAreSaid(t *testing.T) {
 	t.Parallel()
 	canonical := bytes.Replace(sample(t, "model.json"), []byte(`"goods_total":317`), []byte(`"goods_total":300`), 1)
 	shown := text(get(t, serve(Options{Orders: &fakeOrders{byUID: map[string][]byte{sampleUID: canonical}}}), "/?uid="+sampleUID).Body.String())
-	require.Contains(t, shown, "The items add up to 3.17 USD, the payment's goods total is 3.00 USD.")
+	require.Contains(t, shown, "The items add up to 3.17 USD, the payment’s goods total is 3.00 USD.")
 	require.Contains(t, shown, "Goods, delivery and customs add up to 18.00 USD, the amount is 18.17 USD.")
 }
 

@@ -147,7 +147,7 @@ func (o *order) Differences() []string {
 	var out []string
 	p := o.Payment
 	if goods, ok := o.itemsSum(); ok && goods != p.GoodsTotal {
-		out = append(out, fmt.Sprintf("The items add up to %s, the payment's goods total is %s.", o.Money(goods), o.Money(p.GoodsTotal)))
+		out = append(out, fmt.Sprintf("The items add up to %s, the payment’s goods total is %s.", o.Money(goods), o.Money(p.GoodsTotal)))
 	}
 	if amount, ok := sum(p.GoodsTotal, p.DeliveryCost, p.CustomFee); ok && amount != p.Amount {
 		out = append(out, fmt.Sprintf("Goods, delivery and customs add up to %s, the amount is %s.", o.Money(amount), o.Money(p.Amount)))

@@ -17,19 +17,18 @@
   let failures = 0;
   let timer = 0;
   let loading = null; // the AbortController of the request under way
+  let wanted = null; // what the user chose and isn't shown yet: {focus}
 
   // here is the address of what is shown: its search and its view.
   const here = () => location.pathname + location.search;
   const uidOf = (address) => new URL(address, location.href).searchParams.get('uid') || '';
 
   // load fetches an address and shows it. A later call cancels an earlier one.
-  // It tells whether this call's answer is what is shown now.
   async function load(address) {
     if (loading) loading.abort();
     const mine = (loading = new AbortController());
     const tooLate = setTimeout(() => mine.abort(), longestDelay);
     clearTimeout(timer);
-    let current = true;
     try {
       const url = new URL(address, location.href);
       url.searchParams.set('fragment', '1');
@@ -38,24 +37,22 @@
       if (response.status !== 304) {
         if (!response.ok) throw new Error('status ' + response.status);
         const html = await response.text();
-        if (loading !== mine) return false;
+        if (loading !== mine) return;
         show(html);
         tag = response.headers.get('ETag') || '';
       }
       failures = 0;
+      if (wanted && loading === mine) arrive();
     } catch {
-      current = false;
       if (loading === mine) failures++;
     } finally {
       clearTimeout(tooLate);
       if (loading === mine) {
         loading = null;
-        main.removeAttribute('aria-busy');
         status();
         schedule();
       }
     }
-    return current;
   }
 
   // show exchanges the parts whose HTML differs from what was served last.
@@ -66,7 +63,6 @@
       if (!next) throw new Error('an answer without ' + id);
       const text = next.outerHTML;
       if (text === served[id]) continue;
-      const first = served[id] === undefined;
       served[id] = text;
       const old = document.getElementById(id);
       const focused = focusIn(old);
@@ -74,7 +70,7 @@
       old.replaceWith(document.adoptNode(next));
       prepare(next);
       if (focused) next.querySelector(focused)?.focus({ preventScroll: true });
-      if (id === 'newest' && !first && known.size) {
+      if (id === 'newest' && known.size) {
         for (const row of next.querySelectorAll('[data-uid]')) {
           row.classList.toggle('fresh', !known.has(row.dataset.uid));
         }
@@ -138,7 +134,7 @@
 
   // status shows whether the list is live and whether the server answers.
   function status() {
-    document.getElementById('offline').hidden = failures < 2;
+    document.getElementById('offline').hidden = failures < (wanted ? 1 : 2);
     const button = document.querySelector('[data-live]');
     if (!button) return;
     button.setAttribute('aria-pressed', live);
@@ -150,27 +146,30 @@
 
   function schedule() {
     clearTimeout(timer);
-    if (!live || document.hidden) return;
+    if ((!live && !wanted) || document.hidden) return;
     timer = setTimeout(() => load(here()), Math.min(pollEvery * 2 ** failures, pollAtMost));
   }
 
-  // go shows an address that the user chose. Where it can't be had, the
-  // browser goes there itself and says why.
-  async function go(address, remember, focusResult) {
-    main.setAttribute('aria-busy', 'true');
+  // go shows an address that the user chose. Where the server can't be reached
+  // it stays wanted, and is asked for until it arrives.
+  function go(address, remember, focus) {
     if (remember && address !== here()) history.pushState(null, '', address);
     field.value = uidOf(address);
+    wanted = { focus };
+    main.setAttribute('aria-busy', 'true');
     announce('');
-    if (!(await load(address))) {
-      // A later choice may have taken over: then it isn't ours to act.
-      if (!loading && failures && here() === address) location.assign(address);
-      return;
-    }
+    load(address);
+  }
+
+  // arrive is for the moment when what was wanted is shown.
+  function arrive() {
     announce(document.getElementById('result').dataset.announcement);
-    if (focusResult) {
+    if (wanted.focus) {
       window.scrollTo(0, 0);
       document.querySelector('#result h1')?.focus({ preventScroll: true });
     }
+    wanted = null;
+    main.removeAttribute('aria-busy');
   }
 
   function announce(text) {
@@ -220,7 +219,7 @@
       live = !live;
       status();
       if (live) load(here());
-      else clearTimeout(timer);
+      else schedule();
       return;
     }
     if (button?.matches('[data-copy], [data-copy-link], [data-copy-json]')) {
@@ -246,7 +245,7 @@
   addEventListener('popstate', () => go(here(), false, false));
   document.addEventListener('visibilitychange', () => {
     if (document.hidden) clearTimeout(timer);
-    else if (live) load(here());
+    else if (live || wanted) load(here());
   });
   setInterval(() => age(document), 15000);
 
