@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// Topics' seeds: a run repeats another's orders exactly, and those that are
+// stored beforehand are others.
+const ordersSeed, preloadSeed = 1, 2
+
+// scalingPartitions is for several workers.
+const scalingPartitions = 8
+
+// preloadOriginals is how many orders are made to be stored beforehand; the rest
+// are copies of them.
+const preloadOriginals = 50_000
+
+// runTimeout bounds one measurement.
+const runTimeout = 20 * time.Minute
+
+func progress(format string, args ...any) {
+	_, _ = fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
+
+// bench measures everything that the settings ask for.
+func bench(ctx context.Context, s settings) (err error) {
+	folder, err := os.MkdirTemp("", "orderhub-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	server, err := rig.StartServer(ctx, s.postgres, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	version, err := server.Version(ctx)
+	if err != nil {
+		return err
+	}
+	b := &runner{settings: s, server: server, folder: folder, heading: report.Heading(version, report.Command("make build && go run ./scripts/bench/ingest"))}
+	for i, items := range s.items {
+		if err := b.withOrders(ctx, items, s.partitions, func(orders *rig.Orders) error {
+			return b.comparison(ctx, orders, i == 0)
+		}); err != nil {
+			return err
+		}
+	}
+	if len(s.workers) > 0 {
+		if err := b.withOrders(ctx, s.items[0], scalingPartitions, func(orders *rig.Orders) error {
+			return b.scaling(ctx, orders)
+		}); err != nil {
+			return err
+		}
+	}
+	if s.preload > 0 {
+		err = b.withOrders(ctx, s.items[0], s.partitions, func(orders *rig.Orders) error { return b.preloaded(ctx, orders) })
+	}
+	return err
+}
+
+// runner runs measurements one after another.
+type runner struct {
+	settings settings
+	server   *rig.Server
+	folder   string
+	heading  string
+
+	broker *rig.Broker // of the orders at hand
+	stored int         // orders in the server's template
+	runs   int
+	empty  samples // of the first table, for the one with orders stored already
+}
+
+// samples are the measurements of each contender, a sample a round.
+type samples map[string][]sample
+
+// withOrders makes orders in a broker of their own, whose memory ends with it.
+func (b *runner) withOrders(ctx context.Context, items, partitions int, use func(*rig.Orders) error) (err error) {
+	if b.broker, err = rig.StartBroker(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.broker.Stop()) }()
+	orders, err := b.makeOrders(ctx, rig.OrdersOptions{
+		Topic: "orders", Partitions: partitions, Count: b.settings.orders, Items: items, Seed: ordersSeed,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, orders.Close()) }()
+	return use(orders)
+}
+
+func (b *runner) makeOrders(ctx context.Context, o rig.OrdersOptions) (*rig.Orders, error) {
+	progress("publishing %d orders of %d items", o.Count, o.Items)
+	o.Binaries, o.BatchSize, o.Folder = b.settings.binaries, b.settings.batch, b.folder
+	return rig.MakeOrders(ctx, b.broker, o)
+}
+
+// run gives a contender a database of its own.
+func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (s sample, err error) {
+	err = b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
+		s, err = c.run(ctx, t)
+		return err
+	})
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", c.name, err)
+	}
+	progress("%-24s %8.0f orders/s   database %5.1f µs, client %5.1f µs an order", c.name, s.rate(), s.databaseCost(), s.clientCost())
+	return s, nil
+}
+
+func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context.Context, *trial) error) error {
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	database, drop, err := b.server.Fresh(ctx)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	b.runs++
+	return use(ctx, &trial{
+		settings: b.settings, server: b.server, broker: b.broker, orders: orders, folder: b.folder,
+		database: database, group: fmt.Sprintf("bench-%d", b.runs), stored: b.stored,
+	})
+}
+
+// rounds runs the contenders in turn, beginning with another one each time.
+func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []contender) (samples, error) {
+	measured := samples{}
+	for round := range b.settings.rounds {
+		progress("round %d of %d", round+1, b.settings.rounds)
+		for i := range contenders {
+			c := contenders[(round+i)%len(contenders)]
+			s, err := b.run(ctx, c, orders)
+			if err != nil {
+				return nil, err
+			}
+			measured[c.name] = append(measured[c.name], s)
+		}
+	}
+	return measured, nil
+}
+
+// comparison is the main table: worker, COPY and single transactions.
+func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool) error {
+	progress("warming up: files of WAL and of tables that later runs use again")
+	if _, err := b.run(ctx, rawCopy, orders); err != nil {
+		return err
+	}
+	contenders := []contender{rawCopy, worker, copyTriggers}
+	if b.settings.single > 0 {
+		contenders = append(contenders, single)
+	}
+	measured, err := b.rounds(ctx, orders, contenders)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range []contender{rawCopy, copyTriggers, worker, single} {
+		if len(measured[c.name]) > 0 {
+			names = append(names, c.name)
+		}
+	}
+	title := fmt.Sprintf("%s of %s, %d partitions, %d bytes a record",
+		count(orders.Count, "order"), count(orders.Items, "item"), b.settings.partitions, orders.Bytes/int64(orders.Count))
+	body := comparisonTable(title, names, measured).Markdown() + "\n" + goals(measured)
+	if err := b.save(fmt.Sprintf("ingest-%d", orders.Items), body); err != nil {
+		return err
+	}
+	if !first {
+		return nil
+	}
+	b.empty = measured
+	if b.settings.latency == 0 {
+		return nil
+	}
+	return b.latency(ctx, orders)
+}
+
+func (b *runner) latency(ctx context.Context, orders *rig.Orders) error {
+	progress("timing %d single orders", b.settings.latency)
+	return b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
+		l, err := measureLatency(ctx, t, b.settings.latency)
+		if err != nil {
+			return fmt.Errorf("latency: %w", err)
+		}
+		return b.save("ingest-latency", latencyTable(l))
+	})
+}
+
+// scaling is the table of several workers.
+func (b *runner) scaling(ctx context.Context, orders *rig.Orders) error {
+	contenders := []contender{rawCopy}
+	for _, n := range b.settings.workers {
+		contenders = append(contenders, contender{count(n, "worker"), func(ctx context.Context, t *trial) (sample, error) {
+			return runWorkers(ctx, t, n)
+		}})
+	}
+	measured, err := b.rounds(ctx, orders, contenders)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range contenders {
+		names = append(names, c.name)
+	}
+	title := fmt.Sprintf("%s of %s, %d partitions", count(orders.Count, "order"), count(orders.Items, "item"), scalingPartitions)
+	return b.save("ingest-scaling", comparisonTable(title, names, measured).Markdown())
+}
+
+// preloaded is the first table again, with orders stored already.
+func (b *runner) preloaded(ctx context.Context, orders *rig.Orders) error {
+	originals, err := b.makeOrders(ctx, rig.OrdersOptions{
+		Topic: "stored", Partitions: 1, Count: min(preloadOriginals, b.settings.preload), Items: orders.Items, Seed: preloadSeed,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = originals.Close() }()
+	progress("storing %d orders beforehand", b.settings.preload)
+	if err := b.server.Preload(ctx, originals, b.settings.preload); err != nil {
+		return err
+	}
+	b.stored = b.settings.preload
+	contenders := []contender{rawCopy, worker}
+	measured, err := b.rounds(ctx, orders, contenders)
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("%s of %s into tables with %s already", count(orders.Count, "order"), count(orders.Items, "item"), count(b.stored, "order"))
+	body := comparisonTable(title, []string{rawCopy.name, worker.name}, measured).Markdown() + "\n" + preloadedLines(b.empty, measured)
+	return b.save("ingest-preloaded", body)
+}
+
+// save prints a result and puts it into the document, where there is one.
+func (b *runner) save(section, body string) error {
+	fmt.Println(body)
+	if b.settings.document == "" {
+		return nil
+	}
+	return report.Save(b.settings.document, section, body+"\n"+b.heading)
+}

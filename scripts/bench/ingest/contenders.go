@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// copyConns is how many connections raw COPY and single transactions use.
+const copyConns = 2
+
+// contender stores the orders of a topic into an empty database in its own way.
+type contender struct {
+	name string
+	run  func(ctx context.Context, t *trial) (sample, error)
+}
+
+// The contenders. The first is what all others are compared with.
+var (
+	rawCopy      = contender{"raw COPY, no triggers", runRawCopy}
+	copyTriggers = contender{"raw COPY with triggers", runCopyWithTriggers}
+	worker       = contender{"ingest-worker", func(ctx context.Context, t *trial) (sample, error) { return runWorkers(ctx, t, 1) }}
+	single       = contender{"a transaction an order", runSingle}
+)
+
+// trial is what a contender works with.
+type trial struct {
+	settings settings
+	server   *rig.Server
+	broker   *rig.Broker
+	orders   *rig.Orders
+	folder   string // for logs
+	database string // fresh
+	group    string // fresh
+	stored   int    // orders that the database holds already
+}
+
+// wholeOrders makes a transaction do what the worker's do.
+const (
+	wholeOrders = "SET LOCAL " + orderdb.WholeOrdersSetting + " = 'on'"
+	ringBell    = "NOTIFY " + orderdb.NotifyChannel
+)
+
+func runRawCopy(ctx context.Context, t *trial) (sample, error) {
+	if err := execute(ctx, t.database,
+		"ALTER TABLE orders DISABLE TRIGGER USER", "ALTER TABLE deliveries DISABLE TRIGGER USER",
+		"ALTER TABLE payments DISABLE TRIGGER USER", "ALTER TABLE items DISABLE TRIGGER USER"); err != nil {
+		return sample{}, err
+	}
+	return meter{server: t.server}.during(ctx, t.orders.Count, func() error {
+		return t.orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns})
+	})
+}
+
+func runCopyWithTriggers(ctx context.Context, t *trial) (sample, error) {
+	return meter{server: t.server}.during(ctx, t.orders.Count, func() error {
+		return t.orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders, After: ringBell})
+	})
+}
+
+func execute(ctx context.Context, database string, statements ...string) error {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// runWorkers has the real worker drain the topic, or several that share it. The
+// clock starts when all of them are members of the group and have asked for
+// records.
+func runWorkers(ctx context.Context, t *trial, count int) (s sample, err error) {
+	if err := t.broker.Hold(); err != nil {
+		return sample{}, err
+	}
+	released := false
+	defer func() {
+		if !released {
+			_ = t.broker.Release()
+		}
+	}()
+	var workers []*rig.Service
+	defer func() {
+		for _, w := range workers {
+			_ = w.Stop() // what it did has been checked
+		}
+	}()
+	for range count {
+		w, err := startWorker(t, t.orders.Topic)
+		if err != nil {
+			return sample{}, err
+		}
+		workers = append(workers, w)
+	}
+	if err := waitMembers(ctx, t, workers); err != nil {
+		return sample{}, err
+	}
+	var profiled <-chan struct{}
+	m := meter{server: t.server, broker: t.broker.Pid(), workers: workers}
+	s, err = m.during(ctx, t.orders.Count, func() error {
+		if err := t.broker.Release(); err != nil {
+			return err
+		}
+		released = true
+		profiled = t.profile(ctx, workers[0])
+		return waitStored(ctx, workers, t.orders.Count)
+	})
+	if err != nil {
+		return sample{}, err
+	}
+	<-profiled
+	return s, checkStored(ctx, t)
+}
+
+func startWorker(t *trial, topic string) (*rig.Service, error) {
+	return rig.StartService(t.settings.binaries, "ingest-worker", t.folder,
+		"KAFKA_BROKERS="+t.broker.Addr, "KAFKA_TOPIC="+topic, "KAFKA_DLQ_TOPIC="+topic+".dlq", "KAFKA_GROUP="+t.group,
+		"DATABASE_URL="+t.database, "LOG_LEVEL=info", "LOG_FORMAT=json")
+}
+
+// waitMembers returns once every worker has its partitions.
+func waitMembers(ctx context.Context, t *trial, workers []*rig.Service) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := t.broker.WaitMembers(ctx, t.group, len(workers)); err != nil {
+		return err
+	}
+	for _, w := range workers {
+		if err := w.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	storedMetric = `orderhub_ingest_records_total{outcome="stored"}`
+	deadMetric   = `orderhub_ingest_records_total{outcome="dead_letter"}`
+	twiceMetric  = `orderhub_ingest_records_total{outcome="duplicate"}`
+)
+
+// waitStored returns when the workers have stored so many orders. It looks
+// rarely at first, since that costs them a little.
+func waitStored(ctx context.Context, workers []*rig.Service, orders int) error {
+	began := time.Now()
+	for {
+		stored := 0
+		for _, w := range workers {
+			metrics, err := w.Metrics(ctx)
+			if err != nil {
+				return err
+			}
+			if wrong := metrics[deadMetric] + metrics[twiceMetric]; wrong > 0 {
+				return fmt.Errorf("%.0f orders were dead letters or duplicates, which none of them is", wrong)
+			}
+			stored += int(metrics[storedMetric])
+		}
+		if stored >= orders {
+			return nil
+		}
+		if err := sleep(ctx, untilNextLook(time.Since(began), stored, orders)); err != nil {
+			return fmt.Errorf("stored %d of %d orders: %w", stored, orders, err)
+		}
+	}
+}
+
+const shortestLook, longestLook = 5 * time.Millisecond, 500 * time.Millisecond
+
+// untilNextLook is half of the time that the rest will take, by the rate so far.
+func untilNextLook(since time.Duration, stored, orders int) time.Duration {
+	if stored == 0 {
+		return 10 * shortestLook
+	}
+	rest := time.Duration(float64(since) * float64(orders-stored) / float64(stored))
+	return min(max(rest/2, shortestLook), longestLook)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// checkStored compares the tables with what was published: a worker that is fast
+// because it leaves something out is none.
+func checkStored(ctx context.Context, t *trial) error {
+	conn, err := pgx.Connect(ctx, t.database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for table, each := range map[string]int{"orders": 1, "deliveries": 1, "payments": 1, "items": t.orders.Items} {
+		var count int
+		if err := conn.QueryRow(ctx, "SELECT count(*) FROM "+table).Scan(&count); err != nil {
+			return err
+		}
+		if want := (t.orders.Count + t.stored) * each; count != want {
+			return fmt.Errorf("table %s has %d rows afterwards, not %d", table, count, want)
+		}
+	}
+	return nil
+}
+
+// profile takes profiles of a worker at work, where that is wanted. The channel
+// is closed when that is over.
+func (t *trial) profile(ctx context.Context, w *rig.Service) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if t.settings.profiles == "" {
+			return
+		}
+		const seconds = 5
+		name := filepath.Join(t.settings.profiles, t.group)
+		for what, file := range map[string]string{
+			"profile?seconds=" + strconv.Itoa(seconds): name + ".cpu.pprof",
+			"allocs?seconds=" + strconv.Itoa(seconds):  name + ".allocs.pprof",
+		} {
+			if err := w.Profile(ctx, what, file); err != nil {
+				progress("no profile: %v", err)
+			}
+		}
+	}()
+	return done
+}
+
+// runSingle stores orders as services mostly do: a transaction for each, a
+// statement for each row. It takes only so many orders as give a rate. The
+// triggers stand aside and no bell rings, both of which would make it slower.
+func runSingle(ctx context.Context, t *trial) (sample, error) {
+	orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.single)]
+	return meter{server: t.server}.during(ctx, len(orders), func() error {
+		group, ctx := errgroup.WithContext(ctx)
+		for part := range copyConns {
+			group.Go(func() error {
+				conn, err := pgx.Connect(ctx, t.database)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+				if _, err := conn.Exec(ctx, "SET "+orderdb.WholeOrdersSetting+" = 'on'"); err != nil {
+					return err
+				}
+				for i := part; i < len(orders); i += copyConns {
+					err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return rig.InsertOrder(ctx, tx, orders[i]) })
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		return group.Wait()
+	})
+}

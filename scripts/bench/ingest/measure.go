@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// sample is one measurement.
+type sample struct {
+	orders int
+	took   time.Duration
+	// CPU time by who used it: the client of the database is the worker, or this
+	// program where it copies itself.
+	client, database, broker time.Duration
+	wal                      int64   // bytes
+	peak                     int64   // the largest worker's memory, in bytes; 0 where there is none
+	allocs                   float64 // of the worker
+}
+
+func (s sample) rate() float64         { return float64(s.orders) / s.took.Seconds() }
+func (s sample) clientCost() float64   { return s.each(s.client) }
+func (s sample) databaseCost() float64 { return s.each(s.database) }
+func (s sample) brokerCost() float64   { return s.each(s.broker) }
+func (s sample) walCost() float64      { return float64(s.wal) / float64(s.orders) }
+func (s sample) allocCost() float64    { return s.allocs / float64(s.orders) }
+func (s sample) peakMiB() float64      { return float64(s.peak) / (1 << 20) }
+
+// cores is how many cores were busy for us.
+func (s sample) cores() float64 {
+	return (s.client + s.database + s.broker).Seconds() / s.took.Seconds()
+}
+
+// each is a CPU time's share for one order, in microseconds.
+func (s sample) each(cpu time.Duration) float64 {
+	return cpu.Seconds() * 1e6 / float64(s.orders)
+}
+
+// meter reads what has been used so far. The zero pids are left out.
+type meter struct {
+	server  *rig.Server
+	broker  int
+	workers []*rig.Service // none: this program is the client
+}
+
+// reading is a moment of a meter.
+type reading struct {
+	at                       time.Time
+	client, database, broker time.Duration
+	wal                      int64
+	allocs                   float64
+}
+
+func (m meter) read(ctx context.Context) (r reading, err error) {
+	if len(m.workers) == 0 {
+		r.client = procfs.Self()
+	}
+	for _, w := range m.workers {
+		used, err := procfs.CPU(w.Pid())
+		if err != nil {
+			return r, err
+		}
+		metrics, err := w.Metrics(ctx)
+		if err != nil {
+			return r, err
+		}
+		r.client += used
+		r.allocs += metrics["go_memstats_mallocs_total"]
+	}
+	if m.broker != 0 {
+		if r.broker, err = procfs.CPU(m.broker); err != nil {
+			return r, err
+		}
+	}
+	if r.wal, err = m.server.WAL(ctx); err != nil {
+		return r, err
+	}
+	r.database, err = procfs.TreeCPU(m.server.Pid())
+	r.at = time.Now()
+	return r, err
+}
+
+// during measures what work uses to store so many orders.
+func (m meter) during(ctx context.Context, orders int, work func() error) (sample, error) {
+	before, err := m.read(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	before.at = time.Now() // reading took some time itself
+	if err := work(); err != nil {
+		return sample{}, err
+	}
+	ended := time.Now()
+	after, err := m.read(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	s := sample{
+		orders: orders, took: ended.Sub(before.at),
+		client: after.client - before.client, database: after.database - before.database, broker: after.broker - before.broker,
+		wal: after.wal - before.wal, allocs: after.allocs - before.allocs,
+	}
+	for _, w := range m.workers {
+		peak, err := procfs.PeakMemory(w.Pid())
+		if err != nil {
+			return sample{}, err
+		}
+		s.peak = max(s.peak, peak)
+	}
+	return s, nil
+}

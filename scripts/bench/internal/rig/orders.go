@@ -1,0 +1,196 @@
+package rig
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// sampleSize is how many orders are kept decoded.
+const sampleSize = 10_000
+
+// Orders are synthetic orders: in a topic, and as rows ready for COPY.
+type Orders struct {
+	Topic string
+	Count int
+	Items int
+	// Sample holds the first orders, Values their records.
+	Sample []*model.Order
+	Values [][]byte
+	// Bytes is the size of all records' values.
+	Bytes int64
+
+	batches []batch
+	rows    *os.File
+}
+
+// batch is where a transaction's rows lie in the file, by table.
+type batch struct {
+	orders int
+	tables [len(copyStatements)]struct{ from, size int64 }
+}
+
+// OrdersOptions say what to make.
+type OrdersOptions struct {
+	Binaries   string // folder with orderctl
+	Topic      string
+	Partitions int
+	Count      int
+	Items      int // of each order
+	Seed       int
+	BatchSize  int // orders in a transaction of Copy
+	Folder     string
+}
+
+// MakeOrders has orderctl publish orders into a new topic, and reads them back
+// to encode their rows.
+func MakeOrders(ctx context.Context, b *Broker, o OrdersOptions) (*Orders, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(o.Partitions), 1, nil, o.Topic); err != nil {
+		return nil, fmt.Errorf("create topic %s: %w", o.Topic, err)
+	}
+	publish := exec.CommandContext(ctx, filepath.Join(o.Binaries, "orderctl"), "publish", "--quiet",
+		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed))
+	publish.Dir = o.Folder // no .env of the caller's
+	publish.Env = append(os.Environ(), "KAFKA_BROKERS="+b.Addr, "KAFKA_TOPIC="+o.Topic)
+	if out, err := publish.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("orderctl publish: %w\n%s", err, out)
+	}
+	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items}
+	if orders.rows, err = os.CreateTemp(o.Folder, "rows-*"); err != nil {
+		return nil, fmt.Errorf("keep the rows: %w", err)
+	}
+	if err := orders.encode(ctx, client, o); err != nil {
+		return nil, errors.Join(err, orders.Close())
+	}
+	return orders, nil
+}
+
+// Close removes the rows.
+func (o *Orders) Close() error {
+	return errors.Join(o.rows.Close(), os.Remove(o.rows.Name()))
+}
+
+// encode reads the topic and writes the rows of each batch, whose orders are of
+// one partition and sorted by uid, as the worker's are.
+func (o *Orders) encode(ctx context.Context, client *kgo.Client, opts OrdersOptions) error {
+	codec := model.New(model.Options{})
+	pending := make([][]*model.Order, opts.Partitions)
+	var at int64
+	flush := func(partition int32) error {
+		orders := pending[partition]
+		pending[partition] = nil
+		slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
+		b := batch{orders: len(orders)}
+		for i, data := range encodeRows(orders) {
+			if _, err := o.rows.Write(data); err != nil {
+				return fmt.Errorf("keep the rows: %w", err)
+			}
+			b.tables[i].from, b.tables[i].size = at, int64(len(data))
+			at += int64(len(data))
+		}
+		o.batches = append(o.batches, b)
+		return nil
+	}
+	for read := 0; read < opts.Count; {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return fmt.Errorf("read the topic back: %w", err)
+		}
+		for iter := fetches.RecordIter(); !iter.Done(); read++ {
+			record := iter.Next()
+			decoded, err := codec.Decode(record.Value)
+			if err != nil {
+				return fmt.Errorf("a published order: %w", err)
+			}
+			o.Bytes += int64(len(record.Value))
+			if len(o.Sample) < sampleSize {
+				o.Sample = append(o.Sample, decoded.Order)
+				o.Values = append(o.Values, bytes.Clone(record.Value))
+			}
+			pending[record.Partition] = append(pending[record.Partition], decoded.Order)
+			if len(pending[record.Partition]) == opts.BatchSize {
+				if err := flush(record.Partition); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for partition := range pending {
+		if len(pending[partition]) > 0 {
+			if err := flush(int32(partition)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// CopyOptions say how Copy stores orders.
+type CopyOptions struct {
+	Conns int
+	// Before and After are statements of each transaction, around its COPYs.
+	Before, After string
+}
+
+// Copy stores the orders by binary COPY, each batch in a transaction.
+func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) error {
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range opts.Conns {
+		group.Go(func() error {
+			conn, err := pgx.Connect(ctx, database)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+			for i := int(next.Add(1)) - 1; i < len(o.batches); i = int(next.Add(1)) - 1 {
+				if err := o.copyBatch(ctx, conn, &o.batches[i], opts); err != nil {
+					return fmt.Errorf("COPY batch %d: %w", i, err)
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (o *Orders) copyBatch(ctx context.Context, conn *pgx.Conn, b *batch, opts CopyOptions) error {
+	pg := conn.PgConn()
+	if _, err := pg.Exec(ctx, statements("BEGIN", opts.Before)).ReadAll(); err != nil {
+		return err
+	}
+	for i, statement := range copyStatements {
+		rows := io.NewSectionReader(o.rows, b.tables[i].from, b.tables[i].size)
+		if _, err := pg.CopyFrom(ctx, rows, statement); err != nil {
+			return err
+		}
+	}
+	_, err := pg.Exec(ctx, statements(opts.After, "COMMIT")).ReadAll()
+	return err
+}
+
+func statements(list ...string) string {
+	return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), "; ")
+}
