@@ -2,7 +2,6 @@ package changes
 
 import (
 	"encoding/binary"
-	"math"
 	"strings"
 	"time"
 
@@ -98,18 +97,10 @@ func (r *row) integer() int64 {
 	return int64(binary.BigEndian.Uint64(value))
 }
 
-// time reads microseconds since 2000. An order whose date was set to infinity
-// by hand gets the farthest date that the JSON can show.
+// time reads microseconds since 2000. The table takes no infinite dates.
 func (r *row) time() time.Time {
 	const year2000 = 946684800_000000
-	switch micros := r.integer(); micros {
-	case math.MaxInt64:
-		return time.Date(9999, 12, 31, 23, 59, 59, 999999000, time.UTC)
-	case math.MinInt64:
-		return time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
-	default:
-		return time.UnixMicro(micros + year2000).UTC()
-	}
+	return time.UnixMicro(r.integer() + year2000).UTC()
 }
 
 // arrayLiteral writes texts as PostgreSQL's text[].

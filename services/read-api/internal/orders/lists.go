@@ -43,13 +43,11 @@ func NewLists(db *bun.DB) *Lists {
 	return &Lists{db: db, slots: make(chan struct{}, ListConns)}
 }
 
-// An infinite date, which only a change by hand can make, has no place in a list
-// of dates.
 const (
-	selectNewest = `SELECT order_uid, date_created FROM orders WHERE isfinite(date_created)
+	selectNewest = `SELECT order_uid, date_created FROM orders
 		ORDER BY date_created DESC, order_uid DESC LIMIT $1`
-	selectOlder = `SELECT order_uid, date_created FROM orders WHERE isfinite(date_created)
-		AND (date_created, order_uid) < ($2, $3)
+	selectOlder = `SELECT order_uid, date_created FROM orders
+		WHERE (date_created, order_uid) < ($2, $3)
 		ORDER BY date_created DESC, order_uid DESC LIMIT $1`
 )
 

@@ -1,0 +1,132 @@
+package reader_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
+)
+
+// TestPostgresKilledAndBack is what the API answers meanwhile.
+func TestPostgresKilledAndBack(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	url := server.URL()
+	migrate(t, url)
+	db := openDB(t, url)
+	connect(t, url).withVersions().insert("kept", "deleted")
+	r := start(t, url, staleness(200*time.Millisecond)).synced()
+	require.Empty(t, r.get("/order/kept").header.Get("X-Orderhub-Staleness"))
+	etag := r.get("/order/kept").header.Get("ETag")
+
+	require.NoError(t, server.Kill())
+	eventually(t, "hits are marked as stale", func() bool {
+		return r.get("/order/kept").header.Get("X-Orderhub-Staleness") != ""
+	})
+	hit := r.get("/order/kept")
+	require.Equal(t, 200, hit.status)
+	require.Equal(t, etag, hit.header.Get("ETag"))
+	require.Equal(t, 304, r.get("/order/kept", "If-None-Match", etag).status)
+	for _, path := range []string{"/order/unknown", "/api/v1/orders"} {
+		unknown := r.get(path)
+		require.Equal(t, 503, unknown.status, path)
+		require.Equal(t, "application/problem+json", unknown.header.Get("Content-Type"))
+		require.NotEmpty(t, unknown.header.Get("Retry-After"))
+	}
+	require.Equal(t, 503, r.get("/order/kept", "Cache-Control", "no-cache").status)
+	eventually(t, "/readyz says so", func() bool { return strings.Contains(r.readyz().body, "served from memory as of") })
+	require.Equal(t, 200, r.readyz().status, "hits are served")
+
+	require.NoError(t, server.Restart(context.Background()))
+	client := connect(t, url)
+	client.run(`DELETE FROM orders WHERE order_uid = 'deleted'`)
+	client.insert("new")
+	r.equals(db)
+	eventually(t, "answers are current again", func() bool {
+		return r.get("/order/kept").header.Get("X-Orderhub-Staleness") == "" && r.get("/order/unknown").status == 404
+	})
+	require.Equal(t, 404, r.get("/order/deleted").status)
+	require.Equal(t, 200, r.get("/order/new").status)
+	require.Equal(t, 200, r.get("/order/kept", "Cache-Control", "no-cache").status)
+	require.Contains(t, r.readyz().body, "in step")
+}
+
+// TestPostgresFrozen keeps connections open that nothing answers on.
+func TestPostgresFrozen(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	url := server.URL()
+	migrate(t, url)
+	db := openDB(t, url)
+	client := connect(t, url).withVersions()
+	client.insert("kept")
+	r := start(t, url, staleness(200*time.Millisecond)).synced()
+
+	require.NoError(t, server.Pause())
+	eventually(t, "stale", func() bool { return r.get("/order/kept").header.Get("X-Orderhub-Staleness") != "" })
+	require.Equal(t, 200, r.get("/order/kept").status)
+	require.Equal(t, 503, r.get("/order/unknown").status, "after a bounded time")
+	require.NoError(t, server.Resume())
+	client.insert("new")
+	r.equals(db)
+	eventually(t, "current again", func() bool { return r.get("/order/unknown").status == 404 })
+}
+
+// TestStartBeforeTheDatabaseAndItsSchema starts the reader first of all.
+func TestStartBeforeTheDatabaseAndItsSchema(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	url := server.URL()
+	require.NoError(t, server.Kill())
+	r := start(t, url)
+	eventually(t, "/readyz says that nobody answers", func() bool {
+		ready := r.readyz()
+		return ready.status == 503 && strings.Contains(ready.body, "waiting for the database")
+	})
+	require.Equal(t, 503, r.get("/order/a").status)
+
+	require.NoError(t, server.Restart(context.Background()))
+	eventually(t, "/readyz says what to do", func() bool { return strings.Contains(r.readyz().body, "orderctl migrate") })
+	require.Equal(t, 503, r.get("/order/a").status, "without tables nothing is known")
+
+	migrate(t, url)
+	connect(t, url).withVersions().insert("a")
+	r.synced()
+	r.equals(openDB(t, url))
+	require.Equal(t, 200, r.readyz().status)
+}
+
+// TestReadThroughBeforeTheCacheIsFilled holds the cache up by a schema that
+// looks too old.
+func TestReadThroughBeforeTheCacheIsFilled(t *testing.T) {
+	url := newDatabase(t)
+	client := connect(t, url).withVersions()
+	client.insert("stored")
+	client.run(`CREATE TABLE held AS SELECT * FROM goose_db_version; DELETE FROM goose_db_version`)
+	r := start(t, url)
+	read := r.get("/order/stored")
+	require.Equal(t, 200, read.status)
+	require.Equal(t, 404, r.get("/order/unknown").status)
+	require.Equal(t, 503, r.readyz().status)
+	require.False(t, r.stats().Synced)
+	require.EqualValues(t, 2, r.stats().ReadThroughs)
+
+	client.run(`INSERT INTO goose_db_version OVERRIDING SYSTEM VALUE SELECT * FROM held`)
+	r.synced()
+	hit := r.get("/order/stored")
+	require.Equal(t, read.body, hit.body)
+	require.Equal(t, read.header.Get("ETag"), hit.header.Get("ETag"))
+	require.EqualValues(t, 2, r.stats().ReadThroughs, "a hit asks nobody")
+}
+
+// TestASchemaThatChangesCallsForAllOrders applies a migration under a reader.
+func TestASchemaThatChangesCallsForAllOrders(t *testing.T) {
+	url := newDatabase(t)
+	db, client := openDB(t, url), connect(t, url).withVersions()
+	r := start(t, url).synced()
+	client.run(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)`)
+	client.insert("a")
+	r.equals(db)
+	require.EqualValues(t, 1, r.loop.Stats().Relists)
+}
