@@ -42,7 +42,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would mean the process's
 	cmd, err := root.ExecuteContextC(ctx)
 	return a.exitCode(ctx, cmd, err)
 }
@@ -65,9 +65,14 @@ type app struct {
 type (
 	kafkaSettings    struct{ Kafka config.Kafka }
 	databaseSettings struct{ Database config.Database }
-	allSettings      struct {
-		Kafka    config.Kafka
+	publishSettings  struct {
+		Kafka config.Kafka
+		Rules ruleSettings
+	}
+	allSettings struct {
+		Topics   topicsSettings
 		Database config.Database
+		Rules    ruleSettings
 	}
 )
 
@@ -102,6 +107,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.SetHelpFunc(a.help)
+	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.Version = thisBuild().String() // --version
 	root.SetVersionTemplate("{{.Version}}\n")

@@ -54,7 +54,7 @@ func (d *database) explain(err error) error {
 	case errors.As(err, &refused):
 		return fmt.Errorf("PostgreSQL at %s: %s (SQLSTATE %s)%s%w", d.place(), refused.Message, refused.Code, d.advice(refused.Code), hidden{err})
 	case errors.As(err, &connecting):
-		return fmt.Errorf("cannot reach PostgreSQL at %s: %s: start it, or say where it is with DATABASE_URL%w", d.place(), rootCause(connecting), hidden{err})
+		return fmt.Errorf("cannot reach PostgreSQL at %s: %w: start it, or say where it is with DATABASE_URL%w", d.place(), rootCause(connecting), hidden{err})
 	default:
 		return fmt.Errorf("PostgreSQL at %s: %w", d.place(), err)
 	}
@@ -79,27 +79,32 @@ type hidden struct{ error }
 func (hidden) Error() string   { return "" }
 func (h hidden) Unwrap() error { return h.error }
 
-// rootCause is the innermost error, such as "connection refused".
+// rootCause is the innermost error, such as "connection refused", of the first
+// address that was tried.
 func rootCause(err error) error {
-	var network *net.OpError
-	if errors.As(err, &network) {
+	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network
 	}
 	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
+		switch wrapping := err.(type) { //nolint:errorlint // the chain is walked here
+		case interface{ Unwrap() error }:
+			if wrapping.Unwrap() == nil {
+				return err
+			}
+			err = wrapping.Unwrap()
+		case interface{ Unwrap() []error }:
+			err = wrapping.Unwrap()[0]
+		default:
 			return err
 		}
-		err = inner
 	}
 }
 
 // isDatabaseAway is true where waiting may help: no connection, or a server
 // that is starting or stopping.
 func isDatabaseAway(err error) bool {
-	var refused *postgres.PgError
-	if errors.As(err, &refused) {
-		return refused.Code == "57P03" || refused.Code == "57P01"
+	if refused, ok := errors.AsType[*postgres.PgError](err); ok {
+		return refused.Code == "57P03" || refused.Code == "57P01" // starting, stopping
 	}
 	var connecting *postgres.ConnectError
 	return errors.As(err, &connecting)

@@ -39,7 +39,9 @@ func (f *kafkaFlags) settings() (config.Kafka, error) {
 		s.Kafka.Topic = f.topic
 	}
 	if err := s.Kafka.Validate(); err != nil {
-		return config.Kafka{}, usage(err)
+		// The environment alone was right.
+		asFlags := strings.NewReplacer("KAFKA_BROKERS:", "--brokers:", "KAFKA_TOPIC:", "--topic:")
+		return config.Kafka{}, usage(errors.New(asFlags.Replace(err.Error())))
 	}
 	return s.Kafka, nil
 }
@@ -60,15 +62,15 @@ func explainKafka(cfg config.Kafka, err error) error {
 	var network *net.OpError
 	switch {
 	case errors.As(err, &network) && network.Op == "read", errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("Kafka at %s broke the connection off: does it want TLS (KAFKA_TLS) or a login (KAFKA_SASL_MECHANISM)?%w", brokers, hidden{err})
+		return fmt.Errorf("the broker at %s broke the connection off: does it want TLS (KAFKA_TLS) or a login (KAFKA_SASL_MECHANISM)?%w", brokers, hidden{err})
 	case errors.As(err, &answer):
-		return fmt.Errorf("Kafka at %s refuses: %w", brokers, withoutMethod(err))
+		return fmt.Errorf("the broker at %s refuses: %w", brokers, withoutMethod(err))
 	case errors.As(err, &network):
 		return fmt.Errorf("cannot reach Kafka at %s: %w: start it, or say where it is with KAFKA_BROKERS or --brokers", brokers, network)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("Kafka at %s does not answer in time: look at its log, or say where another is with KAFKA_BROKERS or --brokers%w", brokers, hidden{err})
+		return fmt.Errorf("the broker at %s does not answer in time: look at its log, or say where another is with KAFKA_BROKERS or --brokers%w", brokers, hidden{err})
 	default:
-		return fmt.Errorf("Kafka at %s: %w", brokers, withoutMethod(err))
+		return fmt.Errorf("the broker at %s: %w", brokers, withoutMethod(err))
 	}
 }
 

@@ -214,8 +214,7 @@ func (a *app) withDatabase(ctx context.Context, wait time.Duration, do func(cont
 		return err
 	}
 	if err := do(ctx, db.pool); err != nil {
-		var wrong usageError
-		if errors.As(err, &wrong) {
+		if _, ok := errors.AsType[usageError](err); ok {
 			return err
 		}
 		return db.explain(err)

@@ -93,7 +93,7 @@ Faults of invalid records, taken in turn:
 	f.rules.register(cmd)
 	f.kafka.register(cmd)
 	mustRegister(cmd.RegisterFlagCompletionFunc("faults", cobra.FixedCompletions(faultNames(), cobra.ShellCompDirectiveNoFileComp)))
-	a.settings[cmd] = &kafkaSettings{}
+	a.settings[cmd] = &publishSettings{}
 	return cmd
 }
 
@@ -169,14 +169,13 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	}
 	err = publisher.Run(ctx, src.next)
 	out.finish()
-	var local localError
 	switch {
 	case err != nil && ctx.Err() != nil:
 		a.say("interrupted: %s to %s", out.summary(src.what), cfg.Topic)
 		return silent(exitInterrupted)
 	case err != nil:
 		a.say("stopped: %s to %s", out.summary(src.what), cfg.Topic)
-		if errors.As(err, &local) {
+		if local, ok := errors.AsType[localError](err); ok {
 			return local
 		}
 		return explainKafka(cfg, err)

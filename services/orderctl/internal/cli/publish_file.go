@@ -43,7 +43,7 @@ func entriesSource(name string, file io.ReadCloser, count int) source {
 		for {
 			entry, err := reader.Next()
 			if err != nil {
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					err = localError{fmt.Errorf("%s: %w", shownName(name), err)}
 				}
 				return publish.Record{}, err
@@ -64,9 +64,13 @@ func entriesSource(name string, file io.ReadCloser, count int) source {
 // checkFile checks all orders and returns how many there are, or shows what is
 // wrong with them.
 func (a *app) checkFile(f *publishFlags, file io.Reader) (int, error) {
+	codec, err := f.rules.codec()
+	if err != nil {
+		return 0, err
+	}
 	name := shownName(f.file)
-	var t tally
-	err := eachEntry(file, f.rules.codec(), func(e orderfile.Entry) error {
+	t := &tally{}
+	err = eachEntry(file, codec, func(e orderfile.Entry) error {
 		for i, failure := range e.Failures {
 			if t.failures+i >= maxShownFailures {
 				break
@@ -98,7 +102,7 @@ func (a *app) checkFile(f *publishFlags, file io.Reader) (int, error) {
 // openTwice opens a file that can be read twice. What comes through a pipe is
 // kept in a file of its own for that.
 func (a *app) openTwice(name string) (*os.File, error) {
-	var input io.Reader = a.stdin
+	input := a.stdin
 	if name != "-" {
 		file, err := os.Open(name)
 		if err != nil {

@@ -8,8 +8,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 )
+
+// topicsSettings are those of the worker, which creates topics too.
+type topicsSettings struct {
+	Kafka       config.Kafka
+	Partitions  int `env:"KAFKA_TOPIC_PARTITIONS" envDefault:"4" help:"partitions of a topic that is created"`
+	Replication int `env:"KAFKA_TOPIC_REPLICATION" envDefault:"-1" help:"replicas of a topic that is created (-1: the broker's default)"`
+}
 
 // topicsTimeout bounds one attempt at the topics.
 const topicsTimeout = 30 * time.Second
@@ -29,20 +37,30 @@ Exit code 1: a topic could not be created, or one has settings that lose data.`,
   orderctl topics --partitions 12 --replication 3 --wait 1m`,
 		Args: noArgs(""),
 		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
+			var s topicsSettings
+			if err := load(&s); err != nil {
+				return err
+			}
+			if !cmd.Flags().Changed("partitions") {
+				partitions = s.Partitions
+			}
+			if !cmd.Flags().Changed("replication") {
+				replication = s.Replication
+			}
 			if partitions < 1 {
-				return usagef("--partitions: at least 1, not %d", partitions)
+				return usagef("--partitions (KAFKA_TOPIC_PARTITIONS): at least 1, not %d", partitions)
 			}
 			if replication < 1 && replication != -1 {
-				return usagef("--replication: at least 1, or -1 for the broker's default, not %d", replication)
+				return usagef("--replication (KAFKA_TOPIC_REPLICATION): at least 1, or -1 for the broker's default, not %d", replication)
 			}
 			return a.topics(cmd.Context(), &flags, partitions, replication, wait)
 		}),
 	}
 	flags.register(cmd)
-	cmd.Flags().IntVar(&partitions, "partitions", 4, "partitions of a topic that is created")
-	cmd.Flags().IntVar(&replication, "replication", -1, "replicas of a topic that is created; -1: the broker's default")
+	cmd.Flags().IntVar(&partitions, "partitions", 0, "partitions of a topic that is created (default: KAFKA_TOPIC_PARTITIONS)")
+	cmd.Flags().IntVar(&replication, "replication", 0, "replicas of a topic that is created (default: KAFKA_TOPIC_REPLICATION)")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for the brokers to be there")
-	a.settings[cmd] = &kafkaSettings{}
+	a.settings[cmd] = &topicsSettings{}
 	return cmd
 }
 

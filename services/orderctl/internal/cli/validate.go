@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,7 +14,27 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
 )
 
-// ruleFlags are the rules that are a setting of the worker.
+// ruleSettings are the worker's settings of what a valid order is.
+type ruleSettings struct {
+	MaxRecordBytes int  `env:"INGEST_MAX_RECORD_BYTES" envDefault:"1048576" help:"largest record in bytes"`
+	MaxItems       int  `env:"INGEST_MAX_ITEMS" envDefault:"1000" help:"most items of an order"`
+	RejectUnknown  bool `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: as --reject-unknown"`
+	CheckSums      bool `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: as --check-sums"`
+}
+
+// Validate names the variable whose value cannot be used.
+func (s ruleSettings) Validate() error {
+	var errs []error
+	if s.MaxRecordBytes < 1 {
+		errs = append(errs, fmt.Errorf("INGEST_MAX_RECORD_BYTES: at least 1, not %d", s.MaxRecordBytes))
+	}
+	if s.MaxItems < 1 {
+		errs = append(errs, fmt.Errorf("INGEST_MAX_ITEMS: at least 1, not %d", s.MaxItems))
+	}
+	return errors.Join(errs...)
+}
+
+// ruleFlags switch rules on that are a setting of the worker.
 type ruleFlags struct{ checkSums, rejectUnknown bool }
 
 func (f *ruleFlags) register(cmd *cobra.Command) {
@@ -21,8 +42,18 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.rejectUnknown, "reject-unknown", false, "fields that an order does not have are failures")
 }
 
-func (f *ruleFlags) codec() *model.Codec {
-	return model.New(model.Options{CheckSums: f.checkSums, RejectUnknown: f.rejectUnknown})
+// codec knows the rules of the environment and of the flags.
+func (f *ruleFlags) codec() (*model.Codec, error) {
+	var s ruleSettings
+	if err := load(&s); err != nil {
+		return nil, err
+	}
+	return model.New(model.Options{
+		MaxRecordBytes: s.MaxRecordBytes,
+		MaxItems:       s.MaxItems,
+		RejectUnknown:  s.RejectUnknown || f.rejectUnknown,
+		CheckSums:      s.CheckSums || f.checkSums,
+	}), nil
 }
 
 func (a *app) validateCommand() *cobra.Command {
@@ -47,10 +78,15 @@ Exit code 0: all orders are valid; 1: some are not; 3: there are no orders.`,
 			return nil
 		},
 		RunE: a.work(func(_ *cobra.Command, files []string) error {
-			return a.validate(files, rules.codec())
+			codec, err := rules.codec()
+			if err != nil {
+				return err
+			}
+			return a.validate(files, codec)
 		}),
 	}
 	rules.register(cmd)
+	a.settings[cmd] = &ruleSettings{}
 	return cmd
 }
 
@@ -77,13 +113,13 @@ func (a *app) validate(files []string, codec *model.Codec) error {
 	return nil
 }
 
-func (a *app) validateFile(name string, codec *model.Codec) (tally, error) {
+func (a *app) validateFile(name string, codec *model.Codec) (*tally, error) {
 	file, err := a.open(name)
 	if err != nil {
-		return tally{}, err
+		return nil, err
 	}
 	defer func() { _ = file.Close() }() // it was only read
-	var t tally
+	t := &tally{}
 	err = eachEntry(file, codec, func(e orderfile.Entry) error {
 		t.count(e)
 		for _, f := range e.Failures {
@@ -94,7 +130,7 @@ func (a *app) validateFile(name string, codec *model.Codec) (tally, error) {
 		return nil
 	})
 	if err != nil {
-		return t, fmt.Errorf("%s: %w", shownName(name), err)
+		return nil, fmt.Errorf("%s: %w", shownName(name), err)
 	}
 	return t, nil
 }
@@ -104,7 +140,7 @@ func eachEntry(file io.Reader, codec *model.Codec, use func(orderfile.Entry) err
 	reader := orderfile.NewReader(file, codec)
 	for {
 		entry, err := reader.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -166,12 +202,12 @@ func (t *tally) count(e orderfile.Entry) {
 	}
 }
 
-func (t *tally) add(other tally) {
+func (t *tally) add(other *tally) {
 	t.orders += other.orders
 	t.invalid += other.invalid
 }
 
-func (t tally) String() string {
+func (t *tally) String() string {
 	if t.orders == 0 {
 		return "no orders"
 	}

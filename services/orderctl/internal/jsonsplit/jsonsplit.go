@@ -28,17 +28,13 @@ type Value struct {
 	// Line and Column of the first byte, from 1; columns count characters.
 	Line, Column int
 	// Broken says why this is not JSON; nil if it is.
-	Broken *SyntaxError
+	Broken *Fault
 }
 
-// SyntaxError is a place at which a file is not JSON.
-type SyntaxError struct {
+// Fault is a place at which a file is not JSON.
+type Fault struct {
 	Line, Column int
 	Message      string
-}
-
-func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Message)
 }
 
 // ErrUTF16 says that a file is in an encoding that JSON has not.
@@ -105,7 +101,7 @@ func (s *Splitter) Next() (Value, error) {
 func (s *Splitter) inArray() bool { return s.dec.StackDepth() > 0 }
 
 func (s *Splitter) failed(err error) (Value, error) {
-	if s.srcErr != nil && s.srcErr != io.EOF {
+	if s.srcErr != nil && !errors.Is(s.srcErr, io.EOF) {
 		return Value{}, s.srcErr
 	}
 	var syntax *jsontext.SyntacticError
@@ -140,7 +136,7 @@ func (s *Splitter) broken(syntax *jsontext.SyntacticError) (Value, error) {
 	if array && last {
 		because += "; nothing after it was read"
 	}
-	value := Value{Raw: bytes.Clone(raw), Line: s.line, Column: s.column, Broken: &SyntaxError{Message: because}}
+	value := Value{Raw: bytes.Clone(raw), Line: s.line, Column: s.column, Broken: &Fault{Message: because}}
 	value.Broken.Line, value.Broken.Column = advance(s.line, s.column, raw[:fault])
 	s.pass(end)
 	s.restart(array && !last)
@@ -174,7 +170,7 @@ func (s *Splitter) resume(indent string) (int, error) {
 			return from + at + 1, nil
 		}
 		from = max(from, len(s.window)-len(mark)+1)
-		if err := s.read(); err == io.EOF {
+		if err := s.read(); errors.Is(err, io.EOF) {
 			return len(s.window), nil
 		} else if err != nil {
 			return 0, err
@@ -256,7 +252,7 @@ const readSize = 64 << 10
 // skipByteOrderMark passes the mark that some editors put ahead of UTF-8.
 func (s *Splitter) skipByteOrderMark() error {
 	for len(s.window) < 3 {
-		if err := s.read(); err == io.EOF {
+		if err := s.read(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return err

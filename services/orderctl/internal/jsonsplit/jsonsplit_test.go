@@ -30,7 +30,7 @@ func split(t *testing.T, r io.Reader) []string {
 	s := jsonsplit.New(r)
 	for {
 		v, err := s.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return got
 		}
 		require.NoError(t, err)

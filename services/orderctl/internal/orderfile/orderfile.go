@@ -59,9 +59,8 @@ func (r *Reader) Next() (Entry, error) {
 		entry.Failures = []Failure{{broken.Line, broken.Column, model.FieldError{Rule: string(model.ReasonNotJSON), Message: "is not JSON: " + broken.Message}}}
 		return entry, nil
 	}
-	compact := jsontext.Value(entry.Record)
-	if err := compact.Compact(); err == nil { // it was read as JSON before
-		entry.Record = compact
+	if err := (*jsontext.Value)(&entry.Record).Compact(); err != nil {
+		return Entry{}, err // it was read as JSON before
 	}
 	if r.codec != nil {
 		r.check(&entry, value)

@@ -122,7 +122,7 @@ func (p *Publisher) route(ctx context.Context, lanes []*lane, next func() (Recor
 			return context.Cause(ctx)
 		}
 		record, err := next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return flush()
 		}
 		if err != nil {

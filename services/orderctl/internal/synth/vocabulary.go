@@ -157,7 +157,7 @@ var shelves = []shelf{
 	{[]string{"Novel, hardcover", "Cookbook", "Picture book", "Dictionary", "Travel guide"}, []string{"Penguin", "Eksmo", "Taschen", "Lonely Planet"}, []string{"0"}, 450, 4900},
 	{[]string{"Coffee beans 1 kg", "Green tea, 100 bags", "Dark chocolate", "Olive oil 0.5 l", "Protein bars"}, []string{"Lavazza", "Ahmad Tea", "Lindt", "Monini"}, []string{"0"}, 250, 3500},
 	{[]string{"Yoga mat", "Dumbbells 2 x 5 kg", "Water bottle", "Backpack 25 l", "Sleeping bag"}, []string{"Decathlon", "Nike", "Deuter", "Reebok"}, []string{"0"}, 790, 14000},
-	{[]string{"Frying pan", "Kettle 1.7 l", "Knife set", "Storage jars", "Coffee grinder"}, []string{"Tefal", "Bosch", "Zwilling", "Joseph Joseph"}, []string{"20", "24", "28"}, 990, 15000},
+	{[]string{"Frying pan", "Kettle 1.7 l", "Knife set", "Storage jars", "Coffee grinder"}, []string{"Tefal", "Bosch", "Zwilling", "Fiskars"}, []string{"20", "24", "28"}, 990, 15000},
 	{[]string{"Dry cat food", "Dog leash", "Aquarium filter", "Scratching post"}, []string{"Whiskas", "Flexi", "Tetra", "Trixie"}, []string{"0"}, 390, 6900},
 }
 

@@ -4,6 +4,7 @@ package publishtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -105,7 +106,7 @@ func (b *Brokers) produce(ctx context.Context, r *produce.Request) (*produce.Res
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if code, ok := err.(kafka.Error); ok {
+	if code, ok := errors.AsType[kafka.Error](err); ok {
 		answer.ErrorCode = int16(code)
 	} else if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func (b *Brokers) produce(ctx context.Context, r *produce.Request) (*produce.Res
 func read(set protocol.RecordSet) (batch []Record, err error) {
 	for {
 		r, err := set.Records.ReadRecord()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return batch, nil
 		}
 		if err != nil {

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestValidateSamples(t *testing.T) {
+	got := orderctl(t, "", "validate", "--check-sums", "--reject-unknown", "../../testdata/model.json", "../../testdata/order1001test.json")
+	require.Equal(t, exitDone, got.code)
+	require.Empty(t, got.stdout)
+	require.Equal(t, "../../testdata/model.json: 1 order, all valid\n../../testdata/order1001test.json: 1 order, all valid\n", got.stderr)
+}
+
+// spoiled is the sample with several failures, then a broken line, then a valid
+// order with a field that orders don't have.
+func spoiled(t *testing.T) string {
+	t.Helper()
+	good := sample(t, "model.json")
+	bad := strings.NewReplacer(`"amount": 1817`, `"amount": -1`, `"en"`, `"english"`, `"brand": "Vivienne Sabo",`, ``).Replace(good)
+	return bad + "{\"order_uid\": nope}\n" + strings.Replace(good, `"entry"`, `"colour": "red", "entry"`, 1)
+}
+
+func TestValidateNamesEveryFailure(t *testing.T) {
+	got := orderctl(t, spoiled(t), "validate", "-")
+	require.Equal(t, exitFailed, got.code)
+	requireGolden(t, "validate_text", got.stdout+"--\n"+got.stderr)
+
+	got = orderctl(t, spoiled(t), "validate", "--output", "json", "-")
+	require.Equal(t, exitFailed, got.code)
+	requireGolden(t, "validate_json", got.stdout)
+}
+
+func TestValidateRulesOfTheWorkersSettings(t *testing.T) {
+	wrongSum := strings.Replace(sample(t, "model.json"), `"amount": 1817`, `"amount": 1818`, 1)
+	require.Equal(t, exitDone, orderctl(t, wrongSum, "validate", "-").code)
+	got := orderctl(t, wrongSum, "validate", "--check-sums", "-")
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.stdout, "payment.amount")
+
+	t.Setenv("INGEST_CHECK_SUMS", "true")
+	var stdout, stderr bytes.Buffer
+	require.Equal(t, exitFailed, newApp(strings.NewReader(wrongSum), &stdout, &stderr).run(t.Context(), []string{"validate", "-"}))
+	t.Setenv("INGEST_CHECK_SUMS", "perhaps")
+	require.Equal(t, exitUsage, newApp(strings.NewReader(wrongSum), &stdout, &stderr).run(t.Context(), []string{"validate", "-"}))
+	require.Contains(t, stderr.String(), "INGEST_CHECK_SUMS")
+
+	unknown := strings.Replace(sample(t, "model.json"), `"entry"`, `"colour": "red", "entry"`, 1)
+	require.Equal(t, exitDone, orderctl(t, unknown, "validate", "-").code)
+	require.Equal(t, exitFailed, orderctl(t, unknown, "validate", "--reject-unknown", "-").code)
+}
+
+func TestValidateGoesOnAfterAFileThatCannotBeRead(t *testing.T) {
+	dir := t.TempDir()
+	utf16 := filepath.Join(dir, "utf16.json")
+	require.NoError(t, os.WriteFile(utf16, []byte("\xff\xfe{\x00}\x00"), 0o600))
+	got := orderctl(t, "", "validate", filepath.Join(dir, "absent.json"), utf16, "../../testdata/model.json")
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.stderr, "no such file")
+	require.Contains(t, got.stderr, "UTF-16")
+	require.Contains(t, got.stderr, "model.json: 1 order, all valid")
+}
+
+func TestValidateNothing(t *testing.T) {
+	got := orderctl(t, "", "validate", "-")
+	require.Equal(t, exitNothing, got.code)
+	require.Equal(t, "stdin: no orders\n", got.stderr)
+}
