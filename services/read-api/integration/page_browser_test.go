@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
+	chromium "github.com/orderhub/orderhub/libs/devstack/browser"
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
 )
 
@@ -29,48 +29,9 @@ import (
 // windows in that share nothing.
 type browser struct{ ctx context.Context }
 
-// startBrowser skips the test where there is no Chromium, and fails it instead
-// where ORDERHUB_TEST_STRICT=1 says that there must be one.
 func startBrowser(t *testing.T) *browser {
 	t.Helper()
-	var program string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			program = found
-			break
-		}
-	}
-	if program == "" {
-		const missing = "NO CHROMIUM on PATH: the page isn't tested in a browser"
-		if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
-			t.Fatal(missing)
-		}
-		fmt.Fprintln(os.Stderr, missing)
-		t.Skip(missing)
-	}
-
-	allocator, stop := chromedp.NewExecAllocator(context.Background(),
-		chromedp.ExecPath(program),
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.Headless,
-		chromedp.NoSandbox,
-		chromedp.NoFirstRun,
-		chromedp.NoDefaultBrowserCheck,
-		chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true),
-		chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true),
-		chromedp.Flag("disable-dev-shm-usage", true),
-		chromedp.Flag("hide-scrollbars", true),
-	)
-	ctx, closeBrowser := chromedp.NewContext(allocator)
-	t.Cleanup(func() {
-		closeBrowser() // waits for the browser's end, so that its profile can be removed
-		stop()
-	})
-	require.NoError(t, chromedp.Do(ctx), "start %s", program)
-	return &browser{ctx: ctx}
+	return &browser{ctx: chromium.ForTest(t)}
 }
 
 // window is a browser window of its own, without history, cookies and cache of
