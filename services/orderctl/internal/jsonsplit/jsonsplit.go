@@ -18,7 +18,7 @@ import (
 
 // MaxValueBytes is the size of the largest value that is read, white space
 // included: far beyond any record, and small enough to hold.
-const MaxValueBytes = 64 << 20
+const MaxValueBytes = 16 << 20
 
 // Value is one value of the file.
 type Value struct {
