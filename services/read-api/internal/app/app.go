@@ -5,14 +5,9 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/signal"
-	"runtime/debug"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -24,10 +19,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/admin"
-	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/logging"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
@@ -42,63 +37,21 @@ const (
 		"and keeps them equal to the tables."
 )
 
-// Main runs the reader until SIGINT or SIGTERM and returns its exit code. A
-// second signal ends it at once.
+// Main runs the reader until SIGINT or SIGTERM and returns its exit code; see
+// service.Main.
 func Main(args []string, stdout, stderr io.Writer) int {
 	settings := &Settings{}
-	if len(args) > 0 {
-		return answer(args, settings, stdout, stderr)
-	}
-	if err := config.Load(settings); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: the settings cannot be used:\n%v\n", program, err)
-		return 2
-	}
-	gin.SetMode(gin.ReleaseMode)
-	app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
-	if err := app.Err(); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
-		return 1
-	}
-	return run(app, settings.StopTimeout, stderr)
-}
-
-func answer(args []string, settings *Settings, stdout, stderr io.Writer) int {
-	switch args[0] {
-	case "-h", "--help", "help":
-		if err := config.WriteHelp(stdout, program, about, settings); err != nil {
-			return 1
-		}
-	case "--version", "version":
-		_, _ = fmt.Fprintln(stdout, program, version())
-	default:
-		_, _ = fmt.Fprintf(stderr, "%s: unknown argument %q; settings are environment variables, see %s --help\n", program, args[0], program)
-		return 2
-	}
-	return 0
-}
-
-func run(app *fx.App, stopTimeout time.Duration, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), app.StartTimeout())
-	defer cancel()
-	if err := app.Start(ctx); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
-		return 1
-	}
-	ended := <-app.Wait()
-
-	impatient := make(chan os.Signal, 1)
-	signal.Notify(impatient, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-impatient
-		os.Exit(1)
-	}()
-	ctx, cancel = context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	if err := app.Stop(ctx); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", program, err)
-		return 1
-	}
-	return ended.ExitCode
+	return service.Main(service.Program{
+		Name: program, About: about, Settings: settings,
+		AdminAddr:   func() string { return settings.AdminAddr },
+		StopTimeout: func() time.Duration { return settings.StopTimeout },
+		New: func() (service.App, error) {
+			gin.SetMode(gin.ReleaseMode)
+			app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
+			wait := func() int { return (<-app.Wait()).ExitCode }
+			return service.App{Start: app.Start, Stop: app.Stop, Wait: wait}, app.Err()
+		},
+	}, args, stdout, stderr)
 }
 
 // Options are the reader's parts and how they hang together.
@@ -234,19 +187,4 @@ func startCache(lc fx.Lifecycle, reflector *cache.Reflector, doorbell *changes.D
 			cancel()
 			running.Wait()
 		}))
-}
-
-// version is the module's, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v += " " + s.Value
-		}
-	}
-	return v + " " + info.GoVersion
 }
