@@ -40,8 +40,11 @@ func TestServesAndStops(t *testing.T) {
 	require.ErrorContains(t, second.Start(context.Background()), "ADMIN_ADDR")
 
 	require.NoError(t, s.Stop(context.Background()))
-	_, err := http.Get(base + "/livez")
+	answer, err := http.Get(base + "/livez")
 	require.Error(t, err)
+	if answer != nil {
+		_ = answer.Body.Close()
+	}
 }
 
 func get(t *testing.T, url string) (int, string) {

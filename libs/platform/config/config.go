@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
@@ -126,10 +127,8 @@ func validate(v reflect.Value) (errs []error) {
 
 // OneOf is what a Validate method calls for a setting with a fixed set of values.
 func OneOf(name, value string, allowed ...string) error {
-	for _, a := range allowed {
-		if value == a {
-			return nil
-		}
+	if slices.Contains(allowed, value) {
+		return nil
 	}
 	return fmt.Errorf("%s: unknown value %q: use %s", name, value, strings.Join(allowed, ", "))
 }

@@ -102,12 +102,11 @@ func ensureTopic(ctx context.Context, client *kafka.Client, spec TopicSpec) (Top
 	}
 	state.Partitions = partitions
 	settings, err := topicConfig(ctx, client, spec.Name)
-	if err != nil {
+	switch {
+	case err != nil:
 		// A principal without DescribeConfigs can still do its work.
 		state.Problems = []string{"its settings could not be read: " + err.Error()}
-		return state, nil
-	}
-	if spec.Check != nil {
+	case spec.Check != nil:
 		state.Problems = spec.Check(settings)
 	}
 	return state, nil

@@ -139,7 +139,8 @@ func (w *worker) stop() {
 }
 
 // metric sums a metric over the series that have all of the labels (name=value).
-func (w *worker) metric(name string, labels ...string) float64 {
+// All that is asked for counts something.
+func (w *worker) metric(name string, labels ...string) int {
 	w.t.Helper()
 	families, err := w.metrics.Gather()
 	require.NoError(w.t, err)
@@ -162,7 +163,7 @@ func (w *worker) metric(name string, labels ...string) float64 {
 			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
-	return sum
+	return int(sum)
 }
 
 // readiness is what /readyz answers.
