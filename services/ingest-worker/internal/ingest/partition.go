@@ -33,7 +33,8 @@ type partition struct {
 	queue     *queue
 	log       *zap.Logger
 
-	end atomic.Int64 // offset behind the last record there is, as the last answer said
+	end       atomic.Int64 // offset behind the last record there is, as the last answer said
+	committed atomic.Int64 // the offset that the group would go on from
 }
 
 // Consume takes the partition's records from offset on (kafka.FirstOffset: from
@@ -99,7 +100,9 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 		}
 		offset = first
 	}
-	c.queue.begin(offset)
+	if c.queue.begin(offset) {
+		c.committed.Store(offset)
+	}
 	answer, err := reader.Fetch(ctx, offset)
 	var outOfRange *fetch.OffsetOutOfRangeError
 	if errors.As(err, &outOfRange) {
@@ -110,6 +113,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 	}
 	defer answer.Release()
 	c.end.Store(max(answer.LastStableOffset, answer.LogStartOffset))
+	c.measureLag()
 	for {
 		raw, ok, err := answer.Next(ctx)
 		if err != nil {
@@ -277,8 +281,8 @@ func (c *partition) account(batch []*record, dead []deadletter.Letter, next int6
 	c.metrics.records.WithLabelValues("stored").Add(float64(stored))
 	c.metrics.records.WithLabelValues("duplicate").Add(float64(duplicates))
 	c.metrics.records.WithLabelValues("dead_letter").Add(float64(len(dead)))
-	lag := max(0, c.end.Load()-next)
-	c.metrics.lag.WithLabelValues(strconv.Itoa(c.id)).Set(float64(lag))
+	c.committed.Store(next)
+	lag := c.measureLag()
 	if len(batch) == 0 {
 		return // only control records were passed
 	}
@@ -286,6 +290,14 @@ func (c *partition) account(batch []*record, dead []deadletter.Letter, next int6
 	c.metrics.flush.Observe(took.Seconds())
 	c.log.Info("batch done", zap.Int("records", len(batch)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
 		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("took", took))
+}
+
+// measureLag is called when the end is seen to move and when the commit does, so
+// that lag grows while the partition waits.
+func (c *partition) measureLag() int64 {
+	lag := max(0, c.end.Load()-c.committed.Load())
+	c.metrics.lag.WithLabelValues(strconv.Itoa(c.id)).Set(float64(lag))
+	return lag
 }
 
 // debug writes a line about one order, and costs nothing where none is wanted.

@@ -23,13 +23,15 @@ func newQueue() *queue {
 // unknown is the position before the first is known.
 const unknown = -1
 
-// begin says where reading starts. Only the first call counts.
-func (q *queue) begin(position int64) {
+// begin says where reading starts. Only the first call counts, as it reports.
+func (q *queue) begin(position int64) (first bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.position == unknown {
-		q.position, q.taken = position, position
+	if q.position != unknown {
+		return false
 	}
+	q.position, q.taken = position, position
+	return true
 }
 
 func (q *queue) push(r *record) {
