@@ -179,25 +179,25 @@ func (b *Broker) unlock() error {
 
 // ForTest runs a broker in memory until the end of the test, with the named
 // topics, each of the default number of partitions.
-func ForTest(t testing.TB, topics ...string) *Broker {
-	t.Helper()
+func ForTest(tb testing.TB, topics ...string) *Broker {
+	tb.Helper()
 	options := Options{Topics: map[string]Topic{}}
 	for _, name := range topics {
 		options.Topics[name] = Topic{}
 	}
-	return StartForTest(t, options)
+	return StartForTest(tb, options)
 }
 
 // StartForTest runs a broker with the given options until the end of the test.
-func StartForTest(t testing.TB, options Options) *Broker {
-	t.Helper()
+func StartForTest(tb testing.TB, options Options) *Broker {
+	tb.Helper()
 	b, err := Start(context.Background(), options)
 	if err != nil {
-		t.Fatalf("broker for the test: %v", err)
+		tb.Fatalf("broker for the test: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := b.Stop(); err != nil {
-			t.Errorf("stop the broker: %v", err)
+			tb.Errorf("stop the broker: %v", err)
 		}
 	})
 	return b

@@ -2,9 +2,11 @@
 package ports
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"syscall"
 )
@@ -19,7 +21,7 @@ func (e *TakenError) Error() string { return e.Addr + " is taken by another proc
 // Check reports a [*TakenError] where addr (host:port) can't be listened on
 // because something already does, and any other reason as it is.
 func Check(addr string) error {
-	listener, err := net.Listen("tcp", addr)
+	listener, err := listen(addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return &TakenError{Addr: addr}
 	}
@@ -32,12 +34,17 @@ func Check(addr string) error {
 // Free returns a port that is free on 127.0.0.1 now. Another process may take
 // it before the caller does, so whoever needs certainty tries again.
 func Free() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listen(Loopback(0))
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	return port, listener.Close()
+	addr, err := netip.ParseAddrPort(listener.Addr().String())
+	return int(addr.Port()), errors.Join(err, listener.Close())
+}
+
+// listen takes no time that a caller would want to cut short.
+func listen(addr string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 }
 
 // Loopback is 127.0.0.1 with port.

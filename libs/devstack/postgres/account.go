@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -24,8 +25,7 @@ func accountFor(cluster string) (account, error) {
 	}
 	info, err := os.Stat(cluster)
 	if err == nil {
-		owner := info.Sys().(*syscall.Stat_t)
-		if owner.Uid != 0 {
+		if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
 			return account{other: true, uid: owner.Uid, gid: owner.Gid}, nil
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
@@ -65,7 +65,7 @@ func (a account) canReach(dir string) bool {
 	if !a.other {
 		return true
 	}
-	cmd := exec.Command("/bin/sh", "-c", ":")
+	cmd := exec.CommandContext(context.Background(), "/bin/sh", "-c", ":")
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential()}
 	return cmd.Run() == nil

@@ -27,28 +27,28 @@ var shared struct {
 // ForTest returns the URL of a fresh, empty database, dropped at the end of
 // the test. All tests of a binary share one server, started by the first of
 // them; see [Shared] for its end. It is an [Options.Unsafe] one.
-func ForTest(t testing.TB) string {
-	t.Helper()
+func ForTest(tb testing.TB) string {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	serverURL, err := sharedURL(ctx)
 	if err != nil {
-		t.Fatalf("PostgreSQL for tests: %v", err)
+		tb.Fatalf("PostgreSQL for tests: %v", err)
 	}
 	name := "test_" + strings.ToLower(rand.Text())
 	if err := execute(ctx, serverURL, `CREATE DATABASE `+name); err != nil {
-		t.Fatalf("create a database for the test: %v", err)
+		tb.Fatalf("create a database for the test: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := execute(ctx, serverURL, `DROP DATABASE `+name+` WITH (FORCE)`); err != nil {
-			t.Logf("drop the test's database: %v", err)
+			tb.Logf("drop the test's database: %v", err)
 		}
 	})
 	databaseURL, err := url.Parse(serverURL)
 	if err != nil {
-		t.Fatalf("%s: %v", TestURLVariable, err)
+		tb.Fatalf("%s: %v", TestURLVariable, err)
 	}
 	databaseURL.Path = "/" + name
 	return databaseURL.String()
@@ -56,18 +56,18 @@ func ForTest(t testing.TB) string {
 
 // ServerForTest starts a server that the test has to itself, to be stopped,
 // killed, paused and restarted at will. It ends with the test.
-func ServerForTest(t testing.TB, options Options) *Server {
-	t.Helper()
+func ServerForTest(tb testing.TB, options Options) *Server {
+	tb.Helper()
 	server, err := Start(context.Background(), options)
 	if err != nil {
-		t.Fatalf("PostgreSQL for the test: %v", err)
+		tb.Fatalf("PostgreSQL for the test: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = server.Resume() // a paused server wouldn't stop; one that has ended is none to resume
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		if err := server.Stop(ctx); err != nil {
-			t.Errorf("stop PostgreSQL: %v", err)
+			tb.Errorf("stop PostgreSQL: %v", err)
 		}
 	})
 	return server

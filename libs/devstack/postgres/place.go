@@ -25,6 +25,7 @@ const (
 	tempPattern   = "orderhub-postgres-"
 	unusedPolling = 20 * time.Millisecond
 	abandonedAge  = time.Minute // a younger folder may be about to be locked
+	passThrough   = os.FileMode(0o711)
 )
 
 // place is where a server's data lies, locked for this process.
@@ -48,7 +49,7 @@ func openPlace(dir string, log io.Writer) (*place, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := os.Chmod(made, 0o711); err != nil { // for the server's user to pass through
+		if err := os.Chmod(made, passThrough); err != nil {
 			return nil, err
 		}
 		p.dir = made
@@ -115,7 +116,8 @@ func (p *place) readLocation(log io.Writer) (string, error) {
 }
 
 func ownFolder(info os.FileInfo) bool {
-	return info.IsDir() && info.Sys().(*syscall.Stat_t).Uid == uint32(os.Geteuid())
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && owner.Uid == uint32(os.Geteuid())
 }
 
 // relocate makes a base that every user can reach and writes it down.
@@ -128,7 +130,7 @@ func (p *place) relocate() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := os.Chmod(base, 0o711); err != nil {
+	if err := os.Chmod(base, passThrough); err != nil {
 		return "", err
 	}
 	if !p.account.canReach(base) {
@@ -136,7 +138,7 @@ func (p *place) relocate() (string, error) {
 			fmt.Errorf("PostgreSQL refuses to run as root, and user %d can't be used on this machine", p.account.uid),
 			os.Remove(base))
 	}
-	return base, os.WriteFile(filepath.Join(p.dir, locationName), []byte(base+"\n"), 0o644)
+	return base, os.WriteFile(filepath.Join(p.dir, locationName), []byte(base+"\n"), 0o600)
 }
 
 // majorVersion is that of existing data, or 0.

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os/exec"
@@ -13,7 +14,7 @@ import (
 // shell without a signal being sent.
 func watchByPipe(pid int, sig syscall.Signal) (release func(), err error) {
 	script := `read -r line && exit 0; kill -"$1" "$2" 2>/dev/null`
-	cmd := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(int(sig)), strconv.Itoa(pid))
+	cmd := exec.CommandContext(context.Background(), "/bin/sh", "-c", script, "sh", strconv.Itoa(int(sig)), strconv.Itoa(pid))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

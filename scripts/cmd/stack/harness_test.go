@@ -97,6 +97,7 @@ func newSite(t *testing.T, a account, binaries string) *site {
 
 // freePair returns a source of free ports whose next ports are free as well.
 func freePair(t *testing.T) func() int {
+	t.Helper()
 	given := map[int]bool{}
 	return func() int {
 		for range 100 {

@@ -114,7 +114,8 @@ func (st *stack) runOnce(ctx context.Context, name string, stdin io.Reader, drop
 	return nil
 }
 
-// command prepares a program with the environment that all of them get.
+// command prepares a program with the environment that all of them get. No
+// context ends it: that takes a signal first, and patience.
 func (st *stack) command(program string, extra map[string]string, arguments ...string) *exec.Cmd {
 	own := map[string]string{
 		"KAFKA_BROKERS": st.kafkaBrokers,
@@ -124,7 +125,7 @@ func (st *stack) command(program string, extra map[string]string, arguments ...s
 		own["LOG_FORMAT"] = "console"
 	}
 	maps.Copy(own, extra)
-	cmd := exec.Command(filepath.Join(st.binaries, program), arguments...)
+	cmd := exec.CommandContext(context.Background(), filepath.Join(st.binaries, program), arguments...)
 	cmd.Env = os.Environ()
 	for _, name := range slices.Sorted(maps.Keys(own)) {
 		cmd.Env = append(cmd.Env, name+"="+own[name]) // the last one of a name counts

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -128,8 +129,7 @@ func (st *stack) checkBinaries() error {
 // anything starts.
 func (st *stack) claim(ctx context.Context) error {
 	lock, err := datadir.Acquire(st.settings.DataDir)
-	var inUse *datadir.InUseError
-	if errors.As(err, &inUse) {
+	if _, inUse := errors.AsType[*datadir.InUseError](err); inUse {
 		return fmt.Errorf("%w: stop that one, or choose another folder, as in ORDERHUB_DATA=.orderhub-2", err)
 	}
 	if err != nil {
@@ -158,9 +158,9 @@ func (st *stack) checkPorts() error {
 	var errs []error
 	for _, e := range st.settings.endpoints() {
 		err := ports.Check(e.addr)
-		var taken *ports.TakenError
+		_, taken := errors.AsType[*ports.TakenError](err)
 		switch {
-		case errors.As(err, &taken):
+		case taken:
 			_, port, _ := splitAddr(e.addr)
 			errs = append(errs, fmt.Errorf("port %d, for %s, is taken: free it, or move it, as in %s=%s", port, e.what, e.variable, e.example))
 		case err != nil:
@@ -221,15 +221,15 @@ func (st *stack) publishSamples(ctx context.Context) error {
 		st.out.say("sample orders could not be published, the next start tries again: %v", err)
 		return nil
 	}
-	return os.WriteFile(marker, nil, 0o644)
+	return os.WriteFile(marker, nil, 0o600)
 }
 
 // down stops what runs: the services in reverse order, then the stores.
 func (st *stack) down() error {
 	var errs []error
-	for i := len(st.running) - 1; i >= 0; i-- {
+	for _, r := range slices.Backward(st.running) {
 		ctx, cancel := context.WithTimeout(context.Background(), serviceStop)
-		errs = append(errs, st.running[i].process.Stop(ctx, syscall.SIGTERM))
+		errs = append(errs, r.process.Stop(ctx, syscall.SIGTERM))
 		cancel()
 	}
 	if st.postgres != nil {
