@@ -158,7 +158,7 @@ func (p *probe) order(ctx context.Context, uid string, value []byte) (produced, 
 		if there {
 			return produced, time.Since(began), nil
 		}
-		const unrung = 50 * time.Millisecond
+		const unrung = 5 * time.Millisecond
 		select {
 		case <-p.rings:
 		case <-time.After(unrung):

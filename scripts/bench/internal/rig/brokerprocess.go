@@ -3,14 +3,11 @@ package rig
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -18,14 +15,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderhub/orderhub/libs/devstack/broker"
-	"github.com/orderhub/orderhub/libs/devstack/process"
 )
 
 // brokerVariable marks the process that is the broker: this program once more.
 const brokerVariable = "ORDERHUB_BENCH_BROKER"
 
 // RunBroker is the whole of the process that StartBroker starts, and returns
-// false in any other. A program with a Broker calls it first in main.
+// false in any other: a program with a Broker calls it first in main.
 func RunBroker() bool {
 	if os.Getenv(brokerVariable) == "" {
 		return false
@@ -100,48 +96,15 @@ func (g *gate) wait() {
 	<-opened
 }
 
-// Broker is an embedded broker in a process of its own, so that its CPU time can
-// be told from others'. It keeps its records in memory.
-type Broker struct {
-	Addr    string
-	process *process.Process
-	in      io.WriteCloser
-	answers *bufio.Scanner
-}
+// Broker is an embedded broker in a process of its own. It keeps its records in
+// memory.
+type Broker struct{ *Child }
 
-// StartBroker starts this program's executable as a broker.
+// StartBroker starts a broker without topics.
 func StartBroker() (*Broker, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("start the broker: %w", err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), brokerVariable+"=1")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start the broker: %w", err)
-	}
-	read, write, err := os.Pipe() // not StdoutPipe, which the end of the process closes
-	if err != nil {
-		return nil, fmt.Errorf("start the broker: %w", err)
-	}
-	cmd.Stdout = write
-	b := &Broker{in: in, answers: bufio.NewScanner(read)}
-	b.process, err = process.Start(cmd, syscall.SIGKILL)
-	_ = write.Close() // the child has its own
-	if err != nil {
-		return nil, err
-	}
-	if !b.answers.Scan() {
-		return nil, fmt.Errorf("the broker did not start: %w", b.process.Err())
-	}
-	b.Addr = b.answers.Text()
-	return b, nil
+	child, err := StartChild(brokerVariable, "1")
+	return &Broker{child}, err
 }
-
-// Pid is the process id of the broker.
-func (b *Broker) Pid() int { return b.process.Pid() }
 
 // Hold keeps the answers to all Fetch requests back until Release. Clients stand
 // that for some seconds, in which they can get ready to start at once.
@@ -149,16 +112,6 @@ func (b *Broker) Hold() error { return b.tell("close") }
 
 // Release lets Fetch requests through.
 func (b *Broker) Release() error { return b.tell("open") }
-
-func (b *Broker) tell(what string) error {
-	if _, err := fmt.Fprintln(b.in, what); err != nil {
-		return fmt.Errorf("tell the broker: %w", err)
-	}
-	if !b.answers.Scan() {
-		return errors.New("tell the broker: it does not answer")
-	}
-	return nil
-}
 
 // WaitMembers returns once the group is stable with so many members.
 func (b *Broker) WaitMembers(ctx context.Context, group string, members int) error {
@@ -183,12 +136,4 @@ func (b *Broker) WaitMembers(ctx context.Context, group string, members int) err
 				group, len(described[group].Members), members, described[group].State, ctx.Err())
 		}
 	}
-}
-
-// Stop ends the broker and what it holds.
-func (b *Broker) Stop() error {
-	_ = b.in.Close() // it ends when its input does
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	return b.process.Stop(ctx, syscall.SIGKILL)
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,10 +68,11 @@ func MakeOrders(ctx context.Context, b *Broker, o OrdersOptions) (*Orders, error
 	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(o.Partitions), 1, nil, o.Topic); err != nil {
 		return nil, fmt.Errorf("create topic %s: %w", o.Topic, err)
 	}
-	publish := exec.CommandContext(ctx, filepath.Join(o.Binaries, "orderctl"), "publish", "--quiet",
+	publish, err := publishCommand(o.Binaries, o.Folder, b, o.Topic, "--quiet",
 		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed))
-	publish.Dir = o.Folder // no .env of the caller's
-	publish.Env = append(os.Environ(), "KAFKA_BROKERS="+b.Addr, "KAFKA_TOPIC="+o.Topic)
+	if err != nil {
+		return nil, err
+	}
 	if out, err := publish.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("orderctl publish: %w\n%s", err, out)
 	}

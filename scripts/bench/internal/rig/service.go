@@ -36,12 +36,9 @@ func StartService(binaries, name, folder string, environment ...string) (*Servic
 	if err != nil {
 		return nil, err
 	}
-	program, err := filepath.Abs(filepath.Join(binaries, name))
+	program, err := find(binaries, name)
 	if err != nil {
 		return nil, err
-	}
-	if _, err := os.Stat(program); err != nil {
-		return nil, fmt.Errorf("%s is not there: run `make build` first (%w)", filepath.Join(binaries, name), err)
 	}
 	s := &Service{name: name, Admin: ports.Loopback(port)}
 	if s.log, err = os.CreateTemp(folder, name+"-*.log"); err != nil {
@@ -56,6 +53,18 @@ func StartService(binaries, name, folder string, environment ...string) (*Servic
 		return nil, err
 	}
 	return s, nil
+}
+
+// find gives the program's full name, since it runs in another folder.
+func find(binaries, name string) (string, error) {
+	program, err := filepath.Abs(filepath.Join(binaries, name))
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(program); err != nil {
+		return "", fmt.Errorf("%s is not there: run `make build` first (%w)", filepath.Join(binaries, name), err)
+	}
+	return program, nil
 }
 
 // Pid is the process id.

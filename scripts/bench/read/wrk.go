@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed wrk.lua
+var script []byte
+
+// wrk drives a server. It is a program of its own (https://github.com/wg/wrk).
+type wrk struct {
+	program     string
+	script      string
+	threads     int
+	connections int
+}
+
+// newWrk finds the program; without it there is no benchmark.
+func newWrk(folder string, threads, connections int) (*wrk, error) {
+	program, err := exec.LookPath("wrk")
+	if err != nil {
+		return nil, errors.New("wrk is not installed; it makes the requests. On Debian and Ubuntu: apt-get install wrk")
+	}
+	w := &wrk{program: program, script: filepath.Join(folder, "wrk.lua"), threads: threads, connections: connections}
+	return w, os.WriteFile(w.script, script, 0o600)
+}
+
+// load is what wrk found.
+type load struct {
+	Requests     int64 `json:"requests"`
+	Microseconds int64 `json:"microseconds"`
+	Bytes        int64 `json:"bytes"`
+	Failed       int64 `json:"failed"`  // connections that broke or were too slow
+	Refused      int64 `json:"refused"` // answers of 400 and above
+	P50          int64 `json:"p50"`     // µs
+	P99          int64 `json:"p99"`     // µs
+}
+
+// run sends requests from a file to a server for so long.
+func (w *wrk) run(ctx context.Context, addr, requests string, duration time.Duration) (load, error) {
+	out, err := exec.CommandContext(ctx, w.program,
+		"--threads", strconv.Itoa(w.threads), "--connections", strconv.Itoa(w.connections),
+		"--duration", strconv.Itoa(int(duration.Seconds()))+"s", "--latency", "--script", w.script,
+		"http://"+addr, requests).CombinedOutput()
+	if err != nil {
+		return load{}, fmt.Errorf("wrk: %w\n%s", err, out)
+	}
+	return parseLoad(string(out))
+}
+
+func parseLoad(output string) (l load, err error) {
+	_, result, found := strings.Cut(output, "\nresult ")
+	if !found {
+		return l, fmt.Errorf("wrk gives no result:\n%s", output)
+	}
+	if err := json.Unmarshal([]byte(result), &l); err != nil {
+		return l, fmt.Errorf("wrk's result %q: %w", result, err)
+	}
+	if l.Failed > 0 {
+		return l, fmt.Errorf("%d of %d requests failed", l.Failed, l.Requests+l.Failed)
+	}
+	if l.Requests == 0 || l.Microseconds == 0 {
+		return l, errors.New("wrk got no answer")
+	}
+	return l, nil
+}
