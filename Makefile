@@ -1,0 +1,108 @@
+# `make` lists the targets. All of them need Go; those that lint, probe for races
+# or fuzz say what else. Variables: RACE=1, FUZZTIME=10s, TESTFLAGS=…, VERSION=….
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The modules of the workspace, as go.work lists them.
+MODULES := $(shell awk '$$1 ~ /^\.\// { print substr($$1, 3) }' go.work)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -X github.com/orderhub/orderhub/services/orderctl/internal/cli.version=$(VERSION)
+
+# In CI tests always look for data races; elsewhere RACE=1 asks for it.
+RACE ?= $(if $(CI),1,)
+TESTFLAGS ?=
+FUZZTIME ?= 10s
+
+GOLANGCI_VERSION := 2.15.0
+
+# $(call each_module,COMMAND) runs COMMAND in each module and names the one that fails.
+define each_module
+	@for module in $(MODULES); do \
+		(cd $$module && $(1)) || { echo "failed in $$module: $(1)" >&2; exit 1; }; \
+	done
+endef
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Use
+
+.PHONY: build
+build: ## Build the services and orderctl into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ \
+		./services/ingest-worker/cmd/ingest-worker \
+		./services/read-api/cmd/read-api \
+		./services/orderctl/cmd/orderctl
+
+# The stack takes the place of the recipe's shell, so that signals reach it
+# directly, and stops when make is gone.
+.PHONY: run
+run: build ## Run all of Orderhub here: broker, database, worker, API; Ctrl-C stops it
+	@go build -trimpath -o bin/ ./scripts/cmd/stack
+	@exec bin/stack --stop-with $$PPID
+
+.PHONY: clean
+clean: ## Remove what make built; the data in .orderhub stays
+	rm -rf bin .tools
+
+##@ Check
+
+.PHONY: test
+test: ## Run all tests (RACE=1 with the race detector, which needs a C compiler)
+	go test $(if $(RACE),-race) $(TESTFLAGS) work
+
+.PHONY: lint
+lint: ## Run golangci-lint, import rules included, in each module
+	@lint=$$(scripts/golangci-lint.sh $(GOLANGCI_VERSION)) && \
+	for module in $(MODULES); do \
+		(cd $$module && $$lint run ./...) || failed="$$failed $$module"; \
+	done; \
+	[ -z "$$failed" ] || { echo "lint failed in$$failed" >&2; exit 1; }
+
+.PHONY: check
+check: ## Run everything that CI checks
+	@$(MAKE) --no-print-directory fmt-check vet alone lint
+	@$(MAKE) --no-print-directory test RACE=1
+
+.PHONY: fmt-check
+fmt-check:
+	@unformatted=$$(gofmt -l $(MODULES)); \
+	[ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; } >&2
+
+.PHONY: vet
+vet:
+	go build work
+	go vet work
+
+# A workspace can hide a requirement that is missing or too old.
+.PHONY: alone
+alone:
+	$(call each_module,GOWORK=off go mod tidy -diff)
+	$(call each_module,GOWORK=off go vet ./...)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME (10s)
+	@grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | while read -r file; do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+			echo "$$(dirname $$file) $$name"; \
+			(cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) .) </dev/null || exit 1; \
+		done; \
+	done
+
+##@ Measure
+
+.PHONY: bench
+bench: bench-ingest bench-read ## Run all benchmarks
+
+.PHONY: bench-ingest
+bench-ingest: build ## Compare the worker with a bare COPY on the same database
+	@go run ./scripts/bench/ingest
+
+.PHONY: bench-read
+bench-read: build ## Compare the API with a bare gin server (needs wrk)
+	@go run ./scripts/bench/read
