@@ -78,9 +78,8 @@ func TestAsPlainUser(t *testing.T) {
 	gid, err := strconv.Atoi(nobody.Gid)
 	require.NoError(t, err)
 
-	dir, err := os.MkdirTemp("", "devstack-plain-user-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) // which is made for this user alone
 	require.NoError(t, os.Chown(dir, uid, gid))
 	binary := filepath.Join(dir, "postgres.test")
 	copyProgram(t, os.Args[0], binary)

@@ -56,15 +56,13 @@ func accounts(t *testing.T) []account {
 // folder makes a folder of the account's that others can pass through.
 func (a account) folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "orderhub-stack-test-")
-	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755)) // which is made for this user alone
 	t.Cleanup(func() {
 		if base, err := os.ReadFile(filepath.Join(dir, "data", "postgres", "location")); err == nil {
 			require.NoError(t, os.RemoveAll(strings.TrimSpace(string(base))))
 		}
-		require.NoError(t, os.RemoveAll(dir))
 	})
-	require.NoError(t, os.Chmod(dir, 0o755))
 	if a.other {
 		require.NoError(t, os.Chown(dir, int(a.uid), int(a.gid)))
 	}

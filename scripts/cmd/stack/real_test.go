@@ -27,32 +27,35 @@ var built struct {
 	err  error
 }
 
-// realBinaries builds the stack and the services into a folder that every user
-// can reach. TestMain removes it.
+// realBinaries is a folder with the stack and the services that every user can
+// reach. TestMain removes it.
 func realBinaries(t *testing.T) string {
 	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "orderhub-stack-test-bin-"); built.err != nil {
-			return
-		}
-		if built.err = os.Chmod(built.dir, 0o755); built.err != nil {
-			return
-		}
-		for _, module := range []string{"services/ingest-worker", "services/read-api", "services/orderctl", "scripts"} {
-			program := filepath.Base(module)
-			if module == "scripts" {
-				program = "stack"
-			}
-			cmd := exec.Command("go", "build", "-o", built.dir+"/", "./cmd/"+program)
-			cmd.Dir = filepath.Join(repository, module)
-			if output, err := cmd.CombinedOutput(); err != nil {
-				built.err = fmt.Errorf("build %s: %w\n%s", program, err, output)
-				return
-			}
-		}
-	})
+	built.once.Do(func() { built.dir, built.err = build() })
 	require.NoError(t, built.err)
 	return built.dir
+}
+
+func build() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "orderhub-stack-test-bin-"); err != nil {
+		return "", err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return dir, err
+	}
+	for program, module := range map[string]string{
+		"ingest-worker": "services/ingest-worker",
+		"read-api":      "services/read-api",
+		"orderctl":      "services/orderctl",
+		"stack":         "scripts",
+	} {
+		cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/"+program)
+		cmd.Dir = filepath.Join(repository, module)
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return dir, fmt.Errorf("build %s: %w\n%s", program, err, output)
+		}
+	}
+	return dir, nil
 }
 
 // get returns the status and body of a path of the API's.
