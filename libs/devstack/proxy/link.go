@@ -48,6 +48,15 @@ func (l *link) cut() {
 	}
 }
 
+// leave is for when one side has gone. The other hears of it, but not over a
+// silenced link: that one stays open on the other side until Cut or Close.
+func (l *link) leave() {
+	if l.silent.Load() {
+		<-l.ended
+	}
+	l.cut()
+}
+
 // reset closes a connection as a crash does: without a farewell, and what is
 // not delivered yet is dropped.
 func reset(c net.Conn) {
@@ -59,7 +68,7 @@ func reset(c net.Conn) {
 
 // requests passes the client's requests on, one by one.
 func (l *link) requests() {
-	defer l.cut()
+	defer l.leave()
 	next := l.proxy.protocol.requests()
 	buffer := make([]byte, 0, 16<<10)
 	for {
@@ -89,10 +98,14 @@ func (l *link) request(request []byte) bool {
 		return false
 	}
 	if trap := l.proxy.spring(request); trap != nil {
-		if !trap.Answered {
+		switch trap.Effect {
+		case LoseRequest:
 			return false
+		case LoseAnswer:
+			l.answered.Store(true)
+		case FallSilent:
+			l.silent.Store(true)
 		}
-		l.answered.Store(true)
 	}
 	if l.silent.Load() {
 		return true
@@ -103,7 +116,7 @@ func (l *link) request(request []byte) bool {
 
 // answers passes on what the server says, as it comes.
 func (l *link) answers() {
-	defer l.cut()
+	defer l.leave()
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := l.server.Read(buffer)

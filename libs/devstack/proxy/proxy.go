@@ -65,8 +65,9 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Silence makes the connections that there are half-open for good: both sides
-// find them open, and nothing arrives any more. New ones work.
+// Silence makes the connections that there are half-open: nothing arrives any
+// more, and neither side hears that the other closes or is gone, until Cut or
+// Close. New ones work.
 func (p *Proxy) Silence() {
 	for _, l := range p.all() {
 		l.silent.Store(true)
@@ -86,12 +87,19 @@ func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
 // Trap is a fault that one request springs.
 type Trap struct {
 	// Match chooses the request, which it sees whole.
-	Match func(request []byte) bool
-	// Answered says when the connection is reset: false before the request is
-	// sent on, true once the server has answered it, instead of passing the
-	// answer on.
-	Answered bool
+	Match  func(request []byte) bool
+	Effect Effect
 }
+
+// Effect is what a trap does to the connection of the request.
+type Effect int
+
+// The effects.
+const (
+	LoseRequest Effect = iota // it is reset before the request is sent on
+	LoseAnswer                // it is reset once the server answers, instead of passing the answer on
+	FallSilent                // it falls silent, as with Silence, before the request is sent on
+)
 
 // Set waits for a request to spring the trap. Each trap springs once.
 func (p *Proxy) Set(t Trap) {

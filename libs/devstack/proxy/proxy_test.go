@@ -146,6 +146,8 @@ func TestASilencedConnectionStaysOpen(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	requirePasses(t, dial(), request(3, 1))
 	require.Equal(t, request(3, 1), <-got, "the silenced request never arrived")
+	require.NoError(t, conn.Close())
+	require.Len(t, p.all(), 2, "the server is not told that the client has gone")
 }
 
 func TestATrapCutsBeforeOrAfterTheServerHasTheRequest(t *testing.T) {
@@ -160,7 +162,7 @@ func TestATrapCutsBeforeOrAfterTheServerHasTheRequest(t *testing.T) {
 	require.Empty(t, got)
 	require.Equal(t, 1, p.Sprung())
 
-	p.Set(Trap{Match: KafkaKey(8), Answered: true})
+	p.Set(Trap{Match: KafkaKey(8), Effect: LoseAnswer})
 	conn = dial()
 	_, err = conn.Write(request(8, 2))
 	require.NoError(t, err)
@@ -195,14 +197,18 @@ func TestACommitIsDoneThoughItsAnswerIsLost(t *testing.T) {
 		require.NoError(t, err)
 		_, err = tx.Exec(ctx, `INSERT INTO t VALUES ($1)`, n)
 		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
 		return tx.Commit(ctx)
 	}
 	require.NoError(t, insert(1))
 	p.Set(Trap{Match: PostgresCommit})
 	require.Error(t, insert(2))
-	p.Set(Trap{Match: PostgresCommit, Answered: true})
+	p.Set(Trap{Match: PostgresCommit, Effect: LoseAnswer})
 	require.Error(t, insert(3))
 	require.NoError(t, insert(4))
+	p.Set(Trap{Match: PostgresCommit, Effect: FallSilent})
+	require.Error(t, insert(5))
 	rows, err := direct.Query(ctx, `SELECT n FROM t ORDER BY n`)
 	require.NoError(t, err)
 	there, err := pgx.CollectRows(rows, pgx.RowTo[int])
