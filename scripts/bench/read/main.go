@@ -34,6 +34,6 @@ func main() {
 	defer stop()
 	if err := bench(ctx, settings); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-read:", err)
-		os.Exit(1) //nolint:gocritic // nothing is left to clean up
+		os.Exit(1)
 	}
 }

@@ -25,7 +25,7 @@ func Save(file, name, body string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	if err := os.WriteFile(file, changed, 0o644); err != nil { //nolint:gosec // a document of the repository, for all to read
+	if err := os.WriteFile(file, changed, 0o644); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSmokeKeepsWhatWasChosen(t *testing.T) {
+	s, err := parseFlags([]string{"--smoke", "--items", "7", "--postgres", "shared_buffers=64MB"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, list{7}, s.items)
+	require.Equal(t, "64MB", s.postgres["shared_buffers"])
+	require.Equal(t, 2000, s.orders)
+	require.Empty(t, s.document, "a small run leaves the document alone")
+}
+
+func TestOnlyFullRunsGoIntoTheDocument(t *testing.T) {
+	s, err := parseFlags(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, document, s.document)
+	s, err = parseFlags([]string{"--orders", "1000"}, io.Discard)
+	require.NoError(t, err)
+	require.Empty(t, s.document)
+	s, err = parseFlags([]string{"--orders", "1000", "--document", "x.md"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, "x.md", s.document)
+}
+
+func TestWrongFlagsAreNamed(t *testing.T) {
+	for _, args := range [][]string{
+		{"--orders", "0"}, {"--items", "1,x"}, {"--items", ""}, {"--workers", "0"}, {"--latency", "-1"}, {"--postgres", "fsync"}, {"surplus"},
+	} {
+		_, err := parseFlags(args, io.Discard)
+		require.ErrorContains(t, err, strings.TrimLeft(args[0], "-"), "%v", args)
+	}
+}
+
+func TestNextLookComesCloserToTheEnd(t *testing.T) {
+	require.Equal(t, 10*shortestLook, untilNextLook(time.Second, 0, 100))
+	require.Equal(t, 250*time.Millisecond, untilNextLook(time.Second, 50, 75))
+	require.Equal(t, longestLook, untilNextLook(10*time.Second, 1, 100))
+	require.Equal(t, shortestLook, untilNextLook(time.Second, 99_999, 100_000))
+}
+
+// measurement stored 1000 orders at so many a second.
+func measurement(rate float64, client, database time.Duration) sample {
+	return sample{
+		orders: 1000, took: time.Duration(1000 / rate * float64(time.Second)), client: client, database: database,
+		wal: 1_500_000, peak: 200 << 20, allocs: 9000,
+	}
+}
+
+func TestTableHasRatiosOfRounds(t *testing.T) {
+	measured := samples{
+		rawCopy.name: {measurement(1000, time.Millisecond, 40*time.Millisecond), measurement(100, time.Millisecond, 40*time.Millisecond)},
+		worker.name:  {measurement(750, 12*time.Millisecond, 44*time.Millisecond), measurement(75, 12*time.Millisecond, 44*time.Millisecond)},
+		single.name:  {measurement(25, time.Second, time.Second), measurement(2.5, time.Second, time.Second)},
+	}
+	text := comparisonTable("Title", []string{rawCopy.name, worker.name}, measured).Markdown()
+	require.Contains(t, text, "| ingest-worker         |      413 |       0.75 |              44.0 |       1.10 |            12.0 |")
+	lines := goals(measured)
+	require.Contains(t, lines, "rate: 0.75 × raw COPY")
+	require.Contains(t, lines, "CPU an order: 1.10 ×")
+	require.Contains(t, lines, "the worker's CPU: 0.27 ×")
+	require.Contains(t, lines, "peak memory: 200 MiB")
+	require.Contains(t, lines, "rate: 30 × a transaction")
+}
+
+func TestLatencyIsComparedWithABareCommit(t *testing.T) {
+	l := latencies{
+		produced: []time.Duration{time.Millisecond}, committed: []time.Duration{7500 * time.Microsecond},
+		inserted: []time.Duration{2 * time.Millisecond},
+	}
+	require.Contains(t, latencyTable(l), "committed: 5.50 ms over that of a bare commit")
+}
+
+func TestNumbersForPeople(t *testing.T) {
+	require.Equal(t, "1,234,567", thousands(1_234_567.4))
+	require.Equal(t, "999", thousands(999))
+	require.Equal(t, "1 item", count(1, "item"))
+	require.Equal(t, "3,000,000 orders", count(3_000_000, "order"))
+	require.Empty(t, unlessZero(1, 0))
+}

@@ -1,0 +1,169 @@
+package rig
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+)
+
+func testOrder(uid string, items int) *model.Order {
+	o := &model.Order{
+		OrderUID: uid, TrackNumber: "T", Entry: "E", Locale: "en", CustomerID: "c", DeliveryService: "d", ShardKey: "9", SmID: 99,
+		DateCreated: time.Date(1999, 11, 26, 6, 22, 19, 123456000, time.UTC), OofShard: "1",
+		Delivery: &model.Delivery{Name: "Zoë", Phone: "+1", Zip: "2", City: "C", Address: "A", Region: "R", Email: "e@example.com"},
+		Payment: &model.Payment{
+			Transaction: uid, Currency: "USD", Provider: "p", Amount: -1, PaymentDT: 1637907727, Bank: "b", DeliveryCost: 2, GoodsTotal: 3, CustomFee: 4,
+		},
+	}
+	for i := range items {
+		o.Items = append(o.Items, model.Item{ChrtID: int64(i), TrackNumber: "T", Price: 1 << 40, RID: "r", Name: "n", Sale: 30, Size: "0", Status: 202})
+	}
+	return o
+}
+
+// testOrders has one batch for each group.
+func testOrders(t *testing.T, groups ...[]*model.Order) *Orders {
+	t.Helper()
+	file, err := os.CreateTemp(t.TempDir(), "rows")
+	require.NoError(t, err)
+	o := &Orders{rows: file}
+	var at int64
+	for _, group := range groups {
+		b := batch{}
+		for i, data := range encodeRows(group) {
+			_, err := file.Write(data)
+			require.NoError(t, err)
+			b.tables[i].from, b.tables[i].size = at, int64(len(data))
+			at += int64(len(data))
+		}
+		o.batches = append(o.batches, b)
+		o.Count += len(group)
+	}
+	return o
+}
+
+func TestServer(t *testing.T) {
+	ctx := t.Context()
+	server, err := StartServer(ctx, map[string]string{"shared_buffers": "32MB", "min_wal_size": "64MB", "fsync": "off"}, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, server.Stop()) }()
+
+	t.Run("COPY and INSERT store the same", func(t *testing.T) {
+		address, drop, err := server.Fresh(ctx)
+		require.NoError(t, err)
+		defer drop()
+		copied, inserted := testOrder("copied", 3), testOrder("inserted", 3)
+		require.NoError(t, testOrders(t, []*model.Order{copied}).Copy(ctx, address, CopyOptions{Conns: 2, Before: "SET LOCAL orderhub.whole_orders = 'on'", After: "NOTIFY orders_changed"}))
+		conn, err := pgx.Connect(ctx, address)
+		require.NoError(t, err)
+		defer func() { _ = conn.Close(ctx) }()
+		require.NoError(t, pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return InsertOrder(ctx, tx, inserted) }))
+
+		db, err := sql.Open("pgx", address)
+		require.NoError(t, err)
+		defer func() { _ = db.Close() }()
+		stored, err := orderdb.Read(ctx, db, []string{"copied", "inserted"})
+		require.NoError(t, err)
+		require.Len(t, stored, 2)
+		require.Equal(t, copied, stored["copied"].Order)
+		require.Equal(t, inserted, stored["inserted"].Order)
+		hash := model.ContentHash(model.AppendCanonical(nil, copied))
+		require.Equal(t, hash[:], stored["copied"].ContentHash)
+	})
+
+	t.Run("what is stored beforehand is in each database", func(t *testing.T) {
+		var originals []*model.Order
+		for i := range 10 {
+			originals = append(originals, testOrder(fmt.Sprintf("original%d", i), 2))
+		}
+		require.NoError(t, server.Preload(ctx, testOrders(t, originals[:6], originals[6:]), 37))
+		for range 2 {
+			address, drop, err := server.Fresh(ctx)
+			require.NoError(t, err)
+			for table, want := range map[string]int{"orders": 37, "deliveries": 37, "payments": 37, "items": 74} {
+				require.Equal(t, want, countRows(ctx, t, address, table), table)
+			}
+			drop()
+		}
+	})
+
+	t.Run("WAL grows", func(t *testing.T) {
+		before, err := server.WAL(ctx)
+		require.NoError(t, err)
+		_, drop, err := server.Fresh(ctx)
+		require.NoError(t, err)
+		drop()
+		after, err := server.WAL(ctx)
+		require.NoError(t, err)
+		require.Greater(t, after, before)
+	})
+}
+
+func countRows(ctx context.Context, t *testing.T, address, table string) (n int) {
+	t.Helper()
+	conn, err := pgx.Connect(ctx, address)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	require.NoError(t, conn.QueryRow(ctx, "SELECT count(*) FROM "+table).Scan(&n))
+	return n
+}
+
+func TestBrokerHoldsRecordsBack(t *testing.T) {
+	in, commands := io.Pipe()
+	out, answers := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- serveBroker(in, answers) }()
+	lines := bufio.NewScanner(out)
+	require.True(t, lines.Scan())
+	addr := lines.Text()
+	tell := func(what string) {
+		_, err := fmt.Fprintln(commands, what)
+		require.NoError(t, err)
+		require.True(t, lines.Scan())
+	}
+
+	producer, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic("x"))
+	require.NoError(t, err)
+	defer producer.Close()
+	_, err = kadm.NewClient(producer).CreateTopic(t.Context(), 1, 1, nil, "x")
+	require.NoError(t, err)
+	require.NoError(t, producer.ProduceSync(t.Context(), kgo.StringRecord("v")).FirstErr())
+
+	tell("close")
+	consumer, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics("x"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	require.NoError(t, err)
+	defer consumer.Close()
+	fetched := make(chan int, 1)
+	go func() { fetched <- consumer.PollFetches(t.Context()).NumRecords() }()
+	select {
+	case <-fetched:
+		t.Fatal("a record came though the gate was closed")
+	case <-time.After(200 * time.Millisecond):
+	}
+	tell("open")
+	require.Equal(t, 1, <-fetched)
+	require.NoError(t, commands.Close())
+	require.NoError(t, <-done)
+}
+
+func TestParseMetrics(t *testing.T) {
+	values, err := parseMetrics(strings.NewReader("# HELP a_total Words here.\n# TYPE a_total counter\na_total{outcome=\"x y\"} 1.5e+06\nb 2\n"))
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{`a_total{outcome="x y"}`: 1.5e6, "b": 2}, values)
+	_, err = parseMetrics(strings.NewReader("a b\n"))
+	require.Error(t, err)
+}
