@@ -86,6 +86,7 @@ type writer struct {
 }
 
 func newWriter(t *testing.T, url string, random *rand.Rand) *writer {
+	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Errorf("connect a writer: %v", err)
@@ -180,6 +181,7 @@ func (w *writer) operation() string {
 // watchOrders looks at the orders in the caches all the time, until the function
 // that it returns is called.
 func watchOrders(t *testing.T, readers []*reader) (stop func()) {
+	t.Helper()
 	done := make(chan struct{})
 	var watchers sync.WaitGroup
 	for i, r := range readers {
@@ -240,4 +242,43 @@ func TestTruncateDuringTheSnapshot(t *testing.T) {
 		r.synced()
 		r.equals(db)
 	}
+}
+
+// TestTruncateDuringARound empties a table and fills it again, in a transaction
+// that a round of changes runs into: its snapshot would see neither the old rows
+// nor the new ones.
+func TestTruncateDuringARound(t *testing.T) {
+	url := newDatabase(t)
+	db, client, truncating := openDB(t, url), connect(t, url).withVersions(), connect(t, url)
+	client.insert("order")
+	r := start(t, url).synced()
+	r.equals(db)
+
+	done := make(chan struct{})
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			known := r.cache.Get("order", time.Now())
+			if !known.Found || strings.Contains(string(known.Record.Bytes()), `"items":null`) {
+				t.Error("the order was seen without its items, a state that was never committed")
+				return
+			}
+		}
+	})
+	truncating.run(`BEGIN; CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM items; TRUNCATE items`)
+	client.run(`UPDATE orders SET locale = 'fr'`) // rings
+	eventually(t, "a round waits", func() bool {
+		var waiting int
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&waiting))
+		return waiting > 0
+	})
+	truncating.run(`INSERT INTO items SELECT * FROM kept; COMMIT`)
+	r.equals(db)
+	close(done)
+	watcher.Wait()
 }

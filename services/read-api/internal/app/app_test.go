@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func TestStartsAndStopsWithoutItsDatabase(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, body := get("http://" + port.Addr() + "/readyz")
 		detail := body["components"].([]any)[0].(map[string]any)["detail"].(string)
-		return status == 503 && bytes.Contains([]byte(detail), []byte("connection refused"))
+		return status == 503 && strings.Contains(detail, "connection refused")
 	}, 20*time.Second, 5*time.Millisecond, "/readyz says what is missing")
 	status, _ = get("http://" + port.Addr() + "/livez")
 	require.Equal(t, 200, status)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -60,10 +61,7 @@ func (s *fakeSource) Snapshot(_ context.Context, sink changes.Sink, progress cha
 	s.snapshot++
 	hook := s.onSnap
 	failure, position := s.failure, changes.Position{Horizon: uint64(len(s.log))}
-	orders := map[string]int{}
-	for uid, version := range s.orders {
-		orders[uid] = version
-	}
+	orders := maps.Clone(s.orders)
 	s.mu.Unlock()
 	if failure != nil {
 		return changes.Position{}, failure

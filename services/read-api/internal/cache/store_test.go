@@ -29,12 +29,12 @@ func TestStoreEqualsAMap(t *testing.T) {
 			return newStore(StoreOptions{}, func(uid string) uint64 { return uint64(uid[len(uid)-1] % 4) })
 		},
 	}
-	for name, make := range stores {
+	for name, newOne := range stores {
 		t.Run(name, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 1))
-			store, want := make(), map[string][]byte{}
+			store, want := newOne(), map[string][]byte{}
 			for step := range 20_000 {
 				uid := fmt.Sprintf("uid-%d", random.IntN(300))
 				switch random.IntN(10) {

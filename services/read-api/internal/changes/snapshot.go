@@ -78,7 +78,7 @@ func (s *Source) begin(ctx context.Context, last query) (*answers, Position, err
 func (s *Source) snapshotNewest(ctx context.Context, sink Sink, progress Progress) (Position, error) {
 	most := s.options.Bytes / max(s.options.MinRecordBytes, 1)
 	answers, position, err := s.begin(ctx, query{sql: fmt.Sprintf(findCut, most)})
-	defer answers.close()
+	defer answers.drop()
 	if err != nil {
 		return position, err
 	}
@@ -94,7 +94,7 @@ func (s *Source) snapshotNewest(ctx context.Context, sink Sink, progress Progres
 		return position, err
 	}
 	first := s.ask(ctx, query{sql: fmt.Sprintf(declareAfter, ordersColumns, cut)}, query{sql: fetchPage})
-	defer first.close()
+	defer first.drop()
 	first.skip(1)
 	page, err := collect(first, &s.row, decodeOrder)
 	if err != nil {
@@ -128,7 +128,7 @@ func (c *countingSink) Put(uid string, canonical []byte) bool {
 // searched by key.
 func (s *Source) snapshotAll(ctx context.Context, sink Sink, progress Progress) (Position, error) {
 	answers, position, err := s.begin(ctx, query{sql: exportSnapshot})
-	defer answers.close()
+	defer answers.drop()
 	if err != nil {
 		return position, err
 	}

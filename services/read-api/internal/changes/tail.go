@@ -16,7 +16,7 @@ const (
 	// pageOrders is how many orders are in hand at a time.
 	pageOrders = 1000
 
-	beginRead = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
+	beginRead = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`
 	// TRUNCATE empties a table for older snapshots too, so it must not happen
 	// between our snapshot and our reading: a lock taken before the snapshot
 	// keeps it out. The lock's time-out is below deadlock_timeout's usual
@@ -71,7 +71,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: lockTables}, query{sql: readState},
 		query{sql: fmt.Sprintf(readDeletions, since)},
 		query{sql: fmt.Sprintf(declareChanged, ordersColumns, since)}, query{sql: fetchPage})
-	defer answers.close()
+	defer answers.drop()
 
 	var round Round
 	var err error
@@ -80,7 +80,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 		return round, err
 	}
 	if reason := from.relistReason(round.Position); reason != "" {
-		answers.close()
+		answers.drop()
 		return round, errors.Join(&RelistError{reason}, s.end(ctx))
 	}
 	err = each(answers, &s.row, decodeUID, func(uid string) {
@@ -136,7 +136,7 @@ func (s *Source) complete(ctx context.Context, page []part[*model.Order]) ([]par
 	}
 	array := arrayLiteral(uids)
 	answers := s.ask(ctx, query{pageDeliveries, array}, query{pagePayments, array}, query{pageItems, array}, query{sql: fetchPage})
-	defer answers.close()
+	defer answers.drop()
 	err := each(answers, &s.row, decodeDelivery, func(d part[*model.Delivery]) { byUID[d.uid].Delivery = d.value })
 	if err != nil {
 		return nil, err
@@ -200,6 +200,9 @@ func (a *answers) close() error {
 	a.cancel()
 	return err
 }
+
+// drop is close for where an error is known already, or there was none.
+func (a *answers) drop() { _ = a.close() }
 
 // next goes to the next query's rows.
 func (a *answers) next() (*pgconn.ResultReader, error) {

@@ -35,11 +35,11 @@ type Answer struct {
 	Staleness time.Duration
 
 	record cache.Record // of an answer from memory
-	read   *read        // of one from the database
+	read   *Stored      // of one from the database
 }
 
-// read is an order as the database had it.
-type read struct {
+// Stored is an order as the database had it.
+type Stored struct {
 	canonical []byte
 	etag      string
 }

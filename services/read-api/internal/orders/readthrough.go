@@ -48,7 +48,7 @@ type ReadThrough struct {
 // call is what one or more callers wait for.
 type call struct {
 	ready chan struct{}
-	order *read // nil: there is none
+	order *Stored // nil: there is none
 	err   error
 }
 
@@ -69,7 +69,7 @@ func (r *ReadThrough) Reads() int64 { return r.reads.Load() }
 
 // Read returns an order as the database has it at some moment after the call,
 // nil where there is none. An error is ErrUnavailable, or ctx's.
-func (r *ReadThrough) Read(ctx context.Context, uid string) (*read, error) {
+func (r *ReadThrough) Read(ctx context.Context, uid string) (*Stored, error) {
 	r.reads.Add(1)
 	c, err := r.join(uid)
 	if err != nil {
@@ -138,23 +138,23 @@ func (r *ReadThrough) take() map[string]*call {
 	return calls
 }
 
-func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*read, error) {
+func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*Stored, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, readTimeout)
 	defer cancel()
 	uids := make([]string, 0, len(calls))
 	for uid := range calls {
 		uids = append(uids, uid)
 	}
-	var found map[string]*read
+	var found map[string]*Stored
 	err := readOnly(ctx, r.db, func(tx bun.Tx) error {
 		stored, err := orderdb.Read(ctx, tx.Tx, uids)
 		if err != nil {
 			return err
 		}
-		found = make(map[string]*read, len(stored))
+		found = make(map[string]*Stored, len(stored))
 		for uid, s := range stored {
 			canonical := model.AppendCanonical(nil, s.Order)
-			found[uid] = &read{canonical: canonical, etag: cache.ETag(canonical)}
+			found[uid] = &Stored{canonical: canonical, etag: cache.ETag(canonical)}
 		}
 		return nil
 	})
