@@ -75,8 +75,15 @@ func (o *output) say(format string, arguments ...any) {
 func (o *output) postgres() io.Writer {
 	log := o.named(postgresName)
 	log.drop = func(line []byte) bool {
-		return bytes.HasPrefix(line, []byte("LOG: ")) ||
-			bytes.Equal(line, []byte("FATAL:  the database system is starting up"))
+		if bytes.HasPrefix(line, []byte("LOG: ")) {
+			return true
+		}
+		switch string(line) {
+		case "FATAL:  the database system is starting up",
+			"FATAL:  terminating connection due to administrator command":
+			return true
+		}
+		return false
 	}
 	return log
 }

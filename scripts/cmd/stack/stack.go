@@ -229,8 +229,12 @@ func (st *stack) down() error {
 	var errs []error
 	for _, r := range slices.Backward(st.running) {
 		ctx, cancel := context.WithTimeout(context.Background(), serviceStop)
-		errs = append(errs, r.process.Stop(ctx, syscall.SIGTERM))
+		err := r.process.Stop(ctx, syscall.SIGTERM)
 		cancel()
+		if err == nil && r.process.Err() != nil {
+			err = fmt.Errorf("%s ended with %w", r.name, r.process.Err())
+		}
+		errs = append(errs, err)
 	}
 	if st.postgres != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), databaseStop)
