@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,6 +59,8 @@ type Entry struct {
 type Store struct {
 	db      *bun.DB
 	buffers sync.Pool // of *rows
+
+	timedOut atomic.Int64 // how long the last attempt took that timed out, see abandoned.go; 0: none
 }
 
 // New returns a store on a pool opened by pgconn.Open.
@@ -73,7 +76,16 @@ func New(db *bun.DB) *Store {
 // On an error (the world's or ours, never a record's) the entries that are
 // decided stay so, and Write can be called again with the same slice. A commit
 // whose answer was lost is found out about then.
-func (s *Store) Write(ctx context.Context, entries []*Entry) error {
+func (s *Store) Write(ctx context.Context, entries []*Entry) (err error) {
+	if err := s.endAbandoned(ctx); err != nil {
+		return err
+	}
+	began := time.Now()
+	defer func() { s.noteTimeout(began, err) }()
+	return s.write(ctx, entries)
+}
+
+func (s *Store) write(ctx context.Context, entries []*Entry) error {
 	for {
 		pending := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Outcome != Pending })
 		if len(pending) == 0 {
@@ -93,10 +105,10 @@ func (s *Store) Write(ctx context.Context, entries []*Entry) error {
 			pending[0].Outcome, pending[0].Refusal = Refused, refusal(err)
 		case whose == fault.Record:
 			half := len(pending) / 2
-			if err := s.Write(ctx, pending[:half]); err != nil {
+			if err := s.write(ctx, pending[:half]); err != nil {
 				return err
 			}
-			if err := s.Write(ctx, pending[half:]); err != nil {
+			if err := s.write(ctx, pending[half:]); err != nil {
 				return err
 			}
 		default:
