@@ -37,8 +37,15 @@ func allInjections() (all []injection) {
 	database("slow", func(p *proxy.Proxy) { p.Delay(20 * time.Millisecond) })
 	for range 2 { // what hurts most comes more often
 		database("cut before a COMMIT", func(p *proxy.Proxy) { p.Set(proxy.Trap{Match: proxy.PostgresCommit}) })
-		database("cut between a COMMIT and its answer", func(p *proxy.Proxy) { p.Set(proxy.Trap{Match: proxy.PostgresCommit, Answered: true}) })
+		database("cut between a COMMIT and its answer", func(p *proxy.Proxy) { p.Set(proxy.Trap{Match: proxy.PostgresCommit, Effect: proxy.LoseAnswer}) })
 	}
+	// The server keeps such a transaction, and its rows locked.
+	database("half-open from a COMMIT on", func(p *proxy.Proxy) {
+		p.Set(proxy.Trap{Match: proxy.PostgresCommit, Effect: proxy.FallSilent})
+	})
+	database("half-open within COPY", func(p *proxy.Proxy) {
+		p.Set(proxy.Trap{Match: proxy.PostgresData, Effect: proxy.FallSilent})
+	})
 	database("cut within COPY", func(p *proxy.Proxy) { p.Set(proxy.Trap{Match: proxy.PostgresData}) })
 
 	// In the database.
@@ -67,7 +74,7 @@ func allInjections() (all []injection) {
 	for _, key := range []kmsg.Key{kmsg.Produce, kmsg.OffsetCommit, kmsg.Fetch, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat, kmsg.OffsetFetch, kmsg.Metadata} {
 		broker("cut before "+key.Name(), func(p *proxy.Proxy) { p.Set(proxy.Trap{Match: proxy.KafkaKey(int16(key))}) })
 		broker("cut between "+key.Name()+" and its answer", func(p *proxy.Proxy) {
-			p.Set(proxy.Trap{Match: proxy.KafkaKey(int16(key)), Answered: true})
+			p.Set(proxy.Trap{Match: proxy.KafkaKey(int16(key)), Effect: proxy.LoseAnswer})
 		})
 	}
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
 )
 
 // A writer that vanishes without a word (its machine loses power or network)
@@ -43,4 +42,3 @@ func (s *Store) endAbandoned(ctx context.Context) error {
 	s.timedOut.CompareAndSwap(int64(age), 0)
 	return nil
 }
-

@@ -1,0 +1,246 @@
+package integration
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+)
+
+// progress looks at the committed offsets, which never go back, and says which
+// partitions are not at their end.
+func (c *propertyCase) progress() (behind []string) {
+	c.t.Helper()
+	cluster := c.slot.broker.Cluster()
+	group := cluster.GroupInfo(c.group)
+	for _, p := range cluster.PartitionInfos(c.topic) {
+		at := int64(0)
+		if group != nil {
+			at = group.Commits[c.topic][p.Partition].Offset
+		}
+		require.GreaterOrEqual(c.t, at, c.committed[p.Partition], "the committed offset of partition %d has gone back", p.Partition)
+		require.LessOrEqual(c.t, at, p.HighWatermark, "the committed offset of partition %d is behind its end", p.Partition)
+		c.committed[p.Partition] = at
+		if at != p.HighWatermark {
+			behind = append(behind, fmt.Sprintf("partition %d: committed %d, end %d", p.Partition, at, p.HighWatermark))
+		}
+	}
+	return behind
+}
+
+// drained waits until all of it is committed.
+func (c *propertyCase) drained() {
+	c.t.Helper()
+	until, haunted := time.Now().Add(deadline), time.Time{}
+	for {
+		behind := c.progress()
+		if len(behind) == 0 {
+			return
+		}
+		group := c.slot.broker.Cluster().GroupInfo(c.group)
+		switch {
+		case time.Now().After(until):
+			c.t.Fatalf("stuck for %s: %s\nthe group: %+v\n%s", deadline, strings.Join(behind, "; "), group, c.warnings())
+		case group == nil || group.State != "Stable" || len(group.Members) <= len(c.members):
+			haunted = time.Time{}
+		case haunted.IsZero():
+			haunted = time.Now()
+		case time.Since(haunted) > 3*c.settings.SessionTimeout:
+			// Of a member that dies while it joins, kfake does not watch the
+			// session, so it stays until the next rebalance, which this brings.
+			c.start()
+			haunted = time.Time{}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// warnings is what the workers said last.
+func (c *propertyCase) warnings() string {
+	var b strings.Builder
+	for _, m := range slices.Concat(c.members, c.stopped) {
+		fmt.Fprintf(&b, "a worker (running: %t):\n", slices.Contains(c.members, m))
+		all := m.log.All()
+		for _, e := range all[max(0, len(all)-10):] {
+			fmt.Fprintf(&b, "  %s %s %s %v\n", e.Time.Format("05.000"), e.Level, e.Message, e.ContextMap())
+		}
+	}
+	return b.String()
+}
+
+// check compares what there is with what the model says there is to be.
+func (c *propertyCase) check() {
+	c.t.Helper()
+	letters := c.letters()
+	stored := c.stored()
+	c.checkTables(stored)
+
+	expected := map[string]bool{}
+	firsts := map[string]map[string]bool{} // uid → the contents that may have won
+	for _, ofPartition := range c.byPartition() {
+		first := map[string]bool{}
+		for _, r := range ofPartition {
+			if r.kind == valid && !first[r.uid] {
+				first[r.uid] = true
+				if firsts[r.uid] == nil {
+					firsts[r.uid] = map[string]bool{}
+				}
+				firsts[r.uid][r.content] = true
+			}
+		}
+	}
+	for uid, contents := range firsts {
+		assert.True(c.t, contents[stored[uid]], "%s is stored as %q, and may be %q", uid, stored[uid], slices.Collect(maps.Keys(contents)))
+	}
+	assert.Len(c.t, stored, len(firsts), "orders that are stored")
+	for _, r := range c.sent {
+		reasons := r.reasons(stored)
+		if len(reasons) == 0 {
+			continue
+		}
+		id := deadletter.ID(deadletter.Source{
+			Topic: c.topic, Partition: int(r.record.Partition), Offset: r.record.Offset, Timestamp: r.record.Timestamp, Value: r.value,
+		})
+		expected[id] = true
+		c.checkLetter(id, r, letters[id], reasons)
+	}
+	for id := range letters {
+		assert.True(c.t, expected[id], "letter %s is of no record that deserves one", id)
+	}
+	for _, m := range slices.Concat(c.members, c.stopped) {
+		for _, e := range m.log.FilterLevelExact(zapcore.ErrorLevel).All() {
+			c.t.Errorf("a worker says that something is wrong: %s %v", e.Message, e.ContextMap())
+		}
+	}
+}
+
+// reasons are those for which the record may be a dead letter; none if it is to
+// be none.
+func (s *sent) reasons(stored map[string]string) []string {
+	_, there := stored[s.uid]
+	switch {
+	case s.kind == broken:
+		return []string{s.reason}
+	case s.kind == forbidden && there:
+		// Whether it was refused, or another of the uid was there by then, may
+		// differ from one reading to the next.
+		return []string{deadletter.ReasonRefused, deadletter.ReasonConflict}
+	case s.kind == forbidden:
+		return []string{deadletter.ReasonRefused}
+	case stored[s.uid] != s.content:
+		return []string{deadletter.ReasonConflict}
+	default:
+		return nil
+	}
+}
+
+func (c *propertyCase) byPartition() map[int32][]sent {
+	by := map[int32][]sent{}
+	for _, r := range c.sent {
+		by[r.record.Partition] = append(by[r.record.Partition], r)
+	}
+	for _, records := range by {
+		slices.SortFunc(records, func(a, b sent) int { return int(a.record.Offset - b.record.Offset) })
+	}
+	return by
+}
+
+func (c *propertyCase) checkLetter(id string, r sent, copies []*kgo.Record, reasons []string) {
+	c.t.Helper()
+	if !assert.NotEmpty(c.t, copies, "no dead letter %s of %s", id, r.about) {
+		return
+	}
+	for _, l := range copies {
+		var kept []string
+		header := map[string]string{}
+		for _, h := range l.Headers {
+			header[h.Key] = string(h.Value)
+			if h.Key == "trace" {
+				kept = append(kept, string(h.Value))
+			}
+		}
+		assert.Equal(c.t, len(r.value), len(l.Value), id)
+		assert.Equal(c.t, string(r.value), string(l.Value), id)
+		assert.NotNil(c.t, l.Value, "a letter is no tombstone: %s", id)
+		assert.Equal(c.t, r.value == nil, header[deadletter.HeaderValue] == "null", id)
+		assert.Contains(c.t, reasons, header[deadletter.HeaderReason], "%s of %s", id, r.about)
+		assert.Equal(c.t, string(r.record.Key), header[deadletter.HeaderSourceKey], id)
+		if len(r.record.Headers) > 0 {
+			assert.Equal(c.t, []string{string(r.record.Headers[0].Value)}, kept, id)
+		}
+	}
+}
+
+// stored are all orders in the tables, as canonical JSON by order_uid.
+func (c *propertyCase) stored() map[string]string {
+	c.t.Helper()
+	var uids []string
+	rows, err := c.slot.db.QueryContext(c.ctx, `SELECT order_uid FROM orders`)
+	require.NoError(c.t, err)
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var uid string
+		require.NoError(c.t, rows.Scan(&uid))
+		uids = append(uids, uid)
+	}
+	require.NoError(c.t, rows.Err())
+	found, err := orderdb.Read(c.ctx, c.slot.db, uids)
+	require.NoError(c.t, err)
+	stored := map[string]string{}
+	for uid, row := range found {
+		canonical := model.AppendCanonical(nil, row.Order)
+		stored[uid] = string(canonical)
+		hash := model.ContentHash(canonical)
+		assert.Equal(c.t, hash[:], row.ContentHash, uid)
+	}
+	return stored
+}
+
+// checkTables looks for rows that belong to no order.
+func (c *propertyCase) checkTables(stored map[string]string) {
+	c.t.Helper()
+	for _, table := range []string{"orders", "deliveries", "payments"} {
+		var n int
+		require.NoError(c.t, c.slot.db.QueryRowContext(c.ctx, "SELECT count(*) FROM "+table).Scan(&n))
+		assert.Equal(c.t, len(stored), n, table)
+	}
+}
+
+// letters are the dead letters by their id, each as often as it was written.
+func (c *propertyCase) letters() map[string][]*kgo.Record {
+	c.t.Helper()
+	from := map[int32]kgo.Offset{}
+	left := int64(0)
+	for _, p := range c.slot.broker.Cluster().PartitionInfos(c.dlq) {
+		if p.HighWatermark > 0 {
+			from[p.Partition] = kgo.NewOffset().AtStart()
+			left += p.HighWatermark
+		}
+	}
+	found := map[string][]*kgo.Record{}
+	if left == 0 {
+		return found
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.slot.broker.Addr()), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.dlq: from}))
+	require.NoError(c.t, err)
+	defer client.Close()
+	for left > 0 {
+		fetches := client.PollFetches(c.ctx)
+		require.NoError(c.t, fetches.Err())
+		fetches.EachRecord(func(r *kgo.Record) {
+			left--
+			found[string(r.Key)] = append(found[string(r.Key)], r)
+		})
+	}
+	return found
+}
