@@ -156,6 +156,9 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool)
 		return err
 	}
 	contenders := []contender{rawCopy, worker, copyTriggers}
+	if b.settings.compare != "" {
+		contenders = append(contenders, otherBuild)
+	}
 	if b.settings.single > 0 {
 		contenders = append(contenders, single)
 	}
@@ -164,7 +167,7 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool)
 		return err
 	}
 	var names []string
-	for _, c := range []contender{rawCopy, copyTriggers, worker, single} {
+	for _, c := range []contender{rawCopy, copyTriggers, worker, otherBuild, single} {
 		if len(measured[c.name]) > 0 {
 			names = append(names, c.name)
 		}

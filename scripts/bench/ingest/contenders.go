@@ -27,7 +27,8 @@ type contender struct {
 var (
 	rawCopy      = contender{"raw COPY, no triggers", runRawCopy}
 	copyTriggers = contender{"raw COPY with triggers", runCopyWithTriggers}
-	worker       = contender{"ingest-worker", func(ctx context.Context, t *trial) (sample, error) { return runWorkers(ctx, t, 1) }}
+	worker       = contender{"ingest-worker", runWorker}
+	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
 	single       = contender{"a transaction an order", runSingle}
 )
 
@@ -78,6 +79,13 @@ func execute(ctx context.Context, database string, statements ...string) error {
 		}
 	}
 	return nil
+}
+
+func runWorker(ctx context.Context, t *trial) (sample, error) { return runWorkers(ctx, t, 1) }
+
+func runOtherBuild(ctx context.Context, t *trial) (sample, error) {
+	t.settings.binaries = t.settings.compare
+	return runWorkers(ctx, t, 1)
 }
 
 // runWorkers has the real worker drain the topic, or several that share it. The

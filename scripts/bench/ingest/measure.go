@@ -16,6 +16,7 @@ type sample struct {
 	// program where it copies itself.
 	client, database, broker time.Duration
 	wal                      int64   // bytes
+	commits                  int64   // transactions that wrote
 	peak                     int64   // the largest worker's memory, in bytes; 0 where there is none
 	allocs                   float64 // of the worker
 }
@@ -25,6 +26,7 @@ func (s sample) clientCost() float64   { return s.each(s.client) }
 func (s sample) databaseCost() float64 { return s.each(s.database) }
 func (s sample) brokerCost() float64   { return s.each(s.broker) }
 func (s sample) walCost() float64      { return float64(s.wal) / float64(s.orders) }
+func (s sample) batch() float64        { return float64(s.orders) / float64(max(1, s.commits)) }
 func (s sample) allocCost() float64    { return s.allocs / float64(s.orders) }
 func (s sample) peakMiB() float64      { return float64(s.peak) / (1 << 20) }
 
@@ -49,7 +51,7 @@ type meter struct {
 type reading struct {
 	at                       time.Time
 	client, database, broker time.Duration
-	wal                      int64
+	wal, commits             int64
 	allocs                   float64
 }
 
@@ -74,7 +76,7 @@ func (m meter) read(ctx context.Context) (r reading, err error) {
 			return r, err
 		}
 	}
-	if r.wal, err = m.server.WAL(ctx); err != nil {
+	if r.wal, r.commits, err = m.server.Written(ctx); err != nil {
 		return r, err
 	}
 	r.database, err = procfs.TreeCPU(m.server.Pid())
@@ -100,7 +102,7 @@ func (m meter) during(ctx context.Context, orders int, work func() error) (sampl
 	s := sample{
 		orders: orders, took: ended.Sub(before.at),
 		client: after.client - before.client, database: after.database - before.database, broker: after.broker - before.broker,
-		wal: after.wal - before.wal, allocs: after.allocs - before.allocs,
+		wal: after.wal - before.wal, commits: after.commits - before.commits, allocs: after.allocs - before.allocs,
 	}
 	for _, w := range m.workers {
 		peak, err := procfs.PeakMemory(w.Pid())

@@ -23,6 +23,7 @@ type settings struct {
 	preload    int
 	workers    list
 	binaries   string
+	compare    string
 	document   string
 	profiles   string
 	postgres   pairs
@@ -49,6 +50,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 	flags.IntVar(&s.preload, "preload", 0, "measure again with so many orders stored already, such as 3000000")
 	flags.Var(&s.workers, "workers", "measure so many workers on 8 partitions, such as 1,2,4")
 	flags.StringVar(&s.binaries, "bin", "bin", "folder with ingest-worker and orderctl, as make build fills it")
+	flags.StringVar(&s.compare, "compare", "", "folder with another build of ingest-worker, to be measured in turn with the first")
 	flags.StringVar(&s.document, "document", document,
 		fmt.Sprintf("Markdown file whose tables are replaced; by default only with --orders from %d on (empty: none)", fullSize))
 	flags.StringVar(&s.profiles, "profiles", "", "folder to put CPU and allocation profiles of the worker into (they cost a little speed)")

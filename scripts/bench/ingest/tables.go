@@ -15,7 +15,7 @@ import (
 func comparisonTable(title string, names []string, measured samples) *report.Table {
 	t := &report.Table{Title: title, Columns: []string{
 		"", "orders/s", "× raw COPY", "database µs/order", "× raw COPY", "client µs/order", "broker µs/order",
-		"cores busy", "WAL B/order", "peak MiB", "allocs/order",
+		"cores busy", "orders/commit", "WAL B/order", "peak MiB", "allocs/order",
 	}}
 	base := measured[names[0]]
 	for _, name := range names {
@@ -29,6 +29,7 @@ func comparisonTable(title string, names []string, measured samples) *report.Tab
 			decimal(1, median(sample.clientCost)),
 			unlessZero(1, median(sample.brokerCost)),
 			decimal(2, median(sample.cores)),
+			thousands(median(sample.batch)),
 			thousands(median(sample.walCost)),
 			unlessZero(0, median(sample.peakMiB)),
 			unlessZero(0, median(sample.allocCost)),

@@ -94,10 +94,12 @@ func (s *Server) Version(ctx context.Context) (version string, err error) {
 	return version, err
 }
 
-// WAL is how many bytes of WAL the server has written in its life.
-func (s *Server) WAL(ctx context.Context) (bytes int64, err error) {
-	err = s.admin.QueryRowContext(ctx, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").Scan(&bytes)
-	return bytes, err
+// Written is how many bytes of WAL the server has written in its life, and how
+// many transactions have.
+func (s *Server) Written(ctx context.Context) (bytes, transactions int64, err error) {
+	err = s.admin.QueryRowContext(ctx, `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint,
+		pg_snapshot_xmax(pg_current_snapshot())::text::bigint`).Scan(&bytes, &transactions)
+	return bytes, transactions, err
 }
 
 // Fresh makes a database for one run from the template, flushes everything, and

@@ -101,15 +101,18 @@ func TestServer(t *testing.T) {
 		}
 	})
 
-	t.Run("WAL grows", func(t *testing.T) {
-		before, err := server.WAL(ctx)
+	t.Run("what is written is counted", func(t *testing.T) {
+		address, drop, err := server.Fresh(ctx)
 		require.NoError(t, err)
-		_, drop, err := server.Fresh(ctx)
+		defer drop()
+		bytes, transactions, err := server.Written(ctx)
 		require.NoError(t, err)
-		drop()
-		after, err := server.WAL(ctx)
+		one, other := []*model.Order{testOrder("one", 1)}, []*model.Order{testOrder("other", 1)}
+		require.NoError(t, testOrders(t, one, other).Copy(ctx, address, CopyOptions{Conns: 1}))
+		bytesAfter, transactionsAfter, err := server.Written(ctx)
 		require.NoError(t, err)
-		require.Greater(t, after, before)
+		require.Greater(t, bytesAfter, bytes)
+		require.Equal(t, transactions+2, transactionsAfter)
 	})
 }
 
