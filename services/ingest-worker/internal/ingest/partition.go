@@ -274,7 +274,9 @@ func (c *partition) account(batch []*record, dead []deadletter.Letter, next int6
 			c.debug("order is a duplicate", r)
 		}
 	}
+	reasons := map[string]int{}
 	for _, letter := range dead {
+		reasons[letter.Reason]++
 		c.metrics.deadLetters.WithLabelValues(letter.Reason).Inc()
 		c.log.Debug("record is a dead letter", zap.String("letter", letter.ID), zap.String("reason", letter.Reason))
 	}
@@ -288,8 +290,14 @@ func (c *partition) account(batch []*record, dead []deadletter.Letter, next int6
 	}
 	c.metrics.batch.Observe(float64(len(batch)))
 	c.metrics.flush.Observe(took.Seconds())
-	c.log.Info("batch done", zap.Int("records", len(batch)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
-		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("took", took))
+	fields := []zap.Field{
+		zap.Int("records", len(batch)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
+		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("took", took),
+	}
+	if len(dead) > 0 {
+		fields = append(fields, zap.Any("reasons", reasons))
+	}
+	c.log.Info("batch done", fields...)
 }
 
 // measureLag is called when the end is seen to move and when the commit does, so
