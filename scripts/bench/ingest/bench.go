@@ -53,6 +53,11 @@ func bench(ctx context.Context, s settings) (err error) {
 			return err
 		}
 	}
+	if s.schema {
+		if err := b.withOrders(ctx, s.items[0], s.partitions, func(orders *rig.Orders) error { return b.schema(ctx, orders) }); err != nil {
+			return err
+		}
+	}
 	if len(s.workers) > 0 {
 		if err := b.withOrders(ctx, s.items[0], scalingPartitions, func(orders *rig.Orders) error {
 			return b.scaling(ctx, orders)

@@ -22,6 +22,7 @@ type settings struct {
 	latency    int
 	preload    int
 	workers    list
+	schema     bool
 	binaries   string
 	compare    string
 	document   string
@@ -49,6 +50,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 	flags.IntVar(&s.latency, "latency", 1000, "single orders whose way through the idle worker is timed (0: not measured)")
 	flags.IntVar(&s.preload, "preload", 0, "measure again with so many orders stored already, such as 3000000")
 	flags.Var(&s.workers, "workers", "measure so many workers on 8 partitions, such as 1,2,4")
+	flags.BoolVar(&s.schema, "schema", false, "measure what keys, indexes, foreign keys and triggers cost raw COPY")
 	flags.StringVar(&s.binaries, "bin", "bin", "folder with ingest-worker and orderctl, as make build fills it")
 	flags.StringVar(&s.compare, "compare", "", "folder with another build of ingest-worker, to be measured in turn with the first")
 	flags.StringVar(&s.document, "document", document,
