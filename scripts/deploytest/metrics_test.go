@@ -1,0 +1,137 @@
+package deploytest
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var metricName = regexp.MustCompile(`\borderhub_[a-z_]+`)
+
+// declaredMetrics are the names that stand in the services' and libs' code.
+func declaredMetrics(t *testing.T) map[string]bool {
+	t.Helper()
+	declared := map[string]bool{}
+	for _, folder := range []string{"services", "libs"} {
+		err := filepath.WalkDir(inRepository(folder), func(name string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+					if text, err := strconv.Unquote(literal.Value); err == nil && metricName.FindString(text) == text {
+						declared[text] = true
+					}
+				}
+				return true
+			})
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	require.NotEmpty(t, declared)
+	return declared
+}
+
+// requireDeclared fails for a metric that the code doesn't have.
+func requireDeclared(t *testing.T, declared map[string]bool, where, expression string) {
+	t.Helper()
+	for _, name := range metricName.FindAllString(expression, -1) {
+		base := name
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			base = strings.TrimSuffix(base, suffix) // of a histogram
+		}
+		require.True(t, declared[name] || declared[base], "%s: there is no metric %s", where, name)
+	}
+}
+
+type alertRules struct {
+	Groups []struct {
+		Name  string
+		Rules []struct {
+			Alert, Expr         string
+			Labels, Annotations map[string]string
+		}
+	}
+}
+
+func TestAlertsSpeakOfMetricsThatExist(t *testing.T) {
+	declared, scraped := declaredMetrics(t), jobsScraped(t)
+	job := regexp.MustCompile(`job="([^"]+)"`)
+	for _, group := range readYAML[alertRules](t, "deploy", "prometheus", "alerts.yml").Groups {
+		for _, rule := range group.Rules {
+			require.NotEmpty(t, rule.Alert)
+			require.NotEmpty(t, rule.Annotations["summary"], rule.Alert)
+			require.Contains(t, []string{"page", "ticket"}, rule.Labels["severity"], rule.Alert)
+			requireDeclared(t, declared, rule.Alert, rule.Expr)
+			for _, match := range job.FindAllStringSubmatch(rule.Expr, -1) {
+				require.Contains(t, scraped, match[1], rule.Alert)
+			}
+		}
+	}
+}
+
+// jobsScraped are Prometheus's jobs, with the ports they ask.
+func jobsScraped(t *testing.T) map[string]string {
+	t.Helper()
+	scraped := map[string]string{}
+	for _, job := range readYAML[struct {
+		ScrapeConfigs []struct {
+			JobName string `yaml:"job_name"`
+			DNS     []struct {
+				Names []string
+				Port  string
+			} `yaml:"dns_sd_configs"`
+		} `yaml:"scrape_configs"`
+	}](t, "deploy", "prometheus", "prometheus.yml").ScrapeConfigs {
+		require.Equal(t, []string{job.JobName}, job.DNS[0].Names, "a job is named after the service it asks")
+		scraped[job.JobName] = job.DNS[0].Port
+	}
+	return scraped
+}
+
+func TestPrometheusAsksTheAdminPorts(t *testing.T) {
+	require.Equal(t, map[string]string{
+		"ingest-worker": listens(t, "ingest-worker", "ADMIN_ADDR"),
+		"read-api":      listens(t, "read-api", "ADMIN_ADDR"),
+	}, jobsScraped(t))
+}
+
+func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Type    string
+			Targets []struct {
+				Expr       string
+				Datasource struct{ UID string }
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal(read(t, "deploy", "grafana", "dashboards", "orderhub.json"), &dashboard))
+	sources := readYAML[struct{ Datasources []struct{ UID string } }](t, "deploy", "grafana", "provisioning", "datasources", "prometheus.yml")
+	declared := declaredMetrics(t)
+	shown := 0
+	for _, panel := range dashboard.Panels {
+		require.True(t, panel.Type == "row" || len(panel.Targets) > 0, panel.Title)
+		for _, target := range panel.Targets {
+			require.Equal(t, sources.Datasources[0].UID, target.Datasource.UID, panel.Title)
+			requireDeclared(t, declared, panel.Title, target.Expr)
+			shown++
+		}
+	}
+	require.NotZero(t, shown)
+}
