@@ -54,10 +54,10 @@ func allInjections() (all []injection) {
 	})
 	add("database: items locked", (*propertyCase).lockItems)
 	for _, code := range []string{"40001", "40P01", "53100", "53200", "55P03", "57014", "57P03", "58030", "25006", "08006", "XX000"} {
-		add("database: inserts fail with "+code, func(c *propertyCase) { c.failInserts(code, "insert") })
+		add("database: inserts fail with "+code, func(c *propertyCase) { c.failInserts(code, "insert", c.few()) })
 	}
 	for _, code := range []string{"40001", "53100", "57014"} {
-		add("database: commits fail with "+code, func(c *propertyCase) { c.failInserts(code, "commit") })
+		add("database: commits fail with "+code, func(c *propertyCase) { c.failInserts(code, "commit", c.few()) })
 	}
 
 	// Between a worker and the broker.
@@ -98,15 +98,24 @@ func allInjections() (all []injection) {
 	}
 	for key := range kmsg.MaxKey {
 		for _, err := range answers[kmsg.Key(key)] {
-			add(fmt.Sprintf("broker: %s answers %s", kmsg.Key(key).Name(), err.Message), func(c *propertyCase) { c.answerWith(kmsg.Key(key), err) })
+			add(fmt.Sprintf("broker: %s answers %s", kmsg.Key(key).Name(), err.Message), func(c *propertyCase) { c.answer(kmsg.Key(key), err, c.few()) })
 		}
 	}
+	// What does not pass by itself.
+	add("dead-letter topic: refuses until healed", func(c *propertyCase) { c.answer(kmsg.Produce, kerr.NotEnoughReplicas, -1) })
+	add("dead-letter topic: appends but refuses until healed", func(c *propertyCase) { c.answer(kmsg.Produce, kerr.NotEnoughReplicasAfterAppend, -1) })
+	add("commits of offsets: refused until healed", func(c *propertyCase) { c.answer(kmsg.OffsetCommit, kerr.CoordinatorLoadInProgress, -1) })
+	add("database: inserts fail until healed", func(c *propertyCase) { c.failInserts("53100", "insert", 1_000_000) })
+	add("database: commits fail until healed", func(c *propertyCase) { c.failInserts("58030", "commit", 1_000_000) })
 	return all
 }
 
-// answerWith has the broker answer the next requests of a kind with an error.
-func (c *propertyCase) answerWith(key kmsg.Key, err *kerr.Error) {
-	fault := kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: 1 + c.random.IntN(3)}
+func (c *propertyCase) few() int { return 1 + c.random.IntN(3) }
+
+// answer has the broker answer the next requests of a kind with an error, so many
+// of them, or until heal where times is -1.
+func (c *propertyCase) answer(key kmsg.Key, err *kerr.Error, times int) {
+	fault := kfake.Fault{Keys: []kmsg.Key{key}, Err: err, Count: times}
 	switch key {
 	case kmsg.Produce:
 		fault.Topic = c.dlq
@@ -118,11 +127,11 @@ func (c *propertyCase) answerWith(key kmsg.Key, err *kerr.Error) {
 	c.faults = append(c.faults, c.slot.broker.Cluster().Fault(fault))
 }
 
-// failInserts has the database refuse the next transactions with an SQLSTATE, at
-// their inserts or at their commits.
-func (c *propertyCase) failInserts(code, at string) {
+// failInserts has the database refuse so many of the next transactions with an
+// SQLSTATE, at their inserts or at their commits.
+func (c *propertyCase) failInserts(code, at string, times int) {
 	c.exec(`SELECT setval('planned_fault_calls', 1, false)`)
-	c.exec(`UPDATE planned_fault SET code = $1, at = $2, calls = $3`, code, at, 1+c.random.IntN(3))
+	c.exec(`UPDATE planned_fault SET code = $1, at = $2, calls = $3`, code, at, times)
 }
 
 // plannedFaults are what failInserts needs. The calls are counted by a sequence
