@@ -1,5 +1,5 @@
-# `make` lists the targets. All of them need Go; those that lint, probe for races
-# or fuzz say what else. Variables: RACE=1, FUZZTIME=10s, TESTFLAGS=…, VERSION=….
+# `make` lists the targets. All of them need Go; those that need more say so.
+# Variables: RACE=1, TESTFLAGS=…, FUZZTIME=10s, BENCHFLAGS=…, VERSION=….
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -14,6 +14,7 @@ LDFLAGS := -X github.com/orderhub/orderhub/services/orderctl/internal/cli.versio
 RACE ?= $(if $(CI),1,)
 TESTFLAGS ?=
 FUZZTIME ?= 10s
+BENCHFLAGS ?=
 
 GOLANGCI_VERSION := 2.15.0
 
@@ -34,7 +35,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build the services and orderctl into bin/
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ \
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ \
 		./services/ingest-worker/cmd/ingest-worker \
 		./services/read-api/cmd/read-api \
 		./services/orderctl/cmd/orderctl
@@ -43,7 +44,7 @@ build: ## Build the services and orderctl into bin/
 # directly, and stops when make is gone.
 .PHONY: run
 run: build ## Run all of Orderhub here: broker, database, worker, API; Ctrl-C stops it
-	@go build -trimpath -o bin/ ./scripts/cmd/stack
+	@CGO_ENABLED=0 go build -trimpath -o bin/ ./scripts/cmd/stack
 	@exec bin/stack --stop-with $$PPID
 
 .PHONY: clean
@@ -83,7 +84,7 @@ vet:
 .PHONY: alone
 alone:
 	$(call each_module,GOWORK=off go mod tidy -diff)
-	$(call each_module,GOWORK=off go vet ./...)
+	$(call each_module,GOWORK=off go build ./... && GOWORK=off go vet ./...)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (10s)
@@ -101,8 +102,8 @@ bench: bench-ingest bench-read ## Run all benchmarks
 
 .PHONY: bench-ingest
 bench-ingest: build ## Compare the worker with a bare COPY on the same database
-	@go run ./scripts/bench/ingest
+	@go run ./scripts/bench/ingest $(BENCHFLAGS)
 
 .PHONY: bench-read
 bench-read: build ## Compare the API with a bare gin server (needs wrk)
-	@go run ./scripts/bench/read
+	@go run ./scripts/bench/read $(BENCHFLAGS)
