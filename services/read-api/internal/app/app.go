@@ -153,7 +153,7 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 		Metrics: metrics,
 		Log:     log,
 		Page: func(routes gin.IRouter) {
-			page.Register(routes, page.Options{Orders: httpapi.PageOrders{Orders: o}, ConsoleURL: s.ConsoleURL})
+			page.Register(routes, page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL})
 		},
 	})
 }

@@ -24,7 +24,7 @@ var (
 	problemParameter = kind{"invalid-parameter", http.StatusBadRequest, "Invalid parameter",
 		"A parameter of the query is unknown, is given twice, or has a value that it can't have. The detail names it."}
 	problemCursor = kind{"invalid-cursor", http.StatusBadRequest, "Invalid cursor",
-		"A cursor is the next_cursor of an answer, unchanged. This one is not. Start again without a cursor."}
+		"A cursor is the next_cursor of an answer, unchanged, given with the filters of that answer. This one is not. Start again without a cursor."}
 	problemNoRoute = kind{"no-such-address", http.StatusNotFound, "Nothing at this address",
 		"The service has no resource at this address."}
 	problemMethod = kind{"method-not-allowed", http.StatusMethodNotAllowed, "Method not allowed",

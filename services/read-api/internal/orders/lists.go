@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -18,21 +17,17 @@ const ListConns = 3
 // MaxLimit is the most orders that a page has.
 const MaxLimit = 100
 
-// Key is an order's place in the lists: newest first, order_uid as tie-breaker.
-type Key struct {
-	Created time.Time // to the microsecond
-	UID     string
-}
-
 // Page is a part of a list.
 type Page struct {
 	Orders [][]byte // canonical JSON
-	Next   *Key     // to go on after; nil at the end
+	// Next is the key to go on after; nil at the end. A page with it may be short,
+	// or empty: then no more rows were looked at.
+	Next *Key
 }
 
-// Lists reads lists from the database, which has an index in their order. A
-// list is of one moment, and the next page goes on where the last one ended,
-// whatever has arrived in between. Methods are safe for concurrent use.
+// Lists reads lists from the database, which has indexes in their order. A page
+// is of one moment, and the next one goes on where it ended, whatever has
+// arrived in between. Methods are safe for concurrent use.
 type Lists struct {
 	db    *bun.DB
 	slots chan struct{}
@@ -43,17 +38,10 @@ func NewLists(db *bun.DB) *Lists {
 	return &Lists{db: db, slots: make(chan struct{}, ListConns)}
 }
 
-const (
-	selectNewest = `SELECT order_uid, date_created FROM orders
-		ORDER BY date_created DESC, order_uid DESC LIMIT $1`
-	selectOlder = `SELECT order_uid, date_created FROM orders
-		WHERE (date_created, order_uid) < ($2, $3)
-		ORDER BY date_created DESC, order_uid DESC LIMIT $1`
-)
-
-// Read returns up to limit orders after a key, or the newest without one. An
-// error is ErrUnavailable.
-func (l *Lists) Read(ctx context.Context, after *Key, limit int) (Page, error) {
+// Read returns up to limit of a filter's orders after a key, or the newest
+// without one. after must be of a list with the same filter. An error is
+// ErrUnavailable.
+func (l *Lists) Read(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	select {
@@ -64,42 +52,48 @@ func (l *Lists) Read(ctx context.Context, after *Key, limit int) (Page, error) {
 	}
 	var page Page
 	err := readOnly(ctx, l.db, func(tx bun.Tx) error {
-		keys, err := readKeys(ctx, tx.Tx, after, limit+1)
+		keys, next, err := readKeys(ctx, tx.Tx, newScan(filter, after, limit), limit)
 		if err != nil {
 			return err
 		}
-		if len(keys) > limit {
-			keys = keys[:limit]
-			page.Next = &keys[limit-1]
-		}
+		page.Next = next
 		page.Orders, err = readBodies(ctx, tx.Tx, keys)
 		return err
 	})
 	return page, err
 }
 
-func readKeys(ctx context.Context, tx *sql.Tx, after *Key, limit int) ([]Key, error) {
-	query, args := selectNewest, []any{limit}
-	if after != nil {
-		query, args = selectOlder, []any{limit, after.Created, after.UID}
+// readKeys returns the keys of a page, and the one to go on after.
+func readKeys(ctx context.Context, tx *sql.Tx, s scan, limit int) (keys []Key, next *Key, err error) {
+	if _, err := tx.ExecContext(ctx, planSettings); err != nil {
+		return nil, nil, fmt.Errorf("list orders: %w", err)
 	}
-	rows, err := tx.QueryContext(ctx, query, args...)
+	rows, err := tx.QueryContext(ctx, s.sql, s.args...)
 	if err != nil {
-		return nil, fmt.Errorf("list orders: %w", err)
+		return nil, nil, fmt.Errorf("list orders: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	var keys []Key
 	for rows.Next() {
 		var key Key
-		if err := rows.Scan(&key.UID, &key.Created); err != nil {
-			return nil, fmt.Errorf("list orders: %w", err)
+		var place int
+		var matches bool
+		if err := rows.Scan(&key.UID, &key.Created, &place, &matches); err != nil {
+			return nil, nil, fmt.Errorf("list orders: %w", err)
 		}
-		keys = append(keys, key)
+		switch {
+		case matches && len(keys) == limit:
+			next = &keys[limit-1]
+		case matches:
+			keys = append(keys, key)
+		}
+		if next == nil && s.budget > 0 && place == s.budget {
+			next = &key
+		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list orders: %w", err)
+		return nil, nil, fmt.Errorf("list orders: %w", err)
 	}
-	return keys, nil
+	return keys, next, nil
 }
 
 func readBodies(ctx context.Context, tx *sql.Tx, keys []Key) ([][]byte, error) {

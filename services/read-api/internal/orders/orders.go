@@ -104,8 +104,8 @@ func (o *Orders) Get(ctx context.Context, uid string, fresh bool) (Answer, error
 	return Answer{Found: order != nil, read: order}, nil
 }
 
-// List gives a page of all orders, newest first. An error is ErrUnavailable, or
-// ctx's.
-func (o *Orders) List(ctx context.Context, after *Key, limit int) (Page, error) {
-	return o.lists.Read(ctx, after, limit)
+// List gives a page of a filter's orders, newest first, after a key of the same
+// list, or from its start. An error is ErrUnavailable, or ctx's.
+func (o *Orders) List(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
+	return o.lists.Read(ctx, filter, after, limit)
 }

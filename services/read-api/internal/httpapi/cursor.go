@@ -1,0 +1,83 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+)
+
+// A cursor is base64url of: version, a check over the filters of its list,
+// microseconds since 1970, order_uid, and a check over all of these, so that
+// what a client made up is told from what it was given.
+const (
+	cursorVersion   = 2
+	cursorHead      = 1 + cursorFilterLen + 8
+	cursorFilterLen = 6
+	cursorCheckLen  = 6
+)
+
+var (
+	errCursor      = errors.New("it is not the next_cursor of an answer")
+	errOtherFilter = errors.New("it belongs to a list with other filters; give the filters of the list that it came from, or start again without it")
+)
+
+func encodeCursor(filter orders.Filter, key orders.Key) string {
+	token := append(make([]byte, 0, cursorHead+len(key.UID)+cursorCheckLen), cursorVersion)
+	list := check("filters", filterBytes(filter))
+	token = append(token, list[:cursorFilterLen]...)
+	token = binary.BigEndian.AppendUint64(token, uint64(key.Created.UnixMicro()))
+	token = append(token, key.UID...)
+	sum := check("cursor", token)
+	return base64.RawURLEncoding.EncodeToString(append(token, sum[:cursorCheckLen]...))
+}
+
+func decodeCursor(filter orders.Filter, text string) (orders.Key, error) {
+	token, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(token) < cursorHead+cursorCheckLen || token[0] != cursorVersion {
+		return orders.Key{}, errCursor
+	}
+	token, given := token[:len(token)-cursorCheckLen], token[len(token)-cursorCheckLen:]
+	if sum := check("cursor", token); string(sum[:cursorCheckLen]) != string(given) {
+		return orders.Key{}, errCursor
+	}
+	list := check("filters", filterBytes(filter))
+	if string(token[1:1+cursorFilterLen]) != string(list[:cursorFilterLen]) {
+		return orders.Key{}, errOtherFilter
+	}
+	micros := int64(binary.BigEndian.Uint64(token[1+cursorFilterLen:]))
+	return orders.Key{Created: time.UnixMicro(micros).UTC(), UID: string(token[cursorHead:])}, nil
+}
+
+// check is no signature: a cursor opens nothing that its holder could not ask for.
+func check(of string, token []byte) [sha256.Size]byte {
+	return sha256.Sum256(append([]byte("orderhub "+of+"\x00"), token...))
+}
+
+// filterBytes differ where two filters do.
+func filterBytes(f orders.Filter) []byte {
+	var all []byte
+	for _, text := range []string{f.CustomerID, f.TrackNumber, f.DeliveryService, f.Locale, f.Currency} {
+		all = binary.AppendUvarint(all, uint64(len(text)))
+		all = append(all, text...)
+	}
+	for _, moment := range []*time.Time{f.CreatedFrom, f.CreatedTo} {
+		var micros *int64
+		if moment != nil {
+			n := moment.UnixMicro()
+			micros = &n
+		}
+		all = appendOptional(all, micros)
+	}
+	return appendOptional(appendOptional(all, f.AmountMin), f.AmountMax)
+}
+
+func appendOptional(all []byte, n *int64) []byte {
+	if n == nil {
+		return append(all, 0)
+	}
+	return binary.BigEndian.AppendUint64(append(all, 1), uint64(*n))
+}

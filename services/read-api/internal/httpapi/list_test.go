@@ -1,0 +1,102 @@
+package httpapi
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+)
+
+// TestAListSaysWhatIsWrongWithAParameter looks for its name and for the rule.
+func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	for _, bad := range []struct{ query, name, rule string }{
+		{"limit=0", "limit", "1 to 100"}, {"limit=101", "limit", "1 to 100"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
+		{"limit=99999999999999999999", "limit", "1 to 100"}, {"limit=1&limit=2", "limit", "more than once"},
+		{"customer=x", "customer", "there are limit, cursor, customer_id"}, {"Limit=1", "Limit", "unknown"},
+		{"a=%zz", "", "can't be read"}, {"a;b", "", "can't be read"},
+		{"customer_id=", "customer_id", "empty"}, {"track_number=%ff", "track_number", "UTF-8"}, {"locale=a%00b", "locale", "UTF-8"},
+		{"delivery_service=" + strings.Repeat("x", 129), "delivery_service", "longer than 128"},
+		{"currency=USD&currency=EUR", "currency", "more than once"},
+		{"created_from=yesterday", "created_from", "RFC 3339"}, {"created_to=2024-05-01", "created_to", "RFC 3339"},
+		{"created_to=2024-05-01T10:00:00+02:00", "created_to", "%2B"}, {"created_from=2024-02-30T00:00:00Z", "created_from", "RFC 3339"},
+		{"created_from=0001-01-01T00:00:00%2B05:00", "created_from", "year 1"},
+		{"created_from=2024-05-02T00:00:00Z&created_to=2024-05-01T00:00:00Z", "created_from", "after created_to"},
+		{"amount_min=1.5", "amount_min", "whole number"}, {"amount_max=1e3", "amount_max", "whole number"}, {"amount_min=-1", "amount_min", "from 0"},
+		{"amount_min=%2B1", "amount_min", "whole number"}, {"amount_max=9223372036854775808", "amount_max", "whole number"},
+		{"amount_min=2&amount_max=1", "amount_min", "more than amount_max"},
+	} {
+		p := requireProblem(t, b.ask(t, "GET", "/api/v1/orders?"+bad.query), 400, "invalid-parameter")
+		require.Contains(t, p.Detail, bad.name, bad.query)
+		require.Contains(t, p.Detail, bad.rule, bad.query)
+	}
+	for _, query := range []string{"cursor=", "cursor=x", "cursor=%00", "cursor=" + strings.Repeat("A", 5000)} {
+		requireProblem(t, b.ask(t, "GET", "/api/v1/orders?"+query), 400, "invalid-cursor")
+	}
+}
+
+func TestFiltersAreRead(t *testing.T) {
+	r, refused := parseList("customer_id=a%20%2B%26&track_number=t&delivery_service=d&locale=en&currency=USD&limit=7&amount_min=0&amount_max=9223372036854775807" +
+		"&created_from=2024-05-01T10:00:00.0000001%2B02:00&created_to=2024-05-01T10:00:00.0000019Z")
+	require.Nil(t, refused)
+	require.Equal(t, listRequest{limit: 7, filter: orders.Filter{
+		CustomerID: "a +&", TrackNumber: "t", DeliveryService: "d", Locale: "en", Currency: "USD",
+		CreatedFrom: new(time.Date(2024, 5, 1, 8, 0, 0, 1000, time.UTC)), CreatedTo: new(time.Date(2024, 5, 1, 10, 0, 0, 1000, time.UTC)),
+		AmountMin: new(int64(0)), AmountMax: new(int64(9223372036854775807)),
+	}}, r)
+}
+
+func TestCursors(t *testing.T) {
+	filter := orders.Filter{CustomerID: "c"}
+	for _, key := range []orders.Key{
+		{Created: time.Date(2021, 11, 26, 6, 22, 19, 123456000, time.UTC), UID: "b563feb7b2b84b6test"},
+		{Created: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), UID: "x"},
+	} {
+		token := encodeCursor(filter, key)
+		decoded, err := decodeCursor(filter, token)
+		require.NoError(t, err)
+		require.Equal(t, key, decoded)
+		for i := range token {
+			for _, c := range []byte("Ab_") {
+				if token[i] == c {
+					continue
+				}
+				changed, err := decodeCursor(filter, token[:i]+string(c)+token[i+1:])
+				// The last character may hold bits that mean nothing.
+				require.True(t, err != nil || changed == key, "changed at %d", i)
+			}
+		}
+		_, err = decodeCursor(filter, token[:len(token)-4])
+		require.Error(t, err)
+	}
+}
+
+// TestACursorBelongsToItsFilters tries it with each other filter.
+func TestACursorBelongsToItsFilters(t *testing.T) {
+	b := setup(t, time.Hour, cache.StoreOptions{})
+	moment := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
+	key := orders.Key{Created: moment, UID: "x"}
+	filters := []orders.Filter{
+		{}, {CustomerID: "a"}, {CustomerID: "b"}, {TrackNumber: "a"}, {DeliveryService: "a"}, {Locale: "a"}, {Currency: "a"},
+		{CustomerID: "a", TrackNumber: "a"}, {CreatedFrom: &moment}, {CreatedTo: &moment}, {AmountMin: new(int64(0))},
+		{AmountMax: new(int64(0))}, {AmountMax: new(int64(1))},
+	}
+	for i, mine := range filters {
+		for j, other := range filters {
+			_, err := decodeCursor(other, encodeCursor(mine, key))
+			if i == j {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, errOtherFilter)
+			}
+		}
+	}
+	query := url.Values{"cursor": {encodeCursor(orders.Filter{Locale: "en"}, key)}, "locale": {"de"}}
+	p := requireProblem(t, b.ask(t, "GET", "/api/v1/orders?"+query.Encode()), 400, "invalid-cursor")
+	require.Contains(t, p.Detail, "other filters")
+}
