@@ -1,0 +1,132 @@
+// Package integration tests orderctl and the library of dead letters with a
+// broker that speaks Kafka's protocol, and a real PostgreSQL.
+package integration
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	orders = "orders"
+	dlq    = "orders.dlq"
+)
+
+// partitions of each topic of the tests.
+const partitions = 3
+
+var failed = time.UnixMilli(1_700_000_000_000).UTC()
+
+// world is a broker with the topics, and a store on it.
+type world struct {
+	t      *testing.T
+	broker *broker.Broker
+	client *topic.Client
+	store  *store.Store
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	b := broker.StartForTest(t, broker.Options{Topics: map[string]broker.Topic{
+		orders: {Partitions: partitions},
+		dlq:    {Partitions: partitions, Configs: map[string]string{"cleanup.policy": "compact"}},
+	}})
+	w := &world{t: t, broker: b, client: newClient(t, b)}
+	w.store = store.New(w.client, store.Options{Topic: dlq})
+	return w
+}
+
+func newClient(t *testing.T, b *broker.Broker) *topic.Client {
+	t.Helper()
+	client, err := topic.New(kgo.SeedBrokers(b.Addr()))
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return client
+}
+
+func (w *world) produce(records ...*kgo.Record) {
+	w.t.Helper()
+	for _, p := range w.client.Produce(w.t.Context(), records...) {
+		require.NoError(w.t, p.Err)
+	}
+}
+
+// fail writes the letter of a source record as the worker does.
+func (w *world) fail(r *kgo.Record, reason string, failures ...model.FieldError) string {
+	w.t.Helper()
+	source := deadletter.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		source.Headers = append(source.Headers, deadletter.Header{Key: h.Key, Value: h.Value})
+	}
+	l := deadletter.New(source, deadletter.Cause{Reason: reason, Stage: deadletter.StageValidate, Errors: failures}, "orderhub", failed.Add(time.Duration(r.Offset)*time.Second))
+	record := &kgo.Record{Topic: dlq, Partition: int32(r.Offset % partitions), Key: []byte(l.ID), Value: l.Value}
+	for _, h := range l.Headers {
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	w.produce(record)
+	return l.ID
+}
+
+// letters writes so many source records to each of the partitions, and the
+// letter of each. It gives the letters' ids.
+func (w *world) letters(each int) (ids []string) {
+	w.t.Helper()
+	for offset := range each {
+		for partition := range int32(partitions) {
+			r := &kgo.Record{Topic: orders, Partition: partition, Key: fmt.Appendf(nil, "uid-%d-%d", partition, offset), Value: fmt.Appendf(nil, "value %d of %d", offset, partition), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("t")}}}
+			w.produce(r)
+			ids = append(ids, w.fail(r, "invalid", model.FieldError{Path: "locale", Rule: "bcp47", Message: "must be a language"}))
+		}
+	}
+	return ids
+}
+
+// read gives all records of a topic, by partition.
+func (w *world) read(name string) map[int32][]*kgo.Record {
+	w.t.Helper()
+	bounds, err := w.client.Bounds(w.t.Context(), name)
+	require.NoError(w.t, err)
+	all := map[int32][]*kgo.Record{}
+	for partition, span := range bounds {
+		_, err := w.client.Read(w.t.Context(), name, map[int32][]topic.Span{partition: {span}}, func(r *kgo.Record) error {
+			all[partition] = append(all[partition], r)
+			return nil
+		})
+		require.NoError(w.t, err)
+	}
+	return all
+}
+
+// refs are the letters with a status.
+func (w *world) refs(status index.Status) []index.Ref {
+	w.t.Helper()
+	snap, err := w.store.Scan(w.t.Context(), index.Filter{})
+	require.NoError(w.t, err)
+	return snap.Select(status, 0)
+}
+
+func (w *world) redrive(ctx context.Context, how store.Redrive) ([]store.Outcome, error) {
+	var outcomes []store.Outcome
+	if how.MaxRedrives == 0 {
+		how.MaxRedrives = 3
+	}
+	how.By = store.By{Actor: "ann", Why: "mended"}
+	how.Done = func(o store.Outcome) { outcomes = append(outcomes, o) }
+	err := w.store.Redrive(ctx, w.refs(index.Open), how)
+	return outcomes, err
+}

@@ -1,0 +1,345 @@
+package integration
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/deadletter/resolution"
+	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/devstack/broker"
+)
+
+func TestListAndFind(t *testing.T) {
+	w := newWorld(t)
+	ids := w.letters(4)
+	items, _, err := w.store.List(t.Context(), index.Filter{Partitions: []int32{1}}, index.Open, 2)
+	require.NoError(t, err)
+	require.Len(t, items, 2)
+	require.Equal(t, ids[10], items[0].ID, "the newest first")
+	require.Equal(t, "value 3 of 1", string(items[0].Value))
+
+	short := ids[4][:strings.LastIndexByte(ids[4], '/')]
+	found, _, err := w.store.Find(t.Context(), short, ids[4], ids[0])
+	require.NoError(t, err)
+	require.Equal(t, []string{ids[4], ids[0]}, idsOf(found))
+	_, _, err = w.store.Find(t.Context(), "orders/0/99")
+	require.ErrorIs(t, err, store.ErrNotFound)
+
+	// The topic made anew: another record in the same place.
+	w.fail(&kgo.Record{Topic: orders, Partition: 1, Offset: 1, Value: []byte("other")}, "invalid")
+	_, _, err = w.store.Find(t.Context(), short)
+	require.ErrorIs(t, err, store.ErrAmbiguous)
+}
+
+func idsOf(items []store.Item) (ids []string) {
+	for _, i := range items {
+		ids = append(ids, i.ID)
+	}
+	return ids
+}
+
+func TestRedrive(t *testing.T) {
+	w := newWorld(t)
+	ids := w.letters(4)
+	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	require.NoError(t, err)
+	require.Len(t, outcomes, len(ids))
+	for partition, records := range w.read(orders) {
+		require.Len(t, records, 8)
+		for i, r := range records[4:] {
+			require.Equal(t, records[i].Value, r.Value, "partition %d: in the source's order", partition)
+			require.Equal(t, records[i].Key, r.Key)
+			require.Regexp(t, "^trace=t dlq-redrive-count=1 dlq-origin=orders/", headersOf(r))
+		}
+	}
+	require.Empty(t, w.refs(index.Open))
+	items, err := w.store.Load(t.Context(), w.refs(index.Resolved))
+	require.NoError(t, err)
+	for _, item := range items {
+		r := item.Resolution
+		require.Equal(t, []any{resolution.Redriven, "ann", "mended"}, []any{r.Kind, r.By, r.Why})
+		i := slices.IndexFunc(outcomes, func(o store.Outcome) bool { return o.Item.ID == item.ID })
+		require.Equal(t, outcomes[i].Copy.String(), r.Became)
+	}
+}
+
+func headersOf(r *kgo.Record) string {
+	var b strings.Builder
+	for _, h := range r.Headers {
+		b.WriteString(h.Key + "=" + string(h.Value) + " ")
+	}
+	return b.String()
+}
+
+func TestWhatCannotBeRedriven(t *testing.T) {
+	w := newWorld(t)
+	w.fail(&kgo.Record{Topic: orders, Partition: 9, Offset: 1}, "invalid")
+	w.fail(&kgo.Record{Topic: orders, Offset: 2, Headers: []kgo.RecordHeader{{Key: "dlq-redrive-count", Value: []byte("3")}}}, "invalid")
+	w.produce(&kgo.Record{Topic: dlq, Value: []byte("plain"), Key: []byte("k")},
+		&kgo.Record{Topic: dlq, Key: []byte("orders/0/7/00000000"), Value: []byte("cu"), Headers: []kgo.RecordHeader{
+			{Key: "dlq-reason", Value: []byte("x")}, {Key: "dlq-source-topic", Value: []byte(orders)}, {Key: "dlq-truncated", Value: []byte(`{"size":3}`)},
+		}})
+	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	require.NoError(t, err)
+	var said []string
+	for _, o := range outcomes {
+		said = append(said, o.Err.Error())
+	}
+	require.ElementsMatch(t, []string{
+		store.ErrGone.Error(), store.ErrNoSource.Error(), store.ErrTruncated.Error(), "was redriven too often (3 times; the limit is 3)",
+	}, said)
+	require.Len(t, w.refs(index.Open), 4)
+}
+
+// A letter whose value is null goes back as null.
+func TestRedriveOfATombstone(t *testing.T) {
+	w := newWorld(t)
+	w.fail(&kgo.Record{Topic: orders, Offset: 0, Key: []byte("k")}, "tombstone")
+	_, err := w.redrive(t.Context(), store.Redrive{})
+	require.NoError(t, err)
+	require.Nil(t, w.read(orders)[0][0].Value)
+}
+
+func TestRedriveIntoAMissingTopicStops(t *testing.T) {
+	w := newWorld(t)
+	w.fail(&kgo.Record{Topic: "absent", Value: []byte("v")}, "invalid")
+	_, err := w.redrive(t.Context(), store.Redrive{})
+	require.ErrorIs(t, err, topic.ErrNoTopic)
+	require.ErrorContains(t, err, "absent")
+	require.Len(t, w.refs(index.Open), 1)
+}
+
+// Killed between the copy and the resolution, it leaves the letters open; run
+// again it sends them once more.
+func TestRedriveInterrupted(t *testing.T) {
+	w := newWorld(t)
+	ids := w.letters(2)
+	allow := w.refuseWrites(dlq)
+	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	require.ErrorContains(t, err, "write down what was done")
+	require.Empty(t, outcomes)
+	require.Len(t, w.refs(index.Open), len(ids))
+	allow()
+	outcomes, err = w.redrive(t.Context(), store.Redrive{})
+	require.NoError(t, err)
+	require.Len(t, outcomes, len(ids))
+	require.Empty(t, w.refs(index.Open))
+	require.Len(t, w.read(orders)[0], 6)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.letters(1)
+	require.ErrorIs(t, w.store.Redrive(ctx, w.refs(index.Open), store.Redrive{MaxRedrives: 1}), context.Canceled)
+	require.Len(t, w.refs(index.Open), 3)
+}
+
+// refuseWrites lets the broker refuse records of a topic until allow is called.
+func (w *world) refuseWrites(name string) (allow func()) {
+	id := w.topicID(name)
+	stop := make(chan struct{})
+	w.broker.Cluster().ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		select {
+		case <-stop:
+			return nil, nil, false
+		default:
+			w.broker.Cluster().KeepControl()
+		}
+		asked := request.(*kmsg.ProduceRequest)
+		if asked.Topics[0].Topic != name && asked.Topics[0].TopicID != id {
+			return nil, nil, false
+		}
+		answer := asked.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range asked.Topics {
+			of := kmsg.NewProduceResponseTopic()
+			of.Topic, of.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				part := kmsg.NewProduceResponseTopicPartition()
+				part.Partition, part.ErrorCode = p.Partition, 29 // TOPIC_AUTHORIZATION_FAILED
+				of.Partitions = append(of.Partitions, part)
+			}
+			answer.Topics = append(answer.Topics, of)
+		}
+		return answer, nil, true
+	})
+	return func() { close(stop) }
+}
+
+func (w *world) topicID(name string) [16]byte { return w.broker.Cluster().TopicInfo(name).TopicID }
+
+func TestRate(t *testing.T) {
+	w := newWorld(t)
+	w.letters(1)
+	began := time.Now()
+	_, err := w.redrive(t.Context(), store.Redrive{Rate: 50})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, time.Since(began), 40*time.Millisecond, "the second and third wait 20 ms each")
+}
+
+func TestDiscardUndoAndPurge(t *testing.T) {
+	w := newWorld(t)
+	ids := w.letters(2)
+	done := 0
+	require.NoError(t, w.store.Discard(t.Context(), w.refs(index.Open)[:4], store.By{Actor: "ann", Why: "tests"}, func(store.Item) { done++ }))
+	require.Equal(t, 4, done)
+	require.Len(t, w.refs(index.Open), 2)
+	require.NoError(t, w.store.Undo(t.Context(), w.refs(index.Resolved)[:1], func(store.Item) { done++ }))
+	require.Len(t, w.refs(index.Open), 3)
+
+	purge := func(before time.Time, dryRun bool) (purged []string) {
+		snap, err := w.store.Scan(t.Context(), index.Filter{})
+		require.NoError(t, err)
+		require.NoError(t, w.store.Purge(t.Context(), snap, before, orders, dryRun, func(id string) { purged = append(purged, id) }))
+		return purged
+	}
+	require.Empty(t, purge(time.Now().Add(-time.Hour), false), "too young")
+	require.Len(t, purge(time.Now().Add(time.Hour), true), 3)
+	require.Len(t, w.refs(index.Resolved), 3)
+	// Of one that was purged halfway, and one whose letter is of another topic.
+	w.produce(resolution.Resolution{ID: "orders/0/77/00000000", Kind: resolution.Discarded, When: failed}.Record(dlq, 0),
+		resolution.Resolution{ID: "their.DLT/0/7/00000000", Kind: resolution.Discarded, When: failed}.Record(dlq, 0))
+	require.Len(t, purge(time.Now().Add(time.Hour), false), 4)
+	require.Empty(t, w.refs(index.Resolved))
+	require.Len(t, w.refs(index.Open), 3)
+	snap, err := w.store.Scan(t.Context(), index.Filter{})
+	require.NoError(t, err)
+	require.Len(t, snap.Orphans(), 1)
+	require.NotEmpty(t, ids)
+	w.broker.Cluster().Compact()
+	require.Len(t, w.refs(index.Open), 3, "after compaction")
+}
+
+func TestLettersOfAnotherTopic(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"connect.dlq": {Partitions: 2}}))
+	w.letters(1)
+	record := &kgo.Record{Topic: "connect.dlq", Partition: 1, Key: []byte("k"), Value: []byte("v")}
+	for key, value := range map[string]string{"topic": orders, "partition": "2", "offset": "40", "exception.class.name": "a.DataException"} {
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: "__connect.errors." + key, Value: []byte(value)})
+	}
+	w.produce(record)
+	foreign := &world{t: t, broker: w.broker, client: w.client, store: store.New(w.client, store.Options{Topic: dlq, Foreign: "connect.dlq"})}
+	outcomes, err := foreign.redrive(t.Context(), store.Redrive{})
+	require.NoError(t, err)
+	require.Len(t, outcomes, 1)
+	require.Equal(t, letter.Place{Topic: orders, Partition: 2, Offset: 1}, outcomes[0].Copy)
+	require.Equal(t, "dlq-redrive-count=1 dlq-origin="+outcomes[0].Item.ID+" ", headersOf(w.read(orders)[2][1]))
+	require.Len(t, foreign.refs(index.Resolved), 1)
+	require.Len(t, w.refs(index.Open), 3, "ours are as they were")
+	require.NoError(t, foreign.store.Undo(t.Context(), foreign.refs(index.Resolved), func(store.Item) {}))
+	require.Len(t, foreign.refs(index.Open), 1)
+}
+
+// Random histories of records that fail or pass, redrives by several, discards,
+// undos, crashes between copy and resolution, compaction: no letter is lost or in
+// the wrong state, and each record that was redriven is stored once, or is a new
+// letter with its history.
+func TestRandomHistories(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { randomHistory(t, rand.New(rand.NewPCG(seed, 7))) })
+	}
+}
+
+func randomHistory(t *testing.T, random *rand.Rand) {
+	w := newWorld(t)
+	var mended bool
+	stored, next := map[string]int{}, map[int32]int{}
+	status, redrives := map[string]index.Status{}, map[string]int{}
+	// work is the worker: what fails becomes a letter, what is known a duplicate.
+	work := func() {
+		for partition, records := range w.read(orders) {
+			for _, r := range records[next[partition]:] {
+				if mended && !strings.HasPrefix(string(r.Value), "hopeless") {
+					stored[string(r.Key)] = 1
+					continue
+				}
+				id := w.fail(r, "invalid")
+				if status[id] == "" {
+					status[id] = index.Open
+				}
+				for _, h := range r.Headers {
+					if h.Key == "dlq-redrive-count" {
+						redrives[id], _ = strconv.Atoi(string(h.Value))
+					}
+				}
+			}
+			// Killed before it commits, it reads some again.
+			next[partition] = len(records) - random.IntN(min(len(records), 2)+1)
+		}
+	}
+	uids := 0
+	for range 25 {
+		switch random.IntN(8) {
+		case 0, 1:
+			kind := []string{"hopeless", "curable"}[random.IntN(2)]
+			w.produce(&kgo.Record{Topic: orders, Partition: random.Int32N(partitions), Key: []byte("uid" + strconv.Itoa(uids)), Value: []byte(kind)})
+			uids++
+		case 2:
+			work()
+		case 3:
+			allow := func() {}
+			if random.IntN(3) == 0 { // the crash between copy and resolution
+				allow = w.refuseWrites(dlq)
+			}
+			outcomes, _ := w.redrive(t.Context(), store.Redrive{})
+			allow()
+			for _, o := range outcomes {
+				if o.Err == nil {
+					status[o.Item.ID] = index.Resolved
+				}
+			}
+		case 4:
+			refs := w.refs(index.Open)
+			refs = refs[:random.IntN(len(refs)+1)]
+			require.NoError(t, w.store.Discard(t.Context(), refs, store.By{Actor: "bob"}, func(i store.Item) { status[i.ID] = index.Resolved }))
+		case 5:
+			refs := w.refs(index.Resolved)
+			refs = refs[:random.IntN(len(refs)+1)]
+			require.NoError(t, w.store.Undo(t.Context(), refs, func(i store.Item) { status[i.ID] = index.Open }))
+		case 6:
+			w.broker.Cluster().Compact()
+		case 7:
+			mended = true
+		}
+		items, _, err := w.store.List(t.Context(), index.Filter{}, index.Any, 0)
+		require.NoError(t, err)
+		got := map[string]index.Status{}
+		for _, i := range items {
+			got[i.ID] = i.Ref.Status
+			require.Equal(t, redrives[i.ID], i.Redrives)
+			require.Equal(t, i.Redrives > 0, i.Origin != i.ID)
+		}
+		require.Equal(t, status, got)
+	}
+	// All is mended and sent: what can be stored is, exactly once.
+	mended = true
+	for range 4 {
+		_, err := w.redrive(t.Context(), store.Redrive{MaxRedrives: 100})
+		require.NoError(t, err)
+		work()
+	}
+	for _, records := range w.read(orders) {
+		for _, r := range records {
+			if strings.HasPrefix(string(r.Value), "curable") && stored[string(r.Key)] == 0 {
+				// Discarded, then: each of its letters is resolved.
+				items, _, err := w.store.List(t.Context(), index.Filter{Keys: []string{string(r.Key)}}, index.Any, 0)
+				require.NoError(t, err)
+				require.NotEmpty(t, items)
+				for _, i := range items {
+					require.Equal(t, index.Resolved, i.Ref.Status)
+				}
+			}
+		}
+	}
+}
