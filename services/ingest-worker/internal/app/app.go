@@ -2,6 +2,7 @@
 package app
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -120,17 +121,16 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 	metrics *prometheus.Registry, fatal fatal, log *zap.Logger,
 ) *ingest.Pipeline {
 	m := ingest.NewMetrics(metrics)
-	budget := ingest.NewBudget(s.MemoryBytes)
 	return ingest.New(
 		ingest.Config{
 			Topic: s.Kafka.Topic, Group: s.Kafka.Group, MaxRecordBytes: s.MaxRecordBytes, MaxBatch: s.MaxBatch,
 			Grace: min(s.SessionTimeout/2, s.StopTimeout/2), WriteTimeout: s.WriteTimeout,
 		},
 		ingest.Deps{
-			Source: func(partition int) *fetch.Reader {
+			Source: func(partition int, maxBytes int32, admit func(context.Context, int) (func(), error)) *fetch.Reader {
 				return fetch.NewReader(fetch.Config{
 					Brokers: kafkaconn.Brokers(s.Kafka), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition,
-					MaxRecordBytes: s.MaxRecordBytes, Admit: budget.Admit,
+					MaxRecordBytes: s.MaxRecordBytes, MaxBytes: maxBytes, Admit: admit,
 				})
 			},
 			Codec: model.New(model.Options{
@@ -138,7 +138,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			}),
 			Store:    store.New(db),
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
-			Budget:   budget,
+			Budget:   ingest.NewBudget(s.MemoryBytes),
 			Blockage: ingest.NewBlockage(checks.Component("pipeline"), m, log),
 			Metrics:  m,
 			Log:      log,

@@ -7,10 +7,11 @@ import (
 )
 
 // Budget bounds the bytes in flight, over all partitions: a quarter is for
-// answers of the broker that are being decoded, the rest for decoded records.
-// They are apart, since an answer is only let go of once its records have found
-// room. Whoever waits is served in turn, so a large record is not overtaken for
-// ever. Safe for concurrent use.
+// answers of the broker that are being decoded, a quarter for those that are
+// larger than a partition's share of that, the rest for decoded records. They
+// are apart, since an answer is only let go of once its records have found room.
+// Whoever waits is served in turn, so a large record is not overtaken for ever.
+// Safe for concurrent use.
 type Budget struct {
 	answers, records           *semaphore.Weighted
 	answersLimit, recordsLimit int64
@@ -21,32 +22,36 @@ func NewBudget(limit int64) *Budget {
 	answers := limit / 4
 	return &Budget{
 		answers: semaphore.NewWeighted(answers), answersLimit: answers,
-		records: semaphore.NewWeighted(limit - answers), recordsLimit: limit - answers,
+		records: semaphore.NewWeighted(limit - 2*answers), recordsLimit: limit - 2*answers,
 	}
 }
 
 // share returns one partition's part of the budget where there are so many
 // partitions: one that is blocked cannot starve the others.
 func (b *Budget) share(partitions int) *share {
-	limit := max(1, b.recordsLimit/int64(max(1, partitions)))
-	return &share{own: semaphore.NewWeighted(limit), limit: limit, budget: b}
+	records := max(1, b.recordsLimit/int64(max(1, partitions)))
+	answers := max(1, b.answersLimit/int64(max(1, partitions)))
+	return &share{
+		records: semaphore.NewWeighted(records), recordsLimit: records,
+		answers: semaphore.NewWeighted(answers), answersLimit: answers, budget: b,
+	}
 }
 
-// share is a partition's part of a budget. A record that is larger than the
-// share takes it whole, and its real size from the budget.
+// share is a partition's part of a budget. What is larger than the share waits
+// for room in the budget besides.
 type share struct {
-	own    *semaphore.Weighted
-	limit  int64
-	budget *Budget
+	records, answers           *semaphore.Weighted
+	recordsLimit, answersLimit int64
+	budget                     *Budget
 }
 
-// take waits until n bytes are free, or ctx ends.
+// take waits until a record of n bytes fits, or ctx ends.
 func (s *share) take(ctx context.Context, n int64) error {
-	if err := s.own.Acquire(ctx, min(n, s.limit)); err != nil {
+	if err := s.records.Acquire(ctx, min(n, s.recordsLimit)); err != nil {
 		return err
 	}
 	if err := s.budget.records.Acquire(ctx, min(n, s.budget.recordsLimit)); err != nil {
-		s.own.Release(min(n, s.limit))
+		s.records.Release(min(n, s.recordsLimit))
 		return err
 	}
 	return nil
@@ -55,14 +60,30 @@ func (s *share) take(ctx context.Context, n int64) error {
 // give returns what take took.
 func (s *share) give(n int64) {
 	s.budget.records.Release(min(n, s.budget.recordsLimit))
-	s.own.Release(min(n, s.limit))
+	s.records.Release(min(n, s.recordsLimit))
 }
 
-// Admit lets an answer of the broker into memory; see fetch.Config.Admit.
-func (b *Budget) Admit(ctx context.Context, size int) (release func(), err error) {
-	n := min(int64(size), b.answersLimit)
-	if err := b.answers.Acquire(ctx, n); err != nil {
+// The answers that are asked for fit a share, within these bounds: smaller ones
+// would cost a request for few records, larger ones gain nothing.
+const (
+	minAnswerBytes = 64 << 10
+	maxAnswerBytes = 4 << 20
+)
+
+// answerBytes is how large an answer the broker is asked for.
+func (s *share) answerBytes() int32 {
+	return int32(min(max(s.answersLimit, minAnswerBytes), maxAnswerBytes))
+}
+
+// admit lets an answer of the broker into memory; see fetch.Config.Admit. An
+// answer is larger than the share where a single batch is.
+func (s *share) admit(ctx context.Context, size int) (release func(), err error) {
+	from, n := s.answers, int64(size)
+	if n > s.answersLimit {
+		from, n = s.budget.answers, min(n, s.budget.answersLimit)
+	}
+	if err := from.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
-	return func() { b.answers.Release(n) }, nil
+	return func() { from.Release(n) }, nil
 }

@@ -68,7 +68,7 @@ func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned i
 
 // read fetches and decodes until ctx ends.
 func (c *partition) read(ctx context.Context, offset int64) {
-	reader := c.source(c.id)
+	reader := c.source(c.id, c.share.answerBytes(), c.share.admit)
 	defer func() { _ = reader.Close() }()
 	d := decoder{codec: c.codec, limit: c.cfg.MaxRecordBytes, unknown: c.metrics.unknownField}
 	backoff := retry.NewBackoff(longestBackoff)
@@ -127,6 +127,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 		if err := c.share.take(ctx, r.cost); err != nil {
 			return offset, err
 		}
+		r.own()
 		c.queue.push(r)
 		offset = raw.Offset + 1
 	}

@@ -43,7 +43,7 @@ const longestBackoff = 5 * time.Second
 // Pipeline has what all partitions share. Safe for concurrent use.
 type Pipeline struct {
 	cfg      Config
-	source   func(partition int) *fetch.Reader
+	source   Source
 	codec    *model.Codec
 	store    *store.Store
 	producer *letters.Producer
@@ -55,9 +55,13 @@ type Pipeline struct {
 	fatal func(error)
 }
 
+// Source makes the reader of a partition, whose answers have maxBytes and are let
+// into memory by admit; see fetch.Config.
+type Source func(partition int, maxBytes int32, admit func(context.Context, int) (func(), error)) *fetch.Reader
+
 // Deps are the parts of a Pipeline, all required.
 type Deps struct {
-	Source   func(partition int) *fetch.Reader
+	Source   Source
 	Codec    *model.Codec
 	Store    *store.Store
 	Producer *letters.Producer

@@ -88,8 +88,8 @@ func TestABlockedPartitionDoesNotStarveAnother(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	taken := 0
-	for blocked.own.TryAcquire(1000) {
-		blocked.own.Release(1000)
+	for blocked.records.TryAcquire(1000) {
+		blocked.records.Release(1000)
 		require.NoError(t, blocked.take(ctx, 1000))
 		taken++
 	}
@@ -105,6 +105,16 @@ func TestABlockedPartitionDoesNotStarveAnother(t *testing.T) {
 	stop()
 	require.Error(t, other.take(short, 1))
 	large.give(1 << 30)
+	// Answers likewise: one that waits leaves the others' room alone.
+	_, err := blocked.admit(ctx, int(blocked.answersLimit))
+	require.NoError(t, err)
+	_, err = blocked.admit(short, 1)
+	require.Error(t, err)
+	_, err = other.admit(ctx, int(other.answersLimit))
+	require.NoError(t, err)
+	release, err := blocked.admit(ctx, 1<<30)
+	require.NoError(t, err, "a single batch that is larger than the share")
+	release()
 	require.NoError(t, other.take(ctx, 1))
 	other.give(1)
 }

@@ -1,9 +1,11 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
@@ -69,6 +71,16 @@ func (d *decoder) decode(raw fetch.Record) *record {
 	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Order)
 	r.entry = &store.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical)}
 	return r
+}
+
+// own gives the record bytes of its own: what the fetch gave points into the
+// whole answer, which one waiting record would keep in memory.
+func (r *record) own() {
+	r.Key, r.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
+	r.Headers = slices.Clone(r.Headers)
+	for i := range r.Headers {
+		r.Headers[i].Value = bytes.Clone(r.Headers[i].Value)
+	}
 }
 
 // cause says why a record becomes a dead letter, once its outcome is known; nil
