@@ -16,7 +16,7 @@ USD USN UYI UYU UYW UZS VED VES VND VUV WST XAD XAF XAG XAU XBA XBB XBC XBD XCD 
 XPF XPT XSU XTS XUA XXX YER ZAR ZMW ZWG
 ANG BGN BYR CUC EEK HRK LTL LVL MRO SLL STD TMM USS VEF ZMK ZWL`
 	set := make(map[string]struct{}, 200)
-	for _, code := range strings.Fields(codes) {
+	for code := range strings.FieldsSeq(codes) {
 		set[code] = struct{}{}
 	}
 	return set

@@ -38,11 +38,10 @@ type locator struct {
 
 // value steps over the value at path.
 func (l *locator) value(path string, depth int) *fault {
-	if _, wanted := l.places[path]; wanted {
-		l.places[path] = l.pos
-	} else {
+	if _, wanted := l.places[path]; !wanted {
 		return l.skip(depth) // nor is anything in it
 	}
+	l.places[path] = l.pos
 	switch l.peek() {
 	case '{':
 		return l.elements(path, depth+1, '}')

@@ -65,8 +65,7 @@ func compile[T any](fields []field[T]) []check[T] {
 
 func tagsOf(t reflect.Type) map[string]string {
 	tags := make(map[string]string)
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tags[f.Tag.Get("json")] = f.Tag.Get("validate")
 	}
 	return tags

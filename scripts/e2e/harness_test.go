@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -111,7 +112,7 @@ func (p *pipeline) start(name string) *process {
 	p.t.Helper()
 	s := &process{t: p.t, addr: freeAddr(p.t), admin: freeAddr(p.t)}
 	s.cmd = exec.Command(filepath.Join(binaries, name))
-	s.cmd.Env = append(p.env, "HTTP_ADDR="+s.addr, "ADMIN_ADDR="+s.admin)
+	s.cmd.Env = append(slices.Clone(p.env), "HTTP_ADDR="+s.addr, "ADMIN_ADDR="+s.admin)
 	s.cmd.Dir = p.t.TempDir()
 	s.cmd.Stderr = &s.log
 	require.NoError(p.t, s.cmd.Start())

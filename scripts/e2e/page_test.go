@@ -30,7 +30,7 @@ func TestThePageOnTheWholePipeline(t *testing.T) {
 	p.orderctl(record, "publish", "--file", "-")
 	p.seen(reader, "b563feb7b2b84b6test", canonical(t, record))
 
-	w := openWindow(t, chromium)
+	w := openWindow(chromium, t)
 	w.do(chromedp.Navigate("http://"+reader.addr+"/"), chromedp.WaitReady(chromedp.CSS("#newest")))
 	w.until("document.querySelector('#newest').innerText.includes('b563feb7b2b84b6test')")
 	w.search("b563feb7b2b84b6test")
@@ -63,7 +63,7 @@ type window struct {
 // stepTime is how long one step in the browser may take.
 const stepTime = 30 * time.Second
 
-func openWindow(t *testing.T, chromium context.Context) *window {
+func openWindow(chromium context.Context, t *testing.T) *window {
 	t.Helper()
 	w := &window{t: t}
 	ctx, closeWindow := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext(), chromedp.WithListener(w.listen))
