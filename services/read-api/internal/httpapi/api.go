@@ -56,6 +56,9 @@ func New(o Options) http.Handler {
 	get("/api/v1/orders", "orders", a.list)
 	get("/api/v1/stats", "stats", a.stats)
 	get("/problems/:name", "problems", a.problemPage)
+	docs := newDocs()
+	get("/openapi.yaml", "docs", docs.serveOpenAPI)
+	get("/docs", "docs", docs.servePage)
 	if o.Page != nil {
 		o.Page(engine.Group("", durations.of("page"), a.recover))
 	}

@@ -1,0 +1,114 @@
+package reader_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/stretchr/testify/require"
+)
+
+// description is the one that the API serves, loaded once.
+var description struct {
+	once   sync.Once
+	doc    *openapi3.T
+	router routers.Router
+}
+
+func loadDescription(t *testing.T, r *reader) {
+	t.Helper()
+	description.once.Do(func() {
+		openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
+		response, err := http.Get("http://" + r.api.Addr() + "/openapi.yaml")
+		require.NoError(t, err)
+		defer func() { require.NoError(t, response.Body.Close()) }()
+		doc, err := openapi3.NewLoader().LoadFromIoReader(response.Body)
+		require.NoError(t, err)
+		require.NoError(t, doc.Validate(t.Context(), openapi3.EnableSchemaPatternValidation(), openapi3.EnableSchemaDefaultsValidation()))
+		description.doc = doc
+		description.router, err = gorillamux.NewRouter(doc)
+		require.NoError(t, err)
+	})
+	require.NotNil(t, description.router, "the description can't be used")
+}
+
+// described holds an exchange with the API against its description: the answer
+// always, and the request where it was accepted. The web page's addresses and
+// the problems' explanations are not described.
+func (r *reader) described(request *http.Request, response *http.Response, body []byte) {
+	r.t.Helper()
+	if path := request.URL.Path; path == "/" || strings.HasPrefix(path, "/assets/") || strings.HasPrefix(path, "/problems/") {
+		return
+	}
+	loadDescription(r.t, r)
+	route, parameters, err := description.router.FindRoute(request)
+	require.NoError(r.t, err, "%s %s is not described", request.Method, request.URL)
+	input := &openapi3filter.RequestValidationInput{Request: request, PathParams: parameters, Route: route}
+	if response.StatusCode < 400 {
+		require.NoError(r.t, openapi3filter.ValidateRequest(r.t.Context(), input), "%s", request.URL)
+	}
+	answer := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: input, Status: response.StatusCode, Header: response.Header,
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}
+	require.NoError(r.t, openapi3filter.ValidateResponse(r.t.Context(), answer.SetBodyBytes(body)), "%s %s: %d", request.Method, request.URL, response.StatusCode)
+}
+
+// TestTheDescriptionHolds asks for all that is described; other tests' answers
+// are held against it too.
+func TestTheDescriptionHolds(t *testing.T) {
+	url := newDatabase(t)
+	client := connect(t, url).withVersions()
+	client.insert("whole")
+	client.run(`INSERT INTO orders SELECT 'bare', '', '', '', '', '', '', '', 1, now(), ''`)
+	r := start(t, url).synced()
+	loadDescription(t, r)
+	require.Equal(t, "3.1.0", description.doc.OpenAPI)
+
+	api := "http://" + r.api.Addr()
+	for _, path := range []string{"/order/whole", "/api/v1/orders/bare", "/api/v1/orders", "/api/v1/orders?limit=1", "/api/v1/stats", "/openapi.yaml", "/docs"} {
+		require.Equal(t, 200, r.get(path).status, path)
+	}
+	require.Equal(t, 200, r.get("/api/v1/orders?customer_id=a&track_number=b&delivery_service=c&locale=d&currency=USD"+
+		"&created_from=2024-05-01T10:00:00Z&created_to=2024-05-01T12:00:00.123%2B02:00&amount_min=0&amount_max=5&limit=100").status)
+	for path, status := range map[string]int{
+		"/order/unknown": 404, "/order/a,b": 400, "/api/v1/orders?limit=x": 400, "/api/v1/orders?cursor=x": 400, "/api/v1/orders?amount_min=-1": 400,
+	} {
+		require.Equal(t, status, r.get(path).status, path)
+		require.Equal(t, status, r.ask(http.MethodHead, api+path).status, path)
+	}
+	require.Equal(t, 200, r.ask(http.MethodHead, api+"/api/v1/orders").status)
+	require.Equal(t, 304, r.get("/order/whole", "If-None-Match", "*").status)
+}
+
+// TestTheDescriptionWouldNotice changes an answer and expects it to be refused.
+func TestTheDescriptionWouldNotice(t *testing.T) {
+	url := newDatabase(t)
+	client := connect(t, url).withVersions()
+	client.insert("whole")
+	r := start(t, url).synced()
+	loadDescription(t, r)
+	body := r.get("/order/whole").body
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.api.Addr()+"/order/whole", nil)
+	require.NoError(t, err)
+	route, parameters, err := description.router.FindRoute(request)
+	require.NoError(t, err)
+	refuse := func(status int, body string) {
+		t.Helper()
+		answer := &openapi3filter.ResponseValidationInput{
+			RequestValidationInput: &openapi3filter.RequestValidationInput{Request: request, PathParams: parameters, Route: route},
+			Status:                 status, Header: http.Header{"Content-Type": {"application/json"}},
+			Options: &openapi3filter.Options{IncludeResponseStatus: true},
+		}
+		require.Error(t, openapi3filter.ValidateResponse(t.Context(), answer.SetBodyBytes([]byte(body))))
+	}
+	refuse(200, strings.Replace(body, `"entry"`, `"entrance"`, 1))
+	refuse(200, strings.Replace(body, `"amount":1817`, `"amount":"1817"`, 1))
+	refuse(200, strings.TrimSuffix(body, "}")+`,"more":1}`)
+	refuse(201, body)
+}
