@@ -147,6 +147,9 @@ func (s *Server) Preload(ctx context.Context, orders *Orders, count int) error {
 	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
 		return err
 	}
+	if err := keepOriginals(ctx, conn); err != nil {
+		return fmt.Errorf("copy stored orders: %w", err)
+	}
 	have := orders.Count
 	for copies := 1; have < count; copies++ {
 		more := min(orders.Count, count-have)
@@ -159,36 +162,43 @@ func (s *Server) Preload(ctx context.Context, orders *Orders, count int) error {
 	return err
 }
 
-// clone copies so many of the original orders under uids that a hash makes of
-// theirs, so that they fall anywhere between the others, as new orders do.
-func clone(ctx context.Context, conn *pgx.Conn, number, orders int) error {
-	statements := []string{
-		`CREATE TEMP TABLE IF NOT EXISTS originals AS SELECT order_uid AS original FROM orders`,
-		fmt.Sprintf(`CREATE TEMP TABLE cloned AS
-			SELECT original, left(md5(original || '%d'), 19) || 'test' AS clone FROM originals LIMIT %d`, number, orders),
-		`ANALYZE cloned`,
-		cloneStatement("orders", append(slices.Clone(orderdb.OrdersColumns), "content_hash"), number),
-		cloneStatement("deliveries", orderdb.DeliveriesColumns, number),
-		cloneStatement("payments", orderdb.PaymentsColumns, number),
-		cloneStatement("items", orderdb.ItemsColumns, number),
-		`DROP TABLE cloned`,
-	}
-	for _, statement := range statements {
-		if _, err := conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
+// parts are the tables of an order with the columns that are copied.
+var parts = []struct {
+	table   string
+	columns []string
+}{
+	{"orders", append(slices.Clone(orderdb.OrdersColumns), "content_hash")},
+	{"deliveries", orderdb.DeliveriesColumns},
+	{"payments", orderdb.PaymentsColumns},
+	{"items", orderdb.ItemsColumns},
+}
+
+// keepOriginals sets aside the orders that are stored, to be copied.
+func keepOriginals(ctx context.Context, conn *pgx.Conn) error {
+	for _, p := range parts {
+		if _, err := conn.Exec(ctx, "CREATE TEMP TABLE original_"+p.table+" AS TABLE "+p.table); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// cloneStatement copies one table's rows. The clones' dates go on where the
-// originals' end.
-func cloneStatement(table string, columns []string, number int) string {
-	from := slices.Clone(columns)
-	from[0] = "clone"
-	if i := slices.Index(from, "date_created"); i >= 0 {
-		from[i] = fmt.Sprintf("date_created + %d * interval '30 days'", number)
+// clone copies so many of the original orders under uids that a hash makes of
+// theirs, so that they fall anywhere between the others, as new orders do. Their
+// dates go on where the originals' end.
+func clone(ctx context.Context, conn *pgx.Conn, number, orders int) error {
+	for _, p := range parts {
+		from := slices.Clone(p.columns)
+		from[0] = fmt.Sprintf("left(md5(order_uid || '%d'), 19) || 'test'", number)
+		if i := slices.Index(from, "date_created"); i >= 0 {
+			from[i] = fmt.Sprintf("date_created + %d * interval '30 days'", number)
+		}
+		statement := fmt.Sprintf(`INSERT INTO %[1]s (%[2]s) SELECT %[3]s FROM original_%[1]s
+			WHERE order_uid IN (SELECT order_uid FROM original_orders ORDER BY order_uid LIMIT %[4]d)`,
+			p.table, strings.Join(p.columns, ", "), strings.Join(from, ", "), orders)
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
 	}
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") SELECT " + strings.Join(from, ", ") +
-		" FROM " + table + " JOIN cloned ON order_uid = original"
+	return nil
 }
