@@ -18,12 +18,17 @@ type injection struct {
 	inject func(c *propertyCase)
 }
 
-var injections = allInjections()
+// families of injections come equally often, however many each has.
+var families = allInjections()
 
-func allInjections() (all []injection) {
-	add := func(name string, inject func(c *propertyCase)) { all = append(all, injection{name, inject}) }
+func allInjections() (families [][]injection) {
+	family := func() { families = append(families, nil) }
+	add := func(name string, inject func(c *propertyCase)) {
+		last := &families[len(families)-1]
+		*last = append(*last, injection{name, inject})
+	}
 
-	// Between a worker and the database.
+	family() // between a worker and the database
 	database := func(name string, do func(p *proxy.Proxy)) {
 		add("database connections: "+name, func(c *propertyCase) {
 			for _, m := range c.members {
@@ -48,7 +53,7 @@ func allInjections() (all []injection) {
 	})
 	database("cut within COPY", func(p *proxy.Proxy) { p.Set(proxy.Trap{Match: proxy.PostgresData}) })
 
-	// In the database.
+	family() // in the database
 	add("database: sessions terminated", func(c *propertyCase) {
 		c.exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ingest-worker'`)
 	})
@@ -60,7 +65,7 @@ func allInjections() (all []injection) {
 		add("database: commits fail with "+code, func(c *propertyCase) { c.failInserts(code, "commit", c.few()) })
 	}
 
-	// Between a worker and the broker.
+	family() // between a worker and the broker
 	broker := func(name string, do func(p *proxy.Proxy)) {
 		add("broker connections: "+name, func(c *propertyCase) {
 			for _, m := range c.members {
@@ -78,7 +83,7 @@ func allInjections() (all []injection) {
 		})
 	}
 
-	// What the broker answers.
+	family() // what the broker answers
 	answers := map[kmsg.Key][]*kerr.Error{
 		kmsg.Produce: {
 			kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut, kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition,
@@ -101,13 +106,13 @@ func allInjections() (all []injection) {
 			add(fmt.Sprintf("broker: %s answers %s", kmsg.Key(key).Name(), err.Message), func(c *propertyCase) { c.answer(kmsg.Key(key), err, c.few()) })
 		}
 	}
-	// What does not pass by itself.
+	family() // what does not pass by itself
 	add("dead-letter topic: refuses until healed", func(c *propertyCase) { c.answer(kmsg.Produce, kerr.NotEnoughReplicas, -1) })
 	add("dead-letter topic: appends but refuses until healed", func(c *propertyCase) { c.answer(kmsg.Produce, kerr.NotEnoughReplicasAfterAppend, -1) })
 	add("commits of offsets: refused until healed", func(c *propertyCase) { c.answer(kmsg.OffsetCommit, kerr.CoordinatorLoadInProgress, -1) })
 	add("database: inserts fail until healed", func(c *propertyCase) { c.failInserts("53100", "insert", 1_000_000) })
 	add("database: commits fail until healed", func(c *propertyCase) { c.failInserts("58030", "commit", 1_000_000) })
-	return all
+	return families
 }
 
 func (c *propertyCase) few() int { return 1 + c.random.IntN(3) }

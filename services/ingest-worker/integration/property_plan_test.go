@@ -23,6 +23,8 @@ type plan struct {
 	compression kgo.CompressionCodec
 	codecName   string
 	steps       []step
+	// abrupt says that all workers stop while the last faults still last.
+	abrupt bool
 }
 
 // action is what a step does.
@@ -38,8 +40,9 @@ const (
 	heal                // ends the faults that last
 	pause               // for some milliseconds
 	addPartition        // at most once
-	actions
 )
+
+const actions = 1 + int(addPartition)
 
 const maxWorkers = 3
 
@@ -47,7 +50,7 @@ type step struct {
 	action    action
 	partition int32
 	records   []made
-	fault     int // index into injections
+	fault     injection
 	millis    int
 }
 
@@ -71,7 +74,7 @@ func newPlan(t testing.TB, seed uint64) *plan {
 	p := &plan{
 		seed: seed, partitions: 1 + random.IntN(4), shared: random.IntN(2) == 0,
 		maxBatch: []int{1, 2, 7, 4000}[random.IntN(4)], conns: 1 + random.IntN(3),
-		compression: codec.codec, codecName: codec.name,
+		compression: codec.codec, codecName: codec.name, abrupt: random.IntN(3) == 0,
 	}
 	records := newRecordMaker(t, random)
 	partitions, uids := p.partitions, 1+random.IntN(6)
@@ -88,13 +91,15 @@ func newPlan(t testing.TB, seed uint64) *plan {
 				s.records = append(s.records, records.make(scope, uids))
 			}
 		case inject:
-			s.fault = random.IntN(len(injections))
+			family := families[random.IntN(len(families))]
+			s.fault = family[random.IntN(len(family))]
 		case addPartition:
 			if partitions > p.partitions {
 				s.action = pause
 			} else {
 				partitions++
 			}
+		default: // needs nothing but its name
 		}
 		p.steps = append(p.steps, s)
 	}
@@ -118,6 +123,7 @@ func (p *plan) String() string {
 	for i, s := range p.steps {
 		fmt.Fprintf(&b, "%3d. %s\n", i+1, s)
 	}
+	fmt.Fprintf(&b, "     all workers stop before the faults end: %t\n", p.abrupt)
 	return b.String()
 }
 
@@ -137,7 +143,7 @@ func (s step) String() string {
 	case crashWorker:
 		return "crash a worker"
 	case inject:
-		return "fault: " + injections[s.fault].name
+		return "fault: " + s.fault.name
 	case heal:
 		return "end the lasting faults"
 	case addPartition:

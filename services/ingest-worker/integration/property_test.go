@@ -23,7 +23,7 @@ const (
 )
 
 const (
-	propertyCases = 400
+	propertyCases = 600
 	propertySlots = 12 // cases at a time: they mostly wait
 )
 
@@ -75,6 +75,9 @@ func carryOut(t *testing.T, s *slot, base app.Settings, p *plan) (sprung uint64)
 	c := newPropertyCase(t, s, base, p)
 	for _, s := range p.steps {
 		c.do(s)
+	}
+	for p.abrupt && len(c.members) > 0 {
+		c.stop(c.take())
 	}
 	c.heal()
 	if len(c.members) == 0 {

@@ -244,7 +244,7 @@ func (c *propertyCase) do(s step) {
 			c.crash(c.take())
 		}
 	case inject:
-		injections[s.fault].inject(c)
+		s.fault.inject(c)
 	case heal:
 		c.heal()
 	case pause:
@@ -260,9 +260,7 @@ func (c *propertyCase) do(s step) {
 
 func (c *propertyCase) produce(client *kgo.Client, s step) {
 	c.t.Helper()
-	for _, record := range c.records(s) {
-		c.sent = append(c.sent, record)
-	}
+	c.sent = append(c.sent, c.records(s)...)
 	n := len(s.records)
 	var records []*kgo.Record
 	for _, r := range c.sent[len(c.sent)-n:] {
