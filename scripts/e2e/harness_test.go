@@ -70,9 +70,14 @@ type pipeline struct {
 
 func newPipeline(t *testing.T) *pipeline {
 	t.Helper()
+	return newPipelineOn(t, postgres.ForTest(t))
+}
+
+// newPipelineOn is on a database of the test's own.
+func newPipelineOn(t *testing.T, url string) *pipeline {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
 	t.Cleanup(cancel)
-	url := postgres.ForTest(t)
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
