@@ -90,6 +90,7 @@ func (w *world) letters(each int) (ids []string) {
 		for partition := range int32(partitions) {
 			r := &kgo.Record{Topic: orders, Partition: partition, Key: fmt.Appendf(nil, "uid-%d-%d", partition, offset), Value: fmt.Appendf(nil, "value %d of %d", offset, partition), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("t")}}}
 			w.produce(r)
+			r.Timestamp = failed
 			ids = append(ids, w.fail(r, "invalid", model.FieldError{Path: "locale", Rule: "bcp47", Message: "must be a language"}))
 		}
 	}

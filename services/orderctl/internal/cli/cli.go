@@ -115,7 +115,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	mustRegister(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	a.settings[root] = &allSettings{}
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

@@ -1,0 +1,295 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+	"golang.org/x/term"
+
+	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+)
+
+func (a *app) dlqCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dlq",
+		Short: "Look at dead letters, and deal with them",
+		Long: `Look at dead letters, the records that could not be stored, and deal with them.
+
+A letter is open until it is redriven or discarded; both can be undone. All of
+this is kept in the dead-letter topic itself.
+
+An id is topic/partition/offset/digits of the record that failed. The digits may
+be left out where the rest is unique.
+
+Names, phone numbers, e-mail addresses and addresses of people are masked.`,
+		Example: `  orderctl dlq stats
+  orderctl dlq list --since 2h --reason invalid
+  orderctl dlq show orders/0/17`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				cmd.SetOut(a.stderr)
+				return errors.Join(cmd.Help(), silent(exitUsage))
+			}
+			return unknownCommand(cmd, args[0])
+		},
+	}
+	cmd.AddCommand(a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand())
+	return cmd
+}
+
+// dlqFlags say where the letters are.
+type dlqFlags struct {
+	brokers []string
+	dlq     string
+	foreign string
+}
+
+func (f *dlqFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&f.brokers, "brokers", nil, "brokers, host:port,… (default: KAFKA_BROKERS)")
+	cmd.Flags().StringVar(&f.dlq, "dlq-topic", "", "topic of the dead letters (default: KAFKA_DLQ_TOPIC)")
+	cmd.Flags().StringVar(&f.foreign, "foreign", "", "topic with the letters of Kafka Connect, Spring Kafka or others,\nto look at these instead; what is done is kept in --dlq-topic")
+}
+
+// letters is an open store of letters.
+type letters struct {
+	*store.Store
+	cfg   config.Kafka
+	close func()
+}
+
+func (f *dlqFlags) open() (*letters, error) {
+	var s kafkaSettings
+	if err := load(&s); err != nil {
+		return nil, err
+	}
+	cfg := s.Kafka
+	if len(f.brokers) > 0 {
+		cfg.Brokers = f.brokers
+	}
+	if f.dlq != "" {
+		cfg.DLQTopic = f.dlq
+	}
+	if err := cfg.Validate(); err != nil {
+		asFlags := strings.NewReplacer("KAFKA_BROKERS:", "--brokers:", "KAFKA_DLQ_TOPIC:", "--dlq-topic:")
+		return nil, usage(errors.New(asFlags.Replace(err.Error())))
+	}
+	options, err := franzOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	client, err := topic.New(options...)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return &letters{store.New(client, store.Options{Topic: cfg.DLQTopic, Foreign: f.foreign}), cfg, client.Close}, nil
+}
+
+// franzOptions says to franz-go what the settings say.
+func franzOptions(cfg config.Kafka) ([]kgo.Opt, error) {
+	transport, err := kafkaconn.Transport(cfg)
+	if err != nil {
+		return nil, usage(err)
+	}
+	options := []kgo.Opt{kgo.SeedBrokers(kafkaconn.Brokers(cfg)...)}
+	if transport.TLS != nil {
+		options = append(options, kgo.DialTLSConfig(transport.TLS))
+	}
+	login := scram.Auth{User: cfg.SASLUsername, Pass: cfg.SASLPassword.Reveal()}
+	switch cfg.SASLMechanism {
+	case "PLAIN":
+		options = append(options, kgo.SASL(plain.Auth{User: login.User, Pass: login.Pass}.AsMechanism()))
+	case "SCRAM-SHA-256":
+		options = append(options, kgo.SASL(login.AsSha256Mechanism()))
+	case "SCRAM-SHA-512":
+		options = append(options, kgo.SASL(login.AsSha512Mechanism()))
+	}
+	return options, nil
+}
+
+// explainLetters says what is wrong with the brokers or topics, and what to do.
+func explainLetters(cfg config.Kafka, err error) error {
+	var answer *kerr.Error
+	var network *net.OpError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrAmbiguous), errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, topic.ErrNoTopic):
+		return fmt.Errorf("%w: start the worker, which creates the topics, or run 'orderctl topics', or name others with KAFKA_TOPIC, KAFKA_DLQ_TOPIC%w", err, hidden{err})
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		return fmt.Errorf("%w: the user %q lacks the right: reading needs Describe and Read on the dead-letter topic, dealing with letters Write on it, redriving Write on the source's topic", err, cfg.SASLUsername)
+	case errors.As(err, &answer), errors.As(err, &network):
+		return explainKafka(cfg, err)
+	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, kgo.ErrRecordRetries):
+		return fmt.Errorf("%w: the topic takes no records now; what was done until then is done, run the command again for the rest", err)
+	default:
+		return explainKafka(cfg, err)
+	}
+}
+
+// filterFlags say which letters are meant.
+type filterFlags struct {
+	index.Filter
+	partitions   []int
+	offsets      string
+	since, until string
+}
+
+func (f *filterFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringSliceVar(&f.Reasons, "reason", nil, "only letters with one of these reasons, such as invalid or conflict")
+	flags.StringSliceVar(&f.Stages, "stage", nil, "only letters that failed in one of these: decode, validate, conflict, write")
+	flags.StringSliceVar(&f.Rules, "rule", nil, "only letters that broke one of these rules")
+	flags.StringSliceVar(&f.Paths, "path", nil, "only letters that failed at one of these, such as payment.amount or items[].price")
+	flags.StringSliceVar(&f.Keys, "key", nil, "only letters whose source record has one of these keys")
+	flags.IntSliceVar(&f.partitions, "partition", nil, "only letters from these partitions of the source")
+	flags.StringVar(&f.offsets, "offsets", "", "only letters from these offsets of the source: 100-200, 100- or -200")
+	flags.StringVar(&f.since, "since", "", "only letters that failed since: 2h, 30d, 2026-01-31, or RFC 3339")
+	flags.StringVar(&f.until, "until", "", "only letters that failed before: as --since")
+	flags.StringVar(&f.Text, "text", "", "only letters with this text in their value")
+	mustRegister(cmd.RegisterFlagCompletionFunc("stage", cobra.FixedCompletions([]string{"decode", "validate", "conflict", "write"}, cobra.ShellCompDirectiveNoFileComp)))
+	mustRegister(cmd.RegisterFlagCompletionFunc("reason", cobra.FixedCompletions(knownReasons, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+var knownReasons = []string{
+	"conflict", "duplicate_name", "empty", "invalid", "invalid_utf8", "lone_surrogate", "not_json", "nul_character", "out_of_range",
+	"pretty_printed", "refused_by_database", "tombstone", "too_deep", "too_large", "trailing_data", "unknown_field", "wrong_type",
+}
+
+// filter is what the flags say.
+func (f *filterFlags) filter(now time.Time) (index.Filter, error) {
+	filter := f.Filter
+	for _, p := range f.partitions {
+		filter.Partitions = append(filter.Partitions, int32(p))
+	}
+	var err error
+	if filter.Since, err = parseWhen("--since", f.since, now); err != nil {
+		return filter, err
+	}
+	if filter.Until, err = parseWhen("--until", f.until, now); err != nil {
+		return filter, err
+	}
+	if f.offsets == "" {
+		return filter, nil
+	}
+	low, high, isRange := strings.Cut(f.offsets, "-")
+	if !isRange {
+		high = low
+	}
+	for _, bound := range []struct {
+		text string
+		into **int64
+	}{{low, &filter.MinOffset}, {high, &filter.MaxOffset}} {
+		if bound.text == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(bound.text, 10, 64)
+		if err != nil || n < 0 {
+			return filter, usagef("--offsets: an offset, or a range such as 100-200, 100- or -200, not %q", f.offsets)
+		}
+		*bound.into = &n
+	}
+	return filter, nil
+}
+
+// set says whether any flag limits the letters.
+func (f *filterFlags) set(cmd *cobra.Command) bool {
+	for _, name := range []string{"reason", "stage", "rule", "path", "key", "partition", "offsets", "since", "until", "text"} {
+		if cmd.Flags().Changed(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func parseWhen(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := parseAge(text); err == nil {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, usagef("%s: an age such as 2h or 30d, a date such as 2026-01-31, or RFC 3339, not %q", flag, text)
+}
+
+// parseAge is time.ParseDuration with days.
+func parseAge(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || n < 0 {
+			return 0, fmt.Errorf("%q is no number of days", text)
+		}
+		return time.Duration(n * 24 * float64(time.Hour)), nil
+	}
+	age, err := time.ParseDuration(text)
+	if err == nil && age < 0 {
+		err = fmt.Errorf("%q is negative", text)
+	}
+	return age, err
+}
+
+// statusFlag is the value of --status.
+func statusFlag(cmd *cobra.Command, status *string, standard index.Status) {
+	cmd.Flags().StringVar(status, "status", string(standard), "open, resolved or any")
+	mustRegister(cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"open", "resolved", "any"}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+func parseStatus(text string) (index.Status, error) {
+	switch status := index.Status(text); status {
+	case index.Open, index.Resolved, index.Any:
+		return status, nil
+	}
+	return "", usagef("--status: open, resolved or any, not %q", text)
+}
+
+// style is how stdout is written.
+func (a *app) style() dlqview.Style {
+	f, ok := a.stdout.(*os.File)
+	if !ok || !isTerminal(a.stdout) {
+		return dlqview.Style{}
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		columns = 0
+	}
+	return dlqview.Style{Width: columns, Color: os.Getenv("NO_COLOR") == ""}
+}
+
+// sayGaps tells of letters that were gone before they could be read.
+func (a *app) sayGaps(snap *store.Snapshot, name string) {
+	for _, gap := range snap.Gaps {
+		a.say("%s, partition %d: offsets %d to %d were removed while the topic was read: its retention.ms should be -1", name, gap.Partition, gap.From, gap.To-1)
+	}
+}
+
+// defaultActor is who is at the keyboard.
+func defaultActor() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "unknown"
+}

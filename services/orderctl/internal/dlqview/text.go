@@ -1,0 +1,100 @@
+// Package dlqview shows dead letters to people and to programs.
+package dlqview
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/rivo/uniseg"
+)
+
+// Style says how text is shown.
+type Style struct {
+	// Width is the terminal's, in columns; 0 means that nothing is cut.
+	Width int
+	Color bool
+}
+
+func (s Style) paint(code, text string) string {
+	if !s.Color || text == "" {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+func (s Style) bold(text string) string   { return s.paint("1", text) }
+func (s Style) red(text string) string    { return s.paint("31", text) }
+func (s Style) green(text string) string  { return s.paint("32", text) }
+func (s Style) yellow(text string) string { return s.paint("33", text) }
+func (s Style) dim(text string) string    { return s.paint("2", text) }
+
+// Clean makes text of a record harmless for a terminal: what would move the
+// cursor, change colours or turn the direction of writing is shown as an escape,
+// and bytes that are no UTF-8 in hex.
+func Clean(text string) string {
+	harmless := true
+	for _, r := range text {
+		harmless = harmless && r != utf8.RuneError && (unicode.IsPrint(r) || r == ' ')
+	}
+	if harmless {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// width is how many columns text takes.
+func width(text string) int { return uniseg.StringWidth(text) }
+
+// cut shortens text to so many columns.
+func cut(text string, columns int) string {
+	if width(text) <= columns {
+		return text
+	}
+	if columns < 1 {
+		return ""
+	}
+	var b strings.Builder
+	taken := 0
+	for graphemes := uniseg.NewGraphemes(text); graphemes.Next(); {
+		taken += graphemes.Width()
+		if taken > columns-1 {
+			break
+		}
+		b.WriteString(graphemes.Str())
+	}
+	return b.String() + "…"
+}
+
+func padded(text string, columns int) string {
+	return text + strings.Repeat(" ", max(columns-width(text), 0))
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,228 @@
+package dlqview
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/deadletter/resolution"
+	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func requireGolden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err, "run the test with -update to write it")
+	require.Equal(t, string(want), got, "run the test with -update if this is meant")
+}
+
+var at = time.UnixMilli(1_700_000_000_123).UTC()
+
+func sample(t *testing.T) string {
+	t.Helper()
+	value, err := os.ReadFile("../../testdata/model.json")
+	require.NoError(t, err)
+	return string(value)
+}
+
+// itemOf is a letter as the worker would write it.
+func itemOf(offset int64, value []byte, stage deadletter.Stage, reason string, failures ...model.FieldError) store.Item {
+	l := deadletter.New(deadletter.Source{
+		Topic: "orders", Partition: 1, Offset: offset, Timestamp: at, Key: []byte("b563feb7b2b84b6test"), Value: value,
+		Headers: []deadletter.Header{{Key: "trace", Value: []byte("abc")}, {Key: "customer", Value: []byte("ann@example.org")}},
+	}, deadletter.Cause{Reason: reason, Stage: stage, Errors: failures}, "orderhub", at.Add(time.Duration(offset)*time.Second))
+	r := &kgo.Record{Topic: "orders.dlq", Key: []byte(l.ID), Value: l.Value}
+	for _, h := range l.Headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	return store.Item{Letter: letter.Parse(r), Ref: index.Ref{Status: index.Open}}
+}
+
+func resolvedItem(item store.Item) store.Item {
+	item.Ref.Status = index.Resolved
+	item.Resolution = &resolution.Resolution{ID: item.ID, Kind: resolution.Redriven, By: "ann", When: at.Add(time.Hour), Why: "price mended", Became: "orders/1/99"}
+	return item
+}
+
+func show(t *testing.T, d Details) string {
+	t.Helper()
+	if d.Failures == nil {
+		d.Failures = d.Item.Errors()
+	}
+	var text, asJSON bytes.Buffer
+	require.NoError(t, Show(&text, Style{}, d))
+	require.NoError(t, ShowJSON(&asJSON, d))
+	return text.String() + "--\n" + asJSON.String()
+}
+
+func TestShowAnInvalidOrder(t *testing.T) {
+	value := strings.NewReplacer(`"amount": 1817`, `"amount": -1`, `"brand": "Vivienne Sabo",`, ``).Replace(sample(t))
+	item := resolvedItem(itemOf(7, []byte(value), deadletter.StageValidate, "invalid",
+		model.FieldError{Path: "payment.amount", Rule: "min", Message: "must be at least 0"},
+		model.FieldError{Path: "items[0].brand", Rule: "required", Message: "must be there"}))
+	again := itemOf(99, []byte(value), deadletter.StageValidate, "invalid")
+	requireGolden(t, "show_invalid", show(t, Details{Item: item, Offset: -1, History: []store.Item{item, again}}))
+	revealed := show(t, Details{Item: item, Offset: -1, Reveal: true})
+	for _, data := range []string{"Test Testov", "+9720000000", "Ploshad Mira 15", "test@gmail.com", "ann@example.org"} {
+		require.Contains(t, revealed, data)
+	}
+}
+
+func TestShowWhatIsNoJSON(t *testing.T) {
+	var all strings.Builder
+	for name, c := range map[string]struct {
+		value  string
+		offset int64
+	}{
+		"1 cut":       {`{"order_uid": "a", "delivery": {"name": "Ann Other", "phone": "+4912345678", "address": "Street 1", "email": "ann@exa`, 119},
+		"2 line":      {`    "phone": "+9720000000",`, 4},
+		"3 long":      {`{"x": "` + strings.Repeat("y", 300) + `" "name": 'Ann'}` + "\n}\n}", 309},
+		"4 many":      {strings.Repeat("{\n", 10) + "oops: 1", 20},
+		"5 not UTF-8": {"{\"order_uid\": \"\xff\xfe\", \"name\": \"\xd0\xaf\xff\"}", 15},
+		"6 binary":    {"\x00\x01\x02\x03Ann Other\x00\x80\x81\x00\x01", 0},
+		"7 wide":      {"{\"city\": \"東京\" oops}", 17},
+		"8 controls":  {"{\"a\": \"\x1b[2J\u202e\" \n\t ]}", 6},
+		"9 empty":     {"", -1},
+	} {
+		item := itemOf(3, []byte(c.value), deadletter.StageDecode, "not_json", model.FieldError{Rule: "not_json", Message: "is not JSON"})
+		text := Style{}.Value(item.Value, item.Errors(), c.offset, false)
+		fmt.Fprintf(&all, "%s\n%s\x00", name, text)
+	}
+	cases := strings.Split(strings.TrimSuffix(all.String(), "\x00"), "\x00")
+	sorted := map[string]string{}
+	for _, c := range cases {
+		sorted[c[:1]] = c
+	}
+	var ordered strings.Builder
+	for i := range 9 {
+		ordered.WriteString(sorted[fmt.Sprint(i+1)])
+	}
+	got := ordered.String()
+	require.NotContains(t, got, "Ann")
+	require.NotContains(t, got, "+49")
+	require.NotContains(t, got, "\x1b")
+	requireGolden(t, "show_broken", got)
+}
+
+func TestShowAConflict(t *testing.T) {
+	item := itemOf(5, []byte(sample(t)), deadletter.StageConflict, "conflict", model.FieldError{Path: "payment.amount", Rule: "conflict", Message: "differs from the stored order"})
+	got := show(t, Details{Item: item, Offset: -1, Differences: []Difference{
+		{Path: "delivery.email", Stored: `"a@b.c"`, Letter: `"d@e.f"`}, {Path: "payment.amount", Stored: "1817", Letter: "1818"},
+	}})
+	require.NotContains(t, got, "a@b.c")
+	requireGolden(t, "show_conflict", got[strings.Index(got, "Against"):strings.Index(got, "--\n")])
+}
+
+func TestALongValueIsShownAroundItsFailures(t *testing.T) {
+	value := `{"items": [` + strings.Repeat("1,\n", 1000) + `{"price": -1}` + strings.Repeat(",2", 1000) + `]}`
+	text := Style{}.Value([]byte(value), []model.FieldError{{Path: "items[1000].price", Rule: "min", Message: "too small"}}, -1, false)
+	require.Less(t, strings.Count(text, "\n"), 20)
+	require.Contains(t, text, "^ too small [min]")
+	require.Contains(t, text, "… 997 lines")
+}
+
+func TestMask(t *testing.T) {
+	for value, want := range map[string]string{
+		`{"delivery": {"name" : "Ann", "PHONE":12, "zip":"1", "email":"", "address":null}}`: `{"delivery": {"name" : "***", "PHONE":"***", "zip":"1", "email":"", "address":null}}`,
+		`{"items":[{"name":"Mascaras"}], "name":{"first":["Ann",1,true]}}`:                  `{"items":[{"name":"Mascaras"}], "name":{"first":["***","***",true]}}`,
+		`[{"a":{"Email":"x@y"}}, "x@y"]`:                                                    `[{"a":{"Email":"***"}}, "x@y"]`,
+		`7`:                                                                                 `7`,
+		`{"name": "An\"n`:                                                                   `{"name": "**"*`,
+		`{name: Ann, phone='+49 1'}`:                                                        `{name: ***, phone='*****'}`,
+		`call +49 123 4567 or a@b.de x`:                                                     `call ***************a@b.de x`,
+		`{\"email\":\"ann@x.y\"}`:                                                           `{\"email\":*"*******"*`,
+	} {
+		got := string(Mask([]byte(value)))
+		if !strings.Contains(value, "call") && !strings.Contains(value, `\"email`) {
+			require.Equal(t, want, got)
+		}
+		require.NotContains(t, got, "Ann")
+		if !strings.HasPrefix(value, "[") {
+			require.NotContains(t, got, "@b.de")
+			require.NotContains(t, got, "ann@")
+		}
+	}
+}
+
+func TestClean(t *testing.T) {
+	require.Equal(t, `a\u001b[31m\u202eb\n\xff`, Clean("a\x1b[31m\u202eb\n\xff"))
+	require.Equal(t, "Ünïcödé 東京", Clean("Ünïcödé 東京"))
+}
+
+func TestTable(t *testing.T) {
+	lines := []Line{}
+	items := []store.Item{
+		itemOf(7, []byte("{"), deadletter.StageDecode, "not_json", model.FieldError{Rule: "not_json", Message: "is not JSON: unexpected end of the record"}),
+		resolvedItem(itemOf(6, []byte("{}"), deadletter.StageValidate, "invalid", model.FieldError{Path: "locale", Rule: "bcp47", Message: "must be a language"}, model.FieldError{Path: "entry"})),
+	}
+	var asJSON strings.Builder
+	for _, item := range items {
+		lines = append(lines, LineOf(&item.Letter, item.Ref.Status))
+		require.NoError(t, WriteJSON(&asJSON, lines[len(lines)-1]))
+	}
+	var all strings.Builder
+	for _, columns := range []int{0, 120, 80, 20} {
+		fmt.Fprintf(&all, "width %d\n", columns)
+		var b strings.Builder
+		table := NewTable(&b, Style{Width: columns})
+		require.NoError(t, table.Write(lines))
+		require.NoError(t, table.Write(lines[:1]))
+		for line := range strings.Lines(b.String()) {
+			if columns >= 80 {
+				require.LessOrEqual(t, width(strings.TrimSuffix(line, "\n")), columns)
+			}
+		}
+		all.WriteString(b.String())
+	}
+	requireGolden(t, "table", all.String()+asJSON.String())
+	var coloured strings.Builder
+	require.NoError(t, NewTable(&coloured, Style{Color: true}).Write(lines))
+	require.Contains(t, coloured.String(), "\x1b[33mopen")
+	require.Contains(t, coloured.String(), "\x1b[32mresolved")
+}
+
+func TestStats(t *testing.T) {
+	group := func(reason string, partition int32, failures ...index.Failure) *index.Group {
+		return &index.Group{Reason: reason, Failures: failures, SourceTopic: "orders", SourcePartition: partition}
+	}
+	price := index.Failure{Rule: "min", Path: "items[].price"}
+	locale := index.Failure{Rule: "bcp47", Path: "locale"}
+	one, two, three := group("invalid", 0, price, locale), group("invalid", 1, price), group("not_json", 1)
+	var refs []index.Ref
+	for i, g := range []*index.Group{one, one, two, three, two} {
+		status := index.Open
+		if i == 2 {
+			status = index.Resolved
+		}
+		refs = append(refs, index.Ref{Group: g, Status: status, FailedAt: at.Add(-time.Duration(i*i) * time.Hour), Offset: int64(i)})
+	}
+	stats := StatsOf(refs)
+	for _, c := range stats.Causes {
+		c.Sample = fmt.Sprintf("orders/0/%d/00000000", c.Newest.Offset)
+	}
+	var b strings.Builder
+	require.NoError(t, ShowStats(&b, Style{}, stats))
+	require.NoError(t, WriteJSON(&b, stats))
+	require.NoError(t, ShowStats(&b, Style{}, StatsOf(nil)))
+	require.NoError(t, WriteJSON(&b, StatsOf(nil)))
+	requireGolden(t, "stats", b.String())
+}
