@@ -144,23 +144,26 @@ func TestMask(t *testing.T) {
 	for value, want := range map[string]string{
 		`{"delivery": {"name" : "Ann", "PHONE":12, "zip":"1", "email":"", "address":null}}`: `{"delivery": {"name" : "***", "PHONE":"***", "zip":"1", "email":"", "address":null}}`,
 		`{"items":[{"name":"Mascaras"}], "name":{"first":["Ann",1,true]}}`:                  `{"items":[{"name":"Mascaras"}], "name":{"first":["***","***",true]}}`,
-		`[{"a":{"Email":"x@y"}}, "x@y"]`:                                                    `[{"a":{"Email":"***"}}, "x@y"]`,
-		`7`:                                                                                 `7`,
-		`{"name": "An\"n`:                                                                   `{"name": "**"*`,
-		`{name: Ann, phone='+49 1'}`:                                                        `{name: ***, phone='*****'}`,
-		`call +49 123 4567 or a@b.de x`:                                                     `call ***************a@b.de x`,
-		`{\"email\":\"ann@x.y\"}`:                                                           `{\"email\":*"*******"*`,
+		`[{"a":{"Email":"x@y"}}]`: `[{"a":{"Email":"***"}}]`,
+		`7`:                       `7`,
 	} {
-		got := string(Mask([]byte(value)))
-		if !strings.Contains(value, "call") && !strings.Contains(value, `\"email`) {
-			require.Equal(t, want, got)
-		}
-		require.NotContains(t, got, "Ann")
-		if !strings.HasPrefix(value, "[") {
-			require.NotContains(t, got, "@b.de")
-			require.NotContains(t, got, "ann@")
-		}
+		require.Equal(t, want, string(Mask([]byte(value))))
 	}
+}
+
+// What is no JSON keeps its length, so that places in it stay right.
+func TestMaskOfText(t *testing.T) {
+	for value, want := range map[string]string{
+		`{"name": "An\"n`:                 `{"name": "***"*`,
+		`{name: Ann, phone='+49 1'}`:      `{name: ***, phone='*****'}`,
+		`call +49 123 4567, a@b.de x`:     `call ************, ****** x`,
+		`nothing of a person: 1637907727`: `nothing of a person: 1637907727`,
+	} {
+		require.Equal(t, want, string(Mask([]byte(value))))
+	}
+	escaped := string(Mask([]byte(`{\"email\":\"ann@x.y\"} {`)))
+	require.NotContains(t, escaped, "ann")
+	require.Len(t, escaped, 25)
 }
 
 func TestClean(t *testing.T) {
