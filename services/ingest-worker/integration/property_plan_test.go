@@ -74,22 +74,18 @@ func newPlan(t testing.TB, seed uint64) *plan {
 	p := &plan{
 		seed: seed, partitions: 1 + random.IntN(4), shared: random.IntN(2) == 0,
 		maxBatch: []int{1, 2, 7, 4000}[random.IntN(4)], conns: 1 + random.IntN(3),
-		compression: codec.codec, codecName: codec.name, abrupt: random.IntN(3) == 0,
+		compression: codec.codec, codecName: codec.name, abrupt: random.IntN(2) == 0,
 	}
 	records := newRecordMaker(t, random)
 	partitions, uids := p.partitions, 1+random.IntN(6)
+	if random.IntN(4) > 0 {
+		p.steps = append(p.steps, step{action: startWorker})
+	}
 	for range 4 + random.IntN(10) {
 		s := step{action: pick(random), millis: random.IntN(120)}
 		switch s.action {
 		case produce, abort:
-			s.partition = int32(random.IntN(partitions))
-			scope := "s"
-			if !p.shared {
-				scope = fmt.Sprintf("p%d-", s.partition)
-			}
-			for range 1 + random.IntN(1+random.IntN(20)) {
-				s.records = append(s.records, records.make(scope, uids))
-			}
+			s = p.production(random, records, partitions, uids, s.action)
 		case inject:
 			family := families[random.IntN(len(families))]
 			s.fault = family[random.IntN(len(family))]
@@ -99,11 +95,30 @@ func newPlan(t testing.TB, seed uint64) *plan {
 			} else {
 				partitions++
 			}
-		default: // needs nothing but its name
+		case startWorker, stopWorker, crashWorker, heal, pause, actions:
 		}
 		p.steps = append(p.steps, s)
+		if s.action == inject && random.IntN(2) == 0 { // something for the fault to meet
+			p.steps = append(p.steps, p.production(random, records, partitions, uids, produce))
+		}
+	}
+	if p.abrupt {
+		p.steps = append(p.steps, step{action: pause, millis: random.IntN(500)})
 	}
 	return p
+}
+
+// production is a step that produces records to a partition.
+func (p *plan) production(random *rand.Rand, records *recordMaker, partitions, uids int, a action) step {
+	s := step{action: a, partition: int32(random.IntN(partitions))}
+	scope := "s"
+	if !p.shared {
+		scope = fmt.Sprintf("p%d-", s.partition)
+	}
+	for range 1 + random.IntN(1+random.IntN(20)) {
+		s.records = append(s.records, records.make(scope, uids))
+	}
+	return s
 }
 
 func pick(random *rand.Rand) action {
