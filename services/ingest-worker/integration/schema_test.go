@@ -13,11 +13,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/prune"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 // database is a fresh database with the schema, without a broker.
@@ -182,6 +184,28 @@ func TestWholeOrdersAreNotStampedAgain(t *testing.T) {
 	// The setting ends with the transaction.
 	b.exec(insertItem, "a", 1)
 	require.Equal(t, 1, b.rings(listener))
+}
+
+// The store rings once a transaction that inserts, and not for duplicates.
+func TestTheStoreRingsOnce(t *testing.T) {
+	b := database(t)
+	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 1})
+	require.NoError(t, err)
+	defer func() { _ = db.Close() }()
+	listener := b.listen()
+	for _, rings := range []int{1, 0} {
+		var entries []*store.Entry
+		for _, uid := range []string{"a", "b", "c"} {
+			decoded, err := model.New(model.Options{}).Decode(order(t, uid, "x"))
+			require.NoError(t, err)
+			entries = append(entries, &store.Entry{Order: decoded.Order, Hash: model.ContentHash(model.AppendCanonical(nil, decoded.Order))})
+		}
+		require.NoError(t, store.New(db).Write(b.ctx, entries))
+		require.Equal(t, rings, b.rings(listener))
+	}
+	var once bool
+	require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT bool_and(xmin::text = change_xid::text) FROM orders`).Scan(&once))
+	require.True(t, once, "each row was written once")
 }
 
 // Each line of the seed's manual SQL works as it stands.

@@ -184,12 +184,19 @@ type row struct {
 	xid  string
 }
 
-// The look-up also opens the transaction's business: the insert triggers stand
-// aside, since this transaction inserts whole orders and rings the bell itself.
+// The look-up also opens the transaction's business, for no round trip more: the
+// insert triggers stand aside, since this transaction inserts whole orders, and
+// rings the bell itself, which is heard only if it commits.
+//
 // Planned anew each time: a plan made while the table was empty would scan it.
-var lookUpQuery = `SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_current_xact_id()::text,
-	o.order_uid, o.content_hash, o.change_xid::text
-	FROM (VALUES (1)) AS always LEFT JOIN orders o ON o.order_uid = ANY($1)`
+// LATERAL and OFFSET 0 have each uid looked up in the index: for an array of
+// thousands the planner rather reads the whole table, time and again, until
+// there are millions of orders.
+const lookUpQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text
+	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
+		pg_current_xact_id()::text AS xid OFFSET 0) AS once
+	LEFT JOIN (unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL
+		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
 
 func lookUp(ctx context.Context, pg *pgx.Conn, pending []*Entry) (there map[string]row, xid string, err error) {
 	uids := make([]string, len(pending))
@@ -203,10 +210,9 @@ func lookUp(ctx context.Context, pg *pgx.Conn, pending []*Entry) (there map[stri
 	defer rows.Close()
 	there = map[string]row{}
 	for rows.Next() {
-		var on string
 		var uid, rowXID *string
 		var hash []byte
-		if err := rows.Scan(&on, &xid, &uid, &hash, &rowXID); err != nil {
+		if err := rows.Scan(&xid, &uid, &hash, &rowXID); err != nil {
 			return nil, "", fmt.Errorf("look orders up: %w", err)
 		}
 		if uid != nil {
@@ -294,9 +300,6 @@ func (s *Store) insert(ctx context.Context, pg *pgx.Conn, fresh []*Entry) error 
 		if _, err := pg.PgConn().CopyFrom(ctx, bytes.NewReader(b.finish()), copyStatements[i]); err != nil {
 			return fmt.Errorf("copy: %w", err)
 		}
-	}
-	if _, err := pg.PgConn().Exec(ctx, "NOTIFY "+orderdb.NotifyChannel).ReadAll(); err != nil {
-		return fmt.Errorf("notify: %w", err)
 	}
 	return nil
 }
