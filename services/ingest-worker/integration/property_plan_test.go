@@ -95,7 +95,7 @@ func newPlan(t testing.TB, seed uint64) *plan {
 			} else {
 				partitions++
 			}
-		case startWorker, stopWorker, crashWorker, heal, pause, actions:
+		case startWorker, stopWorker, crashWorker, heal, pause:
 		}
 		p.steps = append(p.steps, s)
 		if s.action == inject && random.IntN(2) == 0 { // something for the fault to meet
