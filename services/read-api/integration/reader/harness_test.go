@@ -163,7 +163,7 @@ func start(t *testing.T, url string, change ...func(*app.Settings)) *reader {
 	settings := &app.Settings{
 		Database: config.Database{URL: config.Secret(url)}, Log: config.Log{Level: "error", Format: "console"},
 		HTTPAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", CacheCompression: "off",
-		CacheMaxStaleness: time.Hour, StopTimeout: 20 * time.Second,
+		CacheMaxStaleness: time.Hour, StreamClients: 100, StopTimeout: 20 * time.Second,
 	}
 	if testing.Verbose() {
 		settings.Log.Level = "info"

@@ -18,6 +18,7 @@ var description struct {
 	once   sync.Once
 	doc    *openapi3.T
 	router routers.Router
+	one    sync.Mutex // checks at a time: they must not starve the reader under test
 }
 
 func loadDescription(t *testing.T, r *reader) {
@@ -46,6 +47,8 @@ func (r *reader) described(request *http.Request, response *http.Response, body 
 		return
 	}
 	loadDescription(r.t, r)
+	description.one.Lock()
+	defer description.one.Unlock()
 	route, parameters, err := description.router.FindRoute(request)
 	require.NoError(r.t, err, "%s %s is not described", request.Method, request.URL)
 	input := &openapi3filter.RequestValidationInput{Request: request, PathParams: parameters, Route: route}

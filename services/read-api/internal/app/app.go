@@ -29,6 +29,7 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
+	"github.com/orderhub/orderhub/services/read-api/internal/stream"
 )
 
 const (
@@ -62,7 +63,7 @@ func Options(settings *Settings) fx.Option {
 			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
 			health.NewRegistry, newMetricsRegistry, newAdmin, newFatal,
 			newDatabase, newCache, newSource, newReflector, newDoorbell,
-			newReadThrough, orders.NewLists, orders.New, newHandler, newServer,
+			newReadThrough, orders.NewLists, orders.New, newHub, newCatchUp, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -121,13 +122,25 @@ func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
 }
 
 func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *health.Registry,
-	metrics *prometheus.Registry, log *zap.Logger,
+	hub *stream.Hub, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log,
+		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Follower: hub,
 	})
-	metrics.MustRegister(cache.Collector(c, reflector))
+	hub.WakeWith(reflector.Ring)
+	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
 	return reflector
+}
+
+func newHub(s *Settings) *stream.Hub { return stream.NewHub(s.StreamClients) }
+
+func newCatchUp(s *Settings, db *bun.DB) (*stream.CatchUp, error) {
+	conn, err := pgconn.Config(s.Database, program+" stream")
+	if err != nil {
+		return nil, err
+	}
+	options := changes.Options{CheckSchema: func(ctx context.Context) error { return migrations.Check(ctx, db.DB) }}
+	return stream.NewCatchUp(func() stream.Source { return changes.NewSource(conn, options) }), nil
 }
 
 func newDoorbell(s *Settings, log *zap.Logger) (*changes.Doorbell, error) {
@@ -145,21 +158,26 @@ func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
 }
 
 func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
-	metrics *prometheus.Registry, log *zap.Logger,
+	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
 ) http.Handler {
 	return httpapi.New(httpapi.Options{
 		Orders:  o,
 		Stats:   func() httpapi.Stats { return stats(s, c, reflector, through) },
 		Metrics: metrics,
 		Log:     log,
+		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
 		Page: func(routes gin.IRouter) {
 			page.Register(routes, page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL})
 		},
 	})
 }
 
-func newServer(s *Settings, handler http.Handler, stop fatal, log *zap.Logger) *httpapi.Server {
-	return httpapi.NewServer(s.HTTPAddr, handler, log, stop)
+// newServer ends the streams when it is stopped: a stop waits for requests to
+// end, and streams don't by themselves.
+func newServer(s *Settings, handler http.Handler, hub *stream.Hub, stop fatal, log *zap.Logger) *httpapi.Server {
+	server := httpapi.NewServer(s.HTTPAddr, handler, log, stop)
+	server.OnStop(hub.Close)
+	return server
 }
 
 func startAdmin(lc fx.Lifecycle, a *admin.Server)    { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }

@@ -21,6 +21,8 @@ type Settings struct {
 	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
 	CacheMaxStaleness time.Duration `env:"CACHE_MAX_STALENESS" envDefault:"1s" help:"age of the cache up to which it says that an order does not exist, and beyond which answers are marked as stale"`
 
+	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" help:"most streams of changes that are open at a time"`
+
 	ConsoleURL  string        `env:"CONSOLE_URL" help:"address of the dead-letter console, for the page to link to (default: no link)"`
 	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
 }
@@ -38,6 +40,7 @@ func (s *Settings) Validate() error {
 		between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
 		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
 		between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
+		between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),
 		webAddress("CONSOLE_URL", s.ConsoleURL),
 		between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour),
 	)
@@ -47,7 +50,7 @@ func (s *Settings) Validate() error {
 // fit into the staleness that is allowed.
 func (s *Settings) poll() time.Duration { return s.CacheMaxStaleness * 2 / 5 }
 
-func between[T int64 | time.Duration](name string, value, least, most T) error {
+func between[T int | int64 | time.Duration](name string, value, least, most T) error {
 	if value < least || value > most {
 		return fmt.Errorf("%s: %v is not from %v to %v", name, value, least, most)
 	}

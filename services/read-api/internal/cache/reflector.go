@@ -31,9 +31,25 @@ type Health interface {
 	NotReady(why string) (changed bool)
 }
 
+// Follower is told what comes into a cache that readers have. Its methods are
+// called from Run's goroutine, and hold up the cache while they run.
+type Follower interface {
+	// Begin is called before a round; the changes since from go to the sink that
+	// it returns, which passes them on to sink. After a round that failed, the
+	// next one brings them again.
+	Begin(from changes.Position, sink changes.Sink) changes.Sink
+	// Applied says that the round's changes are in the cache.
+	Applied(to changes.Position)
+	// Relisted says that the cache was filled, or filled anew: what changed is not
+	// known.
+	Relisted(to changes.Position)
+}
+
 // ReflectorOptions of a Reflector.
 type ReflectorOptions struct {
-	Store StoreOptions
+	// Follower may be nil.
+	Follower Follower
+	Store    StoreOptions
 	// Poll is the longest time between two rounds, less a jitter of a fifth.
 	Poll   time.Duration
 	Health Health
@@ -162,7 +178,12 @@ func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
 // round brings a feed up to date, and gives it to readers when it wasn't yet.
 func (r *Reflector) round(ctx context.Context, f *feed) error {
 	began := time.Now()
-	round, err := r.source.Tail(ctx, f.position, f.store)
+	var sink changes.Sink = f.store
+	follower := r.options.Follower
+	if follower != nil && f.published {
+		sink = follower.Begin(f.position, sink)
+	}
+	round, err := r.source.Tail(ctx, f.position, sink)
 	if err != nil {
 		return err
 	}
@@ -173,8 +194,14 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 		f.published = true
 		r.cache.replace(f.store, began)
 		r.restored(f)
+		if follower != nil {
+			follower.Relisted(f.position)
+		}
 	} else {
 		r.cache.advance(began)
+		if follower != nil {
+			follower.Applied(f.position)
+		}
 	}
 	if round.Put+round.Deleted > 0 {
 		r.log.Debug("changes applied", zap.Int("orders", round.Put), zap.Int("deletions", round.Deleted),

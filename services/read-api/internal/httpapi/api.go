@@ -22,6 +22,7 @@ type Options struct {
 	Stats   func() Stats
 	Metrics prometheus.Registerer
 	Log     *zap.Logger
+	Streams Streams
 	// Page adds the web page's routes; nil: there is none.
 	Page func(gin.IRouter)
 }
@@ -54,6 +55,8 @@ func New(o Options) http.Handler {
 	get("/order/:order_uid", "order", a.order)
 	get("/api/v1/orders/:order_uid", "order", a.order)
 	get("/api/v1/orders", "orders", a.list)
+	// A stream's duration would say nothing beside those of requests.
+	engine.GET("/api/v1/orders/stream", a.recover, a.stream)
 	get("/api/v1/stats", "stats", a.stats)
 	get("/problems/:name", "problems", a.problemPage)
 	docs := newDocs()

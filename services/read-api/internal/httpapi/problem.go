@@ -31,11 +31,13 @@ var (
 		"The resource exists but doesn't have this method. The Allow header lists those that it has."}
 	problemUnavailable = kind{"unavailable", http.StatusServiceUnavailable, "Can't be known now",
 		"The database can't be asked now, and the answer is not in memory. Nothing is said about whether the order exists. Try again after the time in Retry-After."}
+	problemStreamsFull = kind{"too-many-streams", http.StatusServiceUnavailable, "Too many streams",
+		"This replica has as many streams open as it is allowed to. Try again after the time in Retry-After, or at another replica."}
 	problemInternal = kind{"internal", http.StatusInternalServerError, "Internal error",
 		"The service has a fault. Trying again may or may not help; the service's log says more."}
 )
 
-var kinds = []kind{problemNotFound, problemUID, problemParameter, problemCursor, problemNoRoute, problemMethod, problemUnavailable, problemInternal}
+var kinds = []kind{problemNotFound, problemUID, problemParameter, problemCursor, problemNoRoute, problemMethod, problemUnavailable, problemStreamsFull, problemInternal}
 
 // retryAfter is in seconds: the database is tried again about that often.
 const retryAfter = "1"

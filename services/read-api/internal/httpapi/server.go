@@ -52,6 +52,10 @@ func clientErrors(log *zap.Logger) *stdlog.Logger {
 	return std
 }
 
+// OnStop has do called when Stop begins, so that it can end requests which
+// would not end by themselves. It is called before Start.
+func (s *Server) OnStop(do func()) { s.http.RegisterOnShutdown(do) }
+
 // Start listens, so that a port that is taken is an error here, and serves in
 // the background.
 func (s *Server) Start(ctx context.Context) error {

@@ -1,0 +1,118 @@
+package changes
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// A token is base64url of: version, the position's fields, and a check over
+// these, so that what somebody made up is told from what was given. It is no
+// signature: it opens nothing that its holder could not ask for.
+const (
+	tokenVersion  = 1
+	tokenCheckLen = 6
+	maxTokenLen   = 12 << 10 // a snapshot lists at most as many transactions as there are connections
+)
+
+var errToken = errors.New("it is no position that was given out")
+
+// Token is the position as text that any replica understands.
+func (p Position) Token() string {
+	token := []byte{tokenVersion}
+	for _, text := range []string{p.Identity.System, p.Identity.Timeline} {
+		token = binary.AppendUvarint(token, uint64(len(text)))
+		token = append(token, text...)
+	}
+	standby := uint64(0)
+	if p.Standby {
+		standby = 1
+	}
+	for _, n := range []uint64{uint64(p.Identity.Database), standby, uint64(p.Schema), p.Horizon, p.Relist, p.Snapshot.Xmin, p.Snapshot.Xmax} {
+		token = binary.AppendUvarint(token, n)
+	}
+	token = binary.AppendUvarint(token, uint64(len(p.Snapshot.Xip)))
+	for _, xid := range p.Snapshot.Xip {
+		token = binary.AppendUvarint(token, xid-p.Snapshot.Xmin)
+	}
+	return base64.RawURLEncoding.EncodeToString(append(token, tokenCheck(token)...))
+}
+
+// ParseToken undoes Token.
+func ParseToken(text string) (Position, error) {
+	var p Position
+	if len(text) > maxTokenLen {
+		return p, errToken
+	}
+	token, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(token) < 1+tokenCheckLen || token[0] != tokenVersion {
+		return p, errToken
+	}
+	token, given := token[:len(token)-tokenCheckLen], token[len(token)-tokenCheckLen:]
+	if string(tokenCheck(token)) != string(given) {
+		return p, errToken
+	}
+	r := tokenReader{rest: token[1:]}
+	p.Identity.System, p.Identity.Timeline = r.text(), r.text()
+	p.Identity.Database = uint32(r.number())
+	p.Standby = r.number() == 1
+	p.Schema, p.Horizon, p.Relist = int64(r.number()), r.number(), r.number()
+	p.Snapshot.Xmin, p.Snapshot.Xmax = r.number(), r.number()
+	for n := r.number(); n > 0 && !r.bad; n-- {
+		p.Snapshot.Xip = append(p.Snapshot.Xip, p.Snapshot.Xmin+r.number())
+	}
+	if r.bad || len(r.rest) > 0 {
+		return Position{}, errToken
+	}
+	return p, nil
+}
+
+func tokenCheck(token []byte) []byte {
+	sum := sha256.Sum256(append([]byte("orderhub position\x00"), token...))
+	return sum[:tokenCheckLen]
+}
+
+type tokenReader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *tokenReader) number() uint64 {
+	n, size := binary.Uvarint(r.rest)
+	if size <= 0 {
+		r.bad, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[size:]
+	return n
+}
+
+func (r *tokenReader) text() string {
+	n := r.number()
+	if n > uint64(len(r.rest)) {
+		r.bad = true
+		return ""
+	}
+	text := string(r.rest[:n])
+	r.rest = r.rest[n:]
+	return text
+}
+
+// Covers tells whether everything that other saw, p saw too. Positions of one
+// database are always of two moments, and the later one covers the earlier.
+func (p Position) Covers(other Position) bool {
+	if p.Identity != other.Identity || p.Standby != other.Standby || other.Snapshot.Xmax > p.Snapshot.Xmax {
+		return false
+	}
+	if p.Standby { // its snapshots don't list what is in progress
+		return other.Snapshot.Xmin <= p.Snapshot.Xmin
+	}
+	for _, xid := range p.Snapshot.Xip {
+		if xid < other.Snapshot.Xmax && !slices.Contains(other.Snapshot.Xip, xid) {
+			return false
+		}
+	}
+	return true
+}
