@@ -86,12 +86,18 @@ alone:
 	$(call each_module,GOWORK=off go mod tidy -diff)
 	$(call each_module,GOWORK=off go build ./... && GOWORK=off go vet ./...)
 
+# SEED replays a run, as it prints it.
+KILLS ?= 100
+.PHONY: chaos
+chaos: build ## Kill workers and the database KILLS times (100) under load; account for every record
+	@go run ./scripts/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (10s)
 	@grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | while read -r file; do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
 			echo "$$(dirname $$file) $$name"; \
-			(cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) .) </dev/null || exit 1; \
+			(cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) </dev/null || exit 1; \
 		done; \
 	done
 
