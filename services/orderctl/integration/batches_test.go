@@ -3,6 +3,7 @@ package integration
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"sync/atomic"
 	"testing"
@@ -185,7 +186,7 @@ func TestFollow(t *testing.T) {
 	w.letters(1)
 	got := make(chan *kgo.Record, 10)
 	done := make(chan error, 1)
-	stop := errorString("enough")
+	stop := errors.New("enough")
 	go func() {
 		done <- w.client.Follow(t.Context(), dlq, map[int32]int64{0: 0, 1: 0, 2: 0}, func(r *kgo.Record) error {
 			got <- r
@@ -201,7 +202,3 @@ func TestFollow(t *testing.T) {
 	w.letters(1)
 	require.ErrorIs(t, <-done, stop)
 }
-
-type errorString string
-
-func (e errorString) Error() string { return string(e) }

@@ -17,10 +17,11 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/deadletter/topic"
 	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(postgres.Shared(m)) }
 
 const (
 	orders = "orders"

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -81,6 +82,62 @@ func headersOf(r *kgo.Record) string {
 		b.WriteString(h.Key + "=" + string(h.Value) + " ")
 	}
 	return b.String()
+}
+
+func TestFollowingASnapshot(t *testing.T) {
+	w := newWorld(t)
+	ids := w.letters(1)
+	snap, err := w.store.Scan(t.Context(), index.Filter{Keys: []string{"uid-1-0"}})
+	require.NoError(t, err)
+	require.NoError(t, w.store.Discard(t.Context(), snap.Select(index.Open, 0), store.By{}, func(store.Item) {}))
+	enough := errors.New("enough")
+	var got []string
+	w.fail(&kgo.Record{Topic: orders, Partition: 1, Offset: 0, Timestamp: failed, Key: []byte("uid-1-0"), Value: []byte("value 0 of 1")}, "invalid")
+	w.fail(&kgo.Record{Topic: orders, Partition: 1, Offset: 3, Key: []byte("uid-1-0")}, "invalid")
+	err = snap.Follow(t.Context(), func(l *letter.Letter, status index.Status) error {
+		got = append(got, l.ID[:len("orders/1/0")]+" "+string(status))
+		if len(got) == 2 {
+			return enough
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, enough)
+	require.Equal(t, []string{"orders/1/0 resolved", "orders/1/3 open"}, got)
+	require.Len(t, ids, 3)
+}
+
+// A value of 10 MB goes through all of it.
+func TestALargeLetter(t *testing.T) {
+	b := broker.StartForTest(t, broker.Options{DefaultPartitions: 1, Configs: map[string]string{"message.max.bytes": "20000000"}, Topics: map[string]broker.Topic{
+		orders: {Configs: map[string]string{"max.message.bytes": "20000000"}}, dlq: {Configs: map[string]string{"max.message.bytes": "20000000"}},
+	}})
+	client := newClient(t, b)
+	w := &world{t: t, broker: b, client: client, store: store.New(client, store.Options{Topic: dlq})}
+	value := []byte(`{"a": "` + strings.Repeat("x", 10<<20) + `"}`)
+	id := w.fail(&kgo.Record{Topic: orders, Value: value}, "too_large")
+	shown := w.orderctl("dlq", "show", id)
+	require.Equal(t, 0, shown.code, shown.stderr)
+	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	require.NoError(t, err)
+	require.NoError(t, outcomes[0].Err)
+	require.Equal(t, value, w.read(orders)[0][0].Value)
+}
+
+func TestALetterThatItsTopicDoesNotTake(t *testing.T) {
+	b := broker.StartForTest(t, broker.Options{DefaultPartitions: 1, Topics: map[string]broker.Topic{
+		orders: {Configs: map[string]string{"max.message.bytes": "1000"}}, dlq: {},
+	}})
+	client := newClient(t, b)
+	w := &world{t: t, broker: b, client: client, store: store.New(client, store.Options{Topic: dlq})}
+	value := make([]byte, 5000)
+	for i := range value {
+		value[i] = byte(rand.Uint32()) // does not shrink
+	}
+	w.fail(&kgo.Record{Topic: orders, Value: value}, "invalid")
+	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	require.NoError(t, err)
+	require.ErrorIs(t, outcomes[0].Err, store.ErrTooLarge)
+	require.Len(t, w.refs(index.Open), 1)
 }
 
 func TestWhatCannotBeRedriven(t *testing.T) {
@@ -252,6 +309,7 @@ func TestRandomHistories(t *testing.T) {
 }
 
 func randomHistory(t *testing.T, random *rand.Rand) {
+	t.Helper()
 	w := newWorld(t)
 	var mended bool
 	stored, next := map[string]int{}, map[int32]int{}

@@ -81,7 +81,8 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "orderctl",
 		Short: "The operator's tool of Orderhub",
 		Long: `orderctl is the operator's tool of Orderhub: it publishes orders, checks files
-of orders, and looks after the database's schema and the topics.
+of orders, finds orders, deals with dead letters, and looks after the database's
+schema and the topics.
 
 Results go to stdout; what is said about the work goes to stderr. With
 --output json each result is one JSON object on one line.
@@ -90,6 +91,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 		Example: `  orderctl publish --count 100 --invalid 0.1
   orderctl publish --file order.json
   orderctl validate orders.jsonl
+  orderctl find b563feb7b2b84b6test
+  orderctl dlq list --since 2h
   orderctl migrate --wait 30s`,
 		Args:          cobra.ArbitraryArgs, // an unknown command is for RunE to tell
 		SilenceErrors: true,
@@ -115,7 +118,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	mustRegister(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	a.settings[root] = &allSettings{}
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

@@ -41,7 +41,9 @@ be left out where the rest is unique.
 Names, phone numbers, e-mail addresses and addresses of people are masked.`,
 		Example: `  orderctl dlq stats
   orderctl dlq list --since 2h --reason invalid
-  orderctl dlq show orders/0/17`,
+  orderctl dlq show orders/0/17
+  orderctl dlq redrive --reason conflict --dry-run
+  orderctl dlq discard orders/0/17 --why 'a test'`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -51,7 +53,8 @@ Names, phone numbers, e-mail addresses and addresses of people are masked.`,
 			return unknownCommand(cmd, args[0])
 		},
 	}
-	cmd.AddCommand(a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand())
+	cmd.AddCommand(a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand(),
+		a.dlqRedriveCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand())
 	return cmd
 }
 

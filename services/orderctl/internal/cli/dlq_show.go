@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,8 +137,7 @@ func offsetOf(l *letter.Letter, codec *model.Codec) int64 {
 	if !ok || json.Valid(l.Value) && len(refused.Errors) > 0 && refused.Errors[0].Path != "" {
 		return -1
 	}
-	switch refused.Reason {
-	case model.ReasonWrongType, model.ReasonOutOfRange, model.ReasonUnknownField:
+	if slices.Contains([]model.Reason{model.ReasonWrongType, model.ReasonOutOfRange, model.ReasonUnknownField}, refused.Reason) {
 		return -1
 	}
 	return refused.Offset

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+func TestDLQWrongUsage(t *testing.T) {
+	for args, want := range map[string]string{
+		"dlq redrive":                                     "say which letters",
+		"dlq redrive --all --reason x":                    "in one way",
+		"dlq redrive orders/0/1 --all":                    "in one way",
+		"dlq redrive --all --rate -1":                     "--rate",
+		"dlq redrive --all --max-redrives 0":              "--max-redrives",
+		"dlq discard --all":                               "--why",
+		"dlq undo":                                        "say which letters",
+		"dlq purge":                                       "--resolved",
+		"dlq purge --resolved":                            "--older-than",
+		"dlq purge --resolved --older-than soon":          "--older-than",
+		"dlq purge --resolved --older-than 1d orders/0/1": "purge goes by age",
+		"dlq show":                                        "name one letter",
+		"dlq list --brokers nowhere":                      "--brokers",
+		"find":                                            "name one order",
+	} {
+		got := orderctl(t, "", strings.Fields(args)...)
+		require.Equal(t, exitUsage, got.code, args)
+		require.Contains(t, got.stderr, want, args)
+		require.Empty(t, got.stdout)
+	}
+}
+
+func TestParseWhen(t *testing.T) {
+	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"":                     {},
+		"2h":                   now.Add(-2 * time.Hour),
+		"1.5d":                 now.Add(-36 * time.Hour),
+		"2026-03-01":           time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
+		"2026-03-01 10:00:00":  time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
+		"2026-03-01T10:00:00Z": time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
+	} {
+		got, err := parseWhen("--since", text, now)
+		require.NoError(t, err, text)
+		require.True(t, want.Equal(got), text)
+	}
+	for _, text := range []string{"soon", "-2h", "-1d", "d", "2026-13-01"} {
+		_, err := parseWhen("--since", text, now)
+		require.ErrorContains(t, err, "--since", text)
+	}
+}
+
+func TestOffsets(t *testing.T) {
+	for text, want := range map[string][2]int64{"5": {5, 5}, "5-7": {5, 7}, "5-": {5, -1}, "-7": {-1, 7}} {
+		f := filterFlags{offsets: text}
+		got, err := f.filter(time.Now())
+		require.NoError(t, err)
+		for i, bound := range []*int64{got.MinOffset, got.MaxOffset} {
+			if want[i] < 0 {
+				require.Nil(t, bound, text)
+			} else {
+				require.Equal(t, want[i], *bound, text)
+			}
+		}
+	}
+}
+
+func TestConfirmation(t *testing.T) {
+	for answer, want := range map[string]error{"y\n": nil, "Yes\n": nil, "n\n": silent(exitFailed), "": silent(exitFailed)} {
+		var stderr bytes.Buffer
+		a := newApp(strings.NewReader(answer), nil, &stderr)
+		require.Equal(t, want, a.ask("redrive 3 letters"), "%q", answer)
+		require.Contains(t, stderr.String(), "This will redrive 3 letters. Go on? [y/N]")
+	}
+	a := newApp(strings.NewReader("y\n"), nil, nil)
+	require.ErrorContains(t, a.confirm(false, "redrive 3 letters"), "add --yes", "nobody is there to answer")
+	require.NoError(t, a.confirm(true, ""))
+}
+
+func TestFranzOptions(t *testing.T) {
+	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+		options, err := franzOptions(config.Kafka{Brokers: []string{"a:1"}, TLS: true, SASLMechanism: mechanism, SASLUsername: "u", SASLPassword: "p"})
+		require.NoError(t, err)
+		require.Len(t, options, 3)
+	}
+	_, err := franzOptions(config.Kafka{Brokers: []string{"a:1"}, TLS: true, TLSCAFile: "/absent"})
+	require.ErrorContains(t, err, "KAFKA_TLS_CA_FILE")
+}
+
+func TestDLQCompletion(t *testing.T) {
+	require.Contains(t, orderctl(t, "", "__complete", "dlq", "list", "--stage", "").stdout, "validate")
+	require.Contains(t, orderctl(t, "", "__complete", "dlq", "list", "--status", "").stdout, "resolved")
+	require.Contains(t, orderctl(t, "", "__complete", "dlq", "redrive", "--reason", "").stdout, "conflict")
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+)
+
+type findSettings struct {
+	Kafka    config.Kafka
+	Database config.Database
+}
+
+func (a *app) findCommand() *cobra.Command {
+	var where dlqFlags
+	cmd := &cobra.Command{
+		Use:   "find UID",
+		Short: "Say where an order is: stored, among the dead letters, or both",
+		Long: `Say where an order is: stored, among the dead letters, or both, and what happened
+to its letters when. A letter is the order's if it has its uid as key, or as
+order_uid in the value, even if that is broken.
+
+Exit code 3: the order is nowhere.`,
+		Example: `  orderctl find b563feb7b2b84b6test
+  orderctl find b563feb7b2b84b6test --output json`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] == "" {
+				return usagef("name one order by its order_uid")
+			}
+			return nil
+		},
+		RunE: a.work(func(cmd *cobra.Command, args []string) error {
+			return a.find(cmd.Context(), &where, args[0])
+		}),
+	}
+	where.register(cmd)
+	a.settings[cmd] = &findSettings{}
+	return cmd
+}
+
+// foundLetter is a letter with what was done about it.
+type foundLetter struct {
+	dlqview.Line
+	Resolved *foundResolution `json:"resolution,omitempty"`
+}
+
+type foundResolution struct {
+	Kind   string    `json:"kind"`
+	By     string    `json:"by"`
+	When   time.Time `json:"when"`
+	Why    string    `json:"why,omitempty"`
+	Became string    `json:"became,omitempty"`
+}
+
+type found struct {
+	UID         string        `json:"order_uid"`
+	Stored      bool          `json:"stored"`
+	DateCreated *time.Time    `json:"date_created,omitempty"`
+	Letters     []foundLetter `json:"letters"`
+}
+
+func (a *app) find(ctx context.Context, where *dlqFlags, uid string) error {
+	box, err := where.open()
+	if err != nil {
+		return err
+	}
+	defer box.close()
+	db, err := openDatabase()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.pool.Close() }() // nothing was written
+	stored, err := readOrders(ctx, db, []string{uid})
+	if err != nil {
+		return err
+	}
+	items, snap, err := box.List(ctx, index.Filter{UID: uid}, index.Any, 0)
+	if err != nil {
+		return explainLetters(box.cfg, err)
+	}
+	a.sayGaps(snap, box.cfg.DLQTopic)
+	answer := found{UID: uid, Letters: []foundLetter{}}
+	if s, there := stored[uid]; there {
+		answer.Stored, answer.DateCreated = true, &s.Order.DateCreated
+	}
+	slices.Reverse(items)
+	for i := range items {
+		l := foundLetter{Line: dlqview.LineOf(&items[i].Letter, items[i].Ref.Status)}
+		if r := items[i].Resolution; r != nil {
+			l.Resolved = &foundResolution{string(r.Kind), r.By, r.When, r.Why, r.Became}
+		}
+		answer.Letters = append(answer.Letters, l)
+	}
+	if err := a.writeFound(answer); err != nil {
+		return err
+	}
+	if !answer.Stored && len(items) == 0 {
+		return silent(exitNothing)
+	}
+	return nil
+}
+
+func (a *app) writeFound(f found) error {
+	if a.output == outputJSON {
+		return writeJSON(a.stdout, f)
+	}
+	text := dlqview.Clean(f.UID) + ": not stored"
+	if f.Stored {
+		text = fmt.Sprintf("%s: stored, created %s", dlqview.Clean(f.UID), f.DateCreated.UTC().Format(time.RFC3339Nano))
+	}
+	text += ", " + plural(len(f.Letters), "dead letter") + "\n"
+	for _, l := range f.Letters {
+		text += fmt.Sprintf("  %s  %s  %s: %s", l.FailedAt.Format(time.DateTime), dlqview.Clean(l.ID), dlqview.Clean(l.Reason), l.Status)
+		if r := l.Resolved; r != nil {
+			text += fmt.Sprintf(", %s by %s on %s", dlqview.Clean(r.Kind), dlqview.Clean(r.By), r.When.UTC().Format(time.DateTime))
+		}
+		text += "\n"
+	}
+	_, err := fmt.Fprint(a.stdout, text)
+	return err
+}
