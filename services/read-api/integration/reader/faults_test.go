@@ -71,11 +71,34 @@ func TestPostgresFrozen(t *testing.T) {
 	require.NoError(t, server.Pause())
 	eventually(t, "stale", func() bool { return r.get("/order/kept").header.Get("X-Orderhub-Staleness") != "" })
 	require.Equal(t, 200, r.get("/order/kept").status)
-	require.Equal(t, 503, r.get("/order/unknown").status, "after a bounded time")
+	for _, path := range []string{"/order/unknown", "/api/v1/orders"} {
+		require.Equal(t, 503, r.get(path).status, "%s, after a bounded time", path)
+	}
 	require.NoError(t, server.Resume())
 	client.insert("new")
 	r.equals(db)
 	eventually(t, "current again", func() bool { return r.get("/order/unknown").status == 404 })
+}
+
+// TestPostgresReadOnly lets nobody write but one session that insists.
+func TestPostgresReadOnly(t *testing.T) {
+	url := newDatabase(t)
+	db, client := openDB(t, url), connect(t, url).withVersions()
+	client.insert("kept")
+	client.run(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$`)
+	r := start(t, url).synced()
+	_, err := connect(t, url).conn.Exec(t.Context(), `DELETE FROM orders`)
+	require.ErrorContains(t, err, "read-only")
+	l := r.listen("", "")
+	last := l.id()
+	client.insert("new")
+	r.equals(db)
+	require.Equal(t, 200, r.get("/order/new").status)
+	require.Equal(t, 200, r.get("/order/new", "Cache-Control", "no-cache").status)
+	require.Equal(t, 404, r.get("/order/unknown").status)
+	require.Equal(t, 200, r.get("/api/v1/orders?customer_id=x").status)
+	require.Equal(t, "new", l.next().uid(t))
+	require.Equal(t, "new", r.listen("", last).next().uid(t))
 }
 
 // TestStartBeforeTheDatabaseAndItsSchema starts the reader first of all.
@@ -113,6 +136,7 @@ func TestReadThroughBeforeTheCacheIsFilled(t *testing.T) {
 	require.Equal(t, 200, read.status)
 	require.Equal(t, 404, r.get("/order/unknown").status)
 	require.Equal(t, 503, r.readyz().status)
+	require.Equal(t, 503, r.get("/api/v1/orders/stream").status)
 	require.False(t, r.stats().Synced)
 	require.EqualValues(t, 2, r.stats().ReadThroughs)
 
