@@ -387,17 +387,38 @@ func randomHistory(t *testing.T, random *rand.Rand) {
 		require.NoError(t, err)
 		work()
 	}
-	for _, records := range w.read(orders) {
-		for _, r := range records {
-			if strings.HasPrefix(string(r.Value), "curable") && stored[string(r.Key)] == 0 {
-				// Discarded, then: each of its letters is resolved.
-				items, _, err := w.store.List(t.Context(), index.Filter{Keys: []string{string(r.Key)}}, index.Any, 0)
-				require.NoError(t, err)
-				require.NotEmpty(t, items)
-				for _, i := range items {
-					require.Equal(t, index.Resolved, i.Ref.Status)
-				}
+	requireNothingLost(t, w, stored)
+}
+
+// requireNothingLost looks at where each record ended: stored, or in a letter;
+// and each letter that was redriven: as a record that is one or the other.
+func requireNothingLost(t *testing.T, w *world, stored map[string]int) {
+	t.Helper()
+	items, _, err := w.store.List(t.Context(), index.Filter{}, index.Any, 0)
+	require.NoError(t, err)
+	records, letters := map[string]*kgo.Record{}, map[string]bool{}
+	discarded := map[string]bool{}
+	for _, i := range items {
+		letters[i.Source.String()] = true
+		if i.Resolution != nil && i.Resolution.Kind == resolution.Discarded {
+			discarded[string(i.SourceKey)] = true
+		}
+	}
+	for _, all := range w.read(orders) {
+		for _, r := range all {
+			place := letter.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}.String()
+			records[place] = r
+			require.True(t, stored[string(r.Key)] == 1 || letters[place], "the record at %s is lost", place)
+			if strings.HasPrefix(string(r.Value), "curable") {
+				require.True(t, stored[string(r.Key)] == 1 || discarded[string(r.Key)], "%s is neither stored nor discarded", r.Key)
 			}
+		}
+	}
+	for _, i := range items {
+		if r := i.Resolution; r != nil && r.Kind == resolution.Redriven {
+			require.Contains(t, records, r.Became, "the copy of %s", i.ID)
+			require.Equal(t, i.Value, records[r.Became].Value)
+			require.Equal(t, i.SourceKey, records[r.Became].Key)
 		}
 	}
 }
