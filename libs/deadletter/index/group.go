@@ -1,9 +1,7 @@
 package index
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
@@ -26,45 +24,58 @@ const (
 	maxFailures = 16
 	// maxTexts bounds how many texts of dlq-errors are remembered.
 	maxTexts = 4096
+	// maxTextBytes is the longest of them.
+	maxTextBytes = 1 << 10
 )
+
+// groupKey tells groups apart.
+type groupKey struct {
+	reason, stage, topic, failures string
+	partition                      int32
+}
+
+// known are the failures of a text of dlq-errors.
+type known struct {
+	failures []Failure
+	joined   string
+}
 
 // group is called with the lock held.
 func (x *Index) group(l *letter.Letter) *Group {
-	failures := x.failures(l)
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\x00%s\x00%s\x00%d", l.Reason, l.Stage, l.Source.Topic, l.Source.Partition)
-	for _, f := range failures {
-		b.WriteString("\x00" + f.Rule + "\x00" + f.Path)
+	k := x.failures(l)
+	id := groupKey{l.Reason, l.Stage, l.Source.Topic, k.joined, l.Source.Partition}
+	g := x.groups[id]
+	if g == nil {
+		g = &Group{
+			Reason: l.Reason, Stage: l.Stage, Failures: k.failures,
+			SourceTopic: l.Source.Topic, SourcePartition: l.Source.Partition,
+		}
+		x.groups[id] = g
 	}
-	if known := x.groups[b.String()]; known != nil {
-		return known
-	}
-	g := &Group{
-		Reason: l.Reason, Stage: l.Stage, Failures: failures,
-		SourceTopic: l.Source.Topic, SourcePartition: l.Source.Partition,
-	}
-	x.groups[b.String()] = g
 	return g
 }
 
-func (x *Index) failures(l *letter.Letter) []Failure {
+func (x *Index) failures(l *letter.Letter) *known {
 	text := l.ErrorsJSON
 	if l.Format != letter.Orderhub {
 		text = []byte(l.Exception.Class)
 	}
-	if known, ok := x.errors[string(text)]; ok {
-		return known
+	if k := x.errors[string(text)]; k != nil {
+		return k
 	}
-	var failures []Failure
+	k := &known{}
 	for _, e := range l.Errors() {
 		f := Failure{Rule: e.Rule, Path: AnyItem(e.Path)}
-		if len(failures) < maxFailures && !slices.Contains(failures, f) {
-			failures = append(failures, f)
+		if len(k.failures) < maxFailures && !slices.Contains(k.failures, f) {
+			k.failures = append(k.failures, f)
+			k.joined += f.Rule + "\x00" + f.Path + "\x00"
 		}
 	}
-	if len(x.errors) >= maxTexts {
-		clear(x.errors)
+	if len(text) <= maxTextBytes {
+		if len(x.errors) >= maxTexts {
+			clear(x.errors)
+		}
+		x.errors[string(text)] = k
 	}
-	x.errors[string(text)] = failures
-	return failures
+	return k
 }

@@ -1,7 +1,7 @@
 // Package index keeps account of a topic's dead letters as its records are read:
 // which there are, which match a filter, and which of them are open.
 //
-// It keeps some 100 bytes for each letter that matches and for each resolution,
+// It keeps less than 200 bytes for each letter that matches and for each resolution,
 // and no values. A letter is read again where more of it is wanted.
 package index
 
@@ -59,8 +59,8 @@ type Index struct {
 
 	mu      sync.Mutex
 	entries map[key]*entry
-	groups  map[string]*Group
-	errors  map[string][]Failure // known texts of dlq-errors
+	groups  map[groupKey]*Group
+	errors  map[string]*known // texts of dlq-errors
 	read    int64
 }
 
@@ -69,7 +69,7 @@ type Index struct {
 func New(letters, resolutions string, filter Filter) *Index {
 	return &Index{
 		filter: filter, letters: letters, topic: resolutions,
-		entries: map[key]*entry{}, groups: map[string]*Group{}, errors: map[string][]Failure{},
+		entries: map[key]*entry{}, groups: map[groupKey]*Group{}, errors: map[string]*known{},
 	}
 }
 
