@@ -158,6 +158,10 @@ func (a *app) purge(ctx context.Context, where *dlqFlags, before time.Time, dryR
 	if err := a.confirm(yes, "remove "+plural(len(ids), "letter")+" for good"); err != nil {
 		return err
 	}
+	// Somebody may have opened letters again while the question stood.
+	if snap, err = box.Scan(ctx, index.Filter{}); err != nil {
+		return explainLetters(box.cfg, err)
+	}
 	done := 0
 	var writing error
 	err = box.Purge(ctx, snap, before, box.cfg.Topic, false, func(id string) {
