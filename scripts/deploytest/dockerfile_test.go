@@ -58,7 +58,14 @@ type builder struct {
 	ignore *patternmatcher.PatternMatcher
 
 	mu    sync.Mutex
-	built map[string]*image
+	built map[string]result
+}
+
+// result of a stage. A failure is remembered as well: each test that wants the
+// image tells the same.
+type result struct {
+	image *image
+	err   error
 }
 
 // images are built once for all tests.
@@ -92,7 +99,7 @@ var images = sync.OnceValues(func() (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &builder{dir: dir, stages: stages, lex: shell.NewLex(parsed.EscapeToken), ignore: ignore, built: map[string]*image{}}, nil
+	return &builder{dir: dir, stages: stages, lex: shell.NewLex(parsed.EscapeToken), ignore: ignore, built: map[string]result{}}, nil
 })
 
 func TestMain(m *testing.M) {
@@ -120,9 +127,14 @@ func build(t *testing.T, target string) *image {
 }
 
 func (b *builder) stage(name string) (*image, error) {
-	if done := b.built[name]; done != nil {
-		return done, nil
+	if _, done := b.built[name]; !done {
+		i, err := b.buildStage(name)
+		b.built[name] = result{i, err}
 	}
+	return b.built[name].image, b.built[name].err
+}
+
+func (b *builder) buildStage(name string) (*image, error) {
 	at := slices.IndexFunc(b.stages, func(s instructions.Stage) bool { return s.Name == name })
 	if at < 0 {
 		return nil, fmt.Errorf("the Dockerfile has no stage %q", name)
@@ -136,7 +148,6 @@ func (b *builder) stage(name string) (*image, error) {
 			return nil, fmt.Errorf("stage %s: %v: %w", name, command, err)
 		}
 	}
-	b.built[name] = i
 	return i, nil
 }
 
