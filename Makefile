@@ -16,6 +16,8 @@ TESTFLAGS ?=
 FUZZTIME ?= 10s
 BENCHFLAGS ?=
 
+GOTEST = go test $(if $(RACE),-race) -timeout 20m $(TESTFLAGS)
+
 GOLANGCI_VERSION := 2.15.0
 
 # $(call each_module,COMMAND) runs COMMAND in each module and names the one that fails.
@@ -57,8 +59,10 @@ clean: ## Remove what make built; the data in .orderhub stays
 # cache of test results doesn't look at: they are run each time.
 .PHONY: test
 test: ## Run all tests (RACE=1 with the race detector, which needs a C compiler)
-	go test $(if $(RACE),-race) $(TESTFLAGS) $(patsubst %,./%/...,$(filter-out scripts,$(MODULES)))
-	go test $(if $(RACE),-race) -count=1 $(TESTFLAGS) ./scripts/...
+	@failed=0; \
+	$(GOTEST) $(patsubst %,./%/...,$(filter-out scripts,$(MODULES))) || failed=1; \
+	$(GOTEST) -count=1 ./scripts/... || failed=1; \
+	exit $$failed
 
 .PHONY: lint
 lint: ## Run golangci-lint, import rules included, in each module
