@@ -214,13 +214,14 @@ func TestAStreamGoesOnWithoutAGap(t *testing.T) {
 
 func TestAStreamThatIsTooFarBackResets(t *testing.T) {
 	url := newDatabase(t)
-	client := connect(t, url).withVersions()
+	db, client := openDB(t, url), connect(t, url).withVersions()
 	r := start(t, url).synced()
 	l := r.listen("", "")
 	last := l.id()
 	l.close()
-	client.insert("a")
-	client.run(`UPDATE order_changes_state SET horizon = pg_snapshot_xmax(pg_current_snapshot())`)
+	client.insert("missed")
+	client.run("BEGIN; UPDATE order_changes_state SET horizon = pg_snapshot_xmax(pg_current_snapshot());" + insertOrder("a", 1) + "; COMMIT")
+	r.equals(db) // the reader itself has started anew from here
 	for _, id := range []string{last, "nonsense", "AQAA"} {
 		again := r.listen("", id)
 		e := again.next()
