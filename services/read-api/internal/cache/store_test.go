@@ -116,14 +116,16 @@ func TestBudgetKeepsTheLast(t *testing.T) {
 	require.LessOrEqual(t, stats.Bytes, int64(budget))
 	require.Greater(t, stats.Orders, int64(budget/size*7/10), "the budget is hardly used")
 	require.EqualValues(t, orders, stats.Orders+stats.Evicted)
+	// Each shard has its part of the budget, and chance deals the orders out: the
+	// margins are so wide that no deal comes near them.
 	for i := range orders {
 		uid := fmt.Sprintf("uid-%d", i)
 		_, ok := store.Get(uid)
 		switch {
-		case i < orders-budget/size:
+		case i < orders-2*budget/size:
 			require.False(t, ok, "%s arrived early", uid)
 			require.False(t, store.Complete(uid))
-		case i > orders-budget/size/2:
+		case i > orders-budget/size/4:
 			require.True(t, ok, "%s arrived late", uid)
 		}
 	}
