@@ -341,7 +341,7 @@ func TestWritersRace(t *testing.T) {
 	const writers, orders = 4, 200
 	all := make([][]*store.Entry, writers)
 	var wg sync.WaitGroup
-	s := store.New(db)
+	s := store.New(db, deadline)
 	for w := range writers {
 		for i := range orders {
 			n := (i*7 + w*50) % orders // each in an order of its own

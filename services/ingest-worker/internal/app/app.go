@@ -63,7 +63,7 @@ func Options(settings *Settings) fx.Option {
 			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
 			health.NewRegistry, newMetricsRegistry, newAdmin,
 			newDatabase, newDialer, newTransport, newClient,
-			newFatal, newPipeline, newConsumer, newPruner, newSchemaWatch,
+			newFatal, newMetrics, newBlockage, newPipeline, newConsumer, newPruner, newSchemaWatch,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -117,14 +117,19 @@ func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
 	}
 }
 
-func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, checks *health.Registry,
-	metrics *prometheus.Registry, fatal fatal, log *zap.Logger,
+func newMetrics(metrics *prometheus.Registry) *ingest.Metrics { return ingest.NewMetrics(metrics) }
+
+func newBlockage(checks *health.Registry, metrics *ingest.Metrics, log *zap.Logger) *ingest.Blockage {
+	return ingest.NewBlockage(checks.Component("pipeline"), metrics, log)
+}
+
+func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *ingest.Metrics,
+	blockage *ingest.Blockage, fatal fatal, log *zap.Logger,
 ) *ingest.Pipeline {
-	m := ingest.NewMetrics(metrics)
 	return ingest.New(
 		ingest.Config{
 			Topic: s.Kafka.Topic, Group: s.Kafka.Group, MaxRecordBytes: s.MaxRecordBytes, MaxBatch: s.MaxBatch,
-			Grace: min(s.SessionTimeout/2, s.StopTimeout/2), WriteTimeout: s.WriteTimeout,
+			Grace: min(s.SessionTimeout/2, s.StopTimeout/2),
 		},
 		ingest.Deps{
 			Source: func(partition int, maxBytes int32, admit func(context.Context, int) (func(), error)) *fetch.Reader {
@@ -136,18 +141,18 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Codec: model.New(model.Options{
 				MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
 			}),
-			Store:    store.New(db),
+			Store:    store.New(db, s.WriteTimeout),
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
 			Budget:   ingest.NewBudget(s.MemoryBytes),
-			Blockage: ingest.NewBlockage(checks.Component("pipeline"), m, log),
-			Metrics:  m,
+			Blockage: blockage,
+			Metrics:  metrics,
 			Log:      log,
 			Fatal:    fatal,
 		})
 }
 
 func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, pipeline *ingest.Pipeline, watch *schema.Watch,
-	fatal fatal, checks *health.Registry, log *zap.Logger,
+	fatal fatal, blockage *ingest.Blockage, checks *health.Registry, log *zap.Logger,
 ) *consumer.Consumer {
 	return consumer.New(
 		consumer.Config{
@@ -155,7 +160,10 @@ func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, pipeli
 			Topics:         kafkaconn.OrderTopics(s.Kafka, s.TopicPartitions, s.TopicReplication),
 			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch,
 		},
-		client, dialer, watch.Wait, pipeline.Consume, fatal, checks.Component("group"), log)
+		consumer.Deps{
+			Client: client, Dialer: dialer, Prepare: watch.Wait, Consume: pipeline.Consume, Fatal: fatal,
+			Membership: blockage, Component: checks.Component("group"), Log: log,
+		})
 }
 
 func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schema.Watch {

@@ -29,7 +29,7 @@ type Settings struct {
 	MemoryBytes    int64 `env:"INGEST_MEMORY_BYTES" envDefault:"67108864" help:"bound on the bytes of records in flight"`
 
 	DatabaseConns int           `env:"DATABASE_MAX_CONNS" envDefault:"4" help:"most connections to PostgreSQL"`
-	WriteTimeout  time.Duration `env:"DATABASE_WRITE_TIMEOUT" envDefault:"30s" help:"bound on one attempt at writing a batch"`
+	WriteTimeout  time.Duration `env:"DATABASE_WRITE_TIMEOUT" envDefault:"30s" help:"bound on one transaction; doubled while the database is slower"`
 	Retention     time.Duration `env:"DELETIONS_RETENTION" envDefault:"24h" help:"how long the table of deletions remembers"`
 
 	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`

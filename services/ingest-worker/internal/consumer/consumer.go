@@ -39,26 +39,37 @@ type consume = func(ctx context.Context, partition int, offset int64, assigned i
 // will not be, or when ctx ends.
 type prepare = func(ctx context.Context) error
 
+// Membership is told whether the worker is a member of its group.
+type Membership interface {
+	BlockGroup(why error)
+	ClearGroup()
+}
+
+// Deps are the parts of a Consumer, all required.
+type Deps struct {
+	Client     *kafka.Client
+	Dialer     *kafka.Dialer
+	Prepare    prepare     // called before the group is joined
+	Consume    consume     // takes the assigned partitions
+	Fatal      func(error) // told of Prepare's error: the process is to stop
+	Membership Membership
+	Component  *health.Component
+	Log        *zap.Logger
+}
+
 // Consumer is a member of the group. Start and Stop are called once each, in
 // that order.
 type Consumer struct {
-	cfg       Config
-	client    *kafka.Client
-	dialer    *kafka.Dialer
-	prepare   prepare
-	consume   consume
-	fatal     func(error) // told that the process is to stop
-	component *health.Component
-	log       *zap.Logger
+	cfg  Config
+	deps Deps
 
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// New returns a consumer that joins its group once prepare has returned, and has
-// partitions consumed by consume. An error of prepare's goes to fatal.
-func New(cfg Config, client *kafka.Client, dialer *kafka.Dialer, prepare prepare, consume consume, fatal func(error), component *health.Component, log *zap.Logger) *Consumer {
-	return &Consumer{cfg: cfg, client: client, dialer: dialer, prepare: prepare, consume: consume, fatal: fatal, component: component, log: log, done: make(chan struct{})}
+// New returns a consumer that has joined nothing yet.
+func New(cfg Config, deps Deps) *Consumer {
+	return &Consumer{cfg: cfg, deps: deps, done: make(chan struct{})}
 }
 
 // Start joins the group in the background, once its topics are there.
@@ -85,9 +96,9 @@ func (c *Consumer) Stop(ctx context.Context) error {
 }
 
 func (c *Consumer) run(ctx context.Context) {
-	if err := c.prepare(ctx); err != nil {
+	if err := c.deps.Prepare(ctx); err != nil {
 		if ctx.Err() == nil {
-			c.fatal(err)
+			c.deps.Fatal(err)
 		}
 		return
 	}
@@ -106,14 +117,13 @@ func (c *Consumer) ensureTopics(ctx context.Context) (partitions int, err error)
 	backoff := retry.NewBackoff(5 * time.Second)
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 20*time.Second)
-		states, err := kafkaconn.EnsureTopics(attempt, c.client, c.cfg.Topics)
+		states, err := kafkaconn.EnsureTopics(attempt, c.deps.Client, c.cfg.Topics)
 		cancel()
 		if err == nil {
 			return c.report(states), nil
 		}
-		if c.component.NotReady("topics: " + err.Error()) {
-			c.log.Warn("the topics cannot be created or looked at; trying on", zap.Error(err))
-		}
+		c.deps.Component.NotReady("topics: " + err.Error())
+		c.deps.Membership.BlockGroup(fmt.Errorf("the topics cannot be created or looked at: %w", err))
 		if err := backoff.Wait(ctx); err != nil {
 			return 0, err
 		}
@@ -126,10 +136,10 @@ func (c *Consumer) report(states []kafkaconn.TopicState) (partitions int) {
 			partitions = s.Partitions
 		}
 		if s.Created {
-			c.log.Info("topic created", zap.String("topic", s.Name), zap.Int("partitions", s.Partitions))
+			c.deps.Log.Info("topic created", zap.String("topic", s.Name), zap.Int("partitions", s.Partitions))
 		}
 		for _, problem := range s.Problems {
-			c.log.Warn("topic's settings", zap.String("topic", s.Name), zap.String("problem", problem))
+			c.deps.Log.Warn("topic's settings", zap.String("topic", s.Name), zap.String("problem", problem))
 		}
 	}
 	return partitions
@@ -141,7 +151,7 @@ func (c *Consumer) member(ctx context.Context, partitions int) {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                c.cfg.Group,
 		Brokers:           c.cfg.Brokers,
-		Dialer:            c.dialer,
+		Dialer:            c.deps.Dialer,
 		Topics:            []string{c.cfg.Topic},
 		GroupBalancers:    []kafka.GroupBalancer{kafka.RangeGroupBalancer{}, kafka.RoundRobinGroupBalancer{}},
 		HeartbeatInterval: min(3*time.Second, c.cfg.SessionTimeout/4),
@@ -187,19 +197,19 @@ func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 			return
 		case err != nil:
 			// kafka-go waits a little before it tries again.
-			if c.component.NotReady("group: " + err.Error()) {
-				c.log.Warn("not a member of the group at the moment; trying on", zap.String("group", c.cfg.Group), zap.Error(err))
-			}
+			c.deps.Component.NotReady("group: " + err.Error())
+			c.deps.Membership.BlockGroup(fmt.Errorf("not a member of group %s: %w", c.cfg.Group, err))
 			continue
 		}
 		assigned := generation.Assignments[c.cfg.Topic]
 		for _, a := range assigned {
 			generation.Start(func(ctx context.Context) {
-				c.consume(ctx, a.ID, a.Offset, len(assigned), generation)
+				c.deps.Consume(ctx, a.ID, a.Offset, len(assigned), generation)
 			})
 		}
-		c.component.Ready(fmt.Sprintf("generation %d, partitions %s", generation.ID, list(assigned)))
-		c.log.Info("assigned", zap.String("group", c.cfg.Group), zap.Int32("generation", generation.ID), zap.String("partitions", list(assigned)))
+		c.deps.Membership.ClearGroup()
+		c.deps.Component.Ready(fmt.Sprintf("generation %d, partitions %s", generation.ID, list(assigned)))
+		c.deps.Log.Info("assigned", zap.String("group", c.cfg.Group), zap.Int32("generation", generation.ID), zap.String("partitions", list(assigned)))
 	}
 }
 
@@ -215,10 +225,10 @@ func (c *Consumer) watchPartitions(ctx context.Context, known int) {
 		case <-time.After(wait):
 		}
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
-		now, err := kafkaconn.PartitionCount(attempt, c.client, c.cfg.Topic)
+		now, err := kafkaconn.PartitionCount(attempt, c.deps.Client, c.cfg.Topic)
 		cancel()
 		if err == nil && now != known {
-			c.log.Info("the number of partitions has changed; joining the group anew", zap.Int("before", known), zap.Int("now", now))
+			c.deps.Log.Info("the number of partitions has changed; joining the group anew", zap.Int("before", known), zap.Int("now", now))
 			return
 		}
 	}

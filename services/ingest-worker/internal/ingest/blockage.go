@@ -89,6 +89,17 @@ func (b *Blockage) block(who waiter, cause fault.Cause, unlisted bool, err error
 	}
 }
 
+// BlockGroup says that the worker is no member of its group, and why.
+func (b *Blockage) BlockGroup(err error) {
+	b.block(waiter{noPartition, reading}, fault.CauseBroker, false, err)
+}
+
+// ClearGroup says that the worker is a member of its group.
+func (b *Blockage) ClearGroup() { b.clear(waiter{noPartition, reading}) }
+
+// noPartition stands for the membership in the group in a waiter.
+const noPartition = -1
+
 // clear says that someone goes on, or that the partition is no longer ours.
 func (b *Blockage) clear(who waiter) {
 	b.mu.Lock()
@@ -114,8 +125,8 @@ func (b *Blockage) tell() {
 	}
 	parts := make([]string, 0, len(b.waiting))
 	for cause, w := range b.waiting {
-		parts = append(parts, fmt.Sprintf("%d partitions wait for %s since %s: %s",
-			w.count(), cause, w.since.UTC().Format(time.RFC3339), w.why))
+		parts = append(parts, fmt.Sprintf("waits for %s since %s: %s",
+			cause, w.since.UTC().Format(time.RFC3339), w.why))
 	}
 	sort.Strings(parts)
 	b.component.NotReady(strings.Join(parts, "; "))

@@ -220,11 +220,7 @@ func (c *partition) storeOrders(ctx context.Context, batch []*record) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	return c.retry(ctx, c.id, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, c.cfg.WriteTimeout)
-		defer cancel()
-		return c.store.Write(ctx, entries)
-	}, fault.Of)
+	return c.retry(ctx, c.id, func(ctx context.Context) error { return c.store.Write(ctx, entries) }, fault.Of)
 }
 
 func (c *partition) sendLetters(ctx context.Context, batch []*record) ([]deadletter.Letter, error) {

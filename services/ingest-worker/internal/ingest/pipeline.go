@@ -32,9 +32,6 @@ type Config struct {
 	// given up: well within the group's session time-out, since no heartbeats
 	// are sent meanwhile.
 	Grace time.Duration
-	// WriteTimeout bounds one attempt at writing a batch, so that a connection
-	// that died without a word is noticed.
-	WriteTimeout time.Duration
 }
 
 // longestBackoff is the longest wait between two attempts.

@@ -10,9 +10,9 @@ import (
 // A writer that vanishes without a word (its machine loses power or network)
 // leaves its transaction open on the server, with the order_uids that it
 // inserted locked, until the server's TCP keepalive notices, which takes hours by
-// default. Nobody could insert these orders until then. An attempt at writing is
-// bounded in time, so a writer's transaction that is as old as an attempt that
-// timed out is abandoned, and may be ended by anybody.
+// default. Nobody could insert these orders until then. A transaction is bounded
+// in time, so a writer's transaction that is as old as one that timed out is
+// abandoned, and may be ended by anybody.
 
 // endAbandonedQuery ends the transactions of writers of this role that are older
 // than ? milliseconds.
@@ -21,20 +21,26 @@ const endAbandonedQuery = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_
 	AND application_name = current_setting('application_name')
 	AND xact_start <= clock_timestamp() - ? * interval '1 millisecond'`
 
-// noteTimeout remembers how long an attempt took that timed out.
-func (s *Store) noteTimeout(began time.Time, err error) {
-	if errors.Is(err, context.DeadlineExceeded) {
+// note remembers how long a transaction took that timed out.
+func (s *Store) note(began time.Time, err error) {
+	switch {
+	case err == nil:
+		s.timeouts.Store(0)
+	case errors.Is(err, context.DeadlineExceeded):
+		s.timeouts.Add(1)
 		s.timedOut.Store(int64(time.Since(began)))
 	}
 }
 
-// endAbandoned ends abandoned transactions, if an attempt has timed out since the
-// last call.
+// endAbandoned ends abandoned transactions, if one has timed out since the last
+// call.
 func (s *Store) endAbandoned(ctx context.Context) error {
 	age := time.Duration(s.timedOut.Load())
 	if age == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	var ended int
 	if err := s.db.NewRaw(endAbandonedQuery, age.Milliseconds()).Scan(ctx, &ended); err != nil {
 		return fmt.Errorf("end abandoned transactions: %w", err)

@@ -60,12 +60,21 @@ type Store struct {
 	db      *bun.DB
 	buffers sync.Pool // of *rows
 
-	timedOut atomic.Int64 // how long the last attempt took that timed out, see abandoned.go; 0: none
+	// A transaction is given up after timeout, doubled for each in a row that
+	// took longer: a database that is slow must get through in the end.
+	timeout  time.Duration
+	timeouts atomic.Int32 // in a row
+	timedOut atomic.Int64 // how long the last one took, see abandoned.go; 0: none
 }
 
-// New returns a store on a pool opened by pgconn.Open.
-func New(db *bun.DB) *Store {
-	return &Store{db: db, buffers: sync.Pool{New: func() any { return new(rows) }}}
+// maxDoublings bounds how long a transaction may take: 32 times the time-out.
+const maxDoublings = 5
+
+// New returns a store on a pool opened by pgconn.Open. Timeout bounds a
+// transaction, from its begin, so that a connection that died without a word is
+// noticed.
+func New(db *bun.DB, timeout time.Duration) *Store {
+	return &Store{db: db, timeout: timeout, buffers: sync.Pool{New: func() any { return new(rows) }}}
 }
 
 // Write decides every pending entry, in transactions of its own. The first
@@ -76,12 +85,10 @@ func New(db *bun.DB) *Store {
 // On an error (the world's or ours, never a record's) the entries that are
 // decided stay so, and Write can be called again with the same slice. A commit
 // whose answer was lost is found out about then.
-func (s *Store) Write(ctx context.Context, entries []*Entry) (err error) {
+func (s *Store) Write(ctx context.Context, entries []*Entry) error {
 	if err := s.endAbandoned(ctx); err != nil {
 		return err
 	}
-	began := time.Now()
-	defer func() { s.noteTimeout(began, err) }()
 	return s.write(ctx, entries)
 }
 
@@ -126,6 +133,15 @@ func (s *Store) round(ctx context.Context, pending []*Entry) error {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout<<min(s.timeouts.Load(), maxDoublings))
+	defer cancel()
+	err = s.transaction(ctx, conn, pending)
+	s.note(began, err)
+	return err
+}
+
+func (s *Store) transaction(ctx context.Context, conn bun.Conn, pending []*Entry) error {
 	// One snapshot for all statements, so that a stored order that is changed
 	// meanwhile is compared as it was at one moment.
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
