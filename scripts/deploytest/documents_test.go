@@ -54,6 +54,7 @@ func TestREADMEListsTheSettings(t *testing.T) {
 				described[program] = map[string]string{}
 			}
 			for _, match := range variable.FindAllStringSubmatch(cells[1], -1) {
+				require.NotContains(t, described[program], match[1], "README lists it twice for %s", program)
 				described[program][match[1]] = cells[2]
 			}
 		}
