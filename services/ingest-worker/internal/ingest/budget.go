@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Budget bounds the bytes in flight, over all partitions: a quarter is for
-// answers of the broker that are being decoded, a quarter for those that are
+// Budget bounds the bytes in flight, over all partitions: an eighth is for
+// answers of the broker that are being decoded, an eighth for those that are
 // larger than a partition's share of that, the rest for decoded records. They
 // are apart, since an answer is only let go of once its records have found room.
 // Whoever waits is served in turn, so a large record is not overtaken for ever.
@@ -17,9 +17,9 @@ type Budget struct {
 	answersLimit, recordsLimit int64
 }
 
-// NewBudget returns a budget of so many bytes, at least 4.
+// NewBudget returns a budget of so many bytes, at least 8.
 func NewBudget(limit int64) *Budget {
-	answers := limit / 4
+	answers := limit / 8
 	return &Budget{
 		answers: semaphore.NewWeighted(answers), answersLimit: answers,
 		records: semaphore.NewWeighted(limit - 2*answers), recordsLimit: limit - 2*answers,
