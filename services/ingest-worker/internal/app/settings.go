@@ -26,7 +26,7 @@ type Settings struct {
 	RejectUnknown  bool  `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: a field that an order does not have makes a dead letter"`
 	CheckSums      bool  `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
 	MaxBatch       int   `env:"INGEST_MAX_BATCH_RECORDS" envDefault:"4000" help:"most records in one transaction"`
-	MemoryBytes    int64 `env:"INGEST_MEMORY_BYTES" envDefault:"134217728" help:"bound on the bytes of records in flight"`
+	MemoryBytes    int64 `env:"INGEST_MEMORY_BYTES" envDefault:"104857600" help:"bound on the bytes of records in flight"`
 
 	DatabaseConns int           `env:"DATABASE_MAX_CONNS" envDefault:"4" help:"most connections to PostgreSQL"`
 	WriteTimeout  time.Duration `env:"DATABASE_WRITE_TIMEOUT" envDefault:"30s" help:"bound on one transaction; doubled while the database is slower"`
