@@ -128,13 +128,18 @@ func (s *Store) write(ctx context.Context, entries []*Entry) error {
 // insert the first entry of each of the others. Entries behind it with the same
 // order_uid stay pending, for the next round to compare with what is stored.
 func (s *Store) round(ctx context.Context, pending []*Entry) error {
-	conn, err := s.db.Conn(ctx)
+	patience := s.timeout << min(s.timeouts.Load(), maxDoublings)
+	// A connection that was idle is asked whether it lives, which one that died
+	// without a word does not answer.
+	acquiring, acquired := context.WithTimeout(ctx, patience)
+	conn, err := s.db.Conn(acquiring)
+	acquired()
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, s.timeout<<min(s.timeouts.Load(), maxDoublings))
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err = s.transaction(ctx, conn, pending)
 	s.note(began, err)
