@@ -165,14 +165,14 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool)
 		contenders = append(contenders, otherBuild)
 	}
 	if b.settings.single > 0 {
-		contenders = append(contenders, single)
+		contenders = append(contenders, single, singlePair)
 	}
 	measured, err := b.rounds(ctx, orders, contenders)
 	if err != nil {
 		return err
 	}
 	var names []string
-	for _, c := range []contender{rawCopy, copyTriggers, worker, otherBuild, single} {
+	for _, c := range []contender{rawCopy, copyTriggers, worker, otherBuild, single, singlePair} {
 		if len(measured[c.name]) > 0 {
 			names = append(names, c.name)
 		}

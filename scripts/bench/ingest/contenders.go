@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
@@ -29,7 +30,8 @@ var (
 	copyTriggers = contender{"raw COPY with triggers", runCopyWithTriggers}
 	worker       = contender{"ingest-worker", runWorker}
 	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
-	single       = contender{"a transaction an order", runSingle}
+	single       = contender{"a transaction an order, 1 connection", runSingle(1)}
+	singlePair   = contender{"a transaction an order, 2 connections", runSingle(2)}
 )
 
 // trial is what a contender works with.
@@ -254,31 +256,36 @@ func (t *trial) profile(ctx context.Context, w *rig.Service) <-chan struct{} {
 }
 
 // runSingle stores orders as services mostly do: a transaction for each, a
-// statement for each row. It takes only so many orders as give a rate. The
-// triggers stand aside and no bell rings, both of which would make it slower.
-func runSingle(ctx context.Context, t *trial) (sample, error) {
-	orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.single)]
-	return meter{server: t.server}.during(ctx, len(orders), func() error {
-		group, ctx := errgroup.WithContext(ctx)
-		for part := range copyConns {
-			group.Go(func() error {
-				conn, err := pgx.Connect(ctx, t.database)
-				if err != nil {
-					return err
-				}
-				defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-				if _, err := conn.Exec(ctx, "SET "+orderdb.WholeOrdersSetting+" = 'on'"); err != nil {
-					return err
-				}
-				for i := part; i < len(orders); i += copyConns {
-					err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return rig.InsertOrder(ctx, tx, orders[i]) })
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+// statement for each row; one connection is a consumer that takes one record
+// after another. It takes only so many orders as give a rate. The triggers stand
+// aside and no bell rings, both of which would make it slower.
+func runSingle(conns int) func(context.Context, *trial) (sample, error) {
+	return func(ctx context.Context, t *trial) (sample, error) {
+		orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.single)]
+		return meter{server: t.server}.during(ctx, len(orders), func() error {
+			group, ctx := errgroup.WithContext(ctx)
+			for part := range conns {
+				group.Go(func() error { return insertEach(ctx, t.database, orders, part, conns) })
+			}
+			return group.Wait()
+		})
+	}
+}
+
+// insertEach stores every so-many-th of the orders.
+func insertEach(ctx context.Context, database string, orders []*model.Order, first, step int) error {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if _, err := conn.Exec(ctx, "SET "+orderdb.WholeOrdersSetting+" = 'on'"); err != nil {
+		return err
+	}
+	for i := first; i < len(orders); i += step {
+		if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return rig.InsertOrder(ctx, tx, orders[i]) }); err != nil {
+			return err
 		}
-		return group.Wait()
-	})
+	}
+	return nil
 }

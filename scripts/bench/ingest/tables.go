@@ -49,7 +49,9 @@ func goals(measured samples) string {
 		decimal(2, stats.MedianOf(w, func(s sample) float64 { return s.client.Seconds() / s.database.Seconds() })))
 	line("the worker's peak memory: %s MiB (goal: at most 300)", decimal(0, stats.MedianOf(w, sample.peakMiB)))
 	if s := measured[single.name]; len(s) > 0 {
-		line("rate: %s × a transaction an order (goal: at least 20)", decimal(0, stats.RatioOf(w, s, sample.rate)))
+		line("rate: %s × a transaction an order on 1 connection (goal: at least 20), %s × on 2; raw COPY is %s × and %s ×",
+			decimal(0, stats.RatioOf(w, s, sample.rate)), decimal(0, stats.RatioOf(w, measured[singlePair.name], sample.rate)),
+			decimal(0, stats.RatioOf(raw, s, sample.rate)), decimal(0, stats.RatioOf(raw, measured[singlePair.name], sample.rate)))
 	}
 	return b.String()
 }
