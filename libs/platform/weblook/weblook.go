@@ -1,0 +1,214 @@
+// Package weblook is the look that Orderhub's web pages share: colours, type,
+// header, buttons, cards, notices, and the few habits that pages have in common
+// (times in the browser's zone, copying, keys, announcements).
+//
+// A page keeps its own files in an embed.FS and puts them together with these:
+//
+//	//go:embed assets
+//	var assets embed.FS // assets/console.css, assets/console.js, …
+//	//go:embed templates
+//	var templates embed.FS
+//
+//	look := weblook.New(assets, "assets", templates, "templates", nil)
+//	mux.Handle("GET /assets/{name}", look)              // its files and ours
+//	look.Render(&buffer, "page.html", view)             // its templates and ours
+//	weblook.Secure(w.Header())                          // on every answer
+//
+// In its templates a page uses:
+//
+//	{{template "look-head" "Title"}}        inside <head>: meta, icon, base.css, base.js; then its own
+//	                                        <link rel="stylesheet" href="{{asset "console.css"}}"> and
+//	                                        <script src="{{asset "console.js"}}" defer></script>
+//	{{template "look-brand" "Dead letters"}} the name of the page beside the mark, a link to /
+//	{{template "look-time" when .Created}}  a time; base.js puts it into the browser's zone
+//	{{template "look-time" ago .Created}}   the same, shown as how long ago
+//	{{template "look-live"}}                once, at the body's beginning: the skip link to #main and the
+//	                                        #announcement that screen readers are told things through
+//
+// base.css is written in classes that say what a thing is; its beginning lists
+// them. base.js gives window.look; its beginning says what is in it. Both work
+// under the policy of [Secure], which forbids all that is inline: no style
+// attributes, no on… attributes, no <style> or <script> with a body.
+package weblook
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed assets
+var sharedAssets embed.FS
+
+//go:embed templates
+var sharedTemplates embed.FS
+
+// Look is a page's files and templates together with the shared ones. Its
+// methods are safe for concurrent use.
+type Look struct {
+	files     map[string]file   // by the name under which they are served
+	addresses map[string]string // of files, by their own names
+	build     string
+	templates *template.Template
+}
+
+// file is one embedded file as it is served.
+type file struct {
+	body              []byte
+	contentType, etag string
+}
+
+// New puts a page's files (of one folder) and templates (*.html of another)
+// together with the shared ones. funcs may be nil; it can't replace "asset",
+// "when" and "ago". What is wrong with the files is a fault of the build and
+// panics, so any test of the page shows it.
+func New(assets fs.FS, assetFolder string, templates fs.FS, templateFolder string, funcs template.FuncMap) *Look {
+	l := &Look{files: map[string]file{}, addresses: map[string]string{}}
+	build := sha256.New()
+	l.add(sharedAssets, "assets", build.Write)
+	l.add(assets, assetFolder, build.Write)
+	l.templates = template.New("look").Funcs(funcs).Funcs(template.FuncMap{"asset": l.Address, "when": when, "ago": ago})
+	for _, source := range []struct {
+		files  fs.FS
+		folder string
+	}{{sharedTemplates, "templates"}, {templates, templateFolder}} {
+		for _, name := range list(source.files, source.folder) {
+			text := read(source.files, name)
+			_, _ = build.Write(text)
+			template.Must(l.templates.New(path.Base(name)).Parse(string(text)))
+		}
+	}
+	l.build = hex.EncodeToString(build.Sum(nil)[:6])
+	return l
+}
+
+func (l *Look) add(files fs.FS, folder string, hash func([]byte) (int, error)) {
+	for _, name := range list(files, folder) {
+		body := read(files, name)
+		_, _ = hash(body)
+		digest := sha256.Sum256(body)
+		short := hex.EncodeToString(digest[:6])
+		base, extension := path.Base(name), path.Ext(name)
+		if _, taken := l.addresses[base]; taken {
+			panic("weblook: two files are named " + base)
+		}
+		served := strings.TrimSuffix(base, extension) + "." + short + extension
+		l.addresses[base] = "/assets/" + served
+		l.files[served] = file{body: body, contentType: contentType(extension), etag: `"` + short + `"`}
+	}
+}
+
+// contentType doesn't ask the machine's MIME tables, which differ.
+func contentType(extension string) string {
+	switch extension {
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	case ".png":
+		return "image/png"
+	}
+	panic("weblook: no content type is known for files named *" + extension)
+}
+
+func list(files fs.FS, folder string) []string {
+	entries, err := fs.ReadDir(files, folder)
+	if err != nil {
+		panic(fmt.Sprintf("weblook: embedded folder %s: %v", folder, err))
+	}
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = path.Join(folder, entry.Name())
+	}
+	return names
+}
+
+func read(files fs.FS, name string) []byte {
+	body, err := fs.ReadFile(files, name)
+	if err != nil {
+		panic(fmt.Sprintf("weblook: embedded file %s: %v", name, err))
+	}
+	return body
+}
+
+// Address is where a file is served: its name with the first bytes of its hash,
+// so that a new build has new addresses and browsers may keep the old ones for
+// ever. Templates call it as asset. An unknown name fails the rendering, so
+// that a misspelt one can't reach a release.
+func (l *Look) Address(name string) (string, error) {
+	address, ok := l.addresses[name]
+	if !ok {
+		return "", fmt.Errorf("no asset is named %q", name)
+	}
+	return address, nil
+}
+
+// Build changes with any file or template, for ETags of what they make.
+func (l *Look) Build() string { return l.build }
+
+// Render executes a template. On an error the buffer holds a part of it, which
+// is not to be sent.
+func (l *Look) Render(to *bytes.Buffer, name string, data any) error {
+	return l.templates.ExecuteTemplate(to, name, data)
+}
+
+// ServeHTTP serves the files; the address's last part names one.
+func (l *Look) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	Secure(w.Header())
+	f, ok := l.files[path.Base(r.URL.Path)]
+	if !ok {
+		w.Header().Set("Cache-Control", "no-store")
+		http.Error(w, "no such asset", http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	w.Header().Set("ETag", f.etag)
+	w.Header().Set("Content-Type", f.contentType)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
+}
+
+// policy allows a page what comes from its own server and nothing else: no
+// inline script or style, no foreign host, no frame around it.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// Secure sets the headers that keep whatever a page shows from becoming more
+// than text, and the page out of other sites' frames.
+func Secure(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+}
+
+// moment is a time as the template look-time writes it: exact and in UTC, which
+// is what is read without JavaScript.
+type moment struct {
+	time  time.Time
+	Style string
+}
+
+func when(t time.Time) moment { return moment{t.UTC(), "exact"} }
+func ago(t time.Time) moment  { return moment{t.UTC(), "relative"} }
+
+// Machine is the time for the datetime attribute.
+func (m moment) Machine() string { return m.time.Format(time.RFC3339Nano) }
+
+// Text is the time for people.
+func (m moment) Text() string { return m.time.Format("2 Jan 2006, 15:04 UTC") }
+
+// Exact is the time with all its digits.
+func (m moment) Exact() string { return m.time.Format("2 Jan 2006, 15:04:05.999999 UTC") }
