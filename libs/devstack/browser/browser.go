@@ -1,4 +1,6 @@
-// Package browser runs a headless Chromium for tests of pages.
+// Package browser runs a headless Chromium for tests of pages: [ForTest] starts
+// it, [Open] opens a window whose console must stay empty of errors, and a
+// [Window] does and sees what people do. [AxeForTest] gives axe-core.
 package browser
 
 import (
@@ -12,8 +14,7 @@ import (
 )
 
 // ForTest starts a Chromium with an empty profile and returns the context to
-// open windows in (chromedp.NewContext with chromedp.WithNewBrowserContext gives
-// one that shares nothing with the others). It ends with the test.
+// [Open] windows in. It ends with the test.
 //
 // Where there is no Chromium the test is skipped with a loud line, or fails
 // where ORDERHUB_TEST_STRICT=1 says that there must be one.

@@ -1,0 +1,228 @@
+package browser
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// StepTime is how long one step in the browser may take.
+const StepTime = 30 * time.Second
+
+// Problem is an error that the browser's console showed.
+type Problem struct {
+	Source string // "exception", "console", or the browser's word, such as "network"
+	Text   string
+	URL    string // of a "network" problem
+}
+
+// Window is a browser window of its own, without history, cookies and cache of
+// others. Its methods fail the test where a step doesn't work. They are called
+// from the test's goroutine.
+type Window struct {
+	t       testing.TB
+	ctx     context.Context
+	ignored func(Problem) bool
+
+	mu       sync.Mutex
+	problems []Problem
+}
+
+// Open opens a window of 1280 by 900 pixels in a browser of [ForTest]. When the
+// test ends, the window is closed, and the test fails if its console has shown
+// errors, but for those that ignored (nil: none) says are of no interest.
+func Open(chromium context.Context, t testing.TB, ignored func(Problem) bool) *Window {
+	t.Helper()
+	w := &Window{t: t, ignored: ignored}
+	ctx, closeWindow := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext(), chromedp.WithListener(w.listen))
+	w.ctx = ctx
+	t.Cleanup(func() {
+		closeWindow()
+		for _, problem := range w.Problems() {
+			t.Errorf("the browser's console: %+v", problem)
+		}
+	})
+	if err := chromedp.Do(ctx); err != nil { // no time limit: it would be the window's
+		t.Fatalf("open a window: %v", err)
+	}
+	w.Do(chromedp.EmulateViewport(1280, 900))
+	return w
+}
+
+func (w *Window) listen(event any) {
+	var problem Problem
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		problem = Problem{Source: "exception", Text: fmt.Sprintf("%+v", e.ExceptionDetails)}
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == "error" || e.Type == "warning" || e.Type == "assert" {
+			problem = Problem{Source: "console", Text: fmt.Sprintf("%s: %v", e.Type, e.Args)}
+		}
+	case *log.EventEntryAdded:
+		if e.Entry.Level == "error" {
+			problem = Problem{Source: string(e.Entry.Source), Text: e.Entry.Text, URL: e.Entry.URL}
+		}
+	}
+	if problem.Source == "" || (w.ignored != nil && w.ignored(problem)) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.problems = append(w.problems, problem)
+}
+
+// Problems are the errors that the console has shown.
+func (w *Window) Problems() []Problem {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]Problem(nil), w.problems...)
+}
+
+// ForgetProblems is for tests that cause errors, such as a server that is away.
+func (w *Window) ForgetProblems() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.problems = nil
+}
+
+// Do runs steps, which together have [StepTime].
+func (w *Window) Do(steps ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		w.t.Fatalf("in the browser: %v", err)
+	}
+}
+
+// Command gives the browser a command of its protocol.
+func Command[P, R any](w *Window, method cdp.Command[P, R], params P) R {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
+	defer cancel()
+	result, err := chromedp.Call(ctx, method, params)
+	if err != nil {
+		w.t.Fatalf("in the browser: %v", err)
+	}
+	return result
+}
+
+// Value runs an action for what it gives.
+func Value[T any](w *Window, action chromedp.Action[T]) T {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
+	defer cancel()
+	value, err := chromedp.Run(ctx, action)
+	if err != nil {
+		w.t.Fatalf("in the browser: %v", err)
+	}
+	return value
+}
+
+// Eval gives the value of a JavaScript expression; a promise's is waited for.
+func Eval[T any](w *Window, expression string) T {
+	w.t.Helper()
+	return Value(w, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// Script runs JavaScript for what it does.
+func (w *Window) Script(source string) {
+	w.t.Helper()
+	w.Do(chromedp.Evaluate[chromedp.Void](source))
+}
+
+// Visit goes to an address and waits for an element that its page has. An
+// answer with an error status is no error.
+func (w *Window) Visit(address string, ready chromedp.CSS) {
+	w.t.Helper()
+	w.Do(chromedp.Navigate(address), chromedp.WaitReady(ready))
+}
+
+// Click clicks on what a person can see.
+func (w *Window) Click(selector chromedp.CSS) {
+	w.t.Helper()
+	w.Do(chromedp.Click(selector, chromedp.NodeVisible))
+}
+
+// Press presses keys, as package kb of chromedp writes them.
+func (w *Window) Press(keys string) {
+	w.t.Helper()
+	w.Do(chromedp.KeyEvent(keys))
+}
+
+// Type types into an empty field; what it held is deleted.
+func (w *Window) Type(selector chromedp.CSS, keys string) {
+	w.t.Helper()
+	w.Script(fmt.Sprintf("document.querySelector(%q).value = ''", string(selector)))
+	w.Do(chromedp.SendKeys(selector, keys))
+}
+
+// Until waits for a JavaScript expression to become true.
+func (w *Window) Until(expression string) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
+	defer cancel()
+	// An error of the expression, on a page that isn't there yet, is false.
+	source := "(() => { try { return " + expression + " } catch { return false } })()"
+	if _, err := chromedp.Run(ctx, chromedp.Poll[chromedp.Void](source, chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
+		w.t.Fatalf("%s never became true: %v\nthe page: %s", expression, err, w.Text("body"))
+	}
+}
+
+// Text is what a person can read of an element, "" where there is none.
+func (w *Window) Text(selector string) string {
+	w.t.Helper()
+	return Eval[string](w, fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector))
+}
+
+// Picture takes a picture of the whole page. `go test -artifacts` keeps it.
+func (w *Window) Picture(name string) {
+	w.t.Helper()
+	image := Value(w, chromedp.FullScreenshot(100))
+	if err := os.WriteFile(filepath.Join(w.t.ArtifactDir(), name+".png"), image, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Phone makes the window a phone's: 360 by 740 pixels.
+func (w *Window) Phone() {
+	w.t.Helper()
+	w.Do(chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile, chromedp.EmulateScale(2)))
+}
+
+// Scheme sets what the person prefers: "light" or "dark". Movement is off then,
+// so that what is looked at stands still.
+func (w *Window) Scheme(name string) {
+	w.t.Helper()
+	Command(w, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}})
+}
+
+// DocumentStatus is an ignored for [Open]: the browser reports it as an error
+// where a page that is shown, rather than something that a page loads, has a
+// status of 400 or more.
+func DocumentStatus(addresses ...string) func(Problem) bool {
+	return func(p Problem) bool {
+		if p.Source != "network" || !strings.Contains(p.Text, "Failed to load resource: the server responded") {
+			return false
+		}
+		for _, address := range addresses {
+			if strings.Contains(p.URL, address) {
+				return true
+			}
+		}
+		return false
+	}
+}
