@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
@@ -50,4 +51,18 @@ func listen(addr string) (net.Listener, error) {
 // Loopback is 127.0.0.1 with port.
 func Loopback(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
+
+// Lasting returns a port that is free on 127.0.0.1 now, and that the system does
+// not give to outgoing connections: a server that is down for a while finds it
+// free again, and a client that knocks meanwhile cannot meet itself.
+func Lasting() (int, error) {
+	const from, to, attempts = 15_000, 32_000, 100 // Linux and macOS give out ports above
+	for range attempts {
+		port := from + rand.IntN(to-from)
+		if Check(Loopback(port)) == nil {
+			return port, nil
+		}
+	}
+	return 0, errors.New("find a free port: none of those that were tried")
 }

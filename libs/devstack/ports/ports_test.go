@@ -26,3 +26,10 @@ func TestCheck(t *testing.T) {
 	require.Error(t, err)
 	require.NotErrorAs(t, err, &taken)
 }
+
+func TestLasting(t *testing.T) {
+	port, err := ports.Lasting()
+	require.NoError(t, err)
+	require.NoError(t, ports.Check(ports.Loopback(port)))
+	require.Less(t, port, 32_768, "the system gives such ports to outgoing connections")
+}

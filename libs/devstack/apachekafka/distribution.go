@@ -1,0 +1,155 @@
+package apachekafka
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed" // the pom
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// CacheVariable is the environment variable that names the folder where Kafka's
+// archives are kept. By default that is the user's cache folder.
+const CacheVariable = "ORDERHUB_KAFKA_CACHE"
+
+// pom says which archives Kafka is made of. Where they come from is a matter of
+// the machine's own Maven settings.
+//
+//go:embed pom.xml
+var pom []byte
+
+// MissingError says that this machine lacks a program.
+type MissingError struct{ Program string }
+
+func (e *MissingError) Error() string {
+	return e.Program + " is not on PATH: Apache Kafka needs a JDK (17 or later), and Maven to be fetched with"
+}
+
+// Distribution is Kafka's archives, with the Java that runs them.
+type Distribution struct {
+	dir  string // of the archives
+	java string
+}
+
+// Fetch finds Kafka's archives in the cache folder, or has Maven fetch them into
+// it, once. log is told when it does. A program that is missing is a
+// [*MissingError].
+func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
+	java, err := lookPath("java")
+	if err != nil {
+		return nil, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(pom)
+	d := &Distribution{dir: filepath.Join(cache, fmt.Sprintf("apache-kafka-%x", sum[:4])), java: java}
+	if _, err := os.Stat(d.dir); err == nil {
+		return d, nil
+	}
+	maven, err := lookPath("mvn")
+	if err != nil {
+		return nil, err
+	}
+	_, _ = fmt.Fprintf(log, "fetching Apache Kafka with Maven into %s\n", d.dir)
+	if err := d.download(ctx, maven); err != nil {
+		return nil, fmt.Errorf("fetch Apache Kafka: %w", err)
+	}
+	return d, nil
+}
+
+func lookPath(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return "", &MissingError{Program: program}
+	}
+	return path, nil
+}
+
+func cacheDir() (string, error) {
+	if dir := os.Getenv(CacheVariable); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find a folder for Kafka's archives (%s names one): %w", CacheVariable, err)
+	}
+	return filepath.Join(dir, "orderhub"), nil
+}
+
+// download fetches the archives, all or none.
+func (d *Distribution) download(ctx context.Context, maven string) (err error) {
+	if err := os.MkdirAll(filepath.Dir(d.dir), 0o755); err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp(filepath.Dir(d.dir), "fetching-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	if err := os.WriteFile(filepath.Join(work, "pom.xml"), pom, 0o600); err != nil {
+		return err
+	}
+	archives := filepath.Join(work, "archives")
+	cmd := exec.CommandContext(ctx, maven, "--batch-mode", "--quiet", "dependency:copy-dependencies", "-DoutputDirectory="+archives)
+	cmd.Dir = work
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("mvn: %w\n%s", err, bytes.TrimSpace(output))
+	}
+	if err := os.Rename(archives, d.dir); err != nil && !errors.Is(err, os.ErrExist) {
+		return err // another process may have been quicker, which is as good
+	}
+	return nil
+}
+
+// Java prepares a program of Kafka's, or one that uses Kafka's client and lies
+// in one of the further folders of classes. It starts quickly rather than runs
+// fast. Options for Java in this process's environment have no say.
+func (d *Distribution) Java(heap, class string, arguments []string, folders ...string) *exec.Cmd {
+	classpath := filepath.Join(d.dir, "*")
+	for _, folder := range folders {
+		classpath += string(os.PathListSeparator) + folder
+	}
+	cmd := exec.Command(d.java, append([]string{
+		"-Xmx" + heap,
+		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
+		"-XX:-UsePerfData", // a file in the machine's temporary folder
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator.group=info",
+		"-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
+		"-Dorg.slf4j.simpleLogger.showDateTime=true",
+		"-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+		"-cp", classpath, class,
+	}, arguments...)...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return name == "JAVA_TOOL_OPTIONS" || name == "JDK_JAVA_OPTIONS" || name == "CLASSPATH"
+	})
+	return cmd
+}
+
+// Tool prepares a tool of Kafka's, such as org.apache.kafka.tools.ConsoleProducer.
+func (d *Distribution) Tool(class string, arguments ...string) *exec.Cmd {
+	return d.Java("128m", class, arguments)
+}
+
+// Compile compiles a Java source file that uses Kafka's client into a folder.
+func (d *Distribution) Compile(ctx context.Context, source, folder string) error {
+	javac, err := lookPath("javac")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, javac, "-cp", filepath.Join(d.dir, "*"), "-d", folder, "-proc:none", source)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s: %w\n%s", source, err, output)
+	}
+	return nil
+}

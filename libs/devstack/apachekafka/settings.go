@@ -1,0 +1,120 @@
+package apachekafka
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/orderhub/orderhub/libs/devstack/ports"
+)
+
+// protocols are what the listeners speak.
+var protocols = map[Listener]string{
+	Plain: "PLAINTEXT", Proxied: "PLAINTEXT", controller: "PLAINTEXT", SASL: "SASL_PLAINTEXT", TLS: "SSL", SASLTLS: "SASL_SSL",
+}
+
+// replicated is how many replicas topics have in a cluster that has enough
+// brokers.
+const replicated = 3
+
+func (b *Broker) writeSettings() error {
+	settings := b.settings()
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&text, "%s=%s\n", name, strings.ReplaceAll(settings[name], `\`, `\\`))
+	}
+	return os.WriteFile(b.settingsFile(), []byte(text.String()), 0o600)
+}
+
+// settings are server.properties: what makes a cluster on one machine, quick to
+// notice a death, to compact and to delete, and small.
+func (b *Broker) settings() map[string]string {
+	options := b.cluster.options
+	replicas := min(options.Brokers, replicated)
+	settings := map[string]string{
+		"process.roles":                  "broker,controller",
+		"node.id":                        fmt.Sprint(b.ID),
+		"log.dirs":                       b.DataDir(),
+		"auto.create.topics.enable":      "false",
+		"default.replication.factor":     fmt.Sprint(replicas),
+		"unclean.leader.election.enable": "false",
+
+		"offsets.topic.replication.factor":         fmt.Sprint(replicas),
+		"offsets.topic.num.partitions":             "6",
+		"transaction.state.log.replication.factor": fmt.Sprint(replicas),
+		"transaction.state.log.min.isr":            fmt.Sprint(max(1, replicas-1)),
+		"transaction.state.log.num.partitions":     "3",
+
+		// A broker that is silent so long is taken for dead, and one that was
+		// killed is let in again after it.
+		"broker.session.timeout.ms":    "4000",
+		"broker.heartbeat.interval.ms": "500",
+		"replica.lag.time.max.ms":      "4000",
+
+		"group.initial.rebalance.delay.ms": "0",
+		"group.min.session.timeout.ms":     "1000",
+
+		"log.initial.task.delay.ms":       "500",
+		"log.retention.check.interval.ms": "500",
+		"log.cleaner.backoff.ms":          "200",
+		"log.cleaner.min.cleanable.ratio": "0.001",
+		"log.segment.delete.delay.ms":     "500",
+
+		"log.cleaner.dedupe.buffer.size": "8388608",
+		"log.index.size.max.bytes":       "1048576",
+		"num.network.threads":            "2",
+		"num.io.threads":                 "4",
+		"background.threads":             "2",
+	}
+	b.addListeners(settings)
+	if options.TLS {
+		settings["ssl.keystore.type"] = "PEM"
+		settings["ssl.keystore.location"] = filepath.Join(b.cluster.dir, brokerCertificate)
+		settings["ssl.truststore.type"] = "PEM"
+		settings["ssl.truststore.location"] = b.cluster.Certificates.Authority
+		settings["listener.name.tls.ssl.client.auth"] = "required"
+	}
+	maps.Copy(settings, options.Settings)
+	return settings
+}
+
+func (b *Broker) addListeners(settings map[string]string) {
+	var listeners, advertised, mapped, voters []string
+	for _, name := range b.cluster.listeners() {
+		listeners = append(listeners, fmt.Sprintf("%s://%s", name, ports.Loopback(b.ports[name])))
+		mapped = append(mapped, fmt.Sprintf("%s:%s", name, protocols[name]))
+		if name != controller {
+			advertised = append(advertised, fmt.Sprintf("%s://%s", name, b.Addr(name)))
+		}
+		if name == SASL || name == SASLTLS {
+			b.addLogins(settings, name)
+		}
+	}
+	for _, other := range b.cluster.Brokers {
+		voters = append(voters, fmt.Sprintf("%d@%s", other.ID, ports.Loopback(other.ports[controller])))
+	}
+	settings["listeners"] = strings.Join(listeners, ",")
+	settings["advertised.listeners"] = strings.Join(advertised, ",")
+	settings["listener.security.protocol.map"] = strings.Join(mapped, ",")
+	settings["inter.broker.listener.name"] = string(Plain)
+	settings["controller.listener.names"] = string(controller)
+	settings["controller.quorum.voters"] = strings.Join(voters, ",")
+}
+
+// addLogins lets users in at a listener. Kafka keeps the SCRAM credentials
+// itself; those of PLAIN stand here.
+func (b *Broker) addLogins(settings map[string]string, listener Listener) {
+	settings["sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
+	prefix := "listener.name." + strings.ToLower(string(listener)) + "."
+	plain := "org.apache.kafka.common.security.plain.PlainLoginModule required"
+	for _, user := range slices.Sorted(maps.Keys(b.cluster.options.Users)) {
+		plain += fmt.Sprintf(" user_%s=%q", user, b.cluster.options.Users[user])
+	}
+	settings[prefix+"plain.sasl.jaas.config"] = plain + ";"
+	for _, mechanism := range []string{"scram-sha-256", "scram-sha-512"} {
+		settings[prefix+mechanism+".sasl.jaas.config"] = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+	}
+}
