@@ -39,6 +39,13 @@ const (
 	HeaderValue           = "dlq-value"            // "null" where the source's value is null and the letter's empty
 )
 
+// Headers of a copy whose value somebody edited before it was sent back. They
+// stay with the record: a letter of it has them among its source's headers.
+const (
+	HeaderEditedBy   = "dlq-edited-by"   // who
+	HeaderEditedFrom = "dlq-edited-from" // id of the letter with the value as it was
+)
+
 // ours says whether a header name is one of those above.
 func ours(name string) bool {
 	switch name {

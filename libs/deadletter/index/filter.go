@@ -27,10 +27,19 @@ type Filter struct {
 	Until      time.Time // failed before
 	Text       string    // within the value
 	UID        string    // letters of an order: by key or by order_uid in the value
+	// Failure is one of the letter's: rule and path, of any item.
+	Failure *Failure
+	// NoFailures is for letters that name none.
+	NoFailures bool
 }
 
 // Matches says whether a letter meets the filter.
 func (f *Filter) Matches(l *letter.Letter) bool {
+	var t texts
+	return f.matches(l, t.failures(l))
+}
+
+func (f *Filter) matches(l *letter.Letter, failures *failures) bool {
 	switch {
 	case len(f.IDs) > 0 && !slices.ContainsFunc(f.IDs, func(id string) bool { return SameID(id, l.ID) }),
 		f.Origin != "" && l.Origin != f.Origin && l.ID != f.Origin,
@@ -42,6 +51,10 @@ func (f *Filter) Matches(l *letter.Letter) bool {
 		f.MaxOffset != nil && (l.Source.Topic == "" || l.Source.Offset > *f.MaxOffset),
 		!f.Since.IsZero() && l.FailedAt.Before(f.Since),
 		!f.Until.IsZero() && !l.FailedAt.Before(f.Until),
+		f.NoFailures && len(failures.exact) > 0,
+		f.Failure != nil && !slices.ContainsFunc(failures.exact, func(e Failure) bool {
+			return e.Rule == f.Failure.Rule && AnyItem(e.Path) == f.Failure.Path
+		}),
 		f.Text != "" && !bytes.Contains(l.Value, []byte(f.Text)),
 		f.UID != "" && !ofOrder(l, f.UID):
 		return false
@@ -50,13 +63,10 @@ func (f *Filter) Matches(l *letter.Letter) bool {
 		return true
 	}
 	// Rule and path are to be those of one failure.
-	for _, failure := range l.Errors() {
-		if (len(f.Rules) == 0 || slices.Contains(f.Rules, failure.Rule)) &&
-			(len(f.Paths) == 0 || slices.Contains(f.Paths, failure.Path) || slices.Contains(f.Paths, AnyItem(failure.Path))) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(failures.exact, func(e Failure) bool {
+		return (len(f.Rules) == 0 || slices.Contains(f.Rules, e.Rule)) &&
+			(len(f.Paths) == 0 || slices.Contains(f.Paths, e.Path) || slices.Contains(f.Paths, AnyItem(e.Path)))
+	})
 }
 
 var (

@@ -2,6 +2,7 @@ package index
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
@@ -34,48 +35,63 @@ type groupKey struct {
 	partition                      int32
 }
 
-// known are the failures of a text of dlq-errors.
-type known struct {
-	failures []Failure
-	joined   string
-}
-
 // group is called with the lock held.
-func (x *Index) group(l *letter.Letter) *Group {
-	k := x.failures(l)
+func (x *Index) group(l *letter.Letter, k *failures) uint32 {
 	id := groupKey{l.Reason, l.Stage, l.Source.Topic, k.joined, l.Source.Partition}
-	g := x.groups[id]
-	if g == nil {
-		g = &Group{
-			Reason: l.Reason, Stage: l.Stage, Failures: k.failures,
+	at, there := x.groupOf[id]
+	if !there {
+		at = uint32(len(x.groups))
+		x.groups = append(x.groups, &Group{
+			Reason: l.Reason, Stage: l.Stage, Failures: k.grouped,
 			SourceTopic: l.Source.Topic, SourcePartition: l.Source.Partition,
-		}
-		x.groups[id] = g
+		})
+		x.groupOf[id] = at
 	}
-	return g
+	return at
 }
 
-func (x *Index) failures(l *letter.Letter) *known {
+// failures are those of a text of dlq-errors.
+type failures struct {
+	exact   []Failure // with the items' positions
+	grouped []Failure
+	joined  string
+}
+
+// texts remembers what is in texts of dlq-errors, of which many letters have the
+// same: they are decoded once.
+type texts struct {
+	mu    sync.RWMutex
+	known map[string]*failures
+}
+
+func (t *texts) failures(l *letter.Letter) *failures {
 	text := l.ErrorsJSON
 	if l.Format != letter.Orderhub {
 		text = []byte(l.Exception.Class)
 	}
-	if k := x.errors[string(text)]; k != nil {
+	t.mu.RLock()
+	k := t.known[string(text)]
+	t.mu.RUnlock()
+	if k != nil {
 		return k
 	}
-	k := &known{}
+	k = &failures{}
 	for _, e := range l.Errors() {
+		k.exact = append(k.exact, Failure{Rule: e.Rule, Path: e.Path})
 		f := Failure{Rule: e.Rule, Path: AnyItem(e.Path)}
-		if len(k.failures) < maxFailures && !slices.Contains(k.failures, f) {
-			k.failures = append(k.failures, f)
+		if len(k.grouped) < maxFailures && !slices.Contains(k.grouped, f) {
+			k.grouped = append(k.grouped, f)
 			k.joined += f.Rule + "\x00" + f.Path + "\x00"
 		}
 	}
-	if len(text) <= maxTextBytes {
-		if len(x.errors) >= maxTexts {
-			clear(x.errors)
-		}
-		x.errors[string(text)] = k
+	if len(text) > maxTextBytes {
+		return k
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known == nil || len(t.known) >= maxTexts {
+		t.known = map[string]*failures{}
+	}
+	t.known[string(text)] = k
 	return k
 }

@@ -1,17 +1,16 @@
 // Package index keeps account of a topic's dead letters as its records are read:
 // which there are, which match a filter, and which of them are open.
 //
-// It keeps less than 200 bytes for each letter that matches and for each resolution,
+// It keeps some 100 bytes for each letter that matches and for each resolution,
 // and no values. A letter is read again where more of it is wanted.
 package index
 
 import (
-	"cmp"
-	"crypto/sha256"
+	"hash/maphash"
+	"math"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -31,45 +30,65 @@ const (
 
 // place is a record in a topic: the letters' or the resolutions'.
 type place struct {
-	partition int32
 	offset    int64
+	partition int32
 }
 
 // entry is what is known of an id.
 type entry struct {
-	letter, resolution           place
-	hasLetter, hasResolution     bool
-	ours                         bool // written by our worker, so the id is its key
-	kind                         resolution.Kind
-	at                           int64 // failed at, nanoseconds
-	sourceOffset                 int64
-	group                        *Group
-	otherLetters, otherSolutions []place // in other partitions, after a topic got more of them
+	at                 int64 // failed at, nanoseconds
+	sourceOffset       int64
+	letter, resolution place
+	group              uint32 // in Index.groups
+	size               uint32 // of the value in bytes; the most is as much and more
+	kind               uint8  // in Index.kinds
+	flags              flags
 }
 
+type flags uint8
+
+const (
+	hasLetter flags = 1 << iota
+	hasResolution
+	ours          // written by our worker, so the id is its key
+	moreLetters   // in other partitions, after a topic got more of them
+	moreSolutions // likewise
+)
+
 // key stands for an id.
-type key [16]byte
+type key [2]uint64
 
 // Index is safe for concurrent use by readers of several partitions. Records of
-// one partition are to be added in their order.
+// one partition are to be added in their order; one that was added already is
+// passed over.
 type Index struct {
 	filter  Filter
 	letters string // topic of the letters
 	topic   string // topic of the resolutions
+	seeds   [2]maphash.Seed
+	texts   texts
 
-	mu      sync.Mutex
-	entries map[key]*entry
-	groups  map[groupKey]*Group
-	errors  map[string]*known // texts of dlq-errors
-	read    int64
+	mu        sync.Mutex
+	entries   map[key]uint32
+	table     table
+	groups    []*Group
+	groupOf   map[groupKey]uint32
+	kinds     []resolution.Kind
+	elsewhere map[key]*elsewhere
+	added     map[string]map[int32]int64 // by topic and partition: the offset after the last record
+	read      int64
 }
+
+// elsewhere are records of an id in further partitions.
+type elsewhere struct{ letters, solutions []place }
 
 // New makes an index of the letters in one topic and the resolutions in another,
 // or in the same.
 func New(letters, resolutions string, filter Filter) *Index {
 	return &Index{
-		filter: filter, letters: letters, topic: resolutions,
-		entries: map[key]*entry{}, groups: map[groupKey]*Group{}, errors: map[string]*known{},
+		filter: filter, letters: letters, topic: resolutions, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		entries: map[key]uint32{}, groupOf: map[groupKey]uint32{}, kinds: []resolution.Kind{resolution.Redriven, resolution.Discarded},
+		elsewhere: map[key]*elsewhere{}, added: map[string]map[int32]int64{letters: {}, resolutions: {}},
 	}
 }
 
@@ -85,110 +104,205 @@ func (x *Index) Add(r *kgo.Record) (*letter.Letter, Status) {
 	if r.Topic != x.letters {
 		return nil, "" // a letter of ours, where those of another topic are wanted
 	}
-	here := place{r.Partition, r.Offset}
 	if r.Value == nil && len(r.Headers) == 0 {
-		x.purged(string(r.Key), here)
+		x.purged(string(r.Key), r)
 		return nil, ""
 	}
 	l := letter.Parse(r)
-	matches := x.filter.Matches(&l)
-	k := keyOf(l.ID)
+	known := x.texts.failures(&l)
+	matches := x.filter.matches(&l, known)
+	k := x.keyOf(l.ID)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if !x.next(r) {
+		return nil, ""
+	}
 	x.read++
-	e := x.entries[k]
+	e := x.at(k)
 	if !matches {
-		if e != nil && e.hasLetter {
-			e.hasLetter, e.otherLetters = false, nil // it is not what it was
+		if e != nil && e.flags&hasLetter != 0 {
+			e.flags &^= hasLetter // it is not what it was
+			x.forgetLetters(k, e)
 			x.drop(k, e)
 		}
 		return nil, ""
 	}
 	if e == nil {
-		e = &entry{}
-		x.entries[k] = e
+		e = x.make(k)
 	}
-	if e.hasLetter && e.letter.partition != here.partition {
-		e.otherLetters = append(remove(e.otherLetters, here.partition), e.letter)
+	here := placeOf(r)
+	if e.flags&hasLetter != 0 && e.letter.partition != here.partition {
+		other := x.others(k)
+		other.letters = append(remove(other.letters, here.partition), e.letter)
+		e.flags |= moreLetters
 	}
-	e.letter, e.hasLetter, e.ours = here, true, l.Format == letter.Orderhub
-	e.at, e.sourceOffset, e.group = l.FailedAt.UnixNano(), l.Source.Offset, x.group(&l)
+	e.letter = here
+	e.flags |= hasLetter
+	if e.flags &^= ours; l.Format == letter.Orderhub {
+		e.flags |= ours
+	}
+	e.at, e.sourceOffset, e.group = l.FailedAt.UnixNano(), l.Source.Offset, x.group(&l, known)
+	e.size = uint32(min(len(l.Value), math.MaxUint32))
 	return &l, e.status()
 }
 
+// next notes a record as added, and is false of one that was.
+func (x *Index) next(r *kgo.Record) bool {
+	added := x.added[r.Topic]
+	if r.Offset < added[r.Partition] {
+		return false
+	}
+	added[r.Partition] = r.Offset + 1
+	return true
+}
+
 func (x *Index) addResolution(id string, r *kgo.Record) {
-	here := place{r.Partition, r.Offset}
-	k := keyOf(id)
+	here := placeOf(r)
+	k := x.keyOf(id)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	e := x.entries[k]
+	if !x.next(r) {
+		return
+	}
+	e := x.at(k)
 	if r.Value == nil {
-		if e == nil {
-			return
+		if e != nil {
+			x.undone(k, e, here.partition)
 		}
-		e.otherSolutions = remove(e.otherSolutions, here.partition)
-		if e.hasResolution && e.resolution.partition == here.partition {
-			e.hasResolution = len(e.otherSolutions) > 0
-			if e.hasResolution {
-				e.resolution, e.otherSolutions = e.otherSolutions[0], e.otherSolutions[1:]
-			}
-		}
-		x.drop(k, e)
 		return
 	}
 	if e == nil {
-		e = &entry{}
-		x.entries[k] = e
+		e = x.make(k)
 	}
-	if e.hasResolution && e.resolution.partition != here.partition {
-		e.otherSolutions = append(remove(e.otherSolutions, here.partition), e.resolution)
+	if e.flags&hasResolution != 0 && e.resolution.partition != here.partition {
+		other := x.others(k)
+		other.solutions = append(remove(other.solutions, here.partition), e.resolution)
+		e.flags |= moreSolutions
 	}
-	e.resolution, e.hasResolution, e.kind = here, true, ""
-	for _, h := range r.Headers {
-		if h.Key == resolution.Header {
-			e.kind = resolution.Kind(strings.Clone(string(h.Value)))
-		}
-	}
+	e.resolution = here
+	e.flags |= hasResolution
+	e.kind = x.kindOf(r)
 }
 
-func (x *Index) purged(id string, here place) {
-	k := keyOf(id)
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	e := x.entries[k]
-	if e == nil || !e.ours {
-		return // the key of another's letter is not its id
+// undone takes the resolution of one partition away.
+func (x *Index) undone(k key, e *entry, partition int32) {
+	var rest []place
+	if e.flags&moreSolutions != 0 {
+		other := x.others(k)
+		other.solutions = remove(other.solutions, partition)
+		rest = other.solutions
 	}
-	e.otherLetters = remove(e.otherLetters, here.partition)
-	if e.hasLetter && e.letter.partition == here.partition {
-		e.hasLetter = len(e.otherLetters) > 0
-		if e.hasLetter {
-			e.letter, e.otherLetters = e.otherLetters[0], e.otherLetters[1:]
+	if e.flags&hasResolution != 0 && e.resolution.partition == partition {
+		e.flags &^= hasResolution
+		if len(rest) > 0 {
+			e.resolution = rest[0]
+			e.flags |= hasResolution
+			x.others(k).solutions = rest[1:]
 		}
 	}
 	x.drop(k, e)
 }
 
+func (x *Index) purged(id string, r *kgo.Record) {
+	k := x.keyOf(id)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.next(r) {
+		return
+	}
+	e := x.at(k)
+	if e == nil || e.flags&ours == 0 {
+		return // the key of another's letter is not its id
+	}
+	var rest []place
+	if e.flags&moreLetters != 0 {
+		other := x.others(k)
+		other.letters = remove(other.letters, r.Partition)
+		rest = other.letters
+	}
+	if e.flags&hasLetter != 0 && e.letter.partition == r.Partition {
+		e.flags &^= hasLetter
+		if len(rest) > 0 {
+			e.letter = rest[0]
+			e.flags |= hasLetter
+			x.others(k).letters = rest[1:]
+		}
+	}
+	x.drop(k, e)
+}
+
+func (x *Index) at(k key) *entry {
+	at, there := x.entries[k]
+	if !there {
+		return nil
+	}
+	return x.table.at(at)
+}
+
+func (x *Index) make(k key) *entry {
+	at, e := x.table.add()
+	x.entries[k] = at
+	return e
+}
+
+// drop forgets an id of which there is nothing left.
 func (x *Index) drop(k key, e *entry) {
-	if !e.hasLetter && !e.hasResolution {
+	if e.flags&(hasLetter|hasResolution) == 0 {
+		x.table.free(x.entries[k])
 		delete(x.entries, k)
+		delete(x.elsewhere, k)
 	}
 }
+
+func (x *Index) others(k key) *elsewhere {
+	other := x.elsewhere[k]
+	if other == nil {
+		other = &elsewhere{}
+		x.elsewhere[k] = other
+	}
+	return other
+}
+
+func (x *Index) forgetLetters(k key, e *entry) {
+	if e.flags&moreLetters != 0 {
+		x.others(k).letters = nil
+	}
+}
+
+func (x *Index) kindOf(r *kgo.Record) uint8 {
+	for _, h := range r.Headers {
+		if h.Key != resolution.Header {
+			continue
+		}
+		for i, kind := range x.kinds {
+			if string(h.Value) == string(kind) {
+				return uint8(i)
+			}
+		}
+		const most = 255
+		if len(x.kinds) < most {
+			x.kinds = append(x.kinds, resolution.Kind(strings.Clone(string(h.Value))))
+		}
+		return uint8(len(x.kinds) - 1)
+	}
+	return 0
+}
+
+func placeOf(r *kgo.Record) place { return place{r.Offset, r.Partition} }
 
 func remove(places []place, partition int32) []place {
 	return slices.DeleteFunc(places, func(p place) bool { return p.partition == partition })
 }
 
 func (e *entry) status() Status {
-	if e.hasResolution {
+	if e.flags&hasResolution != 0 {
 		return Resolved
 	}
 	return Open
 }
 
-func keyOf(id string) key {
-	sum := sha256.Sum256([]byte(id))
-	return key(sum[:16])
+func (x *Index) keyOf(id string) key {
+	return key{maphash.String(x.seeds[0], id), maphash.String(x.seeds[1], id)}
 }
 
 // Read is how many letters were read, matching or not.
@@ -196,79 +310,4 @@ func (x *Index) Read() int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.read
-}
-
-// Ref is a letter that was found.
-type Ref struct {
-	Partition int32
-	Offset    int64
-	FailedAt  time.Time
-	Status    Status
-	Group     *Group
-	// SourceOffset is the source record's; the rest of its place is in Group.
-	SourceOffset int64
-	// The letter's resolution, where Status is Resolved.
-	ResolutionPartition int32
-	ResolutionOffset    int64
-	Kind                resolution.Kind
-	// Letters and Resolutions are all partitions that have a record of it: one,
-	// unless the topic got more partitions in between.
-	Letters, Resolutions []int32
-}
-
-// Select gives the letters with a status, newest first, at most limit of them; 0
-// means all.
-func (x *Index) Select(status Status, limit int) []Ref {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var found []Ref
-	for _, e := range x.entries {
-		if e.hasLetter && (status == Any || status == e.status()) {
-			found = append(found, e.ref())
-		}
-	}
-	slices.SortFunc(found, func(a, b Ref) int {
-		return cmp.Or(b.FailedAt.Compare(a.FailedAt), cmp.Compare(b.Partition, a.Partition), cmp.Compare(b.Offset, a.Offset))
-	})
-	if limit > 0 && len(found) > limit {
-		found = slices.Clone(found[:limit])
-	}
-	return found
-}
-
-func (e *entry) ref() Ref {
-	r := Ref{
-		Partition: e.letter.partition, Offset: e.letter.offset, FailedAt: time.Unix(0, e.at).UTC(), Status: e.status(),
-		Group: e.group, SourceOffset: e.sourceOffset, Letters: []int32{e.letter.partition},
-	}
-	for _, p := range e.otherLetters {
-		r.Letters = append(r.Letters, p.partition)
-	}
-	if e.hasResolution {
-		r.ResolutionPartition, r.ResolutionOffset, r.Kind = e.resolution.partition, e.resolution.offset, e.kind
-		r.Resolutions = []int32{e.resolution.partition}
-		for _, p := range e.otherSolutions {
-			r.Resolutions = append(r.Resolutions, p.partition)
-		}
-	}
-	return r
-}
-
-// Orphans are the resolutions of which no letter matched the filter; with the
-// zero filter, those whose letter is gone.
-func (x *Index) Orphans() []Ref {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var found []Ref
-	for _, e := range x.entries {
-		if !e.hasLetter {
-			r := e.ref()
-			r.Letters = nil
-			found = append(found, r)
-		}
-	}
-	slices.SortFunc(found, func(a, b Ref) int {
-		return cmp.Or(cmp.Compare(a.ResolutionPartition, b.ResolutionPartition), cmp.Compare(a.ResolutionOffset, b.ResolutionOffset))
-	})
-	return found
 }

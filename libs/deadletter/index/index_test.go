@@ -95,15 +95,17 @@ func TestLettersInTwoPartitions(t *testing.T) {
 	refs := x.Select(Any, 0)
 	require.Len(t, refs, 1)
 	require.Equal(t, Resolved, refs[0].Status)
-	require.ElementsMatch(t, []int32{0, 1}, refs[0].Letters)
+	require.ElementsMatch(t, []int32{0, 1}, refs[0].Letters())
 
 	both := indexed(Filter{}, one, &two, resolved(one), resolved(&two))
-	require.ElementsMatch(t, []int32{0, 1}, both.Select(Any, 0)[0].Resolutions)
+	require.ElementsMatch(t, []int32{0, 1}, first(both).Resolutions())
 	require.Equal(t, Resolved, indexed(Filter{}, one, resolved(one), resolved(&two), undone(&two)).Select(Any, 0)[0].Status)
 	require.Equal(t, Open, indexed(Filter{}, one, resolved(one), resolved(&two), undone(&two), undone(one)).Select(Any, 0)[0].Status)
 	require.Len(t, indexed(Filter{}, one, &two, purged(&two)).Select(Any, 0), 1)
 	require.Empty(t, indexed(Filter{}, one, &two, purged(&two), purged(one)).Select(Any, 0))
 }
+
+func first(x *Index) *Ref { return &x.Select(Any, 0)[0] }
 
 func TestNewestFirst(t *testing.T) {
 	x := indexed(Filter{}, letterRecord(2, "a"), letterRecord(9, "a"), letterRecord(5, "a"))

@@ -51,7 +51,12 @@ func (l *Letter) connectHeader(h kgo.RecordHeader) bool {
 func (l *Letter) springHeader(h kgo.RecordHeader) bool {
 	name, ok := strings.CutPrefix(h.Key, "kafka_")
 	if !ok {
-		return false
+		// What retry topics and deserializers leave would start a redriven record
+		// in the middle of its retries.
+		return strings.HasPrefix(h.Key, "retry_topic-") || strings.HasPrefix(h.Key, "springDeserializerException")
+	}
+	if name == "deliveryAttempt" {
+		return true
 	}
 	if rest, dlt := strings.CutPrefix(name, "dlt-"); dlt {
 		name = rest
@@ -75,14 +80,14 @@ func (l *Letter) springHeader(h kgo.RecordHeader) bool {
 		}
 	case "original-timestamp":
 		if l.SourceTimestamp.IsZero() && len(h.Value) == 8 {
-			l.SourceTimestamp = time.UnixMilli(int64(binary.BigEndian.Uint64(h.Value)))
+			if millis := int64(binary.BigEndian.Uint64(h.Value)); millis >= 0 { // -1: it had none
+				l.SourceTimestamp = time.UnixMilli(millis)
+			}
 		}
 	case "original-consumer-group":
 		l.Group = text
 	case "exception-fqcn":
-		if l.Exception.Class == "" {
-			l.Exception.Class = text
-		}
+		l.Exception.Class = text
 	case "exception-cause-fqcn":
 		l.Exception.Class = text // ListenerExecutionFailedException says nothing
 	case "exception-message":

@@ -61,11 +61,14 @@ type Letter struct {
 	// SourceHeaders are those that the source record had itself.
 	SourceHeaders []kgo.RecordHeader
 
-	Group     string // the consumer group or the connector
-	Redrives  int
-	Origin    string // id of the first letter in a row of redrives
-	Value     []byte // nil: the source's value is null
-	Truncated *deadletter.Truncation
+	Group    string // the consumer group or the connector
+	Redrives int
+	Origin   string // id of the first letter in a row of redrives
+	// EditedBy and EditedFrom say who changed the value in a redrive before, and
+	// in which letter it is as it was. Both are among SourceHeaders too.
+	EditedBy, EditedFrom string
+	Value                []byte // nil: the source's value is null
+	Truncated            *deadletter.Truncation
 
 	// ErrorsJSON is what the header says; see Errors.
 	ErrorsJSON []byte
@@ -83,9 +86,11 @@ func Parse(r *kgo.Record) Letter {
 		Reason: ReasonUnknown, FailedAt: r.Timestamp, Value: r.Value, SourceKey: r.Key,
 	}
 	for _, h := range r.Headers {
-		switch {
-		case h.Key == deadletter.HeaderReason:
+		if h.Key == deadletter.HeaderReason {
 			l.Format = Orderhub
+			break
+		}
+		switch {
 		case l.Format == Plain && strings.HasPrefix(h.Key, connectPrefix):
 			l.Format = Connect
 		case l.Format == Plain && (strings.HasPrefix(h.Key, springPrefix) || strings.HasPrefix(h.Key, springRetryPrefix)):
@@ -105,12 +110,19 @@ func Parse(r *kgo.Record) Letter {
 	if l.Origin == "" {
 		l.Origin = l.ID
 	}
+	for _, h := range l.SourceHeaders {
+		switch h.Key {
+		case deadletter.HeaderEditedBy:
+			l.EditedBy = string(h.Value)
+		case deadletter.HeaderEditedFrom:
+			l.EditedFrom = string(h.Value)
+		}
+	}
 	return l
 }
 
 func (l *Letter) orderhub(r *kgo.Record) {
 	l.ID, l.SourceKey = string(r.Key), nil
-	l.SourceHeaders = make([]kgo.RecordHeader, 0, max(len(r.Headers)-12, 0))
 	for _, h := range r.Headers {
 		if !strings.HasPrefix(h.Key, "dlq-") {
 			l.SourceHeaders = append(l.SourceHeaders, h)
@@ -118,13 +130,13 @@ func (l *Letter) orderhub(r *kgo.Record) {
 		}
 		switch h.Key {
 		case deadletter.HeaderReason:
-			l.Reason = string(h.Value)
+			l.Reason = intern(h.Value)
 		case deadletter.HeaderStage:
-			l.Stage = string(h.Value)
+			l.Stage = intern(h.Value)
 		case deadletter.HeaderErrors:
 			l.ErrorsJSON = h.Value
 		case deadletter.HeaderSourceTopic:
-			l.Source.Topic = string(h.Value)
+			l.Source.Topic = intern(h.Value)
 		case deadletter.HeaderSourcePartition:
 			l.Source.Partition = int32(number(h.Value, 32))
 		case deadletter.HeaderSourceOffset:
@@ -137,7 +149,7 @@ func (l *Letter) orderhub(r *kgo.Record) {
 				l.SourceKey = []byte{}
 			}
 		case deadletter.HeaderConsumerGroup:
-			l.Group = string(h.Value)
+			l.Group = intern(h.Value)
 		case deadletter.HeaderFailedAt:
 			if at := instant(h.Value); !at.IsZero() {
 				l.FailedAt = at
@@ -145,7 +157,9 @@ func (l *Letter) orderhub(r *kgo.Record) {
 		case deadletter.HeaderRedriveCount:
 			l.Redrives = int(max(number(h.Value, 32), 0))
 		case deadletter.HeaderOrigin:
-			l.Origin = string(h.Value)
+			if l.Origin = l.ID; string(h.Value) != l.ID {
+				l.Origin = string(h.Value)
+			}
 		case deadletter.HeaderTruncated:
 			var t deadletter.Truncation
 			if json.Unmarshal(h.Value, &t) == nil {
@@ -211,6 +225,18 @@ func (l *Letter) Size() int64 {
 }
 
 func number(text []byte, bits int) int64 {
+	if len(text) < 10 { // so short that it fits
+		n := int64(0)
+		for _, c := range text {
+			if c < '0' || c > '9' {
+				return -1
+			}
+			n = n*10 + int64(c-'0')
+		}
+		if len(text) > 0 {
+			return n
+		}
+	}
 	n, err := strconv.ParseInt(string(text), 10, bits)
 	if err != nil {
 		return -1
@@ -219,8 +245,8 @@ func number(text []byte, bits int) int64 {
 }
 
 func instant(text []byte) time.Time {
-	at, err := time.Parse(time.RFC3339Nano, string(text))
-	if err != nil {
+	var at time.Time
+	if at.UnmarshalText(text) != nil {
 		return time.Time{}
 	}
 	return at

@@ -35,6 +35,7 @@ type Resolution struct {
 	When   time.Time `json:"when"`
 	Why    string    `json:"why,omitempty"`
 	Became string    `json:"became,omitempty"` // of a redriven letter: topic/partition/offset of the copy
+	Edited bool      `json:"edited,omitempty"` // the copy's value is not the letter's
 }
 
 // Key is the key of a letter's resolution.

@@ -55,82 +55,14 @@ func (s *Store) letters() string {
 	return s.opts.Topic
 }
 
-// Snapshot is what the topics held when it was taken.
-type Snapshot struct {
-	*index.Index
-	// Gaps are ranges of letters that the broker dropped while they were read.
-	Gaps []topic.Gap
-
-	store *Store
-	ends  map[string]map[int32]int64
-}
-
-// Scan reads the topics from their start to the ends as they are now.
-func (s *Store) Scan(ctx context.Context, filter index.Filter) (*Snapshot, error) {
-	snap := &Snapshot{
-		Index: index.New(s.letters(), s.opts.Topic, filter), store: s,
-		ends: map[string]map[int32]int64{},
-	}
-	for _, name := range s.topics() {
-		bounds, err := s.client.Bounds(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		snap.ends[name] = map[int32]int64{}
-		spans := map[int32][]topic.Span{}
-		for partition, span := range bounds {
-			spans[partition] = []topic.Span{span}
-			snap.ends[name][partition] = span.To
-		}
-		gaps, err := s.client.Read(ctx, name, spans, func(r *kgo.Record) error {
-			snap.Add(r)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		snap.Gaps = append(snap.Gaps, gaps...)
-	}
-	return snap, nil
-}
-
-func (s *Store) topics() []string {
-	if s.opts.Foreign != "" {
-		return []string{s.opts.Topic, s.opts.Foreign}
-	}
-	return []string{s.opts.Topic}
-}
-
-// Follow goes on where the snapshot ended, and hands out the letters that come
-// and match its filter, one at a time. It ends with the context or an error of
-// use.
-func (snap *Snapshot) Follow(ctx context.Context, use func(*letter.Letter, index.Status) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var using sync.Mutex
-	var followers sync.WaitGroup
-	for name, from := range snap.ends {
-		followers.Go(func() {
-			cancel(snap.store.client.Follow(ctx, name, from, func(r *kgo.Record) error {
-				using.Lock()
-				defer using.Unlock()
-				if l, status := snap.Add(r); l != nil {
-					return use(l, status)
-				}
-				return nil
-			}))
-		})
-	}
-	followers.Wait()
-	return context.Cause(ctx)
-}
-
 // Item is a letter with what was done about it.
 type Item struct {
 	letter.Letter
 	Ref index.Ref
 	// Resolution is nil while the letter is open.
 	Resolution *resolution.Resolution
+	// Record and ResolutionRecord are the two as they stand in their topics.
+	Record, ResolutionRecord *kgo.Record
 }
 
 // ErrChanged says that letters were gone when they were read again: purged,
@@ -138,7 +70,7 @@ type Item struct {
 var ErrChanged = errors.New("the letters changed while they were read; run the command again")
 
 // nearby is how many offsets between two wanted records are read along.
-const nearby = 1000
+const nearby = 200
 
 // Load reads letters again, in the order of refs. The error is ErrChanged where
 // one is gone; those that are there are given all the same.
@@ -151,7 +83,7 @@ func (s *Store) Load(ctx context.Context, refs []index.Ref) ([]Item, error) {
 		wanted[name][partition] = append(wanted[name][partition], offset)
 	}
 	for _, r := range refs {
-		if len(r.Letters) > 0 {
+		if r.HasLetter {
 			want(s.letters(), r.Partition, r.Offset)
 		}
 		if r.Status == index.Resolved {
@@ -168,13 +100,13 @@ func (s *Store) Load(ctx context.Context, refs []index.Ref) ([]Item, error) {
 	var changed error
 	for _, r := range refs {
 		item := Item{Ref: r}
-		if len(r.Letters) > 0 {
+		if r.HasLetter {
 			record := found[letter.Place{Topic: s.letters(), Partition: r.Partition, Offset: r.Offset}]
 			if record == nil {
 				changed = ErrChanged
 				continue
 			}
-			item.Letter = letter.Parse(record)
+			item.Letter, item.Record = letter.Parse(record), record
 		}
 		if r.Status == index.Resolved {
 			record := found[letter.Place{Topic: s.opts.Topic, Partition: r.ResolutionPartition, Offset: r.ResolutionOffset}]
@@ -184,7 +116,7 @@ func (s *Store) Load(ctx context.Context, refs []index.Ref) ([]Item, error) {
 			}
 			// One that can't be read resolves its letter all the same.
 			parsed, _ := resolution.Parse(record)
-			item.Resolution = &parsed
+			item.Resolution, item.ResolutionRecord = &parsed, record
 		}
 		items = append(items, item)
 	}

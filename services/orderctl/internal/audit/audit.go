@@ -1,11 +1,15 @@
-// Package audit writes down who looked at personal data.
+// Package audit writes down who looked at personal data, and reads that back.
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -13,9 +17,14 @@ import (
 type Entry struct {
 	At      time.Time `json:"at"`
 	Actor   string    `json:"actor"`
-	Action  string    `json:"action"` // such as reveal
+	Action  string    `json:"action"` // such as reveal, edit or export
 	Letters []string  `json:"letters"`
+	// Count is how many letters it is about, where Letters does not name them all.
+	Count int `json:"count,omitempty"`
 }
+
+// maxNamed is how many letters an entry names.
+const maxNamed = 1000
 
 // DefaultPath is in the user's own configuration folder.
 func DefaultPath() (string, error) {
@@ -28,8 +37,18 @@ func DefaultPath() (string, error) {
 
 // Append adds an entry to the log at path, as one line of JSON that is written
 // whole, also beside other processes. What it guards must not happen if it fails.
+// An empty path is the default.
 func Append(path string, entry Entry) error {
+	if path == "" {
+		var err error
+		if path, err = DefaultPath(); err != nil {
+			return err
+		}
+	}
 	entry.At = entry.At.UTC()
+	if n := len(entry.Letters); n > maxNamed {
+		entry.Letters, entry.Count = entry.Letters[:maxNamed], n
+	}
 	line, err := json.Marshal(entry)
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
@@ -49,4 +68,31 @@ func Append(path string, entry Entry) error {
 		return fmt.Errorf("audit log %s: %w", path, err)
 	}
 	return nil
+}
+
+// Read gives the latest entries, the newest first, at most limit of them. A line
+// that is none is passed over; where there is no log there are no entries. An
+// empty path is the default.
+func Read(path string, limit int) ([]Entry, error) {
+	if path == "" {
+		var err error
+		if path, err = DefaultPath(); err != nil {
+			return nil, err
+		}
+	}
+	log, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	entries := []Entry{}
+	for _, line := range slices.Backward(bytes.Split(log, []byte("\n"))) {
+		var entry Entry
+		if len(entries) == limit {
+			break
+		}
+		if json.Unmarshal(line, &entry) == nil {
+			entries = append(entries, entry)
+		}
+	}
+	return entries, nil
 }

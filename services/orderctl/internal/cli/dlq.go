@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/user"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,11 +37,13 @@ this is kept in the dead-letter topic itself.
 An id is topic/partition/offset/digits of the record that failed. The digits may
 be left out where the rest is unique.
 
-Names, phone numbers, e-mail addresses and addresses of people are masked.`,
+Names, phone numbers, e-mail addresses and addresses of people are masked; where a
+command has --reveal they are shown, and who looked is written to the audit log.`,
 		Example: `  orderctl dlq stats
   orderctl dlq list --since 2h --reason invalid
   orderctl dlq show orders/0/17
   orderctl dlq redrive --reason conflict --dry-run
+  orderctl dlq edit orders/0/17
   orderctl dlq discard orders/0/17 --why 'a test'`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,7 +55,8 @@ Names, phone numbers, e-mail addresses and addresses of people are masked.`,
 		},
 	}
 	cmd.AddCommand(a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand(),
-		a.dlqRedriveCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand())
+		a.dlqRedriveCommand(), a.dlqEditCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand(),
+		a.dlqExportCommand(), a.dlqImportCommand())
 	return cmd
 }
 
@@ -65,9 +67,14 @@ type dlqFlags struct {
 	foreign string
 }
 
-func (f *dlqFlags) register(cmd *cobra.Command) {
+// registerOurs adds the flags of commands that are for our letters alone.
+func (f *dlqFlags) registerOurs(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&f.brokers, "brokers", nil, "brokers, host:port,… (default: KAFKA_BROKERS)")
 	cmd.Flags().StringVar(&f.dlq, "dlq-topic", "", "topic of the dead letters (default: KAFKA_DLQ_TOPIC)")
+}
+
+func (f *dlqFlags) register(cmd *cobra.Command) {
+	f.registerOurs(cmd)
 	cmd.Flags().StringVar(&f.foreign, "foreign", "", "topic with the letters of Kafka Connect, Spring Kafka or others,\nto look at these instead; what is done is kept in --dlq-topic")
 }
 
@@ -138,6 +145,10 @@ func explainLetters(cfg config.Kafka, err error) error {
 		return err
 	case errors.Is(err, topic.ErrNoTopic):
 		return fmt.Errorf("%w: start the worker, which creates the topics, or run 'orderctl topics', or name others with KAFKA_TOPIC, KAFKA_DLQ_TOPIC%w", err, hidden{err})
+	case errors.Is(err, topic.ErrInterfered):
+		return fmt.Errorf("%w%w", topic.ErrInterfered, hidden{err})
+	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
+		return fmt.Errorf("%w: the user %q lacks the right: undo and purge, which must not meet, need Write and Describe on the transactional id orderhub-dlq/%s", err, cfg.SASLUsername, cfg.DLQTopic)
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
 		return fmt.Errorf("%w: the user %q lacks the right: reading needs Describe and Read on the dead-letter topic, dealing with letters Write on it, redriving Write on the source's topic", err, cfg.SASLUsername)
 	case errors.As(err, &answer), errors.As(err, &network):
@@ -191,25 +202,8 @@ func (f *filterFlags) filter(now time.Time) (index.Filter, error) {
 	if filter.Until, err = parseWhen("--until", f.until, now); err != nil {
 		return filter, err
 	}
-	if f.offsets == "" {
-		return filter, nil
-	}
-	low, high, isRange := strings.Cut(f.offsets, "-")
-	if !isRange {
-		high = low
-	}
-	for _, bound := range []struct {
-		text string
-		into **int64
-	}{{low, &filter.MinOffset}, {high, &filter.MaxOffset}} {
-		if bound.text == "" {
-			continue
-		}
-		n, err := strconv.ParseInt(bound.text, 10, 64)
-		if err != nil || n < 0 {
-			return filter, usagef("--offsets: an offset, or a range such as 100-200, 100- or -200, not %q", f.offsets)
-		}
-		*bound.into = &n
+	if filter.MinOffset, filter.MaxOffset, err = index.ParseOffsets(f.offsets); err != nil {
+		return filter, usagef("--offsets: %w", err)
 	}
 	return filter, nil
 }
@@ -225,34 +219,11 @@ func (f *filterFlags) set(cmd *cobra.Command) bool {
 }
 
 func parseWhen(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
+	at, err := index.ParseWhen(text, now)
+	if err != nil {
+		return at, usagef("%s: %w", flag, err)
 	}
-	if ago, err := parseAge(text); err == nil {
-		return now.Add(-ago), nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at, nil
-		}
-	}
-	return time.Time{}, usagef("%s: an age such as 2h or 30d, a date such as 2026-01-31, or RFC 3339, not %q", flag, text)
-}
-
-// parseAge is time.ParseDuration with days.
-func parseAge(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n < 0 {
-			return 0, fmt.Errorf("%q is no number of days", text)
-		}
-		return time.Duration(n * 24 * float64(time.Hour)), nil
-	}
-	age, err := time.ParseDuration(text)
-	if err == nil && age < 0 {
-		err = fmt.Errorf("%q is negative", text)
-	}
-	return age, err
+	return at, nil
 }
 
 // statusFlag is the value of --status.
@@ -262,11 +233,11 @@ func statusFlag(cmd *cobra.Command, status *string, standard index.Status) {
 }
 
 func parseStatus(text string) (index.Status, error) {
-	switch status := index.Status(text); status {
-	case index.Open, index.Resolved, index.Any:
-		return status, nil
+	status, err := index.ParseStatus(text)
+	if err != nil {
+		return "", usagef("--status: %w", err)
 	}
-	return "", usagef("--status: open, resolved or any, not %q", text)
+	return status, nil
 }
 
 // style is how stdout is written.
@@ -284,7 +255,7 @@ func (a *app) style() dlqview.Style {
 
 // sayGaps tells of letters that were gone before they could be read.
 func (a *app) sayGaps(snap *store.Snapshot, name string) {
-	for _, gap := range snap.Gaps {
+	for _, gap := range snap.Gaps() {
 		a.say("%s, partition %d: offsets %d to %d were removed while the topic was read: its retention.ms should be -1", name, gap.Partition, gap.From, gap.To-1)
 	}
 }

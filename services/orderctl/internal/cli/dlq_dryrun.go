@@ -1,93 +1,77 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/index"
 	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
-
-// What would become of a letter.
-const (
-	wouldBeStored    = "stored"
-	wouldBeDuplicate = "duplicate"
-	wouldPass        = "pass" // valid; nobody looked at the stored orders
-	wouldFail        = "fail"
-	wouldStay        = "stay"    // cannot be redriven
-	wouldBeUnknown   = "unknown" // of a topic that has no orders
-)
-
-// verdict is what a dry run says of a letter.
-type verdict struct {
-	ID     string             `json:"id"`
-	Would  string             `json:"would"`
-	Reason string             `json:"reason,omitempty"`
-	Errors []model.FieldError `json:"errors,omitempty"`
-}
-
-// dryRun plays the worker, without writing.
-type dryRun struct {
-	codec       *model.Codec
-	db          *database // nil: not to be asked
-	topic       string    // of the orders
-	maxRedrives int
-	// first has the content of each order that would be stored: of two that
-	// differ the first wins.
-	first map[string]model.Hash
-}
 
 func (a *app) dryRun(ctx context.Context, f *redriveFlags, box *letters, refs []index.Ref, compare bool) error {
 	codec, err := f.rules.codec()
 	if err != nil {
 		return err
 	}
-	run := &dryRun{codec: codec, topic: box.cfg.Topic, maxRedrives: f.maxRedrives, first: map[string]model.Hash{}}
-	if compare {
-		if run.db, err = openDatabase(); err != nil {
-			return err
-		}
-		defer func() { _ = run.db.pool.Close() }() // nothing was written
+	orders, closing, err := storedOrders(compare)
+	if err != nil {
+		return err
 	}
-	store.InSourceOrder(refs)
+	defer closing()
+	run := dryrun.New(codec, orders, box.cfg.Topic, f.maxRedrives)
 	counts := map[string]int{}
-	for rest := refs; len(rest) > 0; {
-		n := min(listChunk, len(rest))
-		items, err := box.Load(ctx, rest[:n])
-		if err != nil && !errors.Is(err, store.ErrChanged) {
-			return explainLetters(box.cfg, err)
-		}
-		verdicts, err := run.judge(ctx, items)
-		if err != nil {
-			return err
-		}
+	err = a.inSourceOrder(ctx, box, refs, func(items []store.Item) error {
+		verdicts, err := run.Judge(ctx, items)
 		for _, v := range verdicts {
 			counts[v.Would]++
 			if err := a.writeVerdict(v); err != nil {
 				return err
 			}
 		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.dryRunEnded(len(refs), counts, compare)
+}
+
+// inSourceOrder loads letters some at a time, in the order in which they would be
+// sent. Those that are gone by now are left out.
+func (a *app) inSourceOrder(ctx context.Context, box *letters, refs []index.Ref, use func([]store.Item) error) error {
+	store.InSourceOrder(refs)
+	for rest := refs; len(rest) > 0; {
+		n := store.Chunk(rest, listChunk)
+		items, err := box.Load(ctx, rest[:n])
+		if err != nil && !errors.Is(err, store.ErrChanged) {
+			return explainLetters(box.cfg, err)
+		}
+		if err := use(items); err != nil {
+			return err
+		}
 		rest = rest[n:]
 	}
-	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", plural(len(refs), "letter"),
-		counts[wouldBeStored], counts[wouldBeDuplicate], counts[wouldPass], counts[wouldFail], counts[wouldStay], counts[wouldBeUnknown])
-	if !compare {
+	return nil
+}
+
+// dryRunEnded sums up.
+func (a *app) dryRunEnded(letters int, counts map[string]int, compared bool) error {
+	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", plural(letters, "letter"),
+		counts[dryrun.Stored], counts[dryrun.Duplicate], counts[dryrun.Pass], counts[dryrun.Fail], counts[dryrun.Stay], counts[dryrun.Unknown])
+	if !compared {
 		a.say("DATABASE_URL is not set: nothing was compared with the stored orders")
 	}
-	if counts[wouldFail]+counts[wouldStay] > 0 {
+	if counts[dryrun.Fail]+counts[dryrun.Stay] > 0 {
 		return silent(exitFailed)
 	}
 	return nil
 }
 
-func (a *app) writeVerdict(v verdict) error {
+func (a *app) writeVerdict(v dryrun.Verdict) error {
 	if a.output == outputJSON {
 		return writeJSON(a.stdout, v)
 	}
@@ -104,78 +88,17 @@ func (a *app) writeVerdict(v verdict) error {
 	return err
 }
 
-func (d *dryRun) judge(ctx context.Context, items []store.Item) ([]verdict, error) {
-	verdicts := make([]verdict, len(items))
-	orders := make([]*model.Order, len(items))
-	var uids []string
-	for i, item := range items {
-		verdicts[i], orders[i] = d.decode(item)
-		if orders[i] != nil {
-			uids = append(uids, orders[i].OrderUID)
-		}
+// storedOrders gives what a dry run compares with: the database, if that is asked
+// for, else nothing.
+func storedOrders(compare bool) (orders dryrun.Orders, closing func(), err error) {
+	if !compare {
+		return nil, func() {}, nil
 	}
-	if d.db == nil || len(uids) == 0 {
-		return verdicts, nil
-	}
-	slices.Sort(uids)
-	stored, err := readOrders(ctx, d.db, slices.Compact(uids))
+	db, err := openDatabase()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for i, order := range orders {
-		if order != nil {
-			d.compare(&verdicts[i], order, stored)
-		}
-	}
-	return verdicts, nil
-}
-
-// decode gives the order of a letter that is valid now.
-func (d *dryRun) decode(item store.Item) (verdict, *model.Order) {
-	v := verdict{ID: item.ID}
-	if err := store.Redrivable(&item.Letter, d.maxRedrives); err != nil {
-		v.Would, v.Reason = wouldStay, err.Error()
-		return v, nil
-	}
-	if item.Source.Topic != d.topic {
-		v.Would, v.Reason = wouldBeUnknown, item.Source.Topic+" is not the topic of the orders"
-		return v, nil
-	}
-	decoded, err := d.codec.Decode(item.Value)
-	if refused, ok := errors.AsType[*model.RecordError](err); ok {
-		v.Would, v.Reason, v.Errors = wouldFail, string(refused.Reason), refused.Errors
-		return v, nil
-	}
-	v.Would = wouldPass
-	return v, decoded.Order
-}
-
-// compare does as the worker: the same content is a duplicate, by the hash of
-// what was stored or by what is stored now.
-func (d *dryRun) compare(v *verdict, order *model.Order, stored map[string]orderdb.Stored) {
-	hash := model.ContentHash(model.AppendCanonical(nil, order))
-	there, exists := stored[order.OrderUID]
-	earlier, sent := d.first[order.OrderUID]
-	var differs []string
-	switch {
-	case exists && !bytes.Equal(there.ContentHash, hash[:]):
-		if differs = model.Diff(there.Order, order); len(differs) == 0 {
-			v.Would = wouldBeDuplicate
-			return
-		}
-	case exists, sent && earlier == hash:
-		v.Would = wouldBeDuplicate
-		return
-	case !sent:
-		d.first[order.OrderUID] = hash
-		v.Would = wouldBeStored
-		return
-	}
-	v.Would, v.Reason = wouldFail, deadletter.ReasonConflict
-	for _, path := range differs {
-		v.Errors = append(v.Errors, model.FieldError{Path: path, Rule: deadletter.ReasonConflict, Message: "differs from the stored order"})
-	}
-	if !exists {
-		v.Errors = []model.FieldError{{Rule: deadletter.ReasonConflict, Message: "differs from an order of the same uid that goes before it"}}
-	}
+	return func(ctx context.Context, uids []string) (map[string]orderdb.Stored, error) {
+		return readOrders(ctx, db, uids)
+	}, func() { _ = db.pool.Close() }, nil // nothing was written
 }

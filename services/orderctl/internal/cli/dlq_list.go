@@ -102,7 +102,7 @@ func (a *app) list(ctx context.Context, box *letters, filter index.Filter, statu
 	}
 	var changed error
 	for rest := refs; len(rest) > 0; {
-		n := min(listChunk, len(rest))
+		n := store.Chunk(rest, listChunk)
 		items, err := box.Load(ctx, rest[:n])
 		if err != nil && !errors.Is(err, store.ErrChanged) {
 			return err

@@ -59,13 +59,7 @@ Exit code 1: some letters were not sent (or would fail); 3: no open letter match
 			if err := f.check(cmd, ids); err != nil {
 				return err
 			}
-			if f.rate < 0 || math.IsNaN(f.rate) || math.IsInf(f.rate, 0) {
-				return usagef("--rate: letters a second, 0 for as fast as possible, not %v", f.rate)
-			}
-			if f.maxRedrives < 1 {
-				return usagef("--max-redrives: at least 1, not %d", f.maxRedrives)
-			}
-			return nil
+			return f.checkRedrive()
 		},
 		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
 			return a.redrive(cmd.Context(), &f, ids)
@@ -74,11 +68,25 @@ Exit code 1: some letters were not sent (or would fail); 3: no open letter match
 	f.register(cmd, "redrive")
 	f.registerBy(cmd)
 	f.rules.register(cmd)
+	f.registerRedrive(cmd)
+	a.settings[cmd] = &redriveSettings{}
+	return cmd
+}
+
+func (f *redriveFlags) registerRedrive(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say which letters would pass now, and why the others would not")
 	cmd.Flags().Float64Var(&f.rate, "rate", 0, "letters a second; 0: as fast as possible")
 	cmd.Flags().IntVar(&f.maxRedrives, "max-redrives", defaultMaxRedrives, "leave letters alone that were redriven so often")
-	a.settings[cmd] = &redriveSettings{}
-	return cmd
+}
+
+func (f *redriveFlags) checkRedrive() error {
+	if f.rate < 0 || math.IsNaN(f.rate) || math.IsInf(f.rate, 0) {
+		return usagef("--rate: letters a second, 0 for as fast as possible, not %v", f.rate)
+	}
+	if f.maxRedrives < 1 {
+		return usagef("--max-redrives: at least 1, not %d", f.maxRedrives)
+	}
+	return nil
 }
 
 func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string) error {
@@ -91,7 +99,7 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string) error 
 		return err
 	}
 	defer box.close()
-	refs, err := f.find(ctx, a, box, ids, index.Open)
+	snap, refs, err := f.find(ctx, a, box, ids, index.Open)
 	if err != nil {
 		return err
 	}
@@ -101,6 +109,11 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string) error 
 	if err := a.confirm(f.yes || len(ids) > 0, "redrive "+plural(len(refs), "letter")); err != nil {
 		return err
 	}
+	return a.sendBack(ctx, f, box, snap, refs, nil)
+}
+
+// sendBack redrives letters, edited or as they are, and tells of each.
+func (a *app) sendBack(ctx context.Context, f *redriveFlags, box *letters, snap *store.Snapshot, refs []index.Ref, edit func(*store.Item) ([]byte, error)) error {
 	var bar *progressbar.ProgressBar
 	if isTerminal(a.stderr) && len(refs) > 1 {
 		bar = progressbar.NewOptions(len(refs), progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription("redriving"),
@@ -108,7 +121,7 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string) error 
 	}
 	sent := 0
 	var writing error
-	err = box.Redrive(ctx, refs, store.Redrive{By: f.by, MaxRedrives: f.maxRedrives, Rate: f.rate, Done: func(o store.Outcome) {
+	err := box.Redrive(ctx, snap, refs, store.Redrive{By: f.by, MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: edit, Done: func(o store.Outcome) {
 		if bar != nil {
 			_ = bar.Clear()
 		}

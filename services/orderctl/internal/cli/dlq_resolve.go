@@ -10,6 +10,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/index"
 	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
 func (a *app) dlqDiscardCommand() *cobra.Command {
@@ -33,8 +34,8 @@ Exit code 3: no open letter matches.`,
 			return nil
 		},
 		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
-			return a.resolve(cmd.Context(), &f, ids, index.Open, "discard", "discarded", func(ctx context.Context, box *letters, refs []index.Ref, done func(store.Item)) error {
-				return box.Discard(ctx, refs, f.by, done)
+			return a.resolve(cmd.Context(), &f, ids, index.Open, "discard", "discarded", func(ctx context.Context, box *letters, snap *store.Snapshot, refs []index.Ref, done func(store.Outcome)) error {
+				return box.Discard(ctx, snap, refs, f.by, done)
 			})
 		}),
 	}
@@ -56,8 +57,8 @@ Exit code 3: no resolved letter matches.`,
   orderctl dlq undo --reason conflict --since 1h`,
 		Args: f.check,
 		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
-			return a.resolve(cmd.Context(), &f, ids, index.Resolved, "open again", "opened", func(ctx context.Context, box *letters, refs []index.Ref, done func(store.Item)) error {
-				return box.Undo(ctx, refs, done)
+			return a.resolve(cmd.Context(), &f, ids, index.Resolved, "open again", "opened", func(ctx context.Context, box *letters, snap *store.Snapshot, refs []index.Ref, done func(store.Outcome)) error {
+				return box.Undo(ctx, snap, refs, done)
 			})
 		}),
 	}
@@ -68,13 +69,13 @@ Exit code 3: no resolved letter matches.`,
 
 // resolve finds letters and changes their status.
 func (a *app) resolve(ctx context.Context, f *targetFlags, ids []string, status index.Status, verb, did string,
-	do func(context.Context, *letters, []index.Ref, func(store.Item)) error) error {
+	do func(context.Context, *letters, *store.Snapshot, []index.Ref, func(store.Outcome)) error) error {
 	box, err := f.where.open()
 	if err != nil {
 		return err
 	}
 	defer box.close()
-	refs, err := f.find(ctx, a, box, ids, status)
+	snap, refs, err := f.find(ctx, a, box, ids, status)
 	if err != nil {
 		return err
 	}
@@ -83,9 +84,13 @@ func (a *app) resolve(ctx context.Context, f *targetFlags, ids []string, status 
 	}
 	done := 0
 	var writing error
-	err = do(ctx, box, refs, func(item store.Item) {
+	err = do(ctx, box, snap, refs, func(o store.Outcome) {
+		if o.Err != nil {
+			a.say("%s %v", dlqview.Clean(o.Item.ID), o.Err)
+			return
+		}
 		done++
-		writing = errors.Join(writing, a.writeID(item.ID, did))
+		writing = errors.Join(writing, a.writeID(o.Item.ID, did))
 	})
 	return errors.Join(a.ended(ctx, box, done, len(refs), did, err), writing)
 }
@@ -111,15 +116,14 @@ Exit code 3: there is nothing to remove.`,
 			if !resolved {
 				return usagef("--resolved: only resolved letters are removed; say so")
 			}
-			age, err := parseAge(olderThan)
+			age, err := index.ParseAge(olderThan)
 			if err != nil || olderThan == "" {
 				return usagef("--older-than: an age such as 30d or 12h, not %q", olderThan)
 			}
 			return a.purge(cmd.Context(), &where, time.Now().Add(-age), dryRun, yes)
 		}),
 	}
-	cmd.Flags().StringSliceVar(&where.brokers, "brokers", nil, "brokers, host:port,… (default: KAFKA_BROKERS)")
-	cmd.Flags().StringVar(&where.dlq, "dlq-topic", "", "topic of the dead letters (default: KAFKA_DLQ_TOPIC)")
+	where.registerOurs(cmd)
 	cmd.Flags().BoolVar(&resolved, "resolved", false, "remove resolved letters; open ones are never removed")
 	cmd.Flags().StringVar(&olderThan, "older-than", "", "only what was resolved so long ago: 30d, 12h")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
@@ -134,12 +138,9 @@ func (a *app) purge(ctx context.Context, where *dlqFlags, before time.Time, dryR
 		return err
 	}
 	defer box.close()
-	snap, err := box.Scan(ctx, index.Filter{})
-	if err != nil {
-		return explainLetters(box.cfg, err)
-	}
+	options := store.PurgeOptions{Before: before, Source: box.cfg.Topic, DryRun: true}
 	var ids []string
-	err = box.Purge(ctx, snap, before, box.cfg.Topic, true, func(id string) { ids = append(ids, id) })
+	err = box.Purge(ctx, options, func(id string) { ids = append(ids, id) })
 	switch {
 	case err != nil:
 		return explainLetters(box.cfg, err)
@@ -158,13 +159,10 @@ func (a *app) purge(ctx context.Context, where *dlqFlags, before time.Time, dryR
 	if err := a.confirm(yes, "remove "+plural(len(ids), "letter")+" for good"); err != nil {
 		return err
 	}
-	// Somebody may have opened letters again while the question stood.
-	if snap, err = box.Scan(ctx, index.Filter{}); err != nil {
-		return explainLetters(box.cfg, err)
-	}
+	options.DryRun = false
 	done := 0
 	var writing error
-	err = box.Purge(ctx, snap, before, box.cfg.Topic, false, func(id string) {
+	err = box.Purge(ctx, options, func(id string) {
 		done++
 		writing = errors.Join(writing, a.writeID(id, "removed"))
 	})

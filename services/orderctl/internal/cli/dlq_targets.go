@@ -58,28 +58,29 @@ func (f *targetFlags) check(cmd *cobra.Command, ids []string) error {
 }
 
 // find gives the letters with a status that are meant.
-func (f *targetFlags) find(ctx context.Context, a *app, box *letters, ids []string, status index.Status) ([]index.Ref, error) {
+func (f *targetFlags) find(ctx context.Context, a *app, box *letters, ids []string, status index.Status) (*store.Snapshot, []index.Ref, error) {
 	var refs []index.Ref
+	var snap *store.Snapshot
 	if len(ids) == 0 {
 		filter, err := f.which.filter(time.Now())
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		snap, err := box.Scan(ctx, filter)
-		if err != nil {
-			return nil, explainLetters(box.cfg, err)
+		if snap, err = box.Scan(ctx, filter); err != nil {
+			return nil, nil, explainLetters(box.cfg, err)
 		}
 		a.sayGaps(snap, box.cfg.DLQTopic)
 		refs = snap.Select(status, 0)
 	} else {
-		items, _, err := box.Find(ctx, ids...)
+		items, found, err := box.Find(ctx, ids...)
 		if errors.Is(err, store.ErrNotFound) {
 			a.say("%v", err)
-			return nil, silent(exitNothing)
+			return nil, nil, silent(exitNothing)
 		}
 		if err != nil {
-			return nil, explainLetters(box.cfg, err)
+			return nil, nil, explainLetters(box.cfg, err)
 		}
+		snap = found
 		for _, item := range items {
 			if item.Ref.Status != status {
 				a.say("%s is %s", item.ID, item.Ref.Status)
@@ -90,9 +91,9 @@ func (f *targetFlags) find(ctx context.Context, a *app, box *letters, ids []stri
 	}
 	if len(refs) == 0 {
 		a.say("no %s letter matches", status)
-		return nil, silent(exitNothing)
+		return nil, nil, silent(exitNothing)
 	}
-	return refs, nil
+	return snap, refs, nil
 }
 
 // confirm asks where somebody can answer, and demands --yes where nobody can.

@@ -27,6 +27,9 @@ func (a *app) findCommand() *cobra.Command {
 to its letters when. A letter is the order's if it has its uid as key, or as
 order_uid in the value, even if that is broken.
 
+Since when an order is stored is not kept; its date_created is the shop's. What its
+letters tell is when each failed and why, and who redrove or discarded it when.
+
 Exit code 3: the order is nowhere.`,
 		Example: `  orderctl find b563feb7b2b84b6test
   orderctl find b563feb7b2b84b6test --output json`,
@@ -113,13 +116,16 @@ func (a *app) writeFound(f found) error {
 	}
 	text := dlqview.Clean(f.UID) + ": not stored"
 	if f.Stored {
-		text = fmt.Sprintf("%s: stored, created %s", dlqview.Clean(f.UID), f.DateCreated.UTC().Format(time.RFC3339Nano))
+		text = fmt.Sprintf("%s: stored (since when is not kept; its date_created is %s)", dlqview.Clean(f.UID), f.DateCreated.UTC().Format(time.RFC3339Nano))
 	}
 	text += ", " + plural(len(f.Letters), "dead letter") + "\n"
 	for _, l := range f.Letters {
-		text += fmt.Sprintf("  %s  %s  %s: %s", l.FailedAt.Format(time.DateTime), dlqview.Clean(l.ID), dlqview.Clean(l.Reason), l.Status)
+		text += fmt.Sprintf("  failed %s  %s  %s: %s", l.FailedAt.Format(time.DateTime), dlqview.Clean(l.ID), dlqview.Clean(l.Reason), l.Status)
 		if r := l.Resolved; r != nil {
 			text += fmt.Sprintf(", %s by %s on %s", dlqview.Clean(r.Kind), dlqview.Clean(r.By), r.When.UTC().Format(time.DateTime))
+			if r.Became != "" {
+				text += " as " + dlqview.Clean(r.Became)
+			}
 		}
 		text += "\n"
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/index"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // Line is a letter on one line, for programs.
@@ -25,14 +26,14 @@ type Line struct {
 	Size         int64              `json:"size"`
 }
 
-// LineOf makes a letter's line.
+// LineOf makes a letter's line. A key that looks like a person's data is masked.
 func LineOf(l *letter.Letter, status index.Status) Line {
 	failures := l.Errors()
 	if failures == nil {
 		failures = []model.FieldError{}
 	}
 	return Line{
-		ID: l.ID, Status: status, Reason: l.Reason, Stage: l.Stage, Errors: failures, Key: keyText(l.SourceKey),
+		ID: l.ID, Status: status, Reason: l.Reason, Stage: l.Stage, Errors: failures, Key: keyText(mask.Text(l.SourceKey)),
 		FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(),
 	}
 }

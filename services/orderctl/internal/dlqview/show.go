@@ -2,7 +2,6 @@ package dlqview
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // Details is all that can be told about a letter.
@@ -65,9 +65,16 @@ func Show(w io.Writer, style Style, d Details) error {
 		field("source", "unknown: the headers don't say")
 	}
 	if l.SourceKey != nil {
-		field("key", "%s", Clean(string(l.SourceKey)))
+		key := l.SourceKey
+		if !d.Reveal {
+			key = mask.Text(key)
+		}
+		field("key", "%s", Clean(string(key)))
 	}
 	field("redriven", "%s", plural(l.Redrives, "time"))
+	if l.EditedFrom != "" {
+		field("edited", "by %s, from %s", Clean(l.EditedBy), Clean(l.EditedFrom))
+	}
 	if l.Format != letter.Orderhub {
 		field("format", "%s, in %s", l.Format, Clean(l.Place.String()))
 	}
@@ -79,11 +86,11 @@ func Show(w io.Writer, style Style, d Details) error {
 		}
 	}
 	if l.Exception.Message != "" {
-		message := []byte(l.Exception.Message)
+		message := l.Exception.Message
 		if !d.Reveal {
-			message = maskText(message)
+			message = mask.Message(message)
 		}
-		fmt.Fprintf(&b, "  %s\n", Clean(string(message)))
+		fmt.Fprintf(&b, "  %s\n", Clean(message))
 	}
 
 	note := ""
@@ -129,7 +136,14 @@ func Show(w io.Writer, style Style, d Details) error {
 // said is what was done about a letter.
 func said(item store.Item) string {
 	r := item.Resolution
-	return Clean(string(r.Kind)+after(" by ", r.By)+after(" on ", when(r.When))+after(" as ", r.Became)) + after(": ", Clean(r.Why))
+	return Clean(string(r.Kind)+after(" by ", r.By)+edited(r.Edited)+after(" on ", when(r.When))+after(" as ", r.Became)) + after(": ", Clean(r.Why))
+}
+
+func edited(is bool) string {
+	if is {
+		return ", edited"
+	}
+	return ""
 }
 
 func after(prefix, text string) string {
@@ -150,8 +164,8 @@ func when(t time.Time) string {
 func (d *Details) hidden() []Difference {
 	shown := make([]Difference, len(d.Differences))
 	for i, difference := range d.Differences {
-		if !d.Reveal && personalPath(difference.Path) {
-			difference.Stored, difference.Letter = masked, masked
+		if !d.Reveal && mask.PersonalPath(difference.Path) {
+			difference.Stored, difference.Letter = mask.Hidden, mask.Hidden
 		}
 		shown[i] = difference
 	}
@@ -169,7 +183,7 @@ func headersOf(d Details) []Header {
 	for _, h := range d.Item.SourceHeaders {
 		value := h.Value
 		if !d.Reveal {
-			value = maskText(value)
+			value = mask.Header(h.Key, value)
 		}
 		headers = append(headers, Header{h.Key, keyText(value)})
 	}
@@ -182,6 +196,7 @@ type resolutionJSON struct {
 	When   time.Time `json:"when"`
 	Why    string    `json:"why,omitempty"`
 	Became string    `json:"became,omitempty"`
+	Edited bool      `json:"edited,omitempty"`
 }
 
 type sourceJSON struct {
@@ -205,6 +220,8 @@ func ShowJSON(w io.Writer, d Details) error {
 		Source      *sourceJSON     `json:"source,omitempty"`
 		Group       string          `json:"group,omitempty"`
 		Origin      string          `json:"origin"`
+		EditedBy    string          `json:"edited_by,omitempty"`
+		EditedFrom  string          `json:"edited_from,omitempty"`
 		Offset      *int64          `json:"error_offset,omitempty"`
 		Truncated   bool            `json:"truncated,omitempty"`
 		Exception   string          `json:"exception,omitempty"`
@@ -216,7 +233,7 @@ func ShowJSON(w io.Writer, d Details) error {
 		History     []historyJSON   `json:"history"`
 		Differences []Difference    `json:"differences,omitempty"`
 	}{
-		Line: LineOf(l, d.Item.Ref.Status), Format: l.Format, Group: l.Group, Origin: l.Origin, Truncated: l.Truncated != nil,
+		Line: LineOf(l, d.Item.Ref.Status), Format: l.Format, Group: l.Group, Origin: l.Origin, EditedBy: l.EditedBy, EditedFrom: l.EditedFrom, Truncated: l.Truncated != nil,
 		Masked: !d.Reveal, Headers: headersOf(d), Resolution: resolutionOf(d.Item), Differences: d.hidden(), Exception: l.Exception.Message,
 	}
 	if l.Source.Topic != "" {
@@ -229,9 +246,11 @@ func ShowJSON(w io.Writer, d Details) error {
 		out.Offset = &d.Offset
 	}
 	value := l.Value
-	if !d.Reveal {
-		value = maskValue(value)
-		out.Exception = string(maskText([]byte(out.Exception)))
+	if d.Reveal {
+		out.Key = keyText(l.SourceKey)
+	} else {
+		value = mask.Value(value)
+		out.Exception = mask.Message(out.Exception)
 	}
 	switch {
 	case value == nil:
@@ -248,21 +267,10 @@ func ShowJSON(w io.Writer, d Details) error {
 	return WriteJSON(w, out)
 }
 
-// maskValue hides in whatever a value is.
-func maskValue(value []byte) []byte {
-	switch {
-	case value == nil:
-		return nil
-	case !json.Valid(value) && isBinary(value):
-		return maskBinary(value)
-	}
-	return Mask(value)
-}
-
 func resolutionOf(item store.Item) *resolutionJSON {
 	if item.Resolution == nil {
 		return nil
 	}
 	r := item.Resolution
-	return &resolutionJSON{Kind: string(r.Kind), By: r.By, When: r.When, Why: r.Why, Became: r.Became}
+	return &resolutionJSON{Kind: string(r.Kind), By: r.By, When: r.When, Why: r.Why, Became: r.Became, Edited: r.Edited}
 }

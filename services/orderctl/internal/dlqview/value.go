@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 const (
@@ -33,29 +33,16 @@ func (s Style) Value(value []byte, failures []model.FieldError, offset int64, re
 		return "  (no bytes)\n"
 	case json.Valid(value) && utf8.Valid(value) && offset < 0:
 		if !reveal {
-			value = Mask(value)
+			value = mask.Value(value)
 		}
 		return s.pretty(value, failures)
-	case isBinary(value):
+	case mask.IsBinary(value):
 		return s.dump(value, offset, reveal)
 	}
 	if !reveal {
-		value = maskText(value)
+		value = mask.Text(value)
 	}
 	return s.broken(value, failures, offset)
-}
-
-// isBinary is true of bytes of which many are no text.
-func isBinary(value []byte) bool {
-	strange, runes := 0, 0
-	for rest := value[:min(len(value), 4096)]; len(rest) > 0; runes++ {
-		r, n := utf8.DecodeRune(rest)
-		if r == utf8.RuneError && n == 1 || unicode.IsControl(r) && !unicode.IsSpace(r) {
-			strange++
-		}
-		rest = rest[n:]
-	}
-	return strange*5 > runes
 }
 
 // pretty indents JSON and points at the values that failed.
@@ -156,7 +143,7 @@ func (s Style) broken(text []byte, failures []model.FieldError, offset int64) st
 func (s Style) dump(value []byte, offset int64, reveal bool) string {
 	note := ""
 	if !reveal {
-		value = maskBinary(value)
+		value = mask.Binary(value)
 		note = ", texts in them masked"
 	}
 	from := int(max(offset-dumpBytes/2, 0)) &^ 15

@@ -1,0 +1,31 @@
+package index
+
+// table holds entries in chunks: it grows without copying, and has nothing in it
+// for the garbage collector to look at.
+type table struct {
+	chunks [][]entry
+	used   uint32
+	unused []uint32
+}
+
+const chunkSize = 4096
+
+func (t *table) at(i uint32) *entry { return &t.chunks[i/chunkSize][i%chunkSize] }
+
+func (t *table) add() (uint32, *entry) {
+	if n := len(t.unused); n > 0 {
+		i := t.unused[n-1]
+		t.unused = t.unused[:n-1]
+		e := t.at(i)
+		*e = entry{}
+		return i, e
+	}
+	if int(t.used) == len(t.chunks)*chunkSize {
+		t.chunks = append(t.chunks, make([]entry, chunkSize))
+	}
+	i := t.used
+	t.used++
+	return i, t.at(i)
+}
+
+func (t *table) free(i uint32) { t.unused = append(t.unused, i) }

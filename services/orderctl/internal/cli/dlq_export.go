@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/deadletter/archive"
+	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
+)
+
+// The formats of dlq export.
+const (
+	exportLines = "jsonl"
+	exportCSV   = "csv"
+	exportRaw   = "raw"
+)
+
+type exportFlags struct {
+	where  dlqFlags
+	which  filterFlags
+	status string
+	format string
+	to     string
+	reveal bool
+	actor  string
+}
+
+type exportSettings struct {
+	Kafka config.Kafka
+	Audit auditSettings
+}
+
+func (a *app) dlqExportCommand() *cobra.Command {
+	var f exportFlags
+	cmd := &cobra.Command{
+		Use:   "export [ID...]",
+		Short: "Write letters to files: JSON lines, CSV, or their values as they are",
+		Long: `Write letters to files, all of them or those that flags or ids name.
+
+  jsonl  a line a letter, with its resolution, to the byte as they are in the topic:
+         'orderctl dlq import' brings them back
+  csv    the facts of each letter, and nobody's data
+  raw    the value of each letter as a file in the folder --to
+
+Names, phone numbers, e-mail addresses and addresses of people are masked in JSON
+lines, which cannot be imported then. With --reveal nothing is masked, and who
+exported is written to the audit log; raw files are written with --reveal alone.
+Files are readable by you alone.
+
+Exit code 3: no letter matches.`,
+		Example: `  orderctl dlq export --reveal --to letters.jsonl
+  orderctl dlq export --format csv --since 30d > letters.csv
+  orderctl dlq export orders/0/17 --format raw --reveal --to values/`,
+		Args: func(cmd *cobra.Command, ids []string) error {
+			switch {
+			case len(ids) > 0 && f.which.set(cmd):
+				return usagef("say which letters in one way: by ids or by filters")
+			case f.format != exportLines && f.format != exportCSV && f.format != exportRaw:
+				return usagef("--format: jsonl, csv or raw, not %q", f.format)
+			case f.format == exportRaw && f.to == "":
+				return usagef("--to: name a folder for the raw files")
+			case f.format == exportRaw && !f.reveal:
+				return usagef("raw files show people's data: add --reveal, which is written to the audit log")
+			case f.format == exportCSV && f.to == "" && a.output == outputJSON:
+				return usagef("CSV on stdout is no JSON: name a file with --to, or leave --output json out")
+			}
+			return nil
+		},
+		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
+			return a.export(cmd.Context(), &f, ids)
+		}),
+	}
+	f.where.register(cmd)
+	f.which.register(cmd)
+	statusFlag(cmd, &f.status, index.Any)
+	cmd.Flags().StringVar(&f.format, "format", exportLines, "jsonl, csv or raw")
+	cmd.Flags().StringVar(&f.to, "to", "", "file to write, or folder of raw files (default: stdout)")
+	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "mask nothing, and write that to the audit log")
+	cmd.Flags().StringVar(&f.actor, "actor", defaultActor(), "who exports")
+	cmd.Flag("actor").DefValue = "the user's name"
+	mustRegister(cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{exportLines, exportCSV, exportRaw}, cobra.ShellCompDirectiveNoFileComp)))
+	a.settings[cmd] = &exportSettings{}
+	return cmd
+}
+
+func (a *app) export(ctx context.Context, f *exportFlags, ids []string) error {
+	var s exportSettings
+	if err := load(&s); err != nil {
+		return err
+	}
+	status, err := parseStatus(f.status)
+	if err != nil {
+		return err
+	}
+	filter, err := f.which.filter(time.Now())
+	if err != nil {
+		return err
+	}
+	filter.IDs = ids
+	box, err := f.where.open()
+	if err != nil {
+		return err
+	}
+	defer box.close()
+	snap, err := box.Scan(ctx, filter)
+	if err != nil {
+		return explainLetters(box.cfg, err)
+	}
+	a.sayGaps(snap, box.cfg.DLQTopic)
+	refs := snap.Select(status, 0)
+	if len(refs) == 0 {
+		a.say("no letter matches")
+		return silent(exitNothing)
+	}
+	out, err := a.exportTo(f)
+	if err != nil {
+		return err
+	}
+	exported, err := a.exportAll(ctx, f, &s, box, refs, out)
+	if err := out.end(err); err != nil {
+		return err
+	}
+	a.say("%d of %s exported", exported, plural(len(refs), "letter"))
+	if a.output == outputJSON && f.to != "" {
+		return writeJSON(a.stdout, struct {
+			Exported int    `json:"exported"`
+			To       string `json:"to"`
+		}{exported, f.to})
+	}
+	if exported < len(refs) {
+		return silent(exitFailed) // some are gone since
+	}
+	return nil
+}
+
+func (a *app) exportAll(ctx context.Context, f *exportFlags, s *exportSettings, box *letters, refs []index.Ref, out exportSink) (exported int, err error) {
+	for rest := refs; len(rest) > 0; {
+		n := store.Chunk(rest, listChunk)
+		items, err := box.Load(ctx, rest[:n])
+		if err != nil && !errors.Is(err, store.ErrChanged) {
+			return exported, explainLetters(box.cfg, err)
+		}
+		if f.reveal && f.format != exportCSV {
+			if err := writeAudit(s.Audit.Log, f.actor, "export", idsOf(items)...); err != nil {
+				return exported, err
+			}
+		}
+		for i := range items {
+			if err := out.write(&items[i]); err != nil {
+				return exported, err
+			}
+			exported++
+		}
+		rest = rest[n:]
+	}
+	return exported, nil
+}
+
+// exportSink takes letters.
+type exportSink interface {
+	write(item *store.Item) error
+	// end finishes what is written, or removes it if that failed.
+	end(err error) error
+}
+
+func (a *app) exportTo(f *exportFlags) (exportSink, error) {
+	if f.format == exportRaw {
+		if err := os.MkdirAll(f.to, 0o700); err != nil {
+			return nil, fmt.Errorf("--to: %w", err)
+		}
+		return rawFiles(f.to), nil
+	}
+	out := &exportFile{w: a.stdout}
+	if f.to != "" {
+		file, err := os.CreateTemp(filepath.Dir(f.to), ".orderctl-export-*")
+		if err != nil {
+			return nil, fmt.Errorf("--to: %w", err)
+		}
+		out.w, out.file, out.name = file, file, f.to
+	}
+	if f.format == exportCSV {
+		facts := dlqview.NewFacts(out.w)
+		out.letter, out.flush = facts.Write, facts.Flush
+		return out, nil
+	}
+	out.flush = func() error { return nil }
+	out.letter = func(item *store.Item) error {
+		e := archive.EntryOf(item)
+		if !f.reveal {
+			maskEntry(&e)
+		}
+		return writeJSON(out.w, e)
+	}
+	return out, nil
+}
+
+// maskEntry takes people's data out of an entry.
+func maskEntry(e *archive.Entry) {
+	e.Masked = true
+	e.Letter.Value = mask.Value(e.Letter.Value)
+	if !strings.HasPrefix(e.ID, string(e.Letter.Key)) {
+		e.Letter.Key = mask.Text(e.Letter.Key) // the source's, as others write letters
+	}
+	for i, h := range e.Letter.Headers {
+		switch {
+		case strings.Contains(h.Key, "exception"):
+			e.Letter.Headers[i].Value = []byte(mask.Message(string(h.Value)))
+		case !strings.HasPrefix(h.Key, "dlq-") || h.Key == "dlq-source-key":
+			e.Letter.Headers[i].Value = mask.Header(h.Key, h.Value)
+		}
+	}
+}
+
+// exportFile writes letters one after another. A file appears whole or not at
+// all.
+type exportFile struct {
+	w      io.Writer
+	file   *os.File // nil: stdout
+	name   string
+	letter func(*store.Item) error
+	flush  func() error
+}
+
+func (e *exportFile) write(item *store.Item) error { return e.letter(item) }
+
+func (e *exportFile) end(err error) error {
+	err = errors.Join(err, e.flush())
+	if e.file == nil {
+		return err
+	}
+	if err = errors.Join(err, e.file.Close()); err == nil {
+		err = os.Rename(e.file.Name(), e.name)
+	}
+	if err != nil {
+		_ = os.Remove(e.file.Name())
+	}
+	return err
+}
+
+// rawFiles is a folder with a file a letter.
+type rawFiles string
+
+func (folder rawFiles) write(item *store.Item) error {
+	return os.WriteFile(filepath.Join(string(folder), dlqview.FileName(&item.Letter)), item.Value, 0o600)
+}
+
+func (folder rawFiles) end(err error) error { return err }

@@ -1,0 +1,137 @@
+package edit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// operation is one of a JSON Patch.
+type operation struct {
+	Op    string          `json:"op"`
+	Path  *string         `json:"path"`
+	From  *string         `json:"from"`
+	Value json.RawMessage `json:"value"`
+
+	path, from []string
+}
+
+// patch is a JSON Patch, RFC 6902.
+type patch []operation
+
+// ParsePatch reads a JSON Patch, RFC 6902: add, remove, replace, move, copy and
+// test. All of it is done, or nothing.
+func ParsePatch(document []byte) (Edit, error) {
+	var p patch
+	if err := json.Unmarshal(document, &p); err != nil {
+		return nil, fmt.Errorf("is no JSON Patch, which is an array of operations: %w", err)
+	}
+	for i := range p {
+		if err := p[i].check(); err != nil {
+			return nil, fmt.Errorf("operation %d: %w", i+1, err)
+		}
+	}
+	if len(p) == 0 {
+		return nil, errors.New("has no operations")
+	}
+	return p, nil
+}
+
+func (o *operation) check() (err error) {
+	if o.Path == nil {
+		return errors.New("path is missing")
+	}
+	if o.path, err = parsePointer(*o.Path); err != nil {
+		return err
+	}
+	switch o.Op {
+	case "add", "replace", "test":
+		if o.Value == nil {
+			return fmt.Errorf("%s: value is missing", o.Op)
+		}
+		o.Value = bytes.TrimSpace(o.Value)
+	case "remove":
+	case "move", "copy":
+		if o.From == nil {
+			return fmt.Errorf("%s: from is missing", o.Op)
+		}
+		if o.from, err = parsePointer(*o.From); err != nil {
+			return err
+		}
+		if o.Op == "move" && len(o.path) > len(o.from) && slices.Equal(o.path[:len(o.from)], o.from) {
+			return errors.New("move: a value cannot go into itself")
+		}
+	default:
+		return fmt.Errorf("%q is no operation", o.Op)
+	}
+	return nil
+}
+
+// parsePointer reads a JSON Pointer, RFC 6901.
+func parsePointer(pointer string) ([]string, error) {
+	if pointer == "" {
+		return nil, nil
+	}
+	if pointer[0] != '/' {
+		return nil, fmt.Errorf("the path %q does not begin with /", pointer)
+	}
+	tokens := strings.Split(pointer[1:], "/")
+	for i, token := range tokens {
+		for rest := token; strings.Contains(rest, "~"); {
+			_, rest, _ = strings.Cut(rest, "~")
+			if rest == "" || rest[0] != '0' && rest[0] != '1' {
+				return nil, fmt.Errorf("the path %q has a ~ that is not ~0 or ~1", pointer)
+			}
+		}
+		tokens[i] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+	}
+	return tokens, nil
+}
+
+func (p patch) apply(doc []byte) ([]byte, error) {
+	for i := range p {
+		var err error
+		if doc, err = p[i].apply(doc); err != nil {
+			return nil, fmt.Errorf("operation %d (%s): %w", i+1, p[i].Op, err)
+		}
+	}
+	return doc, nil
+}
+
+func (o *operation) apply(doc []byte) ([]byte, error) {
+	switch o.Op {
+	case "add":
+		return add(doc, o.path, o.Value)
+	case "remove":
+		return remove(doc, o.path)
+	case "replace", "test":
+		at, err := find(doc, o.path)
+		if err != nil {
+			return nil, err
+		}
+		if o.Op == "replace" {
+			return splice(doc, at, o.Value), nil
+		}
+		if !equal(doc[at.start:at.end], o.Value) {
+			return nil, fmt.Errorf("%s: is something else", shown(o.path))
+		}
+		return doc, nil
+	}
+	at, err := find(doc, o.from)
+	if err != nil {
+		return nil, err
+	}
+	value := slices.Clone(doc[at.start:at.end])
+	if o.Op == "move" {
+		if slices.Equal(o.from, o.path) {
+			return doc, nil
+		}
+		if doc, err = remove(doc, o.from); err != nil {
+			return nil, err
+		}
+	}
+	return add(doc, o.path, value)
+}

@@ -1,0 +1,93 @@
+// Package inspect gathers all that can be told about a dead letter: why it
+// failed and where in its value, what became of its redrives, and how it differs
+// from the stored order.
+package inspect
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+)
+
+// Letter gathers what there is about the letter with an id. Without orders (nil)
+// a conflict is not compared with the stored order. The error is one of
+// store.Find's where there is no such letter, or more than one.
+func Letter(ctx context.Context, box *store.Store, id string, codec *model.Codec, orders dryrun.Orders) (dlqview.Details, error) {
+	items, _, err := box.Find(ctx, id)
+	if err != nil {
+		return dlqview.Details{}, err
+	}
+	item := items[0]
+	d := dlqview.Details{Item: item, Failures: item.Errors(), Offset: Offset(&item.Letter, codec)}
+	if d.History, err = box.History(ctx, item); err != nil {
+		return d, err
+	}
+	if item.Reason != deadletter.ReasonConflict || orders == nil {
+		return d, nil
+	}
+	return d, compare(ctx, &d, codec, orders)
+}
+
+// Offset is the byte where reading the value stops, -1 if it doesn't. The
+// letter's headers don't say.
+func Offset(l *letter.Letter, codec *model.Codec) int64 {
+	if l.Truncated != nil {
+		return -1
+	}
+	_, err := codec.Decode(l.Value)
+	refused, ok := errors.AsType[*model.RecordError](err)
+	// Places of single fields are found by their paths.
+	if !ok || json.Valid(l.Value) && len(refused.Errors) > 0 && refused.Errors[0].Path != "" {
+		return -1
+	}
+	if slices.Contains([]model.Reason{model.ReasonWrongType, model.ReasonOutOfRange, model.ReasonUnknownField}, refused.Reason) {
+		return -1
+	}
+	return refused.Offset
+}
+
+// compare looks at the stored order of the letter's uid.
+func compare(ctx context.Context, d *dlqview.Details, codec *model.Codec, orders dryrun.Orders) error {
+	decoded, err := codec.Decode(d.Item.Value)
+	if err != nil {
+		d.StoredNote = "The letter is no valid order by today's rules, so there is nothing to compare."
+		return nil
+	}
+	stored, err := orders(ctx, []string{decoded.Order.OrderUID})
+	if err != nil {
+		return err
+	}
+	order, there := stored[decoded.Order.OrderUID]
+	if !there {
+		d.StoredNote = "The order is not stored now: redriven, the letter would be stored."
+		return nil
+	}
+	d.Differences = []dlqview.Difference{}
+	for _, path := range model.Diff(order.Order, decoded.Order) {
+		d.Differences = append(d.Differences, dlqview.Difference{Path: path, Stored: valueAt(order.Order, path), Letter: valueAt(decoded.Order, path)})
+	}
+	if len(d.Differences) == 0 {
+		d.StoredNote = "The stored order is the same now: redriven, the letter would be a duplicate."
+	}
+	return nil
+}
+
+// valueAt is the JSON at a path of an order.
+func valueAt(o *model.Order, path string) string {
+	canonical := model.AppendCanonical(nil, o)
+	place := model.Locate(canonical, []model.FieldError{{Path: path}})[0]
+	var value json.RawMessage
+	if err := json.NewDecoder(bytes.NewReader(canonical[place:])).Decode(&value); err != nil {
+		return "" // canonical JSON is valid
+	}
+	return string(value)
+}
