@@ -225,6 +225,57 @@ func TestALetterThatTheTopicDoesNotTakeIsCut(t *testing.T) {
 	require.Equal(t, []byte("small too"), b.letterOf(0, 2).Value)
 }
 
+// The topic is gone while the worker runs, and a person makes it anew: nothing is
+// committed meanwhile, and the letter gets there.
+func TestTheDeadLetterTopicIsDeleted(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker()
+	b.produce(0, []byte("no order"))
+	b.drained()
+	require.Len(t, b.letters(), 1)
+	_, err := b.admin.DeleteTopics(b.ctx, dlqTopic)
+	require.NoError(t, err)
+
+	b.produce(0, []byte("no order either"), order(t, "behind", "1"))
+	b.blocked(w, "dead_letter_topic")
+	committed, err := b.admin.FetchOffsets(b.ctx, group)
+	require.NoError(t, err)
+	at, _ := committed.Lookup(ordersTopic, 0)
+	require.Equal(t, int64(1), at.At, "nothing is committed past the letter")
+	_, body := w.readiness()
+	require.Contains(t, body, dlqTopic)
+
+	require.NoError(t, b.broker.CreateTopics(b.ctx, map[string]broker.Topic{dlqTopic: {Partitions: 3}}))
+	b.connect()
+	b.drained()
+	require.NotEmpty(t, b.stored("behind"))
+	require.Equal(t, "no order either", string(b.letterOf(0, 1).Value))
+	b.eventually("the worker is ready again", w.readiness)
+}
+
+// Without the right to write into the topic the partition waits likewise.
+func TestTheDeadLetterTopicIsReadOnly(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker()
+	b.produce(0, order(t, "a", "1"))
+	b.drained()
+	var forbidden atomic.Bool
+	forbidden.Store(true)
+	b.broker.Cluster().ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		b.broker.Cluster().KeepControl()
+		produce := request.(*kmsg.ProduceRequest)
+		if produce.Topics[0].Topic != dlqTopic || !forbidden.Load() {
+			return nil, nil, false
+		}
+		return refuseProduce(produce, kerr.TopicAuthorizationFailed), nil, true
+	})
+	b.produce(0, []byte("no order"))
+	b.blocked(w, "dead_letter_topic")
+	forbidden.Store(false)
+	b.drained()
+	require.Len(t, b.letters(), 1)
+}
+
 func refuseProduce(request *kmsg.ProduceRequest, why *kerr.Error) *kmsg.ProduceResponse {
 	response := request.ResponseKind().(*kmsg.ProduceResponse)
 	for _, topic := range request.Topics {

@@ -78,6 +78,26 @@ func TestSameUIDWithinABatch(t *testing.T) {
 	}
 }
 
+// After some batches of new orders the worker no longer looks them up beforehand.
+// One that is there is found all the same, and the rest of its batch stored.
+func TestAnOrderThatIsThereAmongNewOnes(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker()
+	for i := range 8 {
+		b.produce(0, order(t, fmt.Sprintf("new%d", i), "1"))
+		b.drained() // a batch each
+	}
+	for range 2 {
+		b.produce(0, order(t, "new8", "1"), order(t, "new3", "1"), order(t, "new4", "2"), order(t, "new9", "1"))
+		b.drained()
+	}
+	require.Equal(t, 10, b.count("orders"))
+	require.Equal(t, 10, w.metric("orderhub_ingest_records_total", "outcome=stored"))
+	require.Equal(t, 4, w.metric("orderhub_ingest_records_total", "outcome=duplicate"))
+	require.Equal(t, 2, w.metric("orderhub_dead_letters_total", "reason=conflict"))
+	require.Equal(t, canonical(t, order(t, "new4", "1")), b.stored("new4"), "the first writer wins")
+}
+
 // A record that equals the rows as they are now is a duplicate, whoever made or
 // changed them; so is one that equals what the worker once stored.
 func TestRowsMadeOrChangedByHand(t *testing.T) {

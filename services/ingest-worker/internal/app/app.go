@@ -36,7 +36,8 @@ const (
 		"PostgreSQL. What cannot be stored goes to the dead-letter topic."
 )
 
-// pruneInterval is how often old deletions are removed, about.
+// pruneInterval is how often old deletions are removed, about; more often where
+// they are kept for less.
 const pruneInterval = 15 * time.Minute
 
 // Main runs the worker until SIGINT or SIGTERM and returns its exit code; see
@@ -171,7 +172,7 @@ func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schem
 }
 
 func newPruner(s *Settings, db *bun.DB, log *zap.Logger) *prune.Pruner {
-	return prune.New(db, s.Retention, pruneInterval, log)
+	return prune.New(db, s.Retention, min(pruneInterval, s.Retention), log)
 }
 
 func startAdmin(lc fx.Lifecycle, a *admin.Server)  { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }

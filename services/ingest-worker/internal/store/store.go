@@ -65,6 +65,8 @@ type Store struct {
 	timeout  time.Duration
 	timeouts atomic.Int32 // in a row
 	timedOut atomic.Int64 // how long the last one took, see abandoned.go; 0: none
+
+	fresh atomic.Int32 // transactions in a row whose orders were all new, up to freshStreak
 }
 
 // maxDoublings bounds how long a transaction may take: 32 times the time-out.
@@ -103,6 +105,8 @@ func (s *Store) write(ctx context.Context, entries []*Entry) error {
 			continue
 		}
 		switch whose, _ := fault.Of(err); {
+		case whose == fault.Race && s.fresh.Swap(0) == freshStreak:
+			// An order that was not looked up, and is there after all.
 		case whose == fault.Race:
 			// The other transaction has ended or is about to.
 			if err := pause(ctx, time.Duration(rand.Int64N(int64(20*time.Millisecond)))); err != nil {
@@ -158,11 +162,18 @@ func (s *Store) transaction(ctx context.Context, conn bun.Conn, pending []*Entry
 	var there map[string]row
 	var xid string
 	err = pgconn.Raw(conn, func(pg *pgx.Conn) (err error) {
-		there, xid, err = lookUp(ctx, pg, pending)
+		if s.expectsFresh(pending) {
+			xid, err = open(ctx, pg)
+		} else {
+			there, xid, err = lookUp(ctx, pg, pending)
+		}
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if len(there) > 0 {
+		s.fresh.Store(0)
 	}
 	decided, unlike, fresh := compare(pending, there)
 	if len(unlike) > 0 {
@@ -182,6 +193,9 @@ func (s *Store) transaction(ctx context.Context, conn bun.Conn, pending []*Entry
 		if err := tx.Commit(); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
+		if streak := s.fresh.Load(); len(there) == 0 && streak < freshStreak {
+			s.fresh.CompareAndSwap(streak, streak+1)
+		}
 	}
 	for _, e := range fresh {
 		e.Outcome = Stored
@@ -190,6 +204,19 @@ func (s *Store) transaction(ctx context.Context, conn bun.Conn, pending []*Entry
 		d.entry.Outcome, d.entry.Differs = d.outcome, d.differs
 	}
 	return nil
+}
+
+// freshStreak is after how many transactions of new orders alone the next one is
+// expected to be such as well.
+const freshStreak = 4
+
+// expectsFresh says whether to insert without looking up, which spares the
+// database a part of its work. That is right nearly always: records are read
+// again only after a restart or a rebalance, and producers seldom repeat
+// themselves. Where it is not, the orders' key refuses the batch, and it is looked
+// up. An entry whose commit was not heard of always is.
+func (s *Store) expectsFresh(pending []*Entry) bool {
+	return s.fresh.Load() == freshStreak && !slices.ContainsFunc(pending, func(e *Entry) bool { return e.xid != "" })
 }
 
 // decision is taken inside a transaction and counts once that has succeeded.
@@ -205,17 +232,27 @@ type row struct {
 	xid  string
 }
 
-// The look-up also opens the transaction's business, for no round trip more: the
-// insert triggers stand aside, since this transaction inserts whole orders, and
-// rings the bell itself, which is heard only if it commits.
+// opening is the transaction's first business: the insert triggers stand aside,
+// since this transaction inserts whole orders, and it rings the bell itself, which
+// is heard only if it commits.
+const opening = `SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
+	pg_current_xact_id()::text AS xid`
+
+func open(ctx context.Context, pg *pgx.Conn) (xid string, err error) {
+	if err := pg.QueryRow(ctx, opening, pgx.QueryExecModeExec).Scan(nil, nil, &xid); err != nil {
+		return "", fmt.Errorf("open the transaction: %w", err)
+	}
+	return xid, nil
+}
+
+// The look-up opens the transaction as well, for no round trip more.
 //
 // Planned anew each time: a plan made while the table was empty would scan it.
 // LATERAL and OFFSET 0 have each uid looked up in the index: for an array of
 // thousands the planner rather reads the whole table, time and again, until
 // there are millions of orders.
 const lookUpQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text
-	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
-		pg_current_xact_id()::text AS xid OFFSET 0) AS once
+	FROM (` + opening + ` OFFSET 0) AS once
 	LEFT JOIN (unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL
 		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
 
