@@ -1,7 +1,10 @@
 package reader_test
 
 import (
+	"bytes"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +13,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,11 +44,11 @@ func loadDescription(t *testing.T, r *reader) {
 }
 
 // described holds an exchange with the API against its description: the answer
-// always, and the request where it was accepted. The web page's addresses and
-// the problems' explanations are not described.
+// always, with all of its headers, and the request where it was accepted. The web
+// page's addresses are not described.
 func (r *reader) described(request *http.Request, response *http.Response, body []byte) {
 	r.t.Helper()
-	if path := request.URL.Path; path == "/" || strings.HasPrefix(path, "/assets/") || strings.HasPrefix(path, "/problems/") {
+	if path := request.URL.Path; path == "/" || strings.HasPrefix(path, "/assets/") {
 		return
 	}
 	loadDescription(r.t, r)
@@ -55,11 +60,45 @@ func (r *reader) described(request *http.Request, response *http.Response, body 
 	if response.StatusCode < 400 {
 		require.NoError(r.t, openapi3filter.ValidateRequest(r.t.Context(), input), "%s", request.URL)
 	}
+	body = plainBytes(r.t, response, body)
 	answer := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: input, Status: response.StatusCode, Header: response.Header,
 		Options: &openapi3filter.Options{IncludeResponseStatus: true},
 	}
 	require.NoError(r.t, openapi3filter.ValidateResponse(r.t.Context(), answer.SetBodyBytes(body)), "%s %s: %d", request.Method, request.URL, response.StatusCode)
+	told := slices.Clone(commonHeaders)
+	for name := range route.Operation.Responses.Status(response.StatusCode).Value.Headers {
+		told = append(told, http.CanonicalHeaderKey(name))
+	}
+	for name := range response.Header {
+		require.Contains(r.t, told, name, "%s %s: %d has %s", request.Method, request.URL, response.StatusCode, name)
+	}
+}
+
+// plainBytes undoes the coding of an answer that was asked for in one.
+func plainBytes(t *testing.T, response *http.Response, body []byte) []byte {
+	t.Helper()
+	if len(body) == 0 {
+		return body
+	}
+	var plain io.Reader = bytes.NewReader(body)
+	var err error
+	switch response.Header.Get("Content-Encoding") {
+	case "gzip":
+		plain, err = gzip.NewReader(plain)
+	case "zstd":
+		plain, err = zstd.NewReader(plain, zstd.WithDecoderConcurrency(1))
+	}
+	require.NoError(t, err)
+	body, err = io.ReadAll(plain)
+	require.NoError(t, err)
+	return body
+}
+
+// commonHeaders mean here what they mean everywhere, and are not described.
+var commonHeaders = []string{
+	"Content-Type", "Content-Length", "Date", "X-Content-Type-Options",
+	"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options", "X-Accel-Buffering",
 }
 
 // TestTheDescriptionHolds asks for all that is described; other tests' answers
@@ -74,16 +113,29 @@ func TestTheDescriptionHolds(t *testing.T) {
 	require.Equal(t, "3.1.0", description.doc.OpenAPI)
 
 	api := "http://" + r.api.Addr()
-	for _, path := range []string{"/order/whole", "/api/v1/orders/bare", "/api/v1/orders", "/api/v1/orders?limit=1", "/api/v1/stats", "/openapi.yaml", "/docs"} {
+	for _, path := range []string{"/order/whole", "/api/v1/orders/bare", "/api/v1/orders", "/api/v1/orders?limit=1", "/api/v1/stats",
+		"/api/v1/suggest?q=who", "/problems/unavailable", "/openapi.yaml", "/docs"} {
 		require.Equal(t, 200, r.get(path).status, path)
 	}
 	require.Equal(t, 200, r.get("/api/v1/orders?customer_id=a&track_number=b&delivery_service=c&locale=d&currency=USD"+
 		"&created_from=2024-05-01T10:00:00Z&created_to=2024-05-01T12:00:00.123%2B02:00&amount_min=0&amount_max=5&limit=100").status)
 	for path, status := range map[string]int{
 		"/order/unknown": 404, "/order/a,b": 400, "/api/v1/orders?limit=x": 400, "/api/v1/orders?cursor=x": 400, "/api/v1/orders?amount_min=-1": 400,
+		"/api/v1/suggest": 400, "/api/v1/stats?a=b": 400, "/problems/unknown": 404, "/docs?a=b": 400, "/openapi.yaml?a": 400, "/api/v1/orders/stream?limit=1": 400,
 	} {
 		require.Equal(t, status, r.get(path).status, path)
 		require.Equal(t, status, r.ask(http.MethodHead, api+path).status, path)
+	}
+	for _, path := range []string{"/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats", "/problems/internal", "/openapi.yaml", "/docs"} {
+		require.Equal(t, 200, r.ask(http.MethodHead, api+path).status, path)
+	}
+	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/suggest?q=who", "/problems/internal", "/openapi.yaml", "/docs"} {
+		for _, coding := range []string{"identity", "gzip", "zstd"} {
+			tag := r.get(path, "Accept-Encoding", coding).header.Get("ETag")
+			again := r.get(path, "Accept-Encoding", coding, "If-None-Match", tag)
+			require.Equal(t, 304, again.status, "%s %s", path, coding)
+			require.Equal(t, tag, again.header.Get("ETag"))
+		}
 	}
 	require.Equal(t, 200, r.ask(http.MethodHead, api+"/api/v1/orders").status)
 	require.Equal(t, 304, r.get("/order/whole", "If-None-Match", "*").status)

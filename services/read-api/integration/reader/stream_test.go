@@ -44,8 +44,16 @@ func (r *reader) listen(query, lastID string) *listener {
 	if lastID != "" {
 		request.Header.Set("Last-Event-ID", lastID)
 	}
-	response, err := http.DefaultClient.Do(request) //nolint:bodyclose // the goroutine below closes it
-	require.NoError(r.t, err)
+	var response *http.Response
+	eventually(r.t, "the cache's first round is over", func() bool {
+		response, err = http.DefaultClient.Do(request) //nolint:bodyclose // the goroutine below closes it
+		require.NoError(r.t, err)
+		if response.StatusCode != http.StatusServiceUnavailable {
+			return true
+		}
+		require.NoError(r.t, response.Body.Close())
+		return false
+	})
 	require.Equal(r.t, 200, response.StatusCode)
 	require.Equal(r.t, "text/event-stream", response.Header.Get("Content-Type"))
 	l := &listener{t: r.t, events: make(chan event, 100_000)}

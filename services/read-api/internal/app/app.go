@@ -63,7 +63,7 @@ func Options(settings *Settings) fx.Option {
 			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
 			health.NewRegistry, newMetricsRegistry, newAdmin, newFatal,
 			newDatabase, newCache, newSource, newReflector, newDoorbell,
-			newReadThrough, orders.NewLists, orders.New, newHub, newCatchUp, newHandler, newServer,
+			newReadThrough, newLists, orders.New, newHub, newCatchUp, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -157,6 +157,15 @@ func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
 	return through
 }
 
+// newLists keeps pages as long as the cache would know of any change.
+func newLists(db *bun.DB, c *cache.Cache, hub *stream.Hub) *orders.Lists {
+	lists := orders.NewLists(db)
+	lists.KeepPages(hub.Changes, func() bool {
+		return c.HasSynced() && c.Staleness(time.Now()) < c.MaxStaleness()
+	})
+	return lists
+}
+
 func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
 	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
 ) http.Handler {
@@ -166,6 +175,7 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 		Metrics: metrics,
 		Log:     log,
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
+		Origins: s.CORSOrigins,
 		Page: func(routes gin.IRouter) {
 			page.Register(routes, page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL})
 		},

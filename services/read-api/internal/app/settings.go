@@ -21,6 +21,8 @@ type Settings struct {
 	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
 	CacheMaxStaleness time.Duration `env:"CACHE_MAX_STALENESS" envDefault:"1s" help:"age of the cache up to which it says that an order does not exist, and beyond which answers are marked as stale"`
 
+	CORSOrigins []string `env:"CORS_ORIGINS" help:"origins whose pages may read the API, such as https://shop.example, comma-separated; * for any (default: none)"`
+
 	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" help:"most streams of changes that are open at a time"`
 
 	ConsoleURL  string        `env:"CONSOLE_URL" help:"address of the dead-letter console, for the page to link to (default: no link)"`
@@ -40,6 +42,7 @@ func (s *Settings) Validate() error {
 		between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
 		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
 		between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
+		origins("CORS_ORIGINS", s.CORSOrigins),
 		between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),
 		webAddress("CONSOLE_URL", s.ConsoleURL),
 		between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour),
@@ -53,6 +56,17 @@ func (s *Settings) poll() time.Duration { return s.CacheMaxStaleness * 2 / 5 }
 func between[T int | int64 | time.Duration](name string, value, least, most T) error {
 	if value < least || value > most {
 		return fmt.Errorf("%s: %v is not from %v to %v", name, value, least, most)
+	}
+	return nil
+}
+
+// origins are as browsers send them: a scheme and a host, and nothing after it.
+func origins(name string, all []string) error {
+	for _, one := range all {
+		u, err := url.Parse(one)
+		if one != "*" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || one != u.Scheme+"://"+u.Host) {
+			return fmt.Errorf("%s: %q is no origin such as https://shop.example", name, one)
+		}
 	}
 	return nil
 }

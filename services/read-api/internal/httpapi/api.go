@@ -23,6 +23,9 @@ type Options struct {
 	Metrics prometheus.Registerer
 	Log     *zap.Logger
 	Streams Streams
+	// Origins are those whose pages may read the API, "*" is any; nil: none but its
+	// own.
+	Origins []string
 	// Page adds the web page's routes; nil: there is none.
 	Page func(gin.IRouter)
 }
@@ -44,28 +47,40 @@ func New(o Options) http.Handler {
 	if err := engine.SetTrustedProxies(nil); err != nil {
 		panic(err) // it parses the addresses given, and none are
 	}
+	if len(o.Origins) > 0 {
+		engine.Use(cors(o.Origins))
+	}
 	engine.NoRoute(durations.of("none"), a.noRoute)
 	engine.NoMethod(durations.of("none"), a.noMethod)
 
-	get := func(path, route string, handler gin.HandlerFunc) {
-		measured := durations.of(route)
-		engine.GET(path, measured, a.recover, handler)
-		engine.HEAD(path, measured, a.recover, handler)
+	get := func(path, route string, handlers ...gin.HandlerFunc) {
+		handlers = append([]gin.HandlerFunc{durations.of(route), a.recover}, handlers...)
+		engine.GET(path, handlers...)
+		engine.HEAD(path, handlers...)
 	}
 	get("/order/:order_uid", "order", a.order)
 	get("/api/v1/orders/:order_uid", "order", a.order)
-	get("/api/v1/orders", "orders", a.list)
+	get("/api/v1/orders", "orders", compress, a.list)
 	// A stream's duration would say nothing beside those of requests.
 	engine.GET("/api/v1/orders/stream", a.recover, a.stream)
-	get("/api/v1/stats", "stats", a.stats)
-	get("/problems/:name", "problems", a.problemPage)
+	engine.HEAD("/api/v1/orders/stream", a.recover, a.streamHead)
+	get("/api/v1/suggest", "suggest", compress, a.suggest)
+	get("/api/v1/stats", "stats", a.plain, a.stats)
+	get("/problems/:name", "problems", a.plain, compress, a.problemPage)
 	docs := newDocs()
-	get("/openapi.yaml", "docs", docs.serveOpenAPI)
-	get("/docs", "docs", docs.servePage)
+	get("/openapi.yaml", "docs", a.plain, compress, docs.serveOpenAPI)
+	get("/docs", "docs", a.plain, compress, docs.servePage)
 	if o.Page != nil {
-		o.Page(engine.Group("", durations.of("page"), a.recover))
+		o.Page(engine.Group("", durations.of("page"), a.recover, compress))
 	}
 	return engine
+}
+
+// plain lets those requests on that have no parameters.
+func (a *api) plain(c *gin.Context) {
+	if refused := noParameters(c.Request.URL); refused != nil {
+		a.problem(c, refused.kind, refused.detail)
+	}
 }
 
 // recover answers a panic with a problem that says nothing of it, and logs it.

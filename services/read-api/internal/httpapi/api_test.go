@@ -54,9 +54,14 @@ type bundle struct {
 // nothing keeps it up to date, and a database that nobody reaches.
 func setup(t *testing.T, maxStaleness time.Duration, store cache.StoreOptions) *bundle {
 	t.Helper()
+	return setupWith(t, maxStaleness, store, func(*Options) {})
+}
+
+func setupWith(t testing.TB, maxStaleness time.Duration, store cache.StoreOptions, change func(*Options)) *bundle {
+	t.Helper()
 	memory := cache.New(maxStaleness)
 	reflector := cache.NewReflector(fixed{}, memory, cache.ReflectorOptions{Store: store, Poll: time.Hour, Health: anyHealth{}, Log: zap.NewNop()})
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -74,13 +79,15 @@ func setup(t *testing.T, maxStaleness time.Duration, store cache.StoreOptions) *
 		require.NoError(t, db.Close())
 	})
 	b := &bundle{metrics: prometheus.NewRegistry()}
-	b.handler = New(Options{
+	options := Options{
 		Orders:  orders.New(memory, through, orders.NewLists(db)),
 		Stats:   func() Stats { return Stats{Orders: 1} },
 		Metrics: b.metrics,
 		Log:     zap.NewNop(),
 		Page:    func(r gin.IRouter) { r.GET("/boom", func(*gin.Context) { panic("secret reason") }) },
-	})
+	}
+	change(&options)
+	b.handler = New(options)
 	return b
 }
 
@@ -131,6 +138,7 @@ func TestAHitIsTheCanonicalJSON(t *testing.T) {
 				require.Equal(t, cache.ETag([]byte(canonical)), r.header.Get("ETag"))
 				require.Equal(t, "nosniff", r.header.Get("X-Content-Type-Options"))
 				require.Empty(t, r.header.Get(stalenessHeader))
+				require.Empty(t, r.header.Get("Age"))
 
 				head := b.ask(t, "HEAD", target)
 				require.Equal(t, 200, head.status)
@@ -164,6 +172,9 @@ func TestConditionalRequests(t *testing.T) {
 func TestOddAddresses(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
 	requireProblem(t, b.ask(t, "GET", "/order/nobody"), 404, "order-not-found")
+	for _, address := range []string{sampleAddress + "?a=b", sampleAddress + "?a", "/order/a,b?x=1", "/api/v1/stats?x", "/docs?x=1", "/problems/unavailable?x", "/openapi.yaml?%zz"} {
+		requireProblem(t, b.ask(t, "GET", address), 400, "invalid-parameter")
+	}
 	for _, uid := range []string{"a%00b", "%ff%fe", "a%20b", "%D0%B9", "a;b", "a,b", "a'b", `%3Cscript%3E`, "a:b", strings.Repeat("x", 65), strings.Repeat("x", 100_000)} {
 		requireProblem(t, b.ask(t, "GET", "/order/"+uid), 400, "invalid-order-uid")
 		requireProblem(t, b.ask(t, "GET", "/api/v1/orders/"+uid), 400, "invalid-order-uid")
@@ -172,7 +183,7 @@ func TestOddAddresses(t *testing.T) {
 		requireProblem(t, b.ask(t, "GET", address), 404, "no-such-address")
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"} {
-		for _, address := range []string{sampleAddress, "/api/v1/orders", "/api/v1/stats"} {
+		for _, address := range []string{sampleAddress, "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest", "/api/v1/stats", "/docs", "/problems/internal"} {
 			r := b.ask(t, method, address)
 			require.Equal(t, "GET, HEAD", r.header.Get("Allow"), method)
 			requireProblem(t, r, 405, "method-not-allowed")
@@ -199,12 +210,16 @@ func TestWithTheDatabaseAway(t *testing.T) {
 	staleness, err := strconv.ParseFloat(hit.header.Get(stalenessHeader), 64)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, staleness, 0.0)
+	age, err := strconv.Atoi(hit.header.Get("Age"))
+	require.NoError(t, err)
+	require.Equal(t, int(staleness), age)
 	require.NotEmpty(t, b.ask(t, "GET", sampleAddress, "If-None-Match", "*").header.Get(stalenessHeader))
 
 	for _, r := range []answer{
 		b.ask(t, "GET", "/order/nobody"),
 		b.ask(t, "GET", sampleAddress, "Cache-Control", "max-age=0, No-Cache"),
 		b.ask(t, "GET", "/api/v1/orders"),
+		b.ask(t, "GET", "/api/v1/suggest?q=b563"),
 	} {
 		require.NotEmpty(t, r.header.Get("Retry-After"))
 		p := requireProblem(t, r, 503, "unavailable")
@@ -243,7 +258,7 @@ func TestAHitAllocatesNothing(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
 	etag := b.ask(t, "GET", sampleAddress).header.Get("ETag")
 	w := &discard{header: http.Header{}}
-	for name, header := range map[string]http.Header{"200": {}, "304": {"If-None-Match": {etag}}} {
+	for name, header := range map[string]http.Header{"200": {}, "304": {"If-None-Match": {etag}}, "200 of a browser": {"Accept-Encoding": {"gzip, deflate, br, zstd"}, "Cache-Control": {"max-age=0"}}} {
 		r := httptest.NewRequest(http.MethodGet, sampleAddress, nil)
 		r.Header = header
 		b.handler.ServeHTTP(w, r)

@@ -27,7 +27,7 @@ var (
 
 func encodeCursor(filter orders.Filter, key orders.Key) string {
 	token := append(make([]byte, 0, cursorHead+len(key.UID)+cursorCheckLen), cursorVersion)
-	list := check("filters", filterBytes(filter))
+	list := check("filters", []byte(filter.Fingerprint()))
 	token = append(token, list[:cursorFilterLen]...)
 	token = binary.BigEndian.AppendUint64(token, uint64(key.Created.UnixMicro()))
 	token = append(token, key.UID...)
@@ -44,7 +44,7 @@ func decodeCursor(filter orders.Filter, text string) (orders.Key, error) {
 	if sum := check("cursor", token); string(sum[:cursorCheckLen]) != string(given) {
 		return orders.Key{}, errCursor
 	}
-	list := check("filters", filterBytes(filter))
+	list := check("filters", []byte(filter.Fingerprint()))
 	if string(token[1:1+cursorFilterLen]) != string(list[:cursorFilterLen]) {
 		return orders.Key{}, errOtherFilter
 	}
@@ -55,29 +55,4 @@ func decodeCursor(filter orders.Filter, text string) (orders.Key, error) {
 // check is no signature: a cursor opens nothing that its holder could not ask for.
 func check(of string, token []byte) [sha256.Size]byte {
 	return sha256.Sum256(append([]byte("orderhub "+of+"\x00"), token...))
-}
-
-// filterBytes differ where two filters do.
-func filterBytes(f orders.Filter) []byte {
-	var all []byte
-	for _, text := range []string{f.CustomerID, f.TrackNumber, f.DeliveryService, f.Locale, f.Currency} {
-		all = binary.AppendUvarint(all, uint64(len(text)))
-		all = append(all, text...)
-	}
-	for _, moment := range []*time.Time{f.CreatedFrom, f.CreatedTo} {
-		var micros *int64
-		if moment != nil {
-			n := moment.UnixMicro()
-			micros = &n
-		}
-		all = appendOptional(all, micros)
-	}
-	return appendOptional(appendOptional(all, f.AmountMin), f.AmountMax)
-}
-
-func appendOptional(all []byte, n *int64) []byte {
-	if n == nil {
-		return append(all, 0)
-	}
-	return binary.BigEndian.AppendUint64(append(all, 1), uint64(*n))
 }

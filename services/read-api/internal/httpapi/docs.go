@@ -33,7 +33,7 @@ var docsStyle string
 // docs are the description and the page that shows it.
 type docs struct {
 	page                []byte
-	policy              string
+	style               string // hash of the page's style
 	pageTag, openapiTag string
 }
 
@@ -75,8 +75,7 @@ func newDocs() *docs {
 	}
 	d.page, d.pageTag = page.Bytes(), cache.ETag(page.Bytes())
 	style := sha256.Sum256([]byte(docsStyle))
-	d.policy = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) +
-		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	d.style = "sha256-" + base64.StdEncoding.EncodeToString(style[:])
 	return d
 }
 
@@ -95,25 +94,25 @@ func lines(text string) (all []line) {
 }
 
 func (d *docs) servePage(c *gin.Context) {
-	h := c.Writer.Header()
-	h.Set("Content-Security-Policy", d.policy)
+	secureDocument(c.Writer.Header(), d.style)
+	sendTagged(c, htmlType, d.pageTag, d.page)
+}
+
+func (d *docs) serveOpenAPI(c *gin.Context) { sendTagged(c, yamlType, d.openapiTag, openapi) }
+
+var (
+	htmlType = []string{"text/html; charset=utf-8"}
+	yamlType = []string{"application/yaml"}
+)
+
+// secureDocument has a browser show a document and nothing else: no script, no
+// other resource but a style of this hash, if any.
+func secureDocument(h http.Header, styleHash string) {
+	policy := "default-src 'none'; "
+	if styleHash != "" {
+		policy += "style-src '" + styleHash + "'; "
+	}
+	h.Set("Content-Security-Policy", policy+"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Frame-Options", "DENY")
-	d.serve(c, "text/html; charset=utf-8", d.pageTag, d.page)
-}
-
-func (d *docs) serveOpenAPI(c *gin.Context) {
-	d.serve(c, "application/yaml", d.openapiTag, openapi)
-}
-
-func (d *docs) serve(c *gin.Context, contentType, etag string, body []byte) {
-	h := c.Writer.Header()
-	h["Cache-Control"] = revalidate
-	h["X-Content-Type-Options"] = nosniff
-	h["Etag"] = []string{etag}
-	if matches(c.Request.Header["If-None-Match"], etag) {
-		c.Status(http.StatusNotModified)
-		return
-	}
-	c.Data(http.StatusOK, contentType, body)
 }

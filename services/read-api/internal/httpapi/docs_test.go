@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
+	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
@@ -28,4 +30,31 @@ func TestTheDescriptionIsServedAndShown(t *testing.T) {
 	policy := page.header.Get("Content-Security-Policy")
 	require.True(t, strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-"), policy)
 	require.NotContains(t, policy, "unsafe")
+}
+
+// TestEveryRouteIsDescribed compares what the router knows with the description.
+func TestEveryRouteIsDescribed(t *testing.T) {
+	b := setupWith(t, time.Hour, cache.StoreOptions{}, func(o *Options) { o.Page = nil })
+	var description struct {
+		Paths map[string]map[string]any
+	}
+	require.NoError(t, yaml.Unmarshal(openapi, &description))
+	var described, routed []string
+	for path, operations := range description.Paths {
+		for method := range operations {
+			if method != "parameters" {
+				described = append(described, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	for _, route := range b.handler.(*gin.Engine).Routes() {
+		parts := strings.Split(route.Path, "/")
+		for i, part := range parts {
+			if name, is := strings.CutPrefix(part, ":"); is {
+				parts[i] = "{" + name + "}"
+			}
+		}
+		routed = append(routed, route.Method+" "+strings.Join(parts, "/"))
+	}
+	require.ElementsMatch(t, routed, described)
 }

@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -15,16 +17,34 @@ func (a *api) list(c *gin.Context) {
 		a.problem(c, refused.kind, refused.detail)
 		return
 	}
-	page, err := a.Orders.List(c.Request.Context(), request.filter, request.after, request.limit)
+	read := a.Orders.List
+	if wantsFresh(c.Request.Header) {
+		read = a.Orders.ListFresh
+	}
+	page, err := read(c.Request.Context(), request.filter, request.after, request.limit)
 	if err != nil {
 		a.unavailable(c, err)
 		return
 	}
-	body := appendPage(nil, request.filter, page)
+	send(c, jsonType, appendPage(nil, request.filter, page))
+}
+
+// send answers with a body, or with 304 where the client has it.
+func send(c *gin.Context, contentType []string, body []byte) {
+	sendTagged(c, contentType, cache.ETag(body), body)
+}
+
+func sendTagged(c *gin.Context, contentType []string, tag string, body []byte) {
 	h := c.Writer.Header()
 	h["Cache-Control"] = revalidate
+	h["Etag"] = []string{tag}
+	if matches(c.Request.Header["If-None-Match"], tag) {
+		c.Status(http.StatusNotModified)
+		return
+	}
 	h["X-Content-Type-Options"] = nosniff
-	c.Data(http.StatusOK, jsonType[0], body)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.Data(http.StatusOK, contentType[0], body)
 }
 
 // appendPage writes {"orders":[…],"next_cursor":"…"}; at the end of the list

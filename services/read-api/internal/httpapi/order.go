@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -24,10 +23,12 @@ const stalenessHeader = "X-Orderhub-Staleness"
 // so that a hit makes no garbage; nobody writes to them.
 var (
 	jsonType = []string{"application/json"}
+	textType = []string{"text/plain; charset=utf-8"}
 	nosniff  = []string{"nosniff"}
 	// Clients may keep an answer, but ask with its ETag whether it still holds.
-	revalidate = []string{"no-cache"}
-	noStore    = []string{"no-store"}
+	revalidate   = []string{"no-cache"}
+	varyEncoding = []string{"Accept-Encoding"}
+	noStore      = []string{"no-store"}
 )
 
 // maxPreparedLength is up to which length a Content-Length is prepared. Nearly
@@ -51,6 +52,10 @@ var headerPool = sync.Pool{New: func() any { return new(headerValues) }}
 // order answers GET and HEAD of one order. On a hit it allocates nothing.
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
+	if refused := noParameters(c.Request.URL); refused != nil {
+		a.problem(c, refused.kind, refused.detail)
+		return
+	}
 	if !model.IsOrderUID(uid) {
 		a.problem(c, problemUID, "The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'.")
 		return
@@ -67,26 +72,35 @@ func (a *api) order(c *gin.Context) {
 }
 
 func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
-	values := headerPool.Get().(*headerValues)
-	values.etag[0] = answer.ETag()
 	h := c.Writer.Header()
-	h["Etag"] = values.etag[:]
 	h["Cache-Control"] = revalidate
-	h["X-Content-Type-Options"] = nosniff
 	if answer.Staleness > 0 {
 		h.Set(stalenessHeader, strconv.FormatFloat(answer.Staleness.Seconds(), 'f', 3, 64))
+		h.Set("Age", strconv.FormatInt(int64(answer.Staleness.Seconds()), 10))
 	}
-	if matches(c.Request.Header["If-None-Match"], values.etag[0]) {
+	n := answer.Len()
+	if n >= compressedOrder {
+		h["Vary"] = varyEncoding
+		if k := acceptable(c.Request.Header["Accept-Encoding"]); k != nil {
+			writeCompressed(c, answer, k)
+			return
+		}
+	}
+	values := headerPool.Get().(*headerValues)
+	values.etag[0] = answer.ETag()
+	h["Etag"] = values.etag[:]
+	if held := c.Request.Header["If-None-Match"]; held != nil && matches(held, values.etag[0]) {
 		c.Writer.WriteHeader(http.StatusNotModified)
 		c.Writer.WriteHeaderNow()
 		headerPool.Put(values)
 		return
 	}
-	if n := answer.Len(); n < len(a.lengths) {
+	if n < len(a.lengths) {
 		values.length[0] = a.lengths[n]
 	} else {
 		values.length[0] = strconv.Itoa(n)
 	}
+	h["X-Content-Type-Options"] = nosniff
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = values.length[:]
 	c.Writer.WriteHeader(http.StatusOK)
@@ -101,6 +115,25 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 		return
 	}
 	answer.View(func(canonical []byte) { _, _ = c.Writer.Write(canonical) })
+}
+
+// writeCompressed answers with an order that is large enough for it. Its tag is
+// known without the work.
+func writeCompressed(c *gin.Context, answer orders.Answer, k *coding) {
+	h := c.Writer.Header()
+	tag := k.tag(answer.ETag())
+	h["Etag"] = []string{tag}
+	if matches(c.Request.Header["If-None-Match"], tag) {
+		c.Status(http.StatusNotModified)
+		return
+	}
+	var body []byte
+	answer.View(func(canonical []byte) { body = k.append(nil, canonical) })
+	h["X-Content-Type-Options"] = nosniff
+	h["Content-Type"] = jsonType
+	h.Set("Content-Encoding", k.name)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	c.Data(http.StatusOK, jsonType[0], body)
 }
 
 // unavailable answers what can't be known now. The reason is for the log: the
@@ -131,6 +164,9 @@ func wantsFresh(h http.Header) bool {
 // one (RFC 9110, 13.1.2), so a W/ prefix doesn't matter.
 func matches(lines []string, etag string) bool {
 	for _, line := range lines {
+		if line == etag { // nearly always
+			return true
+		}
 		for line != "" {
 			line = strings.TrimLeft(line, " \t,")
 			if strings.HasPrefix(line, "*") {
@@ -154,30 +190,4 @@ func matches(lines []string, etag string) bool {
 		}
 	}
 	return false
-}
-
-// Stats is the answer of /api/v1/stats.
-type Stats struct {
-	Orders           int64     `json:"orders"`                      // in memory
-	Bytes            int64     `json:"bytes"`                       // of memory that they take
-	BudgetBytes      int64     `json:"budget_bytes"`                // CACHE_BYTES; 0: no limit
-	Compression      string    `json:"compression"`                 // CACHE_COMPRESSION
-	Synced           bool      `json:"synced"`                      // the cache has been filled
-	Complete         bool      `json:"complete"`                    // it holds every order
-	Evicted          int64     `json:"evicted"`                     // orders that did not fit since the last snapshot
-	StalenessSeconds float64   `json:"staleness_seconds"`           // since the last complete round of reading changes began
-	LastTailBeganAt  time.Time `json:"last_tail_began_at,omitzero"` // the same as a time
-	Rounds           int64     `json:"rounds"`
-	Changes          int64     `json:"changes"` // orders put or deleted by rounds
-	Relists          int64     `json:"relists"` // snapshots after the first one
-	RestoredOrders   int64     `json:"restored_orders"`
-	RestoreSeconds   float64   `json:"restore_seconds"`
-	ReadThroughs     int64     `json:"read_throughs"` // orders that the database was asked for
-}
-
-func (a *api) stats(c *gin.Context) {
-	h := c.Writer.Header()
-	h["Cache-Control"] = noStore
-	h["X-Content-Type-Options"] = nosniff
-	c.JSON(http.StatusOK, a.Stats())
 }

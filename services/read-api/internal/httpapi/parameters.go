@@ -67,13 +67,38 @@ func parseQuery(rawQuery string, known []string) (map[string]string, *refusal) {
 	for name, all := range query {
 		switch {
 		case !slices.Contains(known, name):
-			return nil, &refusal{problemParameter, fmt.Sprintf("The parameter %q is unknown; there are %s.", cut(name), strings.Join(known, ", "))}
+			there := "this address has none"
+			if len(known) > 0 {
+				there = "there are " + strings.Join(known, ", ")
+			}
+			return nil, &refusal{problemParameter, fmt.Sprintf("The parameter %q is unknown; %s.", cut(name), there)}
 		case len(all) > 1:
 			return nil, &refusal{problemParameter, fmt.Sprintf("The parameter %q is given more than once.", name)}
 		}
 		values[name] = all[0]
 	}
 	return values, nil
+}
+
+// noParameters refuses those of a resource that has none.
+func noParameters(address *url.URL) *refusal {
+	if address.RawQuery == "" {
+		return nil
+	}
+	_, refused := parseQuery(address.RawQuery, nil)
+	return refused
+}
+
+// required reads a parameter that has to be given.
+func required(values map[string]string, name string, parse func(text string) error) *refusal {
+	text, given := values[name]
+	if !given {
+		return &refusal{problemParameter, "The parameter \"" + name + "\" is missing."}
+	}
+	if err := parse(text); err != nil {
+		return wrong(name, text, err)
+	}
+	return nil
 }
 
 var filterNames = []string{
@@ -119,7 +144,7 @@ func textInto(to *string) func(string) error {
 	return func(text string) error {
 		switch {
 		case text == "":
-			return errors.New("is empty; leave the parameter out to have all")
+			return errors.New("is empty; it has at least one character")
 		case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
 			return errors.New("is no text in UTF-8")
 		case utf8.RuneCountInString(text) > maxFilterText:

@@ -29,6 +29,10 @@ var (
 		"The service has no resource at this address."}
 	problemMethod = kind{"method-not-allowed", http.StatusMethodNotAllowed, "Method not allowed",
 		"The resource exists but doesn't have this method. The Allow header lists those that it has."}
+	problemMalformed = kind{"malformed-request", http.StatusBadRequest, "Not a request",
+		"What was sent is no HTTP/1.1 request that the service understands: a line, a header or its version is wrong. The connection is closed."}
+	problemHeaders = kind{"headers-too-large", http.StatusRequestHeaderFieldsTooLarge, "Header too large",
+		"The request's line and header together are longer than 16 KiB, which no request to this service needs. The connection is closed."}
 	problemUnavailable = kind{"unavailable", http.StatusServiceUnavailable, "Can't be known now",
 		"The database can't be asked now, and the answer is not in memory. Nothing is said about whether the order exists. Try again after the time in Retry-After."}
 	problemStreamsFull = kind{"too-many-streams", http.StatusServiceUnavailable, "Too many streams",
@@ -37,12 +41,16 @@ var (
 		"The service has a fault. Trying again may or may not help; the service's log says more."}
 )
 
-var kinds = []kind{problemNotFound, problemUID, problemParameter, problemCursor, problemNoRoute, problemMethod, problemUnavailable, problemStreamsFull, problemInternal}
+var kinds = []kind{problemNotFound, problemUID, problemParameter, problemCursor, problemNoRoute, problemMethod, problemMalformed, problemHeaders,
+	problemUnavailable, problemStreamsFull, problemInternal}
 
 // retryAfter is in seconds: the database is tried again about that often.
 const retryAfter = "1"
 
-const problemsPath = "/problems/"
+const (
+	problemsPath = "/problems/"
+	problemType  = "application/problem+json"
+)
 
 // Problem is the body of an error (RFC 9457).
 type Problem struct {
@@ -59,7 +67,7 @@ func (a *api) problem(c *gin.Context, k kind, detail string) {
 		panic(err) // strings and a number
 	}
 	h := c.Writer.Header()
-	for _, name := range []string{"ETag", "Content-Length", stalenessHeader} { // of an answer that was begun
+	for _, name := range []string{"ETag", "Content-Length", "Content-Encoding", "Age", stalenessHeader} { // of an answer that was begun
 		h.Del(name)
 	}
 	h["Cache-Control"] = noStore
@@ -68,7 +76,7 @@ func (a *api) problem(c *gin.Context, k kind, detail string) {
 		h.Set("Retry-After", retryAfter)
 	}
 	c.Abort()
-	c.Data(k.status, "application/problem+json", body)
+	c.Data(k.status, problemType, body)
 }
 
 // problemPage explains a type of problem.
@@ -77,8 +85,8 @@ func (a *api) problemPage(c *gin.Context) {
 		if k.name == c.Param("name") {
 			var text strings.Builder
 			text.WriteString(k.title + " (" + http.StatusText(k.status) + ")\n\n" + k.meaning + "\n")
-			c.Writer.Header()["X-Content-Type-Options"] = nosniff
-			c.Data(http.StatusOK, "text/plain; charset=utf-8", []byte(text.String()))
+			secureDocument(c.Writer.Header(), "")
+			send(c, textType, []byte(text.String()))
 			return
 		}
 	}

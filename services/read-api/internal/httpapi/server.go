@@ -12,6 +12,10 @@ import (
 	"go.uber.org/zap"
 )
 
+// maxHeaderBytes bounds a request's line and header together. net/http reads
+// 4 KiB more before it refuses.
+const maxHeaderBytes = 16 << 10
+
 // Server serves a handler on the API's port. Start and Stop are called once
 // each, in that order.
 type Server struct {
@@ -33,8 +37,10 @@ func NewServer(addr string, handler http.Handler, log *zap.Logger, died func(err
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      30 * time.Second,
 			IdleTimeout:       2 * time.Minute,
-			MaxHeaderBytes:    16 << 10,
+			MaxHeaderBytes:    maxHeaderBytes,
 			ErrorLog:          clientErrors(log),
+			// OPTIONS * is no address of ours either.
+			DisableGeneralOptionsHandler: true,
 		},
 		log:  log,
 		died: died,
@@ -63,15 +69,19 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("HTTP_ADDR: cannot listen on %s: %w", s.http.Addr, err)
 	}
+	s.serve(listener)
+	s.log.Info("API is open", zap.String("addr", s.addr))
+	return nil
+}
+
+func (s *Server) serve(listener net.Listener) {
 	s.addr = listener.Addr().String()
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(refusals{listener}); !errors.Is(err, http.ErrServerClosed) {
 			s.died(fmt.Errorf("the API stopped serving: %w", err))
 		}
 	}()
-	s.log.Info("API is open", zap.String("addr", s.addr))
-	return nil
 }
 
 // Addr is where the server listens, after Start.

@@ -1,9 +1,8 @@
 package httpapi
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -22,30 +21,23 @@ type Streams struct {
 	CatchUp *stream.CatchUp
 	// Heartbeat is how long a stream is silent at most; 0 means 15 s.
 	Heartbeat time.Duration
+	// Patience is how long a client may take to read what it is sent at a time; 0
+	// means 10 s.
+	Patience time.Duration
 }
 
 const (
 	defaultHeartbeat = 15 * time.Second
+	defaultPatience  = 10 * time.Second
 	// streamStart is how long a client waits for the cache's next round.
 	streamStart = 5 * time.Second
-	// streamWrite is how long a client may take to read what it is sent.
-	streamWrite = 10 * time.Second
-	// A client's buffer is written when it is so long.
-	streamBuffer = 64 << 10
-	// Clients come back after so many milliseconds, as EventSource does.
-	streamHello = "retry: 1000\n"
 )
 
 // stream answers with server-sent events until the client goes, or is too slow,
 // or the service stops.
 func (a *api) stream(c *gin.Context) {
-	values, refused := parseQuery(c.Request.URL.RawQuery, filterNames)
-	var filter orders.Filter
-	if refused == nil {
-		filter, refused = parseFilter(values)
-	}
-	if refused != nil {
-		a.problem(c, refused.kind, refused.detail)
+	filter, ok := a.streamFilter(c)
+	if !ok {
 		return
 	}
 	listener, err := a.Streams.Hub.Join()
@@ -58,7 +50,9 @@ func (a *api) stream(c *gin.Context) {
 		return
 	}
 	defer listener.Leave()
-	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter}
+	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter,
+		gone: listener.Gone(), patience: cmp.Or(a.Streams.Patience, defaultPatience)}
+	defer e.release()
 	// The server's time-outs are for requests that end. These fail only where the
 	// connection has gone, which the first write finds out.
 	_ = e.control.SetReadDeadline(time.Time{})
@@ -71,6 +65,34 @@ func (a *api) stream(c *gin.Context) {
 	}
 }
 
+// streamHead answers HEAD with what GET's header would be.
+func (a *api) streamHead(c *gin.Context) {
+	if _, ok := a.streamFilter(c); ok {
+		streamHeader(c)
+	}
+}
+
+// streamFilter reads the query, or answers what is wrong with it.
+func (a *api) streamFilter(c *gin.Context) (filter orders.Filter, ok bool) {
+	values, refused := parseQuery(c.Request.URL.RawQuery, filterNames)
+	if refused == nil {
+		filter, refused = parseFilter(values)
+	}
+	if refused != nil {
+		a.problem(c, refused.kind, refused.detail)
+	}
+	return filter, refused == nil
+}
+
+func streamHeader(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // a proxy that gathers events would hold them up
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = nosniff
+	c.Status(http.StatusOK)
+}
+
 // beginStream writes the header, and what happened since the client's last
 // event. Nothing is written where it returns an error.
 func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWriter) error {
@@ -81,12 +103,7 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 		return err
 	}
 	begin := func() {
-		h := c.Writer.Header()
-		h.Set("Content-Type", "text/event-stream")
-		h.Set("X-Accel-Buffering", "no") // a proxy that gathers events would hold them up
-		h["Cache-Control"] = noStore
-		h["X-Content-Type-Options"] = nosniff
-		c.Writer.WriteHeader(http.StatusOK)
+		streamHeader(c)
 		e.text(streamHello)
 	}
 	last := c.GetHeader("Last-Event-ID")
@@ -121,10 +138,7 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 
 // follow writes what happens from now on, and returns why it ended.
 func (a *api) follow(ctx context.Context, listener *stream.Listener, e *eventWriter) error {
-	interval := a.Streams.Heartbeat
-	if interval == 0 {
-		interval = defaultHeartbeat
-	}
+	interval := cmp.Or(a.Streams.Heartbeat, defaultHeartbeat)
 	heartbeat := time.NewTimer(interval)
 	defer heartbeat.Stop()
 	for e.err == nil {
@@ -136,13 +150,10 @@ func (a *api) follow(ctx context.Context, listener *stream.Listener, e *eventWri
 		case <-heartbeat.C:
 			beat = true
 		}
-		batches, at, err := listener.Take()
+		wrote := e.events
+		at, err := e.take(listener)
 		if err != nil {
 			return err
-		}
-		wrote := e.events
-		for _, batch := range batches {
-			e.batch(batch)
 		}
 		if beat && e.events == wrote {
 			e.heartbeat(at)
@@ -155,108 +166,14 @@ func (a *api) follow(ctx context.Context, listener *stream.Listener, e *eventWri
 	return e.err
 }
 
-// eventWriter writes server-sent events. After an error it writes no more.
-type eventWriter struct {
-	to      http.ResponseWriter
-	control *http.ResponseController
-	filter  orders.Filter
-	known   *stream.Batch // what the client was told when it came; nil: nothing
-	buffer  bytes.Buffer
-	events  int
-	err     error
-}
-
-// batch writes a batch's events. Until the last one is written, the client has
-// come no further than the batch's beginning: each event says from where to go
-// on after it.
-func (e *eventWriter) batch(b *stream.Batch) {
-	if e.known != nil {
-		if e.known.Covers(b) {
-			return
+// take writes what a listener has got, and returns the position reached with it.
+func (e *eventWriter) take(listener *stream.Listener) (at string, err error) {
+	for e.err == nil {
+		batch, at, err := listener.Take()
+		if batch == nil {
+			return at, err
 		}
-		e.known = nil
+		e.batch(batch)
 	}
-	if b.Reset != "" {
-		e.reset(b.To, b.Reset)
-		return
-	}
-	var waiting *stream.Event
-	b.Matching(e.filter, func(event stream.Event) {
-		if waiting != nil {
-			e.event(b.From, *waiting)
-		}
-		waiting = &event
-	})
-	if waiting != nil {
-		e.event(b.To, *waiting)
-	}
-}
-
-func (e *eventWriter) event(id string, event stream.Event) {
-	e.events++
-	e.text("id: " + id)
-	if event.Order == nil {
-		e.text("\nevent: delete\ndata: {\"order_uid\":")
-		uid, err := json.Marshal(event.UID) // one that came by hand may hold anything
-		if err != nil {
-			panic(err) // it is a string
-		}
-		e.bytes(uid)
-		e.text("}\n\n")
-		return
-	}
-	e.text("\nevent: upsert\ndata: ")
-	e.bytes(event.Order) // canonical JSON is one line
-	e.text("\n\n")
-}
-
-func (e *eventWriter) reset(id, reason string) {
-	e.events++
-	e.text("id: " + id + "\nevent: reset\ndata: {\"reason\":\"" + reason + "\"}\n\n")
-}
-
-// id tells the position without an event.
-func (e *eventWriter) id(id string) { e.text("id: " + id + "\n\n") }
-
-// heartbeat shows that the connection lives, and how far the client has come
-// though nothing happened.
-func (e *eventWriter) heartbeat(id string) {
-	e.text(": alive\n")
-	e.id(id)
-}
-
-func (e *eventWriter) text(text string) {
-	if e.err == nil {
-		e.buffer.WriteString(text)
-		e.spill()
-	}
-}
-
-func (e *eventWriter) bytes(data []byte) {
-	if e.err == nil {
-		e.buffer.Write(data)
-		e.spill()
-	}
-}
-
-func (e *eventWriter) spill() {
-	if e.buffer.Len() >= streamBuffer {
-		e.write()
-	}
-}
-
-func (e *eventWriter) write() {
-	_ = e.control.SetWriteDeadline(time.Now().Add(streamWrite)) // else the write says so
-	_, e.err = e.to.Write(e.buffer.Bytes())
-	e.buffer.Reset()
-}
-
-// flush sends all that was written.
-func (e *eventWriter) flush() {
-	if e.err != nil {
-		return
-	}
-	if e.write(); e.err == nil {
-		e.err = e.control.Flush()
-	}
+	return "", e.err
 }

@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
@@ -14,6 +15,32 @@ type Filter struct {
 
 	CreatedFrom, CreatedTo *time.Time // both ends included; whole microseconds
 	AmountMin, AmountMax   *int64     // both ends included
+}
+
+// Fingerprint is the same for filters that are the same, and for no others. It is
+// part of cursors: versions of the service must agree on it.
+func (f Filter) Fingerprint() string {
+	var all []byte
+	for _, text := range []string{f.CustomerID, f.TrackNumber, f.DeliveryService, f.Locale, f.Currency} {
+		all = binary.AppendUvarint(all, uint64(len(text)))
+		all = append(all, text...)
+	}
+	for _, moment := range []*time.Time{f.CreatedFrom, f.CreatedTo} {
+		var micros *int64
+		if moment != nil {
+			n := moment.UnixMicro()
+			micros = &n
+		}
+		all = appendOptional(all, micros)
+	}
+	return string(appendOptional(appendOptional(all, f.AmountMin), f.AmountMax))
+}
+
+func appendOptional(all []byte, n *int64) []byte {
+	if n == nil {
+		return append(all, 0)
+	}
+	return binary.BigEndian.AppendUint64(append(all, 1), uint64(*n))
 }
 
 // Key is an order's place in the lists: newest first, order_uid as tie-breaker.
@@ -36,11 +63,12 @@ type scan struct {
 	budget int // rows of orders that are looked at; 0: as many as are given
 }
 
-// planSettings leave the planner one way only: the index, in its order.
+// searchSettings leave the planner one way only: the index, in its order.
 // Without them it may sort the whole table where it has no statistics yet. jit
 // would be started by the costs that they put in the way.
-const planSettings = `SELECT set_config(name, 'off', true) FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan',
-	'enable_sort', 'enable_incremental_sort', 'enable_hashjoin', 'enable_mergejoin', 'jit']) name`
+var searchSettings = fmt.Sprintf(`SELECT set_config('statement_timeout', '%d', true), set_config(name, 'off', true)
+	FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan', 'enable_sort', 'enable_incremental_sort',
+		'enable_hashjoin', 'enable_mergejoin', 'jit']) name`, readTimeout.Milliseconds())
 
 // newScan searches for up to limit orders, and for one more to tell whether
 // there is more.

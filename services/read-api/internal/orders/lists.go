@@ -29,8 +29,9 @@ type Page struct {
 // is of one moment, and the next one goes on where it ended, whatever has
 // arrived in between. Methods are safe for concurrent use.
 type Lists struct {
-	db    *bun.DB
-	slots chan struct{}
+	db     *bun.DB
+	slots  chan struct{}
+	recent *recent // nil: every page is read
 }
 
 // NewLists reads from db, in transactions of its own.
@@ -38,20 +39,37 @@ func NewLists(db *bun.DB) *Lists {
 	return &Lists{db: db, slots: make(chan struct{}, ListConns)}
 }
 
+// KeepPages has pages given again from memory while nothing changes: changes
+// counts the changes of orders that the cache has seen, and current says whether
+// it would have seen any by now. It is called before anything else.
+func (l *Lists) KeepPages(changes func() int64, current func() bool) {
+	l.recent = &recent{changes: changes, current: current}
+}
+
+// Page is Read, from memory where that has the same page as the database. The
+// page is shared: its orders must not be changed.
+func (l *Lists) Page(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
+	if l.recent == nil {
+		return l.Read(ctx, filter, after, limit)
+	}
+	q := newQuestion(filter, after, limit)
+	page, kept, at := l.recent.get(q)
+	if kept {
+		return page, nil
+	}
+	page, err := l.Read(ctx, filter, after, limit)
+	if err == nil {
+		l.recent.put(q, page, at)
+	}
+	return page, err
+}
+
 // Read returns up to limit of a filter's orders after a key, or the newest
 // without one. after must be of a list with the same filter. An error is
 // ErrUnavailable.
 func (l *Lists) Read(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	select {
-	case l.slots <- struct{}{}:
-		defer func() { <-l.slots }()
-	case <-ctx.Done():
-		return Page{}, fmt.Errorf("%w: %d lists are being read already", ErrUnavailable, ListConns)
-	}
 	var page Page
-	err := readOnly(ctx, l.db, func(tx bun.Tx) error {
+	err := l.read(ctx, func(ctx context.Context, tx bun.Tx) error {
 		keys, next, err := readKeys(ctx, tx.Tx, newScan(filter, after, limit), limit)
 		if err != nil {
 			return err
@@ -63,11 +81,28 @@ func (l *Lists) Read(ctx context.Context, filter Filter, after *Key, limit int) 
 	return page, err
 }
 
+// read runs do in a transaction that may search along indexes only, when it is
+// its turn, for readTimeout at most. The server ends what takes longer even
+// where it can't be told that nobody waits any more.
+func (l *Lists) read(ctx context.Context, do func(context.Context, bun.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %d lists are being read already", ErrUnavailable, ListConns)
+	}
+	return readOnly(ctx, l.db, func(tx bun.Tx) error {
+		if _, err := tx.ExecContext(ctx, searchSettings); err != nil {
+			return fmt.Errorf("prepare a search: %w", err)
+		}
+		return do(ctx, tx)
+	})
+}
+
 // readKeys returns the keys of a page, and the one to go on after.
 func readKeys(ctx context.Context, tx *sql.Tx, s scan, limit int) (keys []Key, next *Key, err error) {
-	if _, err := tx.ExecContext(ctx, planSettings); err != nil {
-		return nil, nil, fmt.Errorf("list orders: %w", err)
-	}
 	rows, err := tx.QueryContext(ctx, s.sql, s.args...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list orders: %w", err)

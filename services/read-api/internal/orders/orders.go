@@ -105,7 +105,19 @@ func (o *Orders) Get(ctx context.Context, uid string, fresh bool) (Answer, error
 }
 
 // List gives a page of a filter's orders, newest first, after a key of the same
-// list, or from its start. An error is ErrUnavailable, or ctx's.
+// list, or from its start. It must not be changed. An error is ErrUnavailable, or
+// ctx's.
 func (o *Orders) List(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
+	return o.lists.Page(ctx, filter, after, limit)
+}
+
+// ListFresh is List by the database's own word.
+func (o *Orders) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	return o.lists.Read(ctx, filter, after, limit)
+}
+
+// Suggest gives what a text that somebody types may be. An error is
+// ErrUnavailable, or ctx's.
+func (o *Orders) Suggest(ctx context.Context, text string) ([]Suggestion, error) {
+	return o.lists.Suggest(ctx, text)
 }

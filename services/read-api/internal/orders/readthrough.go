@@ -68,16 +68,21 @@ func (r *ReadThrough) Stop() {
 func (r *ReadThrough) Reads() int64 { return r.reads.Load() }
 
 // Read returns an order as the database has it at some moment after the call,
-// nil where there is none. An error is ErrUnavailable, or ctx's.
+// nil where there is none. An error is ErrUnavailable, after readTimeout at the
+// latest, or ctx's.
 func (r *ReadThrough) Read(ctx context.Context, uid string) (*Stored, error) {
 	r.reads.Add(1)
 	c, err := r.join(uid)
 	if err != nil {
 		return nil, err
 	}
+	late := time.NewTimer(readTimeout)
+	defer late.Stop()
 	select {
 	case <-c.ready:
 		return c.order, c.err
+	case <-late.C: // so many wait that their turn has not come
+		return nil, fmt.Errorf("%w: no answer within %v", ErrUnavailable, readTimeout)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

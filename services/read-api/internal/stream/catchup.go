@@ -4,16 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
 const (
-	// catchUps is how many listeners are caught up at a time: each takes a
+	// catchUps is how many positions are caught up from at a time: each takes a
 	// connection, and up to maxBatchBytes.
 	catchUps       = 4
 	catchUpTimeout = 10 * time.Second
+	// maxCaughtUp is how many bytes of changes are in the hands of listeners that
+	// catch up. Beyond it they are told to read anew: one that reads slowly must
+	// not keep others waiting.
+	maxCaughtUp = 64 << 20
+	// So many bytes are for everybody.
+	smallCatchUp = 64 << 10
 )
 
 // Source reads changes; a *changes.Source is one.
@@ -23,37 +30,121 @@ type Source interface {
 }
 
 // CatchUp reads what has changed since a position that was given out before: by
-// another replica, or by this one before it was restarted. Methods are safe for
-// concurrent use.
+// another replica, or by this one before it was restarted. Listeners that were
+// at the same position, as after a restart most are, share what is read. Methods
+// are safe for concurrent use.
 type CatchUp struct {
 	open  func() Source
 	slots chan struct{}
+
+	mu      sync.Mutex
+	waiting map[string]*turn // by the position's token; none has begun to read
+	inHand  int              // bytes of the batches that are in use
+}
+
+// turn is one reading, for one or more listeners.
+type turn struct {
+	done  chan struct{}
+	batch *Batch
+	err   error
+	again bool // whoever was to read has gone: somebody else has to
+	users int  // under CatchUp's lock
 }
 
 // NewCatchUp reads through sources that open makes, which connect when used.
 func NewCatchUp(open func() Source) *CatchUp {
-	return &CatchUp{open: open, slots: make(chan struct{}, catchUps)}
+	return &CatchUp{open: open, slots: make(chan struct{}, catchUps), waiting: map[string]*turn{}}
 }
 
-// Since calls use with the changes between a position and now; they have a Reset
-// where they can't be told. The memory that they take is bounded by use being
-// quick. An error of Since's own means that the database can't be asked now, or
-// that too many ask.
+// Since calls use with the changes between a position and some moment after the
+// call; they have a Reset where they can't be told. An error of Since's own means
+// that the database can't be asked now, or that too many ask.
 func (c *CatchUp) Since(ctx context.Context, from changes.Position, use func(*Batch)) error {
-	waiting, stop := context.WithTimeout(ctx, catchUpTimeout)
-	defer stop()
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-waiting.Done():
-		return fmt.Errorf("wait for a turn to read changes: %w", waiting.Err())
-	}
-	batch, err := c.read(ctx, from)
+	ctx, cancel := context.WithTimeout(ctx, 2*catchUpTimeout)
+	defer cancel()
+	t, err := c.take(ctx, from)
 	if err != nil {
 		return err
 	}
-	use(batch)
+	defer c.leave(t)
+	if t.err != nil {
+		return t.err
+	}
+	use(t.batch)
 	return nil
+}
+
+// take returns a turn that is done, and has to be left.
+func (c *CatchUp) take(ctx context.Context, from changes.Position) (*turn, error) {
+	token := from.Token()
+	for {
+		t, first := c.join(token)
+		if first {
+			c.lead(ctx, token, t, from)
+		}
+		select {
+		case <-t.done:
+		case <-ctx.Done():
+			c.leave(t)
+			return nil, ctx.Err()
+		}
+		if first || !t.again {
+			return t, nil
+		}
+		c.leave(t)
+	}
+}
+
+func (c *CatchUp) join(token string) (t *turn, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, there := c.waiting[token]
+	if !there {
+		t = &turn{done: make(chan struct{})}
+		c.waiting[token] = t
+	}
+	t.users++
+	return t, !there
+}
+
+func (c *CatchUp) leave(t *turn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.users--; t.users == 0 && t.batch != nil {
+		c.inHand -= t.batch.size
+	}
+}
+
+// lead reads for all who have joined until it begins. Nobody joins after that:
+// what is read might be from before his call.
+func (c *CatchUp) lead(ctx context.Context, token string, t *turn, from changes.Position) {
+	defer close(t.done)
+	begin := func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.waiting, token)
+	}
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		begin()
+		t.err, t.again = fmt.Errorf("wait for a turn to read changes: %w", ctx.Err()), true
+		return
+	}
+	begin()
+	batch, err := c.read(ctx, from)
+	if err != nil {
+		t.err, t.again = err, ctx.Err() != nil
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if batch.size > smallCatchUp && c.inHand+batch.size > maxCaughtUp {
+		batch = &Batch{Reset: tooMany}
+	}
+	c.inHand += batch.size
+	t.batch = batch
 }
 
 func (c *CatchUp) read(ctx context.Context, from changes.Position) (*Batch, error) {

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
 // maxQueued is how many bytes, and maxBatches how many batches, a listener may
-// be behind before it is dropped. Batches are shared by listeners, so slow ones
-// keep no more than this alive between them.
+// be behind before it is dropped, the batch in its hands included. Batches are
+// shared by listeners, so all slow ones keep no more than this alive between
+// them.
 const (
 	maxQueued  = 32 << 20
 	maxBatches = 4096
+	// A queue that was longer is given back when it is empty.
+	keptQueue = 16
 )
 
 // Why a listener isn't let in, or has to go.
@@ -28,8 +32,9 @@ var (
 // methods of cache.Follower belong to that loop; the others are safe for
 // concurrent use.
 type Hub struct {
-	limit int
-	ring  func()
+	limit   int
+	ring    func()
+	changes atomic.Int64
 
 	collecting *collector       // of the round that began last; nil: nobody listens
 	from       changes.Position // at which it began
@@ -38,8 +43,10 @@ type Hub struct {
 	mu        sync.Mutex
 	ready     bool
 	closed    bool
-	at        string             // the token of what was applied last
-	listeners map[*Listener]bool // true: it gets what is applied; false: from the next round on
+	missing   bool               // a round began, and was not applied, whose changes nobody collects
+	position  changes.Position   // what was applied last
+	at        string             // its token
+	listeners map[*Listener]bool // true: it gets what is applied; false: after the round that is missing
 	dropped   int64
 }
 
@@ -52,22 +59,39 @@ func NewHub(limit int) *Hub {
 // next round. It is called before anything else.
 func (h *Hub) WakeWith(ring func()) { h.ring = ring }
 
+// Changes counts what has come into the cache, before the cache vouches for it:
+// each order put or deleted, whether that changed anything or not, and each time
+// that the cache was filled.
+func (h *Hub) Changes() int64 { return h.changes.Load() }
+
+// counter is a sink that counts.
+type counter struct {
+	changes.Sink
+	hub *Hub
+}
+
+func (c *counter) Put(uid string, canonical []byte) bool {
+	c.hub.changes.Add(1)
+	return c.Sink.Put(uid, canonical)
+}
+
+func (c *counter) Delete(uid string) bool {
+	c.hub.changes.Add(1)
+	return c.Sink.Delete(uid)
+}
+
 // Begin implements cache.Follower.
 func (h *Hub) Begin(from changes.Position, sink changes.Sink) changes.Sink {
 	h.mu.Lock()
-	for l, active := range h.listeners {
-		if !active {
-			h.listeners[l] = true
-			l.start = from
-			close(l.joined)
-		}
-	}
+	h.activate(from)
 	listened := len(h.listeners) > 0
+	h.missing = !listened
 	h.mu.Unlock()
 
 	retry := h.failed
 	h.failed = true
 	h.from, h.collecting = from, nil
+	sink = &counter{Sink: sink, hub: h}
 	if !listened {
 		return sink
 	}
@@ -90,6 +114,7 @@ func (h *Hub) Applied(to changes.Position) {
 
 // Relisted implements cache.Follower.
 func (h *Hub) Relisted(to changes.Position) {
+	h.changes.Add(1)
 	h.failed, h.collecting = false, nil
 	token := to.Token()
 	h.publish(to, &Batch{From: token, To: token, Reset: tooFar, to: to})
@@ -98,23 +123,39 @@ func (h *Hub) Relisted(to changes.Position) {
 func (h *Hub) publish(at changes.Position, batch *Batch) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ready, h.at = true, at.Token()
-	if batch == nil {
-		return
+	h.ready, h.missing = true, false
+	h.position, h.at = at, at.Token()
+	for l, active := range h.listeners {
+		if active && batch != nil {
+			h.give(l, batch)
+		}
 	}
+	h.activate(at)
+}
+
+// activate gives listeners that wait all changes from a position on. The caller
+// holds the lock.
+func (h *Hub) activate(from changes.Position) {
 	for l, active := range h.listeners {
 		if !active {
-			continue
+			h.listeners[l] = true
+			l.start = from
+			close(l.joined)
 		}
-		l.queue = append(l.queue, batch)
-		l.queued += batch.size
-		if l.queued > maxQueued || len(l.queue) > maxBatches {
-			h.dropped++
-			h.remove(l, ErrSlow)
-			continue
-		}
-		l.wake()
 	}
+}
+
+// give queues a batch, or ends a listener that is too far behind. The caller
+// holds the lock.
+func (h *Hub) give(l *Listener, batch *Batch) {
+	l.queue = append(l.queue, batch)
+	l.queued += batch.size
+	if l.queued > maxQueued || len(l.queue) > maxBatches {
+		h.dropped++
+		h.remove(l, ErrSlow)
+		return
+	}
+	l.wake()
 }
 
 // remove ends a listener. The caller holds the lock.
@@ -156,7 +197,8 @@ type Listener struct {
 
 	// Under the hub's lock:
 	queue  []*Batch
-	queued int
+	queued int // bytes, of the batch in hand too
+	inHand int
 	ended  error
 }
 
@@ -175,7 +217,11 @@ func (h *Hub) Join() (*Listener, error) {
 	}
 	l := &Listener{hub: h, joined: make(chan struct{}), gone: make(chan struct{}), bell: make(chan struct{}, 1)}
 	h.listeners[l] = false
-	h.ring()
+	if h.missing {
+		h.ring()
+	} else {
+		h.activate(h.position)
+	}
 	return l, nil
 }
 
@@ -193,8 +239,8 @@ func (l *Listener) Leave() {
 	l.hub.remove(l, ErrClosed)
 }
 
-// Start waits until the listener gets the changes, and returns the position
-// from which on it does.
+// Start returns the position from which on the listener gets the changes. It
+// waits where a round is under way that began while nobody listened.
 func (l *Listener) Start(ctx context.Context) (changes.Position, error) {
 	select {
 	case <-l.joined:
@@ -207,17 +253,33 @@ func (l *Listener) Start(ctx context.Context) (changes.Position, error) {
 	}
 }
 
-// Bell is rung when Take is worth a call.
+// Bell is rung when Take is worth calls.
 func (l *Listener) Bell() <-chan struct{} { return l.bell }
 
-// Take returns what has arrived, and the token of the position that the
-// listener has reached with it. An error says why there will be no more.
-func (l *Listener) Take() (batches []*Batch, at string, err error) {
+// Gone is closed when the listener has ended: what it has in hand is not worth
+// going on with either.
+func (l *Listener) Gone() <-chan struct{} { return l.gone }
+
+// Take returns the next batch, and the one before must not be used any more. It
+// returns nil where there is none, and then the token of the position that the
+// listener has reached. An error says why there will be no more.
+func (l *Listener) Take() (batch *Batch, at string, err error) {
 	l.hub.mu.Lock()
 	defer l.hub.mu.Unlock()
 	if l.ended != nil {
 		return nil, "", l.ended
 	}
-	batches, l.queue, l.queued = l.queue, nil, 0
-	return batches, l.hub.at, nil
+	l.queued -= l.inHand
+	l.inHand = 0
+	if len(l.queue) == 0 {
+		if cap(l.queue) > keptQueue {
+			l.queue = nil
+		}
+		return nil, l.hub.at, nil
+	}
+	batch = l.queue[0]
+	l.queue[0] = nil
+	l.queue = l.queue[1:]
+	l.inHand = batch.size
+	return batch, "", nil
 }

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 
@@ -42,6 +41,15 @@ func uids(b *Batch, filter orders.Filter) (all []string) {
 	return all
 }
 
+// take returns the batch that there is.
+func take(t *testing.T, l *Listener) *Batch {
+	t.Helper()
+	batch, _, err := l.Take()
+	require.NoError(t, err)
+	require.NotNil(t, batch)
+	return batch
+}
+
 func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	h, rung, m := NewHub(2), 0, memory{}
 	h.WakeWith(func() { rung++ })
@@ -52,30 +60,31 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	sink := h.Begin(at(1), m)
 	l, err := h.Join()
 	require.NoError(t, err)
-	require.Equal(t, 1, rung, "a round is asked for")
+	require.Equal(t, 1, rung, "another round is asked for, in case that this one hangs")
 	sink.Put("before", order("a"))
-	h.Applied(at(2))
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = l.Start(cancelled)
-	require.ErrorIs(t, err, context.Canceled)
-
-	sink = h.Begin(at(2), m)
+	require.ErrorIs(t, err, context.Canceled, "nobody collects that")
+	h.Applied(at(2))
 	start, err := l.Start(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, at(2), start)
+
+	sink = h.Begin(at(2), m)
 	sink.Put("a", order("a"))
 	sink.Put("b", order("b"))
 	sink.Delete("gone")
 	h.Applied(at(3))
 	<-l.Bell()
-	batches, token, err := l.Take()
+	batch := take(t, l)
+	require.Equal(t, []string{at(2).Token(), at(3).Token()}, []string{batch.From, batch.To})
+	require.Equal(t, []string{"a", "b", "gone"}, uids(batch, orders.Filter{}))
+	require.Equal(t, []string{"b", "gone"}, uids(batch, orders.Filter{CustomerID: "b"}))
+	none, token, err := l.Take()
 	require.NoError(t, err)
-	require.Len(t, batches, 1)
+	require.Nil(t, none)
 	require.Equal(t, at(3).Token(), token)
-	require.Equal(t, []string{at(2).Token(), at(3).Token()}, []string{batches[0].From, batches[0].To})
-	require.Equal(t, []string{"a", "b", "gone"}, uids(batches[0], orders.Filter{}))
-	require.Equal(t, []string{"b", "gone"}, uids(batches[0], orders.Filter{CustomerID: "b"}))
 	require.Empty(t, uids(&Batch{Events: []Event{{UID: "x", Order: order("a")}}}, orders.Filter{Currency: "USD"}))
 
 	// A round that fails has put some of its changes in; the next one brings all.
@@ -84,24 +93,29 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	sink.Put("c", order("c"))
 	sink.Put("d", order("d"))
 	h.Applied(at(4))
-	batches, _, err = l.Take()
-	require.NoError(t, err)
-	require.Equal(t, []string{"c", "d"}, uids(batches[0], orders.Filter{}))
+	require.Equal(t, []string{"c", "d"}, uids(take(t, l), orders.Filter{}))
 
 	h.Begin(at(4), m)
 	h.Relisted(at(9))
-	batches, _, err = l.Take()
-	require.NoError(t, err)
-	require.NotEmpty(t, batches[0].Reset)
+	require.NotEmpty(t, take(t, l).Reset)
 
-	_, err = h.Join()
+	// While a round is collected, or none is under way, nobody waits.
+	h.Begin(at(9), m)
+	second, err := h.Join()
 	require.NoError(t, err)
+	start, err = second.Start(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, at(9), start)
 	_, err = h.Join()
 	require.ErrorIs(t, err, ErrFull)
+	h.Applied(at(10))
 	l.Leave()
 	l.Leave()
+	second.Leave()
+	h.Begin(at(10), m)
 	waiting, err := h.Join()
 	require.NoError(t, err)
+	require.Equal(t, 2, rung)
 	h.Close()
 	_, err = waiting.Start(t.Context())
 	require.ErrorIs(t, err, ErrClosed)
@@ -121,8 +135,7 @@ func TestAListenerThatDoesNotTakeIsDropped(t *testing.T) {
 	for i := range uint64(5) {
 		h.Begin(at(i), m).Put("uid", body)
 		h.Applied(at(i + 1))
-		_, _, err = quick.Take()
-		require.NoError(t, err)
+		take(t, quick)
 	}
 	_, _, err = slow.Take()
 	require.ErrorIs(t, err, ErrSlow)
@@ -136,57 +149,52 @@ func TestAListenerThatDoesNotTakeIsDropped(t *testing.T) {
 		sink.Put(uid, body)
 	}
 	h.Applied(at(10))
-	batches, _, err := quick.Take()
-	require.NoError(t, err)
-	require.Equal(t, tooMany, batches[0].Reset)
-	require.Empty(t, batches[0].Events)
-}
-
-// scripted is a source with one answer.
-type scripted func(context.Context, changes.Sink) (changes.Round, error)
-
-func (s scripted) Tail(ctx context.Context, _ changes.Position, sink changes.Sink) (changes.Round, error) {
-	return s(ctx, sink)
-}
-
-func (scripted) Close() {}
-
-func TestCatchingUp(t *testing.T) {
-	since := func(answer scripted) (batch *Batch, err error) {
-		c := NewCatchUp(func() Source { return answer })
-		err = c.Since(t.Context(), at(5), func(b *Batch) { batch = b })
-		return batch, err
-	}
-	batch, err := since(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
-		sink.Delete("a")
-		sink.Put("b", order("b"))
-		return changes.Round{Position: at(8)}, nil
-	})
-	require.NoError(t, err)
-	require.Equal(t, []string{"a", "b"}, uids(batch, orders.Filter{}))
-	require.True(t, batch.Covers(&Batch{to: at(7)}))
-	require.False(t, batch.Covers(&Batch{to: at(9)}))
-	require.False(t, batch.Covers(&Batch{to: at(7), Reset: tooFar}))
-	require.True(t, batch.Reaches(at(8)))
-	require.False(t, batch.Reaches(at(9)))
-
-	batch, err = since(func(context.Context, changes.Sink) (changes.Round, error) {
-		return changes.Round{}, &changes.RelistError{Reason: "secret"}
-	})
-	require.NoError(t, err)
-	require.Equal(t, tooFar, batch.Reset)
-
-	batch, err = since(func(ctx context.Context, sink changes.Sink) (changes.Round, error) {
-		body := make([]byte, maxBatchBytes)
-		for ctx.Err() == nil {
-			sink.Put("uid", body)
-		}
-		return changes.Round{}, ctx.Err()
-	})
-	require.NoError(t, err)
+	batch := take(t, quick)
 	require.Equal(t, tooMany, batch.Reset)
+	require.Empty(t, batch.Events)
+}
 
-	away := errors.New("away")
-	_, err = since(func(context.Context, changes.Sink) (changes.Round, error) { return changes.Round{}, away })
-	require.ErrorIs(t, err, away)
+// TestABatchInHandCountsUntilTheNext has a listener that takes one batch and goes
+// no further.
+func TestABatchInHandCountsUntilTheNext(t *testing.T) {
+	h, m := NewHub(1), memory{}
+	h.Relisted(at(1))
+	l, err := h.Join()
+	require.NoError(t, err)
+	body := order(strings.Repeat("x", maxBatchBytes-1000))
+	for i := range uint64(2) {
+		h.Begin(at(i), m).Put("uid", body)
+		h.Applied(at(i + 1))
+	}
+	take(t, l)
+	h.Begin(at(3), m).Put("uid", order("a"))
+	h.Applied(at(4))
+	select {
+	case <-l.Gone():
+		require.Fail(t, "two batches fit")
+	default:
+	}
+	h.Begin(at(4), m).Put("uid", body)
+	h.Applied(at(5))
+	<-l.Gone()
+	_, _, err = l.Take()
+	require.ErrorIs(t, err, ErrSlow)
+}
+
+// TestChangesAreCountedBeforeTheyAreVouchedFor looks at the count from within a
+// round.
+func TestChangesAreCountedBeforeTheyAreVouchedFor(t *testing.T) {
+	h, m := NewHub(1), memory{}
+	h.Relisted(at(1))
+	before := h.Changes()
+	require.Positive(t, before)
+	sink := h.Begin(at(1), m)
+	sink.Put("a", order("a"))
+	require.Equal(t, before+1, h.Changes())
+	sink.Put("a", order("a"))
+	require.Equal(t, before+2, h.Changes(), "also one that changed nothing: it may have been another in between")
+	sink.Delete("b")
+	require.Equal(t, before+3, h.Changes())
+	h.Relisted(at(2))
+	require.Equal(t, before+4, h.Changes())
 }

@@ -1,0 +1,82 @@
+package httpapi
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+)
+
+// BenchmarkAnswers asks one question after the other on one connection, of the
+// API and of a bare gin server. It is for looking into a path: how fast they are
+// beside each other, make bench-read measures.
+func BenchmarkAnswers(b *testing.B) {
+	api := setupWith(b, time.Hour, cache.StoreOptions{}, func(*Options) {})
+	bare := gin.New()
+	body := []byte(canonical)
+	bare.GET("/order/:order_uid", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", body) })
+	const request = "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
+	tag := "If-None-Match: " + cache.ETag(body) + "\r\n"
+	for _, one := range []struct {
+		name    string
+		handler http.Handler
+		address string
+		header  string
+	}{
+		{"bare", bare, sampleAddress, ""}, {"200", api.handler, sampleAddress, ""},
+		{"bare with If-None-Match", bare, sampleAddress, tag}, {"304", api.handler, sampleAddress, tag}, {"404", api.handler, "/order/none", ""},
+	} {
+		b.Run(one.name, func(b *testing.B) {
+			listener, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			server := &http.Server{Handler: one.handler, ReadHeaderTimeout: time.Minute, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
+			go func() { _ = server.Serve(refusals{listener}) }()
+			defer func() { _ = server.Close() }()
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			from := bufio.NewReader(conn)
+			question := fmt.Sprintf(request, one.address, one.header)
+			for b.Loop() {
+				if _, err := io.WriteString(conn, question); err != nil {
+					b.Fatal(err)
+				}
+				if err := skipAnswer(from); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// skipAnswer reads an answer with as little work as there can be.
+func skipAnswer(from *bufio.Reader) error {
+	length := 0
+	for {
+		line, err := from.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if text, is := strings.CutPrefix(string(line), "Content-Length: "); is {
+			if _, err := fmt.Sscan(text, &length); err != nil {
+				return err
+			}
+		}
+		if len(line) <= len("\r\n") {
+			_, err := from.Discard(length)
+			return err
+		}
+	}
+}

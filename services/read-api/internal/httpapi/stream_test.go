@@ -1,0 +1,305 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+	"github.com/orderhub/orderhub/services/read-api/internal/stream"
+)
+
+// rounds is the cache's loop in the hands of a test: what the hub is told comes
+// from change alone, and from who joins.
+type rounds struct {
+	hub     *stream.Hub
+	rung    chan struct{}
+	changes chan []string // bodies of one round; acknowledged on done
+	done    chan struct{}
+	stopped chan struct{}
+}
+
+// nowhere is a sink that everything is new to.
+type nowhere struct{}
+
+func (nowhere) Put(string, []byte) bool { return true }
+func (nowhere) Delete(string) bool      { return true }
+func (nowhere) LeaveOut()               {}
+
+func position(xid uint64) changes.Position {
+	return changes.Position{Snapshot: changes.Snapshot{Xmin: xid, Xmax: xid}}
+}
+
+func newRounds(tb testing.TB, limit int) *rounds {
+	tb.Helper()
+	r := &rounds{
+		hub: stream.NewHub(limit), rung: make(chan struct{}, 1), changes: make(chan []string),
+		done: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	r.hub.WakeWith(func() {
+		select {
+		case r.rung <- struct{}{}:
+		default:
+		}
+	})
+	r.hub.Relisted(position(1))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for xid := uint64(1); ; xid++ {
+			var bodies []string
+			select {
+			case <-r.rung:
+			case bodies = <-r.changes:
+			case <-r.stopped:
+				return
+			}
+			sink := r.hub.Begin(position(xid), nowhere{})
+			for i, body := range bodies {
+				sink.Put(fmt.Sprintf("uid-%d", i), []byte(body))
+			}
+			r.hub.Applied(position(xid + 1))
+			if bodies != nil {
+				r.done <- struct{}{}
+			}
+		}
+	}()
+	tb.Cleanup(func() {
+		close(r.stopped)
+		<-ended
+	})
+	return r
+}
+
+// change makes a round of changes, and returns when it is applied.
+func (r *rounds) change(bodies ...string) {
+	r.changes <- bodies
+	<-r.done
+}
+
+// streams serves the API with a hub that a test drives.
+func streams(tb testing.TB, limit int, change func(*Streams)) (*rounds, *pipes) {
+	tb.Helper()
+	r := newRounds(tb, limit)
+	b := setupWith(tb, time.Hour, cache.StoreOptions{}, func(o *Options) {
+		o.Streams = Streams{Hub: r.hub, CatchUp: stream.NewCatchUp(func() stream.Source { return unreachable{} })}
+		change(&o.Streams)
+	})
+	p := serve(tb, b.handler)
+	tb.Cleanup(r.hub.Close) // before the server is stopped
+	return r, p
+}
+
+type unreachable struct{}
+
+func (unreachable) Tail(context.Context, changes.Position, changes.Sink) (changes.Round, error) {
+	return changes.Round{}, io.ErrUnexpectedEOF
+}
+func (unreachable) Close() {}
+
+// client follows a stream, without a goroutine of its own.
+type client struct {
+	conn  net.Conn
+	lines *bufio.Reader
+}
+
+// follow opens a stream and reads its first id.
+func follow(tb testing.TB, p *pipes, query string) *client {
+	tb.Helper()
+	c := &client{conn: p.dial(tb)}
+	c.lines = bufio.NewReaderSize(c.conn, 16) // of the client's own memory, next to nothing
+	require.NoError(tb, c.conn.SetDeadline(time.Now().Add(patience)))
+	_, err := io.WriteString(c.conn, "GET /api/v1/orders/stream"+query+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	require.NoError(tb, err)
+	require.Contains(tb, c.line(tb), "200 OK")
+	c.until(tb, "id: ")
+	c.rest(tb)
+	tb.Cleanup(func() { _ = c.conn.Close() })
+	return c
+}
+
+func (c *client) line(tb testing.TB) string {
+	tb.Helper()
+	line, err := c.lines.ReadString('\n')
+	require.NoError(tb, err)
+	return line
+}
+
+// rest reads what follows the last line of what was sent at once: the end of the
+// event, and of HTTP's chunk. Before that the server is still writing.
+func (c *client) rest(tb testing.TB) {
+	tb.Helper()
+	c.line(tb)
+	c.line(tb)
+}
+
+// until reads on to a line that begins so.
+func (c *client) until(tb testing.TB, prefix string) string {
+	tb.Helper()
+	for {
+		if line := c.line(tb); strings.HasPrefix(line, prefix) {
+			return line
+		}
+	}
+}
+
+const usdOrder = `{"order_uid":"a","customer_id":"c","payment":{"currency":"USD","amount":5}}`
+
+func TestAQuietStreamShowsThatItLives(t *testing.T) {
+	r, p := streams(t, 1, func(s *Streams) { s.Heartbeat = 10 * time.Millisecond })
+	c := follow(t, p, "")
+	for range 3 {
+		c.until(t, ": alive")
+		require.NotEmpty(t, strings.TrimPrefix(c.until(t, "id: "), "id: "), "it goes on with the position")
+	}
+	r.change(usdOrder)
+	require.Contains(t, c.until(t, "data: "), usdOrder)
+}
+
+// TestAStreamsFiltersAreThoseOfLists gives each filter an order that it lets
+// through and one that it doesn't.
+func TestAStreamsFiltersAreThoseOfLists(t *testing.T) {
+	const form = `{"order_uid":"x","track_number":%q,"customer_id":%q,"delivery_service":%q,"locale":%q,"date_created":%q,"payment":{"currency":%q,"amount":%d}}`
+	whole := []any{"t", "c", "d", "en", "2024-05-01T10:00:00Z", "USD", 10}
+	with := func(at int, value any) string {
+		fields := append([]any(nil), whole...)
+		fields[at] = value
+		return fmt.Sprintf(form, fields...)
+	}
+	for query, other := range map[string]string{
+		"track_number=t": with(0, "o"), "customer_id=c": with(1, "o"), "delivery_service=d": with(2, "o"), "locale=en": with(3, "o"),
+		"created_from=2024-05-01T09:00:00Z": with(4, "2024-05-01T08:59:59.999999Z"), "created_to=2024-05-01T11:00:00Z": with(4, "2024-05-01T11:00:00.000001Z"),
+		"currency=USD": with(5, "EUR"), "amount_min=10": with(6, 9), "amount_max=10": with(6, 11),
+	} {
+		r, p := streams(t, 1, func(*Streams) {})
+		c := follow(t, p, "?"+query)
+		r.change(other, fmt.Sprintf(form, whole...))
+		require.Equal(t, "data: "+fmt.Sprintf(form, whole...)+"\n", c.until(t, "data: "), query)
+	}
+}
+
+// TestASlowClientIsDroppedNotBuffered has two clients, and reads for one only.
+func TestASlowClientIsDroppedNotBuffered(t *testing.T) {
+	r, p := streams(t, 2, func(s *Streams) { s.Patience = patience })
+	slow, quick := follow(t, p, ""), follow(t, p, "")
+	body := `{"order_uid":"` + strings.Repeat("x", 6<<20) + `"}`
+	for range 8 {
+		r.change(body)
+		_, err := io.CopyN(io.Discard, quick.lines, int64(len(body)))
+		require.NoError(t, err)
+	}
+	clients, dropped := r.hub.Figures()
+	require.Equal(t, 1, clients)
+	require.EqualValues(t, 1, dropped)
+	// It gets what is on its way, and then the end.
+	_, err := io.Copy(io.Discard, slow.lines)
+	require.NoError(t, err)
+}
+
+// TestAClientThatReadsNothingIsCutOff has no more to say than fits any queue.
+func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
+	r, p := streams(t, 1, func(s *Streams) { s.Patience = 20 * time.Millisecond })
+	follow(t, p, "") // and reads nothing more
+	r.change(usdOrder)
+	require.Eventually(t, func() bool {
+		clients, _ := r.hub.Figures()
+		return clients == 0
+	}, patience, time.Millisecond)
+}
+
+func TestHeadOfTheStreamJoinsNobody(t *testing.T) {
+	r, p := streams(t, 1, func(*Streams) {})
+	follow(t, p, "") // and now it is full
+	response, body := exchange(t, p, "HEAD /api/v1/orders/stream?currency=USD HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, 200, response.StatusCode)
+	require.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
+	require.Empty(t, body)
+	response, _ = exchange(t, p, "HEAD /api/v1/orders/stream?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, 400, response.StatusCode)
+	clients, _ := r.hub.Figures()
+	require.Equal(t, 1, clients)
+	response, body = exchange(t, p, "POST /api/v1/orders/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+	requireRefused(t, "POST", response, body)
+	require.Equal(t, 405, response.StatusCode)
+	require.Equal(t, "GET, HEAD", response.Header.Get("Allow"))
+}
+
+// maxClientBytes is what a client may cost, both ends of its pipe included.
+const maxClientBytes = 48 << 10
+
+// TestThousandsOfClientsTakeLittle opens 2,000 streams, tells all of them
+// something, and looks at the memory that they take.
+func TestThousandsOfClientsTakeLittle(t *testing.T) {
+	const clients = 2000
+	r, p := streams(t, clients, func(s *Streams) { s.Patience = patience })
+	each, all := crowd(t, p, clients)
+	t.Logf("%d bytes a client", each)
+	if !raceDetector {
+		require.LessOrEqual(t, each, int64(maxClientBytes))
+	}
+	response, body := exchange(t, p, "GET /api/v1/orders/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, problemsPath+"too-many-streams", requireRefused(t, "GET", response, body).Type)
+	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+	require.NotEmpty(t, response.Header.Get("Retry-After"))
+
+	r.change(usdOrder)
+	for _, c := range all {
+		c.until(t, "data: "+usdOrder)
+		c.rest(t)
+	}
+	_, dropped := r.hub.Figures()
+	require.Zero(t, dropped)
+	if after := memory() / int64(clients); !raceDetector {
+		require.LessOrEqual(t, after, int64(maxClientBytes), "nobody keeps what has been sent")
+	}
+}
+
+// crowd opens streams and returns what each takes of memory.
+func crowd(tb testing.TB, p *pipes, clients int) (each int64, all []*client) {
+	tb.Helper()
+	before := memory()
+	all = make([]*client, clients)
+	for i := range all {
+		all[i] = follow(tb, p, "")
+	}
+	return (memory() - before) / int64(clients), all
+}
+
+func memory() int64 {
+	runtime.GC()
+	runtime.GC() // what pools held goes with the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
+}
+
+// BenchmarkStreamClients says what 20,000 clients take, and how long it takes to
+// tell all of them of one change.
+func BenchmarkStreamClients(b *testing.B) {
+	const clients = 20_000
+	r, p := streams(b, clients, func(s *Streams) { s.Patience, s.Heartbeat = time.Hour, time.Hour })
+	each, all := crowd(b, p, clients)
+	for _, c := range all {
+		if err := c.conn.SetDeadline(time.Time{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		r.change(usdOrder)
+		for _, c := range all {
+			c.until(b, "data: ")
+			c.rest(b)
+		}
+	}
+	b.ReportMetric(float64(each), "B/client")
+}

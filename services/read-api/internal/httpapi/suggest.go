@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"encoding/json"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+)
+
+// suggestion is what somebody may be about to type.
+type suggestion struct {
+	Kind   orders.SuggestionKind `json:"kind"`
+	Value  string                `json:"value"`
+	Orders int                   `json:"orders,omitempty"` // of a track number or a customer
+}
+
+// suggest answers GET and HEAD of what a text may be, or the beginning of.
+func (a *api) suggest(c *gin.Context) {
+	values, refused := parseQuery(c.Request.URL.RawQuery, []string{"q"})
+	var text string
+	if refused == nil {
+		refused = required(values, "q", textInto(&text))
+	}
+	if refused != nil {
+		a.problem(c, refused.kind, refused.detail)
+		return
+	}
+	found, err := a.Orders.Suggest(c.Request.Context(), text)
+	if err != nil {
+		a.unavailable(c, err)
+		return
+	}
+	answer := make([]suggestion, len(found))
+	for i, s := range found {
+		answer[i] = suggestion{Kind: s.Kind, Value: s.Value}
+		if s.Kind != orders.SuggestedOrder {
+			answer[i].Orders = s.Orders
+		}
+	}
+	body, err := json.Marshal(map[string][]suggestion{"suggestions": answer})
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	send(c, jsonType, body)
+}

@@ -1,0 +1,159 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+)
+
+// scripted is a source with one answer.
+type scripted func(context.Context, changes.Sink) (changes.Round, error)
+
+func (s scripted) Tail(ctx context.Context, _ changes.Position, sink changes.Sink) (changes.Round, error) {
+	return s(ctx, sink)
+}
+
+func (scripted) Close() {}
+
+func TestCatchingUp(t *testing.T) {
+	since := func(answer scripted) (batch *Batch, err error) {
+		c := NewCatchUp(func() Source { return answer })
+		err = c.Since(t.Context(), at(5), func(b *Batch) { batch = b })
+		return batch, err
+	}
+	batch, err := since(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
+		sink.Delete("a")
+		sink.Put("b", order("b"))
+		return changes.Round{Position: at(8)}, nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b"}, uids(batch, orders.Filter{}))
+	require.True(t, batch.Covers(&Batch{to: at(7)}))
+	require.False(t, batch.Covers(&Batch{to: at(9)}))
+	require.False(t, batch.Covers(&Batch{to: at(7), Reset: tooFar}))
+	require.True(t, batch.Reaches(at(8)))
+	require.False(t, batch.Reaches(at(9)))
+
+	batch, err = since(func(context.Context, changes.Sink) (changes.Round, error) {
+		return changes.Round{}, &changes.RelistError{Reason: "secret"}
+	})
+	require.NoError(t, err)
+	require.Equal(t, tooFar, batch.Reset)
+
+	batch, err = since(func(ctx context.Context, sink changes.Sink) (changes.Round, error) {
+		body := make([]byte, maxBatchBytes)
+		for ctx.Err() == nil {
+			sink.Put("uid", body)
+		}
+		return changes.Round{}, ctx.Err()
+	})
+	require.NoError(t, err)
+	require.Equal(t, tooMany, batch.Reset)
+
+	away := errors.New("away")
+	_, err = since(func(context.Context, changes.Sink) (changes.Round, error) { return changes.Round{}, away })
+	require.ErrorIs(t, err, away)
+}
+
+// TestListenersOfOnePositionShareAReading has many come back at once, as after a
+// restart, and holds up the first reading until all have come.
+func TestListenersOfOnePositionShareAReading(t *testing.T) {
+	const listeners = 500
+	var reads atomic.Int64
+	proceed := make(chan struct{})
+	c := NewCatchUp(func() Source {
+		return scripted(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
+			reads.Add(1)
+			<-proceed
+			sink.Put("a", order("a"))
+			return changes.Round{Position: at(8)}, nil
+		})
+	})
+	var all sync.WaitGroup
+	var told atomic.Int64
+	for range listeners {
+		all.Go(func() {
+			err := c.Since(t.Context(), at(5), func(b *Batch) { told.Add(int64(len(b.Events))) })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(proceed)
+	all.Wait()
+	require.EqualValues(t, listeners, told.Load())
+	require.Less(t, reads.Load(), int64(listeners), "not each read for itself")
+	require.Empty(t, c.waiting)
+	require.Zero(t, c.inHand)
+}
+
+// TestALeaderThatLeavesIsReplaced ends the call that was to read for another.
+func TestALeaderThatLeavesIsReplaced(t *testing.T) {
+	c := NewCatchUp(func() Source {
+		return scripted(func(context.Context, changes.Sink) (changes.Round, error) {
+			return changes.Round{Position: at(8)}, nil
+		})
+	})
+	for range catchUps { // nobody's turn comes
+		c.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var led, followed error
+	var both sync.WaitGroup
+	both.Go(func() { led = c.Since(ctx, at(5), func(*Batch) {}) })
+	joined := func(users int) bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		turn := c.waiting[at(5).Token()]
+		return turn != nil && turn.users == users
+	}
+	require.Eventually(t, func() bool { return joined(1) }, patience, tick)
+	both.Go(func() { followed = c.Since(t.Context(), at(5), func(*Batch) {}) })
+	require.Eventually(t, func() bool { return joined(2) }, patience, tick)
+	cancel()
+	require.Eventually(t, func() bool { return joined(1) }, patience, tick, "the other leads now")
+	<-c.slots
+	both.Wait()
+	require.ErrorIs(t, led, context.Canceled)
+	require.NoError(t, followed)
+}
+
+// TestWhatCatchesUpTakesBoundedMemory keeps large batches in hand: others with
+// large ones start anew, and those with small ones don't notice.
+func TestWhatCatchesUpTakesBoundedMemory(t *testing.T) {
+	size := 0
+	c := NewCatchUp(func() Source {
+		return scripted(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
+			sink.Put("a", make([]byte, size))
+			return changes.Round{Position: at(8)}, nil
+		})
+	})
+	hold := func(from uint64, then func()) {
+		require.NoError(t, c.Since(t.Context(), at(from), func(b *Batch) {
+			require.Empty(t, b.Reset)
+			then()
+		}))
+	}
+	size = maxBatchBytes - 1000
+	hold(1, func() {
+		hold(2, func() {
+			hold(3, func() {
+				hold(4, func() {
+					require.NoError(t, c.Since(t.Context(), at(5), func(b *Batch) { require.Equal(t, tooMany, b.Reset) }))
+					size = 1000
+					hold(6, func() {})
+				})
+			})
+		})
+	})
+	require.Zero(t, c.inHand)
+	size = maxBatchBytes - 1000
+	hold(7, func() {})
+}
