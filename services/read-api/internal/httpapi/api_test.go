@@ -251,16 +251,22 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
-func TestAHitAllocatesNothing(t *testing.T) {
+func TestWhatMemoryKnowsAllocatesNothing(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector makes pools forget")
 	}
 	b := setup(t, time.Hour, cache.StoreOptions{})
 	etag := b.ask(t, "GET", sampleAddress).header.Get("ETag")
 	w := &discard{header: http.Header{}}
-	for name, header := range map[string]http.Header{"200": {}, "304": {"If-None-Match": {etag}}, "200 of a browser": {"Accept-Encoding": {"gzip, deflate, br, zstd"}, "Cache-Control": {"max-age=0"}}} {
-		r := httptest.NewRequest(http.MethodGet, sampleAddress, nil)
-		r.Header = header
+	for name, one := range map[string]struct {
+		address string
+		header  http.Header
+	}{
+		"200": {sampleAddress, nil}, "304": {sampleAddress, http.Header{"If-None-Match": {etag}}}, "404": {"/order/nobody", nil},
+		"200 of a browser": {sampleAddress, http.Header{"Accept-Encoding": {"gzip, deflate, br, zstd"}, "Cache-Control": {"max-age=0"}}},
+	} {
+		r := httptest.NewRequest(http.MethodGet, one.address, nil)
+		r.Header = one.header
 		b.handler.ServeHTTP(w, r)
 		require.Zero(t, testing.AllocsPerRun(200, func() { b.handler.ServeHTTP(w, r) }), name)
 	}

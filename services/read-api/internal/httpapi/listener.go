@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -73,10 +72,7 @@ func refusalAnswer(p []byte) []byte {
 	case given:
 		detail += ": " + reason
 	}
-	body, err := json.Marshal(Problem{Type: problemsPath + k.name, Title: k.title, Status: k.status, Detail: detail + "."})
-	if err != nil {
-		panic(err) // strings and a number
-	}
+	body := problemBody(k, detail+".")
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"+
 		"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n%s",
 		k.status, http.StatusText(k.status), problemType, len(body), body)

@@ -52,6 +52,8 @@ const (
 	problemType  = "application/problem+json"
 )
 
+var problemTypes = []string{problemType}
+
 // Problem is the body of an error (RFC 9457).
 type Problem struct {
 	Type   string `json:"type"`
@@ -62,10 +64,6 @@ type Problem struct {
 
 // problem answers a request with an error, and ends its handling.
 func (a *api) problem(c *gin.Context, k kind, detail string) {
-	body, err := json.Marshal(Problem{Type: problemsPath + k.name, Title: k.title, Status: k.status, Detail: detail})
-	if err != nil {
-		panic(err) // strings and a number
-	}
 	h := c.Writer.Header()
 	for _, name := range []string{"ETag", "Content-Length", "Content-Encoding", "Age", stalenessHeader} { // of an answer that was begun
 		h.Del(name)
@@ -76,7 +74,15 @@ func (a *api) problem(c *gin.Context, k kind, detail string) {
 		h.Set("Retry-After", retryAfter)
 	}
 	c.Abort()
-	c.Data(k.status, problemType, body)
+	c.Data(k.status, problemType, problemBody(k, detail))
+}
+
+func problemBody(k kind, detail string) []byte {
+	body, err := json.Marshal(Problem{Type: problemsPath + k.name, Title: k.title, Status: k.status, Detail: detail})
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	return body
 }
 
 // problemPage explains a type of problem.
