@@ -27,6 +27,7 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
+	"github.com/orderhub/orderhub/services/read-api/internal/memory"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
@@ -72,7 +73,7 @@ func Options(settings *Settings) fx.Option {
 		}),
 		// In this order they start, and in the reverse they stop: the cache is
 		// kept up to date until the last request is answered.
-		fx.Invoke(startAdmin, startCache, startServer),
+		fx.Invoke(limitMemory, startAdmin, startCache, startServer),
 	)
 }
 
@@ -125,7 +126,7 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 	hub *stream.Hub, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Follower: hub,
+		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Follower: hub, Memory: memory.NewGovernor(),
 	})
 	hub.WakeWith(reflector.Ring)
 	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
@@ -188,6 +189,20 @@ func newServer(s *Settings, handler http.Handler, hub *stream.Hub, stop fatal, l
 	server := httpapi.NewServer(s.HTTPAddr, handler, log, stop)
 	server.OnStop(hub.Close)
 	return server
+}
+
+// limitMemory has the runtime keep below the container's limit. Without that a
+// container would be killed for garbage.
+func limitMemory(s *Settings, log *zap.Logger) {
+	limit, err := memory.SetLimit()
+	switch {
+	case err != nil:
+		log.Warn("the container's memory limit is not known; set GOMEMLIMIT", zap.Error(err))
+	case limit > 0 && s.CacheBytes > limit:
+		log.Warn("CACHE_BYTES is more than the memory that there is", zap.Int64("cache_bytes", s.CacheBytes), zap.Int64("memory_limit", limit))
+	case limit > 0:
+		log.Info("memory is limited", zap.Int64("memory_limit", limit))
+	}
 }
 
 func startAdmin(lc fx.Lifecycle, a *admin.Server)    { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
+	"github.com/orderhub/orderhub/services/read-api/internal/memory"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -15,17 +16,24 @@ func (s *Settings) store() cache.StoreOptions {
 
 // stats gathers the figures of /api/v1/stats.
 func stats(s *Settings, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough) httpapi.Stats {
-	now, memory, loop := time.Now(), c.Stats(), reflector.Stats()
+	now, held, loop := time.Now(), c.Stats(), reflector.Stats()
 	answer := httpapi.Stats{
-		Orders: memory.Orders, Bytes: memory.Bytes, BudgetBytes: s.CacheBytes, Compression: s.CacheCompression,
-		Synced: memory.Synced, Complete: memory.Complete, Evicted: memory.Evicted,
-		StalenessSeconds: memory.Staleness.Seconds(),
+		Orders: held.Orders, Bytes: held.Bytes, JSONBytes: held.JSONBytes, BudgetBytes: s.CacheBytes,
+		MemoryLimitBytes: memory.Limit(), Compression: s.CacheCompression, DictionaryBytes: held.DictionaryBytes,
+		Synced: held.Synced, Complete: held.Complete, Evicted: held.Evicted, Hits: held.Hits, Misses: held.Misses,
+		StalenessSeconds: held.Staleness.Seconds(),
 		Rounds:           loop.Rounds, Changes: loop.Changes, Relists: loop.Relists,
 		RestoredOrders: loop.Restore.Orders, RestoreSeconds: loop.Restore.Duration.Seconds(),
 		ReadThroughs: through.Reads(),
 	}
-	if memory.Synced {
-		answer.LastTailBeganAt = now.Add(-memory.Staleness).UTC()
+	if held.Orders > 0 {
+		answer.CompressionRatio = float64(held.JSONBytes) / float64(held.Bytes)
+	}
+	if held.Complete {
+		answer.OrdersTotal = &held.Orders
+	}
+	if held.Synced {
+		answer.LastTailBeganAt = now.Add(-held.Staleness).UTC()
 	}
 	return answer
 }

@@ -4,7 +4,9 @@ const (
 	minChunk = 4 << 10
 	// maxChunk bounds the time for which compaction holds a shard's lock. A
 	// record that is larger has a chunk to itself.
-	maxChunk = 256 << 10
+	maxChunk = 1 << offsetBits
+	// pageSize is what the runtime rounds large allocations up to.
+	pageSize = 8 << 10
 
 	none int32 = -1
 )
@@ -24,7 +26,8 @@ type chunkLog struct {
 	chunks         []chunk // by slot
 	free           []int32 // slots without data
 	oldest, newest int32
-	size, live     int64 // bytes of all chunks, and of the live records in them
+	size           int64 // bytes of all chunks
+	used, live     int64 // bytes of the records in them, and of those that are live
 }
 
 func newChunkLog() chunkLog { return chunkLog{oldest: none, newest: none} }
@@ -38,10 +41,20 @@ func (l *chunkLog) at(at location) rawRecord {
 // one of at least chunkSize bytes, and has it written.
 func (l *chunkLog) append(n, chunkSize int, write func(dst []byte)) location {
 	slot := l.newest
-	if slot == none || len(l.chunks[slot].data)-l.chunks[slot].used < n {
+	if slot == none || l.room(slot) < n {
 		slot = l.insertBefore(none, max(n, chunkSize))
 	}
 	return l.fill(slot, n, write)
+}
+
+// room is how many bytes a further record of a chunk may have. What a chunk of
+// more than maxChunk bytes has left is out of a location's reach.
+func (l *chunkLog) room(slot int32) int {
+	c := &l.chunks[slot]
+	if c.used >= maxChunk {
+		return 0
+	}
+	return len(c.data) - c.used
 }
 
 func (l *chunkLog) fill(slot int32, n int, write func(dst []byte)) location {
@@ -50,6 +63,7 @@ func (l *chunkLog) fill(slot int32, n int, write func(dst []byte)) location {
 	write(c.data[c.used : c.used+n])
 	c.used += n
 	c.live += n
+	l.used += int64(n)
 	l.live += int64(n)
 	return at
 }
@@ -66,24 +80,31 @@ func (l *chunkLog) release(at location) {
 	}
 }
 
-// each visits a chunk's records, live or not.
-func (l *chunkLog) each(slot int32, visit func(raw rawRecord, at location)) {
+// dead is how many bytes compaction could give back.
+func (l *chunkLog) dead() int64 { return l.used - l.live }
+
+// each visits a chunk's records, live or not, until visit returns false.
+func (l *chunkLog) each(slot int32, visit func(raw rawRecord, at location) bool) {
 	c := l.chunks[slot]
 	for offset := 0; offset < c.used; {
 		raw := rawRecord(c.data[offset:c.used])
-		visit(raw, locate(slot, offset))
+		if !visit(raw, locate(slot, offset)) {
+			return
+		}
 		offset += raw.len()
 	}
 }
 
 // compact copies the live records of the chunk with the most dead bytes, and of
-// newer neighbours that fit beside them, into one chunk of the exact size in
-// their place, so the order of arrival stays. moved is told each new location.
-func (l *chunkLog) compact(isLive func(rawRecord, location) bool, moved func(rawRecord, location)) {
+// newer neighbours that fit beside them, into one chunk in their place, so the
+// order of arrival stays. The runtime rounds the new chunk's size up; what that
+// leaves is filled with the next neighbour's first records. moved is told where
+// each record was and is.
+func (l *chunkLog) compact(isLive func(rawRecord, location) bool, moved func(raw rawRecord, from, to location)) {
 	victim, most := none, 0
 	for slot := l.oldest; slot != none; slot = l.chunks[slot].newer {
 		c := &l.chunks[slot]
-		if dead := len(c.data) - c.live; slot != l.newest && dead > most {
+		if dead := c.used - c.live; slot != l.newest && dead > most {
 			victim, most = slot, dead
 		}
 	}
@@ -91,28 +112,71 @@ func (l *chunkLog) compact(isLive func(rawRecord, location) bool, moved func(raw
 		return
 	}
 	run, total := []int32{victim}, l.chunks[victim].live
-	for next := l.chunks[victim].newer; next != l.newest; next = l.chunks[next].newer {
-		if total += l.chunks[next].live; total > maxChunk {
-			total -= l.chunks[next].live
+	next := l.chunks[victim].newer
+	for ; next != l.newest; next = l.chunks[next].newer {
+		if total+l.chunks[next].live > maxChunk {
 			break
 		}
+		total += l.chunks[next].live
 		run = append(run, next)
 	}
+	if total == 0 {
+		for _, slot := range run {
+			l.drop(slot)
+		}
+		return
+	}
 	target := l.insertBefore(victim, total)
+	copyTo := func(raw rawRecord, from location) {
+		n := raw.len()
+		moved(raw, from, l.fill(target, n, func(dst []byte) { copy(dst, raw[:n]) }))
+	}
 	for _, slot := range run {
-		l.each(slot, func(raw rawRecord, at location) {
+		l.each(slot, func(raw rawRecord, at location) bool {
 			if isLive(raw, at) {
-				n := raw.len()
-				moved(raw, l.fill(target, n, func(dst []byte) { copy(dst, raw[:n]) }))
+				copyTo(raw, at)
 			}
+			return true
 		})
 		l.drop(slot)
 	}
+	if next == l.newest {
+		return
+	}
+	l.each(next, func(raw rawRecord, at location) bool {
+		if !isLive(raw, at) {
+			return true
+		}
+		if raw.len() > l.room(target) {
+			return false
+		}
+		copyTo(raw, at)
+		l.chunks[next].live -= raw.len()
+		l.live -= int64(raw.len())
+		return true
+	})
+	if l.chunks[next].live == 0 {
+		l.drop(next)
+	}
 }
 
-// insertBefore links a new chunk on the older side of another, or as the newest.
+// wholeSize is the size that the runtime would give to a chunk of at least n
+// bytes anyway.
+func wholeSize(n int) int {
+	size := minChunk
+	for size < n && size < 4*pageSize {
+		size *= 2
+	}
+	if size < n {
+		size = (n + pageSize - 1) / pageSize * pageSize
+	}
+	return size
+}
+
+// insertBefore links a new chunk of at least so many bytes on the older side of
+// another, or as the newest.
 func (l *chunkLog) insertBefore(neighbour int32, size int) int32 {
-	c := chunk{data: make([]byte, size), older: l.newest, newer: neighbour}
+	c := chunk{data: make([]byte, wholeSize(size)), older: l.newest, newer: neighbour}
 	if neighbour != none {
 		c.older = l.chunks[neighbour].older
 	}
@@ -125,7 +189,7 @@ func (l *chunkLog) insertBefore(neighbour int32, size int) int32 {
 		l.chunks = append(l.chunks, c)
 	}
 	l.link(c.older, slot, neighbour)
-	l.size += int64(size)
+	l.size += int64(len(c.data))
 	return slot
 }
 
@@ -156,6 +220,7 @@ func (l *chunkLog) drop(slot int32) {
 		l.chunks[c.newer].older = c.older
 	}
 	l.size -= int64(len(c.data))
+	l.used -= int64(c.used)
 	l.live -= int64(c.live)
 	l.chunks[slot] = chunk{}
 	l.free = append(l.free, slot)

@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"unsafe"
 )
 
@@ -27,32 +29,30 @@ func ETag(canonical []byte) string {
 // Record is an order as the store has it. It stays valid, and the same, after
 // the order has changed or gone.
 type Record struct {
-	raw   rawRecord
-	codec *codec
+	raw        rawRecord
+	dictionary *dictionary // that the body was compressed with, if it was
 }
 
 // ETag is the strong entity tag of the body. It costs no allocation.
 func (r Record) ETag() string {
-	t := r.raw.tagBytes()
-	return unsafe.String(&t[0], len(t)) // the bytes are never written again
+	h := r.raw.head()
+	return unsafe.String(&r.raw[h.tag], len(tag{})) // the bytes are never written again
 }
 
 // Len is the length of the body in bytes.
-func (r Record) Len() int {
-	_, _, size, _ := r.raw.head()
-	return size
-}
+func (r Record) Len() int { return r.raw.head().size }
 
 // View calls use with the canonical JSON, which is only valid until use
 // returns, and must not be changed.
 func (r Record) View(use func(canonical []byte)) {
-	if r.codec == nil {
-		use(r.raw.body())
+	h := r.raw.head()
+	if h.form == plain {
+		use(r.raw.stored(h))
 		return
 	}
-	buffer := r.codec.expand(r.raw.body())
-	defer r.codec.release(buffer)
-	use(*buffer)
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	use(r.dictionary.expand(s, h.form, r.raw.uid(), r.raw.stored(h)))
 }
 
 // AppendTo appends the canonical JSON to dst.
@@ -64,76 +64,146 @@ func (r Record) AppendTo(dst []byte) []byte {
 // Bytes returns the canonical JSON, without a copy where it isn't compressed.
 // It must not be changed.
 func (r Record) Bytes() []byte {
-	if r.codec == nil {
-		return r.raw.body()
+	h := r.raw.head()
+	if h.form == plain {
+		return r.raw.stored(h)
 	}
-	return r.AppendTo(make([]byte, 0, r.Len()))
+	return r.AppendTo(make([]byte, 0, h.size))
 }
 
 // Compressed tells whether View has to decompress.
-func (r Record) Compressed() bool { return r.codec != nil }
+func (r Record) Compressed() bool { return r.raw.head().form != plain }
+
+// form is how a body is stored.
+type form uint8
+
+const (
+	plain      form = iota // as it is
+	compressed             // by zstd
+	packed                 // without the names that all orders have, then by zstd
+)
+
+// newRecord is what goes into a record.
+type newRecord struct {
+	uid    string
+	tag    tag
+	form   form
+	stored []byte // the body in that form
+	size   int    // of the body
+}
 
 // rawRecord starts where a record does, and may reach beyond its end:
 //
-//	uvarint length of uid, uvarint length of body, uvarint length of the
-//	uncompressed body, tag, uid, body
+//	uvarint length of what is stored × 8 + form × 2 + whether there is a uid,
+//	uvarint size of the body, unless it is plain; uvarint length of uid, if there
+//	is one; tag; uid; what is stored
+//
+// There is no uid where the body says it in plain.
 type rawRecord []byte
 
-func recordSize(uid string, body, size int) int {
-	return uvarintLen(len(uid)) + uvarintLen(body) + uvarintLen(size) + len(tag{}) + len(uid) + body
+// uidStart is how canonical JSON begins; the uid and a quote follow.
+const uidStart = `{"order_uid":"`
+
+// saysUID tells whether a uid can be read off a body by cutting at the quote.
+func saysUID(body []byte, uid string) bool {
+	end := len(uidStart) + len(uid)
+	return len(body) > end && body[end] == '"' && string(body[:len(uidStart)]) == uidStart &&
+		string(body[len(uidStart):end]) == uid && strings.IndexByte(uid, '"') < 0
 }
 
-func writeRecord(dst []byte, uid string, t tag, body []byte, size int) {
-	n := binary.PutUvarint(dst, uint64(len(uid)))
-	n += binary.PutUvarint(dst[n:], uint64(len(body)))
-	n += binary.PutUvarint(dst[n:], uint64(size))
-	n += copy(dst[n:], t[:])
-	n += copy(dst[n:], uid)
-	copy(dst[n:], body)
+func (n *newRecord) needsUID() bool { return n.form != plain || !saysUID(n.stored, n.uid) }
+
+func (n *newRecord) len() int {
+	length := len(tag{}) + len(n.stored) + uvarintLen(n.first())
+	if n.form != plain {
+		length += uvarintLen(uint64(n.size))
+	}
+	if n.needsUID() {
+		length += uvarintLen(uint64(len(n.uid))) + len(n.uid)
+	}
+	return length
 }
 
-// head returns the lengths, and where the tag starts.
-func (r rawRecord) head() (uidLen, bodyLen, size, start int) {
-	u, n := binary.Uvarint(r)
-	b, m := binary.Uvarint(r[n:])
-	s, k := binary.Uvarint(r[n+m:])
-	return int(u), int(b), int(s), n + m + k
+func (n *newRecord) first() uint64 {
+	first := uint64(len(n.stored))<<3 | uint64(n.form)<<1
+	if n.needsUID() {
+		first |= 1
+	}
+	return first
+}
+
+// writeTo writes the record into as many bytes as it has.
+func (n *newRecord) writeTo(dst []byte) {
+	dst = binary.AppendUvarint(dst[:0], n.first())
+	if n.form != plain {
+		dst = binary.AppendUvarint(dst, uint64(n.size))
+	}
+	uid := ""
+	if n.needsUID() {
+		uid = n.uid
+		dst = binary.AppendUvarint(dst, uint64(len(uid)))
+	}
+	dst = append(dst, n.tag[:]...)
+	dst = append(dst, uid...)
+	_ = append(dst, n.stored...)
+}
+
+// head says where in a record its parts are.
+type head struct {
+	form          form
+	size          int // of the body
+	tag           int // where it starts
+	uid, uidLen   int
+	stored, total int // where what is stored starts, and where the record ends
+}
+
+func (r rawRecord) head() (h head) {
+	first, at := binary.Uvarint(r)
+	length := int(first >> 3)
+	h.form, h.size = form(first>>1&3), length
+	if h.form != plain {
+		size, n := binary.Uvarint(r[at:])
+		h.size, at = int(size), at+n
+	}
+	if first&1 != 0 {
+		uidLen, n := binary.Uvarint(r[at:])
+		h.uidLen, at = int(uidLen), at+n
+	}
+	h.tag = at
+	h.uid = at + len(tag{})
+	h.stored = h.uid + h.uidLen
+	h.total = h.stored + length
+	if first&1 == 0 {
+		h.uid = h.stored + len(uidStart)
+		h.uidLen = bytes.IndexByte(r[h.uid:h.total], '"')
+	}
+	return h
 }
 
 func (r rawRecord) hasUID(uid string) bool {
-	uidLen, _, _, start := r.head()
-	start += len(tag{})
-	return string(r[start:start+uidLen]) == uid
+	h := r.head()
+	return string(r[h.uid:h.uid+h.uidLen]) == uid
 }
 
 // uid is valid as long as the record's chunk: callers that keep it clone it.
 func (r rawRecord) uid() string {
-	uidLen, _, _, start := r.head()
-	if uidLen == 0 {
+	h := r.head()
+	if h.uidLen == 0 {
 		return ""
 	}
-	return unsafe.String(&r[start+len(tag{})], uidLen)
+	return unsafe.String(&r[h.uid], h.uidLen)
 }
 
-func (r rawRecord) tagBytes() []byte {
-	_, _, _, start := r.head()
-	return r[start : start+len(tag{})]
+func (r rawRecord) tag() tag {
+	h := r.head()
+	return tag(r[h.tag : h.tag+len(tag{})])
 }
 
-func (r rawRecord) tag() tag { return tag(r.tagBytes()) }
+func (r rawRecord) stored(h head) []byte { return r[h.stored:h.total:h.total] }
 
-func (r rawRecord) body() []byte {
-	uidLen, bodyLen, _, start := r.head()
-	start += len(tag{}) + uidLen
-	return r[start : start+bodyLen : start+bodyLen]
-}
+func (r rawRecord) len() int { return r.head().total }
 
-func (r rawRecord) len() int {
-	uidLen, bodyLen, _, start := r.head()
-	return start + len(tag{}) + uidLen + bodyLen
-}
-
-func uvarintLen(n int) int {
+func uvarintLen(n uint64) int {
 	length := 1
 	for ; n >= 0x80; n >>= 7 {
 		length++

@@ -31,6 +31,14 @@ type Health interface {
 	NotReady(why string) (changed bool)
 }
 
+// Memory is told what the orders take; a *memory.Governor is one.
+type Memory interface {
+	// Follow is told how many bytes they take now. It is called often.
+	Follow(orders int64)
+	// Settle is called when a snapshot is in: what it needed can be given back.
+	Settle()
+}
+
 // Follower is told what comes into a cache that readers have. Its methods are
 // called from Run's goroutine, and hold up the cache while they run.
 type Follower interface {
@@ -49,7 +57,9 @@ type Follower interface {
 type ReflectorOptions struct {
 	// Follower may be nil.
 	Follower Follower
-	Store    StoreOptions
+	// Memory may be nil.
+	Memory Memory
+	Store  StoreOptions
 	// Poll is the longest time between two rounds, less a jitter of a fifth.
 	Poll   time.Duration
 	Health Health
@@ -62,7 +72,7 @@ const (
 	outageReminder = time.Minute
 	// A long snapshot says how far it is so often.
 	progressLog    = 5 * time.Second
-	progressHealth = 500 * time.Millisecond
+	progressHealth = 200 * time.Millisecond
 )
 
 // Reflector fills a Cache: a snapshot, then rounds of changes, each woken by
@@ -74,6 +84,8 @@ type Reflector struct {
 	options ReflectorOptions
 	log     *zap.Logger
 	bell    chan struct{} // holds one ring: rung once or often, one round follows
+
+	progressLog, progressHealth time.Duration // how often a long snapshot says how far it is
 
 	outage outage
 	figure figures
@@ -93,7 +105,10 @@ type Restore struct {
 
 // NewReflector prepares the loop that Run is.
 func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflector {
-	return &Reflector{source: source, cache: cache, options: options, log: options.Log, bell: make(chan struct{}, 1)}
+	return &Reflector{
+		source: source, cache: cache, options: options, log: options.Log, bell: make(chan struct{}, 1),
+		progressLog: progressLog, progressHealth: progressHealth,
+	}
 }
 
 // Ring asks for a round. It never blocks. A ring during a round makes another
@@ -164,10 +179,10 @@ func (r *Reflector) wait(ctx context.Context) {
 
 func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
 	f := &feed{store: NewStore(r.options.Store), started: time.Now()}
-	progress := newThrottle(progressLog, progressHealth)
+	progress := newThrottle(r.progressLog, r.progressHealth)
 	var err error
 	f.position, err = r.source.Snapshot(ctx, f.store, func(done, expected int64) {
-		r.progress(progress, done, expected)
+		r.progress(progress, f, done, expected)
 	})
 	if err != nil {
 		return nil, err
@@ -193,6 +208,10 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	if !f.published {
 		f.published = true
 		r.cache.replace(f.store, began)
+		r.followMemory(f.store)
+		if r.options.Memory != nil {
+			r.options.Memory.Settle()
+		}
 		r.restored(f)
 		if follower != nil {
 			follower.Relisted(f.position)
@@ -204,6 +223,7 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 		}
 	}
 	if round.Put+round.Deleted > 0 {
+		r.followMemory(f.store)
 		r.log.Debug("changes applied", zap.Int("orders", round.Put), zap.Int("deletions", round.Deleted),
 			zap.Duration("took", time.Since(began)))
 	}
@@ -225,12 +245,36 @@ func (r *Reflector) restored(f *feed) {
 	r.log.Info("cache restored", fields...)
 }
 
-func (r *Reflector) progress(t *throttle, done, expected int64) {
+// followMemory tells what the orders take, those of an old store included that
+// readers still have.
+func (r *Reflector) followMemory(store *Store) {
+	if r.options.Memory == nil {
+		return
+	}
+	bytes := store.Bytes()
+	if shown := r.cache.store.Load(); shown != nil && shown != store {
+		bytes += shown.Bytes()
+	}
+	r.options.Memory.Follow(bytes)
+}
+
+// progress says how far a snapshot is: in the log, and to whoever asks whether
+// the service is ready.
+func (r *Reflector) progress(t *throttle, f *feed, done, expected int64) {
 	toLog, toHealth := t.due(time.Now())
 	if toLog {
-		r.log.Info("restoring the cache", zap.Int64("orders", done), zap.Int64("expected_about", expected))
+		rate := float64(done) / time.Since(f.started).Seconds()
+		fields := []zap.Field{zap.Int64("orders", done), zap.Int64("orders_per_second", int64(rate))}
+		if expected > done {
+			fields = append(fields, zap.Int64("expected_about", expected), zap.Int64("percent", done*100/expected))
+		}
+		r.log.Info("restoring the cache", fields...)
 	}
-	if toHealth && !r.cache.HasSynced() {
+	if !toHealth {
+		return
+	}
+	r.followMemory(f.store)
+	if !r.cache.HasSynced() {
 		detail := fmt.Sprintf("restoring: %d orders so far", done)
 		if expected > done {
 			detail = fmt.Sprintf("restoring: %d of about %d orders (%d %%)", done, expected, done*100/expected)

@@ -299,3 +299,68 @@ func TestAbsenceNeedsFreshnessAndAllKeys(t *testing.T) {
 	store.LeaveOut()
 	require.False(t, cache.Get("x", now).Absent, "the store doesn't hold every key")
 }
+
+// TestALongSnapshotSaysHowFarItIs reports three times, and looks at the log and
+// at what /readyz says.
+func TestALongSnapshotSaysHowFarItIs(t *testing.T) {
+	core, logged := observer.New(zapcore.InfoLevel)
+	health := &fakeHealth{}
+	source := newFakeSource("a")
+	r := NewReflector(source, New(time.Hour), ReflectorOptions{Poll: never, Health: health, Log: zap.New(core)})
+	r.progressLog, r.progressHealth = 0, 0
+	f := &feed{store: NewStore(StoreOptions{}), started: time.Now().Add(-2 * time.Second)}
+	progress := newThrottle(r.progressLog, r.progressHealth)
+	for _, step := range []struct {
+		done, expected int64
+		detail         string
+	}{
+		{250_000, 1_000_000, "restoring: 250000 of about 1000000 orders (25 %)"},
+		{1_200_000, 1_000_000, "restoring: 1200000 orders so far"}, // the estimate was too low
+	} {
+		r.progress(progress, f, step.done, step.expected)
+		ready, detail := health.get()
+		require.False(t, ready)
+		require.Equal(t, step.detail, detail)
+	}
+	entries := logged.FilterMessage("restoring the cache").All()
+	require.Len(t, entries, 2)
+	said := entries[0].ContextMap()
+	require.EqualValues(t, 250_000, said["orders"])
+	require.EqualValues(t, 25, said["percent"])
+	require.InDelta(t, 125_000, said["orders_per_second"], 5000)
+	require.NotContains(t, entries[1].ContextMap(), "percent")
+}
+
+// fakeMemory counts what it is told.
+type fakeMemory struct {
+	mu      sync.Mutex
+	orders  int64
+	settled int
+}
+
+func (m *fakeMemory) Follow(orders int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.orders = orders
+}
+
+func (m *fakeMemory) Settle() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settled++
+}
+
+func TestMemoryIsSettledBeforeTheServiceIsReady(t *testing.T) {
+	memory, health := &fakeMemory{}, &fakeHealth{}
+	r := NewReflector(newFakeSource("a"), New(time.Hour), ReflectorOptions{Poll: never, Health: health, Log: zap.NewNop(), Memory: memory})
+	f, err := r.snapshot(t.Context())
+	require.NoError(t, err)
+	ready, _ := health.get()
+	require.False(t, ready)
+	require.Zero(t, memory.settled)
+	require.NoError(t, r.round(t.Context(), f))
+	ready, _ = health.get()
+	require.True(t, ready)
+	require.Equal(t, 1, memory.settled)
+	require.Equal(t, f.store.Bytes(), memory.orders)
+}

@@ -1,9 +1,6 @@
 package cache
 
-import (
-	"hash/maphash"
-	"sync"
-)
+import "hash/maphash"
 
 // StoreOptions say how much a store holds, and how.
 type StoreOptions struct {
@@ -15,10 +12,10 @@ type StoreOptions struct {
 }
 
 // MinRecordBytes is the least that an order takes of StoreOptions.Bytes: the
-// field names of its JSON alone are longer.
+// field names of its JSON alone are longer, or its tag and uid.
 func MinRecordBytes(options StoreOptions) int64 {
 	if options.Compress {
-		return 100
+		return 60
 	}
 	return 250
 }
@@ -26,9 +23,6 @@ func MinRecordBytes(options StoreOptions) int64 {
 const (
 	maxShards     = 64
 	minShardBytes = 256 << 10 // of budget, or records of ordinary size would not fit
-	// indexBytes is what an order costs in the index: a slot of 17 bytes in a
-	// map that is between 7/16 and 7/8 full.
-	indexBytes = 30
 )
 
 // Store holds records by order_uid outside of the garbage collector's sight:
@@ -57,10 +51,10 @@ func newStore(options StoreOptions, hash func(string) uint64) *Store {
 	}
 	s := &Store{shards: make([]shard, shards), mask: uint64(shards - 1), hash: hash}
 	if options.Compress {
-		s.codec = newCodec()
+		s.codec = &codec{}
 	}
 	for i := range s.shards {
-		s.shards[i] = newShard(options.Bytes / int64(shards))
+		s.shards[i] = newShard(options.Bytes/int64(shards), hash)
 	}
 	return s
 }
@@ -70,34 +64,80 @@ func (s *Store) Get(uid string) (Record, bool) {
 	h := s.hash(uid)
 	sh := &s.shards[h&s.mask]
 	sh.mu.RLock()
-	_, raw, ok := sh.find(h, uid)
+	_, raw, ok := sh.find(fingerprintOf(h), uid)
 	sh.mu.RUnlock()
 	if !ok {
+		sh.misses.Add(1)
 		return Record{}, false
 	}
-	return Record{raw: raw, codec: s.codec}, true
+	sh.hits.Add(1)
+	record := Record{raw: raw}
+	if s.codec != nil {
+		record.dictionary = s.codec.dictionary.Load()
+	}
+	return record, true
 }
 
 // Put stores an order's canonical JSON, in place of what the store had of it.
 // It reports whether anything changed: the same bytes again are no change. The
 // bytes are copied.
 func (s *Store) Put(uid string, canonical []byte) (changed bool) {
+	if s.codec == nil {
+		return s.putPlain(uid, canonical)
+	}
+	if dictionary := s.codec.dictionary.Load(); dictionary != nil {
+		return s.putCompressed(dictionary, uid, canonical)
+	}
+	changed = s.putPlain(uid, canonical)
+	for _, early := range s.codec.learn(uid, canonical) {
+		s.compressAgain(early.uid)
+	}
+	return changed
+}
+
+func (s *Store) putPlain(uid string, canonical []byte) bool {
+	h := s.hash(uid)
+	n := newRecord{uid: uid, tag: newTag(canonical), stored: canonical, size: len(canonical)}
+	return s.shards[h&s.mask].put(fingerprintOf(h), &n)
+}
+
+func (s *Store) putCompressed(d *dictionary, uid string, canonical []byte) bool {
 	h := s.hash(uid)
 	sh := &s.shards[h&s.mask]
-	tag := newTag(canonical)
-	if s.codec != nil {
-		buffer := s.codec.compress(canonical)
-		defer s.codec.release(buffer)
-		return sh.put(s.hash, h, uid, tag, *buffer, len(canonical))
+	n := newRecord{uid: uid, tag: newTag(canonical), size: len(canonical)}
+	if sh.has(fingerprintOf(h), uid, n.tag) {
+		return false
 	}
-	return sh.put(s.hash, h, uid, tag, canonical, len(canonical))
+	scratch := scratches.Get().(*scratch)
+	defer scratches.Put(scratch)
+	n.form, n.stored = d.compress(scratch, uid, canonical)
+	return sh.put(fingerprintOf(h), &n)
+}
+
+// compressAgain makes an order that was stored as it is smaller, if it is still
+// there and the same.
+func (s *Store) compressAgain(uid string) {
+	h := s.hash(uid)
+	sh := &s.shards[h&s.mask]
+	fp := fingerprintOf(h)
+	sh.mu.RLock()
+	_, raw, ok := sh.find(fp, uid)
+	sh.mu.RUnlock()
+	if !ok || raw.head().form != plain {
+		return
+	}
+	body := raw.stored(raw.head())
+	scratch := scratches.Get().(*scratch)
+	defer scratches.Put(scratch)
+	n := newRecord{uid: uid, tag: raw.tag(), size: len(body)}
+	n.form, n.stored = s.codec.dictionary.Load().compress(scratch, uid, body)
+	sh.shrink(fp, &n)
 }
 
 // Delete removes an order, and reports whether it was there.
 func (s *Store) Delete(uid string) (changed bool) {
 	h := s.hash(uid)
-	sh := &s.shards[h&s.mask]
-	return sh.delete(s.hash, h, uid)
+	return s.shards[h&s.mask].delete(fingerprintOf(h), uid)
 }
 
 // LeaveOut says that orders are left out because they would not fit. It is
@@ -106,9 +146,16 @@ func (s *Store) LeaveOut() { s.partial = true }
 
 // StoreStats are a store's figures at one moment.
 type StoreStats struct {
-	Orders  int64 // records held
-	Bytes   int64 // memory of records and index, what is free in it included
-	Evicted int64 // records that did not fit the budget
+	Orders     int64 // records held
+	Bytes      int64 // memory of records and index, what is free in it included
+	JSONBytes  int64 // the size of the records' bodies as they are given out
+	IndexBytes int64 // of Bytes
+	Evicted    int64 // records that did not fit the budget
+	Hits       int64 // look-ups that found a record
+	Misses     int64 // look-ups that did not
+	// DictionaryBytes is the size of the dictionary that bodies are compressed
+	// with; 0: there is none, or none yet.
+	DictionaryBytes int64
 }
 
 // Stats sums up the shards, one after another.
@@ -117,9 +164,29 @@ func (s *Store) Stats() StoreStats {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.RLock()
-		sum.Orders += sh.orders()
+		sum.Orders += int64(sh.index.entries)
 		sum.Bytes += sh.bytes()
+		sum.JSONBytes += sh.content
+		sum.IndexBytes += sh.index.bytes()
 		sum.Evicted += sh.evicted
+		sh.mu.RUnlock()
+		sum.Hits += sh.hits.Load()
+		sum.Misses += sh.misses.Load()
+	}
+	if s.codec != nil {
+		if d := s.codec.dictionary.Load(); d != nil {
+			sum.DictionaryBytes = int64(d.text)
+		}
+	}
+	return sum
+}
+
+// Bytes is Stats().Bytes alone.
+func (s *Store) Bytes() (sum int64) {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.RLock()
+		sum += sh.bytes()
 		sh.mu.RUnlock()
 	}
 	return sum
@@ -132,167 +199,4 @@ func (s *Store) Complete(uid string) bool {
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	return sh.evicted == 0 && !s.partial
-}
-
-// location says where a record starts: the chunk's slot in the high half, the
-// offset in the low one.
-type location uint64
-
-func locate(slot int32, offset int) location {
-	return location(uint64(uint32(slot))<<32 | uint64(uint32(offset)))
-}
-
-func (l location) slot() int32 { return int32(l >> 32) }
-func (l location) offset() int { return int(uint32(l)) }
-
-// shard is an independent part of the store with a lock of its own. Writers
-// hold it for the time of a memory copy of at most maxChunk bytes.
-type shard struct {
-	mu    sync.RWMutex
-	index map[uint64]location
-	// collided holds the records whose hash is that of another record that came
-	// before. It is nearly always nil.
-	collided map[string]location
-	log      chunkLog
-	budget   int64 // bytes; 0: no limit
-	evicted  int64
-	_        [64]byte // keeps the locks of neighbours out of one cache line
-}
-
-func newShard(budget int64) shard {
-	return shard{index: map[uint64]location{}, log: newChunkLog(), budget: budget}
-}
-
-func (sh *shard) orders() int64 { return int64(len(sh.index) + len(sh.collided)) }
-
-func (sh *shard) bytes() int64 { return sh.log.size + sh.orders()*indexBytes }
-
-// find returns a record and where it is.
-func (sh *shard) find(h uint64, uid string) (location, rawRecord, bool) {
-	if at, ok := sh.index[h]; ok {
-		if raw := sh.log.at(at); raw.hasUID(uid) {
-			return at, raw, true
-		}
-	}
-	if sh.collided != nil {
-		if at, ok := sh.collided[uid]; ok {
-			return at, sh.log.at(at), true
-		}
-	}
-	return 0, nil, false
-}
-
-// point makes the index point to a record, which it may know already.
-func (sh *shard) point(h uint64, uid string, at location) {
-	if old, taken := sh.index[h]; !taken || sh.log.at(old).hasUID(uid) {
-		if _, ok := sh.collided[uid]; !ok {
-			sh.index[h] = at
-			return
-		}
-	}
-	if sh.collided == nil {
-		sh.collided = map[string]location{}
-	}
-	sh.collided[string([]byte(uid))] = at
-}
-
-// forget removes a record that find found at a location.
-func (sh *shard) forget(h uint64, uid string, at location) {
-	sh.unpoint(h, uid, at)
-	sh.log.release(at)
-}
-
-func (sh *shard) unpoint(h uint64, uid string, at location) {
-	if known, ok := sh.index[h]; ok && known == at {
-		delete(sh.index, h)
-	} else {
-		delete(sh.collided, uid)
-	}
-}
-
-func (sh *shard) put(hash func(string) uint64, h uint64, uid string, tag tag, body []byte, size int) bool {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	old, raw, exists := sh.find(h, uid)
-	if exists && raw.tag() == tag {
-		return false
-	}
-	need := recordSize(uid, len(body), size)
-	if sh.budget > 0 && int64(need)+indexBytes > sh.budget {
-		if exists {
-			sh.forget(h, uid, old)
-		}
-		sh.evicted++
-		return true
-	}
-	at := sh.log.append(need, sh.chunkSize(), func(dst []byte) {
-		writeRecord(dst, uid, tag, body, size)
-	})
-	sh.point(h, uid, at)
-	if exists {
-		sh.log.release(old)
-	}
-	sh.tidy(hash)
-	return true
-}
-
-func (sh *shard) delete(hash func(string) uint64, h uint64, uid string) bool {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	at, _, ok := sh.find(h, uid)
-	if !ok {
-		return false
-	}
-	sh.forget(h, uid, at)
-	sh.tidy(hash)
-	return true
-}
-
-// chunkSize grows with the shard, so that small stores stay small and the room
-// at the end of the newest chunk is a small share of large ones.
-func (sh *shard) chunkSize() int {
-	size := min(max(sh.log.live/16, minChunk), maxChunk)
-	if sh.budget > 0 {
-		size = min(size, sh.budget/8)
-	}
-	return int(size)
-}
-
-// tidy keeps the shard within its budget and its share of dead bytes bounded.
-// Each call does a bounded step: a mutation makes far fewer bytes dead than a
-// step can reclaim.
-func (sh *shard) tidy(hash func(string) uint64) {
-	if sh.log.size-sh.log.live > sh.log.size/10+maxChunk/4 {
-		sh.log.compact(
-			func(raw rawRecord, at location) bool { return sh.isLive(hash, raw, at) },
-			func(raw rawRecord, at location) { sh.point(hash(raw.uid()), raw.uid(), at) })
-	}
-	for sh.budget > 0 && sh.bytes() > sh.budget && sh.log.oldest != none {
-		sh.evictOldest(hash)
-	}
-}
-
-func (sh *shard) isLive(hash func(string) uint64, raw rawRecord, at location) bool {
-	if known, ok := sh.index[hash(raw.uid())]; ok && known == at {
-		return true
-	}
-	known, ok := sh.collided[raw.uid()]
-	return ok && known == at
-}
-
-// evictOldest drops the chunk whose records arrived first.
-func (sh *shard) evictOldest(hash func(string) uint64) {
-	slot := sh.log.oldest
-	var live []location
-	sh.log.each(slot, func(raw rawRecord, at location) {
-		if sh.isLive(hash, raw, at) {
-			live = append(live, at)
-		}
-	})
-	for _, at := range live {
-		uid := sh.log.at(at).uid()
-		sh.unpoint(hash(uid), uid, at)
-		sh.evicted++
-	}
-	sh.log.drop(slot)
 }

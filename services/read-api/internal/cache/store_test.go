@@ -4,17 +4,28 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"runtime/metrics"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // body is a stand-in for canonical JSON: the version shows in every byte of it.
 func body(uid string, version, size int) []byte {
 	text := fmt.Sprintf(`{"order_uid":%q,"version":%d,`, uid, version)
 	return []byte(text + strings.Repeat(fmt.Sprint(version%10), max(0, size-len(text)-1)) + "}")
+}
+
+// canonicalOf is an order's canonical JSON; the version is its sm_id.
+func canonicalOf(random *rand.Rand, uid string, version int) []byte {
+	o := randomOrder(random, uid, random.IntN(5) == 0)
+	o.SmID = int64(version)
+	return model.AppendCanonical(nil, o)
 }
 
 // TestStoreEqualsAMap changes stores and a map alike, at random.
@@ -26,7 +37,7 @@ func TestStoreEqualsAMap(t *testing.T) {
 			return newStore(StoreOptions{}, func(string) uint64 { return 42 })
 		},
 		"few hashes": func() *Store {
-			return newStore(StoreOptions{}, func(uid string) uint64 { return uint64(uid[len(uid)-1] % 4) })
+			return newStore(StoreOptions{}, func(uid string) uint64 { return uint64(uid[len(uid)-1]%4) << 40 })
 		},
 	}
 	for name, newOne := range stores {
@@ -35,8 +46,11 @@ func TestStoreEqualsAMap(t *testing.T) {
 			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, 1))
 			store, want := newOne(), map[string][]byte{}
-			for step := range 20_000 {
+			for step := range 8000 {
 				uid := fmt.Sprintf("uid-%d", random.IntN(300))
+				if random.IntN(20) == 0 {
+					uid = fmt.Sprintf(`odd "%d\`, random.IntN(10))
+				}
 				switch random.IntN(10) {
 				case 0, 1, 2:
 					_, existed := want[uid]
@@ -46,6 +60,9 @@ func TestStoreEqualsAMap(t *testing.T) {
 					if old, ok := want[uid]; ok {
 						require.False(t, store.Put(uid, old), "step %d", step)
 					}
+				case 4, 5, 6:
+					want[uid] = canonicalOf(random, uid, step)
+					require.True(t, store.Put(uid, want[uid]), "step %d", step)
 				default:
 					size := 50 + random.IntN(3000)
 					if random.IntN(200) == 0 {
@@ -59,12 +76,22 @@ func TestStoreEqualsAMap(t *testing.T) {
 			stats := store.Stats()
 			require.EqualValues(t, len(want), stats.Orders)
 			require.Zero(t, stats.Evicted)
+			require.EqualValues(t, jsonBytes(want), stats.JSONBytes)
+			require.Equal(t, name == "compressed", stats.DictionaryBytes > 0)
 			for uid := range want {
 				require.True(t, store.Delete(uid))
 			}
 			require.Zero(t, store.Stats().Orders)
+			require.Zero(t, store.Stats().JSONBytes)
 		})
 	}
+}
+
+func jsonBytes(orders map[string][]byte) (sum int) {
+	for _, canonical := range orders {
+		sum += len(canonical)
+	}
+	return sum
 }
 
 func requireHolds(t *testing.T, store *Store, want map[string][]byte) {
@@ -80,28 +107,72 @@ func requireHolds(t *testing.T, store *Store, want map[string][]byte) {
 	require.False(t, ok)
 }
 
-// TestChurnReusesSpace changes every order many times over, and deletes most.
+// TestChurnReusesSpace changes orders many times over, deletes some and adds
+// others, and then deletes most. Whatever happens, memory stays near what the
+// orders are as JSON.
 func TestChurnReusesSpace(t *testing.T) {
-	const orders, size = 20_000, 1000
-	store := NewStore(StoreOptions{})
-	for version := range 10 {
-		for i := range orders {
-			uid := fmt.Sprintf("uid-%d", (i*7919)%orders)
-			store.Put(uid, body(uid, version, size))
-		}
+	const orders = 20_000
+	for name, most := range map[string]float64{"off": 1.12, "zstd": 0.40} {
+		t.Run(name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(3, 3))
+			store := NewStore(StoreOptions{Compress: name == "zstd"})
+			store.shards, store.mask = store.shards[:4], 3 // as large as those of half a million orders
+			uid := func(i int) string { return fmt.Sprintf("%015xtest", i) }
+			for i := range orders {
+				store.Put(uid(i), canonicalOf(random, uid(i), 0))
+			}
+			requireNear(t, store, "filled", most)
+			for version := range 2 * orders {
+				i := random.IntN(orders)
+				switch random.IntN(5) {
+				case 0:
+					store.Delete(uid(i))
+				default:
+					store.Put(uid(i), canonicalOf(random, uid(i), version))
+				}
+			}
+			requireNear(t, store, "changed", most)
+			full := store.Stats()
+			for i := range orders {
+				if i%10 != 0 {
+					store.Delete(uid(i))
+				}
+			}
+			left := store.Stats()
+			require.Less(t, left.Orders, full.Orders/8)
+			require.Less(t, left.Bytes, full.Bytes/3)
+		})
 	}
-	full := store.Stats()
-	require.EqualValues(t, orders, full.Orders)
-	perOrder := float64(full.Bytes) / orders
-	t.Logf("%.0f bytes for an order of %d bytes", perOrder, size)
-	require.Less(t, perOrder, 1.4*size, "dead records are not given back")
+}
 
-	for i := range orders * 9 / 10 {
-		store.Delete(fmt.Sprintf("uid-%d", i))
+func requireNear(t *testing.T, store *Store, when string, most float64) {
+	t.Helper()
+	stats := store.Stats()
+	ratio, index := float64(stats.Bytes)/float64(stats.JSONBytes), float64(stats.IndexBytes)/float64(stats.Orders)
+	t.Logf("%s: %d orders, %.3f × JSON, of it %.1f bytes an order for the index", when, stats.Orders, ratio, index)
+	require.Less(t, ratio, most, "dead records are not given back")
+	require.Less(t, index, 40.0)
+}
+
+// TestTheCollectorDoesNotSeeOrders counts what the collector has to look at.
+func TestTheCollectorDoesNotSeeOrders(t *testing.T) {
+	objects := func() uint64 {
+		runtime.GC()
+		sample := []metrics.Sample{{Name: "/gc/heap/objects:objects"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
 	}
-	left := store.Stats()
-	require.EqualValues(t, orders/10, left.Orders)
-	require.Less(t, left.Bytes, full.Bytes/2)
+	const orders = 100_000
+	store := NewStore(StoreOptions{})
+	before := objects()
+	for i := range orders {
+		uid := fmt.Sprintf("uid-%d", i)
+		store.Put(uid, body(uid, 1, 800))
+	}
+	more := int64(objects()) - int64(before)
+	t.Logf("%d objects more for %d orders", more, orders)
+	require.Less(t, more, int64(orders/20), "orders, or pointers to them, are objects of their own")
+	runtime.KeepAlive(store)
 }
 
 // TestBudgetKeepsTheLast puts more than fits, and changes old orders.
@@ -153,8 +224,16 @@ func TestBudgetTooSmallForARecord(t *testing.T) {
 
 // TestReadersSeeWholeRecords reads while everything moves. Run it with -race.
 func TestReadersSeeWholeRecords(t *testing.T) {
-	store := NewStore(StoreOptions{})
-	uids := make([]string, 200)
+	for name, options := range map[string]StoreOptions{
+		"off": {}, "zstd": {Compress: true}, "budget": {Bytes: 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) { testReaders(t, NewStore(options)) })
+	}
+}
+
+func testReaders(t *testing.T, store *Store) {
+	t.Helper()
+	uids := make([]string, 300)
 	for i := range uids {
 		uids[i] = fmt.Sprintf("uid-%d", i)
 		store.Put(uids[i], body(uids[i], 0, 500))
@@ -174,8 +253,7 @@ func TestReadersSeeWholeRecords(t *testing.T) {
 				uid := uids[random.IntN(len(uids))]
 				record, ok := store.Get(uid)
 				if !ok {
-					t.Errorf("%s is missing", uid)
-					return
+					continue // it is deleted now and then
 				}
 				canonical := record.Bytes()
 				var version int
@@ -193,9 +271,13 @@ func TestReadersSeeWholeRecords(t *testing.T) {
 		})
 	}
 	random := rand.New(rand.NewPCG(7, 7))
-	for version := range 60_000 {
+	for version := range 15_000 {
 		uid := uids[random.IntN(len(uids))]
-		store.Put(uid, body(uid, version, 300+random.IntN(2000)))
+		if random.IntN(10) == 0 {
+			store.Delete(uid)
+		} else {
+			store.Put(uid, body(uid, version, 300+random.IntN(2000)))
+		}
 	}
 	close(done)
 	readers.Wait()
@@ -209,4 +291,46 @@ func TestGetAllocatesNothing(t *testing.T) {
 		record, _ := store.Get("uid")
 		length += len(record.Bytes()) + len(record.ETag())
 	}))
+}
+
+// TestViewOfACompressedOrderAllocatesNothing has the buffers in their pool
+// already, as they nearly always are.
+func TestViewOfACompressedOrderAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector empties pools at random")
+	}
+	random := rand.New(rand.NewPCG(5, 5))
+	store := NewStore(StoreOptions{Compress: true})
+	for i := range sampleOrders + 1 {
+		uid := fmt.Sprintf("%015xtest", i)
+		store.Put(uid, canonicalOf(random, uid, 1))
+	}
+	length, uid := 0, fmt.Sprintf("%015xtest", 7)
+	record, _ := store.Get(uid)
+	require.True(t, record.Compressed())
+	view := func(canonical []byte) { length += len(canonical) }
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		record, _ := store.Get(uid)
+		length += len(record.ETag())
+		record.View(view)
+	}))
+}
+
+func BenchmarkViewOfACompressedOrder(b *testing.B) {
+	random := rand.New(rand.NewPCG(5, 5))
+	store := NewStore(StoreOptions{Compress: true})
+	uids := make([]string, 20_000)
+	for i := range uids {
+		uids[i] = fmt.Sprintf("%015xtest", i)
+		store.Put(uids[i], model.AppendCanonical(nil, randomOrder(random, uids[i], false)))
+	}
+	stats := store.Stats()
+	length := 0
+	view := func(canonical []byte) { length += len(canonical) }
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		record, _ := store.Get(uids[i%len(uids)])
+		record.View(view)
+	}
+	b.ReportMetric(float64(stats.JSONBytes)/float64(stats.Bytes), "ratio")
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -98,10 +99,50 @@ func (r *row) integer() int64 {
 }
 
 // time reads microseconds since 2000. The table takes no infinite dates.
-func (r *row) time() time.Time {
+func (r *row) time() time.Time { return timeOf(r.integer()) }
+
+func timeOf(microseconds int64) time.Time {
 	const year2000 = 946684800_000000
-	return time.UnixMicro(r.integer() + year2000).UTC()
+	return time.UnixMicro(microseconds + year2000).UTC()
 }
+
+// fields is what is left of a row in COPY's binary form.
+type fields []byte
+
+// fieldsOf starts at a row's first field.
+func fieldsOf(row []byte) fields { return fields(row[2:]) }
+
+// next is a field's bytes in the row; none where it is NULL, which our schema
+// doesn't allow.
+func (f *fields) next() []byte {
+	length := int32(binary.BigEndian.Uint32(*f))
+	*f = (*f)[4:]
+	if length < 0 {
+		return nil
+	}
+	value := (*f)[:length]
+	*f = (*f)[length:]
+	return value
+}
+
+// text is valid as long as the row's bytes are left alone.
+func (f *fields) text() string {
+	value := f.next()
+	return unsafe.String(unsafe.SliceData(value), len(value))
+}
+
+func (f *fields) integer() int64 {
+	switch value := f.next(); len(value) {
+	case 8:
+		return int64(binary.BigEndian.Uint64(value))
+	case 4:
+		return int64(int32(binary.BigEndian.Uint32(value)))
+	default:
+		return 0
+	}
+}
+
+func (f *fields) time() time.Time { return timeOf(f.integer()) }
 
 // arrayLiteral writes texts as PostgreSQL's text[].
 func arrayLiteral(texts []string) []byte {

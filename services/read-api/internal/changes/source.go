@@ -36,6 +36,9 @@ type Options struct {
 	Bytes int64
 	// MinRecordBytes is the least that an order takes of Bytes.
 	MinRecordBytes int64
+	// WaitingBytes is about how much memory a snapshot takes for rows that wait for
+	// others of their orders. 0 means 64 MiB.
+	WaitingBytes int64
 	// CheckSchema says whether the database has the tables that are needed. It
 	// is asked at each new connection.
 	CheckSchema func(context.Context) error
@@ -63,6 +66,9 @@ type Source struct {
 
 // NewSource prepares a source; it doesn't connect yet.
 func NewSource(config *pgx.ConnConfig, options Options) *Source {
+	if options.WaitingBytes == 0 {
+		options.WaitingBytes = waitingBytes
+	}
 	return &Source{config: config, options: options}
 }
 

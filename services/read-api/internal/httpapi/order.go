@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
 	"strconv"
@@ -46,15 +45,11 @@ func decimals(n int) []string {
 
 // headerValues are the header values of one answer. net/http copies them when
 // the header is written, so they can be used again afterwards.
-type headerValues struct {
-	etag, length [1]string
-	body         []byte // of a 404
-}
+type headerValues struct{ etag, length [1]string }
 
 var headerPool = sync.Pool{New: func() any { return new(headerValues) }}
 
-// order answers GET and HEAD of one order. What memory knows, that an order is
-// there or that it isn't, it answers without an allocation.
+// order answers GET and HEAD of one order. On a hit it allocates nothing.
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
 	if refused := noParameters(c.Request.URL); refused != nil {
@@ -70,7 +65,7 @@ func (a *api) order(c *gin.Context) {
 	case err != nil:
 		a.unavailable(c, err)
 	case !answer.Found:
-		a.notFound(c, uid)
+		a.problem(c, problemNotFound, "No order with order_uid "+uid+" is stored.")
 	default:
 		a.writeOrder(c, answer)
 	}
@@ -120,32 +115,6 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 		return
 	}
 	answer.View(func(canonical []byte) { _, _ = c.Writer.Write(canonical) })
-}
-
-// A 404's body, but for the uid, which needs no escaping.
-var notFoundHead, notFoundTail = func() (head, tail []byte) {
-	const uid = "\x00"
-	body := problemBody(problemNotFound, "No order with order_uid "+uid+" is stored.")
-	head, tail, _ = bytes.Cut(body, []byte(`\u0000`))
-	return head, tail
-}()
-
-// notFound is problem for what is asked for often by mistake, or on purpose.
-func (a *api) notFound(c *gin.Context, uid string) {
-	values := headerPool.Get().(*headerValues)
-	defer headerPool.Put(values)
-	values.body = append(append(append(values.body[:0], notFoundHead...), uid...), notFoundTail...)
-	values.length[0] = a.lengths[len(values.body)]
-	h := c.Writer.Header()
-	h["Cache-Control"] = noStore
-	h["X-Content-Type-Options"] = nosniff
-	h["Content-Type"] = problemTypes
-	h["Content-Length"] = values.length[:]
-	c.Writer.WriteHeader(problemNotFound.status)
-	c.Writer.WriteHeaderNow()
-	if c.Request.Method != http.MethodHead {
-		_, _ = c.Writer.Write(values.body)
-	}
 }
 
 // writeCompressed answers with an order that is large enough for it. Its tag is

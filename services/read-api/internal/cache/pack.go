@@ -1,0 +1,172 @@
+package cache
+
+import "bytes"
+
+// Packing takes out of an order's canonical JSON what all orders have: the names
+// and punctuation between the values, which then are only separated. What is
+// left is less than half, and compresses better and faster. A body of any other
+// shape (a part is missing, say) isn't packed.
+
+// Marks in packed bodies. Canonical JSON has no bytes below 0x20.
+const (
+	endOfValue = 0
+	oneMore    = 1 // ends an item's last value, where another item follows
+	theUID     = 2 // a value that is the order_uid
+	theTrack   = 3 // one that is the order's track_number
+)
+
+// What stands before each value; a text's ends with a quote.
+var (
+	beforeItems = [][]byte{
+		[]byte(`","track_number":"`), []byte(`","entry":"`),
+		[]byte(`","delivery":{"name":"`), []byte(`","phone":"`), []byte(`","zip":"`), []byte(`","city":"`),
+		[]byte(`","address":"`), []byte(`","region":"`), []byte(`","email":"`),
+		[]byte(`"},"payment":{"transaction":"`), []byte(`","request_id":"`), []byte(`","currency":"`),
+		[]byte(`","provider":"`), []byte(`","amount":`), []byte(`,"payment_dt":`), []byte(`,"bank":"`),
+		[]byte(`","delivery_cost":`), []byte(`,"goods_total":`), []byte(`,"custom_fee":`),
+	}
+	firstItem = []byte(`},"items":[{"chrt_id":`)
+	nextItem  = []byte(`},{"chrt_id":`)
+	inItem    = [][]byte{
+		[]byte(`,"track_number":"`), []byte(`","price":`), []byte(`,"rid":"`), []byte(`","name":"`), []byte(`","sale":`),
+		[]byte(`,"size":"`), []byte(`","total_price":`), []byte(`,"nm_id":`), []byte(`,"brand":"`), []byte(`","status":`),
+	}
+	afterItems = [][]byte{
+		[]byte(`}],"locale":"`), []byte(`","internal_signature":"`), []byte(`","customer_id":"`),
+		[]byte(`","delivery_service":"`), []byte(`","shardkey":"`), []byte(`","sm_id":`), []byte(`,"date_created":"`),
+		[]byte(`","oof_shard":"`),
+	}
+	atTheEnd = []byte(`"}`)
+)
+
+// packer walks over a body.
+type packer struct {
+	rest, out  []byte
+	uid, track []byte
+	failed     bool
+}
+
+// pack appends the packed body to dst, if it can be packed.
+func pack(dst []byte, uid string, body []byte) ([]byte, bool) {
+	if !saysUID(body, uid) {
+		return dst, false
+	}
+	uidEnd := len(uidStart) + len(uid)
+	p := packer{rest: body[uidEnd:], out: dst, uid: body[len(uidStart):uidEnd]}
+	p.values(beforeItems)
+	p.value(firstItem)
+	for {
+		p.values(inItem)
+		if p.failed || !bytes.HasPrefix(p.rest, nextItem) {
+			break
+		}
+		p.out[len(p.out)-1] = oneMore
+		p.value(nextItem)
+	}
+	p.values(afterItems)
+	return p.out, !p.failed && bytes.Equal(p.rest, atTheEnd)
+}
+
+func (p *packer) values(befores [][]byte) {
+	for _, before := range befores {
+		p.value(before)
+	}
+}
+
+func (p *packer) value(before []byte) {
+	if p.failed || !bytes.HasPrefix(p.rest, before) {
+		p.failed = true
+		return
+	}
+	from := p.rest[len(before):]
+	length := valueLen(from, before[len(before)-1] == '"')
+	if length < 0 {
+		p.failed = true
+		return
+	}
+	value := from[:length]
+	p.rest = from[length:]
+	switch {
+	case p.track == nil:
+		p.track = value // the first value is the order's track_number
+		p.out = append(p.out, value...)
+	case length > 1 && bytes.Equal(value, p.uid):
+		p.out = append(p.out, theUID)
+	case length > 1 && bytes.Equal(value, p.track):
+		p.out = append(p.out, theTrack)
+	default:
+		p.out = append(p.out, value...)
+	}
+	p.out = append(p.out, endOfValue)
+}
+
+// valueLen is how long the text or number at the start of JSON is; -1 if it
+// doesn't end, or isn't as canonical JSON has it. What follows a backslash is
+// no end, whatever it is.
+func valueLen(from []byte, text bool) int {
+	for i := 0; i < len(from); i++ {
+		switch c := from[i]; {
+		case c < ' ':
+			return -1
+		case !text && (c == ',' || c == '}'):
+			return i
+		case text && c == '"':
+			return i
+		case text && c == '\\':
+			if i++; i < len(from) && from[i] < ' ' {
+				return -1
+			}
+		}
+	}
+	return -1
+}
+
+// unpack appends what pack was given to dst.
+func unpack(dst []byte, uid string, packed []byte) []byte {
+	dst = append(dst, uidStart...)
+	dst = append(dst, uid...)
+	u := unpacker{rest: packed, out: dst, uid: uid}
+	u.values(beforeItems)
+	u.value(firstItem)
+	for u.values(inItem) == oneMore {
+		u.value(nextItem)
+	}
+	u.values(afterItems)
+	return append(u.out, atTheEnd...)
+}
+
+type unpacker struct {
+	rest, out           []byte
+	uid                 string
+	trackFrom, trackEnd int // of the order's track_number in out
+}
+
+func (u *unpacker) values(befores [][]byte) (mark byte) {
+	for _, before := range befores {
+		mark = u.value(before)
+	}
+	return mark
+}
+
+func (u *unpacker) value(before []byte) (mark byte) {
+	u.out = append(u.out, before...)
+	end := 0
+	for u.rest[end] > oneMore {
+		end++
+	}
+	value, mark := u.rest[:end], u.rest[end]
+	u.rest = u.rest[end+1:]
+	switch {
+	case u.trackEnd == 0:
+		u.trackFrom = len(u.out)
+		u.out = append(u.out, value...)
+		u.trackEnd = len(u.out)
+	case end == 1 && value[0] == theUID:
+		u.out = append(u.out, u.uid...)
+	case end == 1 && value[0] == theTrack:
+		u.out = append(u.out, u.out[u.trackFrom:u.trackEnd]...)
+	default:
+		u.out = append(u.out, value...)
+	}
+	return mark
+}

@@ -1,0 +1,170 @@
+package cache
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+// shard is an independent part of the store with a lock of its own. Writers
+// hold it for the time of a memory copy of some maxChunk bytes, or of a split of
+// one of the index's segments.
+type shard struct {
+	mu      sync.RWMutex
+	index   index
+	log     chunkLog
+	hash    func(uid string) uint64
+	budget  int64 // bytes; 0: no limit
+	content int64 // bytes of the bodies, as they are given out
+	evicted int64
+
+	hits, misses atomic.Int64
+	_            [64]byte // keeps the locks of neighbours out of one cache line
+}
+
+func newShard(budget int64, hash func(uid string) uint64) shard {
+	return shard{index: newIndex(), log: newChunkLog(), budget: budget, hash: hash}
+}
+
+func (sh *shard) bytes() int64 { return sh.log.size + sh.index.bytes() }
+
+// find returns a record and where it is.
+func (sh *shard) find(fp fingerprint, uid string) (location, rawRecord, bool) {
+	s := sh.index.segment(fp)
+	for i := fp & slotMask; s.slots[i] != 0; i = (i + 1) & slotMask {
+		if s.slots[i].fingerprint() != fp {
+			continue
+		}
+		at := s.slots[i].location()
+		if raw := sh.log.at(at); raw.hasUID(uid) {
+			return at, raw, true
+		}
+	}
+	if sh.index.overflow != nil {
+		if at, ok := sh.index.overflow[uid]; ok {
+			return at, sh.log.at(at), true
+		}
+	}
+	return 0, nil, false
+}
+
+// has tells whether an order's record has a tag.
+func (sh *shard) has(fp fingerprint, uid string, tag tag) bool {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	_, raw, ok := sh.find(fp, uid)
+	return ok && raw.tag() == tag
+}
+
+// put stores a record in place of the one with the same uid, and tells whether
+// the two differ.
+func (sh *shard) put(fp fingerprint, n *newRecord) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	old, raw, exists := sh.find(fp, n.uid)
+	if exists && raw.tag() == n.tag {
+		return false
+	}
+	if sh.budget > 0 && int64(n.len())+2*segmentBytes > sh.budget {
+		if exists {
+			sh.forget(fp, n.uid, old)
+		}
+		sh.evicted++
+		return true
+	}
+	if exists {
+		sh.replace(fp, n, old)
+	} else {
+		sh.index.insert(fp, n.uid, sh.write(n))
+	}
+	sh.tidy()
+	return true
+}
+
+// shrink replaces the record of the same body, if it is there.
+func (sh *shard) shrink(fp fingerprint, n *newRecord) {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	old, raw, exists := sh.find(fp, n.uid)
+	if exists && raw.tag() == n.tag && n.len() < raw.len() {
+		sh.replace(fp, n, old)
+		sh.tidy()
+	}
+}
+
+func (sh *shard) write(n *newRecord) location {
+	sh.content += int64(n.size)
+	return sh.log.append(n.len(), sh.chunkSize(), n.writeTo)
+}
+
+func (sh *shard) replace(fp fingerprint, n *newRecord, old location) {
+	sh.content -= int64(sh.log.at(old).head().size)
+	sh.index.move(fp, n.uid, old, sh.write(n))
+	sh.log.release(old)
+}
+
+func (sh *shard) delete(fp fingerprint, uid string) bool {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	at, _, ok := sh.find(fp, uid)
+	if !ok {
+		return false
+	}
+	sh.forget(fp, uid, at)
+	sh.tidy()
+	return true
+}
+
+// forget removes a record that find found at a location.
+func (sh *shard) forget(fp fingerprint, uid string, at location) {
+	sh.content -= int64(sh.log.at(at).head().size)
+	sh.index.remove(fp, uid, at)
+	sh.log.release(at)
+}
+
+// chunkSize grows with the shard: the room at the end of the newest chunk, and
+// those at the ends of the others that no record fitted, are to be a small share
+// of it.
+func (sh *shard) chunkSize() int {
+	const usualRecord = 1 << 10
+	size := int64(math.Sqrt(float64(sh.log.live * usualRecord)))
+	if sh.budget > 0 {
+		size = min(size, sh.budget/16)
+	}
+	return wholeSize(int(min(size, maxChunk)))
+}
+
+// tidy keeps the shard within its budget and its share of dead bytes bounded.
+// Each call does a bounded step: a mutation makes far fewer bytes dead than a
+// step can reclaim.
+func (sh *shard) tidy() {
+	if sh.log.dead() > sh.log.size/32+maxChunk/4 {
+		sh.log.compact(sh.isLive, func(raw rawRecord, from, to location) {
+			uid := raw.uid()
+			sh.index.move(fingerprintOf(sh.hash(uid)), uid, from, to)
+		})
+	}
+	for sh.budget > 0 && sh.bytes() > sh.budget && sh.log.oldest != none {
+		sh.evictOldest()
+	}
+}
+
+func (sh *shard) isLive(raw rawRecord, at location) bool {
+	uid := raw.uid()
+	return sh.index.has(fingerprintOf(sh.hash(uid)), uid, at)
+}
+
+// evictOldest drops the chunk whose records arrived first.
+func (sh *shard) evictOldest() {
+	slot := sh.log.oldest
+	sh.log.each(slot, func(raw rawRecord, at location) bool {
+		if sh.isLive(raw, at) {
+			uid := raw.uid()
+			sh.content -= int64(raw.head().size)
+			sh.index.remove(fingerprintOf(sh.hash(uid)), uid, at)
+			sh.evicted++
+		}
+		return true
+	})
+	sh.log.drop(slot)
+}

@@ -1,0 +1,280 @@
+package changes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"unsafe"
+)
+
+// errScattered says that the rows of orders lie too far apart in the tables to
+// be put together as they come.
+var errScattered = errors.New("too many rows wait for others of their orders")
+
+const (
+	waitingBytes = 64 << 20
+	// entryBytes is about what an entry takes beside its rows.
+	entryBytes = 256
+	// joinedOrders is how many whole orders travel between goroutines at a time.
+	joinedOrders = 256
+)
+
+// entry is what is known so far of an order: its rows, in COPY's form.
+type entry struct {
+	uid   []byte
+	rows  []byte           // end to end
+	parts [itemsTable]span // where its rows of the other tables are
+	items []itemSpan       // and its items
+}
+
+type span struct{ from, to int }
+
+type itemSpan struct {
+	span
+	position int
+}
+
+func (s span) seen() bool { return s.to > 0 }
+
+// joiner puts orders together from the rows of four scans. It belongs to one
+// goroutine, but for whole and used.
+type joiner struct {
+	scans  [tableCount]*scan
+	sorted bool  // the rows come by order_uid
+	most   int64 // bytes that may wait; not for sorted ones
+
+	open    [tableCount]bool
+	counts  [tableCount]int64  // orders whose rows have come
+	last    [tableCount][]byte // uid of the last row
+	waiting map[string]*entry  // by uid, whose bytes are the entry's own
+	bytes   int64
+	current *entry // whose items are coming
+
+	batch []*entry
+	whole chan []*entry // orders with all their rows
+	used  chan []*entry // to be used again
+	spare []*entry
+}
+
+func newJoiner(sorted bool, most int64) *joiner {
+	j := &joiner{
+		sorted: sorted, most: most, waiting: map[string]*entry{},
+		whole: make(chan []*entry, 4), used: make(chan []*entry, 8),
+	}
+	for t := range j.open {
+		j.open[t] = true
+	}
+	return j
+}
+
+// run reads the scans to their ends. An order is whole when it has a row of each
+// table, and the items have gone on to another order. Where rows of an order
+// come after that, or without an order, its uid is returned in the end.
+func (j *joiner) run(ctx context.Context) (split []string, err error) {
+	for {
+		t, more := j.next()
+		if !more {
+			break
+		}
+		var b *batch
+		select {
+		case b = <-j.scans[t].rows:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if b == nil {
+			// A scan that failed ends as well.
+			if err := context.Cause(ctx); err != nil {
+				return nil, err
+			}
+			j.close(t)
+			if err := j.settle(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		j.take(t, b)
+		select {
+		case j.scans[t].free <- b:
+		default:
+		}
+		if j.sorted {
+			err = j.settle(ctx)
+		} else if j.bytes > j.most {
+			err = errScattered
+		}
+		if err == nil && len(j.batch) >= joinedOrders {
+			err = j.flush(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for uid := range j.waiting {
+		split = append(split, string([]byte(uid)))
+	}
+	slices.Sort(split)
+	return split, j.flush(ctx)
+}
+
+// next chooses the scan that is behind the others.
+func (j *joiner) next() (t table, more bool) {
+	for candidate := range tableCount {
+		switch {
+		case !j.open[candidate]:
+		case !more,
+			j.sorted && bytes.Compare(j.last[candidate], j.last[t]) < 0,
+			!j.sorted && j.counts[candidate] < j.counts[t]:
+			t, more = candidate, true
+		}
+	}
+	return t, more
+}
+
+// take gives orders their rows of a batch.
+func (j *joiner) take(t table, b *batch) {
+	from := 0
+	for _, to := range b.ends {
+		row := b.data[from:to]
+		from = to
+		fields := fieldsOf(row)
+		uid := fields.next()
+		e := j.waiting[string(uid)]
+		if e == nil {
+			e = j.entry(uid)
+		}
+		at := span{len(e.rows), len(e.rows) + len(row)}
+		e.rows = append(e.rows, row...)
+		j.bytes += int64(len(row))
+		if t != itemsTable {
+			e.parts[t] = at
+			j.counts[t]++
+			j.check(e)
+			continue
+		}
+		position := int(fields.integer())
+		e.items = append(e.items, itemSpan{at, position})
+		if position == 0 {
+			j.counts[t]++
+		}
+		if e != j.current {
+			before := j.current
+			j.current = e
+			if before != nil {
+				j.check(before)
+			}
+		}
+	}
+	if len(b.ends) > 0 {
+		start := 0
+		if n := len(b.ends); n > 1 {
+			start = b.ends[n-2]
+		}
+		fields := fieldsOf(b.data[start:])
+		j.last[t] = append(j.last[t][:0], fields.next()...)
+	}
+}
+
+// entry adds one to those that wait.
+func (j *joiner) entry(uid []byte) *entry {
+	if len(j.spare) == 0 {
+		select {
+		case j.spare = <-j.used:
+		default:
+		}
+	}
+	var e *entry
+	if n := len(j.spare); n > 0 {
+		e, j.spare = j.spare[n-1], j.spare[:n-1]
+		*e = entry{uid: e.uid[:0], rows: e.rows[:0], items: e.items[:0]}
+	} else {
+		e = &entry{}
+	}
+	e.uid = append(e.uid, uid...)
+	j.waiting[e.key()] = e
+	j.bytes += entryBytes
+	return e
+}
+
+// key is valid as long as the entry isn't used again.
+func (e *entry) key() string { return unsafe.String(unsafe.SliceData(e.uid), len(e.uid)) }
+
+// check passes an order on that has all its rows.
+func (j *joiner) check(e *entry) {
+	if !e.parts[ordersTable].seen() {
+		return
+	}
+	for t := deliveriesTable; t < itemsTable; t++ {
+		if j.open[t] && !e.parts[t].seen() {
+			return
+		}
+	}
+	if j.open[itemsTable] && (len(e.items) == 0 || e == j.current) {
+		return
+	}
+	j.pass(e)
+}
+
+func (j *joiner) pass(e *entry) {
+	delete(j.waiting, e.key())
+	j.bytes -= int64(len(e.rows)) + entryBytes
+	j.batch = append(j.batch, e)
+}
+
+func (j *joiner) close(t table) {
+	j.open[t] = false
+	if t == itemsTable {
+		j.current = nil
+	}
+}
+
+// settle passes orders on that can get no more rows: a table has ended or, if
+// they are sorted, all have gone on to larger uids.
+func (j *joiner) settle(ctx context.Context) error {
+	var reached []byte // by all scans
+	if j.sorted {
+		behind, more := j.next()
+		if more {
+			reached = j.last[behind]
+		}
+		for uid, e := range j.waiting {
+			if more && uid >= string(reached) {
+				continue
+			}
+			if e == j.current {
+				j.current = nil
+			}
+			if e.parts[ordersTable].seen() {
+				j.pass(e)
+			} else { // parts of no order
+				delete(j.waiting, uid)
+			}
+		}
+		return j.flushFull(ctx)
+	}
+	for _, e := range j.waiting {
+		j.check(e)
+	}
+	return j.flushFull(ctx)
+}
+
+func (j *joiner) flushFull(ctx context.Context) error {
+	if len(j.batch) < joinedOrders {
+		return nil
+	}
+	return j.flush(ctx)
+}
+
+// flush sends the whole orders on.
+func (j *joiner) flush(ctx context.Context) error {
+	for chunk := range slices.Chunk(j.batch, joinedOrders) {
+		select {
+		case j.whole <- slices.Clone(chunk):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	j.batch = j.batch[:0]
+	return nil
+}

@@ -1,0 +1,249 @@
+package changes
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// tableRow is a row as COPY sends it.
+type tableRow struct {
+	uid      string
+	position int
+	data     []byte
+}
+
+func copied(values ...any) []byte {
+	row := binary.BigEndian.AppendUint16(nil, uint16(len(values)))
+	for _, value := range values {
+		switch v := value.(type) {
+		case string:
+			row = append(binary.BigEndian.AppendUint32(row, uint32(len(v))), v...)
+		case int64:
+			row = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(row, 8), uint64(v))
+		case int:
+			row = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(row, 4), uint32(v))
+		}
+	}
+	return row
+}
+
+// someTables are orders with all of their rows; some lack parts.
+func someTables(random *rand.Rand, count int, lacking bool) (rows [tableCount][]tableRow, want map[string]string) {
+	want = map[string]string{}
+	date := time.Date(2021, 11, 26, 6, 22, 19, 5000, time.UTC)
+	micros := date.UnixMicro() - 946684800_000000
+	for n := range count {
+		uid := fmt.Sprintf("%08x%04d", random.Uint32(), n)
+		add := func(t table, position int, values ...any) {
+			rows[t] = append(rows[t], tableRow{uid, position, copied(values...)})
+		}
+		o := &model.Order{OrderUID: uid, TrackNumber: "T", Entry: "E", SmID: int64(n), DateCreated: date, OofShard: "1"}
+		add(ordersTable, 0, uid, "T", "E", "", "", "", "", "", int64(n), micros, "1")
+		lacks := func() bool { return lacking && random.IntN(4) == 0 }
+		if !lacks() {
+			o.Delivery = &model.Delivery{Name: "N" + uid, City: "Łódź"}
+			add(deliveriesTable, 0, uid, "N"+uid, "", "", "Łódź", "", "", "")
+		}
+		if !lacks() {
+			o.Payment = &model.Payment{Transaction: uid, Amount: -5}
+			add(paymentsTable, 0, uid, uid, "", "", "", int64(-5), int64(0), "", int64(0), int64(0), int64(0))
+		}
+		if !lacks() {
+			for position := range 1 + random.IntN(4) {
+				o.Items = append(o.Items, model.Item{ChrtID: int64(position), Name: uid})
+				add(itemsTable, position, uid, position, int64(position), "", int64(0), "", uid, int64(0), "", int64(0), int64(0), "", int64(0))
+			}
+		}
+		want[uid] = string(model.AppendCanonical(nil, o))
+	}
+	return rows, want
+}
+
+type mapSink struct {
+	mu   sync.Mutex
+	held map[string]string
+}
+
+func (m *mapSink) Put(uid string, canonical []byte) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held[uid] = string(canonical)
+	return true
+}
+func (m *mapSink) Delete(string) bool { panic("a snapshot deletes nothing") }
+func (m *mapSink) LeaveOut()          { panic("all orders are read") }
+
+// join runs a joiner on rows as they are.
+func join(t *testing.T, rows [tableCount][]tableRow, sorted bool, most int64) (held map[string]string, split []string, err error) {
+	t.Helper()
+	group, ctx := errgroup.WithContext(t.Context())
+	j := newJoiner(sorted, most)
+	for table := range tableCount {
+		s := &scan{rows: make(chan *batch, scanBatches), free: make(chan *batch, scanBatches+2)}
+		j.scans[table] = s
+		group.Go(func() error {
+			defer close(s.rows)
+			to := &copyReader{ctx: ctx, out: s}
+			header := append(slices.Clone(copySignature), make([]byte, 8)...)
+			for i, row := range rows[table] {
+				if row.data == nil {
+					return errLost
+				}
+				message := row.data
+				if i == 0 {
+					message = slices.Concat(header, row.data) // as the server does
+				}
+				if _, err := to.Write(message); err != nil {
+					return err
+				}
+			}
+			if len(rows[table]) == 0 {
+				if _, err := to.Write(slices.Concat(header, copyTrailer)); err != nil {
+					return err
+				}
+			} else if _, err := to.Write(copyTrailer); err != nil {
+				return err
+			}
+			return to.flush()
+		})
+	}
+	sink := &mapSink{held: map[string]string{}}
+	group.Go(func() error {
+		defer close(j.whole)
+		var err error
+		split, err = j.run(ctx)
+		return err
+	})
+	encode(ctx, group, j, sink, func(int64) {})
+	failed := group.Wait()
+	return sink.held, split, failed
+}
+
+// errLost is a connection's that broke; a row without data stands for that.
+var errLost = errors.New("the connection is lost")
+
+func shuffle(random *rand.Rand, rows []tableRow, reach int) {
+	for i := range rows {
+		other := i + random.IntN(min(reach, len(rows)-i))
+		rows[i], rows[other] = rows[other], rows[i]
+	}
+}
+
+// TestOrdersArePutTogether has rows that lie as they were written, a bit apart,
+// and anywhere; what was not put together right must be among the split ones.
+func TestOrdersArePutTogether(t *testing.T) {
+	const plenty = 1 << 40
+	for name, reach := range map[string]int{"in step": 1, "a bit apart": 700, "anywhere": 1 << 30} {
+		for _, lacking := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, lacking parts: %v", name, lacking), func(t *testing.T) {
+				seed := rand.Uint64()
+				t.Logf("seed %d", seed)
+				random := rand.New(rand.NewPCG(seed, 1))
+				rows, want := someTables(random, 2000, lacking)
+				for table := range rows {
+					shuffle(random, rows[table], reach)
+				}
+				held, split, err := join(t, rows, false, plenty)
+				require.NoError(t, err)
+				require.True(t, slices.IsSorted(split))
+				if reach == 1 {
+					require.Empty(t, split)
+				}
+				for _, uid := range split {
+					held[uid] = want[uid] // as they are read again
+				}
+				require.True(t, maps.Equal(want, held), "%d orders, %d wanted", len(held), len(want))
+			})
+		}
+	}
+}
+
+// TestAnItemThatComesLateIsSeen moves items of some orders to the end, as an
+// UPDATE of one item does.
+func TestAnItemThatComesLateIsSeen(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	rows, want := someTables(random, 3000, false)
+	var late []string
+	var stay, moved []tableRow
+	for _, row := range rows[itemsTable] {
+		if row.position == 1 && row.uid[0] == '0' {
+			late, moved = append(late, row.uid), append(moved, row)
+		} else {
+			stay = append(stay, row)
+		}
+	}
+	slices.Sort(late)
+	rows[itemsTable] = append(stay, moved...)
+	held, split, err := join(t, rows, false, 1<<40)
+	require.NoError(t, err)
+	require.NotEmpty(t, late)
+	require.Equal(t, late, split)
+	for _, uid := range late {
+		require.NotEqual(t, want[uid], held[uid], "it was given too early")
+	}
+}
+
+func TestScatteredRowsAreRefusedAndSortedOnesNeedNoMemory(t *testing.T) {
+	const little = 256 << 10
+	random := rand.New(rand.NewPCG(2, 2))
+	rows, want := someTables(random, 6000, true)
+	for table := range rows {
+		shuffle(random, rows[table], 1<<30)
+	}
+	_, _, err := join(t, rows, false, little)
+	require.ErrorIs(t, err, errScattered)
+
+	for table := range rows {
+		slices.SortFunc(rows[table], func(a, b tableRow) int {
+			return cmp.Or(cmp.Compare(a.uid, b.uid), cmp.Compare(a.position, b.position))
+		})
+	}
+	held, split, err := join(t, rows, true, 0)
+	require.NoError(t, err)
+	require.Empty(t, split)
+	require.True(t, maps.Equal(want, held))
+}
+
+// TestATableThatIsEmptyHoldsNothingUp: without it, all orders would wait to the
+// end.
+func TestATableThatIsEmptyHoldsNothingUp(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 3))
+	rows, _ := someTables(random, 6000, false)
+	rows[itemsTable], rows[paymentsTable] = nil, nil
+	held, split, err := join(t, rows, false, 512<<10)
+	require.NoError(t, err)
+	require.Empty(t, split)
+	require.Len(t, held, 6000)
+	for uid, canonical := range held {
+		require.Contains(t, canonical, `"payment":null,"items":null`, uid)
+		break
+	}
+}
+
+// TestALostScanIsNoEnd: what its table had left would be missing in orders.
+func TestALostScanIsNoEnd(t *testing.T) {
+	rows, _ := someTables(rand.New(rand.NewPCG(4, 4)), 2000, false)
+	rows[itemsTable] = append(rows[itemsTable][:1000], tableRow{})
+	_, _, err := join(t, rows, false, 1<<40)
+	require.ErrorIs(t, err, errLost)
+}
+
+func TestSomethingElseThanCopyIsRefused(t *testing.T) {
+	reader := &copyReader{ctx: context.Background(), out: &scan{}}
+	_, err := reader.Write([]byte("PGCOPX\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
+	require.ErrorContains(t, err, "does not begin as it should")
+}

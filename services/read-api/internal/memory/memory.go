@@ -1,0 +1,89 @@
+// Package memory keeps the process's memory near what its orders take.
+//
+// The orders lie in a few large pieces that hold no pointers: a collection costs
+// the same however many there are. The runtime's own rule, to collect when the
+// heap has grown by its own size, would double the memory for nothing, so a
+// Governor has it collect when a small share of garbage has gathered.
+package memory
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+)
+
+const (
+	// limitShare is what of a container's memory the runtime may use: the rest is
+	// for what it doesn't count, the program itself and the kernel's buffers.
+	limitShare = 0.9
+	// headroom is how much garbage may gather before it is collected, where the
+	// orders take less than some hundred MiB.
+	headroom = 16 << 20
+	// minPercent is the same for many orders, as a share of what they take.
+	minPercent = 3
+)
+
+// SetLimit sets the runtime's memory limit from the container's (cgroup v1 or
+// v2), unless GOMEMLIMIT is set. It returns the limit that holds, 0 if there is
+// none.
+func SetLimit() (bytes int64, err error) {
+	_, err = memlimit.Set(memlimit.WithRatio(limitShare), memlimit.WithProvider(memlimit.FromCgroup))
+	if err != nil {
+		err = fmt.Errorf("read the container's memory limit: %w", err)
+	}
+	return Limit(), err
+}
+
+// Limit is the runtime's memory limit, 0 if there is none.
+func Limit() int64 {
+	limit := debug.SetMemoryLimit(-1)
+	if limit == math.MaxInt64 {
+		return 0
+	}
+	return limit
+}
+
+// Governor sets how much garbage may gather. Where GOGC is set, it leaves that
+// alone. Its methods are safe for concurrent use.
+type Governor struct {
+	free bool // to choose the percentage
+
+	mu      sync.Mutex
+	percent int
+}
+
+// NewGovernor returns one that has not changed anything yet.
+func NewGovernor() *Governor {
+	_, set := os.LookupEnv("GOGC")
+	return &Governor{free: !set, percent: 100}
+}
+
+// Follow says how many bytes the orders take now.
+func (g *Governor) Follow(orders int64) {
+	if !g.free {
+		return
+	}
+	percent := percentFor(orders)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// Each setting stops the world for a moment.
+	if change := percent - g.percent; change*change*25 > g.percent*g.percent {
+		g.percent = percent
+		debug.SetGCPercent(percent)
+	}
+}
+
+// Settle gives the system back what nothing uses any more.
+func (g *Governor) Settle() { debug.FreeOSMemory() }
+
+func percentFor(orders int64) int {
+	const usual = 100
+	if orders < headroom*100/usual {
+		return usual
+	}
+	return max(minPercent, int(headroom*100/orders))
+}

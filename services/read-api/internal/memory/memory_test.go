@@ -1,0 +1,77 @@
+package memory
+
+import (
+	"math"
+	"os"
+	"runtime/debug"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTheShareOfGarbageShrinksAsOrdersGrow(t *testing.T) {
+	for orders, want := range map[int64]int{0: 100, 1 << 20: 100, 32 << 20: 50, 160 << 20: 10, 1 << 30: 3, 1 << 40: 3} {
+		require.Equal(t, want, percentFor(orders), "%d bytes of orders", orders)
+	}
+}
+
+// restore puts the runtime's settings back after a test.
+func restore(t *testing.T) {
+	t.Helper()
+	percent := debug.SetGCPercent(100)
+	limit := debug.SetMemoryLimit(-1)
+	t.Cleanup(func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	})
+}
+
+// percentage reads the runtime's setting.
+func percentage() int {
+	percent := debug.SetGCPercent(100)
+	debug.SetGCPercent(percent)
+	return percent
+}
+
+func TestAGovernorSetsTheRuntime(t *testing.T) {
+	restore(t)
+	unset(t, "GOGC")
+	g := NewGovernor()
+	g.Follow(1 << 30)
+	require.Equal(t, minPercent, percentage())
+	g.Follow(32 << 20)
+	require.Equal(t, 50, percentage())
+	g.Settle()
+}
+
+func TestAGovernorLeavesGOGCAlone(t *testing.T) {
+	restore(t)
+	t.Setenv("GOGC", "100")
+	NewGovernor().Follow(1 << 30)
+	require.Equal(t, 100, percentage())
+}
+
+func TestGOMEMLIMITWins(t *testing.T) {
+	restore(t)
+	t.Setenv("GOMEMLIMIT", "123MiB")
+	debug.SetMemoryLimit(123 << 20) // as the runtime has done from the variable
+	limit, err := SetLimit()
+	require.NoError(t, err)
+	require.EqualValues(t, 123<<20, limit)
+}
+
+// TestTheContainersLimitIsTaken can't make a container; it sees that there is a
+// limit exactly where the machine has one.
+func TestTheContainersLimitIsTaken(t *testing.T) {
+	restore(t)
+	unset(t, "GOMEMLIMIT")
+	limit, err := SetLimit()
+	require.NoError(t, err)
+	require.Equal(t, limit == 0, debug.SetMemoryLimit(-1) == math.MaxInt64)
+}
+
+func unset(t *testing.T, name string) {
+	t.Helper()
+	t.Setenv(name, "")
+	require.NoError(t, os.Unsetenv(name))
+}
