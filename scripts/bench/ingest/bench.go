@@ -7,13 +7,14 @@ import (
 	"os"
 	"time"
 
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
 // Topics' seeds: a run repeats another's orders exactly, and those that are
 // stored beforehand are others.
-const ordersSeed, preloadSeed = 1, 2
+const ordersSeed, preloadSeed, warmSeed = 1, 2, 3
 
 // scalingPartitions is for several workers.
 const scalingPartitions = 8
@@ -24,10 +25,6 @@ const preloadOriginals = 50_000
 
 // runTimeout bounds one measurement.
 const runTimeout = 20 * time.Minute
-
-func progress(format string, args ...any) {
-	_, _ = fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
-}
 
 // bench measures everything that the settings ask for.
 func bench(ctx context.Context, s settings) (err error) {
@@ -104,8 +101,8 @@ func (b *runner) withOrders(ctx context.Context, items, partitions int, use func
 }
 
 func (b *runner) makeOrders(ctx context.Context, o rig.OrdersOptions) (*rig.Orders, error) {
-	progress("publishing %d orders of %d items", o.Count, o.Items)
-	o.Binaries, o.BatchSize, o.Folder = b.settings.binaries, b.settings.batch, b.folder
+	program.Progress("publishing %d orders of %d items", o.Count, o.Items)
+	o.Binaries, o.BatchSize, o.Folder = b.settings.Binaries, b.settings.batch, b.folder
 	return rig.MakeOrders(ctx, b.broker, o)
 }
 
@@ -118,7 +115,7 @@ func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (s sa
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", c.name, err)
 	}
-	progress("%-24s %8.0f orders/s   database %5.1f µs, client %5.1f µs an order", c.name, s.rate(), s.databaseCost(), s.clientCost())
+	program.Progress("%-24s %8.0f orders/s   database %5.1f µs, client %5.1f µs an order", c.name, s.rate(), s.databaseCost(), s.clientCost())
 	return s, nil
 }
 
@@ -141,7 +138,7 @@ func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context
 func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []contender) (samples, error) {
 	measured := samples{}
 	for round := range b.settings.rounds {
-		progress("round %d of %d", round+1, b.settings.rounds)
+		program.Progress("round %d of %d", round+1, b.settings.rounds)
 		for i := range contenders {
 			c := contenders[(round+i)%len(contenders)]
 			s, err := b.run(ctx, c, orders)
@@ -156,7 +153,7 @@ func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []co
 
 // comparison is the main table: worker, COPY and single transactions.
 func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool) error {
-	progress("warming up: files of WAL and of tables that later runs use again")
+	program.Progress("warming up: files of WAL and of tables that later runs use again")
 	if _, err := b.run(ctx, rawCopy, orders); err != nil {
 		return err
 	}
@@ -194,7 +191,7 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool)
 }
 
 func (b *runner) latency(ctx context.Context, orders *rig.Orders) error {
-	progress("timing %d single orders", b.settings.latency)
+	program.Progress("timing %d single orders", b.settings.latency)
 	return b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
 		l, err := measureLatency(ctx, t, b.settings.latency)
 		if err != nil {
@@ -233,26 +230,35 @@ func (b *runner) preloaded(ctx context.Context, orders *rig.Orders) error {
 		return err
 	}
 	defer func() { _ = originals.Close() }()
-	progress("storing %d orders beforehand", b.settings.preload)
+	program.Progress("storing %d orders beforehand", b.settings.preload)
 	if err := b.server.Preload(ctx, originals, b.settings.preload); err != nil {
 		return err
 	}
 	b.stored = b.settings.preload
-	contenders := []contender{rawCopy, worker}
+	warming, err := b.makeOrders(ctx, rig.OrdersOptions{
+		Topic: "warming", Partitions: 1, Count: orders.Count, Items: orders.Items, Seed: warmSeed,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = warming.Close() }()
+	contenders := []contender{rawCopy, worker, warm(rawCopy, warming), warm(worker, warming)}
 	measured, err := b.rounds(ctx, orders, contenders)
 	if err != nil {
 		return err
 	}
 	title := fmt.Sprintf("%s of %s into tables with %s already", count(orders.Count, "order"), count(orders.Items, "item"), count(b.stored, "order"))
-	body := comparisonTable(title, []string{rawCopy.name, worker.name}, measured).Markdown() + "\n" + preloadedLines(b.empty, measured)
+	body := comparisonTable(title+", right after a checkpoint, buffers cold", []string{rawCopy.name, worker.name}, measured).Markdown() + "\n" +
+		comparisonTable(title+", warm", []string{rawCopy.name + warmSuffix, worker.name + warmSuffix}, measured).Markdown() + "\n" +
+		preloadedLines(b.empty, measured)
 	return b.save("ingest-preloaded", body)
 }
 
 // save prints a result and puts it into the document, where there is one.
 func (b *runner) save(section, body string) error {
 	fmt.Println(body)
-	if b.settings.document == "" {
+	if b.settings.Document == "" {
 		return nil
 	}
-	return report.Save(b.settings.document, section, body+"\n"+b.heading)
+	return report.Save(b.settings.Document, section, body+"\n"+b.heading)
 }

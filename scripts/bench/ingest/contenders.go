@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
@@ -90,7 +91,7 @@ func execute(ctx context.Context, database string, statements ...string) error {
 func runWorker(ctx context.Context, t *trial) (sample, error) { return runWorkers(ctx, t, 1) }
 
 func runOtherBuild(ctx context.Context, t *trial) (sample, error) {
-	t.settings.binaries = t.settings.compare
+	t.settings.Binaries = t.settings.compare
 	return runWorkers(ctx, t, 1)
 }
 
@@ -131,7 +132,7 @@ func runWorkers(ctx context.Context, t *trial, count int) (s sample, err error) 
 		}
 		released = true
 		profiled = t.profile(ctx, workers[0])
-		return waitStored(ctx, workers, t.orders.Count)
+		return rig.WaitStored(ctx, workers, t.orders.Count)
 	})
 	if err != nil {
 		return sample{}, err
@@ -140,8 +141,23 @@ func runWorkers(ctx context.Context, t *trial, count int) (s sample, err error) 
 	return s, checkStored(ctx, t)
 }
 
+// warm has a contender begin with a database that has been at work: as many orders
+// again are stored first. The pages are in memory then, and have been written to
+// the WAL whole, as each is at its first change after a checkpoint.
+func warm(c contender, orders *rig.Orders) contender {
+	return contender{c.name + warmSuffix, func(ctx context.Context, t *trial) (sample, error) {
+		if err := orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders}); err != nil {
+			return sample{}, err
+		}
+		t.stored += orders.Count
+		return c.run(ctx, t)
+	}}
+}
+
+const warmSuffix = ", warm"
+
 func startWorker(t *trial, topic string) (*rig.Service, error) {
-	return rig.StartService(t.settings.binaries, "ingest-worker", t.folder,
+	return rig.StartService(t.settings.Binaries, "ingest-worker", t.folder,
 		"KAFKA_BROKERS="+t.broker.Addr, "KAFKA_TOPIC="+topic, "KAFKA_DLQ_TOPIC="+topic+".dlq", "KAFKA_GROUP="+t.group,
 		"DATABASE_URL="+t.database, "LOG_LEVEL=info", "LOG_FORMAT=json")
 }
@@ -159,57 +175,6 @@ func waitMembers(ctx context.Context, t *trial, workers []*rig.Service) error {
 		}
 	}
 	return nil
-}
-
-const (
-	storedMetric = `orderhub_ingest_records_total{outcome="stored"}`
-	deadMetric   = `orderhub_ingest_records_total{outcome="dead_letter"}`
-	twiceMetric  = `orderhub_ingest_records_total{outcome="duplicate"}`
-)
-
-// waitStored returns when the workers have stored so many orders. It looks
-// rarely at first, since that costs them a little.
-func waitStored(ctx context.Context, workers []*rig.Service, orders int) error {
-	began := time.Now()
-	for {
-		stored := 0
-		for _, w := range workers {
-			metrics, err := w.Metrics(ctx)
-			if err != nil {
-				return err
-			}
-			if wrong := metrics[deadMetric] + metrics[twiceMetric]; wrong > 0 {
-				return fmt.Errorf("%.0f orders were dead letters or duplicates, which none of them is", wrong)
-			}
-			stored += int(metrics[storedMetric])
-		}
-		if stored >= orders {
-			return nil
-		}
-		if err := sleep(ctx, untilNextLook(time.Since(began), stored, orders)); err != nil {
-			return fmt.Errorf("stored %d of %d orders: %w", stored, orders, err)
-		}
-	}
-}
-
-const shortestLook, longestLook = 5 * time.Millisecond, 500 * time.Millisecond
-
-// untilNextLook is half of the time that the rest will take, by the rate so far.
-func untilNextLook(since time.Duration, stored, orders int) time.Duration {
-	if stored == 0 {
-		return 10 * shortestLook
-	}
-	rest := time.Duration(float64(since) * float64(orders-stored) / float64(stored))
-	return min(max(rest/2, shortestLook), longestLook)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // checkStored compares the tables with what was published: a worker that is fast
@@ -248,7 +213,7 @@ func (t *trial) profile(ctx context.Context, w *rig.Service) <-chan struct{} {
 			"allocs?seconds=" + strconv.Itoa(seconds):  name + ".allocs.pprof",
 		} {
 			if err := w.Profile(ctx, what, file); err != nil {
-				progress("no profile: %v", err)
+				program.Progress("no profile: %v", err)
 			}
 		}
 	}()

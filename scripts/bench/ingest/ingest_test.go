@@ -7,27 +7,29 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
 func TestSmokeKeepsWhatWasChosen(t *testing.T) {
 	s, err := parseFlags([]string{"--smoke", "--items", "7", "--postgres", "shared_buffers=64MB"}, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, list{7}, s.items)
+	require.Equal(t, program.List{7}, s.items)
 	require.Equal(t, "64MB", s.postgres["shared_buffers"])
 	require.Equal(t, 2000, s.orders)
-	require.Empty(t, s.document, "a small run leaves the document alone")
+	require.Empty(t, s.Document, "a small run leaves the document alone")
 }
 
 func TestOnlyFullRunsGoIntoTheDocument(t *testing.T) {
 	s, err := parseFlags(nil, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, document, s.document)
+	require.Equal(t, program.Document, s.Document)
 	s, err = parseFlags([]string{"--orders", "1000"}, io.Discard)
 	require.NoError(t, err)
-	require.Empty(t, s.document)
+	require.Empty(t, s.Document)
 	s, err = parseFlags([]string{"--orders", "1000", "--document", "x.md"}, io.Discard)
 	require.NoError(t, err)
-	require.Equal(t, "x.md", s.document)
+	require.Equal(t, "x.md", s.Document)
 }
 
 func TestWrongFlagsAreNamed(t *testing.T) {
@@ -37,13 +39,6 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 		_, err := parseFlags(args, io.Discard)
 		require.ErrorContains(t, err, strings.TrimLeft(args[0], "-"), "%v", args)
 	}
-}
-
-func TestNextLookComesCloserToTheEnd(t *testing.T) {
-	require.Equal(t, 10*shortestLook, untilNextLook(time.Second, 0, 100))
-	require.Equal(t, 250*time.Millisecond, untilNextLook(time.Second, 50, 75))
-	require.Equal(t, longestLook, untilNextLook(10*time.Second, 1, 100))
-	require.Equal(t, shortestLook, untilNextLook(time.Second, 99_999, 100_000))
 }
 
 // measurement stored 1000 orders at so many a second.

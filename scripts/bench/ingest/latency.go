@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
 // latencies are how long single orders took, one at a time.
@@ -50,14 +51,14 @@ func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err 
 		return l, err
 	}
 	for i := range warmUp + count {
-		if err := sleep(ctx, pause(i)); err != nil {
+		if err := program.Sleep(ctx, pause(i)); err != nil {
 			return l, err
 		}
 		produced, committed, err := p.order(ctx, t.orders.Sample[i].OrderUID, t.orders.Values[i])
 		if err != nil {
 			return l, err
 		}
-		if err := sleep(ctx, pause(i)); err != nil {
+		if err := program.Sleep(ctx, pause(i)); err != nil {
 			return l, err
 		}
 		inserted, err := p.insert(ctx, i)

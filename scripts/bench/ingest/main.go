@@ -7,33 +7,8 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
-
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-func main() {
-	if rig.RunBroker() {
-		return
-	}
-	settings, err := parseFlags(os.Args[1:], os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "bench-ingest:", err)
-		os.Exit(2)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := bench(ctx, settings); err != nil {
-		fmt.Fprintln(os.Stderr, "bench-ingest:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("bench-ingest", parseFlags, bench, rig.RunBroker) }

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
 // originals is how many orders are made; the rest of those that are stored are
@@ -21,149 +23,189 @@ const originals = 50_000
 // asked is from how many different orders wrk chooses.
 const asked = 100_000
 
-// restoreTimeout is how long the API may take to read all orders.
-const restoreTimeout = 10 * time.Minute
-
-func progress(format string, args ...any) {
-	_, _ = fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
-}
-
 func bench(ctx context.Context, s settings) (err error) {
-	folder, err := os.MkdirTemp("", "orderhub-bench-")
+	site, err := rig.OpenSite(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(folder) }()
-	wrk, err := newWrk(folder, s.threads, s.connections)
-	if err != nil {
+	defer func() { err = errors.Join(err, site.Close()) }()
+	b := &runner{settings: s, site: site, heading: report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/read"))}
+	if b.wrk, err = wrk.New(site.Folder, s.threads, s.connections); err != nil {
 		return err
 	}
-	server, err := rig.StartServer(ctx, nil, nil)
-	if err != nil {
+	defer func() { err = errors.Join(err, b.stop()) }()
+	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
-	version, err := server.Version(ctx)
-	if err != nil {
+	if err := b.quiet(ctx); err != nil {
 		return err
 	}
-	broker, err := rig.StartBroker()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, broker.Stop()) }()
-	database, err := store(ctx, s, server, broker, folder)
-	if err != nil {
-		return err
-	}
-	api, err := startAPI(ctx, s, database, folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, api.Stop()) }()
-	progress("%d orders restored in %v, %d MiB resident", s.orders, api.restore.Round(time.Millisecond), api.memory>>20)
-
-	chosen, err := choose(ctx, database, api.addr, folder, asked)
-	if err != nil {
-		return err
-	}
-	bare, err := startBare(chosen.size)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, bare.Stop()) }()
-	stopIngest, err := startIngest(ctx, s, broker, database, folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stopIngest()) }()
-	targets := []target{
-		{"bare gin, constant bytes", bare.Addr, bare.Pid(), chosen.hits, 0},
-		{"hits (200)", api.addr, api.Pid(), chosen.hits, 0},
-		{"not modified (304)", api.addr, api.Pid(), chosen.notModified, 0},
-		{"not found (404)", api.addr, api.Pid(), chosen.notFound, 1},
-	}
-	measured, err := rounds(ctx, s, wrk, targets)
-	if err != nil {
-		return err
-	}
-	heading := report.Heading(version, report.Command("make build && go run ./scripts/bench/read"))
-	body := table(s, chosen.size, targets, measured) + "\n" + lines(s, api, measured)
-	fmt.Println(body)
-	if s.document == "" {
+	if s.ingestRate == 0 {
 		return nil
 	}
-	return report.Save(s.document, s.section, body+"\n"+heading)
+	return b.underIngest(ctx)
 }
 
-// store fills a database with the orders.
-func store(ctx context.Context, s settings, server *rig.Server, broker *rig.Broker, folder string) (database string, err error) {
-	progress("storing %d orders", s.orders)
-	orders, err := rig.MakeOrders(ctx, broker, rig.OrdersOptions{
-		Binaries: s.binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.orders), Items: s.items, Seed: 1,
-		BatchSize: 2000, Folder: folder,
+// runner has the servers up that are measured in turn.
+type runner struct {
+	settings settings
+	site     *rig.Site
+	heading  string
+	wrk      *wrk.Wrk
+
+	bare     *rig.Child
+	main     *subject   // of settings.orders
+	others   []*subject // of settings.others
+	zstd     *subject   // nil: not wanted
+	database string     // of main
+}
+
+// subject is a reader that is ready, and what to ask it.
+type subject struct {
+	*rig.Reader
+	orders   int
+	requests wrk.Requests
+}
+
+// prepare fills the databases, each on from the last one, and starts the readers.
+func (b *runner) prepare(ctx context.Context) (err error) {
+	counts := append(slices.Clone(b.settings.others), b.settings.orders)
+	slices.Sort(counts)
+	orders, err := rig.MakeOrders(ctx, b.site.Broker, rig.OrdersOptions{
+		Binaries: b.settings.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, counts[0]), Items: b.settings.items, Seed: 1,
+		BatchSize: 2000, Folder: b.site.Folder,
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer func() { err = errors.Join(err, orders.Close()) }()
-	if err := server.Preload(ctx, orders, s.orders); err != nil {
-		return "", err
+	for _, count := range counts {
+		program.Progress("storing %d orders", count)
+		if err := b.site.Server.Preload(ctx, orders, count); err != nil {
+			return err
+		}
+		database, _, err := b.site.Server.Fresh(ctx) // it goes with the server
+		if err != nil {
+			return err
+		}
+		subject, err := b.start(ctx, database, count, "off")
+		if err != nil {
+			return err
+		}
+		if count != b.settings.orders {
+			b.others = append(b.others, subject)
+			continue
+		}
+		b.main, b.database = subject, database
+		if b.settings.zstd {
+			if b.zstd, err = b.start(ctx, database, count, "zstd"); err != nil {
+				return err
+			}
+		}
 	}
-	database, _, err = server.Fresh(ctx) // it goes with the server
-	return database, err
+	b.bare, err = startBare(b.main.requests.Size)
+	return err
 }
 
-// api is read-api, ready.
-type api struct {
-	*rig.Service
-	addr    string
-	restore time.Duration // from its start until it was ready
-	memory  int64         // then, in bytes
-}
-
-func startAPI(ctx context.Context, s settings, database, folder string) (*api, error) {
-	port, err := ports.Free()
+func (b *runner) start(ctx context.Context, database string, orders int, compression string) (*subject, error) {
+	reader, err := rig.StartReader(ctx, b.settings.Binaries, b.site.Folder, database, "CACHE_COMPRESSION="+compression)
 	if err != nil {
 		return nil, err
 	}
-	a := &api{addr: ports.Loopback(port)}
-	began := time.Now()
-	a.Service, err = rig.StartService(s.binaries, "read-api", folder,
-		"DATABASE_URL="+database, "HTTP_ADDR="+a.addr, "CACHE_COMPRESSION="+s.compression, "LOG_LEVEL=info", "LOG_FORMAT=json")
+	program.Progress("%d orders restored in %v, %d MiB resident, compression %s", orders, reader.Restore.Round(time.Millisecond), reader.Memory>>20, compression)
+	folder := filepath.Join(b.site.Folder, fmt.Sprintf("%d-%s", orders, compression))
+	s := &subject{Reader: reader, orders: orders}
+	if err = os.Mkdir(folder, 0o700); err == nil {
+		s.requests, err = wrk.Choose(ctx, database, reader.Addr, folder, asked)
+	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, reader.Stop())
 	}
-	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
-	defer cancel()
-	if err := a.WaitReady(ctx); err != nil {
-		return nil, errors.Join(err, a.Stop())
-	}
-	a.restore = time.Since(began)
-	a.memory, err = procfs.Memory(a.Pid())
-	return a, err
+	return s, nil
 }
 
-// startIngest keeps new orders coming, where that is wanted.
-func startIngest(ctx context.Context, s settings, broker *rig.Broker, database, folder string) (stop func() error, err error) {
-	if s.ingestRate == 0 {
-		return func() error { return nil }, nil
+func (b *runner) stop() error {
+	var errs []error
+	for _, s := range append(b.others, b.main, b.zstd) {
+		if s != nil {
+			errs = append(errs, s.Stop())
+		}
 	}
+	if b.bare != nil {
+		errs = append(errs, b.bare.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+func (b *runner) bareTarget() target {
+	return target{name: "bare gin, constant bytes", addr: b.bare.Addr, pid: b.bare.Pid(), requests: b.main.requests.Hits}
+}
+
+func hits(name string, s *subject, goal float64) target {
+	return target{name: name, addr: s.Addr, pid: s.Pid(), requests: s.requests.Hits, goal: goal}
+}
+
+// quiet is the table of what is answered while nothing is written.
+func (b *runner) quiet(ctx context.Context) error {
+	m := b.main
+	targets := []target{
+		hits("hits (200)", m, 0.95),
+		{name: "not modified (304)", addr: m.Addr, pid: m.Pid(), requests: m.requests.NotModified, goal: 1},
+		{name: "not found (404)", addr: m.Addr, pid: m.Pid(), requests: m.requests.NotFound, refusals: 1, goal: 1},
+	}
+	if b.zstd != nil {
+		targets = append(targets, hits("hits, CACHE_COMPRESSION=zstd", b.zstd, 0.80))
+	}
+	for _, s := range b.others {
+		targets = append(targets, hits(fmt.Sprintf("hits among %s orders", report.Thousands(s.orders)), s, 0))
+	}
+	measured, err := b.rounds(ctx, targets)
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("%s orders in memory, answers of %d bytes, %d connections", report.Thousands(m.orders), m.requests.Size, b.settings.connections)
+	body := table(title, b.bareTarget().name, targets, measured) + "\n" + goals(targets, measured) +
+		b.sizes(targets, measured) + b.memory()
+	return b.save("read", body)
+}
+
+// underIngest is the table of what is answered while orders come in, which slows
+// the bare server as well.
+func (b *runner) underIngest(ctx context.Context) (err error) {
+	stop, err := b.startIngest(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	targets := []target{hits("hits (200)", b.main, 0.90)}
+	measured, err := b.rounds(ctx, targets)
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("%s orders in memory, while %s orders/s are ingested", report.Thousands(b.main.orders), report.Thousands(b.settings.ingestRate))
+	return b.save("read-ingest", table(title, b.bareTarget().name, targets, measured)+"\n"+goals(targets, measured))
+}
+
+// startIngest keeps new orders coming.
+func (b *runner) startIngest(ctx context.Context) (stop func() error, err error) {
 	const topic = "ingested"
-	worker, err := rig.StartService(s.binaries, "ingest-worker", folder, "KAFKA_BROKERS="+broker.Addr, "KAFKA_TOPIC="+topic,
-		"KAFKA_DLQ_TOPIC="+topic+".dlq", "DATABASE_URL="+database)
+	worker, err := rig.StartWorker(ctx, b.settings.Binaries, b.site, topic, b.database)
 	if err != nil {
 		return nil, err
 	}
-	ready, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := worker.WaitReady(ready); err != nil {
-		return nil, errors.Join(err, worker.Stop())
-	}
-	stopPublishing, err := rig.Publish(s.binaries, folder, broker, topic, "--quiet", "--seed", "3", "--items", strconv.Itoa(s.items),
-		"--count", strconv.Itoa(s.ingestRate*3600), "--rate", strconv.Itoa(s.ingestRate))
+	stopPublishing, err := rig.Publish(b.settings.Binaries, b.site.Folder, b.site.Broker, topic, "--quiet", "--seed", "3",
+		"--items", strconv.Itoa(b.settings.items), "--count", strconv.Itoa(b.settings.ingestRate*3600), "--rate", strconv.Itoa(b.settings.ingestRate))
 	if err != nil {
 		return nil, errors.Join(err, worker.Stop())
 	}
 	return func() error { return errors.Join(stopPublishing(), worker.Stop()) }, nil
+}
+
+// save prints a result and puts it into the document, where there is one.
+func (b *runner) save(section, body string) error {
+	fmt.Println(body)
+	if b.settings.Document == "" {
+		return nil
+	}
+	return report.Save(b.settings.Document, section, body+"\n"+b.heading)
 }

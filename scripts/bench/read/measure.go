@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
+	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
 // target is what wrk drives: a server with a file of requests.
@@ -17,50 +19,63 @@ type target struct {
 	addr     string
 	pid      int
 	requests string
-	refusals int64 // answers of 400 and above for each request: 0 or 1
+	refusals int64   // answers of 400 and above for each request: 0 or 1
+	goal     float64 // × bare gin's rate, at least; 0: none
 }
 
 // sample is one measurement of a target.
 type sample struct {
-	load
+	wrk.Load
 	cpu time.Duration // of the server
 }
 
-func (s sample) rate() float64 { return float64(s.Requests) / float64(s.Microseconds) * 1e6 }
+func (s sample) rate() float64 { return s.Rate() }
 func (s sample) cost() float64 { return s.cpu.Seconds() * 1e6 / float64(s.Requests) }
 func (s sample) p50() float64  { return float64(s.P50) / 1000 }
 func (s sample) p99() float64  { return float64(s.P99) / 1000 }
 
-// rounds drives the targets in turn, beginning with another one each time. Before
-// that each is driven for a moment that does not count.
-func rounds(ctx context.Context, s settings, w *wrk, targets []target) ([][]sample, error) {
-	measured := make([][]sample, len(targets))
-	for _, t := range targets {
-		if _, err := measure(ctx, w, t, time.Second); err != nil {
+// pairs are a target's measurements, and the bare server's right beside each.
+type pairs struct{ of, bare []sample }
+
+// rounds drives the targets in turn, beginning with another one each time, and
+// the bare server before or after each. Before that each is driven for a moment
+// that does not count.
+func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) {
+	bare := b.bareTarget()
+	for _, t := range append([]target{bare}, targets...) {
+		if _, err := b.measure(ctx, t, time.Second); err != nil {
 			return nil, err
 		}
 	}
-	for round := range s.rounds {
-		progress("round %d of %d", round+1, s.rounds)
+	measured := make([]pairs, len(targets))
+	for round := range b.settings.rounds {
+		program.Progress("round %d of %d", round+1, b.settings.rounds)
 		for i := range targets {
 			at := (round + i) % len(targets)
-			m, err := measure(ctx, w, targets[at], s.duration)
-			if err != nil {
-				return nil, err
+			pair := []target{bare, targets[at]}
+			first := (round + at) % 2
+			var found [2]sample
+			for _, which := range []int{first, 1 - first} {
+				var err error
+				if found[which], err = b.measure(ctx, pair[which], b.settings.duration); err != nil {
+					return nil, err
+				}
 			}
-			progress("%-26s %8.0f requests/s   p99 %6.2f ms   %5.1f µs of CPU a request", targets[at].name, m.rate(), m.p99(), m.cost())
-			measured[at] = append(measured[at], m)
+			program.Progress("%-30s %8.0f requests/s   %4.2f × bare gin   p99 %6.2f ms, %4.2f ×   %5.1f µs of CPU a request", targets[at].name,
+				found[1].rate(), found[1].rate()/found[0].rate(), found[1].p99(), found[1].p99()/found[0].p99(), found[1].cost())
+			measured[at].bare = append(measured[at].bare, found[0])
+			measured[at].of = append(measured[at].of, found[1])
 		}
 	}
 	return measured, nil
 }
 
-func measure(ctx context.Context, w *wrk, t target, duration time.Duration) (sample, error) {
+func (b *runner) measure(ctx context.Context, t target, duration time.Duration) (sample, error) {
 	before, err := procfs.CPU(t.pid)
 	if err != nil {
 		return sample{}, err
 	}
-	found, err := w.run(ctx, t.addr, t.requests, duration)
+	found, err := b.wrk.Run(ctx, t.addr, t.requests, duration)
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", t.name, err)
 	}
@@ -71,47 +86,71 @@ func measure(ctx context.Context, w *wrk, t target, duration time.Duration) (sam
 	if want := found.Requests * t.refusals; found.Refused != want {
 		return sample{}, fmt.Errorf("%s: %d of %d answers were errors, not %d", t.name, found.Refused, found.Requests, want)
 	}
-	return sample{load: found, cpu: after - before}, nil
+	return sample{Load: found, cpu: after - before}, nil
 }
 
-// table has a row for each target, with medians of its rounds. The first is what
-// the ratios are to.
-func table(s settings, size int, targets []target, measured [][]sample) string {
-	title := fmt.Sprintf("%d orders in memory, answers of %d bytes, %d connections", s.orders, size, s.connections)
-	if s.compression != "off" {
-		title += ", CACHE_COMPRESSION=" + s.compression
-	}
-	if s.ingestRate > 0 {
-		title += fmt.Sprintf(", while %d orders/s are ingested", s.ingestRate)
-	}
+// table has a row for each target, with medians of its rounds, and ratios to the
+// bare server's measurements beside them.
+func table(title, bare string, targets []target, measured []pairs) string {
 	t := report.Table{Title: title, Columns: []string{"", "requests/s", "× bare gin", "p50 ms", "p99 ms", "× bare gin", "server's CPU µs/request"}}
-	for i, target := range targets {
-		m := measured[i]
-		t.Add(target.name,
-			fmt.Sprintf("%.0f", stats.MedianOf(m, sample.rate)),
-			fmt.Sprintf("%.2f", stats.RatioOf(m, measured[0], sample.rate)),
-			fmt.Sprintf("%.2f", stats.MedianOf(m, sample.p50)),
-			fmt.Sprintf("%.2f", stats.MedianOf(m, sample.p99)),
-			fmt.Sprintf("%.2f", stats.RatioOf(m, measured[0], sample.p99)),
-			fmt.Sprintf("%.1f", stats.MedianOf(m, sample.cost)),
+	add := func(name string, of, to []sample) {
+		t.Add(name,
+			report.Thousands(stats.MedianOf(of, sample.rate)),
+			fmt.Sprintf("%.2f", stats.RatioOf(of, to, sample.rate)),
+			fmt.Sprintf("%.2f", stats.MedianOf(of, sample.p50)),
+			fmt.Sprintf("%.2f", stats.MedianOf(of, sample.p99)),
+			fmt.Sprintf("%.2f", stats.RatioOf(of, to, sample.p99)),
+			fmt.Sprintf("%.1f", stats.MedianOf(of, sample.cost)),
 		)
+	}
+	var all []sample
+	for _, m := range measured {
+		all = append(all, m.bare...)
+	}
+	add(bare, all, all)
+	for i, target := range targets {
+		add(target.name, measured[i].of, measured[i].bare)
 	}
 	return t.Markdown()
 }
 
-// lines say what the goals are and what memory it took.
-func lines(s settings, a *api, measured [][]sample) string {
-	goal := "0.95"
-	switch {
-	case s.compression != "off":
-		goal = "0.80"
-	case s.ingestRate > 0:
-		goal = "0.90"
-	}
+// goals say what is wanted of each target.
+func goals(targets []target, measured []pairs) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "- hits: %.2f × bare gin (goal: at least %s), p99 %.2f × (goal: at most 1.20)\n",
-		stats.RatioOf(measured[1], measured[0], sample.rate), goal, stats.RatioOf(measured[1], measured[0], sample.p99))
-	fmt.Fprintf(&b, "- ready %.1f s after its start, with %d MiB resident: %d bytes an order\n",
-		a.restore.Seconds(), a.memory>>20, a.memory/int64(s.orders))
+	for i, t := range targets {
+		if t.goal == 0 {
+			continue
+		}
+		m := measured[i]
+		fmt.Fprintf(&b, "- %s: %.2f × bare gin (goal: at least %.2f), p99 %.2f × (goal: at most 1.20)\n", t.name,
+			stats.RatioOf(m.of, m.bare, sample.rate), t.goal, stats.RatioOf(m.of, m.bare, sample.p99))
+	}
 	return b.String()
+}
+
+// sizes compare hits among other numbers of orders, by their ratios to bare gin.
+func (b *runner) sizes(targets []target, measured []pairs) string {
+	var text strings.Builder
+	ratio := func(i int) float64 { return stats.RatioOf(measured[i].of, measured[i].bare, sample.rate) }
+	for i := len(targets) - len(b.others); i < len(targets); i++ {
+		fmt.Fprintf(&text, "- %s: %.2f × the rate among %s (goal: within 15 %%)\n", targets[i].name, ratio(i)/ratio(0), report.Thousands(b.main.orders))
+	}
+	return text.String()
+}
+
+// memory says what each reader took.
+func (b *runner) memory() string {
+	var text strings.Builder
+	line := func(s *subject, how string) {
+		fmt.Fprintf(&text, "- %s orders%s: ready %.1f s after the start, with %d MiB resident, %d bytes an order\n",
+			report.Thousands(s.orders), how, s.Restore.Seconds(), s.Memory>>20, s.Memory/int64(s.orders))
+	}
+	line(b.main, "")
+	if b.zstd != nil {
+		line(b.zstd, ", compressed")
+	}
+	for _, s := range b.others {
+		line(s, "")
+	}
+	return text.String()
 }

@@ -8,54 +8,39 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
-func TestParseLoad(t *testing.T) {
-	const output = "Running 1s test\n  2 threads\n\n" +
-		`result {"requests": 100, "microseconds": 2000000, "bytes": 9000, "failed": 0, "refused": 1, "p50": 150, "p99": 1200}` + "\n"
-	l, err := parseLoad(output)
+func TestOneCommandMakesAllTables(t *testing.T) {
+	s, err := parseFlags(nil, io.Discard)
 	require.NoError(t, err)
-	s := sample{load: l, cpu: time.Millisecond}
-	require.Equal(t, 50.0, s.rate())
-	require.Equal(t, 10.0, s.cost())
-	require.Equal(t, 1.2, s.p99())
-	require.Equal(t, int64(1), s.Refused)
-}
-
-func TestParseLoadRefusesBrokenRuns(t *testing.T) {
-	for output, word := range map[string]string{
-		"unable to connect":                      "no result",
-		"\nresult {":                             "result",
-		"\nresult {\"requests\":0}":              "no answer",
-		"\nresult {\"requests\":5,\"failed\":2}": "2 of 7",
-	} {
-		_, err := parseLoad(output)
-		require.ErrorContains(t, err, word, output)
-	}
-}
-
-func TestSectionsOfSettingsAreApart(t *testing.T) {
-	names := map[string]bool{}
-	for _, args := range [][]string{nil, {"--orders", "10000"}, {"--compression", "zstd"}, {"--ingest-rate", "5000"}} {
-		s, err := parseFlags(args, io.Discard)
-		require.NoError(t, err)
-		names[s.section] = true
-	}
-	require.Len(t, names, 4)
-	require.Contains(t, names, "read-100000")
+	require.Equal(t, program.Document, s.Document)
+	require.Equal(t, program.List{10_000, 3_000_000}, s.others)
+	require.True(t, s.zstd)
+	require.Equal(t, 5000, s.ingestRate)
 }
 
 func TestWrongFlagsAreNamed(t *testing.T) {
 	for _, args := range [][]string{
-		{"--orders", "0"}, {"--connections", "1"}, {"--duration", "10ms"}, {"--ingest-rate", "-1"}, {"surplus"},
+		{"--orders", "0"}, {"--connections", "1"}, {"--duration", "10ms"}, {"--ingest-rate", "-1"}, {"--others", "100000"}, {"surplus"},
 	} {
 		_, err := parseFlags(args, io.Discard)
 		require.ErrorContains(t, err, args[0], "%v", args)
 	}
 }
 
-func TestReversedUIDsAreOthers(t *testing.T) {
-	require.Equal(t, "tset1a", reverse("a1test"))
+func measurement(requests int64) sample {
+	return sample{Load: wrk.Load{Requests: requests, Microseconds: 1e6, P50: 500, P99: 2000}, cpu: time.Second}
+}
+
+func TestRatiosAreToTheBareServerBeside(t *testing.T) {
+	// The machine was four times slower in the second round.
+	measured := []pairs{{of: []sample{measurement(900), measurement(225)}, bare: []sample{measurement(1000), measurement(250)}}}
+	targets := []target{{name: "hits", goal: 0.95}}
+	require.Contains(t, table("Title", "bare", targets, measured), "| hits |        562 |       0.90 |   0.50 |   2.00 |       1.00 |")
+	require.Contains(t, goals(targets, measured), "hits: 0.90 × bare gin (goal: at least 0.95), p99 1.00 ×")
 }
 
 func TestBareServerAnswersItsBytes(t *testing.T) {

@@ -64,6 +64,15 @@ func PeakMemory(pid int) (int64, error) { return memory(pid, "VmHWM:") }
 // Memory is the resident memory that the process has, in bytes.
 func Memory(pid int) (int64, error) { return memory(pid, "VmRSS:") }
 
+// Files is how many file descriptors the process has open.
+func Files(pid int) (int, error) {
+	entries, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
+	if err != nil {
+		return 0, fmt.Errorf("files of process %d: %w", pid, err)
+	}
+	return len(entries), nil
+}
+
 func memory(pid int, field string) (int64, error) {
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
 	if err != nil {

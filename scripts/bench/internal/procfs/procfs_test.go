@@ -42,3 +42,14 @@ func TestMemoryOfThisProcess(t *testing.T) {
 	require.Positive(t, now)
 	require.GreaterOrEqual(t, peak, now)
 }
+
+func TestFilesAreCounted(t *testing.T) {
+	before, err := Files(os.Getpid())
+	require.NoError(t, err)
+	file, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer func() { _ = file.Close() }()
+	after, err := Files(os.Getpid())
+	require.NoError(t, err)
+	require.Equal(t, before+1, after)
+}

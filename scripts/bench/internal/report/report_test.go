@@ -57,3 +57,9 @@ func TestSaveMakesTheFile(t *testing.T) {
 func TestMachineIsNamed(t *testing.T) {
 	require.Regexp(t, `, \d+ cores, \d+ GiB, Linux \S+, go`, Machine())
 }
+
+func TestThousandsAreApart(t *testing.T) {
+	require.Equal(t, "1,234,567", Thousands(1_234_567.4))
+	require.Equal(t, "999", Thousands(999))
+	require.Equal(t, "563", Thousands(562.5+0.1))
+}

@@ -7,16 +7,13 @@ import (
 	"io"
 	"maps"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers pgx with database/sql
 
 	"github.com/orderhub/orderhub/libs/devstack/postgres"
-	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/migrations"
 )
 
@@ -41,6 +38,7 @@ type Server struct {
 	*postgres.Server
 	admin *sql.DB
 	runs  int
+	fill  *Fill // of the template; nil: it has no orders
 }
 
 const templateName = "bench_template"
@@ -123,6 +121,25 @@ func (s *Server) Fresh(ctx context.Context) (address string, drop func(), err er
 	return s.address(s.URL(), name), drop, nil
 }
 
+// Superuser is the superuser's address of a database of Fresh's.
+func (s *Server) Superuser(database string) string {
+	u, err := url.Parse(database)
+	if err != nil {
+		panic("an address of Fresh's: " + err.Error())
+	}
+	return s.address(s.AdminURL(), strings.TrimPrefix(u.Path, "/"))
+}
+
+// Preload stores the orders in the template, and copies of them under other uids
+// until it holds count orders. It may be called again, with the same orders and a
+// larger count.
+func (s *Server) Preload(ctx context.Context, orders *Orders, count int) error {
+	if s.fill == nil {
+		s.fill = NewFill(orders, s.address(s.AdminURL(), templateName))
+	}
+	return s.fill.To(ctx, count)
+}
+
 func (s *Server) address(of, database string) string {
 	u, err := url.Parse(of)
 	if err != nil {
@@ -130,75 +147,4 @@ func (s *Server) address(of, database string) string {
 	}
 	u.Path = "/" + database
 	return u.String()
-}
-
-// Preload stores the orders in the template, and copies of them under other uids
-// until it holds count orders.
-func (s *Server) Preload(ctx context.Context, orders *Orders, count int) error {
-	if err := orders.Copy(ctx, s.address(s.URL(), templateName), CopyOptions{Conns: 2}); err != nil {
-		return err
-	}
-	conn, err := pgx.Connect(ctx, s.address(s.AdminURL(), templateName))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	// Triggers and foreign keys are off: the copies are whole by construction.
-	if _, err := conn.Exec(ctx, "SET session_replication_role = replica"); err != nil {
-		return err
-	}
-	if err := keepOriginals(ctx, conn); err != nil {
-		return fmt.Errorf("copy stored orders: %w", err)
-	}
-	have := orders.Count
-	for copies := 1; have < count; copies++ {
-		more := min(orders.Count, count-have)
-		if err := clone(ctx, conn, copies, more); err != nil {
-			return fmt.Errorf("copy stored orders: %w", err)
-		}
-		have += more
-	}
-	_, err = conn.Exec(ctx, "VACUUM (ANALYZE)")
-	return err
-}
-
-// parts are the tables of an order with the columns that are copied.
-var parts = []struct {
-	table   string
-	columns []string
-}{
-	{"orders", append(slices.Clone(orderdb.OrdersColumns), "content_hash")},
-	{"deliveries", orderdb.DeliveriesColumns},
-	{"payments", orderdb.PaymentsColumns},
-	{"items", orderdb.ItemsColumns},
-}
-
-// keepOriginals sets aside the orders that are stored, to be copied.
-func keepOriginals(ctx context.Context, conn *pgx.Conn) error {
-	for _, p := range parts {
-		if _, err := conn.Exec(ctx, "CREATE TEMP TABLE original_"+p.table+" AS TABLE "+p.table); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// clone copies so many of the original orders under uids that a hash makes of
-// theirs, so that they fall anywhere between the others, as new orders do. Their
-// dates go on where the originals' end.
-func clone(ctx context.Context, conn *pgx.Conn, number, orders int) error {
-	for _, p := range parts {
-		from := slices.Clone(p.columns)
-		from[0] = fmt.Sprintf("left(md5(order_uid || '%d'), 19) || 'test'", number)
-		if i := slices.Index(from, "date_created"); i >= 0 {
-			from[i] = fmt.Sprintf("date_created + %d * interval '30 days'", number)
-		}
-		statement := fmt.Sprintf(`INSERT INTO %[1]s (%[2]s) SELECT %[3]s FROM original_%[1]s
-			WHERE order_uid IN (SELECT order_uid FROM original_orders ORDER BY order_uid LIMIT %[4]d)`,
-			p.table, strings.Join(p.columns, ", "), strings.Join(from, ", "), orders)
-		if _, err := conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
-	}
-	return nil
 }

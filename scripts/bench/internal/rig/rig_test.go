@@ -99,6 +99,11 @@ func TestServer(t *testing.T) {
 			}
 			drop()
 		}
+		require.NoError(t, server.Preload(ctx, nil, 50), "it goes on from where it was")
+		address, drop, err := server.Fresh(ctx)
+		require.NoError(t, err)
+		defer drop()
+		require.Equal(t, 50, countRows(ctx, t, address, "payments"))
 	})
 
 	t.Run("what is written is counted", func(t *testing.T) {
@@ -169,4 +174,44 @@ func TestParseMetrics(t *testing.T) {
 	require.Equal(t, map[string]float64{`a_total{outcome="x y"}`: 1.5e6, "b": 2}, values)
 	_, err = parseMetrics(strings.NewReader("a b\n"))
 	require.Error(t, err)
+}
+
+func TestNextLookComesCloserToTheEnd(t *testing.T) {
+	require.Equal(t, 10*shortestLook, untilNextLook(time.Second, 0, 100))
+	require.Equal(t, 250*time.Millisecond, untilNextLook(time.Second, 50, 75))
+	require.Equal(t, longestLook, untilNextLook(10*time.Second, 1, 100))
+	require.Equal(t, shortestLook, untilNextLook(time.Second, 99_999, 100_000))
+}
+
+func TestStampedOrdersAreUnique(t *testing.T) {
+	seen := map[string]bool{}
+	for seed := range uint64(3) {
+		for n := range uint64(10_000) {
+			uid := StampedUID(seed, n)
+			require.Len(t, uid, uidLength)
+			require.False(t, seen[uid], uid)
+			seen[uid] = true
+		}
+	}
+}
+
+func TestStampedRecordsAreOrdersWithTheirUID(t *testing.T) {
+	o := testOrder(StampedUID(9, 9), 2)
+	o.Delivery.Phone, o.Payment.Amount = "+9720000000", 1
+	orders := &Orders{Sample: []*model.Order{o}, Values: [][]byte{model.AppendCanonical(nil, o)}}
+	s, err := NewStamper(orders, 1)
+	require.NoError(t, err)
+	for n := range uint64(3) {
+		uid, value := s.Next()
+		require.Equal(t, StampedUID(1, n), uid)
+		decoded, err := model.New(model.Options{}).Decode(value)
+		require.NoError(t, err)
+		want := *o
+		payment := *o.Payment
+		want.OrderUID, want.Payment, payment.Transaction = uid, &payment, uid
+		require.Equal(t, &want, decoded.Order)
+	}
+	orders.Sample[0].OrderUID = "short"
+	_, err = NewStamper(orders, 1)
+	require.ErrorContains(t, err, "short")
 }

@@ -1,4 +1,4 @@
-package main
+package wrk
 
 import (
 	"bufio"
@@ -19,36 +19,37 @@ import (
 // conditionals is for how many orders tags are asked for.
 const conditionals = 20_000
 
-// requests are files for wrk: what to ask for.
-type requests struct {
-	hits, notModified, notFound string
-	size                        int // of an answer on average, in bytes
+// Requests are files for Run: what to ask for.
+type Requests struct {
+	Hits, NotModified, NotFound string
+	Size                        int // of an answer on average, in bytes
 }
 
-// choose takes orders at random from the database, asks the API for some of
-// them, checking its answers, and writes the files.
-func choose(ctx context.Context, database, addr, folder string, most int) (requests, error) {
+// Choose takes orders at random from the database, at most so many, asks the API
+// for some of them, checking its answers, and writes the files into folder, which
+// must have none yet.
+func Choose(ctx context.Context, database, addr, folder string, most int) (Requests, error) {
 	uids, err := randomUIDs(ctx, database, most)
 	if err != nil {
-		return requests{}, err
+		return Requests{}, err
 	}
 	if len(uids) == 0 {
-		return requests{}, errors.New("the database has no orders")
+		return Requests{}, errors.New("the database has no orders")
 	}
 	asked, size, err := ask(ctx, addr, uids[:min(len(uids), conditionals)])
 	if err != nil {
-		return requests{}, err
+		return Requests{}, err
 	}
 	hits, unknown := make([]string, len(uids)), make([]string, len(uids))
 	for i, uid := range uids {
 		hits[i] = "/order/" + uid
 		unknown[i] = "/order/" + reverse(uid) + "-none"
 	}
-	r := requests{
-		hits: filepath.Join(folder, "hits"), notModified: filepath.Join(folder, "not-modified"),
-		notFound: filepath.Join(folder, "not-found"), size: size,
+	r := Requests{
+		Hits: filepath.Join(folder, "hits"), NotModified: filepath.Join(folder, "not-modified"),
+		NotFound: filepath.Join(folder, "not-found"), Size: size,
 	}
-	return r, errors.Join(writeLines(r.hits, hits), writeLines(r.notModified, asked), writeLines(r.notFound, unknown))
+	return r, errors.Join(writeLines(r.Hits, hits), writeLines(r.NotModified, asked), writeLines(r.NotFound, unknown))
 }
 
 func randomUIDs(ctx context.Context, database string, most int) ([]string, error) {

@@ -1,4 +1,6 @@
-package main
+// Package wrk drives HTTP servers with the program of that name
+// (https://github.com/wg/wrk), and makes the requests for it.
+package wrk
 
 import (
 	"context"
@@ -17,26 +19,29 @@ import (
 //go:embed wrk.lua
 var script []byte
 
-// wrk drives a server. It is a program of its own (https://github.com/wg/wrk).
-type wrk struct {
+// Wrk is the program, with how much it does at a time.
+type Wrk struct {
 	program     string
 	script      string
 	threads     int
 	connections int
 }
 
-// newWrk finds the program; without it there is no benchmark.
-func newWrk(folder string, threads, connections int) (*wrk, error) {
+// ErrMissing says that the program is not installed.
+var ErrMissing = errors.New("wrk is not installed; it makes the requests. On Debian and Ubuntu: apt-get install wrk")
+
+// New finds the program, and puts what it needs into folder.
+func New(folder string, threads, connections int) (*Wrk, error) {
 	program, err := exec.LookPath("wrk")
 	if err != nil {
-		return nil, errors.New("wrk is not installed; it makes the requests. On Debian and Ubuntu: apt-get install wrk")
+		return nil, ErrMissing
 	}
-	w := &wrk{program: program, script: filepath.Join(folder, "wrk.lua"), threads: threads, connections: connections}
+	w := &Wrk{program: program, script: filepath.Join(folder, "wrk.lua"), threads: threads, connections: connections}
 	return w, os.WriteFile(w.script, script, 0o600)
 }
 
-// load is what wrk found.
-type load struct {
+// Load is what a run found.
+type Load struct {
 	Requests     int64 `json:"requests"`
 	Microseconds int64 `json:"microseconds"`
 	Bytes        int64 `json:"bytes"`
@@ -46,19 +51,19 @@ type load struct {
 	P99          int64 `json:"p99"`     // µs
 }
 
-// run sends requests from a file to a server for so long.
-func (w *wrk) run(ctx context.Context, addr, requests string, duration time.Duration) (load, error) {
+// Run sends requests from a file to a server for so long, in whole seconds.
+func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Duration) (Load, error) {
 	out, err := exec.CommandContext(ctx, w.program,
 		"--threads", strconv.Itoa(w.threads), "--connections", strconv.Itoa(w.connections),
 		"--duration", strconv.Itoa(int(duration.Seconds()))+"s", "--latency", "--script", w.script,
 		"http://"+addr, requests).CombinedOutput()
 	if err != nil {
-		return load{}, fmt.Errorf("wrk: %w\n%s", err, out)
+		return Load{}, fmt.Errorf("wrk: %w\n%s", err, out)
 	}
 	return parseLoad(string(out))
 }
 
-func parseLoad(output string) (l load, err error) {
+func parseLoad(output string) (l Load, err error) {
 	_, result, found := strings.Cut(output, "\nresult ")
 	if !found {
 		return l, fmt.Errorf("wrk gives no result:\n%s", output)
@@ -74,3 +79,6 @@ func parseLoad(output string) (l load, err error) {
 	}
 	return l, nil
 }
+
+// Rate is in requests a second.
+func (l Load) Rate() float64 { return float64(l.Requests) / float64(l.Microseconds) * 1e6 }

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+const topic = "fresh"
+
+// originals is how many orders are made; others are copies of them.
+const originals = 10_000
+
+// Seeds of stampers: the load's, and from there on the probes'.
+const loadSeed, probeSeed = 1, 2
+
+// Between two requests for an order a probe rests: less while it is alone.
+const idleRest, busyRest = 250 * time.Microsecond, 2 * time.Millisecond
+
+// warmUp is how many first orders are not counted: connections are opened then.
+const warmUp = 5
+
+func bench(ctx context.Context, s settings) (err error) {
+	site, err := rig.OpenSite(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	b := &runner{settings: s, site: site}
+	defer func() { err = errors.Join(err, b.stop()) }()
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	found, err := b.measure(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Println(found.text())
+	if s.Document == "" {
+		return nil
+	}
+	heading := report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/freshness"))
+	return report.Save(s.Document, "freshness", found.text()+"\n"+heading)
+}
+
+// runner has everything up.
+type runner struct {
+	settings settings
+	site     *rig.Site
+	database string
+	orders   *rig.Orders
+	flow     flow
+}
+
+func (b *runner) start(ctx context.Context) (err error) {
+	s, f := b.settings, &b.flow
+	program.Progress("storing %d orders", s.preload)
+	b.orders, err = rig.MakeOrders(ctx, b.site.Broker, rig.OrdersOptions{
+		Binaries: s.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.preload), Items: s.items, Seed: 1,
+		BatchSize: 2000, Folder: b.site.Folder,
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.site.Server.Preload(ctx, b.orders, s.preload); err != nil {
+		return err
+	}
+	if b.database, _, err = b.site.Server.Fresh(ctx); err != nil { // it goes with the server
+		return err
+	}
+	if err := b.site.Broker.CreateTopic(ctx, topic, s.partitions); err != nil {
+		return err
+	}
+	f.site, f.preload = b.site, int64(s.preload)
+	if f.reader, err = rig.StartReader(ctx, s.Binaries, b.site.Folder, b.database); err != nil {
+		return err
+	}
+	if f.worker, err = rig.StartWorker(ctx, s.Binaries, b.site, topic, b.database); err != nil {
+		return err
+	}
+	stamper, err := rig.NewStamper(b.orders, loadSeed)
+	if err != nil {
+		return err
+	}
+	f.load, err = rig.StartLoad(ctx, b.site.Broker, topic, stamper)
+	return err
+}
+
+func (b *runner) stop() error {
+	var errs []error
+	if b.flow.load != nil {
+		errs = append(errs, b.flow.load.Stop())
+	}
+	if b.flow.worker != nil {
+		errs = append(errs, b.flow.worker.Stop())
+	}
+	if b.flow.reader != nil {
+		errs = append(errs, b.flow.reader.Stop())
+	}
+	if b.orders != nil {
+		errs = append(errs, b.orders.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (b *runner) measure(ctx context.Context) (f findings, err error) {
+	f.settings = b.settings
+	program.Progress("timing single orders through idle services")
+	if f.bell, err = timeBell(ctx, b.database, b.settings.updates); err != nil {
+		return f, err
+	}
+	if f.idle, err = b.idle(ctx); err != nil {
+		return f, err
+	}
+	f.full = float64(b.settings.rate)
+	if f.full == 0 {
+		program.Progress("looking for the full load")
+		if f.full, err = b.flow.fullLoad(ctx, b.settings.trial); err != nil {
+			return f, err
+		}
+	}
+	program.Progress("timing orders under %.0f orders/s", f.full*b.settings.share)
+	if f.busy, f.costs, err = b.busy(ctx, f.full*b.settings.share); err != nil {
+		return f, err
+	}
+	f.overload, err = b.overload(ctx, f.full*b.settings.excess)
+	return f, err
+}
+
+// latencies are what probes found.
+type latencies struct {
+	mu                          sync.Mutex
+	produced, readable, applied []time.Duration
+	throughs                    int64 // orders that were asked of the tables instead
+}
+
+func (l *latencies) order(ctx context.Context, p *probe) error {
+	produced, readable, err := p.order(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.produced, l.readable = append(l.produced, produced), append(l.readable, readable)
+	return err
+}
+
+func (l *latencies) update(ctx context.Context, p *probe, uid string) error {
+	applied, err := p.update(ctx, uid)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.applied = append(l.applied, applied)
+	return err
+}
+
+// pause is the quiet before each order. It takes different lengths, so as not to
+// keep step with anything.
+func pause(i int) time.Duration { return time.Duration(3+i%7) * time.Millisecond }
+
+// probe connects a probe of its own number.
+func (b *runner) probe(ctx context.Context, number int, rest time.Duration) (*probe, error) {
+	stamper, err := rig.NewStamper(b.orders, probeSeed+uint8(number))
+	if err != nil {
+		return nil, err
+	}
+	p, err := newProbe(ctx, b.site.Broker, topic, b.flow.reader.Addr, b.database, stamper)
+	if err != nil {
+		return nil, err
+	}
+	p.rest = rest
+	return p, nil
+}
+
+// changed is the uid of the i-th order to be changed by SQL.
+func (b *runner) changed(i int) string { return b.orders.Sample[i%len(b.orders.Sample)].OrderUID }
+
+// idle times one order after another.
+func (b *runner) idle(ctx context.Context) (*latencies, error) {
+	p, err := b.probe(ctx, 0, idleRest)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	var first latencies
+	found := &latencies{}
+	before, err := b.throughs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range warmUp + b.settings.probes {
+		to := found
+		if i < warmUp {
+			to = &first
+		}
+		time.Sleep(pause(i))
+		if err := to.order(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	for i := range b.settings.updates {
+		time.Sleep(pause(i))
+		if err := found.update(ctx, p, b.changed(i)); err != nil {
+			return nil, err
+		}
+	}
+	b.flow.singles += int64(warmUp + b.settings.probes)
+	after, err := b.throughs(ctx)
+	found.throughs = after - before
+	return found, err
+}
+
+// busy times orders and changes while others come at a rate, and tells what these
+// cost whom.
+func (b *runner) busy(ctx context.Context, rate float64) (*latencies, costs, error) {
+	found, none := &latencies{}, costs{}
+	before, err := b.throughs(ctx)
+	if err != nil {
+		return nil, none, err
+	}
+	b.flow.load.SetRate(rate)
+	if err := program.Sleep(ctx, settling); err != nil {
+		return nil, none, err
+	}
+	started, err := b.cpu()
+	if err != nil {
+		return nil, none, err
+	}
+	from := b.flow.load.Acked()
+	until := time.Now().Add(b.settings.steady)
+	group, probing := errgroup.WithContext(ctx)
+	for n := range b.settings.probers + 1 {
+		group.Go(func() error { return b.keepProbing(probing, found, 1+n, until) })
+	}
+	group.Go(func() error { return b.profile(probing) })
+	if err := group.Wait(); err != nil {
+		return nil, none, err
+	}
+	spent, err := b.cpu()
+	if err != nil {
+		return nil, none, err
+	}
+	spent = spent.minus(started, b.flow.load.Acked()-from+int64(len(found.readable)))
+	b.flow.singles += int64(len(found.readable))
+	after, err := b.throughs(ctx)
+	if err != nil {
+		return nil, none, err
+	}
+	found.throughs = after - before
+	_, _, err = b.flow.drain(ctx)
+	return found, spent, err
+}
+
+// keepProbing is one prober: the first changes orders by SQL, the others send new
+// ones.
+func (b *runner) keepProbing(ctx context.Context, found *latencies, number int, until time.Time) error {
+	p, err := b.probe(ctx, number, busyRest)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	for i := 0; time.Now().Before(until); i++ {
+		if err := program.Sleep(ctx, pause(i)*2); err != nil {
+			return err
+		}
+		if number == 1 {
+			err = found.update(ctx, p, b.changed(i))
+		} else {
+			err = found.order(ctx, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// profile takes profiles, where that is wanted.
+func (b *runner) profile(ctx context.Context) error {
+	if b.settings.profiles == "" {
+		return nil
+	}
+	for name, service := range map[string]*rig.Service{"worker": b.flow.worker, "reader": b.flow.reader.Service} {
+		if err := service.Profile(ctx, "profile?seconds=5", filepath.Join(b.settings.profiles, name+".cpu.pprof")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// costs are CPU times, and what they were spent on.
+type costs struct {
+	orders                                 int64
+	at                                     time.Time
+	took                                   time.Duration
+	worker, reader, database, broker, load time.Duration
+}
+
+func (b *runner) cpu() (c costs, err error) {
+	var errs [4]error
+	c.worker, errs[0] = procfs.CPU(b.flow.worker.Pid())
+	c.reader, errs[1] = procfs.CPU(b.flow.reader.Pid())
+	c.database, errs[2] = procfs.TreeCPU(b.site.Server.Pid())
+	c.broker, errs[3] = procfs.CPU(b.site.Broker.Pid())
+	c.load, c.at = procfs.Self(), time.Now()
+	return c, errors.Join(errs[:]...)
+}
+
+func (c costs) minus(before costs, orders int64) costs {
+	return costs{
+		orders: orders, took: c.at.Sub(before.at), worker: c.worker - before.worker, reader: c.reader - before.reader,
+		database: c.database - before.database, broker: c.broker - before.broker, load: c.load - before.load,
+	}
+}
+
+// overloaded is what an overload did.
+type overloaded struct {
+	rate                 float64 // produced
+	through              float64 // came into the cache meanwhile
+	behind, readerBehind float64 // at most, in seconds of what came through
+	stored, cached       time.Duration
+}
+
+func (b *runner) overload(ctx context.Context, rate float64) (o overloaded, err error) {
+	program.Progress("overload: %.0f orders/s for %v", rate, b.settings.overload)
+	b.flow.load.SetRate(rate)
+	c, err := b.flow.watch(ctx, b.settings.overload)
+	if err != nil {
+		return o, err
+	}
+	o.rate, o.through = c.sendRate(), c.rate()
+	for _, r := range c {
+		o.behind = max(o.behind, r.lag()/o.through)
+		o.readerBehind = max(o.readerBehind, float64(r.stored-r.cached)/o.through)
+	}
+	o.stored, o.cached, err = b.flow.drain(ctx)
+	program.Progress("caught up after %v", o.cached)
+	return o, err
+}

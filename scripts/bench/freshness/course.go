@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// reading is how many orders had come how far at a moment.
+type reading struct {
+	at                   time.Time
+	sent, stored, cached int64
+}
+
+// lag is how many orders were on their way.
+func (r reading) lag() float64 { return float64(max(0, r.sent-r.cached)) }
+
+// course is what was read at regular intervals.
+type course []reading
+
+const readingInterval = 250 * time.Millisecond
+
+// rate is how many orders a second came into the cache.
+func (c course) rate() float64 { return c.slope(func(r reading) float64 { return float64(r.cached) }) }
+
+// sendRate is how many orders a second were produced.
+func (c course) sendRate() float64 {
+	return c.slope(func(r reading) float64 { return float64(r.sent) })
+}
+
+func (c course) slope(get func(reading) float64) float64 {
+	first, last := c[0], c[len(c)-1]
+	return (get(last) - get(first)) / last.at.Sub(first.at).Seconds()
+}
+
+// meanLag is the mean of the readings' lags.
+func (c course) meanLag() (sum float64) {
+	for _, r := range c {
+		sum += r.lag()
+	}
+	return sum / float64(len(c))
+}
+
+// held tells whether the services kept up: in the last third of the time there
+// was less than a second's worth of orders on its way, and not more of them than
+// in the first third, but for what chance does.
+func (c course) held(rate float64) bool {
+	third := len(c) / 3
+	first, last := c[:third].meanLag(), c[len(c)-third:].meanLag()
+	elapsed := c[len(c)-third].at.Sub(c[0].at).Seconds()
+	return last < rate && last-first < 0.03*rate*elapsed
+}
+
+// flow is the way from a producer to the cache.
+type flow struct {
+	site    *rig.Site
+	worker  *rig.Service
+	reader  *rig.Reader
+	load    *rig.Load
+	preload int64
+	singles int64 // orders that probes sent: to be changed while none does
+}
+
+func (f *flow) read(ctx context.Context) (r reading, err error) {
+	r.sent = f.load.Acked() + f.singles
+	worker, err := f.worker.Metrics(ctx)
+	if err != nil {
+		return r, err
+	}
+	reader, err := f.reader.Metrics(ctx)
+	if err != nil {
+		return r, err
+	}
+	if wrong := worker[rig.MetricDeadLetter] + worker[rig.MetricDuplicate]; wrong > 0 {
+		return r, fmt.Errorf("%.0f orders were dead letters or duplicates, which none of them is", wrong)
+	}
+	r.stored, r.cached = int64(worker[rig.MetricStored]), int64(reader[rig.MetricCached])-f.preload
+	r.at = time.Now()
+	return r, nil
+}
+
+// watch reads for so long.
+func (f *flow) watch(ctx context.Context, duration time.Duration) (c course, err error) {
+	for until := time.Now().Add(duration); len(c) < 4 || time.Now().Before(until); {
+		if err := program.Sleep(ctx, readingInterval); err != nil {
+			return nil, err
+		}
+		r, err := f.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c = append(c, r)
+	}
+	return c, nil
+}
+
+// longestDrain bounds the catching up.
+const longestDrain = 10 * time.Minute
+
+// drain ends the load and returns how long it took until the tables and the cache
+// had everything. Then it forgets the records, which the broker keeps in memory.
+func (f *flow) drain(ctx context.Context) (stored, cached time.Duration, err error) {
+	f.load.SetRate(0)
+	began := time.Now()
+	for {
+		r, err := f.read(ctx)
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case r.stored >= r.sent && stored == 0:
+			stored = time.Since(began)
+		}
+		// What was produced a moment ago may not be acknowledged yet.
+		if r.cached >= r.sent && time.Since(began) > 20*time.Millisecond {
+			return stored, time.Since(began), f.site.Broker.Trim(ctx, topic)
+		}
+		if time.Since(began) > longestDrain {
+			return 0, 0, errors.New("the services don't catch up")
+		}
+		if err := program.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return 0, 0, err
+		}
+	}
+}
+
+// settling is the time after a change of the rate that does not count.
+const settling = 2 * time.Second
+
+// holds tells whether the services keep up with a rate for so long.
+func (f *flow) holds(ctx context.Context, rate float64, duration time.Duration) (bool, error) {
+	f.load.SetRate(rate)
+	if err := program.Sleep(ctx, settling); err != nil {
+		return false, err
+	}
+	c, err := f.watch(ctx, duration)
+	if err != nil {
+		return false, err
+	}
+	// Where the machine is too busy to produce that many, it is too many.
+	held := c.held(rate) && c.sendRate() > 0.95*rate
+	program.Progress("%.0f orders/s: %s; %.0f/s were produced, %.0f/s came through, %.0f on their way at the end", rate,
+		map[bool]string{true: "held", false: "not held"}[held], c.sendRate(), c.rate(), c[len(c)-1].lag())
+	_, _, err = f.drain(ctx)
+	return held, err
+}
+
+// lowestRate is what is tried first.
+const lowestRate = 2000
+
+// fullLoad is the highest rate that is held, to about 5 %: doubled until one is
+// not held, then closed in on.
+func (f *flow) fullLoad(ctx context.Context, trial time.Duration) (float64, error) {
+	held, lost := 0.0, 0.0
+	for rate := float64(lowestRate); lost == 0; rate *= 2 {
+		ok, err := f.holds(ctx, rate, trial/2)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			held = rate
+		} else {
+			lost = rate
+		}
+	}
+	if held == 0 {
+		return 0, fmt.Errorf("not even %d orders/s are held", lowestRate)
+	}
+	for lost/held > 1.05 {
+		rate := (held + lost) / 2
+		ok, err := f.holds(ctx, rate, trial)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			held = rate
+		} else {
+			lost = rate
+		}
+	}
+	return held, nil
+}

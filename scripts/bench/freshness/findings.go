@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
+)
+
+// throughs is how many orders the reader has asked the tables for so far.
+func (b *runner) throughs(ctx context.Context) (int64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.flow.reader.Addr+"/api/v1/stats", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the reader's figures: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var figures struct {
+		ReadThroughs int64 `json:"read_throughs"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&figures); err != nil {
+		return 0, fmt.Errorf("the reader's figures: %w", err)
+	}
+	return figures.ReadThroughs, nil
+}
+
+// findings are everything that was measured.
+type findings struct {
+	settings   settings
+	bell       []time.Duration
+	idle, busy *latencies
+	full       float64 // orders/s
+	costs      costs   // while busy
+	overload   overloaded
+}
+
+func (f findings) text() string {
+	return strings.Join([]string{f.latencies(), f.spent(), f.excess()}, "\n")
+}
+
+// goals of the 99th percentiles.
+const idleGoal, busyGoal = 25 * time.Millisecond, 250 * time.Millisecond
+
+func (f findings) latencies() string {
+	t := report.Table{
+		Title:   fmt.Sprintf("Single orders and changes, among %s orders", report.Thousands(f.settings.preload)),
+		Columns: []string{"ms", "times", "p50", "p99", "max"},
+	}
+	add := func(name string, of []time.Duration) {
+		t.Add(name, report.Thousands(len(of)), ms(stats.Percentile(of, 0.5)), ms(stats.Percentile(of, 0.99)), ms(stats.Percentile(of, 1)))
+	}
+	add("a bare NOTIFY: committed → heard", f.bell)
+	add("idle: produced (acks=all)", f.idle.produced)
+	add("idle: produced → readable", f.idle.readable)
+	add("idle: UPDATE committed → readable", f.idle.applied)
+	under := fmt.Sprintf("%s orders/s: ", report.Thousands(f.full*f.settings.share))
+	add(under+"produced (acks=all)", f.busy.produced)
+	add(under+"produced → readable", f.busy.readable)
+	add(under+"UPDATE committed → readable", f.busy.applied)
+	line := func(what string, of []time.Duration, goal time.Duration) string {
+		return fmt.Sprintf("- produced → readable %s: p99 %s ms (goal: at most %d)\n", what, ms(stats.Percentile(of, 0.99)), goal.Milliseconds())
+	}
+	text := t.Markdown() + "\n" + line("idle", f.idle.readable, idleGoal) +
+		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.share*100), f.busy.readable, busyGoal)
+	if n := f.idle.throughs + f.busy.throughs; n > 0 {
+		text += fmt.Sprintf("- %s of the answers on the way were not the cache's, which was too old to know, but the tables'\n", report.Thousands(n))
+	} else {
+		text += "- all answers on the way were the cache's own\n"
+	}
+	return text
+}
+
+// spent says how the machine was used.
+func (f findings) spent() string {
+	found := "which was found by trying"
+	if f.settings.rate > 0 {
+		found = "which was given"
+	}
+	c := f.costs
+	t := report.Table{
+		Title: fmt.Sprintf("%s orders/s, %.0f %% of the full load of %s, %s", report.Thousands(float64(c.orders)/c.took.Seconds()),
+			f.settings.share*100, report.Thousands(f.full), found),
+		Columns: []string{"CPU", "µs/order", "cores"},
+	}
+	total := time.Duration(0)
+	for _, row := range []struct {
+		name string
+		cpu  time.Duration
+	}{{"database", c.database}, {"ingest-worker", c.worker}, {"read-api", c.reader}, {"broker", c.broker}, {"producer and probes", c.load}} {
+		t.Add(row.name, c.each(row.cpu), c.cores(row.cpu))
+		total += row.cpu
+	}
+	t.Add("together", c.each(total), c.cores(total))
+	return t.Markdown()
+}
+
+func (c costs) each(cpu time.Duration) string {
+	return fmt.Sprintf("%.1f", cpu.Seconds()*1e6/float64(max(1, c.orders)))
+}
+
+func (c costs) cores(cpu time.Duration) string {
+	return fmt.Sprintf("%.2f", cpu.Seconds()/c.took.Seconds())
+}
+
+func (f findings) excess() string {
+	o := f.overload
+	t := report.Table{
+		Title: fmt.Sprintf("%v of overload, then nothing", f.settings.overload), Columns: []string{"", "found"},
+	}
+	t.Add("produced, orders/s", report.Thousands(o.rate))
+	t.Add("readable meanwhile, orders/s", report.Thousands(o.through))
+	t.Add("× the full load", fmt.Sprintf("%.2f", o.through/f.full))
+	t.Add("cache behind the topic, at most, s", fmt.Sprintf("%.1f", o.behind))
+	t.Add("cache behind the tables, at most, s", fmt.Sprintf("%.1f", o.readerBehind))
+	t.Add("tables caught up after, s", fmt.Sprintf("%.1f", o.stored.Seconds()))
+	t.Add("cache caught up after, s", fmt.Sprintf("%.1f", o.cached.Seconds()))
+	return t.Markdown()
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1000) }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+)
+
+// courseOf has a reading each second: lag, with a thousand orders a second.
+func courseOf(lags ...int64) (c course) {
+	began := time.Now()
+	for i, lag := range lags {
+		sent := int64(10_000 + 1000*i)
+		c = append(c, reading{at: began.Add(time.Duration(i) * time.Second), sent: sent, stored: sent, cached: sent - lag})
+	}
+	return c
+}
+
+func TestARateIsHeldWhereNothingPilesUp(t *testing.T) {
+	for _, lags := range [][]int64{{0, 0, 0, 0, 0, 0}, {500, 300, 400, 500, 300, 450}, {300, 0, 300, 0, 300, 0}} {
+		require.True(t, courseOf(lags...).held(1000), lags)
+	}
+	for _, lags := range [][]int64{{0, 100, 200, 300, 400, 500}, {1500, 1500, 1500, 1500, 1500, 1500}} {
+		require.False(t, courseOf(lags...).held(1000), lags)
+	}
+}
+
+func TestCourseKnowsItsRates(t *testing.T) {
+	c := courseOf(0, 100, 200)
+	require.InDelta(t, 1000, c.sendRate(), 0.1)
+	require.InDelta(t, 900, c.rate(), 0.1)
+	require.InDelta(t, 100, c.meanLag(), 0.1)
+}
+
+func TestTextHasGoals(t *testing.T) {
+	f := findings{
+		settings: settings{preload: 1000, share: 0.8}, full: 1000,
+		idle:  &latencies{readable: []time.Duration{5 * time.Millisecond}},
+		busy:  &latencies{readable: []time.Duration{99 * time.Millisecond}},
+		costs: costs{orders: 800, took: time.Second, database: 40 * time.Millisecond},
+	}
+	text := f.text()
+	require.Contains(t, text, "readable idle: p99 5.0 ms (goal: at most 25)")
+	require.Contains(t, text, "at 80 % of the full load: p99 99.0 ms (goal: at most 250)")
+	require.Contains(t, text, "all answers on the way were the cache's own")
+	require.Contains(t, text, "| database            |     50.0 |  0.04 |")
+	f.busy.throughs = 2
+	require.Contains(t, f.text(), "2 of the answers on the way were not the cache's")
+}
+
+func TestOnlyFullRunsGoIntoTheDocument(t *testing.T) {
+	s, err := parseFlags(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, program.Document, s.Document)
+	s, err = parseFlags([]string{"--steady", "10s"}, io.Discard)
+	require.NoError(t, err)
+	require.Empty(t, s.Document)
+	for _, args := range [][]string{{"--probes", "0"}, {"--steady", "0s"}, {"--share", "0"}, {"--rate", "-1"}} {
+		_, err := parseFlags(args, io.Discard)
+		require.ErrorContains(t, err, args[0])
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// patience is how long a single order may take.
+const patience = 30 * time.Second
+
+// probe sends single orders and asks the API for them until it has them.
+//
+// Until then the answer is 404, from the reader's memory: a reader that is in
+// step knows that it does not have the order, and asks no table. So a 200 says
+// that the cache has the order, not only the tables, and asking costs no more
+// than a request. Between requests the probe sleeps, so as not to take a core
+// from those that it measures.
+type probe struct {
+	producer *kgo.Client
+	stamper  *rig.Stamper
+	client   *http.Client
+	api      string
+	sql      *pgx.Conn
+	rest     time.Duration // between two requests: what a result may be too large by
+}
+
+func newProbe(ctx context.Context, b *rig.Broker, topic, api, database string, stamper *rig.Stamper) (*probe, error) {
+	p := &probe{stamper: stamper, api: "http://" + api + "/order/", client: &http.Client{Transport: &http.Transport{}}}
+	var err error
+	if p.sql, err = pgx.Connect(ctx, database); err != nil {
+		return nil, err
+	}
+	if p.producer, err = b.NewProducer(topic); err != nil {
+		_ = p.sql.Close(ctx)
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *probe) close() {
+	p.producer.Close()
+	p.client.CloseIdleConnections()
+	_ = p.sql.Close(context.Background()) // nothing is open on it
+}
+
+// order sends an order and returns when it can be read; both times are from the
+// beginning.
+func (p *probe) order(ctx context.Context) (produced, readable time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	uid, value := p.stamper.Next()
+	began := time.Now()
+	if err := p.producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: value}).FirstErr(); err != nil {
+		return 0, 0, fmt.Errorf("produce: %w", err)
+	}
+	produced = time.Since(began)
+	err = p.until(ctx, uid, "", http.StatusNotFound)
+	return produced, time.Since(began), err
+}
+
+// update changes an order by SQL and returns how long after the commit it could
+// be read. Meanwhile the reader answers 304 to the order's old tag.
+func (p *probe) update(ctx context.Context, uid string) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, tag, err := p.get(ctx, uid, "")
+	if err != nil {
+		return 0, err
+	}
+	unlike := fmt.Sprint("CHANGED", time.Now().UnixNano()) // to what any probe wrote before
+	if _, err := p.sql.Exec(ctx, "UPDATE orders SET track_number = $2 WHERE order_uid = $1", uid, unlike); err != nil {
+		return 0, fmt.Errorf("change an order: %w", err)
+	}
+	committed := time.Now()
+	err = p.until(ctx, uid, tag, http.StatusNotModified)
+	return time.Since(committed), err
+}
+
+// until asks for an order as long as the answer is the given one, and returns at
+// the first 200.
+func (p *probe) until(ctx context.Context, uid, tag string, not int) error {
+	for {
+		status, _, err := p.get(ctx, uid, tag)
+		switch {
+		case err != nil:
+			return err
+		case status == http.StatusOK:
+			return nil
+		case status != not:
+			return fmt.Errorf("order %s: the API answers %d", uid, status)
+		}
+		time.Sleep(p.rest)
+	}
+}
+
+func (p *probe) get(ctx context.Context, uid, tag string) (status int, etag string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.api+uid, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	request.Header.Set("Accept-Encoding", "identity")
+	if tag != "" {
+		request.Header.Set("If-None-Match", tag)
+	}
+	response, err := p.client.Do(request)
+	if err != nil {
+		return 0, "", fmt.Errorf("ask for an order: %w", err)
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, response.Header.Get("ETag"), errors.Join(err, response.Body.Close())
+}
+
+// timeBell is what a bare notification takes from its commit to another
+// connection: what no reader that is woken by one can be faster than.
+func timeBell(ctx context.Context, database string, count int) (times []time.Duration, err error) {
+	var conns [2]*pgx.Conn
+	for i := range conns {
+		if conns[i], err = pgx.Connect(ctx, database); err != nil {
+			return nil, err
+		}
+		defer func() { _ = conns[i].Close(context.WithoutCancel(ctx)) }()
+	}
+	if _, err := conns[0].Exec(ctx, "LISTEN bench_bell"); err != nil {
+		return nil, err
+	}
+	for range count {
+		time.Sleep(5 * time.Millisecond)
+		if _, err := conns[1].Exec(ctx, "NOTIFY bench_bell"); err != nil {
+			return nil, err
+		}
+		committed := time.Now()
+		if _, err := conns[0].WaitForNotification(ctx); err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(committed))
+	}
+	return times, nil
+}
