@@ -23,6 +23,7 @@ type Failure struct {
 
 const (
 	maxFailures = 16
+	maxNear     = 12
 	// maxTexts bounds how many texts of dlq-errors are remembered.
 	maxTexts = 4096
 	// maxTextBytes is the longest of them.
@@ -37,6 +38,11 @@ type groupKey struct {
 
 // group is called with the lock held.
 func (x *Index) group(l *letter.Letter, k *failures) uint32 {
+	for _, near := range k.groups {
+		if g := x.groups[near]; g.SourcePartition == l.Source.Partition && g.Reason == l.Reason && g.Stage == l.Stage && g.SourceTopic == l.Source.Topic {
+			return near
+		}
+	}
 	id := groupKey{l.Reason, l.Stage, l.Source.Topic, k.joined, l.Source.Partition}
 	at, there := x.groupOf[id]
 	if !there {
@@ -47,6 +53,9 @@ func (x *Index) group(l *letter.Letter, k *failures) uint32 {
 		})
 		x.groupOf[id] = at
 	}
+	if len(k.groups) < maxNear {
+		k.groups = append(k.groups, at)
+	}
 	return at
 }
 
@@ -55,6 +64,9 @@ type failures struct {
 	exact   []Failure // with the items' positions
 	grouped []Failure
 	joined  string
+	// groups are some with these failures: for finding a letter's without the
+	// work of hashing what makes them. Under the index's lock.
+	groups []uint32
 }
 
 // texts remembers what is in texts of dlq-errors, of which many letters have the

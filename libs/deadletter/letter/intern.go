@@ -1,45 +1,29 @@
 package letter
 
-import (
-	"maps"
-	"sync"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 const (
-	// maxInterned bounds how many texts are kept for good.
-	maxInterned = 1024
+	// internSlots is how many texts are kept for good, at most; a power of two.
+	internSlots = 256
 	// maxInternedBytes is the longest of them.
 	maxInternedBytes = 128
 )
 
-var (
-	interned  atomic.Pointer[map[string]string]
-	interning sync.Mutex
-)
+var interned [internSlots]atomic.Pointer[string]
 
 // intern gives the text of bytes. Of texts that come again and again, such as
-// reasons and topics, there is one for all letters.
+// reasons and topics, there is mostly one for all letters: the latest of those
+// that share a slot.
 func intern(text []byte) string {
-	if known := interned.Load(); known != nil {
-		if s, there := (*known)[string(text)]; there {
-			return s
-		}
+	n := len(text)
+	if n == 0 || n > maxInternedBytes {
+		return string(text)
+	}
+	slot := &interned[(uint(n)*31+uint(text[0])*7+uint(text[n/2])*5+uint(text[n-1]))%internSlots]
+	if known := slot.Load(); known != nil && *known == string(text) {
+		return *known
 	}
 	s := string(text)
-	if len(s) > maxInternedBytes {
-		return s
-	}
-	interning.Lock()
-	defer interning.Unlock()
-	more := map[string]string{}
-	if known := interned.Load(); known != nil {
-		if len(*known) >= maxInterned {
-			return s
-		}
-		more = maps.Clone(*known)
-	}
-	more[s] = s
-	interned.Store(&more)
+	slot.Store(&s)
 	return s
 }

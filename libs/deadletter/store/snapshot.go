@@ -64,7 +64,7 @@ func (snap *Snapshot) Refresh(ctx context.Context) error {
 			}
 		}
 		snap.mu.Unlock()
-		gaps, err := snap.store.client.Read(ctx, name, spans, func(r *kgo.Record) error {
+		gaps, err := snap.store.client.Scan(ctx, name, spans, func(r *kgo.Record) error {
 			snap.Add(r)
 			return nil
 		})

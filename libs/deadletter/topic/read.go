@@ -43,7 +43,11 @@ type Gap struct {
 //
 // The gaps are what the broker had dropped by the time it was to be read.
 func (c *Client) Read(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error) ([]Gap, error) {
-	r := &reading{client: c, topic: topic, handle: handle, decompress: kgo.DefaultDecompressor()}
+	return c.read(ctx, topic, spans, handle, false)
+}
+
+func (c *Client) read(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error, scan bool) ([]Gap, error) {
+	r := &reading{client: c, topic: topic, handle: handle, scan: scan, decompress: kgo.DefaultDecompressor()}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inParallel)
 	for partition, wanted := range spans {
@@ -58,6 +62,12 @@ func (c *Client) Read(ctx context.Context, topic string, spans map[int32][]Span,
 	}
 	err := group.Wait()
 	return r.gaps, err
+}
+
+// Scan is Read for what looks at each record and keeps nothing of it: the record,
+// its bytes and its headers' names are valid only until handle returns.
+func (c *Client) Scan(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error) ([]Gap, error) {
+	return c.read(ctx, topic, spans, handle, true)
 }
 
 // Follow hands out the records from the given offsets on, and those that come,
@@ -89,6 +99,7 @@ type reading struct {
 	client     *Client
 	topic      string
 	handle     func(*kgo.Record) error
+	scan       bool // records need not last
 	decompress kgo.Decompressor
 
 	mu      sync.Mutex
@@ -132,6 +143,9 @@ func (r *reading) step(ctx context.Context, partition int32, span Span, size int
 	if err != nil {
 		return 0, fmt.Errorf("topic %s, partition %d, offset %d: %w", r.topic, partition, span.From, err)
 	}
+	if r.scan && plain(answer) {
+		return r.pass(ctx, partition, span, answer)
+	}
 	records, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		Offset: span.From, IsolationLevel: kgo.ReadCommitted(), Topic: r.topic, Partition: partition,
 	}, answer, r.decompress, nil)
@@ -150,6 +164,30 @@ func (r *reading) step(ctx context.Context, partition int32, span Span, size int
 		return 0, fmt.Errorf("topic %s, partition %d, offset %d: unreadable batch: %w", r.topic, partition, next, records.Err)
 	}
 	return next, nil
+}
+
+// errEnd ends the reading of an answer at the span's end.
+var errEnd = errors.New("the span ends")
+
+// pass goes over the records of an answer without making one of each.
+func (r *reading) pass(ctx context.Context, partition int32, span Span, answer *kmsg.FetchResponseTopicPartition) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	record := &kgo.Record{Topic: r.topic, Partition: partition}
+	next, err := batches(answer.RecordBatches, record, span.From, r.decompress, func(record *kgo.Record) error {
+		if span.To >= 0 && record.Offset >= span.To {
+			return errEnd
+		}
+		return r.handle(record)
+	})
+	if errors.Is(err, errEnd) {
+		return span.To, nil
+	}
+	if broken, ok := errors.AsType[unreadable](err); ok {
+		return 0, fmt.Errorf("topic %s, partition %d, offset %d: unreadable batch: %w", r.topic, partition, next, broken.error)
+	}
+	return next, err
 }
 
 // outOfRange goes on at the partition's start where that has moved on.

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -95,6 +96,13 @@ func TestReadingStepsOverWhatCompactionLeft(t *testing.T) {
 			require.Equal(t, []int64{6, 10, 15, 29}, offsets)
 
 			offsets = nil
+			var scanned []int64
+			_, err = w.client.Scan(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 40}}}, func(r *kgo.Record) error {
+				scanned = append(scanned, r.Offset)
+				return nil
+			})
+			require.NoError(t, err)
+			require.Equal(t, []int64{6, 10, 15, 29}, scanned)
 			_, err = w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 7, To: 15}, {From: 16, To: 30}}}, func(r *kgo.Record) error {
 				offsets = append(offsets, r.Offset)
 				return nil
@@ -110,9 +118,11 @@ func TestABatchThatIsDamagedIsNotPassedOver(t *testing.T) {
 	raw := batch(kgo.CodecNone, 0, 0, 0)
 	raw[len(raw)-1] ^= 1
 	w.serve(func(int64) []byte { return raw })
-	_, err := w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
-	require.ErrorContains(t, err, "unreadable batch")
-	require.ErrorContains(t, err, "orders.dlq, partition 0, offset 0")
+	for _, read := range []func(context.Context, string, map[int32][]topic.Span, func(*kgo.Record) error) ([]topic.Gap, error){w.client.Read, w.client.Scan} {
+		_, err := read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
+		require.ErrorContains(t, err, "unreadable batch")
+		require.ErrorContains(t, err, "orders.dlq, partition 0, offset 0")
+	}
 }
 
 func TestABrokerThatGivesNothing(t *testing.T) {
