@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"strconv"
@@ -45,11 +46,15 @@ func decimals(n int) []string {
 
 // headerValues are the header values of one answer. net/http copies them when
 // the header is written, so they can be used again afterwards.
-type headerValues struct{ etag, length [1]string }
+type headerValues struct {
+	etag, length [1]string
+	body         []byte // of a 404
+}
 
 var headerPool = sync.Pool{New: func() any { return new(headerValues) }}
 
-// order answers GET and HEAD of one order. On a hit it allocates nothing.
+// order answers GET and HEAD of one order. What memory knows, that an order is
+// there or that it isn't, it answers without an allocation.
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
 	if refused := noParameters(c.Request.URL); refused != nil {
@@ -65,7 +70,7 @@ func (a *api) order(c *gin.Context) {
 	case err != nil:
 		a.unavailable(c, err)
 	case !answer.Found:
-		a.problem(c, problemNotFound, "No order with order_uid "+uid+" is stored.")
+		a.notFound(c, uid)
 	default:
 		a.writeOrder(c, answer)
 	}
@@ -115,6 +120,32 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 		return
 	}
 	answer.View(func(canonical []byte) { _, _ = c.Writer.Write(canonical) })
+}
+
+// A 404's body, but for the uid, which needs no escaping.
+var notFoundHead, notFoundTail = func() (head, tail []byte) {
+	const uid = "\x00"
+	body := problemBody(problemNotFound, "No order with order_uid "+uid+" is stored.")
+	head, tail, _ = bytes.Cut(body, []byte(`\u0000`))
+	return head, tail
+}()
+
+// notFound is problem for what is asked for often by mistake, or on purpose.
+func (a *api) notFound(c *gin.Context, uid string) {
+	values := headerPool.Get().(*headerValues)
+	defer headerPool.Put(values)
+	values.body = append(append(append(values.body[:0], notFoundHead...), uid...), notFoundTail...)
+	values.length[0] = a.lengths[len(values.body)]
+	h := c.Writer.Header()
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = nosniff
+	h["Content-Type"] = problemTypes
+	h["Content-Length"] = values.length[:]
+	c.Writer.WriteHeader(problemNotFound.status)
+	c.Writer.WriteHeaderNow()
+	if c.Request.Method != http.MethodHead {
+		_, _ = c.Writer.Write(values.body)
+	}
 }
 
 // writeCompressed answers with an order that is large enough for it. Its tag is
