@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/model"
@@ -43,22 +44,30 @@ type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
+// LATERAL and OFFSET 0 have each uid looked up in the index: for = ANY and an
+// array of thousands the planner rather reads whole tables, time and again, until
+// there are millions of orders.
 const (
-	selectOrders = `SELECT order_uid, track_number, entry, locale, internal_signature, customer_id,
-	delivery_service, shardkey, sm_id, date_created, oof_shard, content_hash
-	FROM orders WHERE order_uid = ANY($1)`
-	selectDeliveries = `SELECT order_uid, name, phone, zip, city, address, region, email
-	FROM deliveries WHERE order_uid = ANY($1)`
-	selectPayments = `SELECT order_uid, transaction, request_id, currency, provider, amount, payment_dt,
-	bank, delivery_cost, goods_total, custom_fee FROM payments WHERE order_uid = ANY($1)`
-	selectItems = `SELECT order_uid, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id,
-	brand, status FROM items WHERE order_uid = ANY($1) ORDER BY order_uid, position`
+	selectOrders = `SELECT o.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
+	SELECT order_uid, track_number, entry, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id,
+		date_created, oof_shard, content_hash
+	FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o`
+	selectDeliveries = `SELECT d.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
+	SELECT order_uid, name, phone, zip, city, address, region, email
+	FROM deliveries WHERE order_uid = wanted.uid OFFSET 0) AS d`
+	selectPayments = `SELECT p.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
+	SELECT order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee
+	FROM payments WHERE order_uid = wanted.uid OFFSET 0) AS p`
+	selectItems = `SELECT i.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
+	SELECT order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status
+	FROM items WHERE order_uid = wanted.uid OFFSET 0) AS i ORDER BY i.order_uid, i.position`
 )
 
 // Read returns those of the orders that exist, by uid. A part whose row is
 // missing is nil. The answer is of one moment only inside a REPEATABLE READ
 // transaction, since it takes four statements.
 func Read(ctx context.Context, db Querier, uids []string) (map[string]Stored, error) {
+	uids = slices.Compact(slices.Sorted(slices.Values(uids))) // each once; neighbours lie together
 	found := make(map[string]Stored, len(uids))
 	var uid string
 	err := each(ctx, db, selectOrders, uids, func(rows *sql.Rows) error {
@@ -102,7 +111,8 @@ func Read(ctx context.Context, db Querier, uids []string) (map[string]Stored, er
 	}
 	err = each(ctx, db, selectItems, uids, func(rows *sql.Rows) error {
 		var i model.Item
-		err := rows.Scan(&uid, &i.ChrtID, &i.TrackNumber, &i.Price, &i.RID, &i.Name, &i.Sale, &i.Size,
+		var position int64 // the query sorts by it
+		err := rows.Scan(&uid, &position, &i.ChrtID, &i.TrackNumber, &i.Price, &i.RID, &i.Name, &i.Sale, &i.Size,
 			&i.TotalPrice, &i.NmID, &i.Brand, &i.Status)
 		if s, ok := found[uid]; ok && err == nil {
 			s.Order.Items = append(s.Order.Items, i)
