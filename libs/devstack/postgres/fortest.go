@@ -62,6 +62,47 @@ func ServerForTest(tb testing.TB, options Options) *Server {
 	if err != nil {
 		tb.Fatalf("PostgreSQL for the test: %v", err)
 	}
+	stopAfter(tb, server)
+	return server
+}
+
+// StandbyForTest is ServerForTest for a standby of another server; see
+// [Server.StartStandby]. The test is skipped where that can't be, or fails where
+// StrictVariable is 1.
+func StandbyForTest(tb testing.TB, primary *Server, options Options) *Server {
+	tb.Helper()
+	primary.NeedForTest(tb, "pg_basebackup")
+	standby, err := primary.StartStandby(context.Background(), options)
+	if err != nil {
+		tb.Fatalf("PostgreSQL for the test: %v", err)
+	}
+	stopAfter(tb, standby)
+	return standby
+}
+
+// StrictVariable is the environment variable that, when 1, has tests fail for
+// what the machine lacks, instead of being skipped.
+const StrictVariable = "ORDERHUB_TEST_STRICT"
+
+// NeedForTest returns the path of one of PostgreSQL's programs. The test is
+// skipped where it is missing, or fails where StrictVariable is 1.
+func (s *Server) NeedForTest(tb testing.TB, program string) string {
+	tb.Helper()
+	path, err := s.Program(program)
+	switch {
+	case err == nil:
+		return path
+	case os.Getenv(StrictVariable) == "1":
+		tb.Fatal(err)
+	default:
+		_, _ = fmt.Fprintf(os.Stderr, "%s IS SKIPPED: %v\n", tb.Name(), err)
+		tb.Skip(err)
+	}
+	return ""
+}
+
+func stopAfter(tb testing.TB, server *Server) {
+	tb.Helper()
 	tb.Cleanup(func() {
 		_ = server.Resume() // a paused server wouldn't stop; one that has ended is none to resume
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -70,7 +111,6 @@ func ServerForTest(tb testing.TB, options Options) *Server {
 			tb.Errorf("stop PostgreSQL: %v", err)
 		}
 	})
-	return server
 }
 
 // Runner is what runs a package's tests: [*testing.M].

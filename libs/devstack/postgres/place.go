@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -171,6 +172,28 @@ func (p *place) initialize(ctx context.Context, bin binaries, unsafe bool) error
 }
 
 func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err error) {
+	passwordFile := filepath.Join(p.base, "initdb-password") // a copy that the server's user may read
+	if err := os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(passwordFile)) }()
+	if err := p.account.own(passwordFile); err != nil {
+		return err
+	}
+	return p.fill(ctx, func(making string) *exec.Cmd {
+		arguments := []string{
+			"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + passwordFile,
+			"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+		}
+		if unsafe {
+			arguments = append(arguments, "--no-sync")
+		}
+		return p.command(ctx, filepath.Join(bin.dir, "initdb"), arguments...)
+	})
+}
+
+// fill makes the server's folder by a program that is told where.
+func (p *place) fill(ctx context.Context, program func(making string) *exec.Cmd) error {
 	making := p.cluster + ".making"
 	if err := os.RemoveAll(making); err != nil {
 		return err
@@ -181,22 +204,7 @@ func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err erro
 	if err := p.account.own(making); err != nil {
 		return err
 	}
-	passwordFile := filepath.Join(p.base, "initdb-password") // a copy that the server's user may read
-	if err := os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(passwordFile)) }()
-	if err := p.account.own(passwordFile); err != nil {
-		return err
-	}
-	arguments := []string{
-		"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + passwordFile,
-		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
-	}
-	if unsafe {
-		arguments = append(arguments, "--no-sync")
-	}
-	cmd := p.command(ctx, filepath.Join(bin.dir, "initdb"), arguments...)
+	cmd := program(making)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	proc, err := process.Start(cmd, syscall.SIGKILL)
@@ -204,7 +212,7 @@ func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err erro
 		return err
 	}
 	if err := proc.Err(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", errors.Join(err, ctx.Err()), bytes.TrimSpace(output.Bytes()))
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), errors.Join(err, ctx.Err()), bytes.TrimSpace(output.Bytes()))
 	}
 	return os.Rename(making, p.cluster)
 }

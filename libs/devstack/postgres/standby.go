@@ -1,0 +1,80 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// StartStandby starts a server that follows s by streaming replication, and can
+// be read from; its data is a copy of s's that pg_basebackup makes. The roles and
+// passwords are s's. It returns once the standby answers. ctx bounds the start
+// only.
+func (s *Server) StartStandby(ctx context.Context, options Options) (*Server, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if options.LogWriter == nil {
+		options.LogWriter = io.Discard
+	}
+	place, err := openPlace(options.DataDir, options.LogWriter)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the standby's data folder: %w", err)
+	}
+	standby := &Server{options: options, place: place, binaries: s.binaries}
+	err = standby.copyFrom(ctx, s)
+	if err == nil {
+		err = standby.Restart(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("standby: %w", err), standby.Stop(context.WithoutCancel(ctx)))
+	}
+	return standby, nil
+}
+
+// copyFrom makes the data folder a standby's of primary.
+func (s *Server) copyFrom(ctx context.Context, primary *Server) error {
+	program, err := primary.Program("pg_basebackup")
+	if err != nil {
+		return err
+	}
+	s.place.adminPassword = primary.place.adminPassword
+	if err := os.WriteFile(filepath.Join(s.place.dir, passwordName), []byte(s.place.adminPassword), 0o600); err != nil {
+		return err
+	}
+	return s.place.fill(ctx, func(making string) *exec.Cmd {
+		// --write-recovery-conf makes it a standby, and says of whom.
+		arguments := []string{"--pgdata=" + making, "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf",
+			fmt.Sprintf("--dbname=host=127.0.0.1 port=%d user=%s", primary.port, adminRole)}
+		if s.options.Unsafe {
+			arguments = append(arguments, "--no-sync")
+		}
+		cmd := s.place.command(ctx, program, arguments...)
+		cmd.Env = append(cmd.Env, "PGPASSWORD="+s.place.adminPassword)
+		return cmd
+	})
+}
+
+// Promote makes a standby a primary of its own, on a new timeline. It returns
+// once that is so.
+func (s *Server) Promote(ctx context.Context) error {
+	return s.Admin(ctx, `SELECT pg_promote(wait => true)`)
+}
+
+// Admin executes a statement as the superuser.
+func (s *Server) Admin(ctx context.Context, statement string) error {
+	return execute(ctx, s.AdminURL(), statement)
+}
+
+// Program is where one of PostgreSQL's programs is that belongs to this server's
+// version, such as pg_dump. Servers that were fetched come without them.
+func (s *Server) Program(name string) (string, error) {
+	path := filepath.Join(s.binaries.dir, name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("PostgreSQL's %s is missing: install its client programs: %w", name, err)
+	}
+	return path, nil
+}

@@ -1,0 +1,36 @@
+package postgres_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
+)
+
+func TestAStandbyFollowsAndTakesOver(t *testing.T) {
+	ctx := context.Background()
+	primary := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	run(t, primary.URL(), "CREATE TABLE kept (n int)")
+	standby := postgres.StandbyForTest(t, primary, postgres.Options{Unsafe: true})
+	follows := func(n int) {
+		t.Helper()
+		require.Eventually(t, func() bool { return count(t, standby.URL()) == n }, 60*time.Second, 10*time.Millisecond)
+	}
+	run(t, primary.URL(), "INSERT INTO kept VALUES (1)")
+	follows(1)
+	_, err := connect(t, standby.URL()).Exec(ctx, "INSERT INTO kept VALUES (2)")
+	require.ErrorContains(t, err, "read-only")
+
+	require.NoError(t, standby.Kill())
+	run(t, primary.URL(), "INSERT INTO kept VALUES (2)")
+	require.NoError(t, standby.Restart(ctx))
+	follows(2)
+
+	require.NoError(t, primary.Kill())
+	require.NoError(t, standby.Promote(ctx))
+	run(t, standby.URL(), "INSERT INTO kept VALUES (3)")
+	follows(3)
+}
