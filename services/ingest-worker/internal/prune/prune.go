@@ -13,12 +13,15 @@ import (
 )
 
 // query removes old deletions and moves the horizon past them in one
-// transaction, so that no reader sees the one without the other.
+// transaction, so that no reader sees the one without the other. The horizon
+// moves each time, even where it is past them already: a transaction that stayed
+// open while younger deletions were pruned may have added these since, and a
+// reader that has seen the horizon is told of them by its moving alone.
 const query = `WITH gone AS (
 	DELETE FROM order_deletions WHERE deleted_at < now() - make_interval(secs => ?) RETURNING change_xid
 )
 UPDATE order_changes_state
-   SET horizon = greatest(horizon, ((SELECT max(change_xid::text::numeric) FROM gone) + 1)::text::xid8)
+   SET horizon = greatest((horizon::text::numeric + 1)::text::xid8, ((SELECT max(change_xid::text::numeric) FROM gone) + 1)::text::xid8)
  WHERE EXISTS (SELECT FROM gone)`
 
 // Pruner prunes now and then. Start and Stop are called once each, in that order.
