@@ -1,0 +1,332 @@
+// Package verify compares what a running read API answers with the tables,
+// order by order: the detector of a cache that has gone wrong.
+//
+// Orders are walked in the order of their uids, a page at a time, each page in a
+// short transaction of its own, so memory is bounded and the database is not held
+// up. A change on its way is no difference: what doesn't match is looked at again
+// until the row has stood still for a while, and only then counts.
+package verify
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// Kind of a difference.
+type Kind string
+
+// The kinds.
+const (
+	Missing Kind = "missing" // the tables have the order, the API says that there is none
+	Extra   Kind = "extra"   // the API has an order that the tables don't have
+	Stale   Kind = "stale"   // both have it, and it is not the same
+)
+
+// Difference is an order that the API answers wrongly.
+type Difference struct {
+	UID  string `json:"order_uid"`
+	Kind Kind   `json:"kind"`
+	// Paths are what differs in a stale order, without values.
+	Paths []string `json:"paths,omitempty"`
+}
+
+// Options of a run.
+type Options struct {
+	// DB has the tables. Up to three of its connections are used.
+	DB *sql.DB
+	// API is the base address of a read API, such as http://127.0.0.1:8081.
+	API string
+	// Sample is how many orders to look at, chosen at random; 0 means all.
+	Sample int
+	// Settle is how long a row must have stood still before a difference counts:
+	// longer than the API needs for a change. 0 means 2 seconds.
+	Settle time.Duration
+	// Workers is how many requests are made at a time. 0 means 16.
+	Workers int
+	// Found is called for each difference, one at a time. It may be nil.
+	Found func(Difference)
+	// Progress is called now and then with the number of orders looked at so far,
+	// from several goroutines. It may be nil.
+	Progress func(checked int64)
+}
+
+// Result sums a run up.
+type Result struct {
+	Checked int64 `json:"checked"` // orders and deletions that were looked at
+	Missing int64 `json:"missing"`
+	Extra   int64 `json:"extra"`
+	Stale   int64 `json:"stale"`
+	// Unnamed is how many orders the API holds beyond those of the tables and the
+	// extra ones: no deletion that is still remembered tells which they are.
+	Unnamed int64 `json:"unnamed"`
+	// Unaskable is how many have a uid, made by hand, that no address can have.
+	Unaskable int64 `json:"unaskable"`
+	// Unsettled is how many orders changed too often to be compared.
+	Unsettled int64 `json:"unsettled"`
+}
+
+// Equal tells whether nothing was found to differ.
+func (r Result) Equal() bool { return r.Missing+r.Extra+r.Stale+r.Unnamed == 0 }
+
+const (
+	pageOrders     = 200
+	defaultWorkers = 16
+	defaultSettle  = 2 * time.Second
+	// maxSuspects is after how many of them they are looked at again, before the
+	// walk goes on.
+	maxSuspects = 1000
+	// maxLooks is how often an order that keeps changing is looked at.
+	maxLooks = 10
+)
+
+// Run compares. An error means that the comparison could not be made; the result
+// is then as far as it went.
+func Run(ctx context.Context, options Options) (Result, error) {
+	if options.Settle == 0 {
+		options.Settle = defaultSettle
+	}
+	if options.Workers == 0 {
+		options.Workers = defaultWorkers
+	}
+	r := &run{Options: options, tables: tables{options.DB}, api: newAPI(options.API, options.Workers)}
+	defer r.api.close()
+	err := r.everything(ctx)
+	r.result.Checked, r.result.Unaskable = r.checked.Load(), r.unaskable.Load()
+	return r.result, err
+}
+
+// run is one comparison.
+type run struct {
+	Options
+	tables tables
+	api    *api
+	result Result
+
+	checked   atomic.Int64
+	unaskable atomic.Int64
+	mu        sync.Mutex
+	suspects  []suspect
+}
+
+// suspect is an order that didn't match when it was looked at.
+type suspect struct {
+	uid  string
+	rows string // its canonical JSON in the tables; "" where there is none
+}
+
+func (r *run) everything(ctx context.Context) error {
+	pages := r.tables.pages
+	if r.Sample > 0 {
+		pages = func(ctx context.Context, use func([]suspect) error) error { return r.tables.sample(ctx, r.Sample, use) }
+	}
+	if err := r.walk(ctx, pages); err != nil {
+		return err
+	}
+	if err := r.walk(ctx, func(ctx context.Context, use func([]suspect) error) error {
+		return r.tables.deletions(ctx, r.Sample, use)
+	}); err != nil {
+		return err
+	}
+	if r.Sample > 0 {
+		return nil
+	}
+	return r.count(ctx)
+}
+
+// walk compares all that pages gives, and settles what doesn't match.
+func (r *run) walk(ctx context.Context, pages func(context.Context, func([]suspect) error) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan []suspect)
+	var workers sync.WaitGroup
+	for range r.Workers {
+		workers.Go(func() {
+			for page := range work {
+				if err := r.compare(ctx, page); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	err := pages(ctx, func(page []suspect) error {
+		if r.crowded() {
+			if err := r.settle(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case work <- page:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+	close(work)
+	workers.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // and not what it led to
+	}
+	if err != nil {
+		return err
+	}
+	return r.settle(ctx)
+}
+
+// compare looks at a page's orders for the first time.
+func (r *run) compare(ctx context.Context, page []suspect) error {
+	for _, order := range page {
+		if !model.IsOrderUID(order.uid) {
+			r.unaskable.Add(1)
+			continue
+		}
+		answer, err := r.api.order(ctx, order.uid)
+		if err != nil {
+			return err
+		}
+		if !answer.is(order.rows) {
+			r.mu.Lock()
+			r.suspects = append(r.suspects, order)
+			r.mu.Unlock()
+		}
+	}
+	checked := r.checked.Add(int64(len(page)))
+	if r.Progress != nil {
+		r.Progress(checked)
+	}
+	return nil
+}
+
+func (r *run) crowded() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.suspects) >= maxSuspects
+}
+
+// settle looks at the suspects again until each is known to match, to differ, or
+// to change all the time.
+func (r *run) settle(ctx context.Context) error {
+	r.mu.Lock()
+	left := r.suspects
+	r.suspects = nil
+	r.mu.Unlock()
+	for range maxLooks {
+		if len(left) == 0 {
+			return nil
+		}
+		if err := wait(ctx, r.Settle); err != nil {
+			return err
+		}
+		var err error
+		if left, err = r.look(ctx, left); err != nil {
+			return err
+		}
+	}
+	r.result.Unsettled += int64(len(left))
+	return nil
+}
+
+// look asks the API and then the tables about orders, and returns those that
+// have changed since. If a row is what it was before the wait and still is after
+// the API's answer, the answer had all that time to become it.
+func (r *run) look(ctx context.Context, orders []suspect) (changed []suspect, err error) {
+	for start := 0; start < len(orders); start += pageOrders {
+		page := orders[start:min(start+pageOrders, len(orders))]
+		answers := make([]answer, len(page))
+		uids := make([]string, len(page))
+		for i, order := range page {
+			if answers[i], err = r.api.order(ctx, order.uid); err != nil {
+				return nil, err
+			}
+			uids[i] = order.uid
+		}
+		now, err := r.tables.read(ctx, uids)
+		if err != nil {
+			return nil, err
+		}
+		for i, order := range page {
+			rows := now[order.uid]
+			switch {
+			case answers[i].is(rows):
+			case answers[i].unknown != "":
+				return nil, &APIError{r.API, fmt.Errorf("order %s is answered with %s", order.uid, answers[i].unknown)}
+			case rows == order.rows:
+				r.found(order, answers[i])
+			default:
+				changed = append(changed, suspect{order.uid, rows})
+			}
+		}
+	}
+	return changed, nil
+}
+
+func (r *run) found(order suspect, answer answer) {
+	d := Difference{UID: order.uid}
+	switch {
+	case order.rows == "":
+		d.Kind = Extra
+		r.result.Extra++
+	case answer.body == "":
+		d.Kind = Missing
+		r.result.Missing++
+	default:
+		d.Kind, d.Paths = Stale, differingPaths(order.rows, answer.body)
+		r.result.Stale++
+	}
+	if r.Found != nil {
+		r.Found(d)
+	}
+}
+
+// count finds orders that the API holds and nobody can name any more. It alarms
+// only where each look shows too many, whatever is written meanwhile.
+func (r *run) count(ctx context.Context) error {
+	least := int64(0)
+	for look := range maxLooks / 2 {
+		before, err := r.tables.count(ctx)
+		if err != nil {
+			return err
+		}
+		if look > 0 {
+			if err := wait(ctx, r.Settle); err != nil {
+				return err
+			}
+		}
+		held, complete, err := r.api.held(ctx)
+		if err != nil || !complete {
+			return err
+		}
+		after, err := r.tables.count(ctx)
+		if err != nil {
+			return err
+		}
+		excess := held - max(before, after) - r.result.Extra
+		if excess <= 0 {
+			return nil
+		}
+		if look == 0 || excess < least {
+			least = excess
+		}
+	}
+	r.result.Unnamed = least
+	return nil
+}
+
+// wait sleeps a little longer than d, by chance, so as not to fall into step
+// with what changes regularly.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d + time.Duration(rand.Int64N(int64(d)/4+1)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
