@@ -119,6 +119,7 @@ func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
 		Bytes:          s.CacheBytes,
 		MinRecordBytes: cache.MinRecordBytes(s.store()),
 		CheckSchema:    func(ctx context.Context) error { return migrations.Check(ctx, db.DB) },
+		AnswerTimeout:  s.AnswerTimeout,
 	}), nil
 }
 
@@ -144,12 +145,17 @@ func newCatchUp(s *Settings, db *bun.DB) (*stream.CatchUp, error) {
 	return stream.NewCatchUp(func() stream.Source { return changes.NewSource(conn, options) }), nil
 }
 
-func newDoorbell(s *Settings, log *zap.Logger) (*changes.Doorbell, error) {
-	conn, err := pgconn.Config(s.Database, program+" doorbell")
+// newDoorbell listens where notifications are: a standby has none.
+func newDoorbell(s *Settings, source *changes.Source, log *zap.Logger) (*changes.Doorbell, error) {
+	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval}
+	if s.ListenURL != "" {
+		where.URL, options.Seen = s.ListenURL, source.Seen
+	}
+	conn, err := pgconn.Config(where, program+" doorbell")
 	if err != nil {
 		return nil, err
 	}
-	return changes.NewDoorbell(conn, log), nil
+	return changes.NewDoorbell(conn, options, log), nil
 }
 
 func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {

@@ -121,6 +121,15 @@ func TestWrongSettingsAreRefusedByName(t *testing.T) {
 	})
 }
 
+func TestAWrongListenURLIsRefusedByName(t *testing.T) {
+	settings(t)
+	t.Setenv("DATABASE_LISTEN_URL", "postgres://user:hidden@host:port/x")
+	var stderr bytes.Buffer
+	require.Equal(t, 2, Main(nil, &stderr, &stderr))
+	require.Contains(t, stderr.String(), "DATABASE_LISTEN_URL: not a PostgreSQL address")
+	require.NotContains(t, stderr.String(), "hidden")
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	settings(t)
 	t.Setenv("DATABASE_URL", "postgres://user:hidden@host/x")

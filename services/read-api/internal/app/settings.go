@@ -4,15 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
 )
 
 // Settings of the reader.
 type Settings struct {
-	Database config.Database
-	Log      config.Log
+	Database  config.Database
+	ListenURL config.Secret `env:"DATABASE_LISTEN_URL" help:"the primary, to listen there for notifications where DATABASE_URL is a standby (default: DATABASE_URL)"`
+	Log       config.Log
 
 	HTTPAddr  string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"where the API and the web page are"`
 	AdminAddr string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9081" help:"where /livez, /readyz, /metrics and pprof are"`
@@ -27,6 +30,11 @@ type Settings struct {
 
 	ConsoleURL  string        `env:"CONSOLE_URL" help:"address of the dead-letter console, for the page to link to (default: no link)"`
 	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
+
+	// AnswerTimeout and PingInterval are how long connections that have fallen
+	// silent are believed in. They aren't for operators: 0 means what package
+	// changes has, and tests are less patient.
+	AnswerTimeout, PingInterval time.Duration
 }
 
 const (
@@ -37,6 +45,7 @@ const (
 // Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
 	return errors.Join(
+		s.listenURL(),
 		config.ListenAddr("HTTP_ADDR", s.HTTPAddr),
 		config.ListenAddr("ADMIN_ADDR", s.AdminAddr),
 		between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
@@ -47,6 +56,16 @@ func (s *Settings) Validate() error {
 		webAddress("CONSOLE_URL", s.ConsoleURL),
 		between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour),
 	)
+}
+
+func (s *Settings) listenURL() error {
+	if s.ListenURL == "" {
+		return nil
+	}
+	if _, err := pgconn.Config(config.Database{URL: s.ListenURL}, program); err != nil {
+		return errors.New("DATABASE_LISTEN_URL: " + strings.TrimPrefix(err.Error(), "DATABASE_URL: "))
+	}
+	return nil
 }
 
 // poll is how often changes are looked for without a notification: two rounds

@@ -74,7 +74,7 @@ func (s Snapshot) since(standby bool) string {
 // different ones don't compare.
 type Identity struct {
 	System   string // pg_control_system's identifier, "" where the role may not ask
-	Timeline string // changes when a standby takes over
+	Timeline uint32 // changes when a standby takes over
 	Database uint32 // its oid
 }
 
@@ -82,10 +82,14 @@ type Identity struct {
 type Position struct {
 	Identity Identity
 	Snapshot Snapshot
-	Standby  bool   // read from a server in recovery
-	Schema   int64  // version of the migrations
-	Horizon  uint64 // deletions below it may have been pruned
-	Relist   uint64 // the last transaction whose changes no stamp shows
+	Standby  bool // read from a server in recovery
+	// LSN is a place in the server's log. Whatever Snapshot saw is before it, and
+	// on the disk.
+	LSN     uint64
+	Schema  int64  // version of the migrations
+	Tables  uint64 // stands for the tables and their triggers: other ones give another number
+	Horizon uint64 // deletions below it may have been pruned
+	Relist  uint64 // the last transaction whose changes no stamp shows
 }
 
 // RelistError says that the changes since a position can't be told any more: a
@@ -96,21 +100,44 @@ func (e *RelistError) Error() string { return "all orders have to be read anew: 
 
 // relistReason tells why the changes from p to now can't be told; "" if they can.
 func (p Position) relistReason(now Position) string {
+	switch was, is := p.Identity, now.Identity; {
+	case was.System != is.System:
+		return fmt.Sprintf("this is another cluster: its system identifier was %q and is %q now", was.System, is.System)
+	case was.Database != is.Database:
+		return fmt.Sprintf("this is another database: its oid was %d and is %d now", was.Database, is.Database)
+	case was.Timeline != is.Timeline:
+		return fmt.Sprintf("a standby took over, or a backup was restored: the timeline was %d and is %d now", was.Timeline, is.Timeline)
+	}
 	switch {
-	case p.Identity != now.Identity:
-		return fmt.Sprintf("this is another database, or one that was restored or took over (it was %+v, now it is %+v)", p.Identity, now.Identity)
 	case p.Standby != now.Standby:
 		return "the server is a standby no more, or has become one"
 	case p.Schema != now.Schema:
 		return fmt.Sprintf("the schema changed from version %d to %d", p.Schema, now.Schema)
+	case p.Tables != now.Tables:
+		return "the tables were made anew, as by restoring a dump, or their triggers were switched off or on: what changed meanwhile may bear no stamp"
 	case now.Snapshot.Xmax < p.Snapshot.Xmax:
 		return "transaction ids went back: the server lost transactions that had been seen"
 	case p.Relist != now.Relist:
 		return "a table was truncated"
 	// A horizon that p saw already is behind it, even where an old transaction
-	// keeps p's xmin below it: what was pruned, p had seen.
+	// keeps p's xmin below it: what was pruned, p had seen. Each pruning moves it.
 	case p.Horizon != now.Horizon && p.Snapshot.Xmin < now.Horizon:
 		return "deletions that had not been read yet were pruned"
 	}
 	return ""
+}
+
+// BehindError says that a standby has not replayed yet what was read before, from
+// another server or before a restart. It will.
+type BehindError struct{ Read, Replayed uint64 }
+
+func (e *BehindError) Error() string {
+	// Without the numbers: the same words each time make one line of the log.
+	return "this standby is behind what was read before, from another server or before it was restarted: waiting until it catches up"
+}
+
+// aheadOf tells whether now, on a standby that had replayed its log up to
+// replayed before, may be from before p: then orders would go backwards.
+func (p Position) aheadOf(now Position, replayed uint64) bool {
+	return now.Standby && p.Identity == now.Identity && p.LSN > replayed
 }

@@ -28,7 +28,7 @@ func TestSinceAsksForWhatTheSnapshotDidNotSee(t *testing.T) {
 
 func TestRelistOnAnyDoubt(t *testing.T) {
 	at := Position{
-		Identity: Identity{System: "7", Timeline: "00000001", Database: 5}, Snapshot: Snapshot{Xmin: 100, Xmax: 110, Xip: []uint64{100}},
+		Identity: Identity{System: "7", Timeline: 1, Database: 5}, Snapshot: Snapshot{Xmin: 100, Xmax: 110, Xip: []uint64{100}},
 		Schema: 2, Horizon: 50, Relist: 40,
 	}
 	require.Empty(t, at.relistReason(at))
@@ -38,10 +38,11 @@ func TestRelistOnAnyDoubt(t *testing.T) {
 
 	doubts := map[string]func(*Position){
 		"another cluster":     func(p *Position) { p.Identity.System = "8" },
-		"a failover":          func(p *Position) { p.Identity.Timeline = "00000002" },
+		"a failover":          func(p *Position) { p.Identity.Timeline = 2 },
 		"another database":    func(p *Position) { p.Identity.Database = 6 },
 		"a promotion":         func(p *Position) { p.Standby = true },
 		"a migration":         func(p *Position) { p.Schema = 3 },
+		"other tables":        func(p *Position) { p.Tables = 9 },
 		"xids that went back": func(p *Position) { p.Snapshot.Xmax = 109 },
 		"a truncation":        func(p *Position) { p.Relist = 105 },
 		"pruned too far":      func(p *Position) { p.Horizon = 101 },
@@ -66,4 +67,15 @@ func TestRelistOnAnyDoubt(t *testing.T) {
 func TestArrayLiteralQuotes(t *testing.T) {
 	require.Equal(t, `{"a","b\"c","d\\e","","{f,g}"}`, string(arrayLiteral([]string{"a", `b"c`, `d\e`, "", "{f,g}"})))
 	require.Equal(t, `{}`, string(arrayLiteral(nil)))
+}
+
+func TestAStandbyThatIsBehindIsToldFromOneThatIsNot(t *testing.T) {
+	read := Position{Identity: Identity{System: "7", Timeline: 1}, LSN: 0x1_00000010}
+	standby := Position{Identity: read.Identity, Standby: true, LSN: 0x2_00000000}
+	require.True(t, read.aheadOf(standby, 0x1_0000000F))
+	require.False(t, read.aheadOf(standby, 0x1_00000010))
+	require.False(t, read.aheadOf(Position{Identity: read.Identity}, 0), "a primary has all that its log has")
+	other := standby
+	other.Identity.Timeline = 2
+	require.False(t, read.aheadOf(other, 0), "places in other logs don't compare")
 }

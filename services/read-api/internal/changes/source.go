@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,11 +43,12 @@ type Options struct {
 	// CheckSchema says whether the database has the tables that are needed. It
 	// is asked at each new connection.
 	CheckSchema func(context.Context) error
+	// AnswerTimeout bounds the wait for one answer of the tail's: a frozen
+	// connection must not stop it for good. 0 means 15 seconds.
+	AnswerTimeout time.Duration
 }
 
 const (
-	// answerTimeout bounds the wait for one answer of the tail's: a frozen
-	// connection must not stop it for good.
 	answerTimeout = 15 * time.Second
 	// stallTimeout is how long a snapshot may go on without a row: sorting a
 	// large table takes a while.
@@ -54,23 +56,36 @@ const (
 )
 
 // Source reads through a connection of its own, made when needed and again
-// after any error. It is not safe for concurrent use.
+// after any error. Only Seen is safe for concurrent use.
 type Source struct {
 	config  *pgx.ConnConfig
 	options Options
 
 	conn     *pgconn.PgConn // nil: none
 	identity Identity       // of conn's database
-	row      row
+	// reached is a place in the log that conn's server had reached when it was last
+	// asked: its next snapshot sees all that is before it.
+	reached uint64
+	// read is the furthest position whose changes may have been given to a sink.
+	read Position
+	seen atomic.Uint64
+	row  row
 }
 
 // NewSource prepares a source; it doesn't connect yet.
 func NewSource(config *pgx.ConnConfig, options Options) *Source {
+	if options.AnswerTimeout == 0 {
+		options.AnswerTimeout = answerTimeout
+	}
 	if options.WaitingBytes == 0 {
 		options.WaitingBytes = waitingBytes
 	}
 	return &Source{config: config, options: options}
 }
+
+// Seen is a place in the server's log: whatever was committed before it, the last
+// complete round has seen.
+func (s *Source) Seen() uint64 { return s.seen.Load() }
 
 // Close gives the connection back. The source may be used again.
 func (s *Source) Close() {
@@ -88,7 +103,7 @@ func (s *Source) connect(ctx context.Context) error {
 	if s.conn != nil && !s.conn.IsClosed() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.options.AnswerTimeout)
 	defer cancel()
 	if err := s.options.CheckSchema(ctx); err != nil {
 		return err
@@ -98,7 +113,7 @@ func (s *Source) connect(ctx context.Context) error {
 		return err
 	}
 	s.conn = conn
-	if s.identity, err = s.identify(ctx); err != nil {
+	if err = s.identify(ctx); err != nil {
 		s.Close()
 		return fmt.Errorf("ask which database this is: %w", err)
 	}
@@ -106,29 +121,56 @@ func (s *Source) connect(ctx context.Context) error {
 }
 
 const (
-	whichSystem   = `SELECT system_identifier::text FROM pg_control_system()`
+	whichSystem = `SELECT system_identifier::text FROM pg_control_system()`
+	// A standby's timeline is as of its last restart point or, where it has
+	// replayed another one's beginning since, of that.
 	whichDatabase = `SELECT oid::text, CASE WHEN pg_is_in_recovery()
-		THEN (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)::text FROM pg_control_checkpoint() c, pg_control_recovery() r)
-		ELSE (SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)) END
+		THEN (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)::bigint::text FROM pg_control_checkpoint() c, pg_control_recovery() r)
+		ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text END, ` + currentLSN + `
 		FROM pg_database WHERE datname = current_database()`
+	// currentLSN is a place that the log has reached for good: on a primary, what
+	// is on its disk, and on a standby, what it has replayed.
+	currentLSN = `(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0')
+		ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::text`
 )
 
-func (s *Source) identify(ctx context.Context) (Identity, error) {
-	var id Identity
+// identify asks conn's server which database it has, and how far its log is.
+func (s *Source) identify(ctx context.Context) error {
+	id := Identity{}
 	system := s.conn.ExecParams(ctx, whichSystem, nil, nil, nil, nil).Read()
 	var refused *pgconn.PgError
 	switch {
 	case errors.As(system.Err, &refused) && refused.Code == "42501": // insufficient_privilege
 	case system.Err != nil:
-		return id, system.Err
+		return system.Err
 	default:
 		id.System = string(system.Rows[0][0])
 	}
 	database := s.conn.ExecParams(ctx, whichDatabase, nil, nil, nil, nil).Read()
 	if database.Err != nil {
-		return id, database.Err
+		return database.Err
 	}
-	_, err := fmt.Sscan(string(database.Rows[0][0]), &id.Database)
-	id.Timeline = string(database.Rows[0][1])
-	return id, err
+	row := database.Rows[0]
+	_, err := fmt.Sscan(fmt.Sprintf("%s %s %s", row[0], row[1], row[2]), &id.Database, &id.Timeline, &s.reached)
+	s.identity = id
+	return err
+}
+
+// advance takes note of the state that a transaction is about to read as of, and
+// returns up to where in the log it sees everything. It returns a *BehindError
+// where it may be from before what was read already.
+func (s *Source) advance(now Position) (seen uint64, err error) {
+	seen, s.reached = s.reached, max(s.reached, now.LSN)
+	if s.read.aheadOf(now, seen) {
+		return seen, &BehindError{Read: s.read.LSN, Replayed: seen}
+	}
+	s.read = now
+	return seen, nil
+}
+
+// goOnFrom says which position the caller's sink is at.
+func (s *Source) goOnFrom(from Position) {
+	if s.read.Identity != from.Identity || s.read.LSN < from.LSN {
+		s.read = from
+	}
 }

@@ -23,11 +23,22 @@ const (
 	// second, so that in a tangle of locks it is we who give way.
 	lockTimeout = `SET LOCAL lock_timeout = '500ms'`
 	lockTables  = `LOCK TABLE orders, deliveries, payments, items, order_deletions IN ACCESS SHARE MODE`
+	// A round whose connection has fallen silent must not keep its locks, and
+	// with them TRUNCATE and VACUUM, waiting for long.
+	idleTimeout = `SET LOCAL idle_in_transaction_session_timeout = %d`
 	// Without statistics the planner takes a third of the table to be new, and
-	// scans all of it.
+	// scans all of it. The log's place is asked for after the snapshot was taken,
+	// so that it is behind all that the snapshot saw.
 	readState = `SELECT pg_current_snapshot()::text, pg_is_in_recovery()::text, s.horizon::text, s.relist_xid::text,
-		(SELECT max(version_id)::text FROM goose_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true)
+		(SELECT max(version_id)::text FROM goose_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true),
+		` + currentLSN + `, ` + tablesNow + `
 		FROM order_changes_state s`
+	// Tables that were made anew, and triggers that were switched off and on, have
+	// changed in ways that no stamp shows. Both show in the catalog: the first in
+	// the oid, the second in a new version of the trigger's row.
+	tablesNow = `(SELECT to_hex(hashtextextended(string_agg(concat_ws(' ', c.oid, t.oid, t.tgenabled, t.xmin), ',' ORDER BY c.oid, t.oid), 0))
+		FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
+		WHERE c.oid = ANY(ARRAY['orders', 'deliveries', 'payments', 'items', 'order_deletions', 'order_changes_state']::regclass[]))`
 	// A uid that exists again is no deletion: the order is among the changed.
 	readDeletions = `SELECT DISTINCT order_uid FROM order_deletions d WHERE %s
 		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid)`
@@ -46,42 +57,52 @@ type Round struct {
 	Position Position // as of the round's transaction
 	Put      int      // orders that were new or different
 	Deleted  int      // orders that were there and are gone
+
+	seen uint64
 }
 
 // Tail gives sink everything that was committed after from, deletions first,
 // and returns the position to go on from. It returns a *RelistError where that
-// can't be told any more. After any other error sink may have some of the
-// changes: another Tail from the same position makes up for it.
+// can't be told any more, and a *BehindError where a standby isn't that far yet.
+// After any other error sink may have some of the changes: another Tail from the
+// same position makes up for it.
 func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (Round, error) {
 	if err := s.connect(ctx); err != nil {
 		return Round{}, err
 	}
+	s.goOnFrom(from)
 	round, err := s.tail(ctx, from, sink)
 	var relist *RelistError
-	if err != nil && !errors.As(err, &relist) {
+	switch {
+	case errors.As(err, &relist):
+		s.Close() // and ask anew, at the next one, which database it is
+		return round, err
+	case err != nil:
 		s.Close() // and with it the transaction
 		return Round{}, fmt.Errorf("read the changes: %w", err)
 	}
-	return round, err
+	s.seen.Store(round.seen)
+	return round, nil
 }
 
 func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, error) {
 	since := from.Snapshot.since(from.Standby)
+	idle := fmt.Sprintf(idleTimeout, 2*s.options.AnswerTimeout.Milliseconds())
 	answers := s.ask(ctx,
-		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: lockTables}, query{sql: readState},
+		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: idle}, query{sql: lockTables}, query{sql: readState},
 		query{sql: fmt.Sprintf(readDeletions, since)},
 		query{sql: fmt.Sprintf(declareChanged, ordersColumns, since)}, query{sql: fetchPage})
 	defer answers.drop()
 
 	var round Round
 	var err error
-	answers.skip(3)
+	answers.skip(4)
 	if round.Position, err = answers.state(s.identity); err != nil {
 		return round, err
 	}
+	round.seen = answers.seen
 	if reason := from.relistReason(round.Position); reason != "" {
-		answers.drop()
-		return round, errors.Join(&RelistError{reason}, s.end(ctx))
+		return round, &RelistError{reason}
 	}
 	err = each(answers, &s.row, decodeUID, func(uid string) {
 		if sink.Delete(uid) {
@@ -161,7 +182,7 @@ func (s *Source) complete(ctx context.Context, page []part[*model.Order]) ([]par
 
 // end gives up the transaction; there is nothing to commit in it.
 func (s *Source) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.options.AnswerTimeout)
 	defer cancel()
 	_, err := s.conn.Exec(ctx, `ROLLBACK`).ReadAll()
 	return err
@@ -175,13 +196,15 @@ type query struct {
 
 // answers are the results of several queries that were sent at once.
 type answers struct {
+	source  *Source
 	results *pgconn.MultiResultReader
 	cancel  context.CancelFunc
+	seen    uint64 // after state: up to where in the log the transaction sees everything
 }
 
 // ask sends queries in one go. The answers must be read in order, and closed.
 func (s *Source) ask(ctx context.Context, queries ...query) *answers {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.options.AnswerTimeout)
 	batch := &pgconn.Batch{}
 	binary := []int16{pgtype.BinaryFormatCode}
 	for _, q := range queries {
@@ -191,7 +214,7 @@ func (s *Source) ask(ctx context.Context, queries ...query) *answers {
 			batch.ExecParams(q.sql, [][]byte{q.array}, []uint32{pgtype.TextArrayOID}, nil, binary)
 		}
 	}
-	return &answers{results: s.conn.ExecBatch(ctx, batch), cancel: cancel}
+	return &answers{source: s, results: s.conn.ExecBatch(ctx, batch), cancel: cancel}
 }
 
 // close reads what is left, and returns the error that ended the answers early.
@@ -224,7 +247,8 @@ func (a *answers) skip(n int) {
 	}
 }
 
-// state reads the answer to readState.
+// state reads the answer to readState. A *BehindError says that the transaction
+// must not be read from.
 func (a *answers) state(identity Identity) (Position, error) {
 	now := Position{Identity: identity}
 	rows, err := a.next()
@@ -236,11 +260,13 @@ func (a *answers) state(identity Identity) (Position, error) {
 		v := rows.Values()
 		found = true
 		now.Standby = string(v[1]) == "true"
-		var bad [4]error
+		var bad [6]error
 		now.Snapshot, bad[0] = ParseSnapshot(string(v[0]))
 		now.Horizon, bad[1] = strconv.ParseUint(string(v[2]), 10, 64)
 		now.Relist, bad[2] = strconv.ParseUint(string(v[3]), 10, 64)
 		now.Schema, bad[3] = strconv.ParseInt(string(v[4]), 10, 64)
+		now.LSN, bad[4] = strconv.ParseUint(string(v[6]), 10, 64)
+		now.Tables, bad[5] = strconv.ParseUint(string(v[7]), 16, 64)
 		if err := errors.Join(bad[:]...); err != nil {
 			return now, fmt.Errorf("order_changes_state: %w", err)
 		}
@@ -251,7 +277,8 @@ func (a *answers) state(identity Identity) (Position, error) {
 	if !found {
 		return now, errors.New("order_changes_state has no row: somebody deleted it; insert it again with `INSERT INTO order_changes_state DEFAULT VALUES`")
 	}
-	return now, nil
+	a.seen, err = a.source.advance(now)
+	return now, err
 }
 
 // each decodes the rows of the next answer.

@@ -12,7 +12,7 @@ import (
 // these, so that what somebody made up is told from what was given. It is no
 // signature: it opens nothing that its holder could not ask for.
 const (
-	tokenVersion  = 1
+	tokenVersion  = 2
 	tokenCheckLen = 6
 	maxTokenLen   = 12 << 10 // a snapshot lists at most as many transactions as there are connections
 )
@@ -22,15 +22,16 @@ var errToken = errors.New("it is no position that was given out")
 // Token is the position as text that any replica understands.
 func (p Position) Token() string {
 	token := []byte{tokenVersion}
-	for _, text := range []string{p.Identity.System, p.Identity.Timeline} {
-		token = binary.AppendUvarint(token, uint64(len(text)))
-		token = append(token, text...)
-	}
+	token = binary.AppendUvarint(token, uint64(len(p.Identity.System)))
+	token = append(token, p.Identity.System...)
 	standby := uint64(0)
 	if p.Standby {
 		standby = 1
 	}
-	for _, n := range []uint64{uint64(p.Identity.Database), standby, uint64(p.Schema), p.Horizon, p.Relist, p.Snapshot.Xmin, p.Snapshot.Xmax} {
+	for _, n := range []uint64{
+		uint64(p.Identity.Timeline), uint64(p.Identity.Database), standby, p.LSN, uint64(p.Schema), p.Tables, p.Horizon, p.Relist,
+		p.Snapshot.Xmin, p.Snapshot.Xmax,
+	} {
 		token = binary.AppendUvarint(token, n)
 	}
 	token = binary.AppendUvarint(token, uint64(len(p.Snapshot.Xip)))
@@ -55,10 +56,10 @@ func ParseToken(text string) (Position, error) {
 		return p, errToken
 	}
 	r := tokenReader{rest: token[1:]}
-	p.Identity.System, p.Identity.Timeline = r.text(), r.text()
-	p.Identity.Database = uint32(r.number())
-	p.Standby = r.number() == 1
-	p.Schema, p.Horizon, p.Relist = int64(r.number()), r.number(), r.number()
+	p.Identity.System = r.text()
+	p.Identity.Timeline, p.Identity.Database = uint32(r.number()), uint32(r.number())
+	p.Standby, p.LSN = r.number() == 1, r.number()
+	p.Schema, p.Tables, p.Horizon, p.Relist = int64(r.number()), r.number(), r.number(), r.number()
 	p.Snapshot.Xmin, p.Snapshot.Xmax = r.number(), r.number()
 	for n := r.number(); n > 0 && !r.bad; n-- {
 		p.Snapshot.Xip = append(p.Snapshot.Xip, p.Snapshot.Xmin+r.number())

@@ -10,7 +10,7 @@ func TestTokens(t *testing.T) {
 	for _, p := range []Position{
 		{},
 		{
-			Identity: Identity{System: "7312345678901234567", Timeline: "00000001", Database: 16384}, Standby: true, Schema: 3,
+			Identity: Identity{System: "7312345678901234567", Timeline: 1, Database: 16384}, Standby: true, LSN: 1 << 44, Schema: 3, Tables: 1<<63 + 5,
 			Snapshot: Snapshot{Xmin: 1 << 40, Xmax: 1<<40 + 9, Xip: []uint64{1 << 40, 1<<40 + 7}}, Horizon: 12, Relist: 13,
 		},
 	} {
