@@ -4,6 +4,7 @@
 //   - [github.com/orderhub/orderhub/libs/devstack/postgres] runs a private PostgreSQL server.
 //   - [github.com/orderhub/orderhub/libs/devstack/broker] runs a Kafka-protocol broker inside this process.
 //   - [github.com/orderhub/orderhub/libs/devstack/process] starts children that never outlive this process.
+//   - [github.com/orderhub/orderhub/libs/devstack/browser] runs a headless Chromium for tests of pages.
 //   - [github.com/orderhub/orderhub/libs/devstack/datadir] guards a data folder against a second user.
 //   - [github.com/orderhub/orderhub/libs/devstack/ports] finds free ports and names taken ones.
 //

@@ -2,16 +2,17 @@ package browser
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -155,10 +156,28 @@ func (w *Window) Click(selector chromedp.CSS) {
 	w.Do(chromedp.Click(selector, chromedp.NodeVisible))
 }
 
-// Press presses keys, as package kb of chromedp writes them.
+// Press presses keys, as package kb of chromedp writes them. What they type is
+// typed even where the page takes the keys for itself: see [Window.Key].
 func (w *Window) Press(keys string) {
 	w.t.Helper()
 	w.Do(chromedp.KeyEvent(keys))
+}
+
+// Key presses "Enter", or a key named by its character, in one event as a
+// keyboard does: where the page takes it for itself, nothing is typed.
+func (w *Window) Key(name string) {
+	w.t.Helper()
+	text, code := name, int64(name[0])
+	if name == "Enter" {
+		text, code = "\r", '\r'
+	}
+	for _, kind := range []input.DispatchKeyEventType{input.DispatchKeyEventTypeKeyDown, input.DispatchKeyEventTypeKeyUp} {
+		params := input.DispatchKeyEventParams{Type: kind, Key: name, WindowsVirtualKeyCode: code}
+		if kind == input.DispatchKeyEventTypeKeyDown {
+			params.Text = text
+		}
+		Command(w, input.DispatchKeyEvent, params)
+	}
 }
 
 // Type types into an empty field; what it held is deleted.
@@ -186,9 +205,13 @@ func (w *Window) Text(selector string) string {
 	return Eval[string](w, fmt.Sprintf("document.querySelector(%q)?.innerText ?? ''", selector))
 }
 
-// Picture takes a picture of the whole page. `go test -artifacts` keeps it.
+// Picture takes a picture of the whole page, where `go test -artifacts` asks for
+// what tests leave behind.
 func (w *Window) Picture(name string) {
 	w.t.Helper()
+	if wanted := flag.Lookup("test.artifacts"); wanted == nil || wanted.Value.String() != "true" {
+		return
+	}
 	image := Value(w, chromedp.FullScreenshot(100))
 	if err := os.WriteFile(filepath.Join(w.t.ArtifactDir(), name+".png"), image, 0o600); err != nil {
 		w.t.Fatal(err)
@@ -208,21 +231,4 @@ func (w *Window) Scheme(name string) {
 	Command(w, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
 		{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"},
 	}})
-}
-
-// DocumentStatus is an ignored for [Open]: the browser reports it as an error
-// where a page that is shown, rather than something that a page loads, has a
-// status of 400 or more.
-func DocumentStatus(addresses ...string) func(Problem) bool {
-	return func(p Problem) bool {
-		if p.Source != "network" || !strings.Contains(p.Text, "Failed to load resource: the server responded") {
-			return false
-		}
-		for _, address := range addresses {
-			if strings.Contains(p.URL, address) {
-				return true
-			}
-		}
-		return false
-	}
 }

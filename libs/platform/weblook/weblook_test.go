@@ -64,8 +64,9 @@ func TestAPageHasItsFilesAndOurs(t *testing.T) {
 
 func TestABuildIsKnownByItsFiles(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, page(t, "p{}").Build(), page(t, "p{}").Build())
-	require.NotEqual(t, page(t, "p{}").Build(), page(t, "q{}").Build())
+	first, same, other := page(t, "p{}"), page(t, "p{}"), page(t, "q{}")
+	require.Equal(t, first.Build(), same.Build())
+	require.NotEqual(t, first.Build(), other.Build())
 }
 
 func TestAMisspeltFileDoesNotReachARelease(t *testing.T) {

@@ -38,20 +38,59 @@ func (p *PageOrders) Get(ctx context.Context, uid string) (page.Found, error) {
 	return found, nil
 }
 
-// Newest implements page.Orders. While the list can't be read, it is the one
-// that was read last: people are better served with that, and with its time,
-// than with nothing.
-func (p *PageOrders) Newest(ctx context.Context, n int) (page.List, error) {
-	n = min(n, orders.MaxLimit)
+// List implements page.Orders. While the newest orders can't be read, they are
+// those that were read last: people are better served with that, and with its
+// time, than with nothing.
+func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, error) {
+	values := map[string]string{}
+	for name := range query.Filters {
+		values[name] = query.Filters.Get(name)
+	}
+	filter, wrong := parseFilter(values)
+	if wrong != nil {
+		return page.List{}, &page.RefusedError{Detail: wrong.detail}
+	}
+	var after *orders.Key
+	if query.Cursor != "" {
+		key, err := decodeCursor(filter, query.Cursor)
+		if err != nil {
+			return page.List{}, &page.RefusedError{Cursor: true, Detail: "The address’s cursor can’t be used: " + err.Error() + "."}
+		}
+		after = &key
+	}
+	limit := min(query.Limit, orders.MaxLimit)
+	newest := len(query.Filters) == 0 && after == nil
 	began := time.Now()
-	list, err := p.orders.List(ctx, orders.Filter{}, nil, n)
-	if err == nil {
-		p.last.Store(&lastList{canonical: list.Orders, asked: n, at: began})
-		return page.List{Canonical: list.Orders}, nil
+	found, err := p.orders.List(ctx, filter, after, limit)
+	if err != nil {
+		last := p.last.Load()
+		if !newest || last == nil {
+			return page.List{}, err
+		}
+		return page.List{Canonical: last.canonical[:min(limit, len(last.canonical))], StaleSince: last.at}, nil
 	}
-	last := p.last.Load()
-	if last == nil || last.asked < n {
-		return page.List{}, err
+	if last := p.last.Load(); newest && (last == nil || last.asked <= limit || began.Sub(last.at) > keepLonger) {
+		p.last.Store(&lastList{canonical: found.Orders, asked: limit, at: began})
 	}
-	return page.List{Canonical: last.canonical[:min(n, len(last.canonical))], StaleSince: last.at}, nil
+	list := page.List{Canonical: found.Orders}
+	if found.Next != nil {
+		list.Next = encodeCursor(filter, *found.Next)
+	}
+	return list, nil
+}
+
+// keepLonger is for how long a longer list is kept instead of a newer one.
+const keepLonger = 10 * time.Second
+
+// Suggest implements page.Orders.
+func (p *PageOrders) Suggest(ctx context.Context, text string) ([]page.Suggestion, error) {
+	found, err := p.orders.Suggest(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	suggestions := make([]page.Suggestion, len(found))
+	for i, s := range found {
+		suggestions[i] = page.Suggestion{Kind: string(s.Kind), Value: s.Value, Orders: s.Orders}
+	}
+	return suggestions, nil
 }

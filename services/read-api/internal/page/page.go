@@ -4,35 +4,49 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"embed"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/weblook"
 )
+
+//go:embed assets
+var assetFiles embed.FS
+
+//go:embed templates
+var templateFiles embed.FS
 
 const (
-	newestCount = 20
+	listCount   = 25 // orders of a page of a list
+	besideCount = 15 // orders of the list beside an order
 	// The page shows what it has rather than wait for the rest: a search waits
 	// longer than the list beside it.
-	orderTimeout  = 5 * time.Second
-	newestTimeout = 2 * time.Second
-	retryAfter    = "2" // seconds
+	orderTimeout = 5 * time.Second
+	listTimeout  = 2500 * time.Millisecond
+	retryAfter   = "2" // seconds
 )
 
-// Orders is where the page's orders come from. Both methods are called from
-// many goroutines at once; the bytes that they return are only read.
+// Orders is where the page's orders come from. Its methods are called from many
+// goroutines at once; the bytes that they return are only read. An error means
+// that the answer can't be known now, but for [*RefusedError].
 type Orders interface {
-	// Get gives one order. The uid has the form of an order_uid. An error means
-	// that it can't be known now whether there is such an order.
+	// Get gives one order. The uid has the form of an order_uid.
 	Get(ctx context.Context, uid string) (Found, error)
-	// Newest gives up to n orders, the newest first. An error means that they
-	// can't be known now.
-	Newest(ctx context.Context, n int) (List, error)
+	// List gives a part of a list, the newest orders first. A filter or cursor
+	// that can't be is a *RefusedError.
+	List(ctx context.Context, query Query) (List, error)
+	// Suggest gives what a text is, or is the beginning of: first what it is as it
+	// stands.
+	Suggest(ctx context.Context, text string) ([]Suggestion, error)
 }
 
 // Found is the answer to a search.
@@ -44,11 +58,43 @@ type Found struct {
 	StaleSince time.Time
 }
 
-// List is a list of orders.
+// Query asks for a part of a list.
+type Query struct {
+	Filters url.Values // by the names of the API's parameters
+	Cursor  string     // where it goes on; "": from its beginning
+	Limit   int
+}
+
+// List is a part of a list.
 type List struct {
-	Canonical  [][]byte  // each order's canonical JSON
+	Canonical [][]byte // each order's canonical JSON
+	// Next is the cursor to go on with, "" at the end. A part with it may be short,
+	// or empty: then it was looked at as much as a request may cost.
+	Next       string
 	StaleSince time.Time // as in Found
 }
+
+// RefusedError says what is wrong with a list's filters or its cursor.
+type RefusedError struct {
+	Cursor bool   // it is the cursor
+	Detail string // in a sentence
+}
+
+func (r *RefusedError) Error() string { return r.Detail }
+
+// Suggestion is what a text may be.
+type Suggestion struct {
+	Kind   string // KindOrder, KindTrackNumber or KindCustomer
+	Value  string
+	Orders int // that it stands for; of many, so many at least
+}
+
+// The kinds of suggestions, as the API names them.
+const (
+	KindOrder       = "order"
+	KindTrackNumber = "track_number"
+	KindCustomer    = "customer"
+)
 
 // Options are what the page needs.
 type Options struct {
@@ -60,51 +106,60 @@ type Options struct {
 
 // Register adds the page at / and what it loads at /assets/.
 func Register(r gin.IRouter, o Options) {
-	files := loadAssets()
-	s := &site{orders: o.Orders, console: o.ConsoleURL, files: files, templates: parseTemplates(files)}
+	look := weblook.New(assetFiles, "assets", templateFiles, "templates", nil)
+	s := &site{orders: o.Orders, console: o.ConsoleURL, look: look}
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		r.Handle(method, "/", s.serve)
-		r.Handle(method, "/assets/:name", files.serve)
+		r.Handle(method, "/assets/:name", gin.WrapH(look))
 	}
 }
 
 type site struct {
-	orders    Orders
-	console   string
-	files     *assets
-	templates *template.Template
+	orders  Orders
+	console string
+	look    *weblook.Look
 }
 
 // serve answers a page, or with fragment=1 the inside of its <main>. A page
 // has the status of its search. A fragment is always 200: it is a piece of
 // HTML to show, and browsers report anything else as an error of the page.
 func (s *site) serve(c *gin.Context) {
-	secure(c)
+	weblook.Secure(c.Writer.Header())
 	// Orders hold names and addresses: nothing of them is left on a disk.
 	c.Header("Cache-Control", "no-store")
 
-	v := s.view(c)
-	fragment := c.Query("fragment") == "1"
+	query := c.Request.URL.Query()
+	fragment := query.Get("fragment") == "1"
+	v := s.view(c, query)
+	if v.State == elsewhere {
+		c.Redirect(http.StatusSeeOther, address(v.Target, fragment))
+		return
+	}
 	status := v.status()
 	if fragment {
 		status = http.StatusOK
 	}
+	v.Tag = s.etag(v, query, true)
 	if status == http.StatusOK {
-		tag := s.etag(v, fragment)
+		tag := s.etag(v, query, fragment)
 		c.Header("ETag", tag)
 		if c.GetHeader("If-None-Match") == tag {
 			c.Status(http.StatusNotModified)
 			return
 		}
 	}
+	s.render(c, v, status, fragment)
+}
 
+func (s *site) render(c *gin.Context, v *view, status int, fragment bool) {
 	name := "page.html"
 	if fragment {
 		name = "main"
 	}
 	var body bytes.Buffer
-	if err := s.templates.ExecuteTemplate(&body, name, v); err != nil {
+	if err := s.look.Render(&body, name, v); err != nil {
 		_ = c.Error(fmt.Errorf("render the page: %w", err))
+		c.Header("ETag", "")
 		c.String(http.StatusInternalServerError, "This page can't be shown. The service's log says why.\n")
 		return
 	}
@@ -114,25 +169,37 @@ func (s *site) serve(c *gin.Context) {
 	c.Data(status, "text/html; charset=utf-8", body.Bytes())
 }
 
-func (s *site) view(c *gin.Context) view {
-	v := view{
-		Query:   strings.TrimSpace(strings.ToValidUTF8(c.Query("uid"), "\uFFFD")),
-		AsJSON:  c.Query("view") == "json",
-		console: s.console,
+// view finds what an address shows.
+func (s *site) view(c *gin.Context, query url.Values) *view {
+	v := &view{AsJSON: query.Get("view") == "json", console: s.console}
+	if v.Query = clean(query.Get("uid")); v.Query != "" {
+		s.order(c, v)
+	} else if v.Query = clean(query.Get("q")); v.Query != "" {
+		s.search(c, v, query.Get("by"))
+	} else {
+		v.State = home
+		v.Filter = readFilter(query)
 	}
 	switch {
-	case v.Query == "":
-		v.State = home
-	case !isUID(v.Query):
-		v.State = invalid
+	case v.State == elsewhere:
+	case v.State == home && v.Filter.Problem != "":
+		v.State = refused
+	case v.State == home:
+		s.list(c, v, Query{Filters: v.Filter.api, Cursor: v.Filter.Cursor, Limit: listCount})
 	default:
-		s.search(c, &v)
+		s.list(c, v, Query{Limit: besideCount})
 	}
-	s.list(c, &v)
 	return v
 }
 
-func (s *site) search(c *gin.Context, v *view) {
+// clean is a parameter as a person meant it.
+func clean(text string) string { return strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")) }
+
+func (s *site) order(c *gin.Context, v *view) {
+	if !isUID(v.Query) {
+		v.State = invalid
+		return
+	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), orderTimeout)
 	defer cancel()
 	answer, err := s.orders.Get(ctx, v.Query)
@@ -150,22 +217,26 @@ func (s *site) search(c *gin.Context, v *view) {
 	}
 }
 
-func (s *site) list(c *gin.Context, v *view) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), newestTimeout)
+func (s *site) list(c *gin.Context, v *view, query Query) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
 	defer cancel()
-	list, err := s.orders.Newest(ctx, newestCount)
-	if err != nil {
-		_ = c.Error(fmt.Errorf("page: newest orders: %w", err))
+	list, err := s.orders.List(ctx, query)
+	if wrong, ok := errors.AsType[*RefusedError](err); ok {
+		v.State, v.Filter.Problem, v.Filter.WrongCursor = refused, wrong.Detail, wrong.Cursor
 		return
 	}
-	v.Newest = newest{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), canonical: list.Canonical}
+	if err != nil {
+		_ = c.Error(fmt.Errorf("page: list: %w", err))
+		return
+	}
+	v.List = orderList{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), Next: list.Next, canonical: list.Canonical}
 	for _, canonical := range list.Canonical {
 		o, err := decode(canonical)
 		if err != nil {
-			_ = c.Error(fmt.Errorf("page: newest orders: %w", err))
+			_ = c.Error(fmt.Errorf("page: list: %w", err))
 			continue
 		}
-		v.Newest.Orders = append(v.Newest.Orders, o)
+		v.List.Orders = append(v.List.Orders, o)
 	}
 }
 
@@ -173,9 +244,9 @@ func (s *site) list(c *gin.Context, v *view) {
 // little different each time, from making each answer a different one.
 func wholeSecond(t time.Time) time.Time { return t.Round(time.Second) }
 
-// etag covers everything that the rendering depends on, so that a browser's
-// poll costs no rendering while nothing has changed.
-func (s *site) etag(v view, fragment bool) string {
+// etag covers everything that the rendering depends on, so that asking again
+// costs no rendering while nothing has changed.
+func (s *site) etag(v *view, query url.Values, fragment bool) string {
 	sum := sha256.New()
 	var head []byte
 	add := func(part []byte) {
@@ -183,24 +254,26 @@ func (s *site) etag(v view, fragment bool) string {
 		sum.Write(head)
 		sum.Write(part)
 	}
-	add([]byte(s.files.build))
-	add([]byte(v.Query))
-	add(fmt.Appendf(nil, "%s %t %t %t", v.State, v.AsJSON, fragment, v.Newest.Known))
-	add(fmt.Appendf(nil, "%d %d", v.StaleSince.Unix(), v.Newest.StaleSince.Unix()))
+	add([]byte(s.look.Build()))
+	query.Del("fragment")
+	add([]byte(query.Encode()))
+	add(fmt.Appendf(nil, "%t %s %t", fragment, v.State, v.List.Known))
+	add(fmt.Appendf(nil, "%d %d", v.StaleSince.Unix(), v.List.StaleSince.Unix()))
+	add([]byte(v.List.Next))
 	add(v.canonical)
-	for _, canonical := range v.Newest.canonical {
+	for _, canonical := range v.List.canonical {
 		add(canonical)
 	}
 	return `W/"` + hex.EncodeToString(sum.Sum(nil)[:12]) + `"`
 }
 
-// secure sets the headers that keep whatever an order holds from becoming
-// more than text, and the page out of other sites' frames.
-func secure(c *gin.Context) {
-	c.Header("Content-Security-Policy", "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
-	c.Header("X-Content-Type-Options", "nosniff")
-	c.Header("X-Frame-Options", "DENY")
-	c.Header("Referrer-Policy", "no-referrer")
-	c.Header("Cross-Origin-Opener-Policy", "same-origin")
-	c.Header("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+// address is one of this page's.
+func address(query url.Values, fragment bool) string {
+	if fragment {
+		query.Set("fragment", "1")
+	}
+	if len(query) == 0 {
+		return "/"
+	}
+	return "/?" + query.Encode()
 }

@@ -6,33 +6,44 @@ import (
 	"time"
 )
 
-// state is what became of the search.
+// state is what became of what was asked for.
 type state string
 
 const (
-	home        state = "home"        // nothing was searched
+	home        state = "home"        // a list
 	found       state = "found"       // the order is shown
-	missing     state = "missing"     // there is no such order
-	invalid     state = "invalid"     // what was searched can't be an order_uid
+	missing     state = "missing"     // there is nothing of that name
+	choice      state = "choice"      // there are several things of that name
+	invalid     state = "invalid"     // what was searched can't be anything
+	refused     state = "refused"     // a filter can't be
 	unavailable state = "unavailable" // it can't be known now
+	elsewhere   state = "elsewhere"   // another address shows it
 )
 
 // view is what the templates show.
 type view struct {
 	Query      string // as typed, without white space around it
+	Searched   bool   // as any of the three, not as an order_uid
 	State      state
 	AsJSON     bool // the order as JSON is in front
 	Order      *order
 	StaleSince time.Time
-	Newest     newest
+	Choices    []Suggestion
+	Similar    []Suggestion // orders whose uid begins with the query
+	Target     url.Values   // of elsewhere
+	Filter     filter
+	List       orderList
+	Tag        string // the ETag of the fragment, for the script
 	console    string
 	canonical  []byte
 }
 
-type newest struct {
+// orderList is the list: alone, or beside what was searched.
+type orderList struct {
 	Orders     []*order
 	Current    string // the uid that is shown beside the list
 	Known      bool
+	Next       string // the cursor of what is older
 	StaleSince time.Time
 	canonical  [][]byte
 }
@@ -52,46 +63,65 @@ func isUID(text string) bool {
 	return true
 }
 
-func (v view) status() int {
+func (v *view) status() int {
 	switch v.State {
 	case missing:
 		return http.StatusNotFound
-	case invalid:
+	case invalid, refused:
 		return http.StatusBadRequest
 	case unavailable:
 		return http.StatusServiceUnavailable
-	case home, found:
+	case home, found, choice, elsewhere:
 	}
 	return http.StatusOK
 }
 
-// ShownQuery is what was searched, cut to a length that can be read.
-func (v view) ShownQuery() string {
-	const most = 80
-	if runes := []rune(v.Query); len(runes) > most {
-		return string(runes[:most]) + "…"
+// Alone tells whether the list is what is shown, rather than beside something.
+func (v *view) Alone() bool { return v.State == home }
+
+// Live tells whether the list follows what arrives: its beginning does.
+func (v *view) Live() bool { return v.State != refused && v.Filter.Cursor == "" }
+
+// Stream is the address of the changes that the page follows.
+func (v *view) Stream() string {
+	if !v.Live() {
+		return ""
 	}
-	return v.Query
+	return v.Filter.Stream()
 }
 
+// CanBeUID tells whether what was searched could be an order's.
+func (v *view) CanBeUID() bool { return isUID(v.Query) }
+
+// ShownQuery is what was searched, cut to a length that can be read.
+func (v *view) ShownQuery() string { return cut(v.Query) }
+
 // Title is the document's title.
-func (v view) Title() string {
+func (v *view) Title() string {
 	switch v.State {
 	case found:
 		return "Order " + v.Query + " · Orderhub"
 	case missing:
-		return "No order " + v.Query + " · Orderhub"
+		return "Nothing found for " + v.ShownQuery() + " · Orderhub"
+	case choice:
+		return v.ShownQuery() + " · Orderhub"
 	case invalid:
-		return "Not an order_uid · Orderhub"
+		return "Not searched · Orderhub"
+	case refused:
+		return "Not filtered · Orderhub"
 	case unavailable:
 		return "Can’t be known now · Orderhub"
 	case home:
+		if v.Filter.Cursor != "" || len(v.Filter.Set()) > 0 {
+			return v.Filter.Heading() + " · Orderhub"
+		}
+	case elsewhere:
 	}
 	return "Orderhub"
 }
 
-// Announcement is the search's result in a sentence, for screen readers.
-func (v view) Announcement() string {
+// Announcement is what became of it in a sentence, for screen readers.
+func (v *view) Announcement() string {
 	switch v.State {
 	case found:
 		sentence := "Order " + v.Query + " found, " + v.Order.ItemCount()
@@ -103,24 +133,52 @@ func (v view) Announcement() string {
 		}
 		return sentence + "."
 	case missing:
-		return "No order " + v.Query + " is stored."
+		return "Nothing is stored under " + v.ShownQuery() + "."
+	case choice:
+		return v.ShownQuery() + " is more than one thing. Choose one."
 	case invalid:
 		return "What you searched can’t be an order_uid."
+	case refused:
+		return v.Filter.Problem
 	case unavailable:
 		return "Whether there is such an order can’t be known now."
 	case home:
+		return v.Filter.Heading() + ": " + v.List.Words() + "."
+	case elsewhere:
 	}
 	return ""
 }
 
-// JSON is the order's JSON, indented.
-func (v view) JSON() ([]token, error) { return prettyJSON(v.canonical) }
+// Words say how many orders are shown.
+func (l orderList) Words() string {
+	switch n := len(l.Orders); {
+	case !l.Known:
+		return "can’t be known now"
+	case n == 0:
+		return "none"
+	case l.Next != "":
+		return counted(n) + " shown, there are older ones"
+	default:
+		return counted(n)
+	}
+}
 
-// ConsoleLink is the console's search for the order, "" if no console's
-// address is known or it isn't one of the web.
-func (v view) ConsoleLink() string {
-	link, err := url.Parse(v.console)
-	if err != nil || (link.Scheme != "http" && link.Scheme != "https") || link.Host == "" {
+// JSON is the order's JSON, indented.
+func (v *view) JSON() ([]token, error) { return prettyJSON(v.canonical) }
+
+// Console is the dead-letter console's address, "" if none is known or it isn't
+// one of the web.
+func (v *view) Console() string {
+	if link := v.consoleURL(); link != nil {
+		return link.String()
+	}
+	return ""
+}
+
+// ConsoleSearch is the console's search for what was searched.
+func (v *view) ConsoleSearch() string {
+	link := v.consoleURL()
+	if link == nil {
 		return ""
 	}
 	query := link.Query()
@@ -129,20 +187,10 @@ func (v view) ConsoleLink() string {
 	return link.String()
 }
 
-// moment is a time as the templates write it: exact and in UTC. The script
-// puts it into the browser's zone.
-type moment struct {
-	time.Time
-	Style string // "relative": how long ago is the text; "exact": the date is
+func (v *view) consoleURL() *url.URL {
+	link, err := url.Parse(v.console)
+	if err != nil || (link.Scheme != "http" && link.Scheme != "https") || link.Host == "" {
+		return nil
+	}
+	return link
 }
-
-func newMoment(style string, t time.Time) moment { return moment{Time: t.UTC(), Style: style} }
-
-// Machine is the time for the datetime attribute.
-func (m moment) Machine() string { return m.Format(time.RFC3339Nano) }
-
-// Text is the time for people.
-func (m moment) Text() string { return m.Format("2 Jan 2006, 15:04 UTC") }
-
-// Exact is the time with its seconds.
-func (m moment) Exact() string { return m.Format("2 Jan 2006, 15:04:05.999999 UTC") }

@@ -3,6 +3,8 @@ package page
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"slices"
 	"time"
 )
 
@@ -111,6 +113,74 @@ func (o *order) ItemCount() string {
 		return "1 item"
 	}
 	return fmt.Sprintf("%d items", len(o.Items))
+}
+
+// badge is a state in a word.
+type badge struct{ Class, Word string }
+
+// PaymentState is as much as the data tells: an order that brings a payment
+// with its time was paid then.
+func (o *order) PaymentState() badge {
+	switch {
+	case o.Payment == nil:
+		return badge{"warn", "No payment stored"}
+	case len(o.Differences()) > 0:
+		return badge{"warn", "Sums differ"}
+	case o.Payment.PaymentDT <= 0 || o.Payment.PaidAt().IsZero():
+		return badge{"", "No time of payment"}
+	}
+	return badge{"good", "Paid"}
+}
+
+// DeliveryState is as much as the data tells. It doesn't tell whether a parcel
+// has arrived.
+func (o *order) DeliveryState() badge {
+	switch {
+	case o.Delivery == nil:
+		return badge{"warn", "No delivery stored"}
+	case o.TrackNumber == "":
+		return badge{"", "No track number"}
+	}
+	return badge{"good", "Tracked"}
+}
+
+// itemState is how many items have a status. What its numbers mean is the
+// shop's own.
+type itemState struct {
+	Status int64
+	Items  int
+}
+
+// ItemStates are the statuses of the items, in their order.
+func (o *order) ItemStates() []itemState {
+	var states []itemState
+	for i := range o.Items {
+		at := slices.IndexFunc(states, func(s itemState) bool { return s.Status == o.Items[i].Status })
+		if at < 0 {
+			at = len(states)
+			states = append(states, itemState{Status: o.Items[i].Status})
+		}
+		states[at].Items++
+	}
+	return states
+}
+
+// CustomerAddress is where the customer's orders are listed.
+func (o *order) CustomerAddress() string {
+	return address(url.Values{"customer_id": {o.CustomerID}}, false)
+}
+
+// TrackAddress is where the orders with the same track number are listed.
+func (o *order) TrackAddress() string {
+	return address(url.Values{"track_number": {o.TrackNumber}}, false)
+}
+
+// Address is where the page shows the order.
+func (o *order) Address() string { return address(url.Values{"uid": {o.UID}}, false) }
+
+// JSONAddress is where the page shows the order as JSON.
+func (o *order) JSONAddress() string {
+	return address(url.Values{"uid": {o.UID}, "view": {"json"}}, false)
 }
 
 // Complete tells whether all parts of the order are stored.

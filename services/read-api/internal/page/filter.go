@@ -1,0 +1,193 @@
+package page
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// filter is what an address says about a list.
+type filter struct {
+	Fields []field // of the form, set or not
+	Cursor string
+	// Problem says what is wrong with a filter; "" if nothing is.
+	Problem     string
+	WrongCursor bool // the problem is the cursor
+
+	api url.Values // what the API calls the same list
+}
+
+// field is one of the form's.
+type field struct {
+	Name, Label, Hint string
+	Value             string    // as it was given
+	Moment            time.Time // of a date
+	Wrong             bool
+	kind              fieldKind
+}
+
+type fieldKind int
+
+const (
+	words fieldKind = iota
+	date
+	amount
+)
+
+// maxFilter is in bytes. Longer values are cut: nothing has them.
+const maxFilter = 4 * maxSearch
+
+// readFilter reads an address's filters. Amounts are written as people write
+// them, with the digits of the currency that is asked for, or two; dates that
+// name no zone are UTC, since without JavaScript nobody says which it is.
+func readFilter(query url.Values) filter {
+	f := filter{Cursor: query.Get("cursor"), api: url.Values{}, Fields: []field{
+		{Name: "customer_id", Label: "Customer"},
+		{Name: "track_number", Label: "Track number"},
+		{Name: "delivery_service", Label: "Delivery service"},
+		{Name: "currency", Label: "Currency", Hint: "such as USD"},
+		{Name: "amount_from", Label: "Amount from", Hint: "such as 18.17", kind: amount},
+		{Name: "amount_to", Label: "Amount to", Hint: "such as 250", kind: amount},
+		{Name: "created_from", Label: "Created from", kind: date},
+		{Name: "created_to", Label: "Created to", kind: date},
+		{Name: "locale", Label: "Locale", Hint: "such as en"},
+	}}
+	currency := clean(query.Get("currency"))
+	for i := range f.Fields {
+		field := &f.Fields[i]
+		field.Value = clean(query.Get(field.Name))
+		if field.Value == "" {
+			continue
+		}
+		if len(field.Value) > maxFilter {
+			field.Value = strings.ToValidUTF8(field.Value[:maxFilter], "")
+		}
+		name, value, err := field.read(currency)
+		if err != nil {
+			field.Wrong = true
+			f.Problem = fmt.Sprintf("%s: “%s” %s.", field.Label, cut(field.Value), err)
+			continue
+		}
+		f.api.Set(name, value)
+	}
+	return f
+}
+
+// read gives the API's parameter.
+func (f *field) read(currency string) (name, value string, err error) {
+	switch f.kind {
+	case amount:
+		minor, err := parseMoney(f.Value, currency)
+		name := map[string]string{"amount_from": "amount_min", "amount_to": "amount_max"}[f.Name]
+		return name, strconv.FormatInt(minor, 10), err
+	case date:
+		f.Moment, err = parseMoment(f.Value)
+		return f.Name, f.Moment.Format(time.RFC3339Nano), err
+	case words:
+	}
+	return f.Name, f.Value, nil
+}
+
+// parseMoment reads a time as the API and as date fields of browsers write it.
+func parseMoment(text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("is no date such as 2026-05-01T10:00")
+}
+
+// IsDate tells whether the field is for a date.
+func (f field) IsDate() bool { return f.kind == date }
+
+// IsAmount tells whether the field is for an amount.
+func (f field) IsAmount() bool { return f.kind == amount }
+
+// Shown is the value as a form's field takes it.
+func (f field) Shown() string {
+	if f.kind == date && !f.Moment.IsZero() {
+		return f.Moment.Format("2006-01-02T15:04")
+	}
+	return f.Value
+}
+
+// Set are the fields that filter something.
+func (f filter) Set() []field {
+	var set []field
+	for _, field := range f.Fields {
+		if field.Value != "" && !field.Wrong {
+			set = append(set, field)
+		}
+	}
+	return set
+}
+
+// values are the address's filters.
+func (f filter) values() url.Values {
+	values := url.Values{}
+	for _, field := range f.Set() {
+		values.Set(field.Name, field.Value)
+	}
+	return values
+}
+
+// Without is the address of the list without one of its filters.
+func (f filter) Without(name string) string {
+	values := f.values()
+	values.Del(name)
+	return address(values, false)
+}
+
+// At is the address of the list where it goes on; "": of its beginning.
+func (f filter) At(cursor string) string {
+	values := f.values()
+	if cursor != "" {
+		values.Set("cursor", cursor)
+	}
+	return address(values, false)
+}
+
+// Stream is the address of the changes that concern the list.
+func (f filter) Stream() string { return apiAddress("/api/v1/orders/stream", f.api) }
+
+// API is the address of the list for programs.
+func (f filter) API() string { return apiAddress("/api/v1/orders", f.api) }
+
+func apiAddress(path string, query url.Values) string {
+	if len(query) == 0 {
+		return path
+	}
+	return path + "?" + query.Encode()
+}
+
+// Heading names the list.
+func (f filter) Heading() string {
+	set := f.Set()
+	if len(set) == 0 {
+		if f.Cursor != "" {
+			return "Older orders"
+		}
+		return "Newest orders"
+	}
+	if len(set) == 1 {
+		switch set[0].Name {
+		case "customer_id":
+			return "Orders of customer " + cut(set[0].Value)
+		case "track_number":
+			return "Orders with track number " + cut(set[0].Value)
+		}
+	}
+	return "Filtered orders"
+}
+
+// cut shortens what was searched to a length that can be read.
+func cut(text string) string {
+	const most = 80
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
+}

@@ -1,0 +1,115 @@
+package page
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+)
+
+// maxSearch is in characters; no record's text that is searched for is longer.
+const maxSearch = 128
+
+// search finds out what a text is: an order_uid, a track number or a customer.
+// One order is shown, several are a list; by says which of them is meant where
+// a person has chosen.
+func (s *site) search(c *gin.Context, v *view, by string) {
+	if utf8.RuneCountInString(v.Query) > maxSearch || strings.ContainsRune(v.Query, 0) {
+		v.State = invalid
+		return
+	}
+	v.Searched = true
+	if by != KindTrackNumber && by != KindCustomer && isUID(v.Query) {
+		if s.order(c, v); v.State == found {
+			v.leadTo(url.Values{"uid": {v.Query}})
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
+	defer cancel()
+	suggestions, err := s.orders.Suggest(ctx, v.Query)
+	if err != nil {
+		_ = c.Error(fmt.Errorf("page: search: %w", err))
+		v.State = unavailable
+		return
+	}
+	var lists []Suggestion // that the text is as it stands
+	for _, suggestion := range suggestions {
+		switch {
+		case suggestion.Kind == KindOrder && suggestion.Value != v.Query:
+			v.Similar = append(v.Similar, suggestion)
+		case suggestion.Kind == KindOrder && by == "": // it has just arrived, or memory couldn't tell
+			v.leadTo(url.Values{"uid": {v.Query}})
+			return
+		case suggestion.Kind != KindOrder && (by == "" || by == suggestion.Kind):
+			lists = append(lists, suggestion)
+		}
+	}
+	switch {
+	case len(lists) == 0 && v.State != unavailable:
+		v.State = missing
+	case len(lists) == 1:
+		s.open(ctx, v, lists[0])
+	case len(lists) > 1:
+		v.State, v.Choices = choice, lists
+	}
+}
+
+// open leads to a list, or to its order where it is the only one.
+func (s *site) open(ctx context.Context, v *view, chosen Suggestion) {
+	filters := chosen.filters()
+	if chosen.Orders == 1 {
+		list, err := s.orders.List(ctx, Query{Filters: filters, Limit: 1})
+		if err == nil && len(list.Canonical) == 1 {
+			if o, err := decode(list.Canonical[0]); err == nil {
+				filters = url.Values{"uid": {o.UID}}
+			}
+		}
+	}
+	v.leadTo(filters)
+}
+
+func (v *view) leadTo(query url.Values) { v.State, v.Target = elsewhere, query }
+
+// filters are those of the orders that a suggestion stands for.
+func (s Suggestion) filters() url.Values {
+	if s.Kind == KindTrackNumber {
+		return url.Values{"track_number": {s.Value}}
+	}
+	return url.Values{"customer_id": {s.Value}}
+}
+
+// Address is where the page shows it.
+func (s Suggestion) Address() string {
+	if s.Kind == KindOrder {
+		return address(url.Values{"uid": {s.Value}}, false)
+	}
+	return address(url.Values{"q": {s.Value}, "by": {s.Kind}}, false)
+}
+
+// Words say what it is.
+func (s Suggestion) Words() string {
+	switch s.Kind {
+	case KindTrackNumber:
+		return "Track number of " + counted(s.Orders)
+	case KindCustomer:
+		return "Customer with " + counted(s.Orders)
+	}
+	return "Order"
+}
+
+// manyOrders is from where on orders aren't counted.
+const manyOrders = 100
+
+func counted(orders int) string {
+	switch {
+	case orders == 1:
+		return "1 order"
+	case orders >= manyOrders:
+		return fmt.Sprintf("%d orders or more", manyOrders)
+	}
+	return fmt.Sprintf("%d orders", orders)
+}
