@@ -79,17 +79,20 @@ func (r *reader) askInTrouble(column, path, header, value string) string {
 	require.NoError(r.t, err, column)
 	defer func() { _ = response.Body.Close() }() // of a stream, it is cut off
 	switch response.StatusCode {
-	case 200:
+	case http.StatusOK:
 		if response.Header.Get("X-Orderhub-Staleness") != "" {
 			require.NotEmpty(r.t, response.Header.Get("Age"), column)
 			return "200 stale"
 		}
-	case 404, 503:
+	case http.StatusNotFound, http.StatusServiceUnavailable:
 		var problem struct{ Type string }
 		require.NoError(r.t, json.NewDecoder(response.Body).Decode(&problem), column)
-		want := map[int]string{404: "/problems/order-not-found", 503: "/problems/unavailable"}[response.StatusCode]
-		require.Equal(r.t, want, problem.Type, column)
-		require.Equal(r.t, response.StatusCode == 503, response.Header.Get("Retry-After") != "", column)
+		if response.StatusCode == http.StatusNotFound {
+			require.Equal(r.t, "/problems/order-not-found", problem.Type, column)
+			break
+		}
+		require.Equal(r.t, "/problems/unavailable", problem.Type, column)
+		require.NotEmpty(r.t, response.Header.Get("Retry-After"), column)
 	}
 	return fmt.Sprint(response.StatusCode)
 }

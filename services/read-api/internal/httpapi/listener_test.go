@@ -16,7 +16,7 @@ import (
 )
 
 // exchange sends bytes and returns the first answer to them.
-func exchange(tb testing.TB, p *pipes, request string) (*http.Response, []byte) {
+func exchange(tb testing.TB, p *pipes, request string) answer {
 	tb.Helper()
 	conn := p.dial(tb)
 	defer func() { _ = conn.Close() }()
@@ -28,21 +28,21 @@ func exchange(tb testing.TB, p *pipes, request string) (*http.Response, []byte) 
 	body, err := io.ReadAll(response.Body)
 	require.NoError(tb, err, "%q", request)
 	require.NoError(tb, response.Body.Close())
-	return response, body
+	return answer{response.StatusCode, response.Header, string(body)}
 }
 
 // requireRefused holds an answer of 400 or more against the one form of errors.
-func requireRefused(tb testing.TB, request string, response *http.Response, body []byte) Problem {
+func requireRefused(tb testing.TB, request string, r answer) Problem {
 	tb.Helper()
-	require.Equal(tb, problemType, response.Header.Get("Content-Type"), "%q: %s", request, body)
-	require.Equal(tb, "nosniff", response.Header.Get("X-Content-Type-Options"))
-	require.Equal(tb, "no-store", response.Header.Get("Cache-Control"))
+	require.Equal(tb, problemType, r.header.Get("Content-Type"), "%q: %s", request, r.body)
+	require.Equal(tb, "nosniff", r.header.Get("X-Content-Type-Options"))
+	require.Equal(tb, "no-store", r.header.Get("Cache-Control"))
 	var p Problem
 	if strings.HasPrefix(request, "HEAD ") {
 		return p
 	}
-	require.NoError(tb, json.Unmarshal(body, &p), "%q: %s", request, body)
-	require.Equal(tb, response.StatusCode, p.Status)
+	require.NoError(tb, json.Unmarshal([]byte(r.body), &p), "%q: %s", request, r.body)
+	require.Equal(tb, r.status, p.Status)
 	require.NotContains(tb, p.Detail, "goroutine")
 	for _, k := range kinds {
 		if p.Type == problemsPath+k.name {
@@ -88,10 +88,10 @@ func TestWhatIsNoRequestIsAProblemToo(t *testing.T) {
 		{"GET http://other/order/a,b HTTP/1.1\r\n" + host + "\r\n", 400, "invalid-order-uid"},
 		{"GET /order/none HTTP/1.0\r\n\r\n", 404, "order-not-found"},
 	} {
-		response, body := exchange(t, p, bad.request)
-		problem := requireRefused(t, bad.request, response, body)
-		require.Equal(t, bad.status, response.StatusCode, "%q: %s", bad.request, body)
-		require.Equal(t, problemsPath+bad.name, problem.Type, "%q: %s", bad.request, body)
+		r := exchange(t, p, bad.request)
+		problem := requireRefused(t, bad.request, r)
+		require.Equal(t, bad.status, r.status, "%q: %s", bad.request, r.body)
+		require.Equal(t, problemsPath+bad.name, problem.Type, "%q: %s", bad.request, r.body)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"runtime"
 	"strings"
 	"testing"
@@ -220,18 +219,18 @@ func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
 func TestHeadOfTheStreamJoinsNobody(t *testing.T) {
 	r, p := streams(t, 1, func(*Streams) {})
 	follow(t, p, "") // and now it is full
-	response, body := exchange(t, p, "HEAD /api/v1/orders/stream?currency=USD HTTP/1.1\r\nHost: x\r\n\r\n")
-	require.Equal(t, 200, response.StatusCode)
-	require.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
-	require.Empty(t, body)
-	response, _ = exchange(t, p, "HEAD /api/v1/orders/stream?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-	require.Equal(t, 400, response.StatusCode)
+	head := exchange(t, p, "HEAD /api/v1/orders/stream?currency=USD HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, 200, head.status)
+	require.Equal(t, "text/event-stream", head.header.Get("Content-Type"))
+	require.Empty(t, head.body)
+	head = exchange(t, p, "HEAD /api/v1/orders/stream?limit=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, 400, head.status)
 	clients, _ := r.hub.Figures()
 	require.Equal(t, 1, clients)
-	response, body = exchange(t, p, "POST /api/v1/orders/stream HTTP/1.1\r\nHost: x\r\n\r\n")
-	requireRefused(t, "POST", response, body)
-	require.Equal(t, 405, response.StatusCode)
-	require.Equal(t, "GET, HEAD", response.Header.Get("Allow"))
+	post := exchange(t, p, "POST /api/v1/orders/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+	requireRefused(t, "POST", post)
+	require.Equal(t, 405, post.status)
+	require.Equal(t, "GET, HEAD", post.header.Get("Allow"))
 }
 
 // maxClientBytes is what a client may cost, both ends of its pipe included.
@@ -247,10 +246,10 @@ func TestThousandsOfClientsTakeLittle(t *testing.T) {
 	if !raceDetector {
 		require.LessOrEqual(t, each, int64(maxClientBytes))
 	}
-	response, body := exchange(t, p, "GET /api/v1/orders/stream HTTP/1.1\r\nHost: x\r\n\r\n")
-	require.Equal(t, problemsPath+"too-many-streams", requireRefused(t, "GET", response, body).Type)
-	require.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
-	require.NotEmpty(t, response.Header.Get("Retry-After"))
+	full := exchange(t, p, "GET /api/v1/orders/stream HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.Equal(t, problemsPath+"too-many-streams", requireRefused(t, "GET", full).Type)
+	require.Equal(t, 503, full.status)
+	require.NotEmpty(t, full.header.Get("Retry-After"))
 
 	r.change(usdOrder)
 	for _, c := range all {

@@ -83,6 +83,6 @@ func (l *Lists) Suggest(ctx context.Context, text string) ([]Suggestion, error) 
 	if err != nil {
 		return nil, err
 	}
-	all := append(whole, begun...)
-	return all[:min(len(all), MaxSuggestions)], nil
+	whole = append(whole, begun...)
+	return whole[:min(len(whole), MaxSuggestions)], nil
 }
