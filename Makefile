@@ -1,5 +1,6 @@
 # `make` lists the targets. All of them need Go; those that need more say so.
-# Variables: RACE=1, TESTFLAGS=…, FUZZTIME=10s, BENCHFLAGS=…, VERSION=….
+# Variables: RACE=1, TESTFLAGS=…, FUZZTIME=10s, KILLS=100, SEED=…, CHAOSFLAGS=…,
+# BENCHFLAGS=…, VERSION=….
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -93,11 +94,17 @@ alone:
 	$(call each_module,GOWORK=off go mod tidy -diff)
 	$(call each_module,GOWORK=off go build ./... && GOWORK=off go vet ./...)
 
-# SEED replays a run, as it prints it.
+# The binaries run on Apache Kafka; the race detector would look at the tests only.
+.PHONY: test-kafka
+test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
+	@ORDERHUB_TEST_KAFKA=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./libs/devstack/apachekafka ./scripts/kafkatest
+
+# SEED replays a run's load and strikes; CHAOSFLAGS=--help lists more.
 KILLS ?= 100
+CHAOSFLAGS ?=
 .PHONY: chaos
-chaos: build ## Kill workers and the database KILLS times (100) under load; account for every record
-	@go run ./scripts/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+chaos: build ## Strike KILLS times (100) at all that runs, under load; account for every record (needs Java, Maven)
+	@go run ./scripts/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(CHAOSFLAGS)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (10s)
@@ -111,7 +118,7 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 ##@ Measure
 
 .PHONY: bench
-bench: bench-ingest bench-read ## Run all benchmarks
+bench: bench-ingest bench-read bench-freshness ## Run all benchmarks, and write the tables of docs/benchmarks.md
 
 .PHONY: bench-ingest
 bench-ingest: build ## Compare the worker with a bare COPY on the same database
@@ -120,3 +127,18 @@ bench-ingest: build ## Compare the worker with a bare COPY on the same database
 .PHONY: bench-read
 bench-read: build ## Compare the API with a bare gin server (needs wrk)
 	@go run ./scripts/bench/read $(BENCHFLAGS)
+
+.PHONY: bench-freshness
+bench-freshness: build ## Time orders from the producer to the API, idle, loaded and overloaded (6 minutes)
+	@go run ./scripts/bench/freshness $(BENCHFLAGS)
+
+# HOURS and ORDERS are how long and how many.
+ORDERS ?= 10000000
+.PHONY: scale
+scale: build ## Fill ORDERS orders (10000000) and measure as they grow (needs wrk; half an hour, 30 GB)
+	@go run ./scripts/bench/scale --orders $(ORDERS) $(BENCHFLAGS)
+
+HOURS ?= 1
+.PHONY: soak
+soak: build ## Run for HOURS (1) under load with churn, and see that everything stays flat
+	@go run ./scripts/bench/soak --hours $(HOURS) $(BENCHFLAGS)

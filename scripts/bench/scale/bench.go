@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
+)
+
+// originals is how many orders are made; the others are copies of them under
+// other uids.
+const originals = 50_000
+
+// postgres are settings of the server: much is written, so that the WAL's share
+// of the disk is bounded.
+var postgres = map[string]string{"max_wal_size": "8GB", "min_wal_size": "1GB"}
+
+func bench(ctx context.Context, s settings) (err error) {
+	site, err := rig.OpenSite(ctx, postgres)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	b := &runner{settings: s, site: site, heading: report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/scale"))}
+	if b.wrk, err = wrk.New(site.Folder, 2, 64); err != nil {
+		return err
+	}
+	b.orders, err = rig.MakeOrders(ctx, site.Broker, rig.OrdersOptions{
+		Binaries: s.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.steps[0]/2), Items: s.items, Seed: 1,
+		BatchSize: 2000, Folder: site.Folder,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.orders.Close()) }()
+	points, err := b.grow(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.save("scale", growthTables(s, points)); err != nil {
+		return err
+	}
+	if s.Document != "" {
+		if err := os.WriteFile(s.plot, plot.SVG("orders", panels(points)), 0o600); err != nil {
+			return fmt.Errorf("write the plot: %w", err)
+		}
+	}
+	if s.small == 0 {
+		return nil
+	}
+	tries, err := b.tryAll(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.save("scale-small", triesTable(s, tries)); err != nil {
+		return err
+	}
+	return b.save("scale-further", furtherTable(points[len(points)-1], tries))
+}
+
+// runner is what all measurements have in common.
+type runner struct {
+	settings settings
+	site     *rig.Site
+	orders   *rig.Orders
+	wrk      *wrk.Wrk
+	heading  string
+	slices   int // made so far
+}
+
+// grow measures at each step, in one database.
+func (b *runner) grow(ctx context.Context) (points []point, err error) {
+	database, drop, err := b.site.Server.Fresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
+	filling := rig.NewFill(b.orders, b.site.Server.Superuser(database))
+	sliced := 0
+	for _, orders := range b.settings.steps {
+		slice := b.sliceOf(orders)
+		program.Progress("filling up to %d orders", orders-slice)
+		if err := filling.To(ctx, orders-slice-sliced); err != nil {
+			return nil, err
+		}
+		sliced += slice
+		p, err := b.measure(ctx, database, orders, slice)
+		if err != nil {
+			return nil, fmt.Errorf("at %d orders: %w", orders, err)
+		}
+		points = append(points, p)
+	}
+	return points, nil
+}
+
+func (b *runner) sliceOf(orders int) int { return max(1, min(b.settings.slice, orders/5)) }
+
+// save prints a result and puts it into the document, where there is one.
+func (b *runner) save(section, body string) error {
+	fmt.Println(body)
+	if b.settings.Document == "" {
+		return nil
+	}
+	return report.Save(b.settings.Document, section, body+"\n"+b.heading)
+}

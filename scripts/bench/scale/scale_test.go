@@ -1,0 +1,55 @@
+package main
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+)
+
+func TestStepsRiseToTheNumberOfOrders(t *testing.T) {
+	s, err := parseFlags(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, program.List{100_000, 300_000, 1_000_000, 3_000_000, 10_000_000}, s.steps)
+	require.Equal(t, "docs/scaling.md", s.Document)
+	s, err = parseFlags([]string{"--orders", "100000"}, io.Discard)
+	require.NoError(t, err)
+	require.Empty(t, s.Document, "a small run leaves the document alone")
+	for _, args := range [][]string{
+		{"--orders", "10"}, {"--steps", "5000,2000"}, {"--steps", "5000"}, {"--slice", "0"}, {"--rounds", "0"}, {"--reads", "1ms"},
+	} {
+		_, err := parseFlags(args, io.Discard)
+		require.ErrorContains(t, err, args[0])
+	}
+}
+
+func testPoint(orders int) point {
+	n := int64(orders)
+	return point{
+		orders: orders, ingest: 20_000, tables: 800 * n, indexes: 400 * n,
+		reader: reader{restore: time.Duration(n) * 10 * time.Microsecond, memory: 900 * n, peak: 1000 * n, bytes: 850 * n, cached: n, reads: 50_000, p99: 3},
+		lists:  []list{{"newest", []time.Duration{time.Millisecond, 2 * time.Millisecond}}},
+	}
+}
+
+func TestTables(t *testing.T) {
+	points := []point{testPoint(1_000_000), testPoint(10_000_000)}
+	text := growthTables(settings{items: 1}, points)
+	require.Contains(t, text, "| 10,000,000 |   20,000 |     100.0 |      8,583 |   9,536 |     900 |")
+	require.Contains(t, text, "| 10,000,000 |         1.0 | 2.0 |")
+	require.NotEmpty(t, plot.SVG("orders", panels(points)))
+
+	half := testPoint(1_000_000)
+	half.reader.memory /= 2
+	tries := []try{
+		plain: {name: "as it is", points: points[:1], ingests: true}, hashPartitions: {name: "8 hash partitions", points: points[:1], ingests: true},
+		compressed: {name: "zstd", points: []point{half}}, budget: {name: "budget", points: []point{half}},
+	}
+	require.Contains(t, triesTable(settings{small: 1_000_000}, tries), "| zstd              |          |            |      10.0 |        1,000,000 |        429 |       0.50 |")
+	// 900 bytes an order.
+	require.Contains(t, furtherTable(points[1], tries), "| 1,000,000,000 |            1.1 TiB |           838.2 GiB | 419.1 GiB |   2.8 h |              13.9 h |")
+}

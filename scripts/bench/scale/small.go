@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	_ "embed" // for partition.sql
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+//go:embed partition.sql
+var partitionSQL string
+
+// partition makes the tables of a database partitioned ones.
+func partition(ctx context.Context, database string) error {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if _, err := conn.PgConn().Exec(ctx, partitionSQL).ReadAll(); err != nil {
+		return fmt.Errorf("partition.sql: %w", err)
+	}
+	return nil
+}
+
+// budgetShare is what a reader with a byte budget may take of what all orders do.
+const budgetShare = 4
+
+// try is what one way of having more orders showed, a point each round.
+type try struct {
+	name    string
+	points  []point
+	ingests bool // its rate of ingest was measured too
+}
+
+// Places of the tries.
+const (
+	plain = iota
+	hashPartitions
+	compressed
+	budget
+)
+
+// tryAll measures, with few orders, what would be done for very many, each time
+// beside the tables and the reader as they are.
+func (b *runner) tryAll(ctx context.Context) ([]try, error) {
+	tries := []try{
+		plain:          {name: "as it is", ingests: true},
+		hashPartitions: {name: "8 hash partitions", ingests: true},
+		compressed:     {name: "reader, CACHE_COMPRESSION=zstd"},
+		budget:         {name: "reader, CACHE_BYTES for a quarter"},
+	}
+	for round := range b.settings.rounds {
+		program.Progress("what comes next, in small: round %d of %d", round+1, b.settings.rounds)
+		for i := range 2 { // plain and partitioned, beginning with the other one each time
+			if err := b.tryTables(ctx, tries, (round+i)%2); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return tries, nil
+}
+
+// tryTables fills a database, partitioned or not, and measures it; where it is
+// not, other readers too.
+func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
+	database, drop, err := b.site.Server.Fresh(ctx)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	if which == hashPartitions {
+		if err := partition(ctx, database); err != nil {
+			return err
+		}
+	}
+	slice := b.sliceOf(b.settings.small)
+	if err := rig.NewFill(b.orders, b.site.Server.Superuser(database)).To(ctx, b.settings.small-slice); err != nil {
+		return err
+	}
+	p, err := b.measure(ctx, database, b.settings.small, slice)
+	if err != nil {
+		return fmt.Errorf("%s: %w", tries[which].name, err)
+	}
+	tries[which].points = append(tries[which].points, p)
+	if which != plain {
+		return nil
+	}
+	return errors.Join(
+		b.tryReader(ctx, &tries[compressed], database, "CACHE_COMPRESSION=zstd"),
+		b.tryReader(ctx, &tries[budget], database, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare)),
+	)
+}
+
+func (b *runner) tryReader(ctx context.Context, t *try, database, setting string) error {
+	return b.withReader(ctx, database, b.settings.small, func(_ string, r reader) error {
+		t.points = append(t.points, point{orders: b.settings.small, reader: r})
+		return nil
+	}, setting)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
+)
+
+const mebi, gibi = 1 << 20, 1 << 30
+
+// growthTables have a row for each step.
+func growthTables(s settings, points []point) string {
+	t := report.Table{Title: fmt.Sprintf("Orders of %d, as they become more", s.items), Columns: []string{
+		"orders", "ingest/s", "restore s", "reader MiB", "at most", "B/order", "reads/s", "p99 ms", "tables GiB", "indexes GiB", "B/order",
+	}}
+	lists := report.Table{Title: "Lists of 20 orders, ms", Columns: []string{"orders"}}
+	for _, l := range points[0].lists {
+		lists.Columns = append(lists.Columns, l.name+", p50", "p99")
+	}
+	for _, p := range points {
+		r := p.reader
+		t.Add(report.Thousands(p.orders), report.Thousands(int(p.ingest)), seconds(r.restore), report.Thousands(int(r.memory/mebi)), report.Thousands(int(r.peak/mebi)),
+			report.Thousands(int(r.memory)/p.orders), report.Thousands(int(r.reads)), fmt.Sprintf("%.2f", r.p99),
+			gibibytes(p.tables), gibibytes(p.indexes), report.Thousands(int(p.tables+p.indexes)/p.orders))
+		row := []string{report.Thousands(p.orders)}
+		for _, l := range p.lists {
+			row = append(row, milliseconds(l, 0.5), milliseconds(l, 0.99))
+		}
+		lists.Add(row...)
+	}
+	return t.Markdown() + "\n" + lists.Markdown()
+}
+
+// panels are the same as a plot.
+func panels(points []point) []plot.Panel {
+	series := func(name string, get func(point) float64) plot.Series {
+		s := plot.Series{Name: name}
+		for _, p := range points {
+			s.Points = append(s.Points, plot.Point{X: float64(p.orders), Y: max(get(p), 1e-3)})
+		}
+		return s
+	}
+	lists := plot.Panel{Title: "lists, p99 ms"}
+	for i, l := range points[0].lists {
+		lists.Series = append(lists.Series, series(l.name, func(p point) float64 {
+			return stats.Percentile(p.lists[i].times, 0.99).Seconds() * 1000
+		}))
+	}
+	lists.Series = lists.Series[:min(len(lists.Series), 3)]
+	return []plot.Panel{
+		{Title: "ingest, orders/s", Series: []plot.Series{series("", func(p point) float64 { return p.ingest })}},
+		{Title: "restore, s", Log: true, Series: []plot.Series{series("", func(p point) float64 { return p.reader.restore.Seconds() })}},
+		{Title: "reader's memory, MiB", Log: true, Series: []plot.Series{
+			series("when ready", func(p point) float64 { return float64(p.reader.memory) / mebi }),
+			series("at most", func(p point) float64 { return float64(p.reader.peak) / mebi }),
+		}},
+		{Title: "reads/s", Series: []plot.Series{series("", func(p point) float64 { return p.reader.reads })}},
+		lists,
+		{Title: "sizes, MiB", Log: true, Series: []plot.Series{
+			series("tables", func(p point) float64 { return float64(p.tables) / mebi }),
+			series("indexes", func(p point) float64 { return float64(p.indexes) / mebi }),
+		}},
+	}
+}
+
+// triesTable has a row for each try, with medians of its rounds.
+func triesTable(s settings, tries []try) string {
+	t := report.Table{Title: fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.small)), Columns: []string{
+		"", "ingest/s", "× as it is", "restore s", "orders in memory", "reader MiB", "× as it is", "reads/s", "× as it is", "p99 ms",
+	}}
+	base := tries[plain].points
+	for _, one := range tries {
+		median := func(get func(point) float64) float64 { return stats.MedianOf(one.points, get) }
+		ratio := func(get func(point) float64) string {
+			return fmt.Sprintf("%.2f", stats.RatioOf(one.points, base, get))
+		}
+		ingest, ingestRatio := "", ""
+		if one.ingests {
+			ingest, ingestRatio = report.Thousands(median(ingested)), ratio(ingested)
+		}
+		t.Add(one.name, ingest, ingestRatio,
+			fmt.Sprintf("%.1f", median(func(p point) float64 { return p.reader.restore.Seconds() })),
+			report.Thousands(int(median(func(p point) float64 { return float64(p.reader.cached) }))),
+			report.Thousands(median(resident)/mebi), ratio(resident), report.Thousands(median(reads)), ratio(reads),
+			fmt.Sprintf("%.2f", median(func(p point) float64 { return p.reader.p99 })))
+	}
+	return t.Markdown()
+}
+
+func ingested(p point) float64 { return p.ingest }
+func resident(p point) float64 { return float64(p.reader.memory) }
+func reads(p point) float64    { return p.reader.reads }
+
+// furtherTable is arithmetic: what was measured an order, times very many.
+func furtherTable(last point, tries []try) string {
+	t := report.Table{Title: fmt.Sprintf("By what was measured at %s orders", report.Thousands(last.orders)), Columns: []string{
+		"orders", "tables and indexes", "one reader's memory", "with zstd", "restore", "time to ingest them",
+	}}
+	zstd := stats.RatioOf(tries[compressed].points, tries[plain].points, resident)
+	for _, orders := range []float64{1e7, 1e8, 1e9} {
+		times := orders / float64(last.orders)
+		memory := float64(last.reader.memory) * times
+		t.Add(report.Thousands(int(orders)),
+			bytes(float64(last.tables+last.indexes)*times), bytes(memory), bytes(memory*zstd),
+			duration(last.reader.restore.Seconds()*times), duration(orders/last.ingest))
+	}
+	return t.Markdown()
+}
+
+func bytes(n float64) string {
+	if n >= 1024*gibi {
+		return fmt.Sprintf("%.1f TiB", n/1024/gibi)
+	}
+	return fmt.Sprintf("%.1f GiB", n/gibi)
+}
+
+func duration(s float64) string {
+	switch {
+	case s < 120:
+		return fmt.Sprintf("%.0f s", s)
+	case s < 7200:
+		return fmt.Sprintf("%.0f min", s/60)
+	}
+	return fmt.Sprintf("%.1f h", s/3600)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
+
+func gibibytes(n int64) string { return fmt.Sprintf("%.2f", float64(n)/gibi) }
+
+func milliseconds(l list, share float64) string {
+	return fmt.Sprintf("%.1f", stats.Percentile(l.times, share).Seconds()*1000)
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+const topic = "soak"
+
+// postgres are settings of the server: autovacuum as docs/scaling.md recommends.
+var postgres = map[string]string{
+	"autovacuum":                            "on",
+	"autovacuum_naptime":                    "15s",
+	"autovacuum_vacuum_scale_factor":        "0.05",
+	"autovacuum_analyze_scale_factor":       "0.05",
+	"autovacuum_vacuum_insert_scale_factor": "0.1",
+	"autovacuum_vacuum_cost_limit":          "2000",
+	"checkpoint_timeout":                    "5min",
+	"max_wal_size":                          "4GB",
+	"min_wal_size":                          "256MB",
+	"shared_buffers":                        "256MB",
+}
+
+// retention is how long deletions are remembered, so that they are pruned within
+// the time.
+const retention = time.Minute
+
+// drainTimeout is how long it may take in the end until all is taken in.
+const drainTimeout = 2 * time.Minute
+
+func soak(ctx context.Context, s settings) (err error) {
+	site, err := rig.OpenSite(ctx, postgres)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	r := &runner{settings: s, site: site}
+	defer func() { err = errors.Join(err, r.stop()) }()
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	if err := r.run(ctx); err != nil {
+		return err
+	}
+	wrong, err := r.compare(ctx)
+	if err != nil {
+		return err
+	}
+	verdicts := r.samples.judge(!s.Smoke)
+	body := r.table(verdicts) + "\n" + r.counts()
+	fmt.Println(body)
+	if s.Document != "" {
+		heading := report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/soak"))
+		if err := report.Save(s.Document, "soak", body+"\n"+heading); err != nil {
+			return err
+		}
+	}
+	return errors.Join(wrong, failures(verdicts))
+}
+
+// runner has everything up.
+type runner struct {
+	settings settings
+	site     *rig.Site
+	database string
+	worker   *rig.Service
+	reader   *rig.Reader
+	churn    *churn
+	samples  samples
+}
+
+func (r *runner) start(ctx context.Context) (err error) {
+	s := r.settings
+	if r.database, _, err = r.site.Server.Fresh(ctx); err != nil { // it goes with the server
+		return err
+	}
+	orders, err := rig.MakeOrders(ctx, r.site.Broker, rig.OrdersOptions{
+		Binaries: s.Binaries, Topic: "templates", Partitions: 1, Count: 2000, Items: 2, Seed: 1, BatchSize: 2000, Folder: r.site.Folder,
+	})
+	if err != nil {
+		return err
+	}
+	if err := orders.Close(); err != nil { // only the sample is needed
+		return err
+	}
+	if r.reader, err = rig.StartReader(ctx, s.Binaries, r.site.Folder, r.database); err != nil {
+		return err
+	}
+	if err := r.site.Broker.CreateTopic(ctx, topic, 4); err != nil {
+		return err
+	}
+	if r.worker, err = rig.StartWorker(ctx, s.Binaries, r.site, topic, r.database, fmt.Sprint("DELETIONS_RETENTION=", retention)); err != nil {
+		return err
+	}
+	r.churn, err = newChurn(ctx, r.site, r.database, orders, s)
+	return err
+}
+
+func (r *runner) stop() error {
+	var errs []error
+	if r.churn != nil {
+		r.churn.close()
+	}
+	if r.worker != nil {
+		errs = append(errs, r.worker.Stop())
+	}
+	if r.reader != nil {
+		errs = append(errs, r.reader.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// run fills up, and then has load, letters and samples go on for the time.
+func (r *runner) run(ctx context.Context) error {
+	program.Progress("filling up to %d orders", r.settings.live)
+	if err := r.churn.fill(ctx); err != nil {
+		return err
+	}
+	program.Progress("%d records/s for %v", r.settings.rate, r.settings.duration.Round(time.Second))
+	timed, cancel := context.WithTimeout(ctx, r.settings.duration)
+	defer cancel()
+	group, working := errgroup.WithContext(timed)
+	for _, work := range []func(context.Context) error{r.churn.run, r.tendLetters, r.sampling} {
+		group.Go(func() error {
+			err := work(working)
+			if timed.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+				return nil // the time is over
+			}
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// tendLetters sends dead letters back now and then, discards those that came
+// back too often, and purges what is resolved; and drops records that are done
+// with from the broker's memory.
+func (r *runner) tendLetters(ctx context.Context) error {
+	for round := 1; ; round++ {
+		if err := program.Sleep(ctx, r.settings.letters); err != nil {
+			return err
+		}
+		if err := r.letters(ctx, round%4 == 0); err != nil {
+			return err
+		}
+		if err := r.site.Broker.Trim(ctx, topic); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *runner) letters(ctx context.Context, purge bool) error {
+	const failed, nothingMatched = 1, 3
+	run := func(tolerated int, arguments ...string) error {
+		err := rig.Run(ctx, r.settings.Binaries, r.site, topic, append([]string{"dlq"}, arguments...)...)
+		if code := rig.ExitCode(err); code == tolerated || code == nothingMatched {
+			return nil
+		}
+		return err
+	}
+	// Some have been sent back too often and are left alone, which is a failure for
+	// orderctl.
+	err := run(failed, "redrive", "--all", "--yes", "--max-redrives", "2")
+	if err != nil || !purge {
+		return err
+	}
+	if err := run(nothingMatched, "discard", "--all", "--yes", "--why", "soak"); err != nil {
+		return err
+	}
+	return run(nothingMatched, "purge", "--resolved", "--older-than", "1s", "--yes")
+}
+
+func (r *runner) sampling(ctx context.Context) error {
+	for {
+		if err := program.Sleep(ctx, r.settings.every); err != nil {
+			return err
+		}
+		one, err := r.sample(ctx)
+		if err != nil {
+			return err
+		}
+		r.samples = append(r.samples, one)
+	}
+}
+
+// compare waits until everything is taken in, and says what is not as it has to
+// be: the tables hold what was put in and not deleted, and the cache what the
+// tables hold.
+func (r *runner) compare(ctx context.Context) (wrong, err error) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	for {
+		stored, err := r.churn.count(ctx)
+		if err != nil {
+			return nil, err
+		}
+		metrics, err := r.reader.Metrics(ctx)
+		if err != nil {
+			return nil, err
+		}
+		want, cached := r.churn.alive(), int64(metrics[rig.MetricCached])
+		if stored == want && cached == want {
+			return nil, nil
+		}
+		wrong = fmt.Errorf("the tables have %d orders and the cache %d, but %d are alive", stored, cached, want)
+		if program.Sleep(ctx, 50*time.Millisecond) != nil {
+			return wrong, nil
+		}
+	}
+}
