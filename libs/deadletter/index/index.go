@@ -77,6 +77,9 @@ type Index struct {
 	elsewhere map[key]*elsewhere
 	added     map[string]map[int32]int64 // by topic and partition: the offset after the last record
 	read      int64
+
+	heads    map[key]letter.Letter // nil: none are kept
+	maxHeads int
 }
 
 // elsewhere are records of an id in further partitions.
@@ -89,6 +92,29 @@ func New(letters, resolutions string, filter Filter) *Index {
 		filter: filter, letters: letters, topic: resolutions, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		entries: map[key]uint32{}, groupOf: map[groupKey]uint32{}, kinds: []resolution.Kind{resolution.Redriven, resolution.Discarded},
 		elsewhere: map[key]*elsewhere{}, added: map[string]map[int32]int64{letters: {}, resolutions: {}},
+	}
+}
+
+// KeepHeads has the letters that match kept in memory, without their values, as
+// long as there are no more than most of them. It is to be called first.
+func (x *Index) KeepHeads(most int) { x.heads, x.maxHeads = map[key]letter.Letter{}, most }
+
+// Head is a letter that was kept; see KeepHeads. It is false if none are, there
+// being too many.
+func (x *Index) Head(r Ref) (letter.Letter, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	head, kept := x.heads[r.key]
+	return head, kept
+}
+
+// keep keeps a letter that matches.
+func (x *Index) keep(k key, l *letter.Letter) {
+	if x.heads == nil {
+		return
+	}
+	if x.heads[k] = l.Head(); len(x.heads) > x.maxHeads {
+		x.heads = nil
 	}
 }
 
@@ -143,6 +169,7 @@ func (x *Index) Add(r *kgo.Record) (*letter.Letter, Status) {
 	}
 	e.at, e.sourceOffset, e.group = l.FailedAt.UnixNano(), l.Source.Offset, x.group(&l, known)
 	e.size = uint32(min(len(l.Value), math.MaxUint32))
+	x.keep(k, &l)
 	return &l, e.status()
 }
 
@@ -251,6 +278,7 @@ func (x *Index) drop(k key, e *entry) {
 		x.table.free(x.entries[k])
 		delete(x.entries, k)
 		delete(x.elsewhere, k)
+		delete(x.heads, k)
 	}
 }
 

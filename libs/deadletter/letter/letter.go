@@ -3,6 +3,7 @@
 package letter
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -73,6 +74,8 @@ type Letter struct {
 	// ErrorsJSON is what the header says; see Errors.
 	ErrorsJSON []byte
 	Exception  Exception // of Connect and Spring
+
+	head *int64 // the size, of a letter without its value
 }
 
 // Exception is what a Java service says of a failure. It may quote the value.
@@ -216,8 +219,22 @@ func (l *Letter) Errors() []model.FieldError {
 	return failures
 }
 
+// Head is the letter without value and headers of the source, and shares no bytes
+// with the record.
+func (l *Letter) Head() Letter {
+	size := l.Size()
+	h := *l
+	h.head, h.Value, h.SourceHeaders, h.Key = &size, nil, nil, nil
+	h.SourceKey, h.ErrorsJSON = bytes.Clone(l.SourceKey), bytes.Clone(l.ErrorsJSON)
+	h.Exception.Stacktrace = ""
+	return h
+}
+
 // Size is the size of the source's value in bytes, also where it was cut.
 func (l *Letter) Size() int64 {
+	if l.head != nil {
+		return *l.head
+	}
 	if l.Truncated != nil {
 		return l.Truncated.Size
 	}

@@ -27,14 +27,42 @@ type Snapshot struct {
 
 // Scan reads the topics from their start to the ends as they are now.
 func (s *Store) Scan(ctx context.Context, filter index.Filter) (*Snapshot, error) {
+	return s.ScanHeads(ctx, filter, 0)
+}
+
+// ScanHeads is Scan, and keeps the letters that match without their values, if
+// there are at most so many of them; see Heads.
+func (s *Store) ScanHeads(ctx context.Context, filter index.Filter, most int) (*Snapshot, error) {
 	snap := &Snapshot{
 		Index: index.New(s.letters(), s.opts.Topic, filter), store: s,
 		ends: map[string]map[int32]int64{},
+	}
+	if most > 0 {
+		snap.KeepHeads(most)
 	}
 	for _, name := range s.topics() {
 		snap.ends[name] = map[int32]int64{}
 	}
 	return snap, snap.Refresh(ctx)
+}
+
+// Heads gives letters without values and resolutions: from memory if they were
+// kept, else by reading them again. The error is ErrChanged where one is gone; the
+// others are given all the same.
+func (snap *Snapshot) Heads(ctx context.Context, refs []index.Ref) ([]Item, error) {
+	items := make([]Item, len(refs))
+	for i, ref := range refs {
+		head, kept := snap.Head(ref)
+		if !kept {
+			loaded, err := snap.store.Load(ctx, refs)
+			for j := range loaded {
+				loaded[j].Letter = loaded[j].Letter.Head()
+			}
+			return loaded, err
+		}
+		items[i] = Item{Letter: head, Ref: ref}
+	}
+	return items, nil
 }
 
 func (s *Store) topics() []string {

@@ -16,6 +16,10 @@ import (
 // peopleLimit is how many letters people are shown.
 const peopleLimit = 50
 
+// keptHeads is how many letters are kept in memory while they are looked for, so
+// that they need not be read again: some 20 MB.
+const keptHeads = 50_000
+
 // listChunk is how many letters are in memory at a time.
 const listChunk = 500
 
@@ -78,7 +82,7 @@ func explainList(box *letters, err error) error {
 }
 
 func (a *app) list(ctx context.Context, box *letters, filter index.Filter, status index.Status, limit int, follow bool) error {
-	snap, err := box.Scan(ctx, filter)
+	snap, err := box.ScanHeads(ctx, filter, keptHeads)
 	if err != nil {
 		return err
 	}
@@ -103,7 +107,7 @@ func (a *app) list(ctx context.Context, box *letters, filter index.Filter, statu
 	var changed error
 	for rest := refs; len(rest) > 0; {
 		n := store.Chunk(rest, listChunk)
-		items, err := box.Load(ctx, rest[:n])
+		items, err := snap.Heads(ctx, rest[:n])
 		if err != nil && !errors.Is(err, store.ErrChanged) {
 			return err
 		}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// The broker and the bare consumer are this test's binary once more.
+func TestMain(m *testing.M) {
+	if rig.RunBroker() || runConsumer() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestFlags(t *testing.T) {
+	s, err := parseFlags([]string{"--smoke", "--partitions", "2"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, settings{letters: program.List{2000}, partitions: 2, rounds: 1, binaries: "bin"}, s)
+	s, err = parseFlags(nil, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, program.Document, s.document)
+	for _, args := range [][]string{{"--letters", "0"}, {"--letters", ""}, {"--rounds", "0"}, {"--partitions", "0"}} {
+		_, err := parseFlags(args, io.Discard)
+		require.ErrorContains(t, err, strings.TrimLeft(args[0], "-"), "%v", args)
+	}
+}
+
+// All contenders find what is there; their speed is no matter here.
+func TestSmoke(t *testing.T) {
+	binaries := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(binaries, "orderctl"), "../../../services/orderctl/cmd/orderctl")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r, err := measureTopic(ctx, settings{partitions: 3, rounds: 1, binaries: binaries}, 1500)
+	require.NoError(t, err)
+	require.Equal(t, written{records: 1650, bytes: r.written.bytes, resolved: 150, listed: 30}, r.written)
+	table := r.table()
+	for _, c := range contenders {
+		require.Contains(t, table, c.name)
+		require.Error(t, c.check([]byte("nonsense"), r.written, r.letters))
+	}
+	require.Contains(t, goals([]results{r, r2(r)}), "bytes of peak memory a letter more")
+}
+
+// r2 are results of a topic with twice as many letters.
+func r2(r results) results {
+	r.letters *= 2
+	return r
+}
+
+func TestATableHasRatiosOfRounds(t *testing.T) {
+	run := func(seconds float64) sample {
+		return sample{took: time.Duration(seconds * float64(time.Second)), cpu: time.Second, peak: 100 << 20}
+	}
+	r := results{letters: 1000, written: written{records: 1, bytes: 1}, samples: map[string][]sample{}}
+	for i, c := range contenders {
+		r.samples[c.name] = []sample{run(float64(i + 1)), run(10 * float64(i+1))}
+	}
+	require.Contains(t, r.table(), "0.50")
+	require.Contains(t, goals([]results{r}), fmt.Sprintf("%s: 0.33 ×", contenders[2].name))
+}

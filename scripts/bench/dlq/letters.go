@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/resolution"
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+const (
+	topicName = "orders.dlq"
+	// resolvedShare: one letter of so many is resolved.
+	resolvedShare = 10
+	// wantedShare: one letter of so many is what the list asks for.
+	wantedShare = 50
+)
+
+// A cause is why letters are made to fail.
+type cause struct {
+	reason string
+	stage  deadletter.Stage
+	path   string
+	rule   string
+}
+
+// wanted is the cause that the list asks for.
+var wanted = cause{"invalid", deadletter.StageValidate, "items[%d].price", "min"}
+
+var causes = []cause{
+	{"invalid", deadletter.StageValidate, "locale", "bcp47"},
+	{"invalid", deadletter.StageValidate, "delivery.email", "email"},
+	{"invalid", deadletter.StageValidate, "payment.currency", "iso4217"},
+	{"invalid", deadletter.StageValidate, "items[%d].name", "required"},
+	{"wrong_type", deadletter.StageDecode, "payment.amount", "wrong_type"},
+	{"not_json", deadletter.StageDecode, "", "not_json"},
+	{"conflict", deadletter.StageConflict, "payment.amount", "conflict"},
+	{"conflict", deadletter.StageConflict, "delivery.zip", "conflict"},
+}
+
+// causeOf chooses the n-th letter's.
+func causeOf(n int) cause {
+	if n%wantedShare == 0 {
+		return wanted
+	}
+	return causes[(n/3)%len(causes)]
+}
+
+var firstFailure = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// letterOf is the n-th letter as the worker writes it.
+func letterOf(n, partitions int, value []byte) *kgo.Record {
+	c := causeOf(n)
+	failure := model.FieldError{Path: c.path, Rule: c.rule, Message: "is not as the rule " + c.rule + " wants it"}
+	if c.path == "items[%d].price" || c.path == "items[%d].name" {
+		failure.Path = fmt.Sprintf(c.path, n%7)
+	}
+	at := firstFailure.Add(time.Duration(n) * time.Second)
+	l := deadletter.New(deadletter.Source{
+		Topic: "orders", Partition: n % partitions, Offset: int64(n / partitions), Timestamp: at,
+		Key: fmt.Appendf(nil, "b563feb7b2b8-%08d", n), Value: value,
+	}, deadletter.Cause{Reason: c.reason, Stage: c.stage, Errors: []model.FieldError{failure}}, "orderhub", at.Add(time.Second))
+	r := &kgo.Record{Topic: topicName, Partition: int32(n % partitions), Key: []byte(l.ID), Value: l.Value}
+	for _, h := range l.Headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	return r
+}
+
+// written is what the topic was filled with.
+type written struct {
+	records  int
+	bytes    int64 // of the records' keys, values and headers
+	resolved int
+	listed   int // what the list is to find
+}
+
+// fill makes the topic. The letters' values are those of an order, each with a
+// number of its own.
+func fill(ctx context.Context, addr string, letters, partitions int) (w written, err error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(1<<20), kgo.MaxBufferedRecords(20_000))
+	if err != nil {
+		return w, err
+	}
+	defer client.Close()
+	cleanup := "compact"
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, map[string]*string{"cleanup.policy": &cleanup}, topicName); err != nil {
+		return w, fmt.Errorf("create topic %s: %w", topicName, err)
+	}
+	failed := make(chan error, 1)
+	produce := func(r *kgo.Record) {
+		w.records++
+		w.bytes += int64(len(r.Key) + len(r.Value))
+		for _, h := range r.Headers {
+			w.bytes += int64(len(h.Key) + len(h.Value))
+		}
+		client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				select {
+				case failed <- err:
+				default:
+				}
+			}
+		})
+	}
+	for n := range letters {
+		r := letterOf(n, partitions, orderOf(n))
+		produce(r)
+		isResolved := n%resolvedShare == 1
+		if isResolved {
+			w.resolved++
+			produce(resolution.Resolution{ID: string(r.Key), Kind: resolution.Discarded, By: "bench", When: firstFailure, Why: "a test"}.Record(topicName, r.Partition))
+		}
+		if causeOf(n) == wanted && !isResolved {
+			w.listed++
+		}
+	}
+	if err := client.Flush(ctx); err != nil {
+		return w, err
+	}
+	select {
+	case err := <-failed:
+		return w, fmt.Errorf("fill topic %s: %w", topicName, err)
+	default:
+		return w, nil
+	}
+}
+
+// orderOf is an order of one item, as large as the sample.
+func orderOf(n int) []byte {
+	return fmt.Appendf(nil, `{"order_uid":"b563feb7b2b8-%08d","track_number":"WBILMTESTTRACK","entry":"WBIL","delivery":{"name":"Test Testov","phone":"+9720000000","zip":"2639809","city":"Kiryat Mozkin","address":"Ploshad Mira 15","region":"Kraiot","email":"test@gmail.com"},"payment":{"transaction":"b563feb7b2b8-%08d","request_id":"","currency":"USD","provider":"wbpay","amount":1817,"payment_dt":1637907727,"bank":"alpha","delivery_cost":1500,"goods_total":317,"custom_fee":0},"items":[{"chrt_id":9934930,"track_number":"WBILMTESTTRACK","price":-453,"rid":"ab4219087a764ae0btest","name":"Mascaras","sale":30,"size":"0","total_price":317,"nm_id":2389212,"brand":"Vivienne Sabo","status":202}],"locale":"english","internal_signature":"","customer_id":"test","delivery_service":"meest","shardkey":"9","sm_id":99,"date_created":"2021-11-26T06:22:19Z","oof_shard":"1"}`, n, n)
+}
