@@ -151,7 +151,7 @@ func (c *Consumer) member(ctx context.Context, partitions int) {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                c.cfg.Group,
 		Brokers:           c.cfg.Brokers,
-		Dialer:            c.deps.Dialer,
+		Dialer:            withDetour(c.deps.Dialer, c.cfg.Brokers),
 		Topics:            []string{c.cfg.Topic},
 		GroupBalancers:    []kafka.GroupBalancer{kafka.RangeGroupBalancer{}, kafka.RoundRobinGroupBalancer{}},
 		HeartbeatInterval: min(3*time.Second, c.cfg.SessionTimeout/4),
