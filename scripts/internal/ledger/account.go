@@ -1,0 +1,255 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/resolution"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+)
+
+// World is where to look.
+type World struct {
+	Brokers           []string
+	Topic, DLQ, Group string
+	Database          string   // URL
+	Readers           []string // host:port of APIs; may be none
+	// HandMade begins the uids of orders that come from no topic, and whose
+	// tables are compared with the readers only.
+	HandMade string
+	// Gone are uids that no reader may know any more.
+	Gone []string
+}
+
+// Finding is something that is not as it is to be.
+type Finding struct {
+	What string
+	// Place is that of the record in its topic; its offset is -1 for none.
+	Place
+	UID string // where it is about an order
+	ID  string // where it is about a letter
+}
+
+// maxFindings bounds what is kept of each kind.
+const maxFindings = 20
+
+// Findings are all that is not as it is to be.
+type Findings struct {
+	Lost  int // orders that are not stored, and records without their letter
+	Extra int // orders that nobody sent, and letters of records that deserve none
+	Wrong int // orders stored otherwise than sent, and letters with other bytes or another reason
+	Stale int // orders that a reader serves otherwise than the tables have them
+
+	OffsetsAtEnds bool
+	Committed     Offsets
+	Ends          Offsets
+	// Repeats are letters that stand more than once in their topic, which its
+	// compaction undoes.
+	Repeats int
+
+	First []Finding // of each kind the first
+	mu    sync.Mutex
+}
+
+// Exact says that there is nothing to find.
+func (f *Findings) Exact() bool {
+	return f.Lost+f.Extra+f.Wrong+f.Stale == 0 && f.OffsetsAtEnds
+}
+
+// String is the summary and what was found first.
+func (f *Findings) String() string {
+	text := fmt.Sprintf("%d lost, %d extra, %d wrong, %d stale; committed offsets at the ends: %t; %d letters written again",
+		f.Lost, f.Extra, f.Wrong, f.Stale, f.OffsetsAtEnds, f.Repeats)
+	if !f.OffsetsAtEnds {
+		text += fmt.Sprintf("\n  committed %s, ends %s", f.Committed, f.Ends)
+	}
+	for _, finding := range f.First {
+		text += "\n  " + finding.What
+	}
+	return text
+}
+
+func (f *Findings) say(count *int, finding Finding) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if *count++; *count <= maxFindings {
+		f.First = append(f.First, finding)
+	}
+}
+
+// Account compares the world with what is to become of the topic's records. All
+// of them are to be done, and nothing is to change meanwhile.
+func Account(ctx context.Context, w World, e *Expected) (*Findings, error) {
+	f := &Findings{}
+	if err := f.offsets(ctx, w); err != nil {
+		return nil, err
+	}
+	if err := f.tables(ctx, w, e); err != nil {
+		return nil, err
+	}
+	if err := f.letters(ctx, w, e); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *Findings) offsets(ctx context.Context, w World) (err error) {
+	progress, err := NewProgress(w.Brokers, w.Topic, w.Group)
+	if err != nil {
+		return err
+	}
+	defer progress.Close()
+	if f.Ends, err = progress.Ends(ctx); err != nil {
+		return err
+	}
+	if f.Committed, err = progress.Committed(ctx); err != nil {
+		return err
+	}
+	f.OffsetsAtEnds = true
+	for partition, end := range f.Ends {
+		// A partition that never had a record needs no committed offset.
+		f.OffsetsAtEnds = f.OffsetsAtEnds && f.Committed[partition] == end
+	}
+	return nil
+}
+
+// tableChunk is how many orders are compared at a time.
+const tableChunk = 2000
+
+// tables goes through all orders that are stored, and compares them with the
+// expectation and with what the readers serve.
+func (f *Findings) tables(ctx context.Context, w World, e *Expected) error {
+	db, err := sql.Open("pgx", w.Database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	readers := newReaders(w.Readers)
+	defer readers.close()
+
+	stored, seen := 0, make(map[string]bool, len(e.Orders))
+	for last := ""; ; {
+		uids, err := uidsAfter(ctx, db, last)
+		if err != nil {
+			return err
+		}
+		if len(uids) == 0 {
+			break
+		}
+		last, stored = uids[len(uids)-1], stored+len(uids)
+		rows, err := orderdb.Read(ctx, db, uids)
+		if err != nil {
+			return err
+		}
+		served := map[string]string{}
+		for uid, row := range rows {
+			canonical := model.AppendCanonical(nil, row.Order)
+			served[uid] = string(canonical)
+			if w.HandMade == "" || !strings.HasPrefix(uid, w.HandMade) {
+				seen[uid] = true
+				f.order(e, uid, row, canonical)
+			}
+		}
+		readers.compare(ctx, served, f)
+	}
+	for uid, order := range e.Orders {
+		if !seen[uid] {
+			f.say(&f.Lost, Finding{What: "order " + uid + " is not stored", Place: order.Place, UID: uid})
+		}
+	}
+	readers.compareCount(ctx, stored, f)
+	readers.compareGone(ctx, w.Gone, f)
+	return nil
+}
+
+func uidsAfter(ctx context.Context, db *sql.DB, last string) (uids []string, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT order_uid FROM orders WHERE order_uid > $1 ORDER BY order_uid LIMIT $2`, last, tableChunk)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var uid string
+		if err := rows.Scan(&uid); err != nil {
+			return nil, err
+		}
+		uids = append(uids, uid)
+	}
+	return uids, rows.Err()
+}
+
+func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical []byte) {
+	expected, there := e.Orders[uid]
+	switch {
+	case !there:
+		f.say(&f.Extra, Finding{What: "order " + uid + " is stored, and nobody sent it", Place: Place{Offset: -1}, UID: uid})
+	case model.ContentHash(canonical) != expected.Hash || string(row.ContentHash) != string(expected.Hash[:]):
+		f.say(&f.Wrong, Finding{What: "order " + uid + " is not stored as it was sent: " + string(canonical), Place: expected.Place, UID: uid})
+	}
+}
+
+// letters compares the dead letters with the expectation.
+func (f *Findings) letters(ctx context.Context, w World, e *Expected) error {
+	var mu sync.Mutex
+	copies := map[string]int{}
+	err := readAll(ctx, w.Brokers, w.DLQ, func(r *kgo.Record) error {
+		id := string(r.Key)
+		if header(r, resolution.Header) != "" || (r.Value == nil) {
+			return nil // what was decided about a letter, or its removal
+		}
+		mu.Lock()
+		copies[id]++
+		mu.Unlock()
+		expected, there := e.Letters[id]
+		reason := header(r, deadletter.HeaderReason)
+		switch {
+		case !there:
+			f.say(&f.Extra, Finding{What: fmt.Sprintf("dead letter %s (%s) is of no record that deserves one", id, reason), Place: placeOf(id), ID: id})
+		case reason != expected.Reason:
+			f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: reason %q instead of %q", id, reason, expected.Reason), Place: expected.Place, ID: id})
+		case !hasValue(r, expected):
+			f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: other bytes than its record", id), Place: expected.Place, ID: id})
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the dead letters: %w", err)
+	}
+	for id, letter := range e.Letters {
+		if copies[id] == 0 {
+			f.say(&f.Lost, Finding{What: fmt.Sprintf("no dead letter %s (%s)", id, letter.Reason), Place: letter.Place, ID: id})
+		}
+		f.Repeats += max(0, copies[id]-1)
+	}
+	return nil
+}
+
+// hasValue says whether a letter has its record's value untouched or, where it is
+// cut, says which it was.
+func hasValue(r *kgo.Record, expected Letter) bool {
+	if expected.Cut {
+		return strings.Contains(header(r, deadletter.HeaderTruncated), hex.EncodeToString(expected.Value[:]))
+	}
+	return sha256.Sum256(r.Value) == expected.Value
+}
+
+// placeOf reads a letter's id.
+func placeOf(id string) Place {
+	parts := strings.Split(id, "/")
+	place := Place{Offset: -1}
+	if len(parts) == 4 {
+		_, _ = fmt.Sscan(parts[1], &place.Partition)
+		_, _ = fmt.Sscan(parts[2], &place.Offset)
+	}
+	return place
+}

@@ -1,0 +1,145 @@
+// Package ledger accounts for records: it makes a load of them, says what is to
+// become of each record that a topic holds, and compares that with the tables,
+// the dead letters, the committed offsets and what the readers serve.
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	dlqtopic "github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// Place is where a record is, and since when.
+type Place struct {
+	Partition int32
+	Offset    int64
+	At        time.Time
+}
+
+// Order is an order that is to be stored.
+type Order struct {
+	Place
+	Hash model.Hash
+}
+
+// Letter is a dead letter that is to be there.
+type Letter struct {
+	Place
+	Reason string
+	Value  [sha256.Size]byte // of the record
+	Cut    bool              // the letter has only the beginning of it
+}
+
+// Expected is what is to become of the records in a topic.
+type Expected struct {
+	Orders     map[string]Order  // by order_uid
+	Letters    map[string]Letter // by id
+	Records    int
+	Duplicates int
+	Conflicts  int
+	Broken     int
+
+	mu       sync.Mutex
+	problems []string
+}
+
+// Expect reads the records that the topic holds, without those of transactions
+// that were aborted, and says what is to become of each: of an order_uid the
+// first valid record is to be stored.
+func Expect(ctx context.Context, brokers []string, topic string) (*Expected, error) {
+	e := &Expected{Orders: map[string]Order{}, Letters: map[string]Letter{}}
+	codec := model.New(model.Options{})
+	err := readAll(ctx, brokers, topic, func(r *kgo.Record) error {
+		e.add(codec, r)
+		return nil
+	})
+	if err == nil && len(e.problems) > 0 {
+		err = fmt.Errorf("the load is not as it was meant: %s", e.problems[0])
+	}
+	return e, err
+}
+
+// readAll hands out all records that a topic holds now, partitions side by side.
+func readAll(ctx context.Context, brokers []string, topic string, handle func(*kgo.Record) error) error {
+	client, err := dlqtopic.New(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	bounds, err := client.Bounds(ctx, topic)
+	if err != nil {
+		return err
+	}
+	spans := map[int32][]dlqtopic.Span{}
+	for partition, span := range bounds {
+		spans[partition] = []dlqtopic.Span{span}
+	}
+	gaps, err := client.Read(ctx, topic, spans, handle)
+	if err == nil && len(gaps) > 0 {
+		err = fmt.Errorf("topic %s: offsets %v were removed while it was read", topic, gaps)
+	}
+	return err
+}
+
+func (e *Expected) add(codec *model.Codec, r *kgo.Record) {
+	decoded, err := codec.Decode(r.Value)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.Records++
+	place := Place{r.Partition, r.Offset, r.Timestamp}
+	reason, meant := "", header(r, expectHeader)
+	var refused *model.RecordError
+	if errors.As(err, &refused) {
+		reason = string(refused.Reason)
+	}
+	if meant != "" && meant != reason {
+		e.problems = append(e.problems, fmt.Sprintf("partition %d, offset %d: %q instead of %q", r.Partition, r.Offset, reason, meant))
+	}
+	if reason != "" {
+		e.Broken++
+		e.letter(r, place, reason)
+		return
+	}
+	hash := model.ContentHash(model.AppendCanonical(nil, decoded.Order))
+	uid := decoded.Order.OrderUID
+	stored, there := e.Orders[uid]
+	switch {
+	case !there:
+		e.Orders[uid] = Order{place, hash}
+	case stored.Partition != r.Partition:
+		e.problems = append(e.problems, fmt.Sprintf("%s is in partitions %d and %d: which is the first?", uid, stored.Partition, r.Partition))
+	case stored.Hash == hash:
+		e.Duplicates++
+	default:
+		e.Conflicts++
+		e.letter(r, place, deadletter.ReasonConflict)
+	}
+}
+
+func (e *Expected) letter(r *kgo.Record, place Place, reason string) {
+	source := deadletter.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Timestamp: r.Timestamp, Value: r.Value}
+	letter := Letter{place, reason, sha256.Sum256(r.Value), reason == string(model.ReasonTooLarge)}
+	if letter.Cut {
+		source.Truncated = &deadletter.Truncation{Size: int64(len(r.Value)), SHA256: hex.EncodeToString(letter.Value[:])}
+	}
+	e.Letters[deadletter.ID(source)] = letter
+}
+
+func header(r *kgo.Record, key string) string {
+	for _, h := range r.Headers {
+		if h.Key == key {
+			return string(h.Value)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,169 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// expectHeader says, in a record of a Load, which reason its dead letter is to
+// have.
+const expectHeader = "ledger-expect"
+
+// variants are how many contents an order_uid may come with; the first record of
+// each has variant 0.
+const variants = 3
+
+// Load makes and sends records: new orders, the same again, the same uid with
+// other content, and broken records. All records of an order_uid go to one
+// partition, so the first is the one that is to be stored.
+type Load struct {
+	client     *kgo.Client
+	random     *rand.Rand
+	topic      string
+	partitions int
+	prefix     string
+
+	orders int // made so far
+	sent   atomic.Int64
+}
+
+// NewLoad returns a load whose orders' uids begin with prefix. The client must
+// not be used for anything else meanwhile, and partition by hand.
+func NewLoad(client *kgo.Client, random *rand.Rand, topic string, partitions int, prefix string) *Load {
+	return &Load{client: client, random: random, topic: topic, partitions: partitions, prefix: prefix}
+}
+
+// Client returns a client for a Load, whose records are acknowledged by all
+// replicas in sync and written once.
+func Client(brokers []string) (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
+		kgo.MetadataMinAge(100*time.Millisecond))
+}
+
+// Sent is how many records are acknowledged.
+func (l *Load) Sent() int { return int(l.sent.Load()) }
+
+// Send makes n records and returns once they are acknowledged.
+func (l *Load) Send(ctx context.Context, n int) error {
+	records := make([]*kgo.Record, n)
+	for i := range records {
+		records[i] = l.next()
+	}
+	if err := l.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	l.sent.Add(int64(n))
+	return nil
+}
+
+// Run sends about rate records a second until ctx ends. What was begun by then
+// is sent, within patience.
+func (l *Load) Run(ctx context.Context, rate int, patience time.Duration) error {
+	const perSecond = 20
+	ticker := time.NewTicker(time.Second / perSecond)
+	defer ticker.Stop()
+	for {
+		sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		err := l.Send(sending, 1+l.random.IntN(max(1, 2*rate/perSecond)))
+		cancel()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (l *Load) next() *kgo.Record {
+	switch n := l.random.IntN(100); {
+	case n < 6:
+		return l.broken()
+	case n < 30 && l.orders > 0:
+		return l.again()
+	default:
+		l.orders++
+		uid := l.uid(l.orders - 1)
+		return l.record(uid, l.restyle(Content(uid, 0)))
+	}
+}
+
+func (l *Load) uid(n int) string { return fmt.Sprint(l.prefix, n) }
+
+// again makes a record of an order that there is, a recent one mostly.
+func (l *Load) again() *kgo.Record {
+	back := 1 + l.random.IntN(l.orders)
+	if l.random.IntN(4) > 0 {
+		back = min(back, 1+l.random.IntN(300))
+	}
+	uid := l.uid(l.orders - back)
+	return l.record(uid, l.restyle(Content(uid, l.random.IntN(variants))))
+}
+
+func (l *Load) broken() *kgo.Record {
+	all := []struct {
+		reason model.Reason
+		value  []byte
+	}{
+		{model.ReasonTombstone, nil},
+		{model.ReasonEmpty, []byte{}},
+		{model.ReasonNotJSON, []byte("hello")},
+		{model.ReasonWrongType, []byte("[]")},
+		{model.ReasonInvalid, []byte("{}")},
+		{model.ReasonInvalidUTF8, []byte("{\"a\":\"\xff\"}")},
+		{model.ReasonNUL, []byte(`{"a":"\u0000"}`)},
+		{model.ReasonTrailingData, []byte("{} {}")},
+	}
+	b := all[l.random.IntN(len(all))]
+	record := l.record(fmt.Sprint(l.random.IntN(1000)), b.value)
+	record.Headers = []kgo.RecordHeader{{Key: expectHeader, Value: []byte(b.reason)}}
+	return record
+}
+
+// record places a value in the partition of its key.
+func (l *Load) record(key string, value []byte) *kgo.Record {
+	sum := 0
+	for _, c := range []byte(key) {
+		sum = sum*31 + int(c)
+	}
+	return &kgo.Record{Topic: l.topic, Partition: int32(uint(sum) % uint(l.partitions)), Key: []byte(key), Value: value}
+}
+
+// Content is the canonical JSON of an order; the variant tells contents apart.
+func Content(uid string, variant int) string {
+	o := model.Order{
+		OrderUID: uid, TrackNumber: "TRACK", Entry: "WEB",
+		Delivery: &model.Delivery{Name: "Test Testov", Phone: "+9720000000", Zip: "1", City: "City", Address: "Street 1", Region: "R", Email: "test@example.com"},
+		Payment: &model.Payment{
+			Transaction: uid, Currency: "USD", Provider: "pay", Amount: int64(variant), PaymentDT: 1637907727, Bank: "alpha",
+			DeliveryCost: 1, GoodsTotal: 1,
+		},
+		Items:  []model.Item{{ChrtID: 1, TrackNumber: "TRACK", Price: 1, RID: uid, Name: "Thing", Size: "0", TotalPrice: 1, NmID: 1, Brand: "B", Status: 202}},
+		Locale: "en", CustomerID: "test", DeliveryService: "meest", ShardKey: "9", SmID: 99,
+		DateCreated: time.Date(2021, 11, 26, 6, 22, 19, 0, time.UTC), OofShard: "1",
+	}
+	return string(model.AppendCanonical(nil, &o))
+}
+
+// restyle writes an order as one of its producers might.
+func (l *Load) restyle(canonical string) []byte {
+	if l.random.IntN(2) == 0 {
+		return []byte(canonical)
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, []byte(canonical), "", "  "); err != nil {
+		panic("canonical JSON is no JSON: " + err.Error())
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,151 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	polling = 25 * time.Millisecond
+	// attemptTimeout is longer than an answer takes, and short beside the time for
+	// which a broker is frozen.
+	attemptTimeout = 3 * time.Second
+)
+
+// Offsets are offsets by partition.
+type Offsets map[int32]int64
+
+// Reach says whether each of goal is reached.
+func (o Offsets) Reach(goal Offsets) bool {
+	for partition, offset := range goal {
+		if o[partition] < offset {
+			return false
+		}
+	}
+	return true
+}
+
+// Plus returns offsets that lie so many records further.
+func (o Offsets) Plus(n int64) Offsets {
+	further := maps.Clone(o)
+	for partition := range further {
+		further[partition] += n
+	}
+	return further
+}
+
+// Progress watches a group's way through a topic. Brokers that are away for a
+// while are waited for.
+type Progress struct {
+	client *kgo.Client
+	admin  *kadm.Client
+	topic  string
+	group  string
+}
+
+// NewProgress returns a watcher, to be closed.
+func NewProgress(brokers []string, topic, group string) (*Progress, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(100*time.Millisecond), kgo.RetryTimeout(3*time.Second))
+	if err != nil {
+		return nil, err
+	}
+	return &Progress{client, kadm.NewClient(client), topic, group}, nil
+}
+
+// Close ends the connections.
+func (p *Progress) Close() { p.client.Close() }
+
+// Admin is for further questions.
+func (p *Progress) Admin() *kadm.Client { return p.admin }
+
+// Ends are the partitions' ends, which are behind the last records.
+func (p *Progress) Ends(ctx context.Context) (Offsets, error) {
+	return p.patiently(ctx, func(ctx context.Context) (Offsets, error) {
+		listed, err := p.admin.ListEndOffsets(ctx, p.topic)
+		if err == nil {
+			err = listed.Error()
+		}
+		ends := Offsets{}
+		listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
+		return ends, err
+	})
+}
+
+// Committed are the group's offsets; a partition without one is left out.
+func (p *Progress) Committed(ctx context.Context) (Offsets, error) {
+	return p.patiently(ctx, p.committed)
+}
+
+func (p *Progress) committed(ctx context.Context) (Offsets, error) {
+	fetched, err := p.admin.FetchOffsets(ctx, p.group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return Offsets{}, nil
+	}
+	if err == nil {
+		err = fetched.Error()
+	}
+	at := Offsets{}
+	for partition, offset := range fetched[p.topic] {
+		if offset.At >= 0 {
+			at[partition] = offset.At
+		}
+	}
+	return at, err
+}
+
+func (p *Progress) patiently(ctx context.Context, ask func(context.Context) (Offsets, error)) (Offsets, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		offsets, err := ask(attempt)
+		cancel()
+		if err == nil {
+			return offsets, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the brokers do not answer: %w", err)
+		case <-time.After(polling):
+		}
+	}
+}
+
+// Await returns once the group has committed up to goal.
+func (p *Progress) Await(ctx context.Context, goal Offsets) error {
+	for {
+		at, err := p.Committed(ctx)
+		if err == nil && at.Reach(goal) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the group %s is stuck at %s of %s: %w", p.group, at, goal, context.Cause(ctx))
+		case <-time.After(polling):
+		}
+	}
+}
+
+// Drain returns once the group has committed up to the ends that there are now.
+func (p *Progress) Drain(ctx context.Context) error {
+	ends, err := p.Ends(ctx)
+	if err != nil {
+		return err
+	}
+	return p.Await(ctx, ends)
+}
+
+// String lists offsets by partition.
+func (o Offsets) String() string {
+	text := ""
+	for _, partition := range slices.Sorted(maps.Keys(o)) {
+		text += fmt.Sprintf(" %d:%d", partition, o[partition])
+	}
+	return "[" + text + " ]"
+}

@@ -1,0 +1,99 @@
+package kafkatest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
+)
+
+// binaries is the folder of the binaries under test, built once.
+var binaries string
+
+func TestMain(m *testing.M) {
+	if os.Getenv(apachekafka.TestVariable) != "" {
+		if err := build(); err != nil {
+			fmt.Fprintln(os.Stderr, "the binaries cannot be built:", err)
+			os.Exit(1)
+		}
+	}
+	goleak.VerifyTestMain(postgres.Shared(m), goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(binaries)
+		os.Exit(code)
+	}))
+}
+
+func build() (err error) {
+	if binaries, err = os.MkdirTemp("", "orderhub-kafkatest-"); err != nil {
+		return err
+	}
+	_, file, _, _ := runtime.Caller(0)
+	cmd := exec.Command("go", "build", "-o", binaries+"/",
+		"./services/ingest-worker/cmd/ingest-worker", "./services/read-api/cmd/read-api", "./services/orderctl/cmd/orderctl")
+	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	return cmd.Run()
+}
+
+// users may log in at the single broker.
+var users = map[string]string{"alice": "alices-secret"}
+
+func TestOneBroker(t *testing.T) {
+	cluster := apachekafka.ForTest(t, apachekafka.Options{Users: users, TLS: true, Settings: map[string]string{
+		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
+	}})
+	t.Run("Outcomes", func(t *testing.T) { testOutcomes(t, cluster) })
+	t.Run("Rebalance", func(t *testing.T) { testRebalance(t, cluster) })
+	t.Run("Offsets", func(t *testing.T) { testOffsets(t, cluster) })
+	t.Run("Letters", func(t *testing.T) { testLetters(t, cluster) })
+	t.Run("Compaction", func(t *testing.T) { testCompaction(t, cluster) })
+	t.Run("ForeignProducers", func(t *testing.T) { testForeignProducers(t, cluster) })
+	t.Run("Listeners", func(t *testing.T) { testListeners(t, cluster) })
+	t.Run("BrokerRestarts", func(t *testing.T) { testBrokerRestarts(t, cluster) })
+}
+
+func TestThreeBrokers(t *testing.T) {
+	cluster := apachekafka.ForTest(t, apachekafka.Options{Brokers: 3})
+	t.Run("Outcomes", func(t *testing.T) { testOutcomes(t, cluster) })
+	t.Run("Rebalance", func(t *testing.T) { testRebalance(t, cluster) })
+	t.Run("Offsets", func(t *testing.T) { testOffsets(t, cluster) })
+	t.Run("Letters", func(t *testing.T) { testLetters(t, cluster) })
+	t.Run("BrokersDie", func(t *testing.T) { testBrokersDie(t, cluster) })
+	t.Run("LeadersMove", func(t *testing.T) { testLeadersMove(t, cluster) })
+}
+
+// deadline bounds every wait; nothing is expected to take long.
+const deadline = 3 * time.Minute
+
+// eventually waits until holds does.
+func eventually(t *testing.T, what string, holds func() error) {
+	t.Helper()
+	until := time.Now().Add(deadline)
+	err := errors.New("never tried")
+	for time.Now().Before(until) {
+		if err = holds(); err == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	require.NoError(t, err, "waited %s in vain: %s", deadline, what)
+}
+
+// bounded is a context for one wait.
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	t.Cleanup(cancel)
+	return ctx
+}
