@@ -101,7 +101,7 @@ func TestWrongSettingsAreRefusedByName(t *testing.T) {
 	for name, value := range map[string]string{
 		"HTTP_ADDR": "8081", "ADMIN_ADDR": "x", "CACHE_BYTES": "-1", "CACHE_COMPRESSION": "gzip", "CACHE_MAX_STALENESS": "1ms",
 		"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "CONSOLE_URL": "javascript:alert(1)", "STOP_TIMEOUT": "0s",
-		"STREAM_CLIENTS": "0",
+		"STREAM_CLIENTS": "0", "CORS_ORIGINS": "https://shop.example/path",
 	} {
 		t.Run(name, func(t *testing.T) {
 			settings(t)

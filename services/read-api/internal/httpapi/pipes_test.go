@@ -53,6 +53,7 @@ func serve(tb testing.TB, handler http.Handler) *pipes {
 	tb.Helper()
 	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := NewServer("", handler, zap.NewNop(), func(err error) { tb.Error(err) })
+	server.http.WriteTimeout = time.Hour // streams have their own
 	server.serve(p)
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
