@@ -15,7 +15,10 @@ import (
 func (a *app) runEditor(ctx context.Context, file string) error {
 	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
 	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", file) //nolint:gosec // the user's own choice
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
+	if terminal, ok := a.stdin.(*os.File); ok { // what is typed ahead elsewhere is for our questions
+		cmd.Stdin = terminal
+	}
+	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("the editor %q: %w: choose another in VISUAL or EDITOR, or use --set; nothing was sent", editor, err)
 	}
