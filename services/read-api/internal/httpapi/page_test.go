@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+	"github.com/orderhub/orderhub/services/read-api/internal/page"
+)
+
+// pageOrders are a page's orders over an empty cache and a database that nobody
+// reaches.
+func pageOrders(t *testing.T) *PageOrders {
+	t.Helper()
+	db, err := pgconn.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, pgconn.Options{MaxConns: 1})
+	require.NoError(t, err)
+	through := orders.NewReadThrough(db)
+	t.Cleanup(func() {
+		through.Stop()
+		require.NoError(t, db.Close())
+	})
+	return NewPageOrders(orders.New(cache.New(time.Second), through, orders.NewLists(db)))
+}
+
+func TestThePagesFiltersAreTheAPIs(t *testing.T) {
+	p := pageOrders(t)
+	for name, value := range map[string]string{"amount_min": "-1", "created_from": "yesterday", "customer_id": "\x00"} {
+		_, err := p.List(t.Context(), page.Query{Filters: url.Values{name: {value}}, Limit: 1})
+		var refused *page.RefusedError
+		require.ErrorAs(t, err, &refused)
+		require.False(t, refused.Cursor)
+		require.Contains(t, refused.Detail, name)
+	}
+	_, err := p.List(t.Context(), page.Query{Cursor: "made up", Limit: 1})
+	var refused *page.RefusedError
+	require.ErrorAs(t, err, &refused)
+	require.True(t, refused.Cursor)
+
+	other := encodeCursor(orders.Filter{CustomerID: "a"}, orders.Key{UID: "x"})
+	_, err = p.List(t.Context(), page.Query{Filters: url.Values{"customer_id": {"b"}}, Cursor: other, Limit: 1})
+	require.ErrorAs(t, err, &refused)
+	require.Contains(t, refused.Detail, "other filters")
+}
+
+func TestThePageKeepsTheNewestOrdersWhileTheDatabaseIsAway(t *testing.T) {
+	p := pageOrders(t)
+	_, err := p.List(t.Context(), page.Query{Limit: 2})
+	require.ErrorIs(t, err, orders.ErrUnavailable, "nothing is known yet")
+
+	at := time.Now().Add(-time.Minute)
+	p.last.Store(&lastList{canonical: [][]byte{[]byte("a"), []byte("b"), []byte("c")}, asked: 3, at: at})
+	list, err := p.List(t.Context(), page.Query{Limit: 2})
+	require.NoError(t, err)
+	require.Equal(t, page.List{Canonical: [][]byte{[]byte("a"), []byte("b")}, StaleSince: at}, list)
+
+	_, err = p.List(t.Context(), page.Query{Filters: url.Values{"customer_id": {"a"}}, Limit: 2})
+	require.ErrorIs(t, err, orders.ErrUnavailable, "what was known is not of this list")
+	_, err = p.Suggest(t.Context(), "a")
+	require.ErrorIs(t, err, orders.ErrUnavailable)
+	_, err = p.Get(t.Context(), "a")
+	require.ErrorIs(t, err, orders.ErrUnavailable)
+}
