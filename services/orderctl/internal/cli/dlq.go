@@ -56,7 +56,7 @@ command has --reveal they are shown, and who looked is written to the audit log.
 	}
 	cmd.AddCommand(a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand(),
 		a.dlqRedriveCommand(), a.dlqEditCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand(),
-		a.dlqExportCommand(), a.dlqImportCommand())
+		a.dlqExportCommand(), a.dlqImportCommand(), a.dlqUICommand())
 	return cmd
 }
 
@@ -86,9 +86,19 @@ type letters struct {
 }
 
 func (f *dlqFlags) open() (*letters, error) {
+	cfg, client, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	return &letters{store.New(client, store.Options{Topic: cfg.DLQTopic, Foreign: f.foreign}), cfg, client.Close}, nil
+}
+
+// client reads the settings and makes a client of the brokers, which connects
+// when first used.
+func (f *dlqFlags) client() (config.Kafka, *topic.Client, error) {
 	var s kafkaSettings
 	if err := load(&s); err != nil {
-		return nil, err
+		return config.Kafka{}, nil, err
 	}
 	cfg := s.Kafka
 	if len(f.brokers) > 0 {
@@ -99,17 +109,17 @@ func (f *dlqFlags) open() (*letters, error) {
 	}
 	if err := cfg.Validate(); err != nil {
 		asFlags := strings.NewReplacer("KAFKA_BROKERS:", "--brokers:", "KAFKA_DLQ_TOPIC:", "--dlq-topic:")
-		return nil, usage(errors.New(asFlags.Replace(err.Error())))
+		return cfg, nil, usage(errors.New(asFlags.Replace(err.Error())))
 	}
 	options, err := franzOptions(cfg)
 	if err != nil {
-		return nil, err
+		return cfg, nil, err
 	}
 	client, err := topic.New(options...)
 	if err != nil {
-		return nil, usage(err)
+		return cfg, nil, usage(err)
 	}
-	return &letters{store.New(client, store.Options{Topic: cfg.DLQTopic, Foreign: f.foreign}), cfg, client.Close}, nil
+	return cfg, client, nil
 }
 
 // franzOptions says to franz-go what the settings say.

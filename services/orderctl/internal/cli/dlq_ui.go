@@ -1,0 +1,246 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
+	"github.com/orderhub/orderhub/services/orderctl/internal/console"
+)
+
+// uiSettings are those of dlq ui. The database has no default: it is asked where
+// somebody says that it is there.
+type uiSettings struct {
+	Kafka    config.Kafka
+	Database optionalDatabase
+	Rules    ruleSettings
+	Addr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback ORDERHUB_CONSOLE_TOKEN must be set"`
+	Token    config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in, 16 characters or more (default: one that is printed at the start)"`
+	Hosts    []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"further names by which browsers may call the console, comma-separated, such as dlq.example.com"`
+	TLSCert  string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"file with the certificate, to serve HTTPS"`
+	TLSKey   string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"file with the certificate's key"`
+	AuditLog string        `env:"ORDERHUB_AUDIT_LOG" help:"file that is written down in who saw people's data and who changed letters (default: orderhub/audit.jsonl in the user's configuration folder)"`
+}
+
+// Validate is called by config.Load.
+func (s uiSettings) Validate() error {
+	var errs []error
+	if err := config.ListenAddr("HTTP_ADDR", s.Addr); err != nil {
+		errs = append(errs, err)
+	} else if s.Token == "" && !console.IsLoopback(s.Addr) {
+		errs = append(errs, fmt.Errorf("HTTP_ADDR: %s can be reached from other machines: set ORDERHUB_CONSOLE_TOKEN, or listen on the loopback, as 127.0.0.1:8082", s.Addr))
+	}
+	if n := len(s.Token); n > 0 && n < console.MinTokenLength {
+		errs = append(errs, fmt.Errorf("ORDERHUB_CONSOLE_TOKEN: %d characters or more, not %d", console.MinTokenLength, n))
+	}
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		errs = append(errs, errors.New("ORDERHUB_CONSOLE_TLS_CERT, ORDERHUB_CONSOLE_TLS_KEY: set both, or none"))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *app) dlqUICommand() *cobra.Command {
+	var where dlqFlags
+	var rules ruleFlags
+	var healthcheck bool
+	cmd := &cobra.Command{
+		Use:   "ui",
+		Short: "Serve the web console for dead letters",
+		Long: `Serve the web console for dead letters until Ctrl-C: letters by cause, lists,
+single letters, and what can be done with them.
+
+Looking needs nothing on this machine. Changing letters, and seeing people's data,
+needs the token that is printed at the start. An address beyond the loopback needs
+ORDERHUB_CONSOLE_TOKEN, and asks for it before it shows anything; it should have a
+certificate too.
+
+If DATABASE_URL is set, letters are compared with the stored orders.`,
+		Example: `  orderctl dlq ui
+  HTTP_ADDR=127.0.0.1:9000 orderctl dlq ui
+  ORDERHUB_CONSOLE_TOKEN=… HTTP_ADDR=:8082 ORDERHUB_CONSOLE_HOSTS=dlq.example.com orderctl dlq ui`,
+		Args: noArgs(""),
+		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
+			var s uiSettings
+			if err := load(&s); err != nil {
+				return err
+			}
+			if healthcheck {
+				return askHealth(cmd.Context(), s)
+			}
+			return a.serveUI(cmd.Context(), s, &where, &rules)
+		}),
+	}
+	where.register(cmd)
+	rules.register(cmd)
+	cmd.Flags().BoolVar(&healthcheck, "healthcheck", false, "only ask the console that listens on HTTP_ADDR whether it is well")
+	a.settings[cmd] = &uiSettings{}
+	return cmd
+}
+
+const (
+	// uiStop bounds how long open requests are waited for at the end.
+	uiStop = 3 * time.Second
+	// uiAnswer is the longest that an answer takes: a search reads the topic.
+	uiAnswer = 90 * time.Second
+)
+
+func (a *app) serveUI(ctx context.Context, s uiSettings, where *dlqFlags, rules *ruleFlags) error {
+	codec, err := rules.codec()
+	if err != nil {
+		return err
+	}
+	cfg, client, err := where.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	orders, closing, err := storedOrders(s.Database.URL != "")
+	if err != nil {
+		return err
+	}
+	defer closing()
+	if s.AuditLog == "" {
+		if s.AuditLog, err = audit.DefaultPath(); err != nil {
+			return err
+		}
+	}
+	certificate, err := s.certificate()
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr)
+	if err != nil {
+		return fmt.Errorf("HTTP_ADDR: %w: free the port, or choose another", err)
+	}
+	token, chosen := s.Token.Reveal(), s.Token != ""
+	if !chosen {
+		token = console.NewToken()
+	}
+	c, err := console.New(console.Options{
+		Client: client, Store: store.New(client, store.Options{Topic: cfg.DLQTopic, Foreign: where.foreign}),
+		Topic: cfg.DLQTopic, Foreign: where.foreign, OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
+		Listen: listenedOn(s.Addr, listener), Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: defaultActor(), AuditLog: s.AuditLog,
+		Explain: func(err error) error { return explainLetters(cfg, err) },
+		Log:     func(format string, args ...any) { a.say("console: "+format, args...) },
+	})
+	if err != nil {
+		_ = listener.Close() // nobody was served
+		return usage(err)
+	}
+	c.Start()
+	server := &http.Server{
+		Handler: c.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: uiAnswer, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: log.New(saying{a}, "", 0),
+	}
+	scheme := "http"
+	if certificate != nil {
+		scheme = "https"
+		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12}
+	}
+	a.say("console for %s: %s://%s", cfg.DLQTopic, scheme, browsed(c.Listen()))
+	if !chosen {
+		a.say("token, to change letters: %s", token)
+	}
+	if scheme == "http" && !console.IsLoopback(s.Addr) {
+		a.say("the token crosses the network unencrypted: set ORDERHUB_CONSOLE_TLS_CERT and ORDERHUB_CONSOLE_TLS_KEY, or serve it behind something that encrypts")
+	}
+	return a.serve(ctx, server, listener, c)
+}
+
+// serve answers until the context ends, which is no failure here.
+func (a *app) serve(ctx context.Context, server *http.Server, listener net.Listener, c *console.Console) error {
+	ended := make(chan error, 1)
+	go func() {
+		if server.TLSConfig != nil {
+			ended <- server.ServeTLS(listener, "", "")
+			return
+		}
+		ended <- server.Serve(listener)
+	}()
+	var failure error
+	select {
+	case failure = <-ended:
+	case <-ctx.Done():
+		a.say("stopping")
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), uiStop)
+		defer cancel()
+		if server.Shutdown(stopping) != nil {
+			_ = server.Close() // somebody holds a connection open
+		}
+	}
+	c.Close()
+	return failure
+}
+
+func (s uiSettings) certificate() (*tls.Certificate, error) {
+	if s.TLSCert == "" {
+		return nil, nil //nolint:nilnil // none is wanted
+	}
+	pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+	if err != nil {
+		return nil, usage(fmt.Errorf("ORDERHUB_CONSOLE_TLS_CERT, ORDERHUB_CONSOLE_TLS_KEY: %w", err))
+	}
+	return &pair, nil
+}
+
+// listenedOn is the address as it was given, with the port that was taken where
+// any would do.
+func listenedOn(given string, listener net.Listener) string {
+	host, _, _ := net.SplitHostPort(given)
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return net.JoinHostPort(host, port)
+}
+
+// browsed is an address as a browser on this machine calls it.
+func browsed(listen string) string {
+	host, port, _ := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// saying is a writer of lines that goes to stderr.
+type saying struct{ a *app }
+
+func (s saying) Write(line []byte) (int, error) {
+	s.a.say("console: %s", strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+// askHealth is what a container's health check runs.
+func askHealth(ctx context.Context, s uiSettings) error {
+	ctx, cancel := context.WithTimeout(ctx, uiStop)
+	defer cancel()
+	scheme, client := "http", &http.Client{}
+	if s.TLSCert != "" {
+		// It asks itself, by an address that the certificate doesn't name.
+		scheme, client.Transport = "https", &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see above
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+browsed(s.Addr)+"/healthz", nil)
+	if err != nil {
+		return usage(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	if response.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(io.LimitReader(response.Body, 1000)) // it is for people
+		return fmt.Errorf("the console is not well: %s", strings.TrimSpace(string(said)))
+	}
+	return nil
+}
