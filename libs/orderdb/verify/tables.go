@@ -38,7 +38,7 @@ func (t tables) sample(ctx context.Context, size int, use func([]suspect) error)
 	// A few more are drawn than are wanted, since chance may draw fewer.
 	percent := min(100, 100*(1.2*float64(size)+50)/float64(max(all, 1)))
 	var uids []string
-	err = t.read1(ctx, func(tx *sql.Tx) (err error) {
+	err = t.moment(ctx, func(tx *sql.Tx) (err error) {
 		uids, err = texts(ctx, tx, `SELECT order_uid FROM (SELECT order_uid FROM orders TABLESAMPLE BERNOULLI ($1::float4)
 			ORDER BY random() LIMIT $2) AS drawn ORDER BY order_uid`, percent, size)
 		return err
@@ -61,8 +61,8 @@ func (t tables) sample(ctx context.Context, size int, use func([]suspect) error)
 // deletions gives use the orders that are known to be gone; at most so many, if
 // most isn't 0.
 func (t tables) deletions(ctx context.Context, most int, use func([]suspect) error) error {
-	return t.read1(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `SELECT order_uid FROM order_deletions d
+	return t.moment(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT DISTINCT order_uid FROM order_deletions d
 			WHERE NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid) LIMIT $1`, sql.NullInt64{Int64: int64(most), Valid: most > 0})
 		if err != nil {
 			return fmt.Errorf("read the deletions: %w", err)
@@ -95,35 +95,63 @@ func (t tables) count(ctx context.Context) (n int64, err error) {
 	return n, nil
 }
 
-// read returns those of the orders that are there.
-func (t tables) read(ctx context.Context, uids []string) (map[string]string, error) {
-	found := make(map[string]string, len(uids))
-	err := t.read1(ctx, func(tx *sql.Tx) error { return readInto(ctx, tx, uids, found) })
+// stamps are what a change of an order changes. An order that isn't there has that
+// of its last deletion: to be gone again it would have to be deleted again.
+const stamps = `SELECT w.uid, coalesce('at ' || o.change_xid::text, 'gone at ' || d.last, 'gone')
+	FROM unnest($1::text[]) AS w (uid) LEFT JOIN orders o ON o.order_uid = w.uid
+	LEFT JOIN (SELECT order_uid, max(change_xid::text::numeric)::text AS last FROM order_deletions
+		WHERE order_uid = ANY($1) GROUP BY order_uid) d ON d.order_uid = w.uid`
+
+// read returns orders as they are now, with their stamps.
+func (t tables) read(ctx context.Context, uids []string) (map[string]row, error) {
+	found := make(map[string]row, len(uids))
+	err := t.moment(ctx, func(tx *sql.Tx) error {
+		stored, err := canonical(ctx, tx, uids)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, stamps, uids)
+		if err != nil {
+			return fmt.Errorf("read stamps: %w", err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var uid, stamp string
+			if err := rows.Scan(&uid, &stamp); err != nil {
+				return fmt.Errorf("read stamps: %w", err)
+			}
+			found[uid] = row{stored[uid], stamp}
+		}
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("read stamps: %w", err)
+		}
+		return nil
+	})
 	return found, err
 }
 
 // page returns the orders whose uids a query gives, as of one moment.
 func (t tables) page(ctx context.Context, query string, args ...any) ([]suspect, error) {
 	var page []suspect
-	err := t.read1(ctx, func(tx *sql.Tx) error {
+	err := t.moment(ctx, func(tx *sql.Tx) error {
 		uids, err := texts(ctx, tx, query, args...)
 		if err != nil {
 			return err
 		}
-		found := make(map[string]string, len(uids))
-		if err := readInto(ctx, tx, uids, found); err != nil {
+		stored, err := canonical(ctx, tx, uids)
+		if err != nil {
 			return err
 		}
 		for _, uid := range uids {
-			page = append(page, suspect{uid, found[uid]})
+			page = append(page, suspect{uid, row{json: stored[uid]}})
 		}
 		return nil
 	})
 	return page, err
 }
 
-// read1 runs do in a transaction that sees one moment.
-func (t tables) read1(ctx context.Context, do func(*sql.Tx) error) error {
+// moment runs do in a transaction that sees one moment.
+func (t tables) moment(ctx context.Context, do func(*sql.Tx) error) error {
 	tx, err := t.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("read orders: %w", err)
@@ -132,12 +160,14 @@ func (t tables) read1(ctx context.Context, do func(*sql.Tx) error) error {
 	return do(tx)
 }
 
-func readInto(ctx context.Context, tx *sql.Tx, uids []string, found map[string]string) error {
+// canonical is the JSON of those of the orders that are there.
+func canonical(ctx context.Context, tx *sql.Tx, uids []string) (map[string]string, error) {
 	stored, err := orderdb.Read(ctx, tx, uids)
+	texts := make(map[string]string, len(stored))
 	for uid, s := range stored {
-		found[uid] = string(model.AppendCanonical(nil, s.Order))
+		texts[uid] = string(model.AppendCanonical(nil, s.Order))
 	}
-	return err
+	return texts, err
 }
 
 func texts(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]string, error) {

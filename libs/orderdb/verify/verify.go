@@ -12,6 +12,8 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,8 +119,16 @@ type run struct {
 
 // suspect is an order that didn't match when it was looked at.
 type suspect struct {
-	uid  string
-	rows string // its canonical JSON in the tables; "" where there is none
+	uid string
+	row
+}
+
+// row is an order in the tables.
+type row struct {
+	json string // canonical; "" where there is none
+	// stamp is another one after each change, be it back to what was there before;
+	// "" where it was not asked for.
+	stamp string
 }
 
 func (r *run) everything(ctx context.Context) error {
@@ -190,7 +200,7 @@ func (r *run) compare(ctx context.Context, page []suspect) error {
 		if err != nil {
 			return err
 		}
-		if !answer.is(order.rows) {
+		if !answer.is(order.json) {
 			r.mu.Lock()
 			r.suspects = append(r.suspects, order)
 			r.mu.Unlock()
@@ -216,6 +226,8 @@ func (r *run) settle(ctx context.Context) error {
 	left := r.suspects
 	r.suspects = nil
 	r.mu.Unlock()
+	slices.SortFunc(left, func(a, b suspect) int { return strings.Compare(a.uid, b.uid) })
+	left = slices.CompactFunc(left, func(a, b suspect) bool { return a.uid == b.uid })
 	for range maxLooks {
 		if len(left) == 0 {
 			return nil
@@ -251,15 +263,15 @@ func (r *run) look(ctx context.Context, orders []suspect) (changed []suspect, er
 			return nil, err
 		}
 		for i, order := range page {
-			rows := now[order.uid]
+			is := now[order.uid]
 			switch {
-			case answers[i].is(rows):
+			case answers[i].is(is.json):
 			case answers[i].unknown != "":
 				return nil, &APIError{r.API, fmt.Errorf("order %s is answered with %s", order.uid, answers[i].unknown)}
-			case rows == order.rows:
+			case is == order.row && is.stamp != "":
 				r.found(order, answers[i])
 			default:
-				changed = append(changed, suspect{order.uid, rows})
+				changed = append(changed, suspect{order.uid, is})
 			}
 		}
 	}
@@ -269,14 +281,14 @@ func (r *run) look(ctx context.Context, orders []suspect) (changed []suspect, er
 func (r *run) found(order suspect, answer answer) {
 	d := Difference{UID: order.uid}
 	switch {
-	case order.rows == "":
+	case order.json == "":
 		d.Kind = Extra
 		r.result.Extra++
 	case answer.body == "":
 		d.Kind = Missing
 		r.result.Missing++
 	default:
-		d.Kind, d.Paths = Stale, differingPaths(order.rows, answer.body)
+		d.Kind, d.Paths = Stale, differingPaths(order.json, answer.body)
 		r.result.Stale++
 	}
 	if r.Found != nil {
