@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,9 @@ import (
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxtest"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/orderhub/orderhub/libs/devstack/postgres"
 	"github.com/orderhub/orderhub/libs/model"
@@ -153,6 +157,7 @@ type reader struct {
 	admin *admin.Server
 	cache *cache.Cache
 	loop  *cache.Reflector
+	log   *observer.ObservedLogs // from info on
 	stop  func()
 }
 
@@ -173,7 +178,10 @@ func start(t *testing.T, url string, change ...func(*app.Settings)) *reader {
 	}
 	require.NoError(t, settings.Validate())
 	r := &reader{t: t}
-	r.app = fxtest.New(t, app.Options(settings), fx.Populate(&r.api, &r.admin, &r.cache, &r.loop))
+	var observed zapcore.Core
+	observed, r.log = observer.New(zap.InfoLevel)
+	r.app = fxtest.New(t, app.Options(settings), fx.Populate(&r.api, &r.admin, &r.cache, &r.loop),
+		fx.Decorate(func(log *zap.Logger) *zap.Logger { return zap.New(zapcore.NewTee(log.Core(), observed)) }))
 	r.app.RequireStart()
 	stopped := false
 	r.stop = func() {
@@ -196,6 +204,16 @@ func (r *reader) synced() *reader {
 	r.t.Helper()
 	eventually(r.t, "the cache is filled", r.cache.HasSynced)
 	return r
+}
+
+// said tells whether a line of the log, with its fields, has these words.
+func (r *reader) said(words string) bool {
+	for _, line := range r.log.All() {
+		if strings.Contains(fmt.Sprint(line.Message, line.ContextMap()), words) {
+			return true
+		}
+	}
+	return false
 }
 
 // answer is what a request got.

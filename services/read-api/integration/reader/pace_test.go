@@ -1,0 +1,141 @@
+package reader_test
+
+import (
+	"database/sql"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/services/read-api/internal/app"
+)
+
+// insertBatch inserts whole orders as the worker does, with one notification.
+const insertBatch = `SELECT set_config('orderhub.whole_orders', 'on', true), pg_notify('orders_changed', '');
+	INSERT INTO orders SELECT u, 'TRACK', 'WBIL', 'en', '', 'c', 'meest', '9', 99, '2021-11-26 06:22:19+00', '1' FROM unnest(%[1]s) u;
+	INSERT INTO deliveries SELECT u, 'n', '+1', 'z', 'c', 'a', 'r', 'a@b.cc' FROM unnest(%[1]s) u;
+	INSERT INTO payments SELECT u, u, '', 'USD', 'p', 1, 1, 'b', 1, 1, 0 FROM unnest(%[1]s) u;
+	INSERT INTO items SELECT u, 0, 1, 'TRACK', 1, 'rid', 'n', 0, '0', 1, 1, 'b', 202 FROM unnest(%[1]s) u`
+
+func batchOf(prefix string, size int) string {
+	return fmt.Sprintf(insertBatch, fmt.Sprintf(`ARRAY(SELECT '%s-' || i FROM generate_series(1, %d) i)`, prefix, size))
+}
+
+// TestTheTailKeepsUpWithWritersAtFullSpeed has several clients insert as fast as
+// they can. Meanwhile rounds go on to be completed; and the round that is running
+// when the last of them commits, and the next one, bring all that is left.
+func TestTheTailKeepsUpWithWritersAtFullSpeed(t *testing.T) {
+	url := newDatabase(t)
+	r := start(t, url).synced()
+	const writers, batches, size = 3, 25, 400
+	var running sync.WaitGroup
+	var written atomic.Int64
+	before := r.loop.Stats().Rounds
+	for w := range writers {
+		client := connect(t, url)
+		running.Go(func() {
+			for b := range batches {
+				_, err := client.conn.PgConn().Exec(t.Context(), "BEGIN;"+batchOf(fmt.Sprintf("w%d-%d", w, b), size)+"; COMMIT").ReadAll()
+				if err != nil {
+					t.Errorf("writer %d: %v", w, err)
+					return
+				}
+				written.Add(size)
+			}
+		})
+	}
+	// What was committed by now is there a bounded number of rounds later, however
+	// much comes after it.
+	checks := 0
+	for written.Load() < writers*batches*size*9/10 && !t.Failed() {
+		known, rounds := written.Load(), r.loop.Stats().Rounds
+		require.True(t, poll(func() bool { return r.loop.Stats().Rounds >= rounds+2 || written.Load() == writers*batches*size }))
+		require.GreaterOrEqual(t, r.cache.Stats().Orders, known)
+		checks++
+	}
+	running.Wait()
+	require.Positive(t, checks)
+	require.Greater(t, r.loop.Stats().Rounds, before+2, "it didn't wait for the end")
+	last := r.loop.Stats().Rounds
+	require.True(t, poll(func() bool { return r.cache.Stats().Orders == writers*batches*size }), "%d", r.cache.Stats().Orders)
+	require.LessOrEqual(t, r.loop.Stats().Rounds, last+2)
+	require.Zero(t, r.loop.Stats().Relists)
+	r.equals(openDB(t, url))
+}
+
+// TestAHalfOpenDoorbellIsReplaced lets the doorbell's connection fall silent, so
+// that neither side hears that the other is there no more. The poll is an hour
+// away: what is changed then shows only if the doorbell finds out by itself.
+func TestAHalfOpenDoorbellIsReplaced(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	url := server.URL()
+	migrate(t, url)
+	db, client := openDB(t, url), connect(t, url).withVersions()
+	bells := throughProxy(t, server)
+	r := start(t, url, listens(at(url, bells.Addr())), func(s *app.Settings) { s.PingInterval = 300 * time.Millisecond }).synced()
+	client.insert("heard")
+	r.equals(db)
+	for i := range 2 {
+		bells.Silence()
+		client.insert(fmt.Sprintf("unheard-%d", i))
+		r.equals(db)
+	}
+	require.True(t, r.said("not listening for notifications"))
+}
+
+// TestAHalfOpenTailIsReplaced is the same for the connection that reads. Its
+// transaction must not keep others waiting for long.
+func TestAHalfOpenTailIsReplaced(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	url := server.URL()
+	migrate(t, url)
+	db, client := openDB(t, url), connect(t, url).withVersions()
+	tails := throughProxy(t, server)
+	r := start(t, at(url, tails.Addr()), staleness(100*time.Millisecond), func(s *app.Settings) { s.AnswerTimeout = time.Second }).synced()
+	r.equals(db)
+	tails.Silence()
+	client.insert("unheard")
+	// No other connection does it for them: what a silent transaction has locked, the
+	// server itself gives free.
+	client.run(`TRUNCATE orders CASCADE`)
+	client.insert("after")
+	r.equals(db)
+}
+
+// TestManyOrdersAreLookedUpByTheIndex reads thousands of orders by their uids out
+// of many more: never by a scan of a whole table.
+func TestManyOrdersAreLookedUpByTheIndex(t *testing.T) {
+	url := newDatabase(t)
+	connect(t, url).run("BEGIN;" + batchOf("uid", 20_000) + "; COMMIT; ANALYZE")
+	tx, err := openDB(t, url).BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	uids := []string{"uid-1", "uid-1", "unknown"} // twice, and none
+	for i := range 5000 {
+		uids = append(uids, fmt.Sprintf("uid-%d", 4*i+1))
+	}
+	found, err := orderdb.Read(t.Context(), tx, uids)
+	require.NoError(t, err)
+	require.Len(t, found, 5000)
+	require.Len(t, found["uid-1"].Order.Items, 1)
+	rows, err := tx.QueryContext(t.Context(), `SELECT relname, seq_scan, idx_scan FROM pg_stat_xact_user_tables
+		WHERE relname IN ('orders', 'deliveries', 'payments', 'items')`)
+	require.NoError(t, err)
+	defer func() { _ = rows.Close() }()
+	tables := 0
+	for rows.Next() {
+		var table string
+		var scans, lookUps int64
+		require.NoError(t, rows.Scan(&table, &scans, &lookUps))
+		require.Zero(t, scans, table)
+		require.EqualValues(t, 5001, lookUps, table)
+		tables++
+	}
+	require.NoError(t, rows.Err())
+	require.Equal(t, 4, tables)
+}
