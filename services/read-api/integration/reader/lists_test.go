@@ -136,13 +136,41 @@ func TestAListIsKeptWhileNothingChanges(t *testing.T) {
 	eventually(t, "the list has changed", func() bool { return !strings.Contains(r.get("/api/v1/orders?limit=1").body, `"order_uid":"b"`) })
 }
 
+// TestASearchsTimeIsBounded has somebody lock a table for good: no search waits
+// for him, and none is left behind at the server.
+func TestASearchsTimeIsBounded(t *testing.T) {
+	address := newDatabase(t)
+	r := start(t, address).synced()
+	locker, client := connect(t, address), connect(t, address)
+	locker.run(`BEGIN; LOCK TABLE orders, payments IN ACCESS EXCLUSIVE MODE`)
+	var all sync.WaitGroup
+	for _, path := range []string{"/api/v1/orders", "/api/v1/orders?currency=USD&customer_id=c", "/api/v1/orders?limit=7", "/api/v1/suggest?q=a"} {
+		all.Go(func() {
+			if answer := r.get(path); answer.status != 503 {
+				t.Errorf("%s: %d", path, answer.status)
+			}
+		})
+	}
+	all.Wait()
+	waiting := `SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'read-api' AND state = 'active'`
+	eventually(t, "nothing is left behind", func() bool { return len(client.texts(waiting)) == 0 })
+	locker.run(`ROLLBACK`)
+	require.Equal(t, 200, r.get("/api/v1/orders").status)
+}
+
 // asked remembers the searches that are sent through a connection.
 type asked struct {
 	mu       sync.Mutex
 	searches []pgx.TraceQueryStartData
+	settings []string // what was set before them
 }
 
 func (a *asked) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(query.SQL, "set_config") {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.settings = append(a.settings, query.SQL)
+	}
 	if strings.Contains(query.SQL, "date_created DESC") || strings.Contains(query.SQL, "UNION ALL") {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -291,6 +319,7 @@ func looksAtFewRows(t *testing.T, client *session, lists *orders.Lists, tracer *
 	page, err := lists.Read(t.Context(), f, after, limit)
 	require.NoError(t, err)
 	require.Len(t, tracer.searches, 1)
+	require.Contains(t, tracer.settings[len(tracer.settings)-1], `'statement_timeout', '2000'`, "the server ends what nobody waits for")
 	plan := client.explain(tracer.searches[0])
 	// The page's orders are read too, with their deliveries and payments.
 	rows := plan.examined() + 3*float64(len(page.Orders))
