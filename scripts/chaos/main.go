@@ -1,10 +1,11 @@
-// Command chaos kills ingest workers and PostgreSQL under load, and then proves
-// that every record is accounted for: stored as it was sent, a duplicate, or a
-// dead letter with its bytes untouched; and that the committed offsets are the
-// partitions' ends. It exits 1 otherwise.
+// Command chaos strikes at all that runs (workers, readers, PostgreSQL, Kafka's
+// brokers, the network between them) under load, and then accounts for every
+// record: stored as it was sent, a duplicate, or a dead letter with its bytes
+// untouched; every reader serves what the tables have; the committed offsets are
+// the partitions' ends. It exits 1 otherwise, and tells the record's story.
 //
-// It runs an embedded broker and a private PostgreSQL of its own, and several
-// processes of the real worker.
+// It runs Apache Kafka with three brokers, a private PostgreSQL and several
+// processes of the real worker and reader, all its own.
 package main
 
 import (
@@ -16,6 +17,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
 func main() {
@@ -24,27 +28,41 @@ func main() {
 
 // options are what the flags say.
 type options struct {
-	kills   int
-	seed    uint64
-	workers int
-	rate    int
-	binary  string
+	kills    int
+	seed     uint64
+	workers  int
+	readers  int
+	brokers  int
+	rate     int
+	kafka    string
+	binaries string
 }
+
+// The values of --kafka.
+const (
+	kafkaApache   = "apache"
+	kafkaEmbedded = "embedded"
+	kafkaAuto     = "auto"
+)
 
 func run(args []string, stdout, stderr io.Writer) int {
 	var o options
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.IntVar(&o.kills, "kills", 100, "how many times to kill a worker with SIGKILL; the other strikes come on top")
+	flags.IntVar(&o.kills, "kills", 100, "how many times to strike")
 	flags.Uint64Var(&o.seed, "seed", 0, "seed of the load and the strikes (0: a random one)")
 	flags.IntVar(&o.workers, "workers", 3, "worker processes")
-	flags.IntVar(&o.rate, "rate", 1000, "records a second, about")
-	flags.StringVar(&o.binary, "worker", "bin/ingest-worker", "the worker's binary; make build makes it")
+	flags.IntVar(&o.readers, "readers", 2, "reader processes")
+	flags.IntVar(&o.brokers, "brokers", 3, "brokers of Apache Kafka")
+	flags.IntVar(&o.rate, "rate", 400, "records a second, about")
+	flags.StringVar(&o.kafka, "kafka", kafkaAuto, "apache; embedded: a broker in this process, which is not struck at; auto: embedded only where Java or Maven is missing")
+	flags.StringVar(&o.binaries, "binaries", "bin", "folder of the services' binaries; make build makes them")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if flags.NArg() > 0 || o.kills < 0 || o.workers < 1 || o.rate < 1 {
-		_, _ = fmt.Fprintln(stderr, "chaos: takes flags only; --kills from 0, --workers and --rate from 1")
+	known := o.kafka == kafkaApache || o.kafka == kafkaEmbedded || o.kafka == kafkaAuto
+	if flags.NArg() > 0 || o.kills < 0 || o.workers < 1 || o.readers < 1 || o.brokers < 1 || o.rate < 1 || !known {
+		_, _ = fmt.Fprintln(stderr, "chaos: takes flags only; --kills from 0, --workers, --readers, --brokers and --rate from 1; --kafka apache, embedded or auto")
 		return 2
 	}
 	if o.seed == 0 {
@@ -63,47 +81,90 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// chaos strikes until enough workers were killed, waits until everything is
-// taken in, and compares. ok says that nothing is lost or too much.
+// chaos strikes as often as asked, waits until everything is taken in, and
+// compares. ok says that nothing is lost, too much or stale.
 func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, err error) {
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(stderr, format+"\n", args...) }
-	say("seed %d: %d kills, %d workers, %d records/s", o.seed, o.kills, o.workers, o.rate)
-	s, err := start(ctx, o)
+	began := time.Now()
+	say := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(stderr, "%7.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}
+	say("seed %d: %d strikes, %d workers, %d readers, %d records/s", o.seed, o.kills, o.workers, o.readers, o.rate)
+	s, err := start(ctx, o, say)
 	if err != nil {
 		return false, err
 	}
 	defer func() {
 		if err != nil || !ok {
-			say("the workers' output is in %s", s.logs)
+			say("what the processes said is in %s", s.logs)
 		}
 		s.stop(err == nil && ok)
 	}()
+	hits, sent, err := s.underLoad(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	say("striking is over; %d records were sent", sent)
+	expected, found, err := s.account(ctx)
+	if err != nil {
+		return false, err
+	}
+	report(stdout, hits, expected, found)
+	if !found.Exact() {
+		s.stories(stdout, hits, found)
+	}
+	return found.Exact(), nil
+}
 
-	load := newLoad(rand.New(rand.NewPCG(o.seed, 1)), s.client)
-	producing, stopLoad := context.WithCancel(ctx)
-	defer stopLoad()
-	produced := make(chan error, 1)
-	go func() { produced <- load.run(producing, o.rate) }()
-
-	strikes, err := s.strike(ctx, rand.New(rand.NewPCG(o.seed, 2)), o.kills, say)
-	stopLoad()
+// underLoad strikes while records are sent and orders changed by hand.
+func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int, err error) {
+	client, err := ledger.Client(s.brokers())
+	if err != nil {
+		return nil, 0, err
+	}
+	defer client.Close()
+	load := ledger.NewLoad(client, rand.New(rand.NewPCG(o.seed, 1)), topic, partitions, "chaos-")
+	busy, rest := context.WithCancel(ctx)
+	produced, changed := make(chan error, 1), make(chan struct{})
+	go func() { produced <- load.Run(busy, o.rate, patience) }()
+	go func() {
+		defer close(changed)
+		s.hand.run(busy, rand.New(rand.NewPCG(o.seed, 3)))
+	}()
+	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.seed, 2)), o.kills)
+	rest()
+	<-changed
 	if loadErr := <-produced; err == nil {
 		err = loadErr
 	}
-	if err != nil {
-		return false, err
-	}
-	say("striking is over; %d records were sent", len(load.records))
-	if err := s.drain(ctx); err != nil {
-		return false, err
+	return hits, load.Sent(), err
+}
+
+// account waits until all is taken in, ends the workers, and compares.
+func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings, error) {
+	if err := s.settle(ctx); err != nil {
+		return nil, nil, err
 	}
 	if err := s.stopWorkers(ctx); err != nil {
-		return false, err
+		return nil, nil, err
 	}
-	found, err := s.verify(ctx, load)
+	s.say("all is taken in; comparing")
+	expected, err := ledger.Expect(ctx, s.brokers(), topic)
 	if err != nil {
-		return false, err
+		return nil, nil, err
 	}
-	report(stdout, strikes, load, found)
-	return found.exact(), nil
+	gone, err := s.hand.gone(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	world := ledger.World{
+		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade, Gone: gone,
+	}
+	for _, r := range s.readers {
+		world.Readers = append(world.Readers, r.addr)
+	}
+	found, err := ledger.Account(ctx, world, expected)
+	if err != nil {
+		return nil, nil, err
+	}
+	return expected, found, s.stopReaders(ctx)
 }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
+)
+
+// report prints what was done and what was found.
+func report(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
+	byKind, all := [kinds][]time.Duration{}, make([]time.Duration, 0, len(hits))
+	for _, h := range hits {
+		byKind[h.kind] = append(byKind[h.kind], h.recovery)
+		all = append(all, h.recovery)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(table, "strike\ttimes\trecovery p50\tp99\tworst\t")
+	for k, recoveries := range byKind {
+		row(table, kindsOf[k].name, recoveries)
+	}
+	row(table, "all", all)
+	_ = table.Flush()
+	_, _ = fmt.Fprintf(w, "\n%d records: %d orders to be stored, %d duplicates, %d conflicts, %d broken\n%s\n",
+		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, f)
+}
+
+func row(w io.Writer, name string, recoveries []time.Duration) {
+	if len(recoveries) == 0 {
+		return
+	}
+	slices.Sort(recoveries)
+	_, _ = fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t\n", name, len(recoveries),
+		round(percentile(recoveries, 50)), round(percentile(recoveries, 99)), round(recoveries[len(recoveries)-1]))
+}
+
+// percentile is the least of the sorted values that p percent of them do not
+// exceed.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[(len(sorted)*p+99)/100-1]
+}
+
+func round(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }

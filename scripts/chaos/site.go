@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
+
+	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
+	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/libs/devstack/proxy"
+	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
+)
+
+const (
+	topic      = "orders"
+	dlq        = "orders.dlq"
+	group      = "orderhub"
+	partitions = 6
+
+	// sessionTimeout is short, so that a killed worker's partitions are soon
+	// another's, and a stopped worker is taken for dead within a short stop.
+	sessionTimeout = 2 * time.Second
+
+	patience = 3 * time.Minute // for what takes seconds on a machine at ease
+)
+
+// site is where everything runs.
+type site struct {
+	say      func(string, ...any)
+	cluster  *apachekafka.Cluster // nil with the embedded broker
+	embedded *broker.Broker       // nil with Apache Kafka
+	database *postgres.Server
+	network  *proxy.Proxy // to the database
+	progress *ledger.Progress
+	watch    *watch
+	hand     *hand
+	binaries string
+	logs     string
+	workers  []*service
+	readers  []*service
+}
+
+// start brings everything up.
+func start(ctx context.Context, o options, say func(string, ...any)) (*site, error) {
+	s := &site{say: say}
+	if err := s.start(ctx, o); err != nil {
+		s.stop(true)
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *site) start(ctx context.Context, o options) (err error) {
+	if s.binaries, err = filepath.Abs(o.binaries); err != nil {
+		return err
+	}
+	for _, name := range []string{workerName, readerName} {
+		if _, err := os.Stat(filepath.Join(s.binaries, name)); err != nil {
+			return fmt.Errorf("a service's binary: %w (make build makes it)", err)
+		}
+	}
+	if s.logs, err = os.MkdirTemp("", "orderhub-chaos-"); err != nil {
+		return err
+	}
+	if err := s.startDatabase(ctx); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	if err := s.startKafka(ctx, o); err != nil {
+		return err
+	}
+	if s.progress, err = ledger.NewProgress(s.brokers(), topic, group); err != nil {
+		return err
+	}
+	if err := s.createTopics(ctx); err != nil {
+		return err
+	}
+	for n := range o.workers {
+		s.workers = append(s.workers, newService(s, workerName, n))
+	}
+	for n := range o.readers {
+		r := newService(s, readerName, n)
+		if r.addr, err = lastingAddr(); err != nil {
+			return err
+		}
+		s.readers = append(s.readers, r)
+	}
+	for _, service := range s.services() {
+		if err := service.start(); err != nil {
+			return err
+		}
+	}
+	s.watch = startWatch(s)
+	return nil
+}
+
+func lastingAddr() (string, error) {
+	port, err := ports.Lasting()
+	return ports.Loopback(port), err
+}
+
+func (s *site) startDatabase(ctx context.Context) error {
+	port, err := ports.Lasting()
+	if err != nil {
+		return err
+	}
+	s.database, err = postgres.Start(ctx, postgres.Options{Port: port, Unsafe: true, Settings: map[string]string{"max_connections": "100"}})
+	if err != nil {
+		return err
+	}
+	s.hand = &hand{url: s.database.URL()}
+	if s.network, err = proxy.Start(ports.Loopback(port), proxy.Postgres); err != nil {
+		return err
+	}
+	db, err := sql.Open("pgx", s.database.URL())
+	if err != nil {
+		return err
+	}
+	_, err = migrations.Up(ctx, db)
+	return errors.Join(err, db.Close())
+}
+
+// startKafka runs Apache Kafka, or where that cannot be and need not be, the
+// embedded broker.
+func (s *site) startKafka(ctx context.Context, o options) (err error) {
+	if o.kafka != kafkaEmbedded {
+		s.cluster, err = apachekafka.Start(ctx, apachekafka.Options{Brokers: o.brokers, Proxied: true, Log: os.Stderr})
+		var missing *apachekafka.MissingError
+		if !errors.As(err, &missing) || o.kafka == kafkaApache || os.Getenv(apachekafka.StrictVariable) != "" {
+			return err
+		}
+		s.say("NOT ON APACHE KAFKA: %v; the embedded broker takes its place, and is not struck at", err)
+	}
+	s.embedded, err = broker.Start(ctx, broker.Options{Configs: map[string]string{"group.min.session.timeout.ms": "100"}})
+	return err
+}
+
+func (s *site) createTopics(ctx context.Context) error {
+	two := "2"
+	settings := map[string]*string{}
+	if s.cluster != nil && len(s.cluster.Brokers) >= 3 {
+		settings["min.insync.replicas"] = &two
+	}
+	if _, err := s.progress.Admin().CreateTopic(ctx, partitions, -1, settings, topic); err != nil {
+		return err
+	}
+	compact, forever := "compact", "-1"
+	settings["cleanup.policy"], settings["retention.ms"] = &compact, &forever
+	_, err := s.progress.Admin().CreateTopic(ctx, 3, -1, settings, dlq)
+	return err
+}
+
+// brokers are addresses that no network cut is in front of.
+func (s *site) brokers() []string {
+	if s.embedded != nil {
+		return []string{s.embedded.Addr()}
+	}
+	return s.cluster.Addrs(apachekafka.Plain)
+}
+
+// settings are the services' environment. They come through the proxies.
+func (s *site) settings() []string {
+	brokers := s.brokers()
+	if s.cluster != nil {
+		brokers = s.cluster.Addrs(apachekafka.Proxied)
+	}
+	database := strings.Replace(s.database.URL(), ports.Loopback(s.database.Port()), s.network.Addr(), 1)
+	return append(os.Environ(),
+		"KAFKA_BROKERS="+strings.Join(brokers, ","), "KAFKA_TOPIC="+topic, "KAFKA_DLQ_TOPIC="+dlq, "KAFKA_GROUP="+group,
+		"DATABASE_URL="+database, "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "LOG_LEVEL=info", "GO_DOTENV_PATH=",
+		fmt.Sprint("KAFKA_SESSION_TIMEOUT=", sessionTimeout), "DATABASE_WRITE_TIMEOUT=3s", "INGEST_MAX_BATCH_RECORDS=500")
+}
+
+func (s *site) services() []*service {
+	return append(append([]*service(nil), s.workers...), s.readers...)
+}
+
+// stop ends all that runs, in any state of the site.
+func (s *site) stop(removeLogs bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if s.watch != nil {
+		s.watch.stop()
+	}
+	for _, service := range s.services() {
+		service.kill(ctx)
+	}
+	if s.progress != nil {
+		s.progress.Close()
+	}
+	if s.cluster != nil {
+		s.keepBrokerLogs(removeLogs)
+		_ = s.cluster.Stop() // it is temporary
+	}
+	if s.embedded != nil {
+		_ = s.embedded.Stop() // it is in memory
+	}
+	if s.network != nil {
+		s.network.Close()
+	}
+	if s.database != nil {
+		_ = s.database.Resume() // a frozen server would not stop; one that is none is no matter
+		_ = s.database.Stop(ctx)
+	}
+	if removeLogs && s.logs != "" {
+		_ = os.RemoveAll(s.logs)
+	}
+}
+
+// keepBrokerLogs moves what the brokers said to the other logs.
+func (s *site) keepBrokerLogs(removed bool) {
+	if removed {
+		return
+	}
+	for _, b := range s.cluster.Brokers {
+		_ = os.Rename(b.LogFile(), filepath.Join(s.logs, fmt.Sprintf("broker-%d.log", b.ID)))
+	}
+}
+
+// settle waits until the workers have committed everything, and the readers have
+// read after that.
+func (s *site) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := s.await(ctx, s.watch.add("the end", 0)); err != nil {
+		return err
+	}
+	if err := s.progress.Drain(ctx); err != nil {
+		return err
+	}
+	return s.await(ctx, s.watch.add("the last change", 0))
+}
+
+func (s *site) stopWorkers(ctx context.Context) error {
+	var errs []error
+	for _, w := range s.workers {
+		errs = append(errs, w.terminate(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *site) stopReaders(ctx context.Context) error {
+	var errs []error
+	for _, r := range s.readers {
+		errs = append(errs, r.terminate(ctx))
+	}
+	return errors.Join(errs...)
+}

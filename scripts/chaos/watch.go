@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
+)
+
+// hit is a strike with its recovery: the time from its beginning until each
+// partition had committed more than was sent by then, and each reader had begun
+// to read changes after that.
+type hit struct {
+	what  string
+	kind  kind
+	began time.Time
+
+	goal     ledger.Offsets // nil until the ends are known
+	caughtUp time.Time      // when the workers had
+	recovery time.Duration
+	done     chan struct{} // closed once it has recovered
+}
+
+const (
+	watchPolling  = 50 * time.Millisecond
+	readerTimeout = time.Second // a frozen reader does not hold up the others for long
+)
+
+// watch follows offsets and readers, and says when hits have recovered.
+type watch struct {
+	site *site
+	end  context.CancelFunc
+	over chan struct{}
+
+	mu      sync.Mutex
+	pending []*hit
+	at      ledger.Offsets       // committed
+	tails   map[string]time.Time // by reader, the beginning of its last round
+}
+
+func startWatch(s *site) *watch {
+	ctx, end := context.WithCancel(context.Background())
+	w := &watch{site: s, end: end, over: make(chan struct{}), tails: map[string]time.Time{}}
+	go w.run(ctx)
+	return w
+}
+
+func (w *watch) stop() {
+	w.end()
+	<-w.over
+}
+
+// add has a hit watched. Of a load that goes on, more is the number of records
+// of each partition that are to be committed beyond those that are there.
+func (w *watch) add(what string, more int64) *hit {
+	return w.addHit(&hit{what: what, kind: kinds}, more)
+}
+
+func (w *watch) addHit(h *hit, more int64) *hit {
+	h.began, h.done = time.Now(), make(chan struct{})
+	w.mu.Lock()
+	w.pending = append(w.pending, h)
+	w.mu.Unlock()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		ends, err := w.site.progress.Ends(ctx)
+		if err != nil {
+			return // it is told as a hit that does not recover
+		}
+		w.mu.Lock()
+		h.goal = ends.Plus(more)
+		w.mu.Unlock()
+	}()
+	return h
+}
+
+// wait returns once a hit has recovered.
+func (w *watch) wait(ctx context.Context, h *hit) error {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-h.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return fmt.Errorf("no recovery within %s from %s: committed %s of %s, readers' last rounds %v ago", patience, h.what, w.at, h.goal, w.ages())
+	}
+}
+
+func (w *watch) ages() map[string]time.Duration {
+	ages := map[string]time.Duration{}
+	for reader, began := range w.tails {
+		ages[reader] = time.Since(began).Round(time.Millisecond)
+	}
+	return ages
+}
+
+func (w *watch) run(ctx context.Context) {
+	defer close(w.over)
+	client := &http.Client{Timeout: readerTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
+	for sleep(ctx, watchPolling) == nil {
+		at, err := w.site.progress.Committed(ctx)
+		if err != nil {
+			continue
+		}
+		tails := w.askReaders(ctx, client)
+		w.mu.Lock()
+		w.at = at
+		maps.Copy(w.tails, tails)
+		w.recovered()
+		w.mu.Unlock()
+	}
+}
+
+// askReaders asks all readers at once for the beginning of their last rounds.
+func (w *watch) askReaders(ctx context.Context, client *http.Client) map[string]time.Time {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	tails := map[string]time.Time{}
+	for _, reader := range w.site.readers {
+		all.Go(func() {
+			stats, err := ledger.ReaderStats(ctx, client, reader.addr)
+			if err == nil && stats.Synced {
+				mu.Lock()
+				defer mu.Unlock()
+				tails[reader.name] = stats.LastTailBeganAt
+			}
+		})
+	}
+	all.Wait()
+	return tails
+}
+
+// recovered closes hits that have. The caller holds the lock.
+func (w *watch) recovered() {
+	var pending []*hit
+	for _, h := range w.pending {
+		if h.caughtUp.IsZero() && h.goal != nil && w.at.Reach(h.goal) {
+			h.caughtUp = time.Now()
+		}
+		if h.caughtUp.IsZero() || !w.readersSince(h.caughtUp) {
+			pending = append(pending, h)
+			continue
+		}
+		h.recovery = time.Since(h.began)
+		close(h.done)
+	}
+	w.pending = pending
+}
+
+func (w *watch) readersSince(moment time.Time) bool {
+	for _, reader := range w.site.readers {
+		if w.tails[reader.name].Before(moment) {
+			return false
+		}
+	}
+	return true
+}
