@@ -91,6 +91,11 @@ func TestTwoWorkersAndTwoReaders(t *testing.T) {
 	var orders int
 	require.NoError(t, p.db.QueryRowContext(p.ctx, "SELECT count(*) FROM orders").Scan(&orders))
 	require.Equal(t, len(stored), orders)
+	for _, reader := range []*process{one, two} {
+		verified := p.orderctl("", "verify", "--api", "http://"+reader.addr, "--settle", "500ms", "--output", "json")
+		require.Contains(t, verified, `"equal":true`)
+		require.Contains(t, verified, fmt.Sprintf(`"checked":%d,`, orders))
+	}
 }
 
 // publishSynthetic publishes synthetic records and returns the uids of the new

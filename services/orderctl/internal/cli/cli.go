@@ -81,8 +81,8 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "orderctl",
 		Short: "The operator's tool of Orderhub",
 		Long: `orderctl is the operator's tool of Orderhub: it publishes orders, checks files
-of orders, finds orders, deals with dead letters, and looks after the database's
-schema and the topics.
+of orders, finds orders, compares the read API with the tables, deals with dead
+letters, and looks after the database's schema and the topics.
 
 Results go to stdout; what is said about the work goes to stderr. With
 --output json each result is one JSON object on one line.
@@ -92,6 +92,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
   orderctl publish --file order.json
   orderctl validate orders.jsonl
   orderctl find b563feb7b2b84b6test
+  orderctl verify --sample 10000
   orderctl dlq list --since 2h
   orderctl migrate --wait 30s`,
 		Args:          cobra.ArbitraryArgs, // an unknown command is for RunE to tell
@@ -118,7 +119,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	mustRegister(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
 	a.settings[root] = &allSettings{}
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

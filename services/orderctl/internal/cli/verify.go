@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/orderdb/verify"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+)
+
+type verifyFlags struct {
+	api     string
+	sample  int
+	settle  time.Duration
+	workers int
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var f verifyFlags
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Compare what a read API answers with the tables",
+		Long: `Compare what a running read API answers with the tables: each order byte for byte,
+and that those which were deleted are gone. What doesn't match is looked at again
+until its row has stood still for a while, so changes on their way are no alarm.
+
+Printed are the orders that differ:
+  missing  the tables have it, the API says that there is none
+  extra    the API has it, the tables don't
+  stale    both have it; the paths that differ are named, without values
+
+Exit code 1: something differs, or the comparison could not be made.`,
+		Example: `  orderctl verify
+  orderctl verify --api http://replica-2:8081 --sample 10000
+  orderctl verify --output json`,
+		Args: noArgs(""),
+		PreRunE: func(*cobra.Command, []string) error {
+			return f.check()
+		},
+		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
+			return a.verify(cmd.Context(), f)
+		}),
+	}
+	cmd.Flags().StringVar(&f.api, "api", "http://127.0.0.1:8081", "address of the read API")
+	cmd.Flags().IntVar(&f.sample, "sample", 0, "look at so many orders, chosen at random (0: at all)")
+	cmd.Flags().DurationVar(&f.settle, "settle", 2*time.Second, "how long a row must have stood still before a difference counts")
+	cmd.Flags().IntVar(&f.workers, "workers", 16, "requests at a time")
+	a.settings[cmd] = &databaseSettings{}
+	return cmd
+}
+
+func (f *verifyFlags) check() error {
+	u, err := url.Parse(f.api)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return usagef("--api: %q is no address such as http://127.0.0.1:8081", f.api)
+	}
+	f.api = strings.TrimSuffix(f.api, "/")
+	switch {
+	case f.sample < 0 || f.sample > 1_000_000:
+		return usagef("--sample: %d is not from 0 to 1000000", f.sample)
+	case f.settle <= 0 || f.settle > time.Hour:
+		return usagef("--settle: %v is not above 0 and up to 1h", f.settle)
+	case f.workers < 1 || f.workers > 1000:
+		return usagef("--workers: %d is not from 1 to 1000", f.workers)
+	}
+	return nil
+}
+
+// verified is what --output json ends with.
+type verified struct {
+	verify.Result
+	Equal   bool    `json:"equal"`
+	Seconds float64 `json:"seconds"`
+}
+
+func (a *app) verify(ctx context.Context, f verifyFlags) error {
+	db, err := openDatabase()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.pool.Close() }() // nothing was written
+	var bar *progressbar.ProgressBar
+	if isTerminal(a.stderr) {
+		bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription("comparing"),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("orders"),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+	}
+	var written error
+	began := time.Now()
+	result, err := verify.Run(ctx, verify.Options{
+		DB: db.pool, API: f.api, Sample: f.sample, Settle: f.settle, Workers: f.workers,
+		Found: func(d verify.Difference) {
+			if bar != nil {
+				_ = bar.Clear() // it comes again below the line
+			}
+			written = errors.Join(written, a.writeDifference(d))
+		},
+		Progress: func(checked int64) {
+			if bar != nil {
+				_ = bar.Set64(checked)
+			}
+		},
+	})
+	if bar != nil {
+		_ = bar.Exit()
+		_ = bar.Clear()
+	}
+	if err != nil {
+		a.say("%s so far", summary(result, time.Since(began)))
+		var api *verify.APIError
+		if errors.As(err, &api) {
+			return fmt.Errorf("%w: start it, or say where it is with --api", err)
+		}
+		return db.explain(err)
+	}
+	return errors.Join(written, a.writeVerified(result, time.Since(began)))
+}
+
+func (a *app) writeDifference(d verify.Difference) error {
+	if a.output == outputJSON {
+		return writeJSON(a.stdout, d)
+	}
+	line := fmt.Sprintf("%-7s  %s", d.Kind, dlqview.Clean(d.UID))
+	if len(d.Paths) > 0 {
+		line += "  " + strings.Join(d.Paths, ", ")
+	}
+	_, err := fmt.Fprintln(a.stdout, line)
+	return err
+}
+
+func (a *app) writeVerified(result verify.Result, took time.Duration) error {
+	if a.output == outputJSON {
+		if err := writeJSON(a.stdout, verified{result, result.Equal(), took.Seconds()}); err != nil {
+			return err
+		}
+	}
+	a.say("%s", summary(result, took))
+	if !result.Equal() {
+		return silent(exitFailed)
+	}
+	return nil
+}
+
+// summary is a line for people.
+func summary(r verify.Result, took time.Duration) string {
+	text := fmt.Sprintf("compared %s in %s: ", plural(int(r.Checked), "order"), took.Round(100*time.Millisecond))
+	if r.Equal() {
+		text += "no difference"
+	} else {
+		text += fmt.Sprintf("%d missing, %d extra, %d stale", r.Missing, r.Extra, r.Stale)
+	}
+	if r.Unnamed > 0 {
+		text += fmt.Sprintf("; the API holds %s more than the tables have, which no deletion names", plural(int(r.Unnamed), "order"))
+	}
+	if r.Unsettled > 0 {
+		text += fmt.Sprintf("; %s changed too often to be compared", plural(int(r.Unsettled), "order"))
+	}
+	if r.Unaskable > 0 {
+		text += fmt.Sprintf("; %s with a uid that no address can have", plural(int(r.Unaskable), "order"))
+	}
+	return text
+}
