@@ -118,7 +118,7 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 ##@ Measure
 
 .PHONY: bench
-bench: bench-ingest bench-read bench-dlq bench-freshness ## Run all benchmarks, and write the tables of docs/benchmarks.md
+bench: bench-ingest bench-read bench-restore bench-dlq bench-freshness ## Run all benchmarks, and write the tables of docs/benchmarks.md
 
 .PHONY: bench-ingest
 bench-ingest: build ## Compare the worker with a bare COPY on the same database
@@ -127,6 +127,10 @@ bench-ingest: build ## Compare the worker with a bare COPY on the same database
 .PHONY: bench-read
 bench-read: build ## Compare the API with a bare gin server (needs wrk)
 	@go run ./scripts/bench/read $(BENCHFLAGS)
+
+.PHONY: bench-restore
+bench-restore: build ## Compare the API's start with COPY OUT, and look at its memory (BENCHFLAGS='--churn 10m')
+	@go run ./scripts/bench/restore $(BENCHFLAGS)
 
 .PHONY: bench-dlq
 bench-dlq: build ## Compare orderctl dlq with a bare consumer of the dead-letter topic

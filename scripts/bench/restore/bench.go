@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// originals is how many orders are made; the rest of those that are stored are
+// copies of them under other uids.
+const originals = 50_000
+
+// compressions are the values of CACHE_COMPRESSION, which are measured in turn.
+var compressions = []string{"off", "zstd"}
+
+// sample is one restore, or one COPY OUT.
+type sample struct {
+	took      time.Duration
+	cpu       time.Duration // of the client, which COPY OUT's is not looked at for
+	database  time.Duration // of CPU, likewise
+	memory    int64         // resident, at ready
+	peak      int64         // until then
+	jsonBytes int64
+	orders    int64
+}
+
+// churned is what a reader takes after a while of changes.
+type churned struct {
+	changes
+	memory, peak int64
+	stats        readerStats
+}
+
+// findings are all samples, by what was measured.
+type findings struct {
+	copyOut []sample
+	restore map[string][]sample
+	churn   map[string]churned
+}
+
+func bench(ctx context.Context, s settings) (err error) {
+	site, err := rig.OpenSite(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	database, err := store(ctx, s, site)
+	if err != nil {
+		return err
+	}
+	program.Progress("warming up")
+	if _, err := copyOut(ctx, database); err != nil {
+		return err
+	}
+	found := findings{restore: map[string][]sample{}, churn: map[string]churned{}}
+	for round := range s.rounds {
+		program.Progress("round %d of %d", round+1, s.rounds)
+		if err := measure(ctx, s, site, database, round, &found); err != nil {
+			return err
+		}
+	}
+	if s.profile != "" {
+		if err := profile(ctx, s, site, database); err != nil {
+			return err
+		}
+	}
+	body := found.markdown(s)
+	fmt.Println(body)
+	if s.Document == "" {
+		return nil
+	}
+	heading := report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/restore"))
+	return report.Save(s.Document, section(s), body+"\n"+heading)
+}
+
+// section keeps the tables of different settings apart in the document.
+func section(s settings) string {
+	if s.items == 1 {
+		return fmt.Sprintf("restore-%d", s.orders)
+	}
+	return fmt.Sprintf("restore-%d-items-%d", s.orders, s.items)
+}
+
+// store fills a database with the orders.
+func store(ctx context.Context, s settings, site *rig.Site) (database string, err error) {
+	program.Progress("storing %d orders", s.orders)
+	orders, err := rig.MakeOrders(ctx, site.Broker, rig.OrdersOptions{
+		Binaries: s.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.orders), Items: s.items, Seed: 1,
+		BatchSize: 2000, Folder: site.Folder,
+	})
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, orders.Close()) }()
+	if err := site.Server.Preload(ctx, orders, s.orders); err != nil {
+		return "", err
+	}
+	database, _, err = site.Server.Fresh(ctx) // it goes with the server
+	return database, err
+}
+
+// measure does each once, beginning with another one in each round. Changes come
+// last, since they make other tables of the tables.
+func measure(ctx context.Context, s settings, site *rig.Site, database string, round int, found *findings) error {
+	contenders := append([]string{""}, compressions...)
+	for i := range contenders {
+		compression := contenders[(round+i)%len(contenders)]
+		if compression == "" {
+			before, err := procfs.TreeCPU(site.Server.Pid())
+			if err != nil {
+				return err
+			}
+			c, err := copyOut(ctx, database)
+			if err != nil {
+				return err
+			}
+			if c.database, err = databaseCPU(site, before); err != nil {
+				return err
+			}
+			c.orders = int64(s.orders)
+			program.Progress("COPY OUT      %6.2f s", c.took.Seconds())
+			found.copyOut = append(found.copyOut, c)
+			continue
+		}
+		r, err := restore(ctx, s, site, database, compression, nil)
+		if err != nil {
+			return err
+		}
+		program.Progress("restore, %-4s %6.2f s, %d MiB, at most %d MiB", compression, r.took.Seconds(), r.memory>>20, r.peak>>20)
+		found.restore[compression] = append(found.restore[compression], r)
+	}
+	if round < s.rounds-1 || s.churn == 0 {
+		return nil
+	}
+	for _, compression := range compressions {
+		_, err := restore(ctx, s, site, database, compression, func(reader *rig.Reader) error {
+			program.Progress("changing orders for %v", s.churn)
+			c, err := churn(ctx, s, database, reader)
+			if err != nil {
+				return err
+			}
+			program.Progress("%d changes: %d MiB", c.sum(), c.memory>>20)
+			found.churn[compression] = c
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// profile looks at what a reader does while it restores.
+func profile(ctx context.Context, s settings, site *rig.Site, database string) (err error) {
+	reader, err := rig.StartService(s.Binaries, "read-api", site.Folder, "DATABASE_URL="+database, "HTTP_ADDR=127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, reader.Stop()) }()
+	for ctx.Err() == nil {
+		// Its admin port isn't open at once.
+		if err = reader.Profile(ctx, "profile?seconds=3", s.profile); err == nil {
+			return nil
+		}
+		if err := program.Sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// restore starts a reader, and has it used while it is ready.
+func restore(ctx context.Context, s settings, site *rig.Site, database, compression string, use func(*rig.Reader) error) (r sample, err error) {
+	before, err := procfs.TreeCPU(site.Server.Pid())
+	if err != nil {
+		return r, err
+	}
+	reader, err := rig.StartReader(ctx, s.Binaries, site.Folder, database, "CACHE_COMPRESSION="+compression)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, reader.Stop()) }()
+	r = sample{took: reader.Restore, memory: reader.Memory, peak: reader.Peak}
+	if r.cpu, err = procfs.CPU(reader.Pid()); err != nil {
+		return r, err
+	}
+	if r.database, err = databaseCPU(site, before); err != nil {
+		return r, err
+	}
+	held, err := statsOf(ctx, reader)
+	if err != nil {
+		return r, err
+	}
+	if held.Orders < int64(s.orders)*9/10 || !held.Complete {
+		return r, fmt.Errorf("the reader holds %d of %d orders", held.Orders, s.orders)
+	}
+	r.jsonBytes, r.orders = held.JSONBytes, held.Orders
+	if use != nil {
+		err = use(reader)
+	}
+	return r, err
+}
+
+// databaseCPU is what the database has used since.
+func databaseCPU(site *rig.Site, before time.Duration) (time.Duration, error) {
+	after, err := procfs.TreeCPU(site.Server.Pid())
+	return after - before, err
+}
+
+// readerStats are what a reader says of itself.
+type readerStats struct {
+	Orders    int64 `json:"orders"`
+	JSONBytes int64 `json:"json_bytes"`
+	Bytes     int64 `json:"bytes"`
+	Rounds    int64 `json:"rounds"`
+	Relists   int64 `json:"relists"`
+	Complete  bool  `json:"complete"`
+}
+
+func statsOf(ctx context.Context, reader *rig.Reader) (s readerStats, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reader.Addr+"/api/v1/stats", nil)
+	if err != nil {
+		return s, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(&s); err != nil {
+		return s, fmt.Errorf("/api/v1/stats: %w", err)
+	}
+	return s, nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// TestMain is the broker where the smoke run starts this program as one.
+func TestMain(m *testing.M) {
+	if rig.RunBroker() {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestWrongFlagsAreNamed(t *testing.T) {
+	for _, args := range [][]string{
+		{"--orders", "0"}, {"--rounds", "0"}, {"--churn", "-1s"}, {"--churn-rate", "0"}, {"surplus"},
+	} {
+		_, err := parseFlags(args, io.Discard)
+		require.ErrorContains(t, err, args[0], "%v", args)
+	}
+}
+
+func TestOnlyFullRunsAreKept(t *testing.T) {
+	s, err := parseFlags(nil, io.Discard)
+	require.NoError(t, err)
+	require.NotEmpty(t, s.Document)
+	require.Equal(t, "restore-1000000", section(s))
+	for _, args := range [][]string{{"--smoke"}, {"--orders", "10000"}} {
+		s, err := parseFlags(args, io.Discard)
+		require.NoError(t, err)
+		require.Empty(t, s.Document)
+	}
+}
+
+func TestTableSaysHowFarTheGoalsAre(t *testing.T) {
+	off := sample{took: 3 * time.Second, cpu: 4 * time.Second, memory: 1200 << 20, peak: 1300 << 20, jsonBytes: 1000 << 20, orders: 1 << 20}
+	zstd := off
+	zstd.memory = 300 << 20
+	f := findings{
+		copyOut: []sample{{took: 2 * time.Second}},
+		restore: map[string][]sample{"off": {off}, "zstd": {zstd}},
+		churn: map[string]churned{"off": {
+			changes: changes{3, 1, 1}, memory: 1190 << 20, peak: 1400 << 20, stats: readerStats{Orders: 1 << 20, JSONBytes: 1000 << 20},
+		}},
+	}
+	text := f.markdown(settings{orders: 1 << 20, churn: time.Minute})
+	require.Contains(t, text, "- time: 1.50 × COPY OUT (goal: at most 1.5)")
+	require.Contains(t, text, "memory, off: 1.01 × the goal (1.15 × JSON and 40 bytes an order) at ready, 1.00 × after 5 changes in 1m0s (3 updates, 1 deletes, 1 inserts)")
+	require.Contains(t, text, "memory, zstd: 0.86 × the goal (0.35 × JSON) at ready\n")
+}
+
+// TestSmoke runs the whole benchmark, with the real services, on few orders.
+func TestSmoke(t *testing.T) {
+	binaries := t.TempDir()
+	build := exec.Command("go", "build", "-o", binaries+"/", "./services/read-api/cmd/read-api", "./services/orderctl/cmd/orderctl")
+	build.Dir = filepath.Join("..", "..", "..")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	s, err := parseFlags([]string{"--smoke", "--bin", binaries}, io.Discard)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	require.NoError(t, bench(ctx, s))
+}
