@@ -1,0 +1,196 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/migrations"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(postgres.Shared(m)) }
+
+// world is one in which a load was sent, and nothing was done.
+type world struct {
+	World
+	t        *testing.T
+	ctx      context.Context
+	client   *kgo.Client
+	db       *sql.DB
+	expected *Expected
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	b := broker.StartForTest(t, broker.Options{Topics: map[string]broker.Topic{"orders": {Partitions: 3}, "orders.dlq": {Partitions: 2}}})
+	w := &world{World: World{Brokers: []string{b.Addr()}, Topic: "orders", DLQ: "orders.dlq", Group: "g", Database: postgres.ForTest(t)}, t: t, ctx: ctx}
+	var err error
+	w.client, err = Client(w.Brokers)
+	require.NoError(t, err)
+	t.Cleanup(w.client.Close)
+	w.db, err = sql.Open("pgx", w.Database)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = w.db.Close() })
+	_, err = migrations.Up(ctx, w.db)
+	require.NoError(t, err)
+	load := NewLoad(w.client, rand.New(rand.NewPCG(1, 1)), w.Topic, 3, "u-")
+	require.NoError(t, load.Send(ctx, 300))
+	require.Equal(t, 300, load.Sent())
+	w.expected, err = Expect(ctx, w.Brokers, w.Topic)
+	require.NoError(t, err)
+	return w
+}
+
+func (w *world) found() *Findings {
+	w.t.Helper()
+	f, err := Account(w.ctx, w.World, w.expected)
+	require.NoError(w.t, err)
+	return f
+}
+
+// Of a load each kind is there, and each record is expected to end in one way.
+func TestExpect(t *testing.T) {
+	e := newWorld(t).expected
+	require.Equal(t, 300, e.Records)
+	require.Equal(t, 300, len(e.Orders)+e.Duplicates+e.Conflicts+e.Broken)
+	require.Len(t, e.Letters, e.Conflicts+e.Broken)
+	for _, n := range []int{len(e.Orders), e.Duplicates, e.Conflicts, e.Broken} {
+		require.Positive(t, n)
+	}
+}
+
+func TestWhatIsNotDoneIsLost(t *testing.T) {
+	w := newWorld(t)
+	f := w.found()
+	require.Equal(t, len(w.expected.Orders)+len(w.expected.Letters), f.Lost)
+	require.Zero(t, f.Extra+f.Wrong+f.Stale)
+	require.False(t, f.OffsetsAtEnds)
+	require.False(t, f.Exact())
+	require.Len(t, f.First, maxFindings)
+	require.Contains(t, f.String(), "is not stored")
+}
+
+func TestLettersAreCompared(t *testing.T) {
+	w := newWorld(t)
+	lost := len(w.expected.Letters)
+	var ids []string
+	for id := range w.expected.Letters {
+		ids = append(ids, id)
+	}
+	values := map[string][]byte{} // by id
+	require.NoError(t, readAll(w.ctx, w.Brokers, w.Topic, func(r *kgo.Record) error {
+		id := deadletter.ID(deadletter.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Timestamp: r.Timestamp, Value: r.Value})
+		w.expected.mu.Lock()
+		defer w.expected.mu.Unlock()
+		values[id] = r.Value
+		return nil
+	}))
+	letter := func(id, reason string, value []byte) {
+		require.NoError(t, w.client.ProduceSync(w.ctx, &kgo.Record{
+			Topic: w.DLQ, Key: []byte(id), Value: append([]byte{}, value...),
+			Headers: []kgo.RecordHeader{{Key: deadletter.HeaderReason, Value: []byte(reason)}},
+		}).FirstErr())
+	}
+	right := func(id string) string { return w.expected.Letters[id].Reason }
+	letter(ids[0], right(ids[0]), values[ids[0]])
+	letter(ids[0], right(ids[0]), values[ids[0]])
+	letter(ids[1], "another", values[ids[1]])
+	letter(ids[2], right(ids[2]), []byte("other bytes"))
+	letter("orders/0/9999/00000000", "invalid", nil)
+	f := w.found()
+	require.Equal(t, []int{len(w.expected.Orders) + lost - 3, 1, 2, 1}, []int{f.Lost, f.Extra, f.Wrong, f.Repeats}, "%s", f)
+}
+
+func TestTablesReadersAndOffsetsAreCompared(t *testing.T) {
+	w := newWorld(t)
+	w.expected.Letters = map[string]Letter{}
+	served := map[string]string{}
+	for uid, order := range w.expected.Orders {
+		w.insert(uid, order.Hash)
+		served["/order/"+uid] = Content(uid, 0)
+	}
+	w.insert("hand-1", model.Hash{})
+	served["/order/hand-1"] = Content("hand-1", 0)
+	w.HandMade, w.Gone = "hand-", []string{"hand-2"}
+	reader := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
+		body, there := served[request.URL.Path]
+		switch {
+		case request.URL.Path == "/api/v1/stats":
+			_, _ = fmt.Fprintf(answer, `{"orders":%d,"synced":true}`, len(served))
+		case !there:
+			answer.WriteHeader(http.StatusNotFound)
+		default:
+			_, _ = answer.Write([]byte(body))
+		}
+	}))
+	defer reader.Close()
+	w.Readers = []string{strings.TrimPrefix(reader.URL, "http://")}
+	w.commit()
+	f := w.found()
+	require.True(t, f.Exact(), "%s", f)
+
+	// One order of each fault.
+	w.exec(`DELETE FROM orders WHERE order_uid = 'u-0'`)
+	w.exec(`UPDATE deliveries SET city = 'Elsewhere' WHERE order_uid = 'u-1'`)
+	w.insert("nobody-sent-it", model.Hash{})
+	served["/order/u-2"] = "stale"
+	served["/order/hand-2"] = "gone"
+	f = w.found()
+	// Stale are u-1, u-2, the order that nobody sent, the number of orders, and hand-2.
+	require.Equal(t, []int{1, 1, 1, 5}, []int{f.Lost, f.Extra, f.Wrong, f.Stale}, "%s", f)
+}
+
+func (w *world) exec(query string, args ...any) {
+	w.t.Helper()
+	_, err := w.db.ExecContext(w.ctx, query, args...)
+	require.NoError(w.t, err)
+}
+
+// insert stores an order as [Content] has it.
+func (w *world) insert(uid string, hash model.Hash) {
+	w.t.Helper()
+	w.exec(`INSERT INTO orders (order_uid, track_number, entry, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created, oof_shard, content_hash)
+		VALUES ($1, 'TRACK', 'WEB', 'en', '', 'test', 'meest', '9', 99, '2021-11-26T06:22:19Z', '1', $2)`, uid, hash[:])
+	w.exec(`INSERT INTO deliveries (order_uid, name, phone, zip, city, address, region, email)
+		VALUES ($1, 'Test Testov', '+9720000000', '1', 'City', 'Street 1', 'R', 'test@example.com')`, uid)
+	w.exec(`INSERT INTO payments (order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee)
+		VALUES ($1, $1, '', 'USD', 'pay', 0, 1637907727, 'alpha', 1, 1, 0)`, uid)
+	w.exec(`INSERT INTO items (order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
+		VALUES ($1, 0, 1, 'TRACK', 1, $1, 'Thing', 0, '0', 1, 1, 'B', 202)`, uid)
+}
+
+// commit moves the group to the ends.
+func (w *world) commit() {
+	w.t.Helper()
+	progress, err := NewProgress(w.Brokers, w.Topic, w.Group)
+	require.NoError(w.t, err)
+	defer progress.Close()
+	ends, err := progress.Ends(w.ctx)
+	require.NoError(w.t, err)
+	var at kadm.Offsets
+	for partition, end := range ends {
+		at.AddOffset(w.Topic, partition, end, -1)
+	}
+	require.NoError(w.t, progress.Admin().CommitAllOffsets(w.ctx, w.Group, at))
+	require.NoError(w.t, progress.Drain(w.ctx))
+	stuck, cancel := context.WithTimeout(w.ctx, 50*time.Millisecond)
+	defer cancel()
+	require.ErrorContains(w.t, progress.Await(stuck, ends.Plus(1)), "is stuck at")
+}
