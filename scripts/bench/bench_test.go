@@ -27,6 +27,7 @@ func binaries(t *testing.T) string {
 
 // TestSmoke has each program measure what takes seconds, and print its tables.
 func TestSmoke(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts databases and brokers")
 	}
@@ -39,6 +40,7 @@ func TestSmoke(t *testing.T) {
 		"soak":      {"worker, goroutines", "the tables held exactly the orders that were alive"},
 	} {
 		t.Run(program, func(t *testing.T) {
+			t.Parallel() // no time is looked at, and most of it is waiting
 			if _, err := exec.LookPath("wrk"); err != nil && (program == "read" || program == "scale") {
 				if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
 					t.Fatal("wrk is not installed, and ORDERHUB_TEST_STRICT=1 allows no skipping")

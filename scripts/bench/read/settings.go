@@ -46,7 +46,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 	}
 	s.Shrink(map[string]func(){
 		"orders":      func() { s.orders = 2000 },
-		"others":      func() { s.others = program.List{1000, 3000} },
+		"others":      func() { s.others = program.List{1000} },
 		"rounds":      func() { s.rounds = 1 },
 		"duration":    func() { s.duration = time.Second },
 		"connections": func() { s.connections = 8 },
