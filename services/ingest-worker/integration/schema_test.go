@@ -243,6 +243,35 @@ func TestDeletionsArePrunedBehindTheHorizon(t *testing.T) {
 	}
 }
 
+// TestEachPruningMovesTheHorizon prunes a deletion whose transaction was still open
+// when younger ones were pruned: a reader that has seen the horizon must be told
+// that there was something more behind it.
+func TestEachPruningMovesTheHorizon(t *testing.T) {
+	b := database(t)
+	b.exec(insertOrder, []string{"a", "b"})
+	open := b.listen()
+	_, err := open.PgConn().Exec(b.ctx, `BEGIN; DELETE FROM orders WHERE order_uid = 'a'`).ReadAll()
+	require.NoError(t, err)
+	b.exec(`DELETE FROM orders WHERE order_uid = 'b'`)
+	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 1})
+	require.NoError(t, err)
+	defer func() { _ = db.Close() }()
+	pruned := func() (horizon int64) {
+		t.Helper()
+		b.exec(`UPDATE order_deletions SET deleted_at = now() - interval '2 hours'`)
+		require.NoError(t, prune.New(db, time.Hour, time.Hour, zap.NewNop()).Prune(b.ctx))
+		_, deleted, _ := b.stamps()
+		require.Empty(t, deleted)
+		require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT horizon::text::bigint FROM order_changes_state`).Scan(&horizon))
+		return horizon
+	}
+	first := pruned()
+	require.Equal(t, first, pruned(), "where nothing is pruned, nothing moves")
+	_, err = open.PgConn().Exec(b.ctx, `COMMIT`).ReadAll()
+	require.NoError(t, err)
+	require.Greater(t, pruned(), first)
+}
+
 // listen opens a connection that hears the bell.
 func (b *bundle) listen() *pgx.Conn {
 	b.t.Helper()

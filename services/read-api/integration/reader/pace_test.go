@@ -1,6 +1,7 @@
 package reader_test
 
 import (
+	"bytes"
 	"database/sql"
 	"fmt"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/libs/devstack/proxy"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/services/read-api/internal/app"
 )
@@ -98,13 +100,19 @@ func TestAHalfOpenTailIsReplaced(t *testing.T) {
 	tails := throughProxy(t, server)
 	r := start(t, at(url, tails.Addr()), staleness(100*time.Millisecond), func(s *app.Settings) { s.AnswerTimeout = time.Second }).synced()
 	r.equals(db)
-	tails.Silence()
+	// Between what it has read and the end of its transaction.
+	tails.Set(proxy.Trap{Match: isRollback, Effect: proxy.FallSilent})
 	client.insert("unheard")
+	eventually(t, "the connection has fallen silent", func() bool { return tails.Sprung() == 1 })
 	// No other connection does it for them: what a silent transaction has locked, the
 	// server itself gives free.
 	client.run(`TRUNCATE orders CASCADE`)
 	client.insert("after")
 	r.equals(db)
+}
+
+func isRollback(request []byte) bool {
+	return len(request) > 5 && request[0] == 'Q' && bytes.HasPrefix(request[5:], []byte("ROLLBACK"))
 }
 
 // TestManyOrdersAreLookedUpByTheIndex reads thousands of orders by their uids out
