@@ -50,7 +50,7 @@ func write(ctx context.Context, box *store.Store, snap *store.Snapshot, entries 
 		if e.Resolution != nil {
 			c.Resolution = e.Resolution.Record("", 0)
 		}
-		if known, any := snap.Lookup(e.ID); any {
+		if known, exists := snap.Lookup(e.ID); exists {
 			if there[i] = known.HasLetter; there[i] {
 				continue
 			}

@@ -148,8 +148,7 @@ func TestSpringRecords(t *testing.T) {
 // A record that went through retry topics bears how far it was, and starts anew
 // when it is redriven.
 func TestSpringRetryTopics(t *testing.T) {
-	retried := headers("trace", "1")
-	for _, h := range []kgo.RecordHeader{
+	retried := append(headers("trace", "1"), []kgo.RecordHeader{
 		{Key: "retry_topic-attempts", Value: binary.BigEndian.AppendUint32(nil, 3)},
 		{Key: "retry_topic-original-timestamp", Value: binary.BigEndian.AppendUint64(nil, 1)},
 		{Key: "retry_topic-backoff-timestamp", Value: binary.BigEndian.AppendUint64(nil, 2)},
@@ -159,9 +158,7 @@ func TestSpringRetryTopics(t *testing.T) {
 		{Key: "kafka_original-offset", Value: binary.BigEndian.AppendUint64(nil, 77)},
 		{Key: "kafka_exception-fqcn", Value: []byte("a.b.FirstException")},
 		{Key: "kafka_exception-message", Value: []byte("no")},
-	} {
-		retried = append(retried, h)
-	}
+	}...)
 	l := Parse(&kgo.Record{Headers: retried})
 	require.Equal(t, []any{Spring, Place{"orders", 2, 77}, "FirstException"}, []any{l.Format, l.Source, l.Reason})
 	require.Equal(t, headers("trace", "1"), l.SourceHeaders)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -56,7 +57,7 @@ func (snap *Snapshot) Heads(ctx context.Context, refs []index.Ref) ([]Item, erro
 		if !kept {
 			loaded, err := snap.store.Load(ctx, refs)
 			for j := range loaded {
-				loaded[j].Letter = loaded[j].Letter.Head()
+				loaded[j].Letter = loaded[j].Head()
 			}
 			return loaded, err
 		}
@@ -126,10 +127,7 @@ func (snap *Snapshot) Follow(ctx context.Context, use func(*letter.Letter, index
 	var followers sync.WaitGroup
 	for _, name := range snap.store.topics() {
 		snap.mu.Lock()
-		from := map[int32]int64{}
-		for partition, end := range snap.ends[name] {
-			from[partition] = end
-		}
+		from := maps.Clone(snap.ends[name])
 		snap.mu.Unlock()
 		followers.Go(func() {
 			cancel(snap.store.client.Follow(ctx, name, from, func(r *kgo.Record) error {

@@ -45,7 +45,10 @@ var contenders = []contender{
 		return nil
 	}},
 	{"orderctl dlq stats", []string{"dlq", "stats", "--output", "json"}, func(out []byte, w written, letters int) error {
-		var counted struct{ Open, Resolved int }
+		var counted struct {
+			Open     int `json:"open"`
+			Resolved int `json:"resolved"`
+		}
 		if err := json.Unmarshal(out, &counted); err != nil || counted.Open != letters-w.resolved || counted.Resolved != w.resolved {
 			return fmt.Errorf("counted %d open and %d resolved of %d letters: %.200q", counted.Open, counted.Resolved, letters, out)
 		}

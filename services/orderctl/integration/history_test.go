@@ -59,6 +59,7 @@ type history struct {
 }
 
 func newHistory(t *testing.T, seed uint64) *history {
+	t.Helper()
 	w := newWorld(t)
 	return &history{
 		t: t, w: w, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), crash: w.crashes(),

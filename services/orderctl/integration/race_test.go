@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -119,7 +120,7 @@ func TestSeveralRedriveAtOnce(t *testing.T) {
 				defer mu.Unlock()
 				if o.Err == nil {
 					sent++
-				} else if passed++; o.Err != store.ErrNotOpen {
+				} else if passed++; !errors.Is(o.Err, store.ErrNotOpen) {
 					t.Error(o.Err)
 				}
 			}})
@@ -137,7 +138,7 @@ func TestSeveralRedriveAtOnce(t *testing.T) {
 			copies++
 			values[string(r.Value)] = true
 			require.Contains(t, headersOf(r), "dlq-redrive-count=1")
-			require.True(t, strings.HasSuffix(string(r.Value), " of "+string(rune('0'+partition))))
+			require.True(t, strings.HasSuffix(string(r.Value), " of "+string('0'+partition)))
 		}
 	}
 	require.Len(t, values, len(ids))

@@ -15,7 +15,7 @@ import (
 func (a *app) runEditor(ctx context.Context, file string) error {
 	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
 	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", file) //nolint:gosec // the user's own choice
-	if terminal, ok := a.stdin.(*os.File); ok { // what is typed ahead elsewhere is for our questions
+	if terminal, ok := a.stdin.(*os.File); ok {                             // what is typed ahead elsewhere is for our questions
 		cmd.Stdin = terminal
 	}
 	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr

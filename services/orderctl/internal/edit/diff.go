@@ -3,6 +3,7 @@ package edit
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
@@ -74,7 +75,7 @@ func Diff(before, after []byte, reveal bool) []Change {
 func leaves(doc []byte) (all []leaf) {
 	var walk func(at span, path []string)
 	walk = func(at span, path []string) {
-		below := func(s span, token string) { walk(s, append(path[:len(path):len(path)], token)) }
+		below := func(s span, token string) { walk(s, append(slices.Clip(path), token)) }
 		switch doc[at.start] {
 		case '{':
 			if parts := members(doc, at.start); len(parts) > 0 {

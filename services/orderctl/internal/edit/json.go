@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // A span is where a value stands in a document.
@@ -48,7 +49,7 @@ func valueEnd(doc []byte, at int) int {
 			at++
 		}
 	}
-	for at < len(doc) && bytes.IndexByte([]byte(" \t\r\n,:]}"), doc[at]) < 0 {
+	for at < len(doc) && strings.IndexByte(" \t\r\n,:]}", doc[at]) < 0 {
 		at++
 	}
 	return at

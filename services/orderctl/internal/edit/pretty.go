@@ -3,6 +3,7 @@ package edit
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 )
 
 // ForEditor gives a value as people edit it, and how to get back from there. A
@@ -24,7 +25,7 @@ func ForEditor(value []byte) (text []byte, back func([]byte) []byte) {
 	if bytes.HasSuffix(value, []byte("\n")) {
 		return value, func(edited []byte) []byte { return edited }
 	}
-	return append(value[:len(value):len(value)], '\n'), withoutBreak
+	return append(slices.Clip(value), '\n'), withoutBreak
 }
 
 func withoutBreak(text []byte) []byte {

@@ -58,7 +58,7 @@ func Offset(l *letter.Letter, codec *model.Codec) int64 {
 // compare looks at the stored order of the letter's uid.
 func compare(ctx context.Context, d *dlqview.Details, codec *model.Codec, orders dryrun.Orders) error {
 	decoded, err := codec.Decode(d.Item.Value)
-	if err != nil {
+	if _, refused := errors.AsType[*model.RecordError](err); refused {
 		d.StoredNote = "The letter is no valid order by today's rules, so there is nothing to compare."
 		return nil
 	}
