@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -34,8 +35,7 @@ func (s *site) await(ctx context.Context, h *hit) error {
 		case time.Since(haunted) > 3*sessionTimeout:
 			if err := restart(ctx, s.workers[0], false); err != nil {
 				cancel()
-				<-waited
-				return err
+				return errors.Join(err, <-waited)
 			}
 			haunted = time.Time{}
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -24,8 +25,20 @@ func report(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
 	}
 	row(table, "all", all)
 	_ = table.Flush()
+	slowest(w, hits)
 	_, _ = fmt.Fprintf(w, "\n%d records: %d orders to be stored, %d duplicates, %d conflicts, %d broken\n%s\n",
 		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, f)
+}
+
+// slowest tells who took how long in the strikes that took longest.
+func slowest(w io.Writer, hits []*hit) {
+	const told = 3
+	sorted := slices.SortedFunc(slices.Values(hits), func(a, b *hit) int { return cmp.Compare(b.recovery, a.recovery) })
+	_, _ = fmt.Fprintln(w, "\nThe slowest:")
+	for _, h := range sorted[:min(told, len(sorted))] {
+		workers := h.caughtUp.Sub(h.began)
+		_, _ = fmt.Fprintf(w, "  %s: the workers after %s, the readers %s later\n", h.what, round(workers), round(h.recovery-workers))
+	}
 }
 
 func row(w io.Writer, name string, recoveries []time.Duration) {

@@ -4,14 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	dlqtopic "github.com/orderhub/orderhub/libs/deadletter/topic"
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
@@ -24,7 +22,8 @@ var quickCompaction = map[string]string{
 // batches that lost records at their end, in the middle or all of them, of
 // every codec, within transactions that were committed and aborted, control
 // records included.
-func testCompaction(t *testing.T, cluster *apachekafka.Cluster) {
+func testCompaction(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, 0)
 	s.createTopic(s.world.Topic, 2, quickCompaction)
 	s.createTopic(s.world.DLQ, 3, quickCompaction)
@@ -63,7 +62,7 @@ func testCompaction(t *testing.T, cluster *apachekafka.Cluster) {
 	s.worker()
 	require.NoError(t, s.progress.Drain(bounded(t)))
 	expected := s.exact()
-	require.Equal(t, len(records), expected.Records)
+	require.Len(t, records, expected.Records)
 	t.Logf("%d offsets, %d records left", total, len(records))
 }
 

@@ -3,7 +3,6 @@ package kafkatest
 import (
 	"errors"
 	"fmt"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -21,7 +20,8 @@ func isBlocked(w *service) error {
 }
 
 // testBrokersDie kills brokers under load, each in turn and two together.
-func testBrokersDie(t *testing.T, cluster *apachekafka.Cluster) {
+func testBrokersDie(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, partitions)
 	finish := s.underLoad(400)
 	s.worker()
@@ -50,7 +50,8 @@ func testBrokersDie(t *testing.T, cluster *apachekafka.Cluster) {
 
 // testLeadersMove moves partitions' leaders and the group's coordinator, by
 // stopping the broker that has them, by elections, and by freezing it.
-func testLeadersMove(t *testing.T, cluster *apachekafka.Cluster) {
+func testLeadersMove(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, partitions)
 	finish := s.underLoad(400)
 	s.worker()

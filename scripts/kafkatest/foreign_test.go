@@ -8,19 +8,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
 // testForeignProducers has others than us publish: Kafka's console producer and
 // its Java client, with every codec, idempotent, and in transactions.
-func testForeignProducers(t *testing.T, cluster *apachekafka.Cluster) {
-	t.Run("Console", func(t *testing.T) { testConsoleProducer(t, cluster) })
-	t.Run("Java", func(t *testing.T) { testJavaProducer(t, cluster) })
-	t.Run("OpenTransaction", func(t *testing.T) { testOpenTransaction(t, cluster) })
+func testForeignProducers(on site) {
+	t, cluster := on.t, on.cluster
+	t.Run("Console", func(t *testing.T) { testConsoleProducer(site{t, cluster}) })
+	t.Run("Java", func(t *testing.T) { testJavaProducer(site{t, cluster}) })
+	t.Run("OpenTransaction", func(t *testing.T) { testOpenTransaction(site{t, cluster}) })
 }
 
-func testConsoleProducer(t *testing.T, cluster *apachekafka.Cluster) {
+func testConsoleProducer(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, partitions)
 	s.worker()
 	const orders = 50
@@ -39,7 +40,8 @@ func testConsoleProducer(t *testing.T, cluster *apachekafka.Cluster) {
 	require.Len(t, s.exact().Orders, len(codecs)*orders)
 }
 
-func testJavaProducer(t *testing.T, cluster *apachekafka.Cluster) {
+func testJavaProducer(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, partitions)
 	w := s.worker()
 	java := s.java()
@@ -65,14 +67,15 @@ func testJavaProducer(t *testing.T, cluster *apachekafka.Cluster) {
 	}
 	require.NoError(t, s.progress.Drain(bounded(t)))
 	expected := s.exact()
-	require.Equal(t, counting, expected.Records)
+	require.Equal(t, expected.Records, counting)
 	require.Equal(t, expected.Records, len(expected.Orders)+expected.Broken)
 	require.EqualValues(t, len(codecs)*2*31, w.metric(`orderhub_ingest_skipped_records_total{kind="aborted"}`))
 }
 
 // What lies behind the first record of an open transaction waits for its end,
 // also where that is the broker's, after the producer died.
-func testOpenTransaction(t *testing.T, cluster *apachekafka.Cluster) {
+func testOpenTransaction(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, 2)
 	w := s.worker()
 	dying, other := s.java(), s.java()

@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
-	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
@@ -44,7 +42,8 @@ func (s *stage) letters(status string) map[string]listed {
 
 // testLetters looks at letters and deals with them while the broker compacts
 // their topic.
-func testLetters(t *testing.T, cluster *apachekafka.Cluster) {
+func testLetters(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, 3)
 	s.alterTopic(s.world.DLQ, quickCompaction)
 	w := s.worker()

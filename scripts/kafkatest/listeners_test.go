@@ -13,7 +13,8 @@ import (
 
 // testListeners has the worker and orderctl come in at each listener, by their
 // settings, and in vain where those are wrong.
-func testListeners(t *testing.T, cluster *apachekafka.Cluster) {
+func testListeners(on site) {
+	t, cluster := on.t, on.cluster
 	files := cluster.Certificates
 	authority, client := "KAFKA_TLS_CA_FILE="+files.Authority, []string{"KAFKA_TLS_CERT_FILE=" + files.Client, "KAFKA_TLS_KEY_FILE=" + files.ClientKey}
 	login := func(mechanism, password string) []string {

@@ -46,6 +46,12 @@ func build() (err error) {
 	return cmd.Run()
 }
 
+// site is where a test runs that others share.
+type site struct {
+	t       *testing.T
+	cluster *apachekafka.Cluster
+}
+
 // users may log in at the single broker.
 var users = map[string]string{"alice": "alices-secret"}
 
@@ -53,24 +59,24 @@ func TestOneBroker(t *testing.T) {
 	cluster := apachekafka.ForTest(t, apachekafka.Options{Users: users, TLS: true, Settings: map[string]string{
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
 	}})
-	t.Run("Outcomes", func(t *testing.T) { testOutcomes(t, cluster) })
-	t.Run("Rebalance", func(t *testing.T) { testRebalance(t, cluster) })
-	t.Run("Offsets", func(t *testing.T) { testOffsets(t, cluster) })
-	t.Run("Letters", func(t *testing.T) { testLetters(t, cluster) })
-	t.Run("Compaction", func(t *testing.T) { testCompaction(t, cluster) })
-	t.Run("ForeignProducers", func(t *testing.T) { testForeignProducers(t, cluster) })
-	t.Run("Listeners", func(t *testing.T) { testListeners(t, cluster) })
-	t.Run("BrokerRestarts", func(t *testing.T) { testBrokerRestarts(t, cluster) })
+	t.Run("Outcomes", func(t *testing.T) { testOutcomes(site{t, cluster}) })
+	t.Run("Rebalance", func(t *testing.T) { testRebalance(site{t, cluster}) })
+	t.Run("Offsets", func(t *testing.T) { testOffsets(site{t, cluster}) })
+	t.Run("Letters", func(t *testing.T) { testLetters(site{t, cluster}) })
+	t.Run("Compaction", func(t *testing.T) { testCompaction(site{t, cluster}) })
+	t.Run("ForeignProducers", func(t *testing.T) { testForeignProducers(site{t, cluster}) })
+	t.Run("Listeners", func(t *testing.T) { testListeners(site{t, cluster}) })
+	t.Run("BrokerRestarts", func(t *testing.T) { testBrokerRestarts(site{t, cluster}) })
 }
 
 func TestThreeBrokers(t *testing.T) {
 	cluster := apachekafka.ForTest(t, apachekafka.Options{Brokers: 3})
-	t.Run("Outcomes", func(t *testing.T) { testOutcomes(t, cluster) })
-	t.Run("Rebalance", func(t *testing.T) { testRebalance(t, cluster) })
-	t.Run("Offsets", func(t *testing.T) { testOffsets(t, cluster) })
-	t.Run("Letters", func(t *testing.T) { testLetters(t, cluster) })
-	t.Run("BrokersDie", func(t *testing.T) { testBrokersDie(t, cluster) })
-	t.Run("LeadersMove", func(t *testing.T) { testLeadersMove(t, cluster) })
+	t.Run("Outcomes", func(t *testing.T) { testOutcomes(site{t, cluster}) })
+	t.Run("Rebalance", func(t *testing.T) { testRebalance(site{t, cluster}) })
+	t.Run("Offsets", func(t *testing.T) { testOffsets(site{t, cluster}) })
+	t.Run("Letters", func(t *testing.T) { testLetters(site{t, cluster}) })
+	t.Run("BrokersDie", func(t *testing.T) { testBrokersDie(site{t, cluster}) })
+	t.Run("LeadersMove", func(t *testing.T) { testLeadersMove(site{t, cluster}) })
 }
 
 // deadline bounds every wait; nothing is expected to take long.

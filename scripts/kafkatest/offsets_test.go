@@ -14,7 +14,8 @@ import (
 )
 
 // testOffsets moves the topic's offsets under the group's feet.
-func testOffsets(t *testing.T, cluster *apachekafka.Cluster) {
+func testOffsets(on site) {
+	t, cluster := on.t, on.cluster
 	t.Run("RecordsDeleted", func(t *testing.T) {
 		s := newOffsetStage(t, cluster)
 		s.orders(20, 40)
@@ -137,7 +138,7 @@ func (s *stage) alterTopic(topic string, settings map[string]string) {
 	s.t.Helper()
 	var changes []kadm.AlterConfig
 	for name, value := range settings {
-		changes = append(changes, kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: kadm.StringPtr(value)})
+		changes = append(changes, kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: new(value)})
 	}
 	answers, err := s.progress.Admin().AlterTopicConfigs(bounded(s.t), changes, topic)
 	require.NoError(s.t, err)

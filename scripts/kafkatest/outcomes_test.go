@@ -6,13 +6,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
-
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
 )
 
 // testOutcomes publishes records of every kind with orderctl, through topics
 // that the worker has made, to a reader.
-func testOutcomes(t *testing.T, cluster *apachekafka.Cluster) {
+func testOutcomes(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, 0)
 	w := s.worker()
 	s.reader()

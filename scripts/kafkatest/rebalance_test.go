@@ -2,16 +2,14 @@ package kafkatest
 
 import (
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
 )
 
 // testRebalance has workers join, leave, die and fall silent under load.
-func testRebalance(t *testing.T, cluster *apachekafka.Cluster) {
+func testRebalance(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, partitions)
 	finish := s.underLoad(400)
 	first := s.worker()
@@ -36,7 +34,8 @@ func testRebalance(t *testing.T, cluster *apachekafka.Cluster) {
 }
 
 // testBrokerRestarts kills the only broker under load, freezes it, and stops it.
-func testBrokerRestarts(t *testing.T, cluster *apachekafka.Cluster) {
+func testBrokerRestarts(on site) {
+	t, cluster := on.t, on.cluster
 	s := newStage(t, cluster, partitions)
 	broker := cluster.Brokers[0]
 	finish := s.underLoad(400)
