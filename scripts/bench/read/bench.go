@@ -124,12 +124,22 @@ func (b *runner) start(ctx context.Context, database string, orders int, compres
 	return s, nil
 }
 
-func (b *runner) stop() error {
+// stopOthers stops all readers but the main one.
+func (b *runner) stopOthers() error {
 	var errs []error
-	for _, s := range append(b.others, b.main, b.zstd) {
+	for _, s := range append(b.others, b.zstd) {
 		if s != nil {
 			errs = append(errs, s.Stop())
 		}
+	}
+	b.others, b.zstd = nil, nil
+	return errors.Join(errs...)
+}
+
+func (b *runner) stop() error {
+	errs := []error{b.stopOthers()}
+	if b.main != nil {
+		errs = append(errs, b.main.Stop())
 	}
 	if b.bare != nil {
 		errs = append(errs, b.bare.Stop())
@@ -170,8 +180,11 @@ func (b *runner) quiet(ctx context.Context) error {
 }
 
 // underIngest is the table of what is answered while orders come in, which slows
-// the bare server as well.
+// the bare server as well. The other readers would take these orders in, too.
 func (b *runner) underIngest(ctx context.Context) (err error) {
+	if err := b.stopOthers(); err != nil {
+		return err
+	}
 	stop, err := b.startIngest(ctx)
 	if err != nil {
 		return err

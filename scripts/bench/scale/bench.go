@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
@@ -43,13 +44,15 @@ func bench(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := b.save("scale", growthTables(s, points)); err != nil {
-		return err
-	}
+	body := growthTables(s, points)
 	if s.Document != "" {
 		if err := os.WriteFile(s.plot, plot.SVG("orders", panels(points)), 0o600); err != nil {
 			return fmt.Errorf("write the plot: %w", err)
 		}
+		body = fmt.Sprintf("![The figures over the number of orders](%s)\n\n%s", filepath.Base(s.plot), body)
+	}
+	if err := b.save("scale", body); err != nil {
+		return err
 	}
 	if s.small == 0 {
 		return nil

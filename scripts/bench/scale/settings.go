@@ -43,7 +43,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 	s.IntVar(&s.lists, "lists", 200, "how often each list is read at each step")
 	s.IntVar(&s.small, "small", 500_000, "orders with which the next steps are tried (0: they are not)")
 	s.IntVar(&s.rounds, "rounds", 2, "how often each of these is tried; the table has medians")
-	s.StringVar(&s.plot, "plot", "docs/scale.svg", "file for the plot, written where there is a document")
+	s.StringVar(&s.plot, "plot", "docs/scale.svg", "file for the plot, in the folder of the document and written where there is one")
 	if err := s.Parse(args); err != nil {
 		return s, err
 	}
