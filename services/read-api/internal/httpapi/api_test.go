@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -193,7 +194,10 @@ func TestOddAddresses(t *testing.T) {
 
 func TestAProblemsTypeIsExplained(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
+	page, err := os.ReadFile("../../../../docs/api.md")
+	require.NoError(t, err)
 	for _, k := range kinds {
+		require.Contains(t, string(page), "| `"+problemsPath+k.name+"` | "+strconv.Itoa(k.status)+" |")
 		r := b.ask(t, "GET", problemsPath+k.name)
 		require.Equal(t, 200, r.status)
 		require.Contains(t, r.body, k.meaning)

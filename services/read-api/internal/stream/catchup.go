@@ -13,7 +13,8 @@ import (
 const (
 	// catchUps is how many positions are caught up from at a time: each takes a
 	// connection, and up to maxBatchBytes.
-	catchUps       = 4
+	catchUps = 4
+	// catchUpTimeout bounds a listener's wait, for its turn and for the answer.
 	catchUpTimeout = 10 * time.Second
 	// maxCaughtUp is how many bytes of changes are in the hands of listeners that
 	// catch up. Beyond it they are told to read anew: one that reads slowly must
@@ -60,7 +61,7 @@ func NewCatchUp(open func() Source) *CatchUp {
 // call; they have a Reset where they can't be told. An error of Since's own means
 // that the database can't be asked now, or that too many ask.
 func (c *CatchUp) Since(ctx context.Context, from changes.Position, use func(*Batch)) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*catchUpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
 	t, err := c.take(ctx, from)
 	if err != nil {
@@ -150,7 +151,7 @@ func (c *CatchUp) lead(ctx context.Context, token string, t *turn, from changes.
 func (c *CatchUp) read(ctx context.Context, from changes.Position) (*Batch, error) {
 	source := c.open()
 	defer source.Close()
-	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	found := &collector{all: true, full: cancel}
 	round, err := source.Tail(ctx, from, found)
