@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 )
 
 // StartStandby starts a server that follows s by streaming replication, and can
@@ -77,4 +78,27 @@ func (s *Server) Program(name string) (string, error) {
 		return "", fmt.Errorf("PostgreSQL's %s is missing: install its client programs: %w", name, err)
 	}
 	return path, nil
+}
+
+// Maintain shuts the server down, runs one of PostgreSQL's programs on its data
+// folder, such as pg_resetwal, and starts the server again.
+func (s *Server) Maintain(ctx context.Context, program string, arguments ...string) error {
+	path, err := s.Program(program)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	err = s.halt(ctx, syscall.SIGINT)
+	if err == nil {
+		err = s.place.waitUntilUnused(ctx)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	output, err := s.place.command(ctx, path, append([]string{"--pgdata=" + s.place.cluster}, arguments...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", program, err, output)
+	}
+	return s.Restart(ctx)
 }

@@ -102,3 +102,35 @@ func TestTriggersThatWereOffCallForAllOrders(t *testing.T) {
 	require.True(t, r.said("their triggers were switched off or on"))
 	require.EqualValues(t, 1, r.loop.Stats().Relists)
 }
+
+// TestTransactionIdsOfAnotherEpoch lets the ids of transactions pass 2^32, which
+// is nothing to readers, and then go back, as they do with a disk's older copy.
+func TestTransactionIdsOfAnotherEpoch(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	server.NeedForTest(t, "pg_resetwal")
+	url := server.URL()
+	migrate(t, url)
+	connect(t, url).withVersions().insert("a", "b", "c")
+	r := start(t, url, staleness(100*time.Millisecond)).synced()
+	step := func(epoch, statements string) {
+		t.Helper()
+		require.NoError(t, server.Maintain(t.Context(), "pg_resetwal", "--epoch="+epoch))
+		db := openDB(t, url)
+		client := connect(t, url)
+		client.run(statements)
+		client.insert("epoch-" + epoch)
+		r.equals(db)
+		var is bool
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT change_xid >= ($1::numeric * 4294967296)::text::xid8
+			AND change_xid < (($1::numeric + 1) * 4294967296)::text::xid8 FROM orders WHERE order_uid = $2`, epoch, "epoch-"+epoch).Scan(&is))
+		require.True(t, is, "the server is in epoch %s", epoch)
+	}
+	step("1", `DELETE FROM orders WHERE order_uid = 'a'`)
+	require.Zero(t, r.loop.Stats().Relists, "a new epoch is no reason to read all orders anew")
+	step("0", `DELETE FROM orders WHERE order_uid = 'b'; UPDATE items SET price = 9 WHERE order_uid = 'c'`)
+	require.True(t, r.said("transaction ids went back"))
+	require.EqualValues(t, 1, r.loop.Stats().Relists)
+	client := connect(t, url)
+	client.run(`UPDATE orders SET locale = 'ru' WHERE order_uid = 'epoch-1'`)
+	r.equals(openDB(t, url))
+}
