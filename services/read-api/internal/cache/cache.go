@@ -17,9 +17,13 @@ import (
 //     poll's interval when they don't, and after an outage as soon as the
 //     database answers again.
 //   - It is eventually consistent. For one order it never goes backwards: a
-//     state that a reader has seen is only followed by later ones. Between
-//     orders there is no order: of two orders that one transaction changed, a
-//     reader may see one new and the other still old.
+//     state that a reader has seen is only followed by later ones, over relists
+//     and outages as well; a standby that is behind what was read from another
+//     server is waited for. Only where the database itself goes back (an older
+//     backup restored, a standby that takes over without the last transactions)
+//     does the cache go with it. Between orders there is no order: of two orders
+//     that one transaction changed, a reader may see one new and the other still
+//     old.
 //   - An order is always a state that was committed, with all of its parts from
 //     one moment: never half of a change.
 //   - HasSynced is false until the snapshot and the changes that happened while
@@ -28,7 +32,9 @@ import (
 //     place at once: readers never see half of it.
 //   - Staleness is how long ago the last complete round of reading changes
 //     began: whatever was committed before that moment is in. It grows while the
-//     database is away, and what is found is then as old as that.
+//     database is away, and what is found is then as old as that. Committed means
+//     on the server that is read: how far a standby is behind its primary comes
+//     on top, and isn't known here.
 //   - That an order isn't found means that it didn't exist at some moment at most
 //     Staleness ago, but only where Absent says so: a store with a budget may
 //     have dropped it.
