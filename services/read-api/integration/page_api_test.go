@@ -14,6 +14,7 @@ type changes struct {
 	streams map[chan string]string // with the address's query
 	opened  int                    // since the beginning
 	full    bool                   // further ones are refused
+	refused int                    // since the beginning
 	ids     int
 }
 
@@ -38,6 +39,7 @@ func (s *changes) serve(c *gin.Context) {
 	events := make(chan string, 4096)
 	s.mu.Lock()
 	if s.full {
+		s.refused++
 		s.mu.Unlock()
 		c.Status(http.StatusServiceUnavailable)
 		return
@@ -102,9 +104,9 @@ func (s *changes) open() (queries []string) {
 	return queries
 }
 
-// count is how many streams there have been.
-func (s *changes) count() int {
+// count is how many streams there have been, and how many were refused.
+func (s *changes) count() (opened, refused int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.opened
+	return s.opened, s.refused
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
+	chromepage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/gin-gonic/gin"
 
@@ -19,11 +20,10 @@ import (
 // window is a browser window in Tokyo, on a page server of its own.
 type window struct {
 	*browser.Window
-	t         *testing.T
-	orders    *shownOrders
-	server    *httptest.Server
-	away      atomic.Bool  // the server breaks every connection
-	fragments atomic.Int64 // that were asked for
+	t      *testing.T
+	orders *shownOrders
+	server *httptest.Server
+	away   atomic.Bool // the server breaks every connection
 }
 
 func openWindow(chromium context.Context, t *testing.T) *window {
@@ -31,12 +31,9 @@ func openWindow(chromium context.Context, t *testing.T) *window {
 	w := &window{t: t, orders: newShownOrders()}
 	gin.SetMode(gin.TestMode)
 	engine := gin.New()
-	engine.Use(func(c *gin.Context) {
+	engine.Use(func(*gin.Context) {
 		if w.away.Load() {
 			panic(http.ErrAbortHandler)
-		}
-		if c.Query("fragment") != "" {
-			w.fragments.Add(1)
 		}
 	})
 	page.Register(engine, page.Options{Orders: w.orders, ConsoleURL: "http://127.0.0.1:8082"})
@@ -49,6 +46,15 @@ func openWindow(chromium context.Context, t *testing.T) *window {
 	})
 	browser.Command(w.Window, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Tokyo"})
 	return w
+}
+
+// withoutLooks keeps the page from looking every few seconds, so that what it
+// sees it was told.
+func (w *window) withoutLooks() {
+	w.t.Helper()
+	browser.Command(w.Window, chromepage.AddScriptToEvaluateOnNewDocument, chromepage.AddScriptToEvaluateOnNewDocumentParams{
+		Source: "{ const real = setTimeout; window.setTimeout = (act, wait, ...what) => wait > 3000 ? 0 : real(act, wait, ...what); }",
+	})
 }
 
 func (w *window) open(address string) {

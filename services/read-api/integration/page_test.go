@@ -100,6 +100,7 @@ func searchByTrackNumberAndCustomer(w *window) {
 
 func searchThatFindsNothing(w *window) {
 	t := w.t
+	w.withoutLooks()
 	w.open("/")
 	w.search("no-such-order")
 	w.shows("missing")
@@ -141,6 +142,7 @@ func addressCarriesTheSearch(w *window) {
 }
 
 func anOpenOrderFollowsItsChanges(w *window) {
+	w.withoutLooks()
 	w.open("/?uid=" + sampleUID)
 	changed := sampleOrder(sampleUID, time.Now())
 	changed.Delivery = nil
