@@ -62,20 +62,31 @@ func TestCatchingUp(t *testing.T) {
 	require.ErrorIs(t, err, away)
 }
 
+// users is how many wait for the changes since a position.
+func (c *CatchUp) users(from changes.Position) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.waiting[from.Token()]; t != nil {
+		return t.users
+	}
+	return 0
+}
+
 // TestListenersOfOnePositionShareAReading has many come back at once, as after a
-// restart, and holds up the first reading until all have come.
+// restart, before it is anybody's turn.
 func TestListenersOfOnePositionShareAReading(t *testing.T) {
 	const listeners = 500
 	var reads atomic.Int64
-	proceed := make(chan struct{})
 	c := NewCatchUp(func() Source {
 		return scripted(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
 			reads.Add(1)
-			<-proceed
 			sink.Put("a", order("a"))
 			return changes.Round{Position: at(8)}, nil
 		})
 	})
+	for range catchUps {
+		c.slots <- struct{}{}
+	}
 	var all sync.WaitGroup
 	var told atomic.Int64
 	for range listeners {
@@ -86,10 +97,11 @@ func TestListenersOfOnePositionShareAReading(t *testing.T) {
 			}
 		})
 	}
-	close(proceed)
+	require.Eventually(t, func() bool { return c.users(at(5)) == listeners }, patience, tick)
+	<-c.slots
 	all.Wait()
 	require.EqualValues(t, listeners, told.Load())
-	require.Less(t, reads.Load(), int64(listeners), "not each read for itself")
+	require.EqualValues(t, 1, reads.Load())
 	require.Empty(t, c.waiting)
 	require.Zero(t, c.inHand)
 }
@@ -108,12 +120,7 @@ func TestALeaderThatLeavesIsReplaced(t *testing.T) {
 	var led, followed error
 	var both sync.WaitGroup
 	both.Go(func() { led = c.Since(ctx, at(5), func(*Batch) {}) })
-	joined := func(users int) bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		turn := c.waiting[at(5).Token()]
-		return turn != nil && turn.users == users
-	}
+	joined := func(users int) bool { return c.users(at(5)) == users }
 	require.Eventually(t, func() bool { return joined(1) }, patience, tick)
 	both.Go(func() { followed = c.Since(t.Context(), at(5), func(*Batch) {}) })
 	require.Eventually(t, func() bool { return joined(2) }, patience, tick)
