@@ -63,6 +63,7 @@ func TestOneBroker(t *testing.T) {
 	t.Run("Rebalance", func(t *testing.T) { testRebalance(site{t, cluster}) })
 	t.Run("Offsets", func(t *testing.T) { testOffsets(site{t, cluster}) })
 	t.Run("Letters", func(t *testing.T) { testLetters(site{t, cluster}) })
+	t.Run("Exclusive", func(t *testing.T) { testExclusive(site{t, cluster}) })
 	t.Run("Compaction", func(t *testing.T) { testCompaction(site{t, cluster}) })
 	t.Run("ForeignProducers", func(t *testing.T) { testForeignProducers(site{t, cluster}) })
 	t.Run("Listeners", func(t *testing.T) { testListeners(site{t, cluster}) })
@@ -75,6 +76,7 @@ func TestThreeBrokers(t *testing.T) {
 	t.Run("Rebalance", func(t *testing.T) { testRebalance(site{t, cluster}) })
 	t.Run("Offsets", func(t *testing.T) { testOffsets(site{t, cluster}) })
 	t.Run("Letters", func(t *testing.T) { testLetters(site{t, cluster}) })
+	t.Run("Exclusive", func(t *testing.T) { testExclusive(site{t, cluster}) })
 	t.Run("BrokersDie", func(t *testing.T) { testBrokersDie(site{t, cluster}) })
 	t.Run("LeadersMove", func(t *testing.T) { testLeadersMove(site{t, cluster}) })
 }
