@@ -4,7 +4,8 @@
 --
 -- From then on change rows through the tables, never through a partition: the
 -- triggers that tell readers of changes are the tables'. Rights that were granted
--- on the old tables have to be granted again.
+-- on the old tables have to be granted again. Keep the partitions' names: by
+-- orders_… the worker sees that another writer was quicker, where a uid is refused.
 
 BEGIN;
 DO $$

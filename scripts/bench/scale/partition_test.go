@@ -180,7 +180,7 @@ func (p *partitioned) execute(statement string, arguments ...any) {
 	require.NoError(p, err)
 }
 
-const patience = 30 * time.Second
+const patience = time.Minute // a machine may be busy
 
 func (p *partitioned) waitMetric(s *rig.Service, name string, want int) {
 	p.Helper()

@@ -104,6 +104,7 @@ func (p Panel) draw(b *strings.Builder, axis string) {
 		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle">%s</text>`+"\n", x.at(v), height-bottom+16, short(v))
 	}
 	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n", x.to, height-6, html.EscapeString(axis))
+	legend := left
 	for i, s := range p.Series {
 		color := colors[i%len(colors)]
 		var line []string
@@ -113,7 +114,8 @@ func (p Panel) draw(b *strings.Builder, axis string) {
 		}
 		fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.6"/>`+"\n", strings.Join(line, " "), color)
 		if len(p.Series) > 1 {
-			fmt.Fprintf(b, `<text x="%.0f" y="34" fill="%s">%s</text>`+"\n", left+float64(i)*85, color, html.EscapeString(s.Name))
+			fmt.Fprintf(b, `<text x="%.0f" y="34" fill="%s">%s</text>`+"\n", legend, color, html.EscapeString(s.Name))
+			legend += 14 + 5.5*float64(len(s.Name)) // about what the text takes
 		}
 	}
 }

@@ -78,7 +78,7 @@ func ofSQLState(e *pgconn.PgError) (Whose, Cause) {
 	switch {
 	case e.Code == "40001", e.Code == "40P01":
 		return Race, CauseDatabase
-	case e.Code == "23505" && e.TableName == "orders":
+	case e.Code == "23505" && isOrders(e.TableName):
 		return Race, CauseDatabase
 	case e.Code == "25006":
 		return World, CauseReadOnly
@@ -99,6 +99,10 @@ func ofSQLState(e *pgconn.PgError) (Whose, Cause) {
 	}
 	return Unlisted, CauseUnknown
 }
+
+// isOrders says whether a table is that of the orders, or a partition of it: the
+// server names the partition, and these are named orders_0, orders_1 and so on.
+func isOrders(table string) bool { return table == "orders" || strings.HasPrefix(table, "orders_") }
 
 // isNetwork says whether an error is about reaching the server at all.
 func isNetwork(err error) bool {

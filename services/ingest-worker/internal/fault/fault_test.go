@@ -39,6 +39,8 @@ func TestWhoseFault(t *testing.T) {
 		{"duplicate item position", fmt.Errorf("copy: %w", &pgconn.PgError{Code: "23505", TableName: "items"}), Record, ""},
 
 		{"duplicate order_uid", fmt.Errorf("copy: %w", &pgconn.PgError{Code: "23505", TableName: "orders"}), Race, CauseDatabase},
+		{"duplicate order_uid in a partition", fmt.Errorf("copy: %w", &pgconn.PgError{Code: "23505", TableName: "orders_7"}), Race, CauseDatabase},
+		{"duplicate item position in a partition", fmt.Errorf("copy: %w", &pgconn.PgError{Code: "23505", TableName: "items_7"}), Record, ""},
 		{"serialization failure", state("40001"), Race, CauseDatabase},
 		{"deadlock", state("40P01"), Race, CauseDatabase},
 
