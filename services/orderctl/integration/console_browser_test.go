@@ -45,21 +45,25 @@ func populate(t *testing.T, w *world) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(7, 7))
 	uid := func() string { return fmt.Sprintf("%016x-eu", random.Uint64()) }
-	add := func(n int, over time.Duration, value func(string) []byte) {
+	// Letters of a cause came over some time until some time ago; those of a
+	// burst mostly at its end.
+	add := func(n int, until, over time.Duration, burst bool, value func(string) []byte) {
 		for range n {
-			id := uid()
-			age := time.Duration(float64(over) * random.Float64() * random.Float64())
-			w.failing(int32(random.IntN(partitions)), id, value(id), age)
+			id, at := uid(), random.Float64()
+			if burst {
+				at *= at
+			}
+			w.failing(int32(random.IntN(partitions)), id, value(id), until+time.Duration(float64(over)*at))
 		}
 	}
-	add(46, 9*time.Hour, func(id string) []byte { return sampleOrder(t, id, "email", `"n/a"`) })
-	add(23, 20*time.Hour, func(id string) []byte { return sampleOrder(t, id, "currency", `"EURO"`) })
-	add(11, 3*time.Hour, func(id string) []byte {
+	add(64, 90*time.Minute, 7*time.Hour, true, func(id string) []byte { return sampleOrder(t, id, "email", `"n/a"`) })
+	add(38, time.Minute, 60*time.Hour, false, func(id string) []byte { return sampleOrder(t, id, "currency", `"EURO"`) })
+	add(17, 5*time.Minute, 3*time.Hour, false, func(id string) []byte {
 		return []byte(strings.Replace(string(sampleOrder(t, id)), `"delivery":`, `"delivery"`, 1))
 	})
-	add(7, 40*time.Hour, func(id string) []byte { return sampleOrder(t, id, "price", `"453"`) })
-	add(5, 2*time.Hour, func(id string) []byte { return sampleOrder(t, id) })
-	add(2, 70*time.Hour, func(string) []byte { return []byte("  \"order_uid\": \"b563feb7b2b84b6test\",") })
+	add(9, 4*time.Hour, 90*time.Hour, false, func(id string) []byte { return sampleOrder(t, id, "price", `"453"`) })
+	add(6, 10*time.Minute, 14*time.Hour, false, func(id string) []byte { return sampleOrder(t, id) })
+	add(2, 30*time.Hour, time.Hour, false, func(string) []byte { return []byte("  \"order_uid\": \"b563feb7b2b84b6test\",") })
 }
 
 // beyond lists what reaches beyond the window's right edge, but for a value's
@@ -231,7 +235,7 @@ func TestConsoleJobInABrowser(t *testing.T) {
 	require.Contains(t, strings.ToLower(w.Text("#job")), "not come to")
 	sent := browser.Eval[int](w, "document.querySelector('#job progress').value")
 	require.Len(t, c.refs(index.Resolved), sent, "what was sent is written down")
-	w.Click(`#job a[href*="kind=undo"]`)
+	w.Click(`#job-do a[href*="kind=undo"]`)
 	arrive(w, ".confirm")
 	w.Until(fmt.Sprintf(`document.querySelector('.confirm h1').innerText === 'Open again %d letters?'`, sent))
 	w.Click(".confirm button[type=submit]")

@@ -73,6 +73,7 @@ type (
 		Topics   topicsSettings
 		Database config.Database
 		Rules    ruleSettings
+		Console  consoleSettings
 	}
 )
 

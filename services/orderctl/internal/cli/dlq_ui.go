@@ -26,6 +26,11 @@ type uiSettings struct {
 	Kafka    config.Kafka
 	Database optionalDatabase
 	Rules    ruleSettings
+	Console  consoleSettings
+}
+
+// consoleSettings are the console's own.
+type consoleSettings struct {
 	Addr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback ORDERHUB_CONSOLE_TOKEN must be set"`
 	Token    config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in, 16 characters or more (default: one that is printed at the start)"`
 	Hosts    []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"further names by which browsers may call the console, comma-separated, such as dlq.example.com"`
@@ -35,7 +40,7 @@ type uiSettings struct {
 }
 
 // Validate is called by config.Load.
-func (s uiSettings) Validate() error {
+func (s consoleSettings) Validate() error {
 	var errs []error
 	if err := config.ListenAddr("HTTP_ADDR", s.Addr); err != nil {
 		errs = append(errs, err)
@@ -77,9 +82,9 @@ If DATABASE_URL is set, letters are compared with the stored orders.`,
 				return err
 			}
 			if healthcheck {
-				return askHealth(cmd.Context(), s)
+				return askHealth(cmd.Context(), s.Console)
 			}
-			return a.serveUI(cmd.Context(), s, &where, &rules)
+			return a.serveUI(cmd.Context(), s.Console, s.Database.URL != "", &where, &rules)
 		}),
 	}
 	where.register(cmd)
@@ -96,7 +101,7 @@ const (
 	uiAnswer = 90 * time.Second
 )
 
-func (a *app) serveUI(ctx context.Context, s uiSettings, where *dlqFlags, rules *ruleFlags) error {
+func (a *app) serveUI(ctx context.Context, s consoleSettings, compare bool, where *dlqFlags, rules *ruleFlags) error {
 	codec, err := rules.codec()
 	if err != nil {
 		return err
@@ -106,7 +111,7 @@ func (a *app) serveUI(ctx context.Context, s uiSettings, where *dlqFlags, rules 
 		return err
 	}
 	defer client.Close()
-	orders, closing, err := storedOrders(s.Database.URL != "")
+	orders, closing, err := storedOrders(compare)
 	if err != nil {
 		return err
 	}
@@ -184,7 +189,7 @@ func (a *app) serve(ctx context.Context, server *http.Server, listener net.Liste
 	return failure
 }
 
-func (s uiSettings) certificate() (*tls.Certificate, error) {
+func (s consoleSettings) certificate() (*tls.Certificate, error) {
 	if s.TLSCert == "" {
 		return nil, nil //nolint:nilnil // none is wanted
 	}
@@ -221,7 +226,7 @@ func (s saying) Write(line []byte) (int, error) {
 }
 
 // askHealth is what a container's health check runs.
-func askHealth(ctx context.Context, s uiSettings) error {
+func askHealth(ctx context.Context, s consoleSettings) error {
 	ctx, cancel := context.WithTimeout(ctx, uiStop)
 	defer cancel()
 	scheme, client := "http", &http.Client{}

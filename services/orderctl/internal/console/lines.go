@@ -12,15 +12,17 @@ import (
 
 const (
 	keptLines = 5000
-	// lineErrors is how many failures a line of a list names.
-	lineErrors = 2
+	// lineErrors is how many failures are kept of a letter, and shownErrors how
+	// many a line of a list names.
+	lineErrors  = 16
+	shownErrors = 2
 )
 
 // line is what a list says of a letter besides what the index knows.
 type line struct {
 	ID, Key  string
 	Errors   []model.FieldError // the first
-	More     int                // failures
+	Failures int                // all of them
 	Redrives int
 	Size     int64
 }
@@ -86,9 +88,14 @@ func (l *lines) of(ctx context.Context, refs []index.Ref) (map[linePlace]line, e
 
 func lineOf(item *store.Item) line {
 	failures := item.Errors()
-	shown := min(len(failures), lineErrors)
 	return line{
-		ID: item.ID, Key: string(item.SourceKey), Errors: append([]model.FieldError(nil), failures[:shown]...), More: len(failures) - shown,
-		Redrives: item.Redrives, Size: item.Size(),
+		ID: item.ID, Key: string(item.SourceKey), Errors: append([]model.FieldError(nil), failures[:min(len(failures), lineErrors)]...),
+		Failures: len(failures), Redrives: item.Redrives, Size: item.Size(),
 	}
 }
+
+// Shown are the failures that a list names, More how many there are besides.
+func (l line) Shown() []model.FieldError { return l.Errors[:min(len(l.Errors), shownErrors)] }
+
+// More is how many failures are not among those shown.
+func (l line) More() int { return l.Failures - len(l.Shown()) }

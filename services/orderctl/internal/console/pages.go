@@ -25,6 +25,8 @@ type frame struct {
 	// Notice says what keeps the page from being up to date.
 	Notice string
 	Since  time.Time
+	// Nothing says that the letters were never read.
+	Nothing bool
 	// Live pages ask for themselves again, with the tag of what they show.
 	Live bool
 	Tag  string
@@ -95,7 +97,7 @@ func (c *Console) current(w http.ResponseWriter, r *http.Request, f *frame) *vie
 		return s.View
 	}
 	page := struct{ frame }{*f}
-	page.Live = true
+	page.Live, page.Nothing = true, true
 	c.send(w, r, http.StatusServiceUnavailable, "starting.html", page)
 	return nil
 }
@@ -164,6 +166,16 @@ type causeView struct {
 	Sample  line
 	Known   bool // the sample was read
 	Match   string
+}
+
+// Message is what the sample says of this cause; its reason where it says nothing.
+func (v causeView) Message() string {
+	for _, failure := range v.Sample.Errors {
+		if failure.Rule == v.Rule && index.AnyItem(failure.Path) == v.Path {
+			return failure.Message
+		}
+	}
+	return v.Reason
 }
 
 // Number is how many letters there are with the status that is shown.
