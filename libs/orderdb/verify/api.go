@@ -80,9 +80,9 @@ func (a *api) held(ctx context.Context) (orders int64, complete bool, err error)
 		return 0, false, err
 	}
 	var stats struct {
-		Orders   int64
-		Synced   bool
-		Complete bool
+		Orders   int64 `json:"orders"`
+		Synced   bool  `json:"synced"`
+		Complete bool  `json:"complete"`
 	}
 	if status != http.StatusOK || json.Unmarshal(body, &stats) != nil {
 		return 0, false, &APIError{a.base, fmt.Errorf("/api/v1/stats is answered with %d %s: this is no read API", status, http.StatusText(status))}

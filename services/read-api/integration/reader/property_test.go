@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -100,7 +101,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		start(t, w.standby.URL(), impatient, listens(w.url)), // woken by the primary's doorbell alone
 	}
 	w.partial = start(t, w.url, impatient, polls, func(s *app.Settings) { s.CacheBytes = 4000 })
-	for _, r := range append(w.readers, w.partial) {
+	for _, r := range append(slices.Clip(w.readers), w.partial) {
 		r.synced()
 	}
 	return w
@@ -109,7 +110,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 // upTo runs writers and faults, and then looks whether all is equal.
 func (w *world) upTo(point int) {
 	t := w.t
-	watch := watchOrders(t, append(w.readers[:len(w.readers):len(w.readers)], w.partial))
+	watch := watchOrders(t, append(slices.Clip(w.readers), w.partial))
 	var writers sync.WaitGroup
 	for n := range writersAtOnce {
 		random := rand.New(rand.NewPCG(w.seed, uint64(point*100+n)))
@@ -156,7 +157,7 @@ func (w *world) release() {
 // verified asks every reader for every order.
 func (w *world) verified() {
 	db := openDB(w.t, w.url)
-	for i, r := range append(w.readers, w.partial) {
+	for i, r := range append(slices.Clip(w.readers), w.partial) {
 		result, err := verify.Run(w.t.Context(), verify.Options{
 			DB: db, API: "http://" + r.api.Addr(), Settle: 100 * time.Millisecond,
 			Found: func(d verify.Difference) { w.t.Errorf("reader %d: %+v", i, d) },

@@ -82,10 +82,10 @@ func (a at) position(left leftOut) Position {
 		Snapshot: Snapshot{Xmin: uint64(a.snap.xmin), Xmax: uint64(a.snap.xmax)},
 		Standby:  a.standby, LSN: uint64(a.lsn), Horizon: uint64(a.state.horizon), Relist: uint64(a.state.relist),
 	}
-	switch left {
-	case leftHorizon:
+	if left == leftHorizon {
 		p.Horizon = 0
-	case leftRelist:
+	}
+	if left == leftRelist {
 		p.Relist = 0
 	}
 	return p
@@ -298,7 +298,7 @@ func (r *reader) take(m *world, s *scenario) bool {
 // isNew tells whether the position didn't see a change.
 func (r *reader) isNew(stamp uint8, now snap) bool {
 	from := r.from.snap
-	found := false
+	var found bool
 	switch {
 	case r.leftOut == leftSnapshotForMax:
 		found = stamp > r.largest

@@ -154,6 +154,7 @@ func (m *world) snapshot(server int) snap {
 				done = done.with(xid)
 			case aborted:
 				done = done.with(xid)
+			default: // its first change
 			}
 		}
 		for xid := uint8(1); xid <= known; xid++ {
