@@ -34,7 +34,7 @@ var jobs = []string{"migrate", "topics"}
 func TestComposeServices(t *testing.T) {
 	project := compose(t)
 	names := slices.Sorted(maps.Keys(project.Services))
-	require.Equal(t, []string{"gateway", "grafana", "ingest-worker", "kafka", "migrate", "postgres", "prometheus", "read-api", "topics"}, names)
+	require.Equal(t, []string{"console", "gateway", "grafana", "ingest-worker", "kafka", "migrate", "postgres", "prometheus", "read-api", "topics"}, names)
 
 	pinned := regexp.MustCompile(`^[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?$`)
 	for name, service := range project.Services {
@@ -73,6 +73,7 @@ func TestComposeStartsInOrder(t *testing.T) {
 		"migrate":       {"postgres": healthy},
 		"ingest-worker": {"topics": done, "migrate": done},
 		"read-api":      {"migrate": done},
+		"console":       {"topics": done, "migrate": done},
 		"gateway":       {"read-api": healthy},
 		"prometheus":    {},
 		"grafana":       {"prometheus": healthy},
@@ -96,13 +97,14 @@ func TestComposePublishesOnTheLoopbackOnly(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]string{
-		"3000": "grafana:3000", "5432": "postgres:5432", "8081": "gateway:8081", "9090": "prometheus:9090", "9092": "kafka:9092",
+		"3000": "grafana:3000", "5432": "postgres:5432", "8081": "gateway:8081", "8082": "console:8082", "9090": "prometheus:9090", "9092": "kafka:9092",
 	}, published, "and none of services that are to be scaled: their containers would fight for it")
 }
 
 func TestComposePortsMove(t *testing.T) {
-	project := compose(t, "API_PORT=18081", "KAFKA_PORT=19092", "POSTGRES_PORT=15432")
-	for name, port := range map[string]string{"gateway": "18081", "kafka": "19092", "postgres": "15432"} {
+	project := compose(t, "API_PORT=18081", "CONSOLE_PORT=18082", "KAFKA_PORT=19092", "POSTGRES_PORT=15432")
+	require.Equal(t, "http://localhost:18082", *project.Services["read-api"].Environment["CONSOLE_URL"])
+	for name, port := range map[string]string{"gateway": "18081", "console": "18082", "kafka": "19092", "postgres": "15432"} {
 		require.Equal(t, port, project.Services[name].Ports[0].Published, name)
 	}
 	require.Equal(t, "localhost:19092", listeners(t, project, "KAFKA_ADVERTISED_LISTENERS")["HOST"], "clients are sent on to where the broker says it is")
@@ -151,6 +153,9 @@ func TestComposeServicesFindEachOther(t *testing.T) {
 			require.Equal(t, internal, *value, name)
 		}
 		for _, volume := range service.Volumes {
+			if volume.Type == types.VolumeTypeVolume && service.Build != nil {
+				require.DirExists(t, build(t, service.Build.Target).file(volume.Target), "%s: without it in the image the volume is root's", name)
+			}
 			if volume.Type == types.VolumeTypeBind {
 				_, err := os.Stat(volume.Source)
 				require.NoError(t, err, "%s mounts what isn't there", name)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -26,6 +27,9 @@ func TestMain(m *testing.M) {
 	case "read-api":
 		playService("ADMIN_ADDR", "HTTP_ADDR")
 	case "orderctl":
+		if slices.Equal(os.Args[1:], []string{"dlq", "ui"}) {
+			playService("HTTP_ADDR")
+		}
 		playOrderctl()
 	default:
 		goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
@@ -44,6 +48,7 @@ const faultVariable = "STACK_TEST_FAULT"
 func playService(variables ...string) {
 	program := filepath.Base(os.Args[0])
 	http.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
+	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	for _, variable := range variables {
 		listener, err := net.Listen("tcp", os.Getenv(variable))

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -79,6 +81,25 @@ func (s *site) requireOrder(t *testing.T, uid string) {
 	}, patience, 20*time.Millisecond, "the API never had order %s", uid)
 }
 
+// requireConsole sees the console beside the API, linked by the API's page, and
+// with the token that is printed.
+func (s *site) requireConsole(t *testing.T, p *stackProcess) {
+	t.Helper()
+	address := "http://" + nextPort(s.http)
+	_, page := s.get(t, "/?uid=nosuch")
+	require.Regexp(t, `href="`+address+`/?\?q=nosuch"`, page)
+	found := regexp.MustCompile(`Token of the console +(\S+)`).FindStringSubmatch(p.out.String())
+	require.NotNil(t, found)
+	require.Contains(t, p.out.String(), address)
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.PostForm(address+"/login", url.Values{"token": {found[1]}, "actor": {"ann"}})
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusSeeOther, response.StatusCode)
+	require.NotEmpty(t, response.Cookies())
+}
+
 func (s *site) countOrders(t *testing.T) (n int) {
 	t.Helper()
 	ctx := context.Background()
@@ -107,6 +128,7 @@ func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
 			p := s.start(t)
 			s.requireOrder(t, sampleUID)
 			require.Eventually(t, func() bool { return s.countOrders(t) == 21 }, patience, 20*time.Millisecond)
+			s.requireConsole(t, p)
 			p.stop(t, syscall.SIGINT)
 
 			p = s.start(t)

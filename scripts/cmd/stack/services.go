@@ -45,10 +45,21 @@ func (s settings) services() []service {
 			readyURL:    "http://" + local(s.AdminAddr) + "/readyz",
 		},
 		{
-			name:        "api",
-			program:     "read-api",
-			environment: map[string]string{"ADMIN_ADDR": s.apiAdminAddr(), "HTTP_ADDR": s.HTTPAddr},
-			readyURL:    "http://" + local(s.apiAdminAddr()) + "/readyz",
+			name:    "api",
+			program: "read-api",
+			environment: map[string]string{
+				"ADMIN_ADDR": s.apiAdminAddr(), "HTTP_ADDR": s.HTTPAddr, "CONSOLE_URL": "http://" + local(s.consoleAddr()),
+			},
+			readyURL: "http://" + local(s.apiAdminAddr()) + "/readyz",
+		},
+		{
+			name:      "console",
+			program:   "orderctl",
+			arguments: []string{"dlq", "ui"},
+			environment: map[string]string{
+				"HTTP_ADDR": s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN": s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_LOG": s.AuditLog,
+			},
+			readyURL: "http://" + local(s.consoleAddr()) + "/healthz",
 		},
 	}
 }

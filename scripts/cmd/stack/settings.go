@@ -18,8 +18,10 @@ type settings struct {
 	PostgresPort int           `env:"POSTGRES_PORT" envDefault:"5432" help:"port of the embedded PostgreSQL"`
 	KafkaBrokers string        `env:"KAFKA_BROKERS" help:"brokers to use instead of the embedded one"`
 	DatabaseURL  config.Secret `env:"DATABASE_URL" help:"database to use instead of the embedded one"`
-	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page"`
+	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page; the dead-letter console's has the next port"`
 	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port"`
+	ConsoleToken config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"token of the dead-letter console, 16 characters or more (default: one that is printed)"`
+	AuditLog     string        `env:"ORDERHUB_AUDIT_LOG" help:"audit log of the dead-letter console (default: audit.jsonl in ORDERHUB_DATA)"`
 }
 
 // Validate is called by [config.Load].
@@ -56,6 +58,9 @@ func (s settings) embeddedDatabase() bool { return s.DatabaseURL == "" }
 // variable, so under one roof one of them has to make way.
 func (s settings) apiAdminAddr() string { return nextPort(s.AdminAddr) }
 
+// consoleAddr is the address after the API's, for the same reason.
+func (s settings) consoleAddr() string { return nextPort(s.HTTPAddr) }
+
 // endpoint is an address that something of the stack is going to listen on.
 type endpoint struct {
 	addr     string
@@ -74,6 +79,7 @@ func (s settings) endpoints() []endpoint {
 	}
 	return append(all,
 		endpoint{s.HTTPAddr, "the API", "HTTP_ADDR", higherAddr(s.HTTPAddr)},
+		endpoint{s.consoleAddr(), "the dead-letter console", "HTTP_ADDR", higherAddr(s.HTTPAddr)},
 		endpoint{s.AdminAddr, "the worker's admin port", "ADMIN_ADDR", higherAddr(s.AdminAddr)},
 		endpoint{s.apiAdminAddr(), "the API's admin port", "ADMIN_ADDR", higherAddr(s.AdminAddr)},
 	)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/devstack/datadir"
 	"github.com/orderhub/orderhub/libs/devstack/ports"
 	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
 const (
@@ -49,6 +51,12 @@ type stack struct {
 }
 
 func newStack(cfg settings, binaries string, out *output) *stack {
+	if cfg.ConsoleToken == "" {
+		cfg.ConsoleToken = config.Secret(rand.Text())
+	}
+	if cfg.AuditLog == "" {
+		cfg.AuditLog = filepath.Join(cfg.DataDir, "audit.jsonl")
+	}
 	return &stack{
 		settings:     cfg,
 		binaries:     binaries,

@@ -23,6 +23,8 @@ func (st *stack) summary() string {
 	row := func(what, where string) { _, _ = fmt.Fprintf(table, "  %s\t%s\n", what, where) }
 	row("Web page and API", api)
 	row("API description", api+"/openapi.yaml")
+	row("Dead-letter console", "http://"+local(st.settings.consoleAddr()))
+	row("Token of the console", st.settings.ConsoleToken.Reveal())
 	row("Kafka", st.kafkaBrokers)
 	row("PostgreSQL", database)
 	row("Worker's metrics", "http://"+local(st.settings.AdminAddr)+"/metrics")
