@@ -3,6 +3,7 @@ package integration_test
 import (
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,9 @@ func phoneHasNoHorizontalScroll(w *window) {
 		"json-long": "/?view=json&uid=" + strings.Repeat("W", 64), "invalid-long": "/?uid=" + strings.Repeat("%22", 90),
 		"customer-long": "/?customer_id=" + strings.Repeat("C", 128),
 	}
-	maps.Copy(addresses, pages)
+	for _, name := range []string{"home", "order", "missing", "refused", "incomplete"} {
+		addresses[name] = pages[name]
+	}
 	for name, address := range addresses {
 		w.open(address)
 		require.Empty(t, w.Beyond(), address)
@@ -102,8 +105,11 @@ func darkAndLight(w *window) {
 	backgrounds := map[string]string{}
 	for _, scheme := range []string{"light", "dark"} {
 		w.Scheme(scheme)
-		for name, address := range pages {
-			w.open(address)
+		for _, name := range slices.Sorted(maps.Keys(pages)) {
+			if scheme == "light" && !slices.Contains([]string{"home", "order", "json", "incomplete", "refused"}, name) {
+				continue // their colours are among those of these
+			}
+			w.open(pages[name])
 			require.Empty(t, w.LowContrast(), "%s %s: texts of too little contrast", scheme, name)
 			w.Picture(name + "-" + scheme)
 		}
