@@ -31,6 +31,7 @@ func TestWrongUsageIsRefused(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, 2, run([]string{"--kills", "-1"}, &stdout, &stderr))
 	require.Equal(t, 2, run([]string{"--kafka", "other"}, &stdout, &stderr))
+	require.Equal(t, 2, run([]string{"--only", "a broker"}, &stdout, &stderr))
 	require.Equal(t, 2, run([]string{"more"}, &stdout, &stderr))
 	require.Equal(t, 1, run([]string{"--binaries", "no/such/folder"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "make build")

@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type options struct {
 	brokers  int
 	rate     int
 	kafka    string
+	only     string
 	binaries string
 }
 
@@ -56,8 +58,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&o.brokers, "brokers", 3, "brokers of Apache Kafka")
 	flags.IntVar(&o.rate, "rate", 400, "records a second, about")
 	flags.StringVar(&o.kafka, "kafka", kafkaAuto, "apache; embedded: a broker in this process, which is not struck at; auto: embedded only where Java or Maven is missing")
+	flags.StringVar(&o.only, "only", "", "only strikes whose name has this in it, such as worker or SIGKILL")
 	flags.StringVar(&o.binaries, "binaries", "bin", "folder of the services' binaries; make build makes them")
 	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if !slices.ContainsFunc(kindsOf[:], func(k kindOf) bool { return k.matches(o.only, o.kafka == kafkaApache) }) {
+		_, _ = fmt.Fprintf(stderr, "chaos: --only: no strike has %q in its name (those of brokers need --kafka apache)\n", o.only)
 		return 2
 	}
 	known := o.kafka == kafkaApache || o.kafka == kafkaEmbedded || o.kafka == kafkaAuto
@@ -130,7 +137,7 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int,
 		defer close(changed)
 		s.hand.run(busy, rand.New(rand.NewPCG(o.seed, 3)))
 	}()
-	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.seed, 2)), o.kills)
+	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.seed, 2)), o)
 	rest()
 	<-changed
 	if loadErr := <-produced; err == nil {

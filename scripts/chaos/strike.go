@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
@@ -34,12 +36,19 @@ const (
 	kinds
 )
 
-// kindsOf are the kinds' names, and how often each comes relative to the others.
-var kindsOf = [kinds]struct {
+// kindOf is a kind's name, and how often it comes relative to the others.
+type kindOf struct {
 	name   string
 	weight int
 	broker bool // needs Apache Kafka
-}{
+}
+
+// matches says whether a strike is wanted, and can be.
+func (k kindOf) matches(only string, apache bool) bool {
+	return strings.Contains(k.name, only) && (apache || !k.broker)
+}
+
+var kindsOf = [kinds]kindOf{
 	killWorker:      {"SIGKILL of a worker", 24, false},
 	terminateWorker: {"SIGTERM of a worker", 8, false},
 	freezeWorker:    {"SIGSTOP of a worker", 8, false},
@@ -60,12 +69,12 @@ var kindsOf = [kinds]struct {
 
 // strike strikes so many times. Half of the strikes come while an earlier one is
 // not recovered from.
-func (s *site) strike(ctx context.Context, random *rand.Rand, strikes int) (hits []*hit, err error) {
+func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits []*hit, err error) {
 	if err := s.await(ctx, s.watch.add("the start", 1)); err != nil {
 		return nil, err
 	}
 	s.say("all is at work")
-	for n := range strikes {
+	for n := range o.kills {
 		if err := sleep(ctx, time.Duration(random.IntN(600))*time.Millisecond); err != nil {
 			return nil, err
 		}
@@ -74,7 +83,7 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, strikes int) (hits
 				return nil, err
 			}
 		}
-		k := s.pick(random)
+		k := s.pick(random, o.only)
 		h := s.watch.addHit(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, kindsOf[k].name)}, 1)
 		hits = append(hits, h)
 		if err := s.strikeOnce(ctx, random, k); err != nil {
@@ -97,22 +106,14 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, strikes int) (hits
 	return hits, nil
 }
 
-func (s *site) pick(random *rand.Rand) kind {
-	total := 0
-	for _, of := range kindsOf {
-		total += of.weight
-	}
-	for {
-		n := random.IntN(total)
-		for k, of := range kindsOf {
-			if n -= of.weight; n < 0 {
-				if of.broker && s.cluster == nil {
-					break // another
-				}
-				return kind(k)
-			}
+func (s *site) pick(random *rand.Rand, only string) kind {
+	var all []kind // each as often as it weighs
+	for k, of := range kindsOf {
+		if of.matches(only, s.cluster != nil) {
+			all = append(all, slices.Repeat([]kind{kind(k)}, of.weight)...)
 		}
 	}
+	return all[random.IntN(len(all))]
 }
 
 // strikeOnce leaves everything running again, but for connections that stay

@@ -63,7 +63,7 @@ func Options(settings *Settings) fx.Option {
 		fx.Provide(
 			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
 			health.NewRegistry, newMetricsRegistry, newAdmin, newFatal,
-			newDatabase, newCache, newSource, newReflector, newDoorbell,
+			newDatabase, newCache, memory.NewGovernor, newSource, newReflector, newDoorbell,
 			newReadThrough, newLists, orders.New, newHub, newCatchUp, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
@@ -98,11 +98,18 @@ func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
 }
 
 func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
-	const schemaConns = 1
+	const (
+		schemaConns = 1
+		// maxIdle is shorter than the tail waits for an answer. When the network has
+		// swallowed its connection, it asks for the schema over one of these, and is
+		// not to wait once more, for one that lay idle and was swallowed too.
+		maxIdle = 10 * time.Second
+	)
 	db, err := pgconn.Open(s.Database, pgconn.Options{
 		MaxConns: orders.ReadThroughConns + orders.ListConns + schemaConns, ApplicationName: program,
 	})
 	if err == nil {
+		db.SetConnMaxIdleTime(maxIdle)
 		lc.Append(fx.StopHook(db.Close))
 	}
 	return db, err
@@ -124,10 +131,10 @@ func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
 }
 
 func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *health.Registry,
-	hub *stream.Hub, metrics *prometheus.Registry, log *zap.Logger,
+	hub *stream.Hub, governor *memory.Governor, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Follower: hub, Memory: memory.NewGovernor(),
+		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Follower: hub, Memory: governor,
 	})
 	hub.WakeWith(reflector.Ring)
 	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
@@ -197,9 +204,9 @@ func newServer(s *Settings, handler http.Handler, hub *stream.Hub, stop fatal, l
 	return server
 }
 
-// limitMemory has the runtime keep below the container's limit. Without that a
-// container would be killed for garbage.
-func limitMemory(s *Settings, log *zap.Logger) {
+// limitMemory has the runtime keep below the container's limit, or a container
+// would be killed for garbage, and near what the orders take.
+func limitMemory(lc fx.Lifecycle, s *Settings, governor *memory.Governor, log *zap.Logger) {
 	limit, err := memory.SetLimit()
 	switch {
 	case err != nil:
@@ -209,6 +216,14 @@ func limitMemory(s *Settings, log *zap.Logger) {
 	case limit > 0:
 		log.Info("memory is limited", zap.Int64("memory_limit", limit))
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	lc.Append(fx.StartStopHook(
+		func() { running.Go(func() { governor.Run(ctx) }) },
+		func() {
+			cancel()
+			running.Wait()
+		}))
 }
 
 func startAdmin(lc fx.Lifecycle, a *admin.Server)    { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
