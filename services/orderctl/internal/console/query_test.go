@@ -1,0 +1,67 @@
+package console
+
+import (
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/deadletter/index"
+)
+
+func TestQueryKeepsItsAddress(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const address = "key=k&offsets=5-9&partition=2&path=items%5B%5D.price&reason=invalid&rule=min&since=2h&stage=validate&status=any&text=%22a%22&until=2026-02-28"
+	values, err := url.ParseQuery(address)
+	require.NoError(t, err)
+	q := parseQuery(values, now)
+	require.Empty(t, q.Problems)
+	require.Equal(t, address, q.Encoded())
+	require.Equal(t, now.Add(-2*time.Hour), q.since)
+	require.EqualValues(t, 9, *q.high)
+	require.Equal(t, index.Any, q.status)
+	f, scanned := q.scanned()
+	require.True(t, scanned)
+	require.Equal(t, index.Filter{Text: `"a"`, Keys: []string{"k"}}, f)
+	require.NotContains(t, q.with("rule", ""), "rule=")
+	require.Equal(t, index.Any, parseQuery(url.Values{"q": {"uid"}}, now).status, "who looks for an order wants all of it")
+	require.Equal(t, index.Open, parseQuery(nil, now).status)
+}
+
+func TestQueryMatches(t *testing.T) {
+	g := &index.Group{Reason: "invalid", Stage: "validate", SourceTopic: "orders", SourcePartition: 2, Failures: []index.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}}}
+	bare := &index.Group{Reason: "invalid"}
+	at := time.Unix(1000, 0)
+	matches := func(group *index.Group, status index.Status, fields ...string) bool {
+		values := url.Values{}
+		for i := 0; i < len(fields); i += 2 {
+			values.Set(fields[i], fields[i+1])
+		}
+		q := parseQuery(values, at)
+		require.Empty(t, q.Problems)
+		return q.matches(&index.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7}, map[*index.Group]bool{})
+	}
+	require.True(t, matches(g, index.Open))
+	require.False(t, matches(g, index.Resolved))
+	require.True(t, matches(g, index.Resolved, "status", "any"))
+	require.True(t, matches(g, index.Open, "rule", "min", "path", "items[].price"))
+	require.False(t, matches(g, index.Open, "rule", "min", "path", "locale"), "rule and path are one failure's")
+	require.False(t, matches(g, index.Open, "rule", none))
+	require.True(t, matches(bare, index.Open, "rule", none, "path", none))
+	require.False(t, matches(bare, index.Open, "partition", "0"), "nobody knows its source")
+	require.False(t, matches(bare, index.Open, "offsets", "-9"))
+	require.True(t, matches(g, index.Open, "offsets", "7", "partition", "2", "since", "0s"))
+	require.False(t, matches(g, index.Open, "until", "0s"))
+}
+
+func TestPositions(t *testing.T) {
+	p := position{at: -5, partition: 3, offset: 9}
+	parsed, ok := parsePosition(p.String())
+	require.True(t, ok)
+	require.Equal(t, p, parsed)
+	for _, wrong := range []string{"", "1", "1.2", "1.2.x", "x.2.3", "1.-2.3", "1.2.-3", "1.99999999999.3"} {
+		_, ok := parsePosition(wrong)
+		require.False(t, ok, wrong)
+	}
+}
