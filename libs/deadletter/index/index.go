@@ -121,27 +121,47 @@ func (x *Index) keep(k key, l *letter.Letter) {
 // Add takes a record of either topic. It returns the letter that it brought, if
 // that matches the filter, with its status.
 func (x *Index) Add(r *kgo.Record) (*letter.Letter, Status) {
+	l := new(letter.Letter)
+	if status := x.add(r, l); status != "" {
+		return l, status
+	}
+	return nil, ""
+}
+
+// letters are some to read records into.
+var letters = sync.Pool{New: func() any { return new(letter.Letter) }}
+
+// Take is Add for whoever does not want the letter. It keeps nothing of the
+// record.
+func (x *Index) Take(r *kgo.Record) {
+	l, _ := letters.Get().(*letter.Letter)
+	x.add(r, l)
+	letters.Put(l)
+}
+
+// add reads a record into l if it is a letter, and gives its status if it matches.
+func (x *Index) add(r *kgo.Record, l *letter.Letter) Status {
 	if r.Topic == x.topic {
 		if id, is := resolution.Of(r); is {
 			x.addResolution(id, r)
-			return nil, ""
+			return ""
 		}
 	}
 	if r.Topic != x.letters {
-		return nil, "" // a letter of ours, where those of another topic are wanted
+		return "" // a letter of ours, where those of another topic are wanted
 	}
 	if r.Value == nil && len(r.Headers) == 0 {
 		x.purged(string(r.Key), r)
-		return nil, ""
+		return ""
 	}
-	l := letter.Parse(r)
-	known := x.texts.failures(&l)
-	matches := x.filter.matches(&l, known)
+	l.Read(r)
+	known := x.texts.failures(l)
+	matches := x.filter.matches(l, known)
 	k := x.keyOf(l.ID)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.next(r) {
-		return nil, ""
+		return ""
 	}
 	x.read++
 	e := x.at(k)
@@ -151,7 +171,7 @@ func (x *Index) Add(r *kgo.Record) (*letter.Letter, Status) {
 			x.forgetLetters(k, e)
 			x.drop(k, e)
 		}
-		return nil, ""
+		return ""
 	}
 	if e == nil {
 		e = x.make(k)
@@ -167,10 +187,10 @@ func (x *Index) Add(r *kgo.Record) (*letter.Letter, Status) {
 	if e.flags &^= ours; l.Format == letter.Orderhub {
 		e.flags |= ours
 	}
-	e.at, e.sourceOffset, e.group = l.FailedAt.UnixNano(), l.Source.Offset, x.group(&l, known)
+	e.at, e.sourceOffset, e.group = l.FailedAt.UnixNano(), l.Source.Offset, x.group(l, known)
 	e.size = uint32(min(len(l.Value), math.MaxUint32))
-	x.keep(k, &l)
-	return &l, e.status()
+	x.keep(k, l)
+	return e.status()
 }
 
 // next notes a record as added, and is false of one that was.

@@ -79,18 +79,17 @@ func (x *Index) Select(status Status, limit int) []Ref {
 }
 
 // Each goes over the letters with a status, in no order. A Ref is valid until the
-// next; the index must not be used meanwhile.
+// next, and is not one for Current; the index must not be used meanwhile.
 func (x *Index) Each(status Status) iter.Seq[*Ref] {
 	return func(yield func(*Ref) bool) {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		var r Ref
-		for k, at := range x.entries {
-			e := x.table.at(at)
+		for e := range x.table.all() {
 			if e.flags&hasLetter == 0 || status != Any && status != e.status() {
 				continue
 			}
-			r = x.ref(k, e)
+			r = x.plainRef(e)
 			if !yield(&r) {
 				return
 			}
@@ -127,19 +126,26 @@ func (x *Index) Lookup(id string) (Ref, bool) {
 }
 
 func (x *Index) ref(k key, e *entry) Ref {
+	r := x.plainRef(e)
+	r.key, r.of = k, x
+	if e.flags&(moreLetters|moreSolutions) != 0 {
+		other := x.others(k)
+		r.OtherLetters, r.OtherResolutions = partitionsOf(other.letters), partitionsOf(other.solutions)
+	}
+	return r
+}
+
+// plainRef knows nothing of further partitions.
+func (x *Index) plainRef(e *entry) Ref {
 	r := Ref{
 		Partition: e.letter.partition, Offset: e.letter.offset, FailedAt: time.Unix(0, e.at).UTC(), Status: e.status(),
-		SourceOffset: e.sourceOffset, Size: int64(e.size), HasLetter: e.flags&hasLetter != 0, key: k, of: x,
+		SourceOffset: e.sourceOffset, Size: int64(e.size), HasLetter: e.flags&hasLetter != 0,
 	}
 	if r.HasLetter {
 		r.Group = x.groups[e.group]
 	}
 	if e.flags&hasResolution != 0 {
 		r.ResolutionPartition, r.ResolutionOffset, r.Kind = e.resolution.partition, e.resolution.offset, x.kinds[e.kind]
-	}
-	if e.flags&(moreLetters|moreSolutions) != 0 {
-		other := x.others(k)
-		r.OtherLetters, r.OtherResolutions = partitionsOf(other.letters), partitionsOf(other.solutions)
 	}
 	return r
 }

@@ -1,5 +1,7 @@
 package index
 
+import "iter"
+
 // table holds entries in chunks: it grows without copying, and has nothing in it
 // for the garbage collector to look at.
 type table struct {
@@ -16,9 +18,7 @@ func (t *table) add() (uint32, *entry) {
 	if n := len(t.unused); n > 0 {
 		i := t.unused[n-1]
 		t.unused = t.unused[:n-1]
-		e := t.at(i)
-		*e = entry{}
-		return i, e
+		return i, t.at(i)
 	}
 	if int(t.used) == len(t.chunks)*chunkSize {
 		t.chunks = append(t.chunks, make([]entry, chunkSize))
@@ -28,4 +28,18 @@ func (t *table) add() (uint32, *entry) {
 	return i, t.at(i)
 }
 
-func (t *table) free(i uint32) { t.unused = append(t.unused, i) }
+func (t *table) free(i uint32) {
+	*t.at(i) = entry{}
+	t.unused = append(t.unused, i)
+}
+
+// all are the entries, those that are free among them.
+func (t *table) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for i := range t.used {
+			if !yield(t.at(i)) {
+				return
+			}
+		}
+	}
+}

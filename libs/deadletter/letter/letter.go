@@ -84,7 +84,14 @@ type Exception struct{ Class, Message, Stacktrace string }
 // Parse reads a record as a letter. It never fails: what can't be read is left
 // out, and what has no headers is a plain letter.
 func Parse(r *kgo.Record) Letter {
-	l := Letter{
+	var l Letter
+	l.Read(r)
+	return l
+}
+
+// Read is Parse into a letter that was another before.
+func (l *Letter) Read(r *kgo.Record) {
+	*l = Letter{
 		Format: Plain, Place: Place{r.Topic, r.Partition, r.Offset}, Key: r.Key,
 		Reason: ReasonUnknown, FailedAt: r.Timestamp, Value: r.Value, SourceKey: r.Key,
 	}
@@ -121,7 +128,6 @@ func Parse(r *kgo.Record) Letter {
 			l.EditedFrom = string(h.Value)
 		}
 	}
-	return l
 }
 
 func (l *Letter) orderhub(r *kgo.Record) {

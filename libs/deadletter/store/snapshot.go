@@ -94,7 +94,7 @@ func (snap *Snapshot) Refresh(ctx context.Context) error {
 		}
 		snap.mu.Unlock()
 		gaps, err := snap.store.client.Scan(ctx, name, spans, func(r *kgo.Record) error {
-			snap.Add(r)
+			snap.Take(r)
 			return nil
 		})
 		if err != nil {

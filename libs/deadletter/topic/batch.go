@@ -135,6 +135,11 @@ type cursor struct {
 }
 
 func (c *cursor) varint() int64 {
+	if len(c.data) > 0 && c.data[0] < 0x80 { // most are of one byte
+		n := int64(c.data[0])
+		c.data = c.data[1:]
+		return n>>1 ^ -(n & 1)
+	}
 	n, size := binary.Varint(c.data)
 	if size <= 0 {
 		c.data, c.bad = nil, true
