@@ -95,6 +95,13 @@ alone:
 	$(call each_module,GOWORK=off go build ./... && GOWORK=off go vet ./...)
 
 # The binaries run on Apache Kafka; the race detector would look at the tests only.
+# ORDERHUB_TEST_SEED replays a run, as it prints it.
+POINTS ?= 100
+.PHONY: test-reader
+test-reader: ## Play random histories against the reader up to POINTS quiet points (100), and walk its whole model
+	cd services/read-api/integration && ORDERHUB_TEST_POINTS=$(POINTS) go test -count=1 -timeout 3h -v -run TestCachesEqualTheTables ./reader
+	cd services/read-api && ORDERHUB_TEST_MODEL=1 go test -count=1 -timeout 3h -v -run TestNoInterleavingLosesAChange ./internal/changes
+
 .PHONY: test-kafka
 test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
 	@ORDERHUB_TEST_KAFKA=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./libs/devstack/apachekafka ./scripts/kafkatest
