@@ -32,6 +32,9 @@ const (
 	// counts.
 	memorySamples = 20
 	samplingEvery = 100 * time.Millisecond
+	// settling is how long the reader is left alone before that, if changes went on
+	// for longer: it gives memory back now and then.
+	settling = 15 * time.Second
 	// catchUpTimeout is how long the reader may take to see the last change.
 	catchUpTimeout = 2 * time.Minute
 )
@@ -65,6 +68,9 @@ func churn(ctx context.Context, s settings, database string, reader *rig.Reader)
 		}
 	}
 	if c.stats, err = settled(ctx, reader, len(uids)); err != nil {
+		return c, err
+	}
+	if err := program.Sleep(ctx, min(settling, s.churn)); err != nil {
 		return c, err
 	}
 	for range memorySamples {

@@ -17,7 +17,7 @@ const (
 	// entryBytes is about what an entry takes beside its rows.
 	entryBytes = 256
 	// joinedOrders is how many whole orders travel between goroutines at a time.
-	joinedOrders = 256
+	joinedOrders = 64
 )
 
 // entry is what is known so far of an order: its rows, in COPY's form.

@@ -36,9 +36,10 @@ const (
 	scanSettings = `SET LOCAL enable_seqscan = on; SET LOCAL synchronize_seqscans = off;
 		SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'`
 	// scanRows is how many rows travel between goroutines at a time, and scanBatches
-	// how many such batches a scan may be ahead.
-	scanRows    = 256
-	scanBatches = 4
+	// how many such batches a scan may be ahead: few, so that rows are still in the
+	// processor's cache when they are used.
+	scanRows    = 128
+	scanBatches = 2
 )
 
 // batch is rows in COPY's binary form, end to end.

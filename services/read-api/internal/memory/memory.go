@@ -7,11 +7,14 @@
 package memory
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -25,6 +28,9 @@ const (
 	headroom = 16 << 20
 	// minPercent is the same for many orders, as a share of what they take.
 	minPercent = 3
+	// settleEvery is how often memory is given back while orders change: the
+	// runtime by itself keeps up to a tenth more than it needs.
+	settleEvery = 10 * time.Second
 )
 
 // SetLimit sets the runtime's memory limit from the container's (cgroup v1 or
@@ -50,7 +56,8 @@ func Limit() int64 {
 // Governor sets how much garbage may gather. Where GOGC is set, it leaves that
 // alone. Its methods are safe for concurrent use.
 type Governor struct {
-	free bool // to choose the percentage
+	free    bool // to choose the percentage
+	changed atomic.Bool
 
 	mu      sync.Mutex
 	percent int
@@ -64,6 +71,7 @@ func NewGovernor() *Governor {
 
 // Follow says how many bytes the orders take now.
 func (g *Governor) Follow(orders int64) {
+	g.changed.Store(true)
 	if !g.free {
 		return
 	}
@@ -79,6 +87,24 @@ func (g *Governor) Follow(orders int64) {
 
 // Settle gives the system back what nothing uses any more.
 func (g *Governor) Settle() { debug.FreeOSMemory() }
+
+// Run settles now and then while orders change, until ctx ends.
+func (g *Governor) Run(ctx context.Context) { g.run(ctx, settleEvery) }
+
+func (g *Governor) run(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if g.changed.Swap(false) {
+				g.Settle()
+			}
+		}
+	}
+}
 
 func percentFor(orders int64) int {
 	const usual = 100

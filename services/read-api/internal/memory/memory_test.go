@@ -1,10 +1,15 @@
 package memory
 
 import (
+	"bytes"
+	"context"
 	"math"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -49,6 +54,39 @@ func TestAGovernorLeavesGOGCAlone(t *testing.T) {
 	t.Setenv("GOGC", "100")
 	NewGovernor().Follow(1 << 30)
 	require.Equal(t, 100, percentage())
+}
+
+// TestMemoryIsGivenBackAfterChanges looks at how much free memory the runtime
+// keeps, which it gives back by itself only in part.
+func TestMemoryIsGivenBackAfterChanges(t *testing.T) {
+	restore(t)
+	kept := func() uint64 {
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}}
+		metrics.Read(sample)
+		return sample[0].Value.Uint64()
+	}
+	g := NewGovernor()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.run(ctx, time.Millisecond)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	func() {
+		held := make([][]byte, 0, 512)
+		for range cap(held) {
+			held = append(held, bytes.Repeat([]byte("x"), 128<<10))
+		}
+		g.Follow(64 << 20)
+		runtime.KeepAlive(held)
+	}()
+	runtime.GC()
+	g.Follow(0)
+	require.Eventually(t, func() bool { return kept() < 8<<20 }, 20*time.Second, time.Millisecond)
 }
 
 func TestGOMEMLIMITWins(t *testing.T) {
