@@ -31,3 +31,19 @@ func TestText(t *testing.T) {
 	require.NotContains(t, escaped, "ann")
 	require.Len(t, escaped, 25)
 }
+
+func TestHeadersAndMessages(t *testing.T) {
+	for name, want := range map[string]string{"customer-name": "*****", "X-Email": "*****", "phone": "*****", "trace": "abc d", "renamed": "abc d"} {
+		require.Equal(t, want, string(Header(name, []byte("abc d"))), name)
+	}
+	require.Equal(t, "from ********* here", string(Header("trace", []byte("from ann@x.org here"))))
+	require.Equal(t, `no number: "***" at "***"`, Message(`no number: "Ann Other" at 'delivery.name'`))
+}
+
+func TestPersonalNames(t *testing.T) {
+	require.True(t, Personal([]string{"delivery", "Name", "first"}))
+	require.False(t, Personal([]string{"items", "0", "name"}))
+	require.True(t, Personal([]string{"email", "items"}))
+	require.True(t, PersonalPath("delivery.phone"))
+	require.False(t, PersonalPath("items[0].name"))
+}
