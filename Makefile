@@ -104,7 +104,7 @@ test-reader: ## Play random histories against the reader up to POINTS quiet poin
 
 .PHONY: test-kafka
 test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
-	@ORDERHUB_TEST_KAFKA=1 go test -count=1 -timeout 20m $(TESTFLAGS) ./libs/devstack/apachekafka ./scripts/kafkatest
+	@ORDERHUB_TEST_KAFKA=1 go test -p 1 -count=1 -timeout 30m $(TESTFLAGS) ./libs/devstack/apachekafka ./scripts/kafkatest
 
 # SEED replays a run's load and strikes; CHAOSFLAGS=--help lists more.
 KILLS ?= 100

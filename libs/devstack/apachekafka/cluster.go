@@ -24,7 +24,7 @@ import (
 )
 
 // startTimeout is for a broker, on a machine with other work.
-const startTimeout = 2 * time.Minute
+const startTimeout = 4 * time.Minute
 
 // Listener is one of the ways into a broker.
 type Listener string
