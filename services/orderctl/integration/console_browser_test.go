@@ -132,25 +132,23 @@ func TestConsoleLooks(t *testing.T) {
 		}
 	}
 	w.Scheme("light")
+	t.Run("axe", func(t *testing.T) {
+		axe := browser.AxeForTest(t)
+		for _, page := range pages {
+			w.Visit(c.server.URL+page.address, page.ready)
+			axe.Check(w, page.name)
+		}
+		w.Visit(c.server.URL+pages[4].address, ".lines")
+		w.Click(`form[action="/edit"] button`)
+		arrive(w, "#verdict")
+		axe.Check(w, "edit")
+	})
 	w.Phone()
 	for _, page := range pages {
 		w.Visit(c.server.URL+page.address, page.ready)
 		require.Empty(t, beyond(w), "%s on a phone", page.name)
 		w.Picture(page.name + "-phone")
 	}
-}
-
-func TestConsoleAxe(t *testing.T) {
-	axe := browser.AxeForTest(t)
-	c, w, pages := looks(t)
-	for _, page := range pages {
-		w.Visit(c.server.URL+page.address, page.ready)
-		axe.Check(w, page.name)
-	}
-	w.Visit(c.server.URL+pages[4].address, ".lines")
-	w.Click(`form[action="/edit"] button`)
-	arrive(w, "#verdict")
-	axe.Check(w, "edit")
 }
 
 func TestConsoleKeyboard(t *testing.T) {
