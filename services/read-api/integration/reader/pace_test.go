@@ -70,6 +70,30 @@ func TestTheTailKeepsUpWithWritersAtFullSpeed(t *testing.T) {
 	r.equals(openDB(t, url))
 }
 
+// TestAChangeDuringARoundMakesAnotherOne rings while a round is on its way that
+// can't see the change any more.
+func TestAChangeDuringARoundMakesAnotherOne(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	url := server.URL()
+	migrate(t, url)
+	db, client := openDB(t, url), connect(t, url).withVersions()
+	tails := throughProxy(t, server)
+	r := start(t, at(url, tails.Addr())).synced()
+	r.equals(db)
+	tails.Delay(5 * time.Millisecond) // each message: a round has dozens
+	for i := range 2 {
+		client.insert(fmt.Sprintf("seen-%d", i))
+		eventually(t, "a round has its snapshot", func() bool {
+			var reads bool
+			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+				WHERE application_name = 'read-api tail' AND backend_xmin IS NOT NULL)`).Scan(&reads))
+			return reads
+		})
+		client.insert(fmt.Sprintf("unseen-%d", i))
+		r.equals(db)
+	}
+}
+
 // TestAHalfOpenDoorbellIsReplaced lets the doorbell's connection fall silent, so
 // that neither side hears that the other is there no more. The poll is an hour
 // away: what is changed then shows only if the doorbell finds out by itself.
