@@ -75,8 +75,11 @@ lint: ## Run golangci-lint, import rules included, in each module
 
 .PHONY: check
 check: ## Run everything that CI checks
-	@$(MAKE) --no-print-directory fmt-check vet alone lint
+	@$(MAKE) --no-print-directory static
 	@$(MAKE) --no-print-directory test RACE=1
+
+.PHONY: static
+static: fmt-check vet alone lint
 
 .PHONY: fmt-check
 fmt-check:
