@@ -34,7 +34,7 @@ func (c *Console) jobPage(w http.ResponseWriter, r *http.Request) {
 	if seen.Failure != nil {
 		page.Failure = c.explain(seen.Failure)
 	}
-	page.Live = !seen.Over()
+	page.Live, page.Reload = !seen.Over(), !seen.Over()
 	c.send(w, r, http.StatusOK, "job.html", page)
 }
 

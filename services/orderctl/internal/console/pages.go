@@ -30,6 +30,9 @@ type frame struct {
 	// Live pages ask for themselves again, with the tag of what they show.
 	Live bool
 	Tag  string
+	// Reload has browsers without JavaScript load the page again and again: it is
+	// for pages on which nothing is chosen or typed.
+	Reload bool
 }
 
 var templateFuncs = template.FuncMap{
@@ -97,7 +100,7 @@ func (c *Console) current(w http.ResponseWriter, r *http.Request, f *frame) *vie
 		return s.View
 	}
 	page := struct{ frame }{*f}
-	page.Live, page.Nothing = true, true
+	page.Live, page.Reload, page.Nothing = true, true, true
 	c.send(w, r, http.StatusServiceUnavailable, "starting.html", page)
 	return nil
 }

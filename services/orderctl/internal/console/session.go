@@ -21,10 +21,9 @@ const (
 	maxActor = 80
 
 	// Wrong tokens are counted by the minute: of one address, and of all.
-	attemptSpan     = time.Minute
-	attemptsOfOne   = 10
-	attemptsOfAll   = 100
-	maxAttemptAddrs = 1024
+	attemptSpan   = time.Minute
+	attemptsOfOne = 10
+	attemptsOfAll = 100
 )
 
 // NewToken makes a token that can't be guessed.
@@ -67,13 +66,13 @@ func (s *sessions) signIn(addr, token, actor string) (*http.Cookie, error) {
 	if actor == "" {
 		return nil, errNoName
 	}
-	if !s.tries.allowed(addr, s.now()) {
+	if !s.tries.take(addr, s.now()) {
 		return nil, errTooMany
 	}
 	if !sameText(strings.TrimSpace(token), s.token) {
-		s.tries.failed(addr)
 		return nil, errWrongToken
 	}
+	s.tries.giveBack(addr)
 	ends := s.now().Add(sessionLife)
 	said := base64.RawURLEncoding.EncodeToString([]byte(actor)) + "." + strconv.FormatInt(ends.Unix(), 10)
 	return s.newCookie(said+"."+s.sign("session", said), int(sessionLife/time.Second)), nil
@@ -132,23 +131,29 @@ type attempts struct {
 	byAddr map[string]int
 }
 
-func (a *attempts) allowed(addr string, now time.Time) bool {
+// take counts an attempt before its token is looked at, so that many at once get
+// no further than one after another. It is false where there were too many.
+func (a *attempts) take(addr string, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if now.Sub(a.since) >= attemptSpan {
 		a.since, a.all = now, 0
 		clear(a.byAddr)
 	}
-	return a.all < attemptsOfAll && a.byAddr[addr] < attemptsOfOne
+	if a.all >= attemptsOfAll || a.byAddr[addr] >= attemptsOfOne {
+		return false
+	}
+	a.all++
+	a.byAddr[addr]++ // at most attemptsOfAll of them
+	return true
 }
 
-func (a *attempts) failed(addr string) {
+// giveBack takes an attempt off the count: it was the right token.
+func (a *attempts) giveBack(addr string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.all++
-	if len(a.byAddr) < maxAttemptAddrs {
-		a.byAddr[addr]++
-	}
+	a.all = max(a.all-1, 0)
+	a.byAddr[addr] = max(a.byAddr[addr]-1, 0)
 }
 
 // addrOf is the other end's address, without the port.
