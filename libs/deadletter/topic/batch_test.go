@@ -75,7 +75,7 @@ func see(r *kgo.Record) seen {
 // What is read without a copy of each record is what franz-go reads.
 func TestBatchesAreReadAsFranzGoReadsThem(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	for range 2000 {
+	for range 400 {
 		var answer kmsg.FetchResponseTopicPartition
 		at := int64(random.IntN(3))
 		for range random.IntN(4) {
