@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"syscall"
 )
 
@@ -53,14 +54,18 @@ func Loopback(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
+// lasting are the ports that Lasting has returned, or found taken.
+var lasting sync.Map
+
 // Lasting returns a port that is free on 127.0.0.1 now, and that the system does
 // not give to outgoing connections: a server that is down for a while finds it
-// free again, and a client that knocks meanwhile cannot meet itself.
+// free again, and a client that knocks meanwhile cannot meet itself. No port is
+// returned twice.
 func Lasting() (int, error) {
 	const from, to, attempts = 15_000, 32_000, 100 // Linux and macOS give out ports above
 	for range attempts {
 		port := from + rand.IntN(to-from)
-		if Check(Loopback(port)) == nil {
+		if _, again := lasting.LoadOrStore(port, true); !again && Check(Loopback(port)) == nil {
 			return port, nil
 		}
 	}
