@@ -86,7 +86,7 @@ func FuzzShowValue(f *testing.F) {
 	f.Add([]byte("\xff\xfe{"), int64(1))
 	f.Add([]byte("{\"\u202e\": \"\x00\"}\n\n"), int64(9))
 	f.Fuzz(func(t *testing.T, value []byte, offset int64) {
-		for _, line := range strings.Split(drawn(showValue(value, []model.FieldError{{Path: "a", Message: "m"}}, offset)), "\n") {
+		for line := range strings.SplitSeq(drawn(showValue(value, []model.FieldError{{Path: "a", Message: "m"}}, offset)), "\n") {
 			require.Equal(t, clean(line), line)
 		}
 	})
