@@ -49,6 +49,7 @@ func TestASnapshotOfTablesInAnyOrder(t *testing.T) {
 	config, err := pgx.ParseConfig(url)
 	require.NoError(t, err)
 	check := func(t *testing.T) {
+		t.Helper()
 		want := tables(t, db)
 		for name, waiting := range map[string]int64{"memory": 0, "hardly any memory": 50_000} {
 			source := changes.NewSource(config, changes.Options{
