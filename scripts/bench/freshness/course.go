@@ -152,7 +152,9 @@ func (f *flow) holds(ctx context.Context, rate float64, duration time.Duration) 
 const lowestRate = 2000
 
 // fullLoad is the highest rate that is held, to about 5 %: doubled until one is
-// not held, then closed in on.
+// not held, then closed in on. What was held for some seconds need not be held for
+// long, since buffers fill slowly: the rate is lowered until it is held three times
+// as long.
 func (f *flow) fullLoad(ctx context.Context, trial time.Duration) (float64, error) {
 	held, lost := 0.0, 0.0
 	for rate := float64(lowestRate); lost == 0; rate *= 2 {
@@ -181,5 +183,9 @@ func (f *flow) fullLoad(ctx context.Context, trial time.Duration) (float64, erro
 			lost = rate
 		}
 	}
-	return held, nil
+	for rate := held; ; rate *= 0.95 {
+		if ok, err := f.holds(ctx, rate, 3*trial); ok || err != nil {
+			return rate, err
+		}
+	}
 }
