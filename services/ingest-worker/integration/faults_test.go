@@ -291,53 +291,6 @@ func refuseProduce(request *kmsg.ProduceRequest, why *kerr.Error) *kmsg.ProduceR
 	return response
 }
 
-func TestTwoWorkersShareThePartitions(t *testing.T) {
-	b := setup(t, 4)
-	first := b.startWorker()
-	want := map[string]string{}
-	produced := 0
-	some := func(n int) {
-		for range n {
-			uid := fmt.Sprintf("o%04d", produced)
-			record := order(t, uid, "a")
-			want[uid] = canonical(t, record)
-			b.produce(int32(produced%4), record)
-			produced++
-		}
-	}
-	some(40)
-	second := b.startWorker()
-	some(200)
-	b.eventually("the second has partitions", func() (bool, string) {
-		_, body := second.readiness()
-		return regexp.MustCompile(`generation \d+, partitions \d`).MatchString(body), body
-	})
-	some(40)
-	b.drained()
-	first.stop()
-	some(40)
-	b.drained()
-
-	require.Equal(t, len(want), b.count("orders"))
-	for uid, content := range want {
-		require.Equal(t, content, b.stored(uid))
-	}
-	require.Empty(t, b.letters())
-}
-
-func TestPartitionsAddedLaterAreTakenUp(t *testing.T) {
-	b := setup(t, 1)
-	b.startWorker()
-	b.produce(0, order(t, "a", "1"))
-	b.drained()
-	_, err := b.admin.CreatePartitions(b.ctx, 2, ordersTopic)
-	require.NoError(t, err)
-	b.connect()
-	b.produce(2, order(t, "b", "1"))
-	b.drained()
-	require.NotEmpty(t, b.stored("b"))
-}
-
 // Records that retention removed before they were read are counted, and the
 // worker goes on with what is there.
 func TestOffsetsThatAreGoneAreCounted(t *testing.T) {

@@ -23,7 +23,8 @@ const (
 )
 
 const (
-	propertyCases = 600
+	propertyCases = 2000
+	raceCases     = 600 // each takes several times as long then
 	propertySlots = 12 // cases at a time: they mostly wait
 )
 
@@ -34,8 +35,11 @@ const (
 // the committed offsets are in the end what a model of a few lines says.
 func TestEveryRecordIsStoredOnceOrADuplicateOrADeadLetter(t *testing.T) {
 	cases, seed := uint64(propertyCases), rand.Uint64()>>1
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		cases = 40
+	case raceDetector:
+		cases = raceCases
 	}
 	cases = fromEnvironment(t, casesVariable, cases)
 	seed = fromEnvironment(t, seedVariable, seed)

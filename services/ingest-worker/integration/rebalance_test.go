@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"regexp"
 	"testing"
 
 	"github.com/segmentio/kafka-go"
@@ -105,4 +106,51 @@ func TestAWorkerThatIsAwayLongerThanItsSession(t *testing.T) {
 	require.Equal(t, 23, b.count("orders"))
 	require.Len(t, b.letters(), 2)
 	away.stop()
+}
+
+func TestTwoWorkersShareThePartitions(t *testing.T) {
+	b := setup(t, 4)
+	first := b.startWorker()
+	want := map[string]string{}
+	produced := 0
+	some := func(n int) {
+		for range n {
+			uid := fmt.Sprintf("o%04d", produced)
+			record := order(t, uid, "a")
+			want[uid] = canonical(t, record)
+			b.produce(int32(produced%4), record)
+			produced++
+		}
+	}
+	some(40)
+	second := b.startWorker()
+	some(200)
+	b.eventually("the second has partitions", func() (bool, string) {
+		_, body := second.readiness()
+		return regexp.MustCompile(`generation \d+, partitions \d`).MatchString(body), body
+	})
+	some(40)
+	b.drained()
+	first.stop()
+	some(40)
+	b.drained()
+
+	require.Equal(t, len(want), b.count("orders"))
+	for uid, content := range want {
+		require.Equal(t, content, b.stored(uid))
+	}
+	require.Empty(t, b.letters())
+}
+
+func TestPartitionsAddedLaterAreTakenUp(t *testing.T) {
+	b := setup(t, 1)
+	b.startWorker()
+	b.produce(0, order(t, "a", "1"))
+	b.drained()
+	_, err := b.admin.CreatePartitions(b.ctx, 2, ordersTopic)
+	require.NoError(t, err)
+	b.connect()
+	b.produce(2, order(t, "b", "1"))
+	b.drained()
+	require.NotEmpty(t, b.stored("b"))
 }
