@@ -23,9 +23,8 @@ const (
 )
 
 const (
-	propertyCases = 2000
-	raceCases     = 600 // each takes several times as long then
-	propertySlots = 12  // cases at a time: they mostly wait
+	propertyCases = 600
+	propertySlots = 12 // cases at a time: they mostly wait
 )
 
 // TestEveryRecordIsStoredOnceOrADuplicateOrADeadLetter carries out random plans:
@@ -35,11 +34,8 @@ const (
 // the committed offsets are in the end what a model of a few lines says.
 func TestEveryRecordIsStoredOnceOrADuplicateOrADeadLetter(t *testing.T) {
 	cases, seed := uint64(propertyCases), rand.Uint64()>>1
-	switch {
-	case testing.Short():
+	if testing.Short() {
 		cases = 40
-	case raceDetector:
-		cases = raceCases
 	}
 	cases = fromEnvironment(t, casesVariable, cases)
 	seed = fromEnvironment(t, seedVariable, seed)
