@@ -57,6 +57,18 @@ func (s *share) take(ctx context.Context, n int64) error {
 	return nil
 }
 
+// tryTake is a take that doesn't wait.
+func (s *share) tryTake(n int64) bool {
+	if !s.records.TryAcquire(min(n, s.recordsLimit)) {
+		return false
+	}
+	if !s.budget.records.TryAcquire(min(n, s.budget.recordsLimit)) {
+		s.records.Release(min(n, s.recordsLimit))
+		return false
+	}
+	return true
+}
+
 // give returns what take took.
 func (s *share) give(n int64) {
 	s.budget.records.Release(min(n, s.budget.recordsLimit))

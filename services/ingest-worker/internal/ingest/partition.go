@@ -124,7 +124,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 		}
 		r := d.decode(raw)
 		r.cost = cost(raw)
-		if err := c.share.take(ctx, r.cost); err != nil {
+		if err := c.makeRoom(ctx, r.cost); err != nil {
 			return offset, err
 		}
 		r.own()
@@ -135,6 +135,16 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 	c.metrics.skipped.WithLabelValues("control").Add(float64(answer.ControlRecords))
 	c.queue.advance(answer.NextOffset())
 	return answer.NextOffset(), nil
+}
+
+// makeRoom waits until the budget has room for a record of so many bytes.
+func (c *partition) makeRoom(ctx context.Context, bytes int64) error {
+	if c.share.tryTake(bytes) {
+		return nil
+	}
+	c.queue.starve(true)
+	defer c.queue.starve(false)
+	return c.share.take(ctx, bytes)
 }
 
 // skipGap goes on where the topic still has records. Below the first offset,
@@ -163,6 +173,7 @@ func (c *partition) write(ctx context.Context) {
 		if !ok {
 			return
 		}
+		began := time.Now()
 		err := c.finish(hard, batch, next)
 		for _, r := range batch {
 			c.share.give(r.cost)
@@ -171,6 +182,7 @@ func (c *partition) write(ctx context.Context) {
 			c.log.Info("batch given up: whoever owns the partition next reads it again", zap.Int("records", len(batch)), zap.Error(err))
 			return
 		}
+		c.queue.gather(ctx, len(batch), began)
 	}
 }
 

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // queue holds what has arrived of one partition and is not in a batch yet. One
@@ -13,12 +14,24 @@ type queue struct {
 	position int64 // all records below it are in the queue or were taken
 	taken    int64 // the position that the last take went up to
 	closed   bool
+	starving bool          // the pusher waits for memory, which only a take brings
 	arrived  chan struct{} // holds a token when there is something to take
+	enough   chan struct{} // holds a token when nothing is gained by waiting for more
 }
 
 func newQueue() *queue {
-	return &queue{position: unknown, taken: unknown, arrived: make(chan struct{}, 1)}
+	return &queue{position: unknown, taken: unknown, arrived: make(chan struct{}, 1), enough: make(chan struct{}, 1)}
 }
+
+// A batch of busyRecords tells of a load under which batches should grow: a
+// transaction costs the database as much as dozens of orders in it. The next one
+// then waits until it is gathering since the last one began, or has enoughRecords:
+// larger ones cost hardly less an order.
+const (
+	busyRecords   = 8
+	enoughRecords = 1000
+	gathering     = 40 * time.Millisecond
+)
 
 // unknown is the position before the first is known.
 const unknown = -1
@@ -38,8 +51,49 @@ func (q *queue) push(r *record) {
 	q.mu.Lock()
 	q.records = append(q.records, r)
 	q.position = r.offset + 1
+	if len(q.records) == enoughRecords {
+		signal(q.enough)
+	}
 	q.mu.Unlock()
-	q.ring()
+	signal(q.arrived)
+}
+
+// starve says whether the pusher waits for what a take would free.
+func (q *queue) starve(starving bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.starving = starving
+	if starving {
+		signal(q.enough)
+	}
+}
+
+// gather waits for more records where the last batch, of so many and begun then,
+// tells of a load.
+func (q *queue) gather(ctx context.Context, batch int, began time.Time) {
+	rest := gathering - time.Since(began)
+	if batch < busyRecords || rest <= 0 {
+		return
+	}
+	q.mu.Lock()
+	more := len(q.records) < enoughRecords && !q.starving && !q.closed
+	if more {
+		select {
+		case <-q.enough: // of a time that has passed
+		default:
+		}
+	}
+	q.mu.Unlock()
+	if !more {
+		return
+	}
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-q.enough:
+	case <-ctx.Done():
+	}
 }
 
 // advance says that nothing below position is to come: the offsets in between
@@ -52,7 +106,7 @@ func (q *queue) advance(position int64) {
 	}
 	q.mu.Unlock()
 	if changed {
-		q.ring()
+		signal(q.arrived)
 	}
 }
 
@@ -61,12 +115,14 @@ func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
-	q.ring()
+	signal(q.arrived)
+	signal(q.enough)
 }
 
-func (q *queue) ring() {
+// signal leaves a token, unless there is one.
+func signal(token chan struct{}) {
 	select {
-	case q.arrived <- struct{}{}:
+	case token <- struct{}{}:
 	default:
 	}
 }
@@ -90,7 +146,7 @@ func (q *queue) take(ctx context.Context, most int) (batch []*record, next int64
 			batch = q.records[:most:most]
 			q.records = append([]*record(nil), q.records[most:]...)
 			next = batch[most-1].offset + 1
-			q.ring()
+			signal(q.arrived)
 		} else {
 			batch, q.records = q.records, nil
 			next = q.position

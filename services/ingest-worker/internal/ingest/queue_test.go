@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -80,6 +81,58 @@ func TestTakeEndsWithTheContextAndWithTheQueue(t *testing.T) {
 	require.False(t, ok, "what is left belongs to the next owner")
 	require.Len(t, q.rest(), 1)
 	require.Empty(t, q.rest())
+}
+
+// Under load the next batch gathers for a while; but a single order is never kept
+// waiting, nor is anything where waiting gains nothing.
+func TestBatchesGatherUnderLoadOnly(t *testing.T) {
+	const took = 10 * time.Millisecond // by the last batch
+	const half = (gathering - took) / 2
+	cases := map[string]struct {
+		batch     int
+		meanwhile func(q *queue)              // before gathering
+		during    func(q *queue, stop func()) // when half of it is over
+		waits     time.Duration
+	}{
+		"idle":                       {batch: busyRecords - 1},
+		"load":                       {batch: busyRecords, waits: gathering - took},
+		"load, and a few more":       {batch: 100, during: func(q *queue, _ func()) { push(q, 100) }, waits: gathering - took},
+		"enough already":             {batch: 100, meanwhile: func(q *queue) { push(q, enoughRecords+1) }},
+		"enough comes":               {batch: 100, meanwhile: func(q *queue) { push(q, 10) }, during: func(q *queue, _ func()) { push(q, enoughRecords) }, waits: half},
+		"no memory":                  {batch: 100, meanwhile: func(q *queue) { q.starve(true) }},
+		"memory runs out":            {batch: 100, during: func(q *queue, _ func()) { q.starve(true) }, waits: half},
+		"there was none, for a time": {batch: 100, meanwhile: func(q *queue) { q.starve(true); q.starve(false) }, waits: gathering - took},
+		"reading has ended":          {batch: 100, meanwhile: func(q *queue) { q.close() }},
+		"reading ends":               {batch: 100, during: func(q *queue, _ func()) { q.close() }, waits: half},
+		"the worker stops":           {batch: 100, during: func(_ *queue, stop func()) { stop() }, waits: half},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				q := newQueue()
+				q.begin(0)
+				began := time.Now()
+				time.Sleep(took)
+				if c.meanwhile != nil {
+					c.meanwhile(q)
+				}
+				if c.during != nil {
+					time.AfterFunc(half, func() { c.during(q, stop) })
+				}
+				before := time.Now()
+				q.gather(ctx, c.batch, began)
+				require.Equal(t, c.waits, time.Since(before))
+			})
+		})
+	}
+}
+
+func push(q *queue, n int) {
+	for i := range n {
+		q.push(at(int64(i)))
+	}
 }
 
 func TestABlockedPartitionDoesNotStarveAnother(t *testing.T) {

@@ -73,6 +73,11 @@ const (
 	// A long snapshot says how far it is so often.
 	progressLog    = 5 * time.Second
 	progressHealth = 200 * time.Millisecond
+	// A round that brought busyChanges tells of a load under which rounds should
+	// grow: one costs the database as much as dozens of orders in it. The next one
+	// then begins gathering after the last one's begin, at the earliest.
+	busyChanges = 8
+	gathering   = 40 * time.Millisecond
 )
 
 // Reflector fills a Cache: a snapshot, then rounds of changes, each woken by
@@ -126,6 +131,7 @@ type feed struct {
 	position  changes.Position
 	started   time.Time // of its snapshot
 	published bool      // readers have it
+	rest      time.Time // no round before, but for one that failed
 }
 
 // Run fills the cache until ctx ends, whatever fails.
@@ -146,7 +152,7 @@ func (r *Reflector) Run(ctx context.Context) {
 			return
 		case err == nil && current.published:
 			backoff.Reset()
-			r.wait(ctx)
+			r.wait(ctx, current.rest)
 			continue
 		case err == nil:
 			continue // right on to the changes since the snapshot
@@ -165,8 +171,17 @@ func (r *Reflector) Run(ctx context.Context) {
 	}
 }
 
-// wait returns when the bell was rung or the poll is due.
-func (r *Reflector) wait(ctx context.Context) {
+// wait returns when the bell was rung or the poll is due, and the rest is over.
+func (r *Reflector) wait(ctx context.Context, rest time.Time) {
+	if left := time.Until(rest); left > 0 {
+		timer := time.NewTimer(left)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 	jitter := time.Duration(rand.Int64N(int64(r.options.Poll)/5 + 1))
 	timer := time.NewTimer(r.options.Poll - jitter)
 	defer timer.Stop()
@@ -221,6 +236,10 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 		if follower != nil {
 			follower.Applied(f.position)
 		}
+	}
+	f.rest = time.Time{}
+	if round.Put+round.Deleted >= busyChanges {
+		f.rest = began.Add(gathering)
 	}
 	if round.Put+round.Deleted > 0 {
 		r.followMemory(f.store)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -216,6 +217,33 @@ func TestARingDuringARoundMakesAnotherRound(t *testing.T) {
 	b.reflector.Ring()
 	close(goOn)
 	b.eventually(t, "two rounds", func() bool { return b.reflector.Stats().Rounds >= before+2 })
+}
+
+// TestRoundsRestUnderLoadOnly rings right after a round that brought many changes,
+// and after one that brought few.
+func TestRoundsRestUnderLoadOnly(t *testing.T) {
+	for changed, rests := range map[int]time.Duration{busyChanges: gathering, busyChanges - 1: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			source := newFakeSource()
+			b := setup(t, source, never)
+			synctest.Wait()
+			for i := range changed {
+				source.change(fmt.Sprint("order", i), 1)
+			}
+			b.reflector.Ring()
+			synctest.Wait()
+			require.Equal(t, 1, b.version("order0"), "the first round of a load is not put off")
+
+			rung := time.Now()
+			var began time.Time
+			source.set(func() { source.inTail = func() { began = time.Now() } })
+			source.change("late", 1)
+			b.reflector.Ring()
+			time.Sleep(2 * gathering)
+			require.Equal(t, rests, began.Sub(rung))
+			require.Equal(t, 1, b.version("late"))
+		})
+	}
 }
 
 func TestThePollFindsWhatNobodyRangFor(t *testing.T) {
