@@ -110,7 +110,9 @@ func (c *churn) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-ticker.C:
-			owed += now.Sub(last).Seconds() * float64(c.settings.rate)
+			// What a busy machine could not take is not made up for: the debt would
+			// only grow.
+			owed = min(owed+now.Sub(last).Seconds()*float64(c.settings.rate), float64(c.settings.rate))
 			last = now
 		}
 		var batch []*kgo.Record
