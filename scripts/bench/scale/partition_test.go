@@ -42,7 +42,8 @@ func TestHashPartitions(t *testing.T) {
 	require.Equal(t, before, p.schema(), "keys, indexes and triggers are as they were")
 	require.Equal(t, stored, p.number("SELECT count(*) FROM items"))
 	require.Equal(t, 8, p.number("SELECT count(DISTINCT tableoid) FROM orders"), "orders are in each partition")
-	p.start()
+	p.startWorker()
+	p.reader = p.startReader(p.database)
 	p.waitMetric(p.reader.Service, rig.MetricCached, stored)
 
 	uids := p.send(sent, false)
@@ -119,16 +120,21 @@ func (p *partitioned) fill(orders int) {
 	require.NoError(p, p.orders.Close())
 }
 
-func (p *partitioned) start() {
+func (p *partitioned) startWorker() {
 	p.Helper()
 	require.NoError(p, p.site.Broker.CreateTopic(p.Context(), "sent", 8))
 	var err error
 	p.worker, err = rig.StartWorker(p.Context(), p.binaries, p.site, "sent", p.database)
 	require.NoError(p, err)
 	p.Cleanup(func() { require.NoError(p, p.worker.Stop()) })
-	p.reader, err = rig.StartReader(p.Context(), p.binaries, p.site.Folder, p.database)
+}
+
+func (p *partitioned) startReader(database string) *rig.Reader {
+	p.Helper()
+	reader, err := rig.StartReader(p.Context(), p.binaries, p.site.Folder, database)
 	require.NoError(p, err)
-	p.Cleanup(func() { require.NoError(p, p.reader.Stop()) })
+	p.Cleanup(func() { require.NoError(p, reader.Stop()) })
+	return reader
 }
 
 // send sends the same orders each time, or others under their uids.
@@ -195,14 +201,19 @@ func (p *partitioned) waitMetric(s *rig.Service, name string, want int) {
 func (p *partitioned) wait(uid string, status int, words string) (body string) {
 	p.Helper()
 	require.EventuallyWithT(p, func(c *assert.CollectT) {
-		response, err := http.Get("http://" + p.reader.Addr + "/order/" + uid)
-		require.NoError(c, err)
-		content, err := io.ReadAll(response.Body)
-		require.NoError(c, err)
-		require.NoError(c, response.Body.Close())
-		require.Equal(c, status, response.StatusCode)
-		require.Contains(c, string(content), words)
-		body = string(content)
+		var got int
+		got, body = get(c, p.reader, "/order/"+uid)
+		require.Equal(c, status, got)
+		require.Contains(c, body, words)
 	}, patience, 10*time.Millisecond)
 	return body
+}
+
+func get(t require.TestingT, from *rig.Reader, path string) (status int, body string) {
+	response, err := http.Get("http://" + from.Addr + path)
+	require.NoError(t, err)
+	content, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	return response.StatusCode, string(content)
 }

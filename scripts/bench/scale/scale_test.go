@@ -48,8 +48,9 @@ func TestTables(t *testing.T) {
 	tries := []try{
 		plain: {name: "as it is", points: points[:1], ingests: true}, hashPartitions: {name: "8 hash partitions", points: points[:1], ingests: true},
 		compressed: {name: "zstd", points: []point{half}}, budget: {name: "budget", points: []point{half}},
+		oneShard: {name: "shard", points: []point{half}},
 	}
 	require.Contains(t, triesTable(settings{small: 1_000_000}, tries), "| zstd              |          |            |      10.0 |        1,000,000 |        429 |       0.50 |")
 	// 900 bytes an order.
-	require.Contains(t, furtherTable(points[1], tries), "| 1,000,000,000 |            1.1 TiB |           838.2 GiB | 419.1 GiB |   2.8 h |              13.9 h |")
+	require.Contains(t, furtherTable(points[1], tries), "| 1,000,000,000 |            1.1 TiB |           838.2 GiB | 419.1 GiB |           13.1 GiB |   2.8 h |              13.9 h |")
 }

@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	_ "embed" // for partition.sql
+	_ "embed" // for the SQL
 	"errors"
 	"fmt"
+	"net/url"
 
 	"github.com/jackc/pgx/v5"
 
@@ -12,20 +13,48 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-//go:embed partition.sql
-var partitionSQL string
+var (
+	//go:embed partition.sql
+	partitionSQL string
+	//go:embed shards.sql
+	shardsSQL string
+)
+
+// shards is how many partitions, and shards, the SQL makes.
+const shards = 8
 
 // partition makes the tables of a database partitioned ones.
 func partition(ctx context.Context, database string) error {
+	return script(ctx, database, "partition.sql", partitionSQL)
+}
+
+// shard makes a schema of each partition of a database.
+func shard(ctx context.Context, database string) error {
+	return script(ctx, database, "shards.sql", shardsSQL)
+}
+
+func script(ctx context.Context, database, name, statements string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	if _, err := conn.PgConn().Exec(ctx, partitionSQL).ReadAll(); err != nil {
-		return fmt.Errorf("partition.sql: %w", err)
+	if _, err := conn.PgConn().Exec(ctx, statements).ReadAll(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// addressOfShard is the DATABASE_URL of a reader of one shard.
+func addressOfShard(database string, number int) string {
+	u, err := url.Parse(database)
+	if err != nil {
+		panic("the server's own address: " + err.Error())
+	}
+	query := u.Query()
+	query.Set("search_path", fmt.Sprintf("shard_%d,public", number))
+	u.RawQuery = query.Encode()
+	return u.String()
 }
 
 // budgetShare is what a reader with a byte budget may take of what all orders do.
@@ -44,6 +73,7 @@ const (
 	hashPartitions
 	compressed
 	budget
+	oneShard
 )
 
 // tryAll measures, with few orders, what would be done for very many, each time
@@ -54,6 +84,7 @@ func (b *runner) tryAll(ctx context.Context) ([]try, error) {
 		hashPartitions: {name: "8 hash partitions", ingests: true},
 		compressed:     {name: "reader, CACHE_COMPRESSION=zstd"},
 		budget:         {name: "reader, CACHE_BYTES for a quarter"},
+		oneShard:       {name: fmt.Sprintf("reader of 1 of %d shards", shards)},
 	}
 	for round := range b.settings.rounds {
 		program.Progress("what comes next, in small: round %d of %d", round+1, b.settings.rounds)
@@ -66,8 +97,8 @@ func (b *runner) tryAll(ctx context.Context) ([]try, error) {
 	return tries, nil
 }
 
-// tryTables fills a database, partitioned or not, and measures it; where it is
-// not, other readers too.
+// tryTables fills a database, partitioned or not, and measures it, and then other
+// readers of it.
 func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 	database, drop, err := b.site.Server.Fresh(ctx)
 	if err != nil {
@@ -88,8 +119,8 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 		return fmt.Errorf("%s: %w", tries[which].name, err)
 	}
 	tries[which].points = append(tries[which].points, p)
-	if which != plain {
-		return nil
+	if which == hashPartitions {
+		return b.tryShard(ctx, &tries[oneShard], database)
 	}
 	return errors.Join(
 		b.tryReader(ctx, &tries[compressed], database, "CACHE_COMPRESSION=zstd"),
@@ -102,4 +133,30 @@ func (b *runner) tryReader(ctx context.Context, t *try, database, setting string
 		t.points = append(t.points, point{orders: b.settings.small, reader: r})
 		return nil
 	}, setting)
+}
+
+// tryShard measures a reader of one shard, which is asked for its own orders.
+func (b *runner) tryShard(ctx context.Context, t *try, database string) error {
+	if err := shard(ctx, database); err != nil {
+		return err
+	}
+	of := addressOfShard(database, 0)
+	orders, err := count(ctx, of)
+	if err != nil {
+		return err
+	}
+	return b.withReader(ctx, of, orders, func(_ string, r reader) error {
+		t.points = append(t.points, point{orders: orders, reader: r})
+		return nil
+	})
+}
+
+func count(ctx context.Context, database string) (orders int, err error) {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	err = conn.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&orders)
+	return orders, err
 }

@@ -94,17 +94,20 @@ func ingested(p point) float64 { return p.ingest }
 func resident(p point) float64 { return float64(p.reader.memory) }
 func reads(p point) float64    { return p.reader.reads }
 
+// furtherShards is into how many shards the orders are split for readers of one.
+const furtherShards = 32
+
 // furtherTable is arithmetic: what was measured an order, times very many.
 func furtherTable(last point, tries []try) string {
 	t := report.Table{Title: fmt.Sprintf("By what was measured at %s orders", report.Thousands(last.orders)), Columns: []string{
-		"orders", "tables and indexes", "one reader's memory", "with zstd", "restore", "time to ingest them",
+		"orders", "tables and indexes", "one reader's memory", "with zstd", fmt.Sprintf("and 1 of %d shards", furtherShards), "restore", "time to ingest them",
 	}}
 	zstd := stats.RatioOf(tries[compressed].points, tries[plain].points, resident)
 	for _, orders := range []float64{1e7, 1e8, 1e9} {
 		times := orders / float64(last.orders)
 		memory := float64(last.reader.memory) * times
 		t.Add(report.Thousands(int(orders)),
-			bytes(float64(last.tables+last.indexes)*times), bytes(memory), bytes(memory*zstd),
+			bytes(float64(last.tables+last.indexes)*times), bytes(memory), bytes(memory*zstd), bytes(memory*zstd/furtherShards),
 			duration(last.reader.restore.Seconds()*times), duration(orders/last.ingest))
 	}
 	return t.Markdown()
