@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,24 +21,36 @@ func binaries(t *testing.T) string {
 	folder := t.TempDir()
 	build := exec.Command("go", "build", "-o", folder+string(filepath.Separator),
 		"../../services/ingest-worker/cmd/ingest-worker", "../../services/read-api/cmd/read-api", "../../services/orderctl/cmd/orderctl",
-		"./ingest", "./read", "./freshness", "./scale", "./soak")
+		"./ingest", "./read", "./restore", "./freshness", "./dlq", "./scale", "./soak")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
 	return folder
 }
 
-// TestSmoke has each program measure what takes seconds, and print its tables.
+// TestSmoke has each program measure what takes seconds, and print its tables. Of
+// the documents' tables each is written by one of them, and those of
+// docs/benchmarks.md are by those that `make bench` runs.
 func TestSmoke(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts databases and brokers")
 	}
 	folder := binaries(t)
+	var mu sync.Mutex
+	writtenBy := map[string]string{} // the program, by section
+	skipped := false
+	t.Cleanup(func() {
+		if !t.Failed() && !skipped {
+			compareDocuments(t, writtenBy)
+		}
+	})
 	for program, words := range map[string][]string{
 		"ingest":    {"| ingest-worker ", "rate: "},
 		"read":      {"| hits (200) ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
+		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
+		"dlq":       {"orderctl dlq list --reason --path"},
 		"freshness": {"produced → readable idle: p99", "all answers on the way were the cache's own", "cache caught up after, s"},
-		"scale":     {"indexes GiB", "| 8 hash partitions ", "| 1,000,000,000 "},
+		"scale":     {"indexes GiB", "| 8 hash partitions ", "| reader of 1 of 8 shards ", "| 1,000,000,000 "},
 		"soak":      {"worker, goroutines", "the tables held exactly the orders that were alive"},
 	} {
 		t.Run(program, func(t *testing.T) {
@@ -45,15 +59,62 @@ func TestSmoke(t *testing.T) {
 				if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
 					t.Fatal("wrk is not installed, and ORDERHUB_TEST_STRICT=1 allows no skipping")
 				}
+				mu.Lock()
+				defer mu.Unlock()
+				skipped = true
 				t.Skip("SKIPPED: wrk is not installed, so this is not measured")
 			}
-			cmd := exec.CommandContext(t.Context(), filepath.Join(folder, program), "--smoke", "--bin", folder)
-			cmd.Dir = t.TempDir() // where no document lies
+			cmd := exec.CommandContext(t.Context(), filepath.Join(folder, program), "--smoke", "--bin", folder, "--document", "docs/document.md")
+			cmd.Dir = t.TempDir()
+			require.NoError(t, os.Mkdir(filepath.Join(cmd.Dir, "docs"), 0o700))
 			output, err := cmd.CombinedOutput()
 			require.NoError(t, err, string(output))
 			for _, word := range words {
 				require.Contains(t, string(output), word)
 			}
+			written := sections(t, filepath.Join(cmd.Dir, "docs", "document.md"))
+			require.NotEmpty(t, written)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, section := range written {
+				writtenBy[section] = program
+			}
 		})
+	}
+}
+
+var (
+	marker = regexp.MustCompile(`<!-- (\S+):begin `)
+	number = regexp.MustCompile(`\d+`)
+)
+
+// sections are the tables that programs write into a document. Some have a number
+// in their name, of orders or of items, which a short run chooses otherwise.
+func sections(t *testing.T, document string) (names []string) {
+	t.Helper()
+	content, err := os.ReadFile(document)
+	require.NoError(t, err)
+	for _, match := range marker.FindAllSubmatch(content, -1) {
+		names = append(names, number.ReplaceAllString(string(match[1]), "N"))
+	}
+	return names
+}
+
+func compareDocuments(t *testing.T, writtenBy map[string]string) {
+	t.Helper()
+	makeBench, err := exec.Command("make", "-n", "-C", "../..", "bench").CombinedOutput()
+	require.NoError(t, err, string(makeBench))
+	known := map[string]bool{}
+	for _, section := range sections(t, "../../docs/benchmarks.md") {
+		known[section] = true
+		require.Contains(t, writtenBy, section, "docs/benchmarks.md has a table that no program writes")
+		require.Regexp(t, `(?m)go run \./scripts/bench/`+writtenBy[section]+` *$`, string(makeBench), "make bench does not write %s", section)
+	}
+	for _, section := range sections(t, "../../docs/scaling.md") {
+		known[section] = true
+		require.Contains(t, writtenBy, section, "docs/scaling.md has a table that no program writes")
+	}
+	for section, program := range writtenBy {
+		require.Contains(t, known, section, "no document has the table that %s writes", program)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
@@ -34,7 +35,7 @@ type settings struct {
 const fullSize = 400_000
 
 func parseFlags(args []string, output io.Writer) (settings, error) {
-	s := settings{items: program.List{1, 3, 10}, postgres: pairs{}}
+	s := settings{items: program.List{1, 3, 10}, workers: program.List{1, 2, 4}, postgres: pairs{}}
 	s.Flags = program.NewFlags("bench-ingest", "the rate and cost of ingest-worker against raw COPY, on a private\nPostgreSQL and broker.",
 		fmt.Sprintf("with --orders from %d on", fullSize), output)
 	s.IntVar(&s.orders, "orders", fullSize, "orders in the topic")
@@ -44,12 +45,12 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 	s.IntVar(&s.batch, "batch", 2000, "orders in a transaction of raw COPY")
 	s.IntVar(&s.single, "single", 3000, "orders stored with a transaction each, to tell that rate (0: not measured)")
 	s.IntVar(&s.latency, "latency", 1000, "single orders whose way through the idle worker is timed (0: not measured)")
-	s.IntVar(&s.preload, "preload", 0, "measure again with so many orders stored already, such as 3000000")
-	s.Var(&s.workers, "workers", "measure so many workers on 8 partitions, such as 1,2,4")
-	s.BoolVar(&s.schema, "schema", false, "measure what keys, indexes, foreign keys and triggers cost raw COPY")
+	s.IntVar(&s.preload, "preload", 3_000_000, "measure again with so many orders stored already (0: not measured)")
+	s.Var(&s.workers, "workers", "measure so many workers on 8 partitions (empty: not measured)")
+	s.BoolVar(&s.schema, "schema", true, "measure what keys, indexes, foreign keys and triggers cost raw COPY")
 	s.StringVar(&s.compare, "compare", "", "folder with another build of ingest-worker, to be measured in turn with the first")
 	s.StringVar(&s.profiles, "profiles", "", "folder to put CPU and allocation profiles of the worker into (they cost a little speed)")
-	s.Var(s.postgres, "postgres", "setting of the server, name=value; can be repeated")
+	s.Var(s.postgres, "postgres", "setting of the server, name=value; can be repeated (shared_buffers by default: a quarter of the memory)")
 	if err := s.Parse(args); err != nil {
 		return s, err
 	}
@@ -67,7 +68,17 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 		s.postgres.setDefault("min_wal_size", "128MB")
 		s.postgres.setDefault("shared_buffers", "128MB")
 	}
+	s.postgres.setDefault("shared_buffers", quarterOfMemory())
 	return s, s.validate()
+}
+
+// quarterOfMemory is what a server that has the machine to itself is mostly given.
+func quarterOfMemory() string {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		return "1GB"
+	}
+	return fmt.Sprintf("%dMB", max(128, uint64(info.Totalram)*uint64(info.Unit)/4>>20))
 }
 
 func (s *settings) validate() error {

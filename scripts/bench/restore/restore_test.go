@@ -1,26 +1,12 @@
 package main
 
 import (
-	"context"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
-
-// TestMain is the broker where the smoke run starts this program as one.
-func TestMain(m *testing.M) {
-	if rig.RunBroker() {
-		return
-	}
-	os.Exit(m.Run())
-}
 
 func TestWrongFlagsAreNamed(t *testing.T) {
 	for _, args := range [][]string{
@@ -58,18 +44,4 @@ func TestTableSaysHowFarTheGoalsAre(t *testing.T) {
 	require.Contains(t, text, "- time: 1.50 × COPY OUT (goal: at most 1.5)")
 	require.Contains(t, text, "memory, off: 1.01 × the goal (1.15 × JSON and 40 bytes an order) at ready, 1.00 × after 5 changes in 1m0s (3 updates, 1 deletes, 1 inserts)")
 	require.Contains(t, text, "memory, zstd: 0.86 × the goal (0.35 × JSON) at ready\n")
-}
-
-// TestSmoke runs the whole benchmark, with the real services, on few orders.
-func TestSmoke(t *testing.T) {
-	binaries := t.TempDir()
-	build := exec.Command("go", "build", "-o", binaries+"/", "./services/read-api/cmd/read-api", "./services/orderctl/cmd/orderctl")
-	build.Dir = filepath.Join("..", "..", "..")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	s, err := parseFlags([]string{"--smoke", "--bin", binaries}, io.Discard)
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	require.NoError(t, bench(ctx, s))
 }
