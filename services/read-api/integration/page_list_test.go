@@ -95,7 +95,7 @@ func filtersLiveInTheAddress(w *window) {
 	require.Equal(t, "Filtered orders", w.Text("h1"))
 	require.True(t, w.is(rows))
 	require.Equal(t, "2099-01-01T09:00", w.eval("document.querySelector('#filter-created_to').value"))
-	w.Click("a[aria-label='Take away: Amount from']")
+	w.Click("a[aria-label='Remove the filter: Amount from']")
 	w.Until("!location.search.includes('amount') && document.querySelectorAll('.chips .chip').length === 2")
 	w.Script("history.back()")
 	w.Until("document.querySelectorAll('.chips .chip').length === 3")

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -97,6 +98,27 @@ func phoneHasNoHorizontalScroll(w *window) {
 	w.Until("!document.querySelector('#suggestions').hidden")
 	require.Empty(t, w.Beyond(), "suggestions")
 	w.Picture("phone-suggestions")
+}
+
+// theListsHeadFitsAnyWidth has the longest words there, beside the filters' button.
+func theListsHeadFitsAnyWidth(w *window) {
+	t := w.t
+	for i := range 30 {
+		w.orders.add(sampleOrder(fmt.Sprintf("order-%d", i), time.Now()))
+	}
+	for _, address := range []string{"/", "/?currency=USD"} {
+		w.open(address)
+		require.Contains(t, w.Text(".list-head"), "there are older ones")
+		for _, width := range []int64{320, 390, 600, 641, 700, 800, 1024, 1280} {
+			w.Do(chromedp.EmulateViewport(width, 800))
+			require.Empty(t, browser.Eval[string](w.Window, `(() => {
+				const boxes = [...document.querySelectorAll('.chips, .filters summary, .list-head > *')].map((e) => [e, e.getBoundingClientRect()]);
+				return boxes.flatMap(([a, x], i) => boxes.slice(i + 1).filter(([, y]) => x.left < y.right && y.left < x.right && x.top < y.bottom && y.top < x.bottom)
+					.map(([b]) => a.innerText + ' lies on ' + b.innerText)).join('\n');
+			})()`), "%s, %d pixels wide", address, width)
+			require.Empty(t, w.Beyond(), "%s, %d pixels wide", address, width)
+		}
+	}
 }
 
 func darkAndLight(w *window) {

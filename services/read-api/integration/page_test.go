@@ -41,6 +41,7 @@ func TestPage(t *testing.T) {
 		{"TimesInTheBrowsersZone", timesInTheBrowsersZone},
 		{"WithoutJavaScript", withoutJavaScript},
 		{"PhoneHasNoHorizontalScroll", phoneHasNoHorizontalScroll},
+		{"TheListsHeadFitsAnyWidth", theListsHeadFitsAnyWidth},
 		{"DarkAndLight", darkAndLight},
 		{"HostileValuesDoNotRun", hostileValuesDoNotRun},
 		{"DatabaseAway", databaseAway},

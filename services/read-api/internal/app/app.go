@@ -191,7 +191,7 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
 		Origins: s.CORSOrigins,
 		Page: func(routes gin.IRouter) {
-			page.Register(routes, page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL})
+			page.Register(routes, page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL, Log: log})
 		},
 	})
 }

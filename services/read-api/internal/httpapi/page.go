@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -54,7 +55,11 @@ func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, err
 	if query.Cursor != "" {
 		key, err := decodeCursor(filter, query.Cursor)
 		if err != nil {
-			return page.List{}, &page.RefusedError{Cursor: true, Detail: "The address’s cursor can’t be used: " + err.Error() + "."}
+			detail := "The address says where the list goes on, but that part of it was cut off or changed."
+			if errors.Is(err, errOtherFilter) {
+				detail = "The address says where the list goes on, but it has other filters than that list."
+			}
+			return page.List{}, &page.RefusedError{Cursor: true, Detail: detail}
 		}
 		after = &key
 	}

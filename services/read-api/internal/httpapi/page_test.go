@@ -41,6 +41,7 @@ func TestThePagesFiltersAreTheAPIs(t *testing.T) {
 	var refused *page.RefusedError
 	require.ErrorAs(t, err, &refused)
 	require.True(t, refused.Cursor)
+	require.Contains(t, refused.Detail, "cut off or changed")
 
 	other := encodeCursor(orders.Filter{CustomerID: "a"}, orders.Key{UID: "x"})
 	_, err = p.List(t.Context(), page.Query{Filters: url.Values{"customer_id": {"b"}}, Cursor: other, Limit: 1})

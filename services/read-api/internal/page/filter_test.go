@@ -34,7 +34,7 @@ func TestAFilteredListFollowsItsOwnChanges(t *testing.T) {
 	require.Contains(t, body, `data-stream="/api/v1/orders/stream?amount_min=1817&amp;customer_id=c-1"`)
 	require.Contains(t, body, `href="/api/v1/orders?amount_min=1817&amp;customer_id=c-1"`)
 	require.Contains(t, body, `href="/?amount_from=18.17&amp;cursor=go-on&amp;customer_id=c-1" rel="next"`)
-	require.Contains(t, body, `<a href="/?amount_from=18.17" aria-label="Take away: Customer">`)
+	require.Contains(t, body, `<a href="/?amount_from=18.17" aria-label="Remove the filter: Customer">`)
 	require.Contains(t, text(body), "Filtered orders")
 
 	body = get(t, serve(Options{Orders: orders}), "/?customer_id=c-1").Body.String()
@@ -77,7 +77,7 @@ func TestEmptyListsSayWhy(t *testing.T) {
 		"/":                      "No orders are stored yet.",
 		"/?customer_id=nobody":   "No order matches.",
 		"/?cursor=end":           "There are no older orders.",
-		"/?customer_id=x&next=1": "No order matches among those that were looked at so far. There are older ones.",
+		"/?customer_id=x&next=1": "No order matches among those searched so far.",
 	} {
 		orders := &fakeOrders{}
 		if address == "/?customer_id=x&next=1" {

@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/weblook"
 )
@@ -102,12 +104,14 @@ type Options struct {
 	// ConsoleURL is the http or https address of the dead-letter console, which
 	// is linked where an order isn't found. Default: "", no link.
 	ConsoleURL string
+	// Log is told why something can't be shown. Default: nobody is told.
+	Log *zap.Logger
 }
 
 // Register adds the page at / and what it loads at /assets/.
 func Register(r gin.IRouter, o Options) {
 	look := weblook.New(assetFiles, "assets", templateFiles, "templates", nil)
-	s := &site{orders: o.Orders, console: o.ConsoleURL, look: look}
+	s := &site{orders: o.Orders, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		r.Handle(method, "/", s.serve)
 		r.Handle(method, "/assets/:name", gin.WrapH(look))
@@ -118,6 +122,7 @@ type site struct {
 	orders  Orders
 	console string
 	look    *weblook.Look
+	log     *zap.Logger
 }
 
 // serve answers a page, or with fragment=1 the inside of its <main>. A page
@@ -158,7 +163,7 @@ func (s *site) render(c *gin.Context, v *view, status int, fragment bool) {
 	}
 	var body bytes.Buffer
 	if err := s.look.Render(&body, name, v); err != nil {
-		_ = c.Error(fmt.Errorf("render the page: %w", err))
+		s.log.Error("the page can't be rendered", zap.Error(err))
 		c.Header("ETag", "")
 		c.String(http.StatusInternalServerError, "This page can't be shown. The service's log says why.\n")
 		return
@@ -203,18 +208,37 @@ func (s *site) order(c *gin.Context, v *view) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), orderTimeout)
 	defer cancel()
 	answer, err := s.orders.Get(ctx, v.Query)
-	if err == nil && answer.Canonical != nil {
-		v.Order, err = decode(answer.Canonical)
-	}
-	switch {
-	case err != nil:
-		_ = c.Error(fmt.Errorf("page: order %s: %w", v.Query, err))
+	if err != nil {
+		s.notKnown("an order", err)
 		v.State = unavailable
-	case answer.Canonical == nil:
-		v.State = missing
-	default:
-		v.State, v.canonical, v.StaleSince = found, answer.Canonical, wholeSecond(answer.StaleSince)
+		return
 	}
+	if answer.Canonical == nil {
+		v.State = missing
+		return
+	}
+	if v.Order = s.decode(answer.Canonical); v.Order == nil {
+		v.State = unavailable
+		return
+	}
+	v.State, v.canonical, v.StaleSince = found, answer.Canonical, wholeSecond(answer.StaleSince)
+}
+
+// notKnown logs why something can't be shown. That is of interest only while
+// looking for something: that the database is away is said where it begins.
+func (s *site) notKnown(what string, err error) {
+	s.log.Debug("the page can't show "+what+" now", zap.Error(err))
+}
+
+// decode gives the order that is shown; nil where its JSON isn't what it should
+// be, which is a fault.
+func (s *site) decode(canonical []byte) *order {
+	o, err := decode(canonical)
+	if err != nil {
+		s.log.Error("the page can't show an order", zap.Error(err))
+		return nil
+	}
+	return o
 }
 
 func (s *site) list(c *gin.Context, v *view, query Query) {
@@ -226,17 +250,14 @@ func (s *site) list(c *gin.Context, v *view, query Query) {
 		return
 	}
 	if err != nil {
-		_ = c.Error(fmt.Errorf("page: list: %w", err))
+		s.notKnown("a list", err)
 		return
 	}
 	v.List = orderList{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), Next: list.Next, canonical: list.Canonical}
 	for _, canonical := range list.Canonical {
-		o, err := decode(canonical)
-		if err != nil {
-			_ = c.Error(fmt.Errorf("page: list: %w", err))
-			continue
+		if o := s.decode(canonical); o != nil {
+			v.List.Orders = append(v.List.Orders, o)
 		}
-		v.List.Orders = append(v.List.Orders, o)
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // fakeOrders answers from a map; an error stands for a database that is away.
@@ -118,7 +120,7 @@ func TestHomeShowsSearchAndNewestOrders(t *testing.T) {
 	require.Contains(t, body, `href="/?uid=order1001test"`)
 	require.Contains(t, body, `href="/?uid=`+sampleUID+`"`)
 	require.Less(t, strings.Index(body, "order1001test"), strings.Index(body, sampleUID), "the newest comes first")
-	require.Contains(t, body, "Alexey Petrov, Saint Petersburg")
+	require.Contains(t, body, "<bdi>Alexey Petrov</bdi>, <bdi>Saint Petersburg</bdi>")
 	require.Contains(t, body, "18.17 USD")
 }
 
@@ -140,7 +142,7 @@ func TestAnOrderIsShownForPeopleAndAsJSON(t *testing.T) {
 	require.Contains(t, body, `<div id="people" class="people">`)
 	require.Contains(t, body, `<div id="json" hidden>`)
 	require.NotContains(t, body, "add up", "the sample's sums are right")
-	require.NotContains(t, body, "isn’t whole")
+	require.NotContains(t, body, "isn’t complete")
 
 	asJSON := get(t, serve(Options{Orders: samples(t)}), "/?uid="+sampleUID+"&view=json").Body.String()
 	require.Contains(t, asJSON, `<div id="people" class="people" hidden>`)
@@ -207,8 +209,9 @@ func TestStaleOrderSaysSo(t *testing.T) {
 	orders := samples(t)
 	orders.stale = time.Date(2026, 3, 1, 12, 30, 5, 0, time.UTC)
 	shown := text(get(t, serve(Options{Orders: orders}), "/?uid="+sampleUID).Body.String())
-	require.Contains(t, shown, "This may be out of date. The database can’t be reached since 1 Mar 2026, 12:30 UTC")
-	require.Contains(t, shown, "As of 1 Mar 2026, 12:30 UTC")
+	require.Contains(t, shown, "This may be out of date. The database hasn’t been reachable since 1 Mar 2026, 12:30 UTC")
+	require.Contains(t, shown, "This is the list as of 1 Mar 2026, 12:30 UTC")
+	require.NotContains(t, shown, "older", "what is older isn't known then")
 	require.Contains(t, shown, "Mascaras")
 }
 
@@ -232,7 +235,7 @@ func TestMissingPartsAreSaidPlainly(t *testing.T) {
 		require.Equal(t, http.StatusOK, response.Code, test.part)
 		shown := text(response.Body.String())
 		require.Contains(t, shown, test.says)
-		require.Contains(t, shown, "This order isn’t whole.")
+		require.Contains(t, shown, "This order isn’t complete.")
 		if test.part == "payment" {
 			require.Contains(t, shown, "Total, minor units")
 			require.Contains(t, shown, "All items 317")
@@ -282,6 +285,27 @@ func TestHostileValuesStayText(t *testing.T) {
 		require.NotContains(t, body, `href="javascript:`)
 		require.NotContains(t, body, "ZgotmplZ")
 	}
+}
+
+// TestTextsTurnOnlyThemselves has values that turn the direction of writing, and
+// don't turn it back.
+func TestTextsTurnOnlyThemselves(t *testing.T) {
+	t.Parallel()
+	const turned = "\u202eturned"
+	canonical, err := json.Marshal(order{
+		UID: "turning", TrackNumber: turned, CustomerID: turned,
+		Delivery: &delivery{Name: turned, City: "Kiryat Mozkin"},
+	})
+	require.NoError(t, err)
+	orders := &fakeOrders{byUID: map[string][]byte{"turning": canonical}, list: [][]byte{canonical}}
+	body := get(t, serve(Options{Orders: orders}), "/?uid=turning").Body.String()
+	require.Contains(t, body, "<bdi>"+turned+"</bdi>, <bdi>Kiryat Mozkin</bdi>")
+	within := regexp.MustCompile(`<(\w+)([^>]*)>[^<]*` + turned)
+	for _, found := range within.FindAllStringSubmatch(body, -1) {
+		apart := found[1] == "bdi" || strings.Contains(found[2], `dir="auto"`) || strings.Contains(found[2], `class="j-`)
+		require.True(t, apart, "turns what comes after it: %s", found[0])
+	}
+	require.Greater(t, len(within.FindAllString(body, -1)), 6)
 }
 
 func TestFragmentIsTheInsideOfMain(t *testing.T) {
@@ -354,7 +378,9 @@ func TestHeadAnswersLikeGet(t *testing.T) {
 func TestOrderThatCannotBeReadIsUnavailable(t *testing.T) {
 	t.Parallel()
 	orders := &fakeOrders{byUID: map[string][]byte{"broken": []byte("{")}, list: [][]byte{[]byte("{"), sample(t, "model.json")}}
-	response := get(t, serve(Options{Orders: orders}), "/?uid=broken")
+	core, logged := observer.New(zap.ErrorLevel)
+	response := get(t, serve(Options{Orders: orders, Log: zap.New(core)}), "/?uid=broken")
 	require.Equal(t, http.StatusServiceUnavailable, response.Code)
 	require.Contains(t, response.Body.String(), sampleUID, "the other orders of the list are shown")
+	require.Equal(t, 2, logged.FilterMessage("the page can't show an order").Len(), "once itself, once in the list")
 }

@@ -135,7 +135,7 @@ func (v *view) Announcement() string {
 	case missing:
 		return "Nothing is stored under " + v.ShownQuery() + "."
 	case choice:
-		return v.ShownQuery() + " is more than one thing. Choose one."
+		return v.ShownQuery() + " matches more than one thing. Choose one."
 	case invalid:
 		return "What you searched can’t be an order_uid."
 	case refused:
@@ -158,6 +158,8 @@ func (l orderList) Words() string {
 		return "none"
 	case l.Next != "":
 		return counted(n) + " shown, there are older ones"
+	case !l.StaleSince.IsZero(): // what is older isn't known then
+		return counted(n) + " shown"
 	default:
 		return counted(n)
 	}

@@ -32,7 +32,7 @@ func (s *site) search(c *gin.Context, v *view, by string) {
 	defer cancel()
 	suggestions, err := s.orders.Suggest(ctx, v.Query)
 	if err != nil {
-		_ = c.Error(fmt.Errorf("page: search: %w", err))
+		s.notKnown("what a search finds", err)
 		v.State = unavailable
 		return
 	}
@@ -64,7 +64,7 @@ func (s *site) open(ctx context.Context, v *view, chosen Suggestion) {
 	if chosen.Orders == 1 {
 		list, err := s.orders.List(ctx, Query{Filters: filters, Limit: 1})
 		if err == nil && len(list.Canonical) == 1 {
-			if o, err := decode(list.Canonical[0]); err == nil {
+			if o := s.decode(list.Canonical[0]); o != nil {
 				filters = url.Values{"uid": {o.UID}}
 			}
 		}

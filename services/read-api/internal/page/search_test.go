@@ -57,7 +57,7 @@ func TestSearchThatIsMoreThanOneThing(t *testing.T) {
 	response := get(t, serve(Options{Orders: orders}), "/?q=both")
 	require.Equal(t, http.StatusOK, response.Code)
 	shown := text(response.Body.String())
-	require.Contains(t, shown, "both is more than one thing")
+	require.Contains(t, shown, "both matches more than one thing")
 	require.Contains(t, shown, "Track number of 2 orders")
 	require.Contains(t, shown, "Customer with 100 orders or more")
 	require.Contains(t, response.Body.String(), `href="/?by=customer&amp;q=both"`)
@@ -79,13 +79,13 @@ func TestSearchThatFindsNothing(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, response.Code)
 	shown := text(response.Body.String())
 	require.Contains(t, shown, "Nothing is stored under b563")
-	require.Contains(t, shown, "Orders that begin so b563-one b563-two")
+	require.Contains(t, shown, "Orders whose uid begins with it b563-one b563-two")
 	require.Contains(t, response.Body.String(), `href="http://127.0.0.1:8082?q=b563"`)
 	require.Contains(t, shown, "orderctl find b563")
 
 	orders.suggestions = nil
 	_, _, shown = ask(t, orders, "/?q=no+uid")
-	require.NotContains(t, shown, "begin so")
+	require.NotContains(t, shown, "begins with it")
 	require.NotContains(t, shown, "orderctl find", "which takes uids")
 	for _, odd := range []string{strings.Repeat("x", 129), "a\x00b"} {
 		status, _, shown := ask(t, orders, "/?q="+url.QueryEscape(odd))
