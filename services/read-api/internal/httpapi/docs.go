@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -37,40 +38,80 @@ type docs struct {
 	pageTag, openapiTag string
 }
 
-// operation is what the page shows of one, besides the whole description.
-type operation struct {
-	Method, Path         string
-	Summary, Description string
-	Anchor               string // of its lines in the description
+// description is as much of openapi.yaml as the page shows besides its text.
+type description struct {
+	Info       struct{ Title, Version, Summary, Description string }
+	Paths      map[string]pathItem
+	Components struct {
+		Parameters map[string]parameter
+		Responses  map[string]response
+	}
 }
+
+type pathItem struct {
+	Parameters []parameter
+	Get, Head  *struct {
+		OperationID          string `yaml:"operationId"`
+		Summary, Description string
+		Responses            map[string]response
+	}
+}
+
+type parameter struct {
+	Ref                   string `yaml:"$ref"`
+	Name, In, Description string
+	Required              bool
+	Schema                struct{ Minimum, Maximum, Default any }
+}
+
+// Values says which values a number has.
+func (p parameter) Values() string {
+	var words string
+	if p.Schema.Maximum != nil {
+		words = fmt.Sprintf("From %v to %v. ", p.Schema.Minimum, p.Schema.Maximum)
+	}
+	if p.Schema.Default != nil {
+		words += fmt.Sprintf("%v where it is not given.", p.Schema.Default)
+	}
+	return words
+}
+
+type response struct {
+	Ref         string `yaml:"$ref"`
+	Description string
+	Content     map[string]struct {
+		Schema struct {
+			Ref string `yaml:"$ref"`
+		}
+	}
+}
+
+// operation is what the page shows of an address.
+type operation struct {
+	Methods, Path, Anchor string
+	Summary, Description  string
+	Parameters            []parameter
+	Answers               []answered
+}
+
+// answered is one of an operation's answers.
+type answered struct{ Status, Description, Schema string }
 
 // newDocs renders the page. An error is a fault of the build, which every test
 // of the package shows.
 func newDocs() *docs {
-	var description struct {
-		Info  struct{ Title, Version, Summary, Description string }
-		Paths map[string]struct{ Get, Head *operation }
-	}
-	if err := yaml.Unmarshal(openapi, &description); err != nil {
+	var described description
+	if err := yaml.Unmarshal(openapi, &described); err != nil {
 		panic(fmt.Sprintf("openapi.yaml: %v", err))
-	}
-	var operations []operation
-	for _, path := range slices.Sorted(maps.Keys(description.Paths)) {
-		methods := description.Paths[path]
-		o := *methods.Get
-		o.Method, o.Path, o.Anchor = http.MethodGet, path, "#path-"+path
-		if methods.Head != nil {
-			o.Method += ", " + http.MethodHead
-		}
-		operations = append(operations, o)
 	}
 	d := &docs{openapiTag: cache.ETag(openapi)}
 	var page bytes.Buffer
 	data := map[string]any{
-		"Info": description.Info, "Operations": operations, "Lines": lines(string(openapi)),
+		"Info": described.Info, "Operations": described.operations(), "Lines": lines(string(openapi)),
 		"Style": template.CSS(docsStyle), //nolint:gosec // it is embedded
 	}
-	if err := template.Must(template.New("docs").Parse(docsTemplate)).Execute(&page, data); err != nil {
+	functions := template.FuncMap{"paragraphs": paragraphs, "spans": spans}
+	if err := template.Must(template.New("docs").Funcs(functions).Parse(docsTemplate)).Execute(&page, data); err != nil {
 		panic(fmt.Sprintf("docs.html: %v", err))
 	}
 	d.page, d.pageTag = page.Bytes(), cache.ETag(page.Bytes())
@@ -79,14 +120,72 @@ func newDocs() *docs {
 	return d
 }
 
-// line is one of the description's; an anchor is where a path begins.
+func (d *description) operations() []operation {
+	var all []operation
+	for _, address := range slices.Sorted(maps.Keys(d.Paths)) {
+		item := d.Paths[address]
+		o := operation{Methods: http.MethodGet, Path: address, Anchor: item.Get.OperationID, Summary: item.Get.Summary, Description: item.Get.Description}
+		if item.Head != nil {
+			o.Methods += ", " + http.MethodHead
+		}
+		for _, p := range item.Parameters {
+			if p.Ref != "" {
+				p = d.Components.Parameters[path.Base(p.Ref)]
+			}
+			o.Parameters = append(o.Parameters, p)
+		}
+		for _, status := range slices.Sorted(maps.Keys(item.Get.Responses)) {
+			r := item.Get.Responses[status]
+			if r.Ref != "" {
+				r = d.Components.Responses[path.Base(r.Ref)]
+			}
+			answer := answered{Status: status, Description: r.Description}
+			for _, content := range r.Content { // there is one at most
+				if content.Schema.Ref != "" {
+					answer.Schema = path.Base(content.Schema.Ref)
+				}
+			}
+			o.Answers = append(o.Answers, answer)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// paragraphs parts a text of the description at its empty lines.
+func paragraphs(text string) []string {
+	return strings.FieldsFunc(strings.ReplaceAll(strings.TrimSpace(text), "\n\n", "\x00"), func(r rune) bool { return r == 0 })
+}
+
+// span is a piece of a text, as code or not.
+type span struct {
+	Text string
+	Code bool
+}
+
+// spans parts a text at its backquotes.
+func spans(text string) (all []span) {
+	for i, piece := range strings.Split(text, "`") {
+		if piece != "" {
+			all = append(all, span{Text: piece, Code: i%2 == 1})
+		}
+	}
+	return all
+}
+
+// line is one of the description's; an anchor is where a schema begins.
 type line struct{ Text, Anchor string }
 
 func lines(text string) (all []line) {
+	schemas := false
 	for one := range strings.Lines(text) {
 		l := line{Text: one}
-		if strings.HasPrefix(one, "  /") {
-			l.Anchor = "path-" + strings.TrimSuffix(strings.TrimSpace(one), ":")
+		name := strings.TrimPrefix(one, "    ")
+		switch {
+		case one == "  schemas:\n":
+			schemas = true
+		case schemas && name != one && !strings.HasPrefix(name, " "):
+			l.Anchor = strings.TrimSuffix(strings.TrimSpace(name), ":")
 		}
 		all = append(all, l)
 	}

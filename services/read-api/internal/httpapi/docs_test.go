@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
+var anchors = regexp.MustCompile(`href="#([^"]+)"`)
+
 func TestTheDescriptionIsServedAndShown(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
 	yaml := b.ask(t, "GET", "/openapi.yaml")
@@ -21,8 +24,20 @@ func TestTheDescriptionIsServedAndShown(t *testing.T) {
 
 	page := b.ask(t, "GET", "/docs")
 	require.Equal(t, 200, page.status)
-	for _, part := range []string{"/api/v1/orders/{order_uid}", "Orders, newest first", "created_from", `href="/openapi.yaml"`, `id="path-/api/v1/stats"`} {
+	for _, part := range []string{
+		"<code>/api/v1/orders/{order_uid}</code>", "Orders, newest first", `href="/openapi.yaml"`,
+		`<a href="#getStats"><code>/api/v1/stats</code></a>`, `<section id="getStats"`, // the index leads to the operation
+		"<code>created_from</code> <span class=\"quiet\">query</span>", "<code>order_uid</code> <span class=\"quiet\">path, required</span>",
+		"From 1 to 100. 20 where it is not given.",                                                                               // parameters, those of $ref too
+		`<code>200</code> <a href="#Order">`, `<span id="Order">`, `<code>503</code> <a href="#Problem">`, `<span id="Problem">`, // answers and their schemas
+	} {
 		require.Contains(t, page.body, part)
+	}
+	shown, _, found := strings.Cut(page.body, "<pre")
+	require.True(t, found)
+	require.NotContains(t, shown, "`", "code is shown as code")
+	for _, anchor := range anchors.FindAllStringSubmatch(shown, -1) {
+		require.Contains(t, page.body, `id="`+anchor[1]+`"`, "a link that leads nowhere")
 	}
 	for _, foreign := range []string{"<script", "http://", "https://", "@import", "ZgotmplZ"} {
 		require.NotContains(t, page.body, foreign)

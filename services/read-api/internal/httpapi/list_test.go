@@ -17,7 +17,7 @@ func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
 	for _, bad := range []struct{ query, name, rule string }{
 		{"limit=0", "limit", "1 to 100"}, {"limit=101", "limit", "1 to 100"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
-		{"limit=99999999999999999999", "limit", "1 to 100"}, {"limit=1&limit=2", "limit", "more than once"},
+		{"limit=%2B1", "limit", "whole number"}, {"limit=01", "limit", "whole number"}, {"limit=99999999999999999999", "limit", "1 to 100"}, {"limit=1&limit=2", "limit", "more than once"},
 		{"customer=x", "customer", "there are limit, cursor, customer_id"}, {"Limit=1", "Limit", "unknown"},
 		{"a=%zz", "", "can't be read"}, {"a;b", "", "can't be read"},
 		{"customer_id=", "customer_id", "empty"}, {"track_number=%ff", "track_number", "UTF-8"}, {"locale=a%00b", "locale", "UTF-8"},

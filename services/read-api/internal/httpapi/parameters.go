@@ -41,11 +41,11 @@ func parseList(rawQuery string) (listRequest, *refusal) {
 		return r, refused
 	}
 	if text, given := values["limit"]; given {
-		limit, err := strconv.Atoi(text)
-		if err != nil || limit < 1 || limit > orders.MaxLimit {
+		limit, ok := wholeNumber(text)
+		if !ok || limit < 1 || limit > orders.MaxLimit {
 			return r, wrong("limit", text, fmt.Errorf("is no whole number from 1 to %d", orders.MaxLimit))
 		}
-		r.limit = limit
+		r.limit = int(limit)
 	}
 	if text, given := values["cursor"]; given {
 		key, err := decodeCursor(r.filter, text)
@@ -175,13 +175,20 @@ func momentInto(to **time.Time, up time.Duration) func(string) error {
 
 func amountInto(to **int64) func(string) error {
 	return func(text string) error {
-		amount, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || amount < 0 || strconv.FormatInt(amount, 10) != text {
+		amount, ok := wholeNumber(text)
+		if !ok || amount < 0 {
 			return errors.New("is no whole number, from 0, of the currency's minor units")
 		}
 		*to = &amount
 		return nil
 	}
+}
+
+// wholeNumber reads an integer in the one form that JSON has for it: +1 and 01
+// are none.
+func wholeNumber(text string) (n int64, ok bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil && strconv.FormatInt(n, 10) == text
 }
 
 // cut keeps what a client sent from filling an answer.
