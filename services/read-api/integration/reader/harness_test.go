@@ -240,7 +240,7 @@ func (r *reader) ask(method, url string, header ...string) answer {
 	defer func() { require.NoError(r.t, response.Body.Close()) }()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(r.t, err)
-	if request.URL.Host == r.api.Addr() {
+	if request.URL.Host != r.admin.Addr() {
 		r.described(request, response, body)
 	}
 	return answer{response.StatusCode, response.Header, string(body)}

@@ -2,8 +2,11 @@ package reader_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +18,11 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
 )
 
 // description is the one that the API serves, loaded once.
@@ -30,6 +37,7 @@ func loadDescription(t *testing.T, r *reader) {
 	t.Helper()
 	description.once.Do(func() {
 		openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
+		openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.PlainBodyDecoder)
 		response, err := http.Get("http://" + r.api.Addr() + "/openapi.yaml")
 		require.NoError(t, err)
 		defer func() { require.NoError(t, response.Body.Close()) }()
@@ -73,6 +81,22 @@ func (r *reader) described(request *http.Request, response *http.Response, body 
 	for name := range response.Header {
 		require.Contains(r.t, told, name, "%s %s: %d has %s", request.Method, request.URL, response.StatusCode, name)
 	}
+}
+
+// undescribed tells what is wrong with an event of the stream: its data has a
+// schema of its own.
+func undescribed(e event) error {
+	name, known := map[string]string{"upsert": "Order", "delete": "Deletion", "reset": "Reset"}[e.kind]
+	if !known {
+		return fmt.Errorf("there is no event %q", e.kind)
+	}
+	var data any
+	if err := json.Unmarshal([]byte(e.data), &data); err != nil {
+		return err
+	}
+	description.one.Lock()
+	defer description.one.Unlock()
+	return description.doc.Components.Schemas[name].Value.VisitJSON(data)
 }
 
 // plainBytes undoes the coding of an answer that was asked for in one.
@@ -139,6 +163,19 @@ func TestTheDescriptionHolds(t *testing.T) {
 	}
 	require.Equal(t, 200, r.ask(http.MethodHead, api+"/api/v1/orders").status)
 	require.Equal(t, 304, r.get("/order/whole", "If-None-Match", "*").status)
+
+	// Longer than any header may be, and short enough to be sent before it is refused.
+	long := strings.Repeat("x", 24<<10)
+	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats", "/problems/internal", "/docs"} {
+		require.Equal(t, 431, r.get(path, "Long", long).status, path)
+	}
+
+	// A service without parts fails at whatever it is asked.
+	broken := httptest.NewServer(httpapi.New(httpapi.Options{Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}))
+	t.Cleanup(broken.Close)
+	for _, path := range []string{"/order/whole", "/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats"} {
+		require.Equal(t, 500, r.ask(http.MethodGet, broken.URL+path).status, path)
+	}
 }
 
 // TestTheDescriptionWouldNotice changes an answer and expects it to be refused.
@@ -166,4 +203,9 @@ func TestTheDescriptionWouldNotice(t *testing.T) {
 	refuse(200, strings.Replace(body, `"amount":1817`, `"amount":"1817"`, 1))
 	refuse(200, strings.TrimSuffix(body, "}")+`,"more":1}`)
 	refuse(201, body)
+	for kind, data := range map[string]string{
+		"upsert": `{"order_uid":"whole"}`, "delete": `{"order_uid":1}`, "reset": `{"reason":"x","more":1}`, "update": body,
+	} {
+		require.Error(t, undescribed(event{kind: kind, data: data}), kind)
+	}
 }

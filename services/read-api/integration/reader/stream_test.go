@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -51,9 +52,13 @@ func (r *reader) listen(query, lastID string) *listener {
 		if response.StatusCode != http.StatusServiceUnavailable {
 			return true
 		}
+		body, err := io.ReadAll(response.Body)
+		require.NoError(r.t, err)
 		require.NoError(r.t, response.Body.Close())
+		r.described(request, response, body)
 		return false
 	})
+	r.described(request, response, nil) // its events are, one by one
 	require.Equal(r.t, 200, response.StatusCode)
 	require.Equal(r.t, "text/event-stream", response.Header.Get("Content-Type"))
 	l := &listener{t: r.t, events: make(chan event, 100_000)}
@@ -99,6 +104,7 @@ func (l *listener) next() event {
 		case e, ok := <-l.events:
 			require.True(l.t, ok, "the stream has ended")
 			if e.kind != "" {
+				require.NoError(l.t, undescribed(e), "%s %s", e.kind, e.data)
 				return e
 			}
 		case <-timeout:
