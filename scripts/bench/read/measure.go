@@ -38,7 +38,7 @@ func (s sample) p99() float64  { return float64(s.P99) / 1000 }
 type pairs struct{ of, bare []sample }
 
 // rounds drives the targets in turn, beginning with another one each time, and
-// the bare server before or after each. Before that each is driven for a moment
+// the bare server with the same requests before or after each. Before that each is driven for a moment
 // that does not count.
 func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) {
 	bare := b.bareTarget()
@@ -52,6 +52,7 @@ func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) 
 		program.Progress("round %d of %d", round+1, b.settings.rounds)
 		for i := range targets {
 			at := (round + i) % len(targets)
+			bare.requests = targets[at].requests
 			pair := []target{bare, targets[at]}
 			first := (round + at) % 2
 			var found [2]sample

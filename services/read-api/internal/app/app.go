@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"sync"
 	"time"
 
@@ -182,7 +181,7 @@ func newLists(db *bun.DB, c *cache.Cache, hub *stream.Hub) *orders.Lists {
 
 func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
 	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
-) http.Handler {
+) *httpapi.API {
 	return httpapi.New(httpapi.Options{
 		Orders:  o,
 		Stats:   func() httpapi.Stats { return stats(s, c, reflector, through) },
@@ -198,8 +197,8 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 
 // newServer ends the streams when it is stopped: a stop waits for requests to
 // end, and streams don't by themselves.
-func newServer(s *Settings, handler http.Handler, hub *stream.Hub, stop fatal, log *zap.Logger) *httpapi.Server {
-	server := httpapi.NewServer(s.HTTPAddr, handler, log, stop)
+func newServer(s *Settings, api *httpapi.API, hub *stream.Hub, stop fatal, log *zap.Logger) *httpapi.Server {
+	server := httpapi.NewServer(s.HTTPAddr, api, log, stop)
 	server.OnStop(hub.Close)
 	return server
 }

@@ -30,15 +30,24 @@ type Options struct {
 	Page func(gin.IRouter)
 }
 
-type api struct {
-	Options
-	lengths []string // decimal numbers, so that a hit needs none made
+// API is the handler of all routes. A Server answers what is asked most without
+// it, but as it would.
+type API struct {
+	http.Handler
+	quick quickAnswer
 }
 
-// New builds the handler of all routes.
-func New(o Options) http.Handler {
-	a := &api{Options: o, lengths: decimals(maxPreparedLength)}
+type api struct {
+	Options
+	lengths        []string // decimal numbers, so that a hit needs none made
+	orderDurations *routeDurations
+	corsHead       string // header lines of quick answers
+}
+
+// New builds the handler.
+func New(o Options) *API {
 	durations := newDurations(o.Metrics)
+	a := &api{Options: o, lengths: decimals(maxPreparedLength), orderDurations: durations.of("order"), corsHead: corsHead(o.Origins)}
 
 	engine := gin.New()
 	engine.RedirectTrailingSlash = false
@@ -50,30 +59,30 @@ func New(o Options) http.Handler {
 	if len(o.Origins) > 0 {
 		engine.Use(cors(o.Origins))
 	}
-	engine.NoRoute(durations.of("none"), a.noRoute)
-	engine.NoMethod(durations.of("none"), a.noMethod)
+	engine.NoRoute(durations.of("none").handler, a.noRoute)
+	engine.NoMethod(durations.of("none").handler, a.noMethod)
 
-	get := func(path, route string, handlers ...gin.HandlerFunc) {
-		handlers = append([]gin.HandlerFunc{durations.of(route), a.recover}, handlers...)
+	get := func(path string, route *routeDurations, handlers ...gin.HandlerFunc) {
+		handlers = append([]gin.HandlerFunc{route.handler, a.recover}, handlers...)
 		engine.GET(path, handlers...)
 		engine.HEAD(path, handlers...)
 	}
-	get("/order/:order_uid", "order", a.order)
-	get("/api/v1/orders/:order_uid", "order", a.order)
-	get("/api/v1/orders", "orders", compress, a.list)
+	get("/order/:order_uid", a.orderDurations, a.order)
+	get("/api/v1/orders/:order_uid", a.orderDurations, a.order)
+	get("/api/v1/orders", durations.of("orders"), compress, a.list)
 	// A stream's duration would say nothing beside those of requests.
 	engine.GET("/api/v1/orders/stream", a.recover, a.stream)
 	engine.HEAD("/api/v1/orders/stream", a.recover, a.streamHead)
-	get("/api/v1/suggest", "suggest", compress, a.suggest)
-	get("/api/v1/stats", "stats", a.plain, a.stats)
-	get("/problems/:name", "problems", a.plain, compress, a.problemPage)
-	docs := newDocs()
-	get("/openapi.yaml", "docs", a.plain, compress, docs.serveOpenAPI)
-	get("/docs", "docs", a.plain, compress, docs.servePage)
+	get("/api/v1/suggest", durations.of("suggest"), compress, a.suggest)
+	get("/api/v1/stats", durations.of("stats"), a.plain, a.stats)
+	get("/problems/:name", durations.of("problems"), a.plain, compress, a.problemPage)
+	docs, docsDurations := newDocs(), durations.of("docs")
+	get("/openapi.yaml", docsDurations, a.plain, compress, docs.serveOpenAPI)
+	get("/docs", docsDurations, a.plain, compress, docs.servePage)
 	if o.Page != nil {
-		o.Page(engine.Group("", durations.of("page"), a.recover, compress))
+		o.Page(engine.Group("", durations.of("page").handler, a.recover, compress))
 	}
-	return engine
+	return &API{engine, a.quick}
 }
 
 // plain lets those requests on that have no parameters.

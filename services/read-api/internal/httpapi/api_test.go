@@ -47,7 +47,7 @@ func (anyHealth) Ready(string) bool    { return false }
 func (anyHealth) NotReady(string) bool { return false }
 
 type bundle struct {
-	handler http.Handler
+	handler *API
 	metrics *prometheus.Registry
 }
 

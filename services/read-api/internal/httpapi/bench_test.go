@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
@@ -22,18 +23,19 @@ import (
 // are beside each other, make bench-read measures.
 func BenchmarkAnswers(b *testing.B) {
 	api := setupWith(b, time.Hour, cache.StoreOptions{}, func(*Options) {})
-	bare := gin.New()
+	engine := gin.New()
+	bare := &API{engine, func(dst []byte, _ string, _ time.Time) ([]byte, *measure) { return dst, nil }}
 	body := []byte(canonical)
-	bare.GET("/order/:order_uid", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", body) })
+	engine.GET("/order/:order_uid", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", body) })
 	const request = "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
 	tag := "If-None-Match: " + cache.ETag(body) + "\r\n"
 	for _, one := range []struct {
 		name    string
-		handler http.Handler
+		handler *API
 		address string
 		header  string
 	}{
-		{"bare", bare, sampleAddress, ""}, {"200", api.handler, sampleAddress, ""},
+		{"bare", bare, sampleAddress, ""}, {"200 by net/http", &API{api.handler.Handler, bare.quick}, sampleAddress, ""}, {"200", api.handler, sampleAddress, ""},
 		{"bare with If-None-Match", bare, sampleAddress, tag}, {"304", api.handler, sampleAddress, tag}, {"404", api.handler, "/order/none", ""},
 	} {
 		b.Run(one.name, func(b *testing.B) {
@@ -41,9 +43,9 @@ func BenchmarkAnswers(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			server := &http.Server{Handler: one.handler, ReadHeaderTimeout: time.Minute, ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: time.Minute}
-			go func() { _ = server.Serve(refusals{listener}) }()
-			defer func() { _ = server.Close() }()
+			server := NewServer("", one.handler, zap.NewNop(), func(err error) { b.Error(err) })
+			server.serve(listener)
+			defer func() { _ = server.Stop(b.Context()) }()
 			conn, err := net.Dial("tcp", listener.Addr().String())
 			if err != nil {
 				b.Fatal(err)

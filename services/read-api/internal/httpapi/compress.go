@@ -10,7 +10,7 @@ import (
 
 // compress has the handlers after it answered compressed where the client takes
 // that, with entity tags of their own. They need to know nothing of it. Single
-// orders go another way: see writeLarge.
+// orders go another way: see writeCompressed.
 func compress(c *gin.Context) {
 	c.Writer.Header().Add("Vary", "Accept-Encoding")
 	k := acceptable(c.Request.Header["Accept-Encoding"])

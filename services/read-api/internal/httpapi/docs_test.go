@@ -62,7 +62,7 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 			}
 		}
 	}
-	for _, route := range b.handler.(*gin.Engine).Routes() {
+	for _, route := range b.handler.Handler.(*gin.Engine).Routes() {
 		parts := strings.Split(route.Path, "/")
 		for i, part := range parts {
 			if name, is := strings.CutPrefix(part, ":"); is {

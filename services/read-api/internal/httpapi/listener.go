@@ -8,19 +8,9 @@ import (
 	"strings"
 )
 
-// refusals listens for a server that answers all that is wrong with a request
-// with a problem: what net/http refuses by itself, before any handler sees it, it
-// answers with text.
-type refusals struct{ net.Listener }
-
-func (l refusals) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &refusingConn{conn}, nil
-}
-
+// refusingConn is a connection on which all that is wrong with a request is
+// answered with a problem: what net/http refuses by itself, before any handler sees
+// it, it answers with text.
 type refusingConn struct{ net.Conn }
 
 // What net/http writes, in one piece, where it refuses. No body of ours has a

@@ -22,21 +22,37 @@ func newDurations(metrics prometheus.Registerer) durations {
 	return d
 }
 
-// of returns a handler that measures those after it. Looking a label up costs
-// more than a hit does, so each status is looked up once.
-func (d durations) of(route string) gin.HandlerFunc {
-	const codes = 600
-	var known [codes]atomic.Pointer[prometheus.Observer]
-	return func(c *gin.Context) {
-		start := time.Now()
-		c.Next()
-		code := min(max(c.Writer.Status(), 0), codes-1)
-		observer := known[code].Load()
-		if observer == nil {
-			looked := d.histogram.WithLabelValues(route, strconv.Itoa(code))
-			observer = &looked
-			known[code].Store(observer)
-		}
-		(*observer).Observe(time.Since(start).Seconds())
-	}
+// of measures a route's requests.
+func (d durations) of(route string) *routeDurations {
+	return &routeDurations{histogram: d.histogram, route: route}
 }
+
+// routeDurations looks each status up once: to look a label up costs more than a
+// hit does.
+type routeDurations struct {
+	histogram *prometheus.HistogramVec
+	route     string
+	known     [600]atomic.Pointer[measure] // by status
+}
+
+func (d *routeDurations) with(status int) *measure {
+	status = min(max(status, 0), len(d.known)-1)
+	m := d.known[status].Load()
+	if m == nil {
+		m = &measure{d.histogram.WithLabelValues(d.route, strconv.Itoa(status))}
+		d.known[status].Store(m)
+	}
+	return m
+}
+
+// handler measures those after it.
+func (d *routeDurations) handler(c *gin.Context) {
+	start := time.Now()
+	c.Next()
+	d.with(c.Writer.Status()).since(start)
+}
+
+// measure takes the times of a route's answers with one status.
+type measure struct{ observer prometheus.Observer }
+
+func (m *measure) since(start time.Time) { m.observer.Observe(time.Since(start).Seconds()) }

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"net"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -49,7 +48,7 @@ func (p *pipes) dial(tb testing.TB) net.Conn {
 }
 
 // serve runs the API's server on pipes until the test's end.
-func serve(tb testing.TB, handler http.Handler) *pipes {
+func serve(tb testing.TB, handler *API) *pipes {
 	tb.Helper()
 	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := NewServer("", handler, zap.NewNop(), func(err error) { tb.Error(err) })

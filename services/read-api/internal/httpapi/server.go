@@ -16,23 +16,25 @@ import (
 // 4 KiB more before it refuses.
 const maxHeaderBytes = 16 << 10
 
-// Server serves a handler on the API's port. Start and Stop are called once
+// Server serves an API on its port. Start and Stop are called once
 // each, in that order.
 type Server struct {
-	http *http.Server
-	log  *zap.Logger
-	died func(error)
-	addr string
-	done chan struct{}
+	http  *http.Server
+	quick quickAnswer
+	front *front
+	log   *zap.Logger
+	died  func(error)
+	addr  string
+	done  chan struct{}
 }
 
 // NewServer prepares a server for addr (host:port, port 0 for any free one). died
 // is told when it stops serving though nobody asked it to.
-func NewServer(addr string, handler http.Handler, log *zap.Logger, died func(error)) *Server {
+func NewServer(addr string, api *API, log *zap.Logger, died func(error)) *Server {
 	return &Server{
 		http: &http.Server{
 			Addr:              addr,
-			Handler:           handler,
+			Handler:           api,
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      30 * time.Second,
@@ -42,9 +44,10 @@ func NewServer(addr string, handler http.Handler, log *zap.Logger, died func(err
 			// OPTIONS * is no address of ours either.
 			DisableGeneralOptionsHandler: true,
 		},
-		log:  log,
-		died: died,
-		done: make(chan struct{}),
+		quick: api.quick,
+		log:   log,
+		died:  died,
+		done:  make(chan struct{}),
 	}
 }
 
@@ -76,9 +79,10 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) serve(listener net.Listener) {
 	s.addr = listener.Addr().String()
+	s.front = newFront(listener, s.quick, frontTimeouts{s.http.ReadHeaderTimeout, s.http.IdleTimeout, s.http.WriteTimeout}, s.log)
 	go func() {
 		defer close(s.done)
-		if err := s.http.Serve(refusals{listener}); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(s.front); !errors.Is(err, http.ErrServerClosed) {
 			s.died(fmt.Errorf("the API stopped serving: %w", err))
 		}
 	}()
@@ -94,5 +98,5 @@ func (s *Server) Stop(ctx context.Context) error {
 		err = errors.Join(err, s.http.Close())
 	}
 	<-s.done
-	return err
+	return errors.Join(err, s.front.Wait(ctx))
 }
