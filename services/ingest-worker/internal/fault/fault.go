@@ -7,6 +7,7 @@
 //	SQLSTATE 23 constraint violated                   the record's  likewise
 //	  23505 on the orders' key                        a race        looked up again at once
 //	  40001 serialization, 40P01 deadlock             a race        tried again at once
+//	  a race that does not end                        23505: the record's, others: the world's
 //	SQLSTATE 42 syntax, names, rights; 3D, 3F, 0A     ours          the worker stops and says so
 //	  42501 insufficient privilege                    ours
 //	SQLSTATE 08 connection, 25006 read-only, 28 login the world's   retried with backoff, without end
@@ -74,11 +75,24 @@ func Of(err error) (Whose, Cause) {
 	return Unlisted, CauseUnknown
 }
 
+// OfLasting says whose fault a race is that is lost time and again. Of the orders'
+// key it would end, with the order found: a unique index of somebody's own refuses
+// the record.
+func OfLasting(race error) Whose {
+	var refused *pgconn.PgError
+	if errors.As(race, &refused) && refused.Code == uniqueViolation {
+		return Record
+	}
+	return World
+}
+
+const uniqueViolation = "23505"
+
 func ofSQLState(e *pgconn.PgError) (Whose, Cause) {
 	switch {
 	case e.Code == "40001", e.Code == "40P01":
 		return Race, CauseDatabase
-	case e.Code == "23505" && isOrders(e.TableName):
+	case e.Code == uniqueViolation && isOrders(e.TableName):
 		return Race, CauseDatabase
 	case e.Code == "25006":
 		return World, CauseReadOnly

@@ -86,6 +86,12 @@ func TestWhoseFault(t *testing.T) {
 	}
 }
 
+func TestARaceThatDoesNotEnd(t *testing.T) {
+	require.Equal(t, Record, OfLasting(fmt.Errorf("copy: %w", &pgconn.PgError{Code: "23505", TableName: "orders"})))
+	require.Equal(t, World, OfLasting(state("40001")))
+	require.Equal(t, World, OfLasting(state("40P01")))
+}
+
 func TestAGenerationThatEnded(t *testing.T) {
 	for _, err := range []error{kafka.IllegalGeneration, kafka.UnknownMemberId, kafka.RebalanceInProgress, kafka.NotCoordinatorForGroup} {
 		require.True(t, GenerationEnded(fmt.Errorf("commit: %w", err)), err)

@@ -69,6 +69,10 @@ type Store struct {
 	fresh atomic.Int32 // transactions in a row whose orders were all new, up to freshStreak
 }
 
+// maxRaces is how many races in a row are lost before they are taken for what does
+// not end by itself. They take about half a second.
+const maxRaces = 50
+
 // maxDoublings bounds how long a transaction may take: 32 times the time-out.
 const maxDoublings = 5
 
@@ -95,16 +99,23 @@ func (s *Store) Write(ctx context.Context, entries []*Entry) error {
 }
 
 func (s *Store) write(ctx context.Context, entries []*Entry) error {
-	for {
+	for races := 0; ; {
 		pending := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Outcome != Pending })
 		if len(pending) == 0 {
 			return nil
 		}
 		err := s.round(ctx, pending)
 		if err == nil {
+			races = 0
 			continue
 		}
-		switch whose, _ := fault.Of(err); {
+		whose, _ := fault.Of(err)
+		if whose == fault.Race {
+			if races++; races > maxRaces {
+				whose = fault.OfLasting(err)
+			}
+		}
+		switch {
 		case whose == fault.Race && s.fresh.Swap(0) == freshStreak:
 			// An order that was not looked up, and is there after all.
 		case whose == fault.Race:
