@@ -22,10 +22,11 @@ const (
 
 // entry is what is known so far of an order: its rows, in COPY's form.
 type entry struct {
-	uid   []byte
-	rows  []byte           // end to end
-	parts [itemsTable]span // where its rows of the other tables are
-	items []itemSpan       // and its items
+	uid           []byte
+	before, after *entry           // neighbours among those that wait, in the order of their first rows
+	rows          []byte           // end to end
+	parts         [itemsTable]span // where its rows of the other tables are
+	items         []itemSpan       // and its items
 }
 
 type span struct{ from, to int }
@@ -50,6 +51,10 @@ type joiner struct {
 	waiting map[string]*entry  // by uid, whose bytes are the entry's own
 	bytes   int64
 	current *entry // whose items are coming
+	ends    entry  // of the ring of those that wait
+	// found is the entry of a table's last row or, when that has gone, the one
+	// before it.
+	found [tableCount]*entry
 
 	batch []*entry
 	whole chan []*entry // orders with all their rows
@@ -62,8 +67,9 @@ func newJoiner(sorted bool, most int64) *joiner {
 		sorted: sorted, most: most, waiting: map[string]*entry{},
 		whole: make(chan []*entry, 4), used: make(chan []*entry, 8),
 	}
+	j.ends.before, j.ends.after = &j.ends, &j.ends
 	for t := range j.open {
-		j.open[t] = true
+		j.open[t], j.found[t] = true, &j.ends
 	}
 	return j
 }
@@ -77,7 +83,7 @@ func (j *joiner) run(ctx context.Context) (split []string, err error) {
 		if !more {
 			break
 		}
-		var b *batch
+		var b batch
 		select {
 		case b = <-j.scans[t].rows:
 		case <-ctx.Done():
@@ -133,17 +139,12 @@ func (j *joiner) next() (t table, more bool) {
 }
 
 // take gives orders their rows of a batch.
-func (j *joiner) take(t table, b *batch) {
-	from := 0
-	for _, to := range b.ends {
-		row := b.data[from:to]
-		from = to
+func (j *joiner) take(t table, b batch) {
+	var uid []byte
+	for row := b.next(); row != nil; row = b.next() {
 		fields := fieldsOf(row)
-		uid := fields.next()
-		e := j.waiting[string(uid)]
-		if e == nil {
-			e = j.entry(uid)
-		}
+		uid = fields.next()
+		e := j.find(t, uid)
 		at := span{len(e.rows), len(e.rows) + len(row)}
 		e.rows = append(e.rows, row...)
 		j.bytes += int64(len(row))
@@ -166,14 +167,25 @@ func (j *joiner) take(t table, b *batch) {
 			}
 		}
 	}
-	if len(b.ends) > 0 {
-		start := 0
-		if n := len(b.ends); n > 1 {
-			start = b.ends[n-2]
-		}
-		fields := fieldsOf(b.data[start:])
-		j.last[t] = append(j.last[t][:0], fields.next()...)
+	if uid != nil {
+		j.last[t] = append(j.last[t][:0], uid...)
 	}
+}
+
+// find returns the entry of a row's order. Rows mostly lie in the same order in
+// all tables: then it is the one after that of t's last row.
+func (j *joiner) find(t table, uid []byte) *entry {
+	e := j.found[t]
+	if t != itemsTable || string(e.uid) != string(uid) { // it is no further item
+		e = e.after
+	}
+	if e == &j.ends || string(e.uid) != string(uid) {
+		if e = j.waiting[string(uid)]; e == nil {
+			e = j.entry(uid)
+		}
+	}
+	j.found[t] = e
+	return e
 }
 
 // entry adds one to those that wait.
@@ -192,6 +204,8 @@ func (j *joiner) entry(uid []byte) *entry {
 		e = &entry{}
 	}
 	e.uid = append(e.uid, uid...)
+	e.before, e.after = j.ends.before, &j.ends
+	e.before.after, j.ends.before = e, e
 	j.waiting[e.key()] = e
 	j.bytes += entryBytes
 	return e
@@ -217,9 +231,21 @@ func (j *joiner) check(e *entry) {
 }
 
 func (j *joiner) pass(e *entry) {
+	j.remove(e)
+	j.batch = append(j.batch, e)
+}
+
+// remove takes an entry from those that wait.
+func (j *joiner) remove(e *entry) {
 	delete(j.waiting, e.key())
 	j.bytes -= int64(len(e.rows)) + entryBytes
-	j.batch = append(j.batch, e)
+	e.before.after, e.after.before = e.after, e.before
+	for t := range j.found {
+		if j.found[t] == e {
+			j.found[t] = e.before
+		}
+	}
+	e.before, e.after = nil, nil
 }
 
 func (j *joiner) close(t table) {
@@ -248,7 +274,7 @@ func (j *joiner) settle(ctx context.Context) error {
 			if e.parts[ordersTable].seen() {
 				j.pass(e)
 			} else { // parts of no order
-				delete(j.waiting, uid)
+				j.remove(e)
 			}
 		}
 		return j.flushFull(ctx)

@@ -2,17 +2,19 @@ package changes
 
 import (
 	"cmp"
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -93,32 +95,11 @@ func join(t *testing.T, rows [tableCount][]tableRow, sorted bool, most int64) (h
 	group, ctx := errgroup.WithContext(t.Context())
 	j := newJoiner(sorted, most)
 	for table := range tableCount {
-		s := &scan{rows: make(chan *batch, scanBatches), free: make(chan *batch, scanBatches+2)}
+		s := newScan()
 		j.scans[table] = s
 		group.Go(func() error {
 			defer close(s.rows)
-			to := &copyReader{ctx: ctx, out: s}
-			header := append(slices.Clone(copySignature), make([]byte, 8)...)
-			for i, row := range rows[table] {
-				if row.data == nil {
-					return errLost
-				}
-				message := row.data
-				if i == 0 {
-					message = slices.Concat(header, row.data) // as the server does
-				}
-				if _, err := to.Write(message); err != nil {
-					return err
-				}
-			}
-			if len(rows[table]) == 0 {
-				if _, err := to.Write(slices.Concat(header, copyTrailer)); err != nil {
-					return err
-				}
-			} else if _, err := to.Write(copyTrailer); err != nil {
-				return err
-			}
-			return to.flush()
+			return readCopy(ctx, piecemeal(copyMessages(rows[table])), s)
 		})
 	}
 	sink := &mapSink{held: map[string]string{}}
@@ -133,8 +114,48 @@ func join(t *testing.T, rows [tableCount][]tableRow, sorted bool, most int64) (h
 	return sink.held, split, failed
 }
 
-// errLost is a connection's that broke; a row without data stands for that.
-var errLost = errors.New("the connection is lost")
+// copyMessages is what the server sends as the answer to COPY. A row without
+// data stands for the end of the connection.
+func copyMessages(rows []tableRow) (sent []byte) {
+	message := func(kind byte, parts ...[]byte) {
+		content := slices.Concat(parts...)
+		sent = binary.BigEndian.AppendUint32(append(sent, kind), uint32(len(content)+4))
+		sent = append(sent, content...)
+	}
+	header := append(slices.Clone(copySignature), make([]byte, 8)...) // comes with the first row
+	message('H', []byte{1, 0, 0})
+	for _, row := range rows {
+		if row.data == nil {
+			return sent[:len(sent)-1]
+		}
+		message('d', header, row.data)
+		header = nil
+		if row.position == 2 {
+			message('N', []byte("SNOTICE\x00\x00"))
+		}
+	}
+	message('d', header, copyTrailer)
+	message('c')
+	message('C', []byte("COPY 1\x00"))
+	message('Z', []byte{'T'})
+	return sent
+}
+
+// piecemeal gives what was sent in pieces of any size, as a network does.
+func piecemeal(sent []byte) io.Reader {
+	return readerFunc(func(p []byte) (int, error) {
+		if len(sent) == 0 {
+			return 0, io.EOF
+		}
+		n := copy(p[:min(len(p), 1+rand.IntN(3*sentBytes))], sent)
+		sent = sent[n:]
+		return n, nil
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func shuffle(random *rand.Rand, rows []tableRow, reach int) {
 	for i := range rows {
@@ -239,11 +260,42 @@ func TestALostScanIsNoEnd(t *testing.T) {
 	rows, _ := someTables(rand.New(rand.NewPCG(4, 4)), 2000, false)
 	rows[itemsTable] = append(rows[itemsTable][:1000], tableRow{})
 	_, _, err := join(t, rows, false, 1<<40)
-	require.ErrorIs(t, err, errLost)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
 func TestSomethingElseThanCopyIsRefused(t *testing.T) {
-	reader := &copyReader{ctx: context.Background(), out: &scan{}}
-	_, err := reader.Write([]byte("PGCOPX\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"))
-	require.ErrorContains(t, err, "does not begin as it should")
+	for sent, want := range map[string]string{
+		"H\x00\x00\x00\x04d\x00\x00\x00\x17PGCOPX\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00": "does not begin as it should",
+		"H\x00\x00\x00\x04d\x00\x00\x00\x17PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x09": "cut off",
+		"H\x00\x00\x00\x03": "a message of 4 bytes",
+	} {
+		require.ErrorContains(t, readCopy(t.Context(), strings.NewReader(sent), newScan()), want)
+	}
+}
+
+// TestTheServersErrorEndsTheScan: what came before it may not be all.
+func TestTheServersErrorEndsTheScan(t *testing.T) {
+	sent := copyMessages(nil)
+	sent = sent[:len(sent)-6] // no ReadyForQuery
+	refusal, err := (&pgproto3.ErrorResponse{Severity: "ERROR", Code: "57014", Message: "canceling statement"}).Encode(sent)
+	require.NoError(t, err)
+	refusal, err = (&pgproto3.ReadyForQuery{TxStatus: 'E'}).Encode(refusal)
+	require.NoError(t, err)
+	err = readCopy(t.Context(), piecemeal(refusal), newScan())
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, "57014", refused.Code)
+}
+
+// TestALongRowComesWhole: it is longer than what is read at a time.
+func TestALongRowComesWhole(t *testing.T) {
+	rows, want := someTables(rand.New(rand.NewPCG(5, 5)), 3, false)
+	long := strings.Repeat("long ", batchBytes)
+	uid := rows[deliveriesTable][1].uid
+	rows[deliveriesTable][1].data = copied(uid, long, "", "", "Łódź", "", "", "")
+	held, split, err := join(t, rows, false, 1<<40)
+	require.NoError(t, err)
+	require.Empty(t, split)
+	require.Len(t, held, len(want))
+	require.Contains(t, held[uid], `"name":"`+long+`"`)
 }

@@ -1,14 +1,12 @@
 package changes
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -35,25 +33,25 @@ const (
 	// one process: others would mix the rows up. work_mem is for sorting.
 	scanSettings = `SET LOCAL enable_seqscan = on; SET LOCAL synchronize_seqscans = off;
 		SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'`
-	// scanRows is how many rows travel between goroutines at a time, and scanBatches
-	// how many such batches a scan may be ahead: few, so that rows are still in the
-	// processor's cache when they are used.
-	scanRows    = 128
+	// batchBytes is how much of a table travels between goroutines at a time, and
+	// scanBatches how many such batches a scan may be ahead: little, so that rows
+	// are still in the processor's cache when they are used.
+	batchBytes  = 64 << 10
 	scanBatches = 2
+	// sentBytes is how much the server sends at a time.
+	sentBytes = 8 << 10
 )
 
-// batch is rows in COPY's binary form, end to end.
-type batch struct {
-	data []byte
-	ends []int // where each row ends
-}
-
 // scan is a table's rows as they come. Batches are to be given back.
-type scan struct{ rows, free chan *batch }
+type scan struct{ rows, free chan batch }
+
+func newScan() *scan {
+	return &scan{rows: make(chan batch, scanBatches), free: make(chan batch, scanBatches+2)}
+}
 
 // scan reads a table through a further connection under the same snapshot.
 func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot string, t table, sorted bool) *scan {
-	out := &scan{rows: make(chan *batch, scanBatches), free: make(chan *batch, scanBatches+2)}
+	out := newScan()
 	group.Go(func() error {
 		defer close(out.rows)
 		conn, err := pgconn.ConnectConfig(ctx, &s.config.Config)
@@ -75,12 +73,7 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 		if sorted {
 			query += ` ORDER BY ` + tables[t].order
 		}
-		to := &copyReader{ctx: ctx, out: out}
-		_, err = conn.CopyTo(ctx, to, `COPY (`+query+`) TO STDOUT (FORMAT binary)`)
-		if err == nil {
-			err = to.flush()
-		}
-		if err != nil {
+		if err := copyOut(ctx, conn, `COPY (`+query+`) TO STDOUT (FORMAT binary)`, out); err != nil {
 			return fmt.Errorf("table %s: %w", tables[t].name, err)
 		}
 		return nil
@@ -88,59 +81,26 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 	return out
 }
 
-// copyReader gathers what COPY sends: a header, then rows, then a trailer, each
-// row in a message of its own.
-type copyReader struct {
-	ctx     context.Context
-	out     *scan
-	current *batch
-	begun   bool
-}
-
-var (
-	copySignature = []byte("PGCOPY\n\xff\r\n\x00")
-	copyTrailer   = []byte("\xff\xff")
-)
-
-// Write takes a message.
-func (c *copyReader) Write(message []byte) (int, error) {
-	row := message
-	if !c.begun {
-		rest, ok := bytes.CutPrefix(row, copySignature)
-		if !ok || len(rest) < 8 {
-			return 0, errors.New("the server's COPY does not begin as it should")
-		}
-		extension := binary.BigEndian.Uint32(rest[4:])
-		row, c.begun = rest[8+extension:], true
+// copyOut asks for a COPY, and reads the answer straight from the connection:
+// pgconn's CopyTo takes a message at a time, each of which is one row, and costs
+// more than all else that is done with it until it is encoded. After an error the
+// connection is only good for closing.
+func copyOut(ctx context.Context, conn *pgconn.PgConn, query string, out *scan) error {
+	if err := conn.SyncConn(ctx); err != nil { // nothing of it is in pgconn's own buffers
+		return err
 	}
-	if len(row) == 0 || bytes.Equal(row, copyTrailer) {
-		return len(message), nil
+	message, err := (&pgproto3.Query{String: query}).Encode(nil)
+	if err != nil {
+		return err
 	}
-	if c.current == nil {
-		select {
-		case c.current = <-c.out.free:
-			c.current.data, c.current.ends = c.current.data[:0], c.current.ends[:0]
-		default:
-			c.current = &batch{ends: make([]int, 0, scanRows)}
-		}
+	direct := conn.Conn()
+	stop := context.AfterFunc(ctx, func() { _ = direct.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err = direct.Write(message); err == nil {
+		err = readCopy(ctx, direct, out)
 	}
-	c.current.data = append(c.current.data, row...)
-	c.current.ends = append(c.current.ends, len(c.current.data))
-	if len(c.current.ends) == scanRows {
-		return len(message), c.flush()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return len(message), nil
-}
-
-func (c *copyReader) flush() error {
-	if c.current == nil {
-		return nil
-	}
-	select {
-	case c.out.rows <- c.current:
-		c.current = nil
-		return nil
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
-	}
+	return err
 }
