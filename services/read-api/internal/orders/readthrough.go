@@ -34,7 +34,7 @@ const (
 // might be from before a change that the caller knows of. Methods are safe for
 // concurrent use.
 type ReadThrough struct {
-	db     *bun.DB
+	read   func(ctx context.Context, uids []string) (map[string]*Stored, error)
 	ctx    context.Context // of the batches: it outlives their callers
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -54,8 +54,14 @@ type call struct {
 
 // NewReadThrough reads from db, in transactions of its own.
 func NewReadThrough(db *bun.DB) *ReadThrough {
+	return newReadThrough(func(ctx context.Context, uids []string) (map[string]*Stored, error) {
+		return readStored(ctx, db, uids)
+	})
+}
+
+func newReadThrough(read func(context.Context, []string) (map[string]*Stored, error)) *ReadThrough {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &ReadThrough{db: db, ctx: ctx, cancel: cancel, waiting: map[string]*call{}}
+	return &ReadThrough{read: read, ctx: ctx, cancel: cancel, waiting: map[string]*call{}}
 }
 
 // Stop gives up what is being read. Callers that still wait get an error.
@@ -150,8 +156,13 @@ func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*Stored, err
 	for uid := range calls {
 		uids = append(uids, uid)
 	}
+	return r.read(ctx, uids)
+}
+
+// readStored reads orders as they are at one moment.
+func readStored(ctx context.Context, db *bun.DB, uids []string) (map[string]*Stored, error) {
 	var found map[string]*Stored
-	err := readOnly(ctx, r.db, func(tx bun.Tx) error {
+	err := readOnly(ctx, db, func(tx bun.Tx) error {
 		stored, err := orderdb.Read(ctx, tx.Tx, uids)
 		if err != nil {
 			return err
