@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
@@ -16,6 +17,7 @@ import (
 // TestDocsInABrowser looks at the page that shows the API's description.
 func TestDocsInABrowser(t *testing.T) {
 	chromium := browser.ForTest(t)
+	gin.SetMode(gin.TestMode)
 	server := httptest.NewServer(httpapi.New(httpapi.Options{Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}))
 	t.Cleanup(server.Close)
 	w := browser.Open(chromium, t, func(p browser.Problem) bool { return p.URL == server.URL+"/favicon.ico" })

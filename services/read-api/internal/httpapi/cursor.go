@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
@@ -18,6 +20,7 @@ const (
 	cursorHead      = 1 + cursorFilterLen + 8
 	cursorFilterLen = 6
 	cursorCheckLen  = 6
+	firstYear       = -4712 // of PostgreSQL's calendar
 )
 
 var (
@@ -49,7 +52,12 @@ func decodeCursor(filter orders.Filter, text string) (orders.Key, error) {
 		return orders.Key{}, errOtherFilter
 	}
 	micros := int64(binary.BigEndian.Uint64(token[1+cursorFilterLen:]))
-	return orders.Key{Created: time.UnixMicro(micros).UTC(), UID: string(token[cursorHead:])}, nil
+	key := orders.Key{Created: time.UnixMicro(micros).UTC(), UID: string(token[cursorHead:])}
+	// Who knows the form can make up what the database would refuse to compare.
+	if key.Created.Year() < firstYear || !utf8.ValidString(key.UID) || strings.ContainsRune(key.UID, 0) {
+		return orders.Key{}, errCursor
+	}
+	return key, nil
 }
 
 // check is no signature: a cursor opens nothing that its holder could not ask for.

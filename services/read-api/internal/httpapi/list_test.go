@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"math"
 	"net/url"
 	"strings"
 	"testing"
@@ -73,6 +74,25 @@ func TestCursors(t *testing.T) {
 		}
 		_, err = decodeCursor(filter, token[:len(token)-4])
 		require.Error(t, err)
+	}
+}
+
+// TestCursorsThatNobodyWasGiven have the right check, and hold what the database
+// would refuse: that would be answered as if it were away.
+func TestCursorsThatNobodyWasGiven(t *testing.T) {
+	for _, key := range []orders.Key{
+		{Created: time.UnixMicro(math.MinInt64), UID: "x"}, {Created: time.Date(-4713, 12, 31, 0, 0, 0, 0, time.UTC), UID: "x"},
+		{Created: time.Unix(0, 0), UID: "a\x00b"}, {Created: time.Unix(0, 0), UID: "\xff"},
+	} {
+		_, err := decodeCursor(orders.Filter{}, encodeCursor(orders.Filter{}, key))
+		require.ErrorIs(t, err, errCursor, "%v %q", key.Created, key.UID)
+	}
+	for _, key := range []orders.Key{
+		{Created: time.UnixMicro(math.MaxInt64).UTC(), UID: "x"}, {Created: time.Date(-4712, 1, 1, 0, 0, 0, 0, time.UTC), UID: "a b/ü"}, // made by hand
+	} {
+		decoded, err := decodeCursor(orders.Filter{}, encodeCursor(orders.Filter{}, key))
+		require.NoError(t, err)
+		require.Equal(t, key, decoded)
 	}
 }
 
