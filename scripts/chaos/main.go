@@ -119,6 +119,10 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, e
 	if !found.Exact() {
 		s.stories(stdout, hits, found)
 	}
+	if expected.Records < sent {
+		_, _ = fmt.Fprintf(stdout, "the topic has fewer records than the %d that were acknowledged: the brokers lost some\n", sent)
+		return false, nil
+	}
 	return found.Exact(), nil
 }
 
