@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 func TestFiltersOfTheAddressAreTheAPIs(t *testing.T) {
@@ -90,20 +92,21 @@ func TestEmptyListsSayWhy(t *testing.T) {
 
 func TestWhatTheDataTellsOfPaymentAndDelivery(t *testing.T) {
 	t.Parallel()
-	paid := &payment{PaymentDT: 1637907727}
+	paid := &model.Payment{PaymentDT: 1637907727}
 	for _, test := range []struct {
-		order             order
+		order             model.Order
 		payment, delivery string
 	}{
-		{order{Payment: paid, Delivery: &delivery{}, TrackNumber: "T"}, "Paid", "Tracked"},
-		{order{}, "No payment stored", "No delivery stored"},
-		{order{Payment: &payment{}, Delivery: &delivery{}}, "No time of payment", "No track number"},
-		{order{Payment: &payment{PaymentDT: 1, Amount: 5}, TrackNumber: "T"}, "Sums differ", "No delivery stored"},
-		{order{Payment: &payment{PaymentDT: 1 << 62}}, "No time of payment", "No delivery stored"},
+		{model.Order{Payment: paid, Delivery: &model.Delivery{}, TrackNumber: "T"}, "Paid", "Tracked"},
+		{model.Order{}, "No payment stored", "No delivery stored"},
+		{model.Order{Payment: &model.Payment{}, Delivery: &model.Delivery{}}, "No time of payment", "No track number"},
+		{model.Order{Payment: &model.Payment{PaymentDT: 1, Amount: 5}, TrackNumber: "T"}, "Sums differ", "No delivery stored"},
+		{model.Order{Payment: &model.Payment{PaymentDT: 1 << 62}}, "No time of payment", "No delivery stored"},
 	} {
-		require.Equal(t, test.payment, test.order.PaymentState().Word)
-		require.Equal(t, test.delivery, test.order.DeliveryState().Word)
+		o := order{test.order}
+		require.Equal(t, test.payment, o.PaymentState().Word)
+		require.Equal(t, test.delivery, o.DeliveryState().Word)
 	}
-	o := order{Items: []item{{Status: 202}, {Status: 103}, {Status: 202}}}
+	o := order{model.Order{Items: []model.Item{{Status: 202}, {Status: 103}, {Status: 202}}}}
 	require.Equal(t, []itemState{{202, 2}, {103, 1}}, o.ItemStates())
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/weblook"
 )
 
@@ -201,7 +202,7 @@ func (s *site) view(c *gin.Context, query url.Values) *view {
 func clean(text string) string { return strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")) }
 
 func (s *site) order(c *gin.Context, v *view) {
-	if !isUID(v.Query) {
+	if !model.IsOrderUID(v.Query) {
 		v.State = invalid
 		return
 	}

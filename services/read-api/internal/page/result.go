@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // state is what became of what was asked for.
@@ -48,21 +50,6 @@ type orderList struct {
 	canonical  [][]byte
 }
 
-// isUID tells whether text has the form of an order_uid.
-func isUID(text string) bool {
-	if len(text) < 1 || len(text) > 64 {
-		return false
-	}
-	for _, b := range []byte(text) {
-		switch {
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '-', b == '_', b == '.':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
 func (v *view) status() int {
 	switch v.State {
 	case missing:
@@ -91,7 +78,7 @@ func (v *view) Stream() string {
 }
 
 // CanBeUID tells whether what was searched could be an order's.
-func (v *view) CanBeUID() bool { return isUID(v.Query) }
+func (v *view) CanBeUID() bool { return model.IsOrderUID(v.Query) }
 
 // ShownQuery is what was searched, cut to a length that can be read.
 func (v *view) ShownQuery() string { return cut(v.Query) }

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // maxSearch is in characters; no record's text that is searched for is longer.
@@ -22,7 +24,7 @@ func (s *site) search(c *gin.Context, v *view, by string) {
 		return
 	}
 	v.Searched = true
-	if by != KindTrackNumber && by != KindCustomer && isUID(v.Query) {
+	if by != KindTrackNumber && by != KindCustomer && model.IsOrderUID(v.Query) {
 		if s.order(c, v); v.State == found {
 			v.leadTo(url.Values{"uid": {v.Query}})
 			return
@@ -65,7 +67,7 @@ func (s *site) open(ctx context.Context, v *view, chosen Suggestion) {
 		list, err := s.orders.List(ctx, Query{Filters: filters, Limit: 1})
 		if err == nil && len(list.Canonical) == 1 {
 			if o := s.decode(list.Canonical[0]); o != nil {
-				filters = url.Values{"uid": {o.UID}}
+				filters = url.Values{"uid": {o.OrderUID}}
 			}
 		}
 	}

@@ -6,63 +6,13 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
-// order is what the page shows of an order, decoded from its canonical JSON.
-// A part that the tables don't hold is null there and nil here.
-type order struct {
-	UID               string    `json:"order_uid"`
-	TrackNumber       string    `json:"track_number"`
-	Entry             string    `json:"entry"`
-	Delivery          *delivery `json:"delivery"`
-	Payment           *payment  `json:"payment"`
-	Items             []item    `json:"items"`
-	Locale            string    `json:"locale"`
-	InternalSignature string    `json:"internal_signature"`
-	CustomerID        string    `json:"customer_id"`
-	DeliveryService   string    `json:"delivery_service"`
-	ShardKey          string    `json:"shardkey"`
-	SmID              int64     `json:"sm_id"`
-	DateCreated       time.Time `json:"date_created"`
-	OofShard          string    `json:"oof_shard"`
-}
-
-type delivery struct {
-	Name    string `json:"name"`
-	Phone   string `json:"phone"`
-	Zip     string `json:"zip"`
-	City    string `json:"city"`
-	Address string `json:"address"`
-	Region  string `json:"region"`
-	Email   string `json:"email"`
-}
-
-type payment struct {
-	Transaction  string `json:"transaction"`
-	RequestID    string `json:"request_id"`
-	Currency     string `json:"currency"`
-	Provider     string `json:"provider"`
-	Amount       int64  `json:"amount"`
-	PaymentDT    int64  `json:"payment_dt"`
-	Bank         string `json:"bank"`
-	DeliveryCost int64  `json:"delivery_cost"`
-	GoodsTotal   int64  `json:"goods_total"`
-	CustomFee    int64  `json:"custom_fee"`
-}
-
-type item struct {
-	ChrtID      int64  `json:"chrt_id"`
-	TrackNumber string `json:"track_number"`
-	Price       int64  `json:"price"`
-	RID         string `json:"rid"`
-	Name        string `json:"name"`
-	Sale        int64  `json:"sale"`
-	Size        string `json:"size"`
-	TotalPrice  int64  `json:"total_price"`
-	NmID        int64  `json:"nm_id"`
-	Brand       string `json:"brand"`
-	Status      int64  `json:"status"`
-}
+// order is an order as the page shows it, decoded from its canonical JSON. A part
+// that the tables don't hold is null there and nil here.
+type order struct{ model.Order }
 
 func decode(canonical []byte) (*order, error) {
 	var o order
@@ -126,7 +76,7 @@ func (o *order) PaymentState() badge {
 		return badge{"warn", "No payment stored"}
 	case len(o.Differences()) > 0:
 		return badge{"warn", "Sums differ"}
-	case o.Payment.PaymentDT <= 0 || o.Payment.PaidAt().IsZero():
+	case o.Payment.PaymentDT <= 0 || o.PaidAt().IsZero():
 		return badge{"", "No time of payment"}
 	}
 	return badge{"good", "Paid"}
@@ -176,11 +126,11 @@ func (o *order) TrackAddress() string {
 }
 
 // Address is where the page shows the order.
-func (o *order) Address() string { return address(url.Values{"uid": {o.UID}}, false) }
+func (o *order) Address() string { return address(url.Values{"uid": {o.OrderUID}}, false) }
 
 // JSONAddress is where the page shows the order as JSON.
 func (o *order) JSONAddress() string {
-	return address(url.Values{"uid": {o.UID}, "view": {"json"}}, false)
+	return address(url.Values{"uid": {o.OrderUID}, "view": {"json"}}, false)
 }
 
 // Complete tells whether all parts of the order are stored.
@@ -225,12 +175,13 @@ func (o *order) Differences() []string {
 	return out
 }
 
-// PaidAt is the payment's time. It is the zero time where the stored number of
-// seconds lies outside the years 1 to 9999, which a date can't show.
-func (p *payment) PaidAt() time.Time {
+// PaidAt is the payment's time. It is the zero time without a payment, and where
+// the stored number of seconds lies outside the years 1 to 9999, which a date
+// can't show.
+func (o *order) PaidAt() time.Time {
 	const firstSecond, lastSecond = -62135596800, 253402300799
-	if p.PaymentDT <= firstSecond || p.PaymentDT > lastSecond {
-		return time.Time{}
+	if p := o.Payment; p != nil && p.PaymentDT > firstSecond && p.PaymentDT <= lastSecond {
+		return time.Unix(p.PaymentDT, 0).UTC()
 	}
-	return time.Unix(p.PaymentDT, 0).UTC()
+	return time.Time{}
 }
