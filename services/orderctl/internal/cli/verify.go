@@ -113,7 +113,9 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 		_ = bar.Clear()
 	}
 	if err != nil {
-		a.say("%s so far", summary(result, time.Since(began)))
+		if result.Checked > 0 {
+			a.say("%s so far", summary(result, time.Since(began)))
+		}
 		var api *verify.APIError
 		if errors.As(err, &api) {
 			return fmt.Errorf("%w: start it, or say where it is with --api", err)
