@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -69,6 +70,17 @@ func (c *churn) close() {
 
 // alive is how many orders there are to be, once all is taken in.
 func (c *churn) alive() int64 { return c.made - c.gone.Load() }
+
+// uids are those of the orders that are to be there, once all is taken in.
+func (c *churn) uids() []string {
+	alive := slices.Clone(c.pending)
+	for n := range c.made {
+		if n < c.settings.keep() || n >= c.doomed {
+			alive = append(alive, rig.StampedUID(stamperSeed, uint64(n)))
+		}
+	}
+	return alive
+}
 
 func (c *churn) count(ctx context.Context) (n int64, err error) {
 	err = c.sql.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&n)

@@ -1,7 +1,7 @@
 // Command soak runs worker, reader and database for hours under a steady load
 // with churn, and then tells whether what they use stayed flat: memory,
 // goroutines, files, connections, tables. It fails where something grew, or where
-// the cache does not equal the tables in the end.
+// the reader does not serve what the tables have in the end.
 package main
 
 import (

@@ -162,7 +162,7 @@ func (r *runner) table(verdicts []verdict) string {
 func (r *runner) counts() string {
 	c := r.churn
 	return fmt.Sprintf("- sent: %s records, of which %s were duplicates, %s conflicts and %s broken; dead letters were redriven, discarded and purged all the time\n"+
-		"- by SQL: %s changes and %s deletions\n- in the end the tables held exactly the orders that were alive, and the cache as many\n",
+		"- by SQL: %s changes and %s deletions\n",
 		report.Thousands(c.sent.Load()), report.Thousands(c.again.Load()), report.Thousands(c.conflicting.Load()), report.Thousands(c.unreadable.Load()),
 		report.Thousands(c.updated.Load()), report.Thousands(c.gone.Load()))
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/orderhub/orderhub/libs/orderdb/verify"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
@@ -56,8 +58,11 @@ func soak(ctx context.Context, s settings) (err error) {
 	}
 	verdicts := r.samples.judge(!s.Smoke)
 	body := r.table(verdicts) + "\n" + r.counts()
+	if wrong == nil {
+		body += "- in the end the tables held exactly the orders that were alive, and the reader served each as the tables have it, and no other\n"
+	}
 	fmt.Println(body)
-	if s.Document != "" {
+	if s.Document != "" && wrong == nil {
 		heading := report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/soak"))
 		if err := report.Save(s.Document, "soak", body+"\n"+heading); err != nil {
 			return err
@@ -192,8 +197,8 @@ func (r *runner) sampling(ctx context.Context) error {
 }
 
 // compare waits until everything is taken in, and says what is not as it has to
-// be: the tables hold what was put in and not deleted, and the cache what the
-// tables hold.
+// be: the tables hold what was put in and not deleted, and the reader serves what
+// the tables hold.
 func (r *runner) compare(ctx context.Context) (wrong, err error) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
@@ -208,11 +213,32 @@ func (r *runner) compare(ctx context.Context) (wrong, err error) {
 		}
 		want, cached := r.churn.alive(), int64(metrics[rig.MetricCached])
 		if stored == want && cached == want {
-			return nil, nil
+			return r.compareEach(ctx)
 		}
 		wrong = fmt.Errorf("the tables have %d orders and the cache %d, but %d are alive", stored, cached, want)
 		if program.Sleep(ctx, 50*time.Millisecond) != nil {
 			return wrong, nil
 		}
 	}
+}
+
+func (r *runner) compareEach(ctx context.Context) (wrong, err error) {
+	alive := r.churn.uids()
+	var there int
+	if err := r.churn.sql.QueryRow(ctx, "SELECT count(*) FROM orders WHERE order_uid = ANY($1)", alive).Scan(&there); err != nil {
+		return nil, err
+	}
+	if there != len(alive) {
+		return fmt.Errorf("of %d orders that are alive the tables have %d, and others", len(alive), there), nil
+	}
+	db, err := sql.Open("pgx", r.database)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }() // nothing was written
+	result, err := verify.Run(ctx, verify.Options{DB: db, API: "http://" + r.reader.Addr})
+	if err == nil && !result.Equal() {
+		wrong = fmt.Errorf("the reader differs from the tables: %+v", result)
+	}
+	return wrong, err
 }
