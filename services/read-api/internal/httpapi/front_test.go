@@ -157,33 +157,17 @@ func (c *visitor) ask(tb testing.TB, pieces ...string) answer {
 // answers, and then others, and then again such as it would answer.
 func TestAConnectionGoesOverToNetHTTP(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
-	for name, handOver := range map[string]func(t *testing.T, c *visitor){
-		"another address": func(t *testing.T, c *visitor) {
-			require.Equal(t, 404, c.ask(t, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").status)
-		},
-		"a large order": func(t *testing.T, c *visitor) {
-			require.Len(t, c.ask(t, "GET /order/large HTTP/1.1\r\nHost: x\r\n\r\n").body, 2*maxPreparedLength+2)
-		},
-		"the database is asked": func(t *testing.T, c *visitor) {
-			require.Equal(t, 503, c.ask(t, requestLine+"Host: x\r\nCache-Control: no-cache\r\n\r\n").status)
-		},
-		"in pieces": func(t *testing.T, c *visitor) {
-			require.Equal(t, canonical, c.ask(t, hitRequest[:7], hitRequest[7:]).body)
-		},
-		"more than the front's memory": func(t *testing.T, c *visitor) {
-			long := requestLine + "Host: x\r\nAccept: " + strings.Repeat("x", 2*maxQuickRequest) + "\r\n\r\n"
-			require.Equal(t, canonical, c.ask(t, long).body)
-		},
-		"two at once": func(t *testing.T, c *visitor) {
-			sent := make(chan error, 1)
-			go func() {
-				_, err := io.WriteString(c, hitRequest+strings.Replace(hitRequest, sampleAddress, "/order/nobody", 1))
-				sent <- err
-			}()
-			require.Equal(t, 200, c.ask(t).status)
-			require.Equal(t, 404, c.ask(t).status)
-			require.NoError(t, <-sent)
-		},
+	const nobody = "GET /order/nobody HTTP/1.1\r\nHost: x\r\n\r\n"
+	for name, one := range map[string]struct {
+		pieces   []string
+		statuses []int
+	}{
+		"another address":              {[]string{"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"}, []int{404}},
+		"a large order":                {[]string{"GET /order/large HTTP/1.1\r\nHost: x\r\n\r\n"}, []int{200}},
+		"the database is asked":        {[]string{requestLine + "Host: x\r\nCache-Control: no-cache\r\n\r\n"}, []int{503}},
+		"in pieces":                    {[]string{hitRequest[:7], hitRequest[7:]}, []int{200}},
+		"two at once":                  {[]string{hitRequest + nobody}, []int{200, 404}},
+		"more than the front's memory": {[]string{requestLine + "Host: x\r\nAccept: " + strings.Repeat("x", 2*maxQuickRequest) + "\r\n\r\n"}, []int{200}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := connect(t, serve(t, b.handler))
@@ -191,10 +175,13 @@ func TestAConnectionGoesOverToNetHTTP(t *testing.T) {
 				hit := c.ask(t, hitRequest)
 				require.Equal(t, canonical, hit.body)
 				require.Equal(t, 304, c.ask(t, requestLine+"Host: x\r\nIf-None-Match: "+hit.header.Get("ETag")+"\r\n\r\n").status)
-				require.Equal(t, 404, c.ask(t, "GET /order/nobody HTTP/1.1\r\nHost: x\r\n\r\n").status)
+				require.Equal(t, 404, c.ask(t, nobody).status)
 			}
 			ordinary()
-			handOver(t, c)
+			require.Equal(t, one.statuses[0], c.ask(t, one.pieces...).status)
+			for _, status := range one.statuses[1:] {
+				require.Equal(t, status, parseAnswer(t, c.from).status)
+			}
 			ordinary()
 		})
 	}
@@ -344,6 +331,18 @@ func TestConnectionsHaveDeadlines(t *testing.T) {
 			require.False(t, conn.deadlines[i].After(time.Now().Add(limit)))
 		}
 	}
+}
+
+func TestNetHTTPGetsAConnectionWithoutDeadlines(t *testing.T) {
+	f := newTestFront(t, setup(t, time.Hour, cache.StoreOptions{}).handler)
+	conn := &scripted{request: "GET /docs HTTP/1.1\r\nHost: x\r\n\r\n", times: 1}
+	go f.serve(conn)
+	taken, err := f.Accept()
+	require.NoError(t, err)
+	require.Zero(t, conn.deadlines)
+	read, err := io.ReadAll(taken)
+	require.NoError(t, err)
+	require.Equal(t, conn.request, string(read))
 }
 
 func TestTheFrontAllocatesNothingForARequest(t *testing.T) {
