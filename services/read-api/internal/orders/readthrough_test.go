@@ -45,16 +45,14 @@ func (d *tables) begun() [][]string {
 	return slices.Clone(d.batches)
 }
 
-// readThrough is one over such tables, in a bubble of goroutines with a clock of
-// their own.
-func readThrough(t *testing.T, test func(t *testing.T, d *tables, r *ReadThrough)) {
+// throughTables is a ReadThrough over such tables. It is made in a bubble of
+// goroutines, which has a clock of its own.
+func throughTables(t *testing.T) (*tables, *ReadThrough) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		d := &tables{let: make(chan struct{})}
-		r := newReadThrough(d.read)
-		test(t, d, r)
-		r.Stop()
-	})
+	d := &tables{let: make(chan struct{})}
+	r := newReadThrough(d.read)
+	t.Cleanup(r.Stop)
+	return d, r
 }
 
 // callers ask for an order at once, and tell what is wrong with their answers.
@@ -78,7 +76,8 @@ func callers(r *ReadThrough, n int, uid string, wrong chan<- error) {
 // TestCallersShareReadings has many callers ask for few orders while all
 // connections are busy.
 func TestCallersShareReadings(t *testing.T) {
-	readThrough(t, func(t *testing.T, d *tables, r *ReadThrough) {
+	synctest.Test(t, func(t *testing.T) {
+		d, r := throughTables(t)
 		wrong := make(chan error, 500)
 		var want [][]string
 		for i := range ReadThroughConns {
@@ -102,7 +101,8 @@ func TestCallersShareReadings(t *testing.T) {
 
 // TestReadingsAreBounded asks for more orders than may wait.
 func TestReadingsAreBounded(t *testing.T) {
-	readThrough(t, func(t *testing.T, d *tables, r *ReadThrough) {
+	synctest.Test(t, func(t *testing.T) {
+		d, r := throughTables(t)
 		wrong := make(chan error, 2*maxWaiting)
 		for i := range ReadThroughConns {
 			callers(r, 1, fmt.Sprint("first", i), wrong)
@@ -132,7 +132,8 @@ func callOnce(r *ReadThrough, uid string, wrong chan<- error) {
 
 // TestAReadingsTimeIsBounded has tables that never answer.
 func TestAReadingsTimeIsBounded(t *testing.T) {
-	readThrough(t, func(t *testing.T, _ *tables, r *ReadThrough) {
+	synctest.Test(t, func(t *testing.T) {
+		_, r := throughTables(t)
 		wrong := make(chan error, 100)
 		for i := range ReadThroughConns + 1 {
 			callers(r, 1, fmt.Sprint("uid", i), wrong)
