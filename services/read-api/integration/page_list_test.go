@@ -115,6 +115,26 @@ func filtersLiveInTheAddress(w *window) {
 	w.Picture("nothing-light")
 }
 
+func fillingInFiltersIsNotDisturbed(w *window) {
+	t := w.t
+	w.withoutLooks()
+	w.open("/?customer_id=" + severalCustomer)
+	w.streams("customer_id=" + severalCustomer)
+	w.Click(".filters summary")
+	w.Type("#filter-currency", "EU")
+	for _, uid := range []string{"theirs-1", "theirs-2"} {
+		order := sampleOrder(uid, time.Now())
+		order.CustomerID = severalCustomer
+		w.orders.add(order)
+		w.Until("document.querySelector('#newest li .uid').innerText === '" + uid + "'")
+	}
+	require.Equal(t, "4 orders", w.Text(".list-head p"))
+	w.Press("R")
+	require.Equal(t, "EUR", w.eval("document.querySelector('#filter-currency').value"), "the focus is still there")
+	w.Press(kb.Enter)
+	w.Until("location.search === '?customer_id=" + severalCustomer + "&currency=EUR' && document.querySelectorAll('.chips .chip').length === 2")
+}
+
 func pagesOfAList(w *window) {
 	t := w.t
 	for i := range 40 {

@@ -27,6 +27,7 @@ func TestPage(t *testing.T) {
 		{"SuggestionsAreText", suggestionsAreText},
 		{"AddressCarriesTheSearch", addressCarriesTheSearch},
 		{"FiltersLiveInTheAddress", filtersLiveInTheAddress},
+		{"FillingInFiltersIsNotDisturbed", fillingInFiltersIsNotDisturbed},
 		{"PagesOfAList", pagesOfAList},
 		{"NewestOrdersAppearByThemselves", newestOrdersAppearByThemselves},
 		{"AFilteredListIsLiveToo", aFilteredListIsLiveToo},

@@ -95,8 +95,13 @@
       if (!next) throw new Error('an answer without ' + id);
       const text = next.outerHTML;
       if (text === served[id]) continue;
-      served[id] = text;
       const old = document.getElementById(id);
+      if (!wanted && old.querySelector('[data-filters][open]') && next.querySelector('[data-filters]')) {
+        // Somebody is filling in the filters: their part stays, whatever arrives.
+        for (const { name, value } of next.attributes) old.setAttribute(name, value);
+        continue;
+      }
+      served[id] = text;
       const focused = focusIn(old);
       const known = new Set([...old.querySelectorAll('[data-uid]')].map((row) => row.dataset.uid));
       old.replaceWith(document.adoptNode(next));
