@@ -104,7 +104,8 @@ func (w *compressor) finish() {
 		if w.held {
 			mark()
 		}
-	case len(body) >= compressedPage && h.Get("Content-Encoding") == "":
+	// A part's place is told in plain bytes.
+	case len(body) >= compressedPage && h.Get("Content-Encoding") == "" && h.Get("Content-Range") == "":
 		if smaller := w.coding.append(nil, body); len(smaller) < len(body) {
 			body = smaller
 			h.Set("Content-Encoding", w.coding.name)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +122,10 @@ func TestCompressedAnswersOfOthersKeepTheirForm(t *testing.T) {
 				}
 				c.String(200, body)
 			})
+			r.GET("/part", func(c *gin.Context) {
+				c.Header("ETag", `"strong"`)
+				http.ServeContent(c.Writer, c.Request, "", time.Time{}, strings.NewReader(body))
+			})
 			r.GET("/flushed", func(c *gin.Context) {
 				_, _ = c.Writer.WriteString(body)
 				c.Writer.Flush()
@@ -145,6 +150,10 @@ func TestCompressedAnswersOfOthersKeepTheirForm(t *testing.T) {
 	require.Equal(t, `"strong-gzip"`, again.header.Get("ETag"))
 	again = b.ask(t, "GET", "/strong", "Accept-Encoding", "gzip", "If-None-Match", `"strong"`)
 	require.Equal(t, `"strong"`, again.header.Get("ETag"), "the one that the client has")
+	part := b.ask(t, "GET", "/part", "Accept-Encoding", "gzip", "Range", "bytes=0-2999")
+	require.Equal(t, 206, part.status)
+	require.Equal(t, body[:3000], part.body, "a part of the plain bytes, as Content-Range says")
+	require.Equal(t, []string{"bytes 0-2999/5000", `"strong"`, ""}, []string{part.header.Get("Content-Range"), part.header.Get("ETag"), part.header.Get("Content-Encoding")})
 	flushed := b.ask(t, "GET", "/flushed", "Accept-Encoding", "gzip")
 	require.Equal(t, body+body, flushed.body)
 	require.Equal(t, 204, b.ask(t, "GET", "/empty", "Accept-Encoding", "gzip").status)
