@@ -31,6 +31,7 @@ type service struct {
 	addr    string // of a reader's API
 	process *process.Process
 	output  *os.File
+	silent  int64 // size of the log when the process was started
 }
 
 func newService(s *site, program string, n int) *service {
@@ -45,6 +46,11 @@ func (w *service) start() error {
 	if err != nil {
 		return err
 	}
+	info, err := output.Stat()
+	if err != nil {
+		return errors.Join(err, output.Close())
+	}
+	w.silent = info.Size()
 	cmd := exec.Command(filepath.Join(w.site.binaries, w.program))
 	cmd.Dir = w.site.logs // where no .env lies
 	cmd.Env = append(w.site.settings(), "HTTP_ADDR="+w.addr)
@@ -81,12 +87,24 @@ func (w *service) kill(ctx context.Context) {
 func (w *service) terminate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopPromise)
 	defer cancel()
+	w.awaitWord(ctx)
 	err := errors.Join(w.process.Stop(ctx, syscall.SIGTERM), w.process.Err(), w.output.Close())
 	w.process = nil
 	if err != nil {
 		return fmt.Errorf("stop %s: %w", w.name, err)
 	}
 	return nil
+}
+
+// awaitWord returns once the process has said something: before, it may not have
+// come so far as to take a signal.
+func (w *service) awaitWord(ctx context.Context) {
+	for w.alive() == nil {
+		info, err := w.output.Stat()
+		if err != nil || info.Size() > w.silent || sleep(ctx, 5*time.Millisecond) != nil {
+			return
+		}
+	}
 }
 
 // freeze stops the service for a while with SIGSTOP.

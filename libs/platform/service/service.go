@@ -33,7 +33,7 @@ type Program struct {
 type App struct {
 	Start func(context.Context) error
 	Stop  func(context.Context) error
-	Wait  func() (exitCode int) // until a signal, or until the service ends by itself
+	Wait  func() (exitCode int) // until the service ends by itself; a signal may end it too
 }
 
 // startTimeout bounds Start, which opens ports and waits for nothing else.
@@ -77,12 +77,14 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
+	asked, forget := signals()
+	defer forget()
 	app, err := p.New()
 	if err != nil {
 		say("%v", err)
 		return 1
 	}
-	exitCode, err := run(app, p.StopTimeout())
+	exitCode, err := run(app, p.StopTimeout(), asked)
 	if err != nil {
 		say("%v", err)
 		return 1
@@ -90,20 +92,40 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	return exitCode
 }
 
-func run(app App, stopTimeout time.Duration) (exitCode int, err error) {
+// signals are waited for from before the start on: one that comes meanwhile stops
+// the service as any other does. asked is closed by the first; a second ends the
+// process.
+func signals() (asked <-chan struct{}, forget func()) {
+	first, all := make(chan struct{}), make(chan os.Signal, 2)
+	signal.Notify(all, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, ok := <-all; !ok {
+			return
+		}
+		close(first)
+		if _, ok := <-all; ok {
+			os.Exit(1)
+		}
+	}()
+	return first, func() {
+		signal.Stop(all)
+		close(all)
+	}
+}
+
+func run(app App, stopTimeout time.Duration, asked <-chan struct{}) (exitCode int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	if err := app.Start(ctx); err != nil {
 		return 1, err
 	}
-	exitCode = app.Wait()
+	ended := make(chan int, 1)
+	go func() { ended <- app.Wait() }()
+	select {
+	case exitCode = <-ended:
+	case <-asked:
+	}
 
-	impatient := make(chan os.Signal, 1)
-	signal.Notify(impatient, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-impatient
-		os.Exit(1)
-	}()
 	ctx, cancel = context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if err := app.Stop(ctx); err != nil {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,6 +64,33 @@ func TestRunsToItsEnd(t *testing.T) {
 	code, _, stderr = call(p)
 	require.Equal(t, 1, code)
 	require.Contains(t, stderr, "cut short")
+}
+
+// A signal that comes while the service is being put together or started stops it
+// as any other does, with exit code 0.
+func TestASignalDuringTheStart(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, during := range []string{"new", "start"} {
+		p, did := program(0, nil, nil)
+		interrupt := func(at string) {
+			if at == during {
+				require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
+			}
+		}
+		waiting := make(chan struct{})
+		t.Cleanup(func() { close(waiting) })
+		p.New = func() (App, error) {
+			interrupt("new")
+			return App{
+				Start: func(context.Context) error { interrupt("start"); *did = append(*did, "start"); return nil },
+				Wait:  func() int { <-waiting; return 1 },
+				Stop:  func(context.Context) error { *did = append(*did, "stop"); return nil },
+			}, nil
+		}
+		code, _, stderr := call(p)
+		require.Equal(t, 0, code, stderr)
+		require.Equal(t, []string{"start", "stop"}, *did)
+	}
 }
 
 func TestArguments(t *testing.T) {
