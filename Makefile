@@ -101,9 +101,10 @@ alone:
 # ORDERHUB_TEST_SEED replays a run, as it prints it.
 POINTS ?= 100
 .PHONY: test-reader
-test-reader: ## Play random histories against the reader up to POINTS quiet points (100), and walk its whole model
+test-reader: ## Play random histories against the reader up to POINTS quiet points (100), walk its whole model, list a million orders
 	cd services/read-api/integration && ORDERHUB_TEST_POINTS=$(POINTS) go test -count=1 -timeout 3h -v -run TestCachesEqualTheTables ./reader
 	cd services/read-api && ORDERHUB_TEST_MODEL=1 go test -count=1 -timeout 3h -v -run TestNoInterleavingLosesAChange ./internal/changes
+	cd services/read-api/integration && ORDERHUB_TEST_LISTED_ORDERS=1000000 go test -count=1 -timeout 1h -v -run TestAPageLooksAtFewRows ./reader
 
 .PHONY: test-kafka
 test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
