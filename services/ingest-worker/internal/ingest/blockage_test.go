@@ -1,0 +1,59 @@
+package ingest
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
+)
+
+// While something is in the way readiness says since when and why; the log has a
+// line when it begins, one now and then, one when it is over, however many
+// partitions wait.
+func TestWaitingIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logged := observer.New(zapcore.DebugLevel)
+		registry := health.NewRegistry()
+		b := NewBlockage(registry.Component("pipeline"), NewMetrics(prometheus.NewRegistry()), zap.New(core))
+		since := time.Now().UTC().Format(time.RFC3339)
+		one, two := waiter{1, writing}, waiter{2, writing}
+
+		b.block(one, fault.CauseDatabase, false, errors.New("connection refused"))
+		for range 9 {
+			time.Sleep(5 * time.Second)
+			b.block(one, fault.CauseDatabase, false, errors.New("connection reset"))
+			b.block(two, fault.CauseDatabase, false, errors.New("connection reset"))
+		}
+		ready, components := registry.Status()
+		require.False(t, ready)
+		require.Equal(t, "waits for database since "+since+": connection reset", components[0].Detail)
+		b.clear(one)
+		ready, _ = registry.Status()
+		require.False(t, ready, "the other one waits")
+		b.clear(two)
+		ready, _ = registry.Status()
+		require.True(t, ready)
+
+		lines := logged.TakeAll()
+		require.Len(t, lines, 3)
+		require.Equal(t, "connection refused", lines[0].ContextMap()["error"])
+		require.Equal(t, 30*time.Second, lines[1].ContextMap()["for"])
+		require.Contains(t, lines[2].Message, "goes on")
+		require.Equal(t, 45*time.Second, lines[2].ContextMap()["waited"])
+
+		b.block(one, fault.CauseUnknown, true, errors.New("what is this"))
+		lines = logged.TakeAll()
+		require.Len(t, lines, 1)
+		require.Equal(t, zapcore.ErrorLevel, lines[0].Level, "what stands in no list is said loudly")
+		require.Contains(t, lines[0].Message, "please report it")
+	})
+}
