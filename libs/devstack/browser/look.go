@@ -39,13 +39,20 @@ func (w *Window) LowContrast() string {
 }
 
 // Beyond lists what reaches beyond the window's right edge, a line each; "" if
-// nothing has to be scrolled to sideways. What scrolls by itself within a box,
-// as .unseen, doesn't count.
+// nothing has to be scrolled to sideways. What a box cuts off, or scrolls by
+// itself, doesn't count.
 func (w *Window) Beyond() string {
 	w.t.Helper()
 	return Eval[string](w, `(() => {
 		const width = document.documentElement.clientWidth;
-		const wide = [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('.unseen, thead') && e.getBoundingClientRect().right > width + 1);
+		const reach = (e) => {
+			let right = e.getBoundingClientRect().right;
+			for (let box = e.parentElement; box; box = box.parentElement) {
+				if (getComputedStyle(box).overflowX !== 'visible') right = Math.min(right, box.getBoundingClientRect().right);
+			}
+			return right;
+		};
+		const wide = [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('.unseen, thead') && reach(e) > width + 1);
 		const all = wide.map((e) => e.outerHTML.slice(0, 200));
 		if (document.documentElement.scrollWidth > width) all.unshift('the page is ' + document.documentElement.scrollWidth + ' pixels wide');
 		return all.join('\n');

@@ -100,11 +100,12 @@ func phoneHasNoHorizontalScroll(w *window) {
 	w.Picture("phone-suggestions")
 }
 
-// theListsHeadFitsAnyWidth has the longest words there, beside the filters' button.
-func theListsHeadFitsAnyWidth(w *window) {
+// theListFitsAnyWidth has the longest words in its head, beside the filters' button,
+// and uids as long as they usually are.
+func theListFitsAnyWidth(w *window) {
 	t := w.t
 	for i := range 30 {
-		w.orders.add(sampleOrder(fmt.Sprintf("order-%d", i), time.Now()))
+		w.orders.add(sampleOrder(fmt.Sprintf("b563feb7b2b84b6t%d", 100+i), time.Now()))
 	}
 	for _, address := range []string{"/", "/?currency=USD"} {
 		w.open(address)
@@ -112,11 +113,12 @@ func theListsHeadFitsAnyWidth(w *window) {
 		for _, width := range []int64{320, 390, 600, 641, 700, 800, 1024, 1280} {
 			w.Do(chromedp.EmulateViewport(width, 800))
 			require.Empty(t, browser.Eval[string](w.Window, `(() => {
-				const boxes = [...document.querySelectorAll('.chips, .filters summary, .list-head > *')].map((e) => [e, e.getBoundingClientRect()]);
+				const boxes = [...document.querySelectorAll('.brand, .search, .nav, .chips, .filters summary, .list-head > *')].map((e) => [e, e.getBoundingClientRect()]);
 				return boxes.flatMap(([a, x], i) => boxes.slice(i + 1).filter(([, y]) => x.left < y.right && y.left < x.right && x.top < y.bottom && y.top < x.bottom)
 					.map(([b]) => a.innerText + ' lies on ' + b.innerText)).join('\n');
 			})()`), "%s, %d pixels wide", address, width)
 			require.Empty(t, w.Beyond(), "%s, %d pixels wide", address, width)
+			require.True(t, w.is("[...document.querySelectorAll('.orders .uid')].every((e) => e.scrollWidth <= e.clientWidth)"), "a uid is cut off, %d pixels wide", width)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func TestPage(t *testing.T) {
 		{"TimesInTheBrowsersZone", timesInTheBrowsersZone},
 		{"WithoutJavaScript", withoutJavaScript},
 		{"PhoneHasNoHorizontalScroll", phoneHasNoHorizontalScroll},
-		{"TheListsHeadFitsAnyWidth", theListsHeadFitsAnyWidth},
+		{"TheListFitsAnyWidth", theListFitsAnyWidth},
 		{"DarkAndLight", darkAndLight},
 		{"HostileValuesDoNotRun", hostileValuesDoNotRun},
 		{"DatabaseAway", databaseAway},
