@@ -23,8 +23,9 @@ const (
 )
 
 const (
-	propertyCases = 600
-	propertySlots = 12 // cases at a time: they mostly wait
+	propertyCases = 2000
+	raceCases     = 600 // each takes several times as long then
+	propertySlots = 12  // cases at a time: they mostly wait
 )
 
 // TestEveryRecordIsStoredOnceOrADuplicateOrADeadLetter carries out random plans:
@@ -34,8 +35,11 @@ const (
 // the committed offsets are in the end what a model of a few lines says.
 func TestEveryRecordIsStoredOnceOrADuplicateOrADeadLetter(t *testing.T) {
 	cases, seed := uint64(propertyCases), rand.Uint64()>>1
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		cases = 40
+	case raceDetector:
+		cases = raceCases
 	}
 	cases = fromEnvironment(t, casesVariable, cases)
 	seed = fromEnvironment(t, seedVariable, seed)
