@@ -78,7 +78,7 @@ func quarterOfMemory() string {
 	if err := syscall.Sysinfo(&info); err != nil {
 		return "1GB"
 	}
-	return fmt.Sprintf("%dMB", max(128, uint64(info.Totalram)*uint64(info.Unit)/4>>20))
+	return fmt.Sprintf("%dMB", max(128, info.Totalram*uint64(info.Unit)/4>>20))
 }
 
 func (s *settings) validate() error {
