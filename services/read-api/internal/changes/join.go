@@ -25,8 +25,8 @@ type entry struct {
 	uid           []byte
 	before, after *entry           // neighbours among those that wait, in the order of their first rows
 	rows          []byte           // end to end
-	parts         [itemsTable]span // where its rows of the other tables are
-	items         []itemSpan       // and its items
+	parts         [tableCount]span // where its row of each table is; of items, that at position 0
+	items         []itemSpan       // all of its items
 }
 
 type span struct{ from, to int }
@@ -48,10 +48,14 @@ type joiner struct {
 	open    [tableCount]bool
 	counts  [tableCount]int64  // orders whose rows have come
 	last    [tableCount][]byte // uid of the last row
-	waiting map[string]*entry  // by uid, whose bytes are the entry's own
-	bytes   int64
-	current *entry // whose items are coming
-	ends    entry  // of the ring of those that wait
+	current *entry             // whose items are coming
+
+	ends    entry             // of the ring of entries that wait
+	waiting int               // how many these are
+	held    [tableCount]int   // and how many of them have a row of a table in parts
+	bytes   int64             // that these take
+	index   map[string]*entry // by uid, whose bytes are the entry's own; nil: was not needed lately
+	unasked int               // rows since it was
 	// found is the entry of a table's last row or, when that has gone, the one
 	// before it.
 	found [tableCount]*entry
@@ -64,7 +68,7 @@ type joiner struct {
 
 func newJoiner(sorted bool, most int64) *joiner {
 	j := &joiner{
-		sorted: sorted, most: most, waiting: map[string]*entry{},
+		sorted: sorted, most: most,
 		whole: make(chan []*entry, 4), used: make(chan []*entry, 8),
 	}
 	j.ends.before, j.ends.after = &j.ends, &j.ends
@@ -117,8 +121,8 @@ func (j *joiner) run(ctx context.Context) (split []string, err error) {
 			return nil, err
 		}
 	}
-	for uid := range j.waiting {
-		split = append(split, string([]byte(uid)))
+	for e := j.ends.after; e != &j.ends; e = e.after {
+		split = append(split, string(e.uid))
 	}
 	slices.Sort(split)
 	return split, j.flush(ctx)
@@ -144,21 +148,24 @@ func (j *joiner) take(t table, b batch) {
 	for row := b.next(); row != nil; row = b.next() {
 		fields := fieldsOf(row)
 		uid = fields.next()
-		e := j.find(t, uid)
+		position := 0
+		if t == itemsTable {
+			position = int(fields.integer())
+		}
+		e := j.find(t, uid, position)
 		at := span{len(e.rows), len(e.rows) + len(row)}
 		e.rows = append(e.rows, row...)
 		j.bytes += int64(len(row))
-		if t != itemsTable {
+		if position == 0 {
 			e.parts[t] = at
+			j.held[t]++
 			j.counts[t]++
+		}
+		if t != itemsTable {
 			j.check(e)
 			continue
 		}
-		position := int(fields.integer())
 		e.items = append(e.items, itemSpan{at, position})
-		if position == 0 {
-			j.counts[t]++
-		}
 		if e != j.current {
 			before := j.current
 			j.current = e
@@ -170,22 +177,44 @@ func (j *joiner) take(t table, b batch) {
 	if uid != nil {
 		j.last[t] = append(j.last[t][:0], uid...)
 	}
+	if j.unasked > 8*j.waiting { // so that making it anew costs little
+		j.index = nil
+	}
 }
 
 // find returns the entry of a row's order. Rows mostly lie in the same order in
-// all tables: then it is the one after that of t's last row.
-func (j *joiner) find(t table, uid []byte) *entry {
+// all tables: then it is the one after that of t's last row, or there is none yet
+// because t is ahead. Otherwise it is looked for.
+func (j *joiner) find(t table, uid []byte, position int) *entry {
 	e := j.found[t]
-	if t != itemsTable || string(e.uid) != string(uid) { // it is no further item
+	if position == 0 || string(e.uid) != string(uid) {
 		e = e.after
 	}
+	j.unasked++
 	if e == &j.ends || string(e.uid) != string(uid) {
-		if e = j.waiting[string(uid)]; e == nil {
+		e = nil
+		// No order has two rows in a table, nor two items at a position.
+		if position != 0 || j.held[t] < j.waiting {
+			e = j.search(uid)
+		}
+		if e == nil {
 			e = j.entry(uid)
 		}
 	}
 	j.found[t] = e
 	return e
+}
+
+// search looks for an order among all that wait.
+func (j *joiner) search(uid []byte) *entry {
+	if j.index == nil {
+		j.index = make(map[string]*entry, j.waiting)
+		for e := j.ends.after; e != &j.ends; e = e.after {
+			j.index[e.key()] = e
+		}
+	}
+	j.unasked = 0
+	return j.index[string(uid)]
 }
 
 // entry adds one to those that wait.
@@ -206,7 +235,10 @@ func (j *joiner) entry(uid []byte) *entry {
 	e.uid = append(e.uid, uid...)
 	e.before, e.after = j.ends.before, &j.ends
 	e.before.after, j.ends.before = e, e
-	j.waiting[e.key()] = e
+	if j.index != nil {
+		j.index[e.key()] = e
+	}
+	j.waiting++
 	j.bytes += entryBytes
 	return e
 }
@@ -237,12 +269,18 @@ func (j *joiner) pass(e *entry) {
 
 // remove takes an entry from those that wait.
 func (j *joiner) remove(e *entry) {
-	delete(j.waiting, e.key())
+	if j.index != nil {
+		delete(j.index, e.key())
+	}
+	j.waiting--
 	j.bytes -= int64(len(e.rows)) + entryBytes
 	e.before.after, e.after.before = e.after, e.before
-	for t := range j.found {
+	for t := range tableCount {
 		if j.found[t] == e {
 			j.found[t] = e.before
+		}
+		if e.parts[t].seen() {
+			j.held[t]--
 		}
 	}
 	e.before, e.after = nil, nil
@@ -259,15 +297,17 @@ func (j *joiner) close(t table) {
 // they are sorted, all have gone on to larger uids.
 func (j *joiner) settle(ctx context.Context) error {
 	var reached []byte // by all scans
-	if j.sorted {
-		behind, more := j.next()
-		if more {
-			reached = j.last[behind]
-		}
-		for uid, e := range j.waiting {
-			if more && uid >= string(reached) {
-				continue
-			}
+	behind, more := j.next()
+	if j.sorted && more {
+		reached = j.last[behind]
+	}
+	for e := j.ends.after; e != &j.ends; {
+		after := e.after
+		switch {
+		case !j.sorted:
+			j.check(e)
+		case more && bytes.Compare(e.uid, reached) >= 0: // there may be more of it
+		default:
 			if e == j.current {
 				j.current = nil
 			}
@@ -277,10 +317,7 @@ func (j *joiner) settle(ctx context.Context) error {
 				j.remove(e)
 			}
 		}
-		return j.flushFull(ctx)
-	}
-	for _, e := range j.waiting {
-		j.check(e)
+		e = after
 	}
 	return j.flushFull(ctx)
 }
