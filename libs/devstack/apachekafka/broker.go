@@ -135,7 +135,7 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 		case <-proc.Done():
 			return fmt.Errorf("broker %d has ended: %w\n%s", b.ID, proc.Err(), b.tail())
 		case <-ctx.Done():
-			return fmt.Errorf("broker %d does not serve: %w\n%s", b.ID, err, b.tail())
+			return fmt.Errorf("broker %d does not serve: %w: %w\n%s", b.ID, context.Cause(ctx), err, b.tail())
 		case <-time.After(readyPolling):
 		}
 	}
