@@ -26,6 +26,9 @@ const (
 	// headroom is how much garbage may gather before it is collected, where the
 	// orders take less than some hundred MiB.
 	headroom = 16 << 20
+	// restoreHeadroom is the same until the first Settle: what a restore leaves
+	// behind is given back at its end, and to collect it sooner takes its time.
+	restoreHeadroom = 64 << 20
 	// minPercent is the same for many orders, as a share of what they take.
 	minPercent = 3
 	// settleEvery is how often memory is given back while orders change: the
@@ -60,6 +63,8 @@ type Governor struct {
 	changed atomic.Bool
 
 	mu      sync.Mutex
+	settled bool
+	orders  int64
 	percent int
 }
 
@@ -75,9 +80,19 @@ func (g *Governor) Follow(orders int64) {
 	if !g.free {
 		return
 	}
-	percent := percentFor(orders)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.orders = orders
+	g.choose()
+}
+
+// choose sets the percentage. g.mu is held.
+func (g *Governor) choose() {
+	room := int64(headroom)
+	if !g.settled {
+		room = restoreHeadroom
+	}
+	percent := percentFor(g.orders, room)
 	// Each setting stops the world for a moment.
 	if change := percent - g.percent; change*change*25 > g.percent*g.percent {
 		g.percent = percent
@@ -85,10 +100,19 @@ func (g *Governor) Follow(orders int64) {
 	}
 }
 
-// Settle gives the system back what nothing uses any more.
-func (g *Governor) Settle() { debug.FreeOSMemory() }
+// Settle says that all orders are in, and gives the system back what nothing uses
+// any more.
+func (g *Governor) Settle() {
+	if g.free {
+		g.mu.Lock()
+		g.settled = true
+		g.choose()
+		g.mu.Unlock()
+	}
+	debug.FreeOSMemory()
+}
 
-// Run settles now and then while orders change, until ctx ends.
+// Run gives memory back now and then while orders change, until ctx ends.
 func (g *Governor) Run(ctx context.Context) { g.run(ctx, settleEvery) }
 
 func (g *Governor) run(ctx context.Context, every time.Duration) {
@@ -100,13 +124,13 @@ func (g *Governor) run(ctx context.Context, every time.Duration) {
 			return
 		case <-ticker.C:
 			if g.changed.Swap(false) {
-				g.Settle()
+				debug.FreeOSMemory()
 			}
 		}
 	}
 }
 
-func percentFor(orders int64) int {
+func percentFor(orders, headroom int64) int {
 	const usual = 100
 	if orders < headroom*100/usual {
 		return usual

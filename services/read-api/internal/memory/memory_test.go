@@ -42,11 +42,14 @@ func TestAGovernorSetsTheRuntime(t *testing.T) {
 	restore(t)
 	unset(t, "GOGC")
 	g := NewGovernor()
-	g.Follow(1 << 30)
-	require.Equal(t, minPercent, percentage())
+	g.Follow(256 << 20)
+	require.Equal(t, 25, percentage(), "while orders are restored")
+	g.Settle()
+	require.Equal(t, 6, percentage())
 	g.Follow(32 << 20)
 	require.Equal(t, 50, percentage())
-	g.Settle()
+	g.Follow(1 << 30)
+	require.Equal(t, minPercent, percentage())
 }
 
 func TestAGovernorLeavesGOGCAlone(t *testing.T) {
