@@ -16,7 +16,7 @@ import (
 
 func TestTheShareOfGarbageShrinksAsOrdersGrow(t *testing.T) {
 	for orders, want := range map[int64]int{0: 100, 1 << 20: 100, 32 << 20: 50, 160 << 20: 10, 1 << 30: 3, 1 << 40: 3} {
-		require.Equal(t, want, percentFor(orders), "%d bytes of orders", orders)
+		require.Equal(t, want, percentFor(orders, headroom), "%d bytes of orders", orders)
 	}
 }
 
