@@ -25,13 +25,14 @@ const originals = 10_000
 const loadSeed, probeSeed = 1, 2
 
 // Between two requests for an order a probe rests: less while it is alone.
-const idleRest, busyRest = 250 * time.Microsecond, 2 * time.Millisecond
+const idleRest, busyRest = 250 * time.Microsecond, 10 * time.Millisecond
 
 // warmUp is how many first orders are not counted: connections are opened then.
 const warmUp = 5
 
 func bench(ctx context.Context, s settings) (err error) {
-	site, err := rig.OpenSite(ctx, nil)
+	// The tables grow by millions of orders, whose keys lie anywhere.
+	site, err := rig.OpenSite(ctx, map[string]string{"shared_buffers": rig.QuarterOfMemory()})
 	if err != nil {
 		return err
 	}

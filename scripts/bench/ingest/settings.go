@@ -7,9 +7,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
 // settings are the flags.
@@ -68,17 +68,8 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 		s.postgres.setDefault("min_wal_size", "128MB")
 		s.postgres.setDefault("shared_buffers", "128MB")
 	}
-	s.postgres.setDefault("shared_buffers", quarterOfMemory())
+	s.postgres.setDefault("shared_buffers", rig.QuarterOfMemory())
 	return s, s.validate()
-}
-
-// quarterOfMemory is what a server that has the machine to itself is mostly given.
-func quarterOfMemory() string {
-	var info syscall.Sysinfo_t
-	if err := syscall.Sysinfo(&info); err != nil {
-		return "1GB"
-	}
-	return fmt.Sprintf("%dMB", max(128, info.Totalram*uint64(info.Unit)/4>>20))
 }
 
 func (s *settings) validate() error {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // registers pgx with database/sql
@@ -30,6 +31,16 @@ var settings = map[string]string{
 	"checkpoint_timeout": "30min",
 	"autovacuum":         "off",
 	"max_connections":    "60",
+}
+
+// QuarterOfMemory is the shared_buffers that a server is mostly given that has the
+// machine to itself.
+func QuarterOfMemory() string {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		return settings["shared_buffers"]
+	}
+	return fmt.Sprintf("%dMB", max(128, uint64(info.Totalram)*uint64(info.Unit)/4>>20))
 }
 
 // Server is a private PostgreSQL, with a template that each run's database is a

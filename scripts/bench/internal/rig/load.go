@@ -122,10 +122,16 @@ func (b *Broker) admin(use func(*kadm.Client) error) error {
 }
 
 // NewProducer is a client that sends at once, and waits for all replicas.
-func (b *Broker) NewProducer(topic string) (*kgo.Client, error) {
-	return kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0),
+func (b *Broker) NewProducer(topic string) (*kgo.Client, error) { return b.newProducer(topic, 0) }
+
+func (b *Broker) newProducer(topic string, linger time.Duration) (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(linger),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.NoCompression()))
 }
+
+// loadLinger is how long a Load gathers records to send: what Kafka's own producer
+// does since version 4.0.
+const loadLinger = 5 * time.Millisecond
 
 // Load sends orders at a rate that can be changed on the way, whether they are
 // taken or not.
@@ -141,7 +147,7 @@ type Load struct {
 
 // StartLoad begins with a rate of 0.
 func StartLoad(ctx context.Context, b *Broker, topic string, stamper *Stamper) (*Load, error) {
-	producer, err := b.NewProducer(topic)
+	producer, err := b.newProducer(topic, loadLinger)
 	if err != nil {
 		return nil, err
 	}

@@ -73,11 +73,14 @@ func (c *partition) read(ctx context.Context, offset int64) {
 	d := decoder{codec: c.codec, limit: c.cfg.MaxRecordBytes, unknown: c.metrics.unknownField}
 	backoff := retry.NewBackoff(longestBackoff)
 	for ctx.Err() == nil {
-		next, err := c.fetch(ctx, reader, &d, offset)
+		next, busy, err := c.fetch(ctx, reader, &d, offset)
 		offset = next
 		if err == nil {
 			c.blockage.clear(waiter{c.id, reading})
 			backoff.Reset()
+			if busy {
+				rest(ctx)
+			}
 			continue
 		}
 		if ctx.Err() != nil {
@@ -90,13 +93,27 @@ func (c *partition) read(ctx context.Context, offset int64) {
 	}
 }
 
+// fetchRest is how long the broker is not asked under a load that the worker keeps
+// up with: an answer costs either side as much as dozens of records in it.
+const fetchRest = 10 * time.Millisecond
+
+func rest(ctx context.Context) {
+	timer := time.NewTimer(fetchRest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // fetch takes one answer of the broker into the queue and returns the offset to
-// go on from, on an error as well.
-func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder, offset int64) (next int64, err error) {
+// go on from, on an error as well. busy says that it had a load's records, and
+// that there are no more yet.
+func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder, offset int64) (next int64, busy bool, err error) {
 	if offset == kafka.FirstOffset {
 		first, _, err := reader.Offsets(ctx)
 		if err != nil {
-			return offset, err
+			return offset, false, err
 		}
 		offset = first
 	}
@@ -106,18 +123,19 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 	answer, err := reader.Fetch(ctx, offset)
 	var outOfRange *fetch.OffsetOutOfRangeError
 	if errors.As(err, &outOfRange) {
-		return c.skipGap(outOfRange), nil
+		return c.skipGap(outOfRange), false, nil
 	}
 	if err != nil {
-		return offset, err
+		return offset, false, err
 	}
 	defer answer.Release()
 	c.end.Store(max(answer.LastStableOffset, answer.LogStartOffset))
 	c.measureLag()
+	records := 0
 	for {
 		raw, ok, err := answer.Next(ctx)
 		if err != nil {
-			return offset, err
+			return offset, false, err
 		}
 		if !ok {
 			break
@@ -125,16 +143,17 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 		r := d.decode(raw)
 		r.cost = cost(raw)
 		if err := c.makeRoom(ctx, r.cost); err != nil {
-			return offset, err
+			return offset, false, err
 		}
 		r.own()
 		c.queue.push(r)
+		records++
 		offset = raw.Offset + 1
 	}
 	c.metrics.skipped.WithLabelValues("aborted").Add(float64(answer.AbortedRecords))
 	c.metrics.skipped.WithLabelValues("control").Add(float64(answer.ControlRecords))
 	c.queue.advance(answer.NextOffset())
-	return answer.NextOffset(), nil
+	return answer.NextOffset(), records >= busyRecords && answer.NextOffset() >= c.end.Load(), nil
 }
 
 // makeRoom waits until the budget has room for a record of so many bytes.

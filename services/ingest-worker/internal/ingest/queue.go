@@ -30,7 +30,7 @@ func newQueue() *queue {
 const (
 	busyRecords   = 8
 	enoughRecords = 1000
-	gathering     = 40 * time.Millisecond
+	gathering     = 60 * time.Millisecond
 )
 
 // unknown is the position before the first is known.
