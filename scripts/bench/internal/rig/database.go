@@ -40,7 +40,7 @@ func QuarterOfMemory() string {
 	if err := syscall.Sysinfo(&info); err != nil {
 		return settings["shared_buffers"]
 	}
-	return fmt.Sprintf("%dMB", max(128, uint64(info.Totalram)*uint64(info.Unit)/4>>20))
+	return fmt.Sprintf("%dMB", max(128, info.Totalram*uint64(info.Unit)/4>>20))
 }
 
 // Server is a private PostgreSQL, with a template that each run's database is a
