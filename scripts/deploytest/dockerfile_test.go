@@ -238,19 +238,22 @@ func (i *image) environment() []string {
 	return pairs
 }
 
-// run runs a step where the image's files are, with this machine's Go.
+// run runs a step where the image's files are, with this machine's Go and its
+// caches in place of the image's.
 func (i *image) run(c *instructions.RunCommand) error {
+	environment := i.environment()
 	for _, mount := range instructions.GetMounts(c) {
 		if mount.Type != instructions.MountTypeCache {
 			return fmt.Errorf("a mount of type %s", mount.Type)
 		}
+		environment = slices.DeleteFunc(environment, func(pair string) bool { return strings.HasSuffix(pair, "="+mount.Target) })
 	}
 	if !c.PrependShell {
 		return fmt.Errorf("the form with brackets")
 	}
 	cmd := exec.Command("sh", append([]string{"-c"}, c.CmdLine...)...)
 	cmd.Dir = i.file(i.workdir)
-	cmd.Env = append(os.Environ(), i.environment()...)
+	cmd.Env = append(os.Environ(), environment...)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, output)
 	}
