@@ -24,8 +24,14 @@ func NewBackoff(longest time.Duration) *Backoff {
 }
 
 // Wait sleeps for the next wait, or until ctx ends, whose cause it then returns.
-func (b *Backoff) Wait(ctx context.Context) error {
-	timer := time.NewTimer(b.exponential.NextBackOff())
+func (b *Backoff) Wait(ctx context.Context) error { return Sleep(ctx, b.exponential.NextBackOff()) }
+
+// Reset starts over with short waits, after a success.
+func (b *Backoff) Reset() { b.exponential.Reset() }
+
+// Sleep waits for d, or until ctx ends, whose cause it then returns.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -34,6 +40,3 @@ func (b *Backoff) Wait(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 }
-
-// Reset starts over with short waits, after a success.
-func (b *Backoff) Reset() { b.exponential.Reset() }

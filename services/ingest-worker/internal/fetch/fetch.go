@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 const (
@@ -190,14 +192,7 @@ func (r *Reader) rest(ctx context.Context) error {
 	if pause <= 0 {
 		return ctx.Err()
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return retry.Sleep(ctx, pause)
 }
 
 func (r *Reader) outOfRange(ctx context.Context, offset int64) error {

@@ -79,7 +79,7 @@ func (c *partition) read(ctx context.Context, offset int64) {
 			c.blockage.clear(waiter{c.id, reading})
 			backoff.Reset()
 			if busy {
-				rest(ctx)
+				_ = retry.Sleep(ctx, fetchRest) // the loop looks at ctx
 			}
 			continue
 		}
@@ -96,15 +96,6 @@ func (c *partition) read(ctx context.Context, offset int64) {
 // fetchRest is how long the broker is not asked under a load that the worker keeps
 // up with: an answer costs either side as much as dozens of records in it.
 const fetchRest = 10 * time.Millisecond
-
-func rest(ctx context.Context) {
-	timer := time.NewTimer(fetchRest)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
 
 // fetch takes one answer of the broker into the queue and returns the offset to
 // go on from, on an error as well. busy says that it had a load's records, and

@@ -23,6 +23,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
 )
 
@@ -120,7 +121,7 @@ func (s *Store) write(ctx context.Context, entries []*Entry) error {
 			// An order that was not looked up, and is there after all.
 		case whose == fault.Race:
 			// The other transaction has ended or is about to.
-			if err := pause(ctx, time.Duration(rand.Int64N(int64(20*time.Millisecond)))); err != nil {
+			if err := retry.Sleep(ctx, rand.N(20*time.Millisecond)); err != nil {
 				return err
 			}
 		case whose == fault.Record && len(pending) == 1:
@@ -387,15 +388,4 @@ func refusal(err error) string {
 		}
 	}
 	return text
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

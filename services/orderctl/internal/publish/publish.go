@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // Record is what is to be sent.
@@ -114,7 +115,7 @@ func (p *Publisher) route(ctx context.Context, lanes []*lane, next func() (Recor
 			if err := flush(); err != nil { // a record that is due doesn't wait for others
 				return err
 			}
-			if err := sleep(ctx, wait); err != nil {
+			if err := retry.Sleep(ctx, wait); err != nil {
 				return err
 			}
 		}
@@ -155,15 +156,4 @@ func (p *pacer) wait(now time.Time) time.Duration {
 		return 0
 	}
 	return max(due.Sub(now), shortestWait)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -173,14 +173,8 @@ func (r *Reflector) Run(ctx context.Context) {
 
 // wait returns when the bell was rung or the poll is due, and the rest is over.
 func (r *Reflector) wait(ctx context.Context, rest time.Time) {
-	if left := time.Until(rest); left > 0 {
-		timer := time.NewTimer(left)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
+	if left := time.Until(rest); left > 0 && retry.Sleep(ctx, left) != nil {
+		return
 	}
 	jitter := time.Duration(rand.Int64N(int64(r.options.Poll)/5 + 1))
 	timer := time.NewTimer(r.options.Poll - jitter)
