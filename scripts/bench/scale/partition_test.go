@@ -31,9 +31,6 @@ func TestMain(m *testing.M) {
 // partition.sql made partitioned ones: what is stored, found as stored already,
 // refused, changed by hand and deleted is what it would be without.
 func TestHashPartitions(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a database and a broker")
-	}
 	p := newPartitioned(t)
 	const stored, sent = 300, 200
 	p.fill(stored)
@@ -93,6 +90,9 @@ type partitioned struct {
 
 func newPartitioned(t *testing.T) *partitioned {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a database, a broker and readers")
+	}
 	p := &partitioned{T: t, binaries: t.TempDir()}
 	build := exec.Command("go", "build", "-o", p.binaries+string(filepath.Separator),
 		"../../../services/ingest-worker/cmd/ingest-worker", "../../../services/read-api/cmd/read-api", "../../../services/orderctl/cmd/orderctl")

@@ -21,9 +21,6 @@ import (
 // only, and they follow what becomes of these, also where an order moves into
 // another shard. Their lists put together are the list of all orders.
 func TestReadersByShard(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a database, a broker and many readers")
-	}
 	p := newPartitioned(t)
 	const stored, sent = 300, 100
 	p.fill(stored)
