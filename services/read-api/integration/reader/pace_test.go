@@ -142,6 +142,29 @@ func TestAHalfOpenTailIsReplaced(t *testing.T) {
 	r.equals(db)
 }
 
+// TestAHalfOpenSnapshotIsReplaced lets a connection of the restore fall silent,
+// time and again: each time it waits twice as long, as the server may only be slow.
+func TestAHalfOpenSnapshotIsReplaced(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	url := server.URL()
+	migrate(t, url)
+	db, client := openDB(t, url), connect(t, url).withVersions()
+	client.insert("there")
+	tails := throughProxy(t, server)
+	items := proxy.Trap{Effect: proxy.FallSilent, Match: func(request []byte) bool {
+		return bytes.HasPrefix(request[min(5, len(request)):], []byte("COPY")) && bytes.Contains(request, []byte("FROM items"))
+	}}
+	tails.Set(items)
+	const first = time.Second
+	r := start(t, at(url, tails.Addr()), func(s *app.Settings) { s.AnswerTimeout = first })
+	eventually(t, "the first restore has fallen silent", func() bool { return tails.Sprung() == 1 })
+	tails.Set(items) // long before the next one
+	for _, waited := range []time.Duration{first, 2 * first} {
+		eventually(t, "it says that nothing arrives", func() bool { return r.said(fmt.Sprint("no order arrived for ", waited)) })
+	}
+	r.synced().equals(db)
+}
+
 func isRollback(request []byte) bool {
 	return len(request) > 5 && request[0] == 'Q' && bytes.HasPrefix(request[5:], []byte("ROLLBACK"))
 }

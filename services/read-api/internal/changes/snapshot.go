@@ -17,9 +17,14 @@ const (
 	// waits between them would make a circle that the server can't see.
 	snapshotLockTimeout = `SET LOCAL lock_timeout = '3s'`
 	snapshotStatement   = `SET LOCAL statement_timeout = 0`
-	// The first connection waits while the others read.
-	snapshotIdle   = `SET LOCAL idle_in_transaction_session_timeout = 0`
-	exportSnapshot = `SELECT pg_export_snapshot(),
+	// The first connection waits while the others read. Where its reader has vanished
+	// without a word, the server is to find out in a minute, rather than keep VACUUM
+	// and TRUNCATE waiting for hours.
+	snapshotIdle     = `SET LOCAL idle_in_transaction_session_timeout = 0`
+	snapshotProbe    = `SET LOCAL tcp_keepalives_idle = 30`
+	snapshotInterval = `SET LOCAL tcp_keepalives_interval = 5`
+	snapshotProbes   = `SET LOCAL tcp_keepalives_count = 6`
+	exportSnapshot   = `SELECT pg_export_snapshot(),
 		(SELECT greatest(reltuples, 0)::bigint::text FROM pg_class WHERE oid = 'orders'::regclass)`
 	// The n-th newest stamp: at least n orders have it or a newer one.
 	findCut       = `SELECT change_xid::text FROM orders ORDER BY change_xid DESC OFFSET %d LIMIT 1`
@@ -34,26 +39,22 @@ type Progress func(done, expected int64)
 // Snapshot gives sink all orders as of one moment, and returns the position to
 // tail from. With Options.Bytes it gives those that changed last. After an error
 // sink has some of them.
-func (s *Source) Snapshot(ctx context.Context, sink Sink, progress Progress) (Position, error) {
+func (s *Source) Snapshot(ctx context.Context, sink Sink, progress Progress) (_ Position, err error) {
 	if err := s.connect(ctx); err != nil {
 		return Position{}, err
 	}
+	defer func() { s.note(err) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stall := time.AfterFunc(stallTimeout, func() {
-		cancel(fmt.Errorf("no order arrived for %v", stallTimeout))
-	})
-	defer stall.Stop()
-	alive := func(done, expected int64) {
-		stall.Reset(stallTimeout)
-		progress(done, expected)
-	}
+	w := &watch{progress: progress, cancel: cancel}
+	w.allow(s.patience())
+	defer w.stop()
 
 	read := s.snapshotAll
 	if s.options.Bytes > 0 {
 		read = s.snapshotNewest
 	}
-	position, err := read(ctx, sink, alive)
+	position, err := read(ctx, sink, w)
 	if err != nil {
 		s.Close()
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -64,18 +65,52 @@ func (s *Source) Snapshot(ctx context.Context, sink Sink, progress Progress) (Po
 	return position, s.end(ctx)
 }
 
+// watch ends a snapshot that no orders arrive for.
+type watch struct {
+	progress Progress
+	cancel   context.CancelCauseFunc
+	limit    time.Duration
+	timer    *time.Timer
+}
+
+// allow sets how long it may take until the next orders. It is not called while
+// tell may be.
+func (w *watch) allow(limit time.Duration) {
+	w.stop()
+	w.limit = limit
+	w.timer = time.AfterFunc(limit, func() { w.cancel(&stalledError{limit}) })
+}
+
+func (w *watch) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// tell says that orders have arrived. It is safe for concurrent use.
+func (w *watch) tell(done, expected int64) {
+	w.timer.Reset(w.limit)
+	w.progress(done, expected)
+}
+
+// stalledError says that a snapshot stood still for too long.
+type stalledError struct{ limit time.Duration }
+
+func (e *stalledError) Error() string { return fmt.Sprintf("no order arrived for %v", e.limit) }
+
 // begin opens the snapshot's transaction.
 func (s *Source) begin(ctx context.Context, last query) (*answers, Position, error) {
 	answers := s.ask(ctx, query{sql: beginRead}, query{sql: snapshotLockTimeout}, query{sql: snapshotStatement},
-		query{sql: snapshotIdle}, query{sql: lockTables}, query{sql: readState}, last)
-	answers.skip(5)
+		query{sql: snapshotIdle}, query{sql: snapshotProbe}, query{sql: snapshotInterval}, query{sql: snapshotProbes},
+		query{sql: lockTables}, query{sql: readState}, last)
+	answers.skip(8)
 	position, err := answers.state(s.identity)
 	return answers, position, err
 }
 
 // snapshotNewest reads, through one connection, the orders that changed last, in
 // the order in which they did.
-func (s *Source) snapshotNewest(ctx context.Context, sink Sink, progress Progress) (Position, error) {
+func (s *Source) snapshotNewest(ctx context.Context, sink Sink, w *watch) (Position, error) {
 	most := s.options.Bytes / max(s.options.MinRecordBytes, 1)
 	answers, position, err := s.begin(ctx, query{sql: fmt.Sprintf(findCut, most)})
 	defer answers.drop()
@@ -103,7 +138,7 @@ func (s *Source) snapshotNewest(ctx context.Context, sink Sink, progress Progres
 	if err := first.close(); err != nil {
 		return position, err
 	}
-	counted := &countingSink{Sink: sink, progress: progress}
+	counted := &countingSink{Sink: sink, progress: w.tell}
 	_, err = s.pages(ctx, page, counted)
 	return position, err
 }
@@ -129,7 +164,7 @@ func (c *countingSink) Put(uid string, canonical []byte) bool {
 // Rows of an order mostly lie at about the same place of each table, so few of
 // them wait for others. Where too many do, it starts again with the tables sorted
 // by order_uid: the memory that it takes doesn't depend on the number of orders.
-func (s *Source) snapshotAll(ctx context.Context, sink Sink, progress Progress) (Position, error) {
+func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position, error) {
 	answers, position, err := s.begin(ctx, query{sql: exportSnapshot})
 	defer answers.drop()
 	if err != nil {
@@ -146,10 +181,11 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, progress Progress) 
 	if err != nil {
 		return position, err
 	}
-	tell := func(done int64) { progress(done, expected) }
+	tell := func(done int64) { w.tell(done, expected) }
 
 	split, err := s.assemble(ctx, exported[0][0], false, sink, tell)
 	if errors.Is(err, errScattered) {
+		w.allow(sorting * s.patience())
 		split, err = s.assemble(ctx, exported[0][0], true, sink, tell)
 	}
 	if err != nil {

@@ -43,16 +43,19 @@ type Options struct {
 	// CheckSchema says whether the database has the tables that are needed. It
 	// is asked at each new connection.
 	CheckSchema func(context.Context) error
-	// AnswerTimeout bounds the wait for one answer of the tail's: a frozen
-	// connection must not stop it for good. 0 means 15 seconds.
+	// AnswerTimeout bounds the wait for one answer, and a snapshot's for further
+	// orders: a connection that has fallen silent must not stop the source for good.
+	// It is doubled for each time in a row that it was too short, up to 16 times
+	// that: a database that is slow must get through in the end. 0 means 15 seconds.
 	AnswerTimeout time.Duration
 }
 
 const (
 	answerTimeout = 15 * time.Second
-	// stallTimeout is how long a snapshot may go on without a row: sorting a
-	// large table takes a while.
-	stallTimeout = 3 * time.Minute
+	maxDoublings  = 4
+	// sorting multiplies a snapshot's patience where the server sorts large tables
+	// before it sends the first row.
+	sorting = 12
 )
 
 // Source reads through a connection of its own, made when needed and again
@@ -60,6 +63,8 @@ const (
 type Source struct {
 	config  *pgx.ConnConfig
 	options Options
+
+	timeouts int // in a row
 
 	conn     *pgconn.PgConn // nil: none
 	identity Identity       // of conn's database
@@ -96,6 +101,24 @@ func (s *Source) Close() {
 	defer cancel()
 	_ = s.conn.Close(ctx) // it is of no more use either way
 	s.conn = nil
+}
+
+// patience is how long to wait for an answer. Connecting is not given more than
+// the first time: while the network is away an attempt that is made anew finds it
+// back sooner.
+func (s *Source) patience() time.Duration {
+	return s.options.AnswerTimeout << min(s.timeouts, maxDoublings)
+}
+
+// note learns from how a snapshot or a round ended whether patience was too short.
+func (s *Source) note(err error) {
+	var stalled *stalledError
+	switch {
+	case err == nil:
+		s.timeouts = 0
+	case errors.As(err, &stalled), errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
+		s.timeouts++
+	}
 }
 
 // connect makes sure that there is a connection, to a database with our schema.

@@ -66,10 +66,11 @@ type Round struct {
 // can't be told any more, and a *BehindError where a standby isn't that far yet.
 // After any other error sink may have some of the changes: another Tail from the
 // same position makes up for it.
-func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (Round, error) {
+func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (_ Round, err error) {
 	if err := s.connect(ctx); err != nil {
 		return Round{}, err
 	}
+	defer func() { s.note(err) }()
 	s.goOnFrom(from)
 	round, err := s.tail(ctx, from, sink)
 	var relist *RelistError
@@ -87,7 +88,7 @@ func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (Round, err
 
 func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, error) {
 	since := from.Snapshot.since(from.Standby)
-	idle := fmt.Sprintf(idleTimeout, 2*s.options.AnswerTimeout.Milliseconds())
+	idle := fmt.Sprintf(idleTimeout, 2*s.patience().Milliseconds())
 	answers := s.ask(ctx,
 		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: idle}, query{sql: lockTables}, query{sql: readState},
 		query{sql: fmt.Sprintf(readDeletions, since)},
@@ -182,7 +183,7 @@ func (s *Source) complete(ctx context.Context, page []part[*model.Order]) ([]par
 
 // end gives up the transaction; there is nothing to commit in it.
 func (s *Source) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.options.AnswerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	_, err := s.conn.Exec(ctx, `ROLLBACK`).ReadAll()
 	return err
@@ -204,7 +205,7 @@ type answers struct {
 
 // ask sends queries in one go. The answers must be read in order, and closed.
 func (s *Source) ask(ctx context.Context, queries ...query) *answers {
-	ctx, cancel := context.WithTimeout(ctx, s.options.AnswerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	batch := &pgconn.Batch{}
 	binary := []int16{pgtype.BinaryFormatCode}
 	for _, q := range queries {
