@@ -38,10 +38,11 @@ func TestSmoke(t *testing.T) {
 	folder := binaries(t)
 	var mu sync.Mutex
 	writtenBy := map[string]string{} // the program, by section
+	document := map[string]string{}  // that a program writes to unless it is told another, by program
 	skipped := false
 	t.Cleanup(func() {
 		if !t.Failed() && !skipped {
-			compareDocuments(t, writtenBy)
+			compareDocuments(t, writtenBy, document)
 		}
 	})
 	for program, words := range map[string][]string{
@@ -74,8 +75,13 @@ func TestSmoke(t *testing.T) {
 			}
 			written := sections(t, filepath.Join(cmd.Dir, "docs", "document.md"))
 			require.NotEmpty(t, written)
+			help, err := exec.CommandContext(t.Context(), filepath.Join(folder, program), "--help").CombinedOutput()
+			require.NoError(t, err, string(help))
+			usual := documentFlag.FindSubmatch(help)
+			require.NotNil(t, usual, string(help))
 			mu.Lock()
 			defer mu.Unlock()
+			document[program] = string(usual[1])
 			for _, section := range written {
 				writtenBy[section] = program
 			}
@@ -86,6 +92,8 @@ func TestSmoke(t *testing.T) {
 var (
 	marker = regexp.MustCompile(`<!-- (\S+):begin `)
 	number = regexp.MustCompile(`\d+`)
+
+	documentFlag = regexp.MustCompile(`-document string\n.*\(default "(\S+)"\)`)
 )
 
 // sections are the tables that programs write into a document. Some have a number
@@ -100,19 +108,20 @@ func sections(t *testing.T, document string) (names []string) {
 	return names
 }
 
-func compareDocuments(t *testing.T, writtenBy map[string]string) {
+func compareDocuments(t *testing.T, writtenBy, document map[string]string) {
 	t.Helper()
 	makeBench, err := exec.Command("make", "-n", "-C", "../..", "bench").CombinedOutput()
 	require.NoError(t, err, string(makeBench))
-	known := map[string]bool{}
 	for _, section := range sections(t, "../../docs/benchmarks.md") {
-		known[section] = true
-		require.Contains(t, writtenBy, section, "docs/benchmarks.md has a table that no program writes")
 		require.Regexp(t, `(?m)go run \./scripts/bench/`+writtenBy[section]+` *$`, string(makeBench), "make bench does not write %s", section)
 	}
-	for _, section := range sections(t, "../../docs/scaling.md") {
-		known[section] = true
-		require.Contains(t, writtenBy, section, "docs/scaling.md has a table that no program writes")
+	known := map[string]bool{}
+	for _, name := range []string{"docs/benchmarks.md", "docs/scaling.md"} {
+		for _, section := range sections(t, filepath.Join("../..", name)) {
+			known[section] = true
+			require.Contains(t, writtenBy, section, "%s has a table that no program writes", name)
+			require.Equal(t, name, document[writtenBy[section]], "%s is not where %s writes %s", name, writtenBy[section], section)
+		}
 	}
 	for section, program := range writtenBy {
 		require.Contains(t, known, section, "no document has the table that %s writes", program)

@@ -22,6 +22,7 @@ type settings struct {
 func parseFlags(args []string, output io.Writer) (settings, error) {
 	var s settings
 	s.Flags = program.NewFlags("soak", "a steady load with churn for hours, and whether everything stays flat.", "with --hours from 1 on", output)
+	s.DocumentIs("docs/scaling.md")
 	s.Float64Var(&s.hours, "hours", 1, "how long")
 	s.IntVar(&s.rate, "rate", 500, "records a second; as many orders are deleted as come in")
 	s.IntVar(&s.live, "live", 100_000, "orders that are there at a time")
