@@ -154,7 +154,7 @@ bench-freshness: build ## Time orders from the producer to the API, idle, loaded
 # HOURS and ORDERS are how long and how many.
 ORDERS ?= 10000000
 .PHONY: scale
-scale: build ## Fill ORDERS orders (10000000) and measure as they grow (needs wrk; half an hour, 30 GB)
+scale: build ## Fill ORDERS orders (10000000) and measure as they grow (needs wrk; a quarter of an hour, 30 GB)
 	@go run ./scripts/bench/scale --orders $(ORDERS) $(BENCHFLAGS)
 
 HOURS ?= 1

@@ -31,7 +31,7 @@ const fullSize = 1_000_000
 
 func parseFlags(args []string, output io.Writer) (settings, error) {
 	var s settings
-	s.Flags = program.NewFlags("scale", "what changes as orders become more. Ten million take about half an hour, 30 GB\nof disk below TMPDIR (and /var/tmp) and 16 GiB of memory.",
+	s.Flags = program.NewFlags("scale", "what changes as orders become more. Ten million take about a quarter of an hour,\n30 GB of disk below TMPDIR (and /var/tmp) and 16 GiB of memory.",
 		fmt.Sprintf("with --orders from %d on", fullSize), output)
 	s.DocumentIs("docs/scaling.md")
 	s.IntVar(&s.orders, "orders", 10_000_000, "orders in the end")
