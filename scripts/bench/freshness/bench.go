@@ -16,8 +16,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-const topic = "fresh"
-
 // originals is how many orders are made; others are copies of them.
 const originals = 10_000
 
@@ -58,13 +56,13 @@ func bench(ctx context.Context, s settings) (err error) {
 type runner struct {
 	settings settings
 	site     *rig.Site
-	database string
 	orders   *rig.Orders
-	flow     flow
+	flow     *flow
+	flows    int // so far
 }
 
 func (b *runner) start(ctx context.Context) (err error) {
-	s, f := b.settings, &b.flow
+	s := b.settings
 	program.Progress("storing %d orders", s.preload)
 	b.orders, err = rig.MakeOrders(ctx, b.site.Broker, rig.OrdersOptions{
 		Binaries: s.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.preload), Items: s.items, Seed: 1,
@@ -76,37 +74,27 @@ func (b *runner) start(ctx context.Context) (err error) {
 	if err := b.site.Server.Preload(ctx, b.orders, s.preload); err != nil {
 		return err
 	}
-	if b.database, _, err = b.site.Server.Fresh(ctx); err != nil { // it goes with the server
-		return err
+	return b.renew(ctx)
+}
+
+// renew has the services begin anew, with the orders that were stored beforehand
+// and no others: tables that grow make each order dearer.
+func (b *runner) renew(ctx context.Context) error {
+	if before := b.flow; before != nil {
+		b.flow = nil
+		if err := before.stop(); err != nil {
+			return err
+		}
 	}
-	if err := b.site.Broker.CreateTopic(ctx, topic, s.partitions); err != nil {
-		return err
-	}
-	f.site, f.preload = b.site, int64(s.preload)
-	if f.reader, err = rig.StartReader(ctx, s.Binaries, b.site.Folder, b.database); err != nil {
-		return err
-	}
-	if f.worker, err = rig.StartWorker(ctx, s.Binaries, b.site, topic, b.database); err != nil {
-		return err
-	}
-	stamper, err := rig.NewStamper(b.orders, loadSeed)
-	if err != nil {
-		return err
-	}
-	f.load, err = rig.StartLoad(ctx, b.site.Broker, topic, stamper)
-	return err
+	b.flows++
+	b.flow = &flow{site: b.site, topic: fmt.Sprintf("fresh-%d", b.flows), preload: int64(b.settings.preload)}
+	return b.flow.start(ctx, b.settings, b.orders)
 }
 
 func (b *runner) stop() error {
 	var errs []error
-	if b.flow.load != nil {
-		errs = append(errs, b.flow.load.Stop())
-	}
-	if b.flow.worker != nil {
-		errs = append(errs, b.flow.worker.Stop())
-	}
-	if b.flow.reader != nil {
-		errs = append(errs, b.flow.reader.Stop())
+	if b.flow != nil {
+		errs = append(errs, b.flow.stop())
 	}
 	if b.orders != nil {
 		errs = append(errs, b.orders.Close())
@@ -117,7 +105,7 @@ func (b *runner) stop() error {
 func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	f.settings = b.settings
 	program.Progress("timing single orders through idle services")
-	if f.bell, err = timeBell(ctx, b.database, b.settings.updates); err != nil {
+	if f.bell, err = timeBell(ctx, b.flow.database, b.settings.updates); err != nil {
 		return f, err
 	}
 	if f.idle, err = b.idle(ctx); err != nil {
@@ -126,7 +114,7 @@ func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	f.full = float64(b.settings.rate)
 	if f.full == 0 {
 		program.Progress("looking for the full load")
-		if f.full, err = b.flow.fullLoad(ctx, b.settings.trial); err != nil {
+		if f.full, err = b.fullLoad(ctx); err != nil {
 			return f, err
 		}
 	}
@@ -136,6 +124,24 @@ func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	}
 	f.overload, err = b.overload(ctx, f.full*b.settings.excess)
 	return f, err
+}
+
+// fullLoad is the highest rate that is held, to about 5 %. What was held for some
+// seconds need not be held for long, since buffers fill slowly: the rate is lowered
+// until it is held for as long as orders are then timed, each time with the same
+// tables to begin with. Those of the last time stay, with its orders and all of
+// their pages in the buffers.
+func (b *runner) fullLoad(ctx context.Context) (float64, error) {
+	rate, err := b.flow.closeIn(ctx, b.settings.trial)
+	for ; err == nil; rate *= 0.95 {
+		if err = b.renew(ctx); err != nil {
+			break
+		}
+		if ok, err := b.flow.holds(ctx, rate, b.settings.steady); ok || err != nil {
+			return rate, err
+		}
+	}
+	return rate, err
 }
 
 // latencies are what probes found.
@@ -171,7 +177,7 @@ func (b *runner) probe(ctx context.Context, number int, rest time.Duration) (*pr
 	if err != nil {
 		return nil, err
 	}
-	p, err := newProbe(ctx, b.site.Broker, topic, b.flow.reader.Addr, b.database, stamper)
+	p, err := newProbe(ctx, b.site.Broker, b.flow.topic, b.flow.reader.Addr, b.flow.database, stamper)
 	if err != nil {
 		return nil, err
 	}

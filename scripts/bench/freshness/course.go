@@ -57,12 +57,54 @@ func (c course) held(rate float64) bool {
 
 // flow is the way from a producer to the cache.
 type flow struct {
-	site    *rig.Site
-	worker  *rig.Service
-	reader  *rig.Reader
-	load    *rig.Load
-	preload int64
-	singles int64 // orders that probes sent: to be changed while none does
+	site     *rig.Site
+	topic    string
+	database string
+	drop     func()
+	worker   *rig.Service
+	reader   *rig.Reader
+	load     *rig.Load
+	preload  int64
+	singles  int64 // orders that probes sent: to be changed while none does
+}
+
+func (f *flow) start(ctx context.Context, s settings, orders *rig.Orders) (err error) {
+	if f.database, f.drop, err = f.site.Server.Fresh(ctx); err != nil {
+		return err
+	}
+	if err := f.site.Broker.CreateTopic(ctx, f.topic, s.partitions); err != nil {
+		return err
+	}
+	if f.reader, err = rig.StartReader(ctx, s.Binaries, f.site.Folder, f.database); err != nil {
+		return err
+	}
+	if f.worker, err = rig.StartWorker(ctx, s.Binaries, f.site, f.topic, f.database); err != nil {
+		return err
+	}
+	stamper, err := rig.NewStamper(orders, loadSeed)
+	if err != nil {
+		return err
+	}
+	f.load, err = rig.StartLoad(ctx, f.site.Broker, f.topic, stamper)
+	return err
+}
+
+// stop ends what was started, and removes the database.
+func (f *flow) stop() error {
+	var errs []error
+	if f.load != nil {
+		errs = append(errs, f.load.Stop())
+	}
+	if f.worker != nil {
+		errs = append(errs, f.worker.Stop())
+	}
+	if f.reader != nil {
+		errs = append(errs, f.reader.Stop())
+	}
+	if f.drop != nil {
+		f.drop()
+	}
+	return errors.Join(errs...)
 }
 
 func (f *flow) read(ctx context.Context) (r reading, err error) {
@@ -116,7 +158,7 @@ func (f *flow) drain(ctx context.Context) (stored, cached time.Duration, err err
 		}
 		// What was produced a moment ago may not be acknowledged yet.
 		if r.cached >= r.sent && time.Since(began) > 20*time.Millisecond {
-			return stored, time.Since(began), f.site.Broker.Trim(ctx, topic)
+			return stored, time.Since(began), f.site.Broker.Trim(ctx, f.topic)
 		}
 		if time.Since(began) > longestDrain {
 			return 0, 0, errors.New("the services don't catch up")
@@ -151,11 +193,9 @@ func (f *flow) holds(ctx context.Context, rate float64, duration time.Duration) 
 // lowestRate is what is tried first.
 const lowestRate = 2000
 
-// fullLoad is the highest rate that is held, to about 5 %: doubled until one is
-// not held, then closed in on. What was held for some seconds need not be held for
-// long, since buffers fill slowly: the rate is lowered until it is held three times
-// as long.
-func (f *flow) fullLoad(ctx context.Context, trial time.Duration) (float64, error) {
+// closeIn is about the highest rate that is held for some seconds: doubled until one
+// is not, then closed in on.
+func (f *flow) closeIn(ctx context.Context, trial time.Duration) (float64, error) {
 	held, lost := 0.0, 0.0
 	for rate := float64(lowestRate); lost == 0; rate *= 2 {
 		ok, err := f.holds(ctx, rate, trial/2)
@@ -183,9 +223,5 @@ func (f *flow) fullLoad(ctx context.Context, trial time.Duration) (float64, erro
 			lost = rate
 		}
 	}
-	for rate := held; ; rate *= 0.95 {
-		if ok, err := f.holds(ctx, rate, 3*trial); ok || err != nil {
-			return rate, err
-		}
-	}
+	return held, nil
 }

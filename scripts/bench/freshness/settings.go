@@ -26,15 +26,15 @@ type settings struct {
 	profiles   string
 }
 
-// fullProbes is from how many idle probes on the result goes into the document
+// fullProbes and fullPreload are from where on the result goes into the document
 // without being asked for.
-const fullProbes = 1000
+const fullProbes, fullPreload = 1000, 1_000_000
 
 func parseFlags(args []string, output io.Writer) (settings, error) {
 	var s settings
 	s.Flags = program.NewFlags("bench-freshness", "how soon an order that was produced can be read, idle and under load, and\nhow long it takes to catch up after an overload.",
-		"with all of --probes, --trial, --steady and --overload as they are or larger", output)
-	s.IntVar(&s.preload, "preload", 100_000, "orders that are stored beforehand")
+		"with all of --preload, --probes, --trial, --steady and --overload as they are or larger", output)
+	s.IntVar(&s.preload, "preload", fullPreload, "orders that are stored beforehand")
 	s.IntVar(&s.items, "items", 1, "items of an order")
 	s.IntVar(&s.partitions, "partitions", 4, "partitions of the topic")
 	s.IntVar(&s.probes, "probes", fullProbes, "orders that are produced one at a time into idle services")
@@ -42,7 +42,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 	s.IntVar(&s.rate, "rate", 0, "take this for the full load, in orders a second, instead of finding it out")
 	s.Float64Var(&s.share, "share", 0.8, "share of the full load under which orders are timed")
 	s.DurationVar(&s.trial, "trial", 8*time.Second, "how long a rate has to be held to count as held")
-	s.DurationVar(&s.steady, "steady", time.Minute, "how long orders are timed under load")
+	s.DurationVar(&s.steady, "steady", time.Minute, "how long the full load has to be held in the end, and orders are timed under their share of it")
 	s.IntVar(&s.probers, "probers", 4, "orders on their way at a time while they are timed under load")
 	s.Float64Var(&s.excess, "excess", 1.5, "the overload, × the full load")
 	s.DurationVar(&s.overload, "overload", time.Minute, "how long the overload lasts")
@@ -58,7 +58,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 		"steady":   func() { s.steady = time.Second },
 		"overload": func() { s.overload = time.Second },
 	}, func() bool {
-		return s.probes >= fullProbes && s.trial >= 8*time.Second && s.steady >= time.Minute && s.overload >= time.Minute
+		return s.preload >= fullPreload && s.probes >= fullProbes && s.trial >= 8*time.Second && s.steady >= time.Minute && s.overload >= time.Minute
 	})
 	return s, s.validate()
 }

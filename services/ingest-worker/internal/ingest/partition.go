@@ -79,7 +79,7 @@ func (c *partition) read(ctx context.Context, offset int64) {
 			c.blockage.clear(waiter{c.id, reading})
 			backoff.Reset()
 			if busy {
-				_ = retry.Sleep(ctx, fetchRest) // the loop looks at ctx
+				_ = retry.Sleep(ctx, max(fetchRest, c.queue.untilDue()-fetchLead)) // the loop looks at ctx
 			}
 			continue
 		}
@@ -93,9 +93,10 @@ func (c *partition) read(ctx context.Context, offset int64) {
 	}
 }
 
-// fetchRest is how long the broker is not asked under a load that the worker keeps
-// up with: an answer costs either side as much as dozens of records in it.
-const fetchRest = 10 * time.Millisecond
+// Under a load that the worker keeps up with, the broker is not asked for fetchRest,
+// nor until fetchLead before the next batch is taken: an answer costs either side as
+// much as dozens of records in it.
+const fetchRest, fetchLead = 10 * time.Millisecond, 15 * time.Millisecond
 
 // fetch takes one answer of the broker into the queue and returns the offset to
 // go on from, on an error as well. busy says that it had a load's records, and

@@ -11,8 +11,9 @@ import (
 type queue struct {
 	mu       sync.Mutex
 	records  []*record
-	position int64 // all records below it are in the queue or were taken
-	taken    int64 // the position that the last take went up to
+	position int64     // all records below it are in the queue or were taken
+	taken    int64     // the position that the last take went up to
+	due      time.Time // when the next take is, where a load has it wait; or a time that has passed
 	closed   bool
 	starving bool          // the pusher waits for memory, which only a take brings
 	arrived  chan struct{} // holds a token when there is something to take
@@ -96,6 +97,13 @@ func (q *queue) gather(ctx context.Context, batch int, began time.Time) {
 	}
 }
 
+// untilDue is how long it takes until the next batch is taken; 0: any moment.
+func (q *queue) untilDue() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return max(0, time.Until(q.due))
+}
+
 // advance says that nothing below position is to come: the offsets in between
 // hold no records (control records, aborted transactions, compaction).
 func (q *queue) advance(position int64) {
@@ -153,6 +161,9 @@ func (q *queue) take(ctx context.Context, most int) (batch []*record, next int64
 		}
 		fresh := len(batch) > 0 || next != q.taken
 		q.taken = next
+		if len(batch) >= busyRecords {
+			q.due = time.Now().Add(gathering)
+		}
 		q.mu.Unlock()
 		if fresh {
 			return batch, next, true

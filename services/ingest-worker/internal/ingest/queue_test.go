@@ -129,6 +129,28 @@ func TestBatchesGatherUnderLoadOnly(t *testing.T) {
 	}
 }
 
+// The broker need not be asked again long before the next batch is taken.
+func TestTheNextBatchIsDueLaterUnderLoadOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue()
+		q.begin(0)
+		require.Zero(t, q.untilDue(), "before there was a batch")
+		for _, c := range []struct {
+			records int
+			due     time.Duration
+		}{{busyRecords - 1, 0}, {busyRecords, gathering}} {
+			push(q, c.records)
+			_, _, ok := q.take(t.Context(), enoughRecords)
+			require.True(t, ok)
+			require.Equal(t, c.due, q.untilDue())
+		}
+		time.Sleep(gathering / 2)
+		require.Equal(t, gathering/2, q.untilDue())
+		time.Sleep(gathering)
+		require.Zero(t, q.untilDue())
+	})
+}
+
 func push(q *queue, n int) {
 	for i := range n {
 		q.push(at(int64(i)))
