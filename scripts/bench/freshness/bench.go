@@ -14,6 +14,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
 
 // originals is how many orders are made; others are copies of them.
@@ -111,35 +112,73 @@ func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	if f.idle, err = b.idle(ctx); err != nil {
 		return f, err
 	}
-	f.full = float64(b.settings.rate)
-	if f.full == 0 {
+	full := float64(b.settings.rate)
+	if full == 0 {
 		program.Progress("looking for the full load")
-		if f.full, err = b.fullLoad(ctx); err != nil {
+		if full, err = b.flow.closeIn(ctx, b.settings.trial); err != nil {
 			return f, err
 		}
 	}
-	program.Progress("timing orders under %.0f orders/s", f.full*b.settings.share)
-	if f.busy, f.costs, err = b.busy(ctx, f.full*b.settings.share); err != nil {
+	for range b.settings.rounds {
+		l, err := b.round(ctx, full)
+		if err != nil {
+			return f, err
+		}
+		f.rounds = append(f.rounds, l)
+		full = l.full
+	}
+	if err := b.renew(ctx); err != nil {
 		return f, err
 	}
-	f.overload, err = b.overload(ctx, f.full*b.settings.excess)
+	f.overload, err = b.overload(ctx, f.typical().full*b.settings.excess)
 	return f, err
 }
 
+// round finds the full load, and right after it times orders under a share of it: a
+// machine's speed may have changed by the next round.
+func (b *runner) round(ctx context.Context, about float64) (l loaded, err error) {
+	full := float64(b.settings.rate)
+	if full == 0 {
+		if full, err = b.fullLoad(ctx, about); err != nil {
+			return l, err
+		}
+	}
+	if err := b.renew(ctx); err != nil {
+		return l, err
+	}
+	program.Progress("timing orders under %.0f orders/s", full*b.settings.share)
+	if l, err = b.loaded(ctx, full*b.settings.share); err != nil {
+		return l, err
+	}
+	l.full = full
+	program.Progress("p99 %s ms", ms(l.p99()))
+	return l, nil
+}
+
 // fullLoad is the highest rate that is held, to about 5 %. What was held for some
-// seconds need not be held for long, since buffers fill slowly: the rate is lowered
-// until it is held for as long as orders are then timed, each time with the same
-// tables to begin with. Those of the last time stay, with its orders and all of
-// their pages in the buffers.
-func (b *runner) fullLoad(ctx context.Context) (float64, error) {
-	rate, err := b.flow.closeIn(ctx, b.settings.trial)
-	for ; err == nil; rate *= 0.95 {
-		if err = b.renew(ctx); err != nil {
-			break
+// seconds need not be held for long, since buffers fill slowly and tables grow: it
+// has to be held for as long as orders are then timed, each time with the same
+// tables to begin with.
+func (b *runner) fullLoad(ctx context.Context, about float64) (float64, error) {
+	const step = 1.05
+	holds := func(rate float64) (bool, error) {
+		if err := b.renew(ctx); err != nil {
+			return false, err
 		}
-		if ok, err := b.flow.holds(ctx, rate, b.settings.steady); ok || err != nil {
-			return rate, err
+		return b.flow.holds(ctx, rate, b.settings.steady)
+	}
+	rate := about
+	held, err := holds(rate)
+	if held {
+		for held && err == nil {
+			rate *= step
+			held, err = holds(rate)
 		}
+		return rate / step, err
+	}
+	for !held && err == nil {
+		rate /= step
+		held, err = holds(rate)
 	}
 	return rate, err
 }
@@ -223,45 +262,60 @@ func (b *runner) idle(ctx context.Context) (*latencies, error) {
 	return found, err
 }
 
-// busy times orders and changes while others come at a rate, and tells what these
+// loaded is what was found while orders came at a share of the full load.
+type loaded struct {
+	*latencies
+	full  float64 // orders/s
+	costs costs
+}
+
+// p99 of the way of an order.
+func (l loaded) p99() time.Duration { return stats.Percentile(l.readable, 0.99) }
+
+// warming is the time under a load that is not counted: after a checkpoint, with
+// which each database begins, the server writes each page to its log whole when it
+// first changes.
+const warming = 5 * time.Second
+
+// loaded times orders and changes while others come at a rate, and tells what these
 // cost whom.
-func (b *runner) busy(ctx context.Context, rate float64) (*latencies, costs, error) {
-	found, none := &latencies{}, costs{}
+func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error) {
+	l.latencies = &latencies{}
 	before, err := b.throughs(ctx)
 	if err != nil {
-		return nil, none, err
+		return l, err
 	}
 	b.flow.load.SetRate(rate)
-	if err := program.Sleep(ctx, settling); err != nil {
-		return nil, none, err
+	if err := program.Sleep(ctx, warming); err != nil {
+		return l, err
 	}
 	started, err := b.cpu()
 	if err != nil {
-		return nil, none, err
+		return l, err
 	}
 	from := b.flow.load.Acked()
 	until := time.Now().Add(b.settings.steady)
 	group, probing := errgroup.WithContext(ctx)
 	for n := range b.settings.probers + 1 {
-		group.Go(func() error { return b.keepProbing(probing, found, 1+n, until) })
+		group.Go(func() error { return b.keepProbing(probing, l.latencies, 1+n, until) })
 	}
 	group.Go(func() error { return b.profile(probing) })
 	if err := group.Wait(); err != nil {
-		return nil, none, err
+		return l, err
 	}
 	spent, err := b.cpu()
 	if err != nil {
-		return nil, none, err
+		return l, err
 	}
-	spent = spent.minus(started, b.flow.load.Acked()-from+int64(len(found.readable)))
-	b.flow.singles += int64(len(found.readable))
+	l.costs = spent.minus(started, b.flow.load.Acked()-from+int64(len(l.readable)))
+	b.flow.singles += int64(len(l.readable))
 	after, err := b.throughs(ctx)
 	if err != nil {
-		return nil, none, err
+		return l, err
 	}
-	found.throughs = after - before
+	l.throughs = after - before
 	_, _, err = b.flow.drain(ctx)
-	return found, spent, err
+	return l, err
 }
 
 // keepProbing is one prober: the first changes orders by SQL, the others send new

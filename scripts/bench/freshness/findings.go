@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,12 +36,17 @@ func (b *runner) throughs(ctx context.Context) (int64, error) {
 
 // findings are everything that was measured.
 type findings struct {
-	settings   settings
-	bell       []time.Duration
-	idle, busy *latencies
-	full       float64 // orders/s
-	costs      costs   // while busy
-	overload   overloaded
+	settings settings
+	bell     []time.Duration
+	idle     *latencies
+	rounds   []loaded
+	overload overloaded
+}
+
+// typical is the round whose p99 is the median.
+func (f findings) typical() loaded {
+	sorted := slices.SortedFunc(slices.Values(f.rounds), func(a, b loaded) int { return cmp.Compare(a.p99(), b.p99()) })
+	return sorted[len(sorted)/2]
 }
 
 func (f findings) text() string {
@@ -61,17 +68,28 @@ func (f findings) latencies() string {
 	add("idle: produced (acks=all)", f.idle.produced)
 	add("idle: produced → readable", f.idle.readable)
 	add("idle: UPDATE committed → readable", f.idle.applied)
-	under := fmt.Sprintf("%s orders/s: ", report.Thousands(f.full*f.settings.share))
-	add(under+"produced (acks=all)", f.busy.produced)
-	add(under+"produced → readable", f.busy.readable)
-	add(under+"UPDATE committed → readable", f.busy.applied)
-	line := func(what string, of []time.Duration, goal time.Duration) string {
-		return fmt.Sprintf("- produced → readable %s: p99 %s ms (goal: at most %d)\n", what, ms(stats.Percentile(of, 0.99)), goal.Milliseconds())
+	typical := f.typical()
+	under := fmt.Sprintf("%s orders/s: ", report.Thousands(typical.full*f.settings.share))
+	add(under+"produced (acks=all)", typical.produced)
+	add(under+"produced → readable", typical.readable)
+	add(under+"UPDATE committed → readable", typical.applied)
+	line := func(what string, p99 time.Duration, goal time.Duration) string {
+		return fmt.Sprintf("- produced → readable %s: p99 %s ms (goal: at most %d)", what, ms(p99), goal.Milliseconds())
 	}
-	text := t.Markdown() + "\n" + line("idle", f.idle.readable, idleGoal) +
-		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.share*100), f.busy.readable, busyGoal)
-	if n := f.idle.throughs + f.busy.throughs; n > 0 {
-		text += fmt.Sprintf("- %s of the answers on the way were not the cache's, which was too old to know, but the tables'\n", report.Thousands(n))
+	text := t.Markdown() + "\n" + line("idle", stats.Percentile(f.idle.readable, 0.99), idleGoal) + "\n" +
+		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.share*100), typical.p99(), busyGoal)
+	throughs := f.idle.throughs
+	for i, l := range f.rounds {
+		separator := ", "
+		if i == 0 {
+			separator = fmt.Sprintf(": the median of the rounds of %v, ", f.settings.steady)
+		}
+		text += separator + fmt.Sprintf("%s ms (full load %s/s)", ms(l.p99()), report.Thousands(l.full))
+		throughs += l.throughs
+	}
+	text += "\n"
+	if throughs > 0 {
+		text += fmt.Sprintf("- %s of the answers on the way were not the cache's, which was too old to know, but the tables'\n", report.Thousands(throughs))
 	} else {
 		text += "- all answers on the way were the cache's own\n"
 	}
@@ -84,10 +102,11 @@ func (f findings) spent() string {
 	if f.settings.rate > 0 {
 		found = "which was given"
 	}
-	c := f.costs
+	l := f.typical()
+	c := l.costs
 	t := report.Table{
 		Title: fmt.Sprintf("%s orders/s, %.0f %% of the full load of %s, %s", report.Thousands(float64(c.orders)/c.took.Seconds()),
-			f.settings.share*100, report.Thousands(f.full), found),
+			f.settings.share*100, report.Thousands(l.full), found),
 		Columns: []string{"CPU", "µs/order", "cores"},
 	}
 	total := time.Duration(0)
@@ -117,7 +136,7 @@ func (f findings) excess() string {
 	}
 	t.Add("produced, orders/s", report.Thousands(o.rate))
 	t.Add("readable meanwhile, orders/s", report.Thousands(o.through))
-	t.Add("× the full load", fmt.Sprintf("%.2f", o.through/f.full))
+	t.Add("× the full load", fmt.Sprintf("%.2f", o.through/f.typical().full))
 	t.Add("cache behind the topic, at most, s", fmt.Sprintf("%.1f", o.behind))
 	t.Add("cache behind the tables, at most, s", fmt.Sprintf("%.1f", o.readerBehind))
 	t.Add("tables caught up after, s", fmt.Sprintf("%.1f", o.stored.Seconds()))

@@ -21,6 +21,7 @@ type settings struct {
 	trial      time.Duration
 	steady     time.Duration
 	probers    int
+	rounds     int
 	excess     float64
 	overload   time.Duration
 	profiles   string
@@ -33,7 +34,7 @@ const fullProbes, fullPreload = 1000, 1_000_000
 func parseFlags(args []string, output io.Writer) (settings, error) {
 	var s settings
 	s.Flags = program.NewFlags("bench-freshness", "how soon an order that was produced can be read, idle and under load, and\nhow long it takes to catch up after an overload.",
-		"with all of --preload, --probes, --trial, --steady and --overload as they are or larger", output)
+		"with all of --preload, --probes, --trial, --steady, --rounds and --overload as they are or larger", output)
 	s.IntVar(&s.preload, "preload", fullPreload, "orders that are stored beforehand")
 	s.IntVar(&s.items, "items", 1, "items of an order")
 	s.IntVar(&s.partitions, "partitions", 4, "partitions of the topic")
@@ -44,6 +45,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 	s.DurationVar(&s.trial, "trial", 8*time.Second, "how long a rate has to be held to count as held")
 	s.DurationVar(&s.steady, "steady", time.Minute, "how long the full load has to be held in the end, and orders are timed under their share of it")
 	s.IntVar(&s.probers, "probers", 4, "orders on their way at a time while they are timed under load")
+	s.IntVar(&s.rounds, "rounds", 3, "times that the full load is found and orders are timed under a share of it: the one with the median p99 counts")
 	s.Float64Var(&s.excess, "excess", 1.5, "the overload, × the full load")
 	s.DurationVar(&s.overload, "overload", time.Minute, "how long the overload lasts")
 	s.StringVar(&s.profiles, "profiles", "", "folder to put CPU profiles of worker and reader under load into")
@@ -56,9 +58,10 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 		"updates":  func() { s.updates = 20 },
 		"rate":     func() { s.rate = 500 },
 		"steady":   func() { s.steady = time.Second },
+		"rounds":   func() { s.rounds = 1 },
 		"overload": func() { s.overload = time.Second },
 	}, func() bool {
-		return s.preload >= fullPreload && s.probes >= fullProbes && s.trial >= 8*time.Second && s.steady >= time.Minute && s.overload >= time.Minute
+		return s.preload >= fullPreload && s.probes >= fullProbes && s.trial >= 8*time.Second && s.steady >= time.Minute && s.rounds >= 3 && s.overload >= time.Minute
 	})
 	return s, s.validate()
 }
@@ -66,7 +69,7 @@ func parseFlags(args []string, output io.Writer) (settings, error) {
 func (s *settings) validate() error {
 	return errors.Join(
 		program.AtLeast(1, map[string]int{
-			"preload": s.preload, "items": s.items, "partitions": s.partitions, "probes": s.probes, "updates": s.updates, "probers": s.probers,
+			"preload": s.preload, "items": s.items, "partitions": s.partitions, "probes": s.probes, "updates": s.updates, "probers": s.probers, "rounds": s.rounds,
 		}),
 		program.AtLeast(0, map[string]int{"rate": s.rate}),
 		program.AtLeast(time.Second, map[string]time.Duration{"trial": s.trial, "steady": s.steady, "overload": s.overload}),
