@@ -31,7 +31,7 @@ func newQueue() *queue {
 const (
 	busyRecords   = 8
 	enoughRecords = 1000
-	gathering     = 60 * time.Millisecond
+	gathering     = 40 * time.Millisecond
 )
 
 // unknown is the position before the first is known.

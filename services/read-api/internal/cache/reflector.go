@@ -77,7 +77,7 @@ const (
 	// grow: one costs the database as much as dozens of orders in it. The next one
 	// then begins gathering after the last one's begin, at the earliest.
 	busyChanges = 8
-	gathering   = 40 * time.Millisecond
+	gathering   = 20 * time.Millisecond
 )
 
 // Reflector fills a Cache: a snapshot, then rounds of changes, each woken by
