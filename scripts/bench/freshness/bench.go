@@ -160,27 +160,38 @@ func (b *runner) round(ctx context.Context, about float64) (l loaded, err error)
 // has to be held for as long as orders are then timed, each time with the same
 // tables to begin with.
 func (b *runner) fullLoad(ctx context.Context, about float64) (float64, error) {
-	const step = 1.05
-	holds := func(rate float64) (bool, error) {
+	return highest(about, func(rate float64) (bool, error) {
 		if err := b.renew(ctx); err != nil {
 			return false, err
 		}
 		return b.flow.holds(ctx, rate, b.settings.steady)
+	})
+}
+
+// highest goes up or down from about to the highest rate that is held.
+func highest(about float64, holds func(rate float64) (bool, error)) (float64, error) {
+	const step = 1.05
+	held, err := holds(about)
+	if err != nil {
+		return 0, err
 	}
-	rate := about
-	held, err := holds(rate)
-	if held {
-		for held && err == nil {
-			rate *= step
-			held, err = holds(rate)
+	factor := step
+	if !held {
+		factor = 1 / step
+	}
+	for rate := about; ; {
+		next := rate * factor
+		ok, err := holds(next)
+		switch {
+		case err != nil:
+			return 0, err
+		case held && !ok:
+			return rate, nil
+		case !held && ok:
+			return next, nil
 		}
-		return rate / step, err
+		rate = next
 	}
-	for !held && err == nil {
-		rate /= step
-		held, err = holds(rate)
-	}
-	return rate, err
 }
 
 // latencies are what probes found.

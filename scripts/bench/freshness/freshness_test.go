@@ -34,6 +34,24 @@ func TestARateIsHeldWhereNothingPilesUp(t *testing.T) {
 	require.False(t, courseOf(slowly...).held(1000), "in a minute even this is more than half a second's worth")
 }
 
+func TestTheHighestRateIsFoundFromAboveAndFromBelow(t *testing.T) {
+	for _, about := range []float64{500, 990, 1000, 1001, 2000} {
+		found, err := highest(about, func(rate float64) (bool, error) { return rate <= 1000, nil })
+		require.NoError(t, err)
+		require.LessOrEqual(t, found, 1000.0, about)
+		require.Greater(t, found, 950.0, about)
+	}
+	_, err := highest(1000, func(rate float64) (bool, error) { return false, errFor(rate < 900) })
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+func errFor(failed bool) error {
+	if failed {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
 func TestCourseKnowsItsRates(t *testing.T) {
 	c := courseOf(0, 100, 200)
 	require.InDelta(t, 1000, c.sendRate(), 0.1)

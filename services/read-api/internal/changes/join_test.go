@@ -211,10 +211,14 @@ func TestAnItemThatComesLateIsSeen(t *testing.T) {
 	rows[itemsTable] = append(stay, moved...)
 	held, split, err := join(t, rows, false, 1<<40)
 	require.NoError(t, err)
-	require.NotEmpty(t, late)
-	require.Equal(t, late, split)
+	require.NotEmpty(t, split)
+	require.Subset(t, late, split)
 	for _, uid := range late {
-		require.NotEqual(t, want[uid], held[uid], "it was given too early")
+		if slices.Contains(split, uid) {
+			require.NotEqual(t, want[uid], held[uid], "it was given too early")
+		} else { // another table's row came even later
+			require.Equal(t, want[uid], held[uid])
+		}
 	}
 }
 

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// pageOrders is how many orders are in hand at a time.
-	pageOrders = 1000
+	// pageOrders is how many orders are asked for at a time; up to two pages are in
+	// hand.
+	pageOrders = 500
 
 	beginRead = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`
 	// TRUNCATE empties a table for older snapshots too, so it must not happen
@@ -130,13 +131,17 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 
 // pages completes the orders of a page with their parts, gives them to sink in
 // the page's order, and goes on with the cursor's next page until there is none.
+// The server reads a page on while the one before it is put: a source that has
+// fallen behind needs both to catch up.
 func (s *Source) pages(ctx context.Context, page []part[*model.Order], sink Sink) (changed int, err error) {
 	var canonical []byte
+	parts := s.askParts(ctx, page)
 	for len(page) > 0 {
-		var next []part[*model.Order]
-		if next, err = s.complete(ctx, page); err != nil {
+		next, err := s.complete(parts, page)
+		if err != nil {
 			return changed, err
 		}
+		parts = s.askParts(ctx, next)
 		for _, o := range page {
 			canonical = model.AppendCanonical(canonical[:0], o.value)
 			if sink.Put(o.uid, canonical) {
@@ -148,17 +153,27 @@ func (s *Source) pages(ctx context.Context, page []part[*model.Order], sink Sink
 	return changed, nil
 }
 
-// complete reads the parts of a page's orders and, in the same answer, the next
-// page.
-func (s *Source) complete(ctx context.Context, page []part[*model.Order]) ([]part[*model.Order], error) {
+// askParts asks for the parts of a page's orders, and for the next page; for
+// nothing where the page is empty.
+func (s *Source) askParts(ctx context.Context, page []part[*model.Order]) *answers {
+	if len(page) == 0 {
+		return nil
+	}
 	uids := make([]string, len(page))
-	byUID := make(map[string]*model.Order, len(page))
 	for i, o := range page {
-		uids[i], byUID[o.uid] = o.uid, o.value
+		uids[i] = o.uid
 	}
 	array := arrayLiteral(uids)
-	answers := s.ask(ctx, query{pageDeliveries, array}, query{pagePayments, array}, query{pageItems, array}, query{sql: fetchPage})
+	return s.ask(ctx, query{pageDeliveries, array}, query{pagePayments, array}, query{pageItems, array}, query{sql: fetchPage})
+}
+
+// complete gives a page's orders their parts, and returns the next page.
+func (s *Source) complete(answers *answers, page []part[*model.Order]) ([]part[*model.Order], error) {
 	defer answers.drop()
+	byUID := make(map[string]*model.Order, len(page))
+	for _, o := range page {
+		byUID[o.uid] = o.value
+	}
 	err := each(answers, &s.row, decodeDelivery, func(d part[*model.Delivery]) { byUID[d.uid].Delivery = d.value })
 	if err != nil {
 		return nil, err

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// ReadThroughConns is how many connections ReadThrough uses at most.
-	ReadThroughConns = 4
+	// ReadThroughConns is how many connections ReadThrough uses at most: few, so that
+	// many callers share a query. Most come while the cache is behind because the
+	// database is busy, and would keep it so.
+	ReadThroughConns = 2
 	// readTimeout bounds a read from the database, the wait for a connection
 	// included.
 	readTimeout = 2 * time.Second
