@@ -26,6 +26,10 @@ const loadSeed, probeSeed = 1, 2
 // Between two requests for an order a probe rests: less while it is alone.
 const idleRest, busyRest = 250 * time.Microsecond, 10 * time.Millisecond
 
+// Under load the probe that changes orders is quiet for longer than the others: each
+// change of its own makes the reader look.
+const changesApart = 10
+
 // warmUp is how many first orders are not counted: connections are opened then.
 const warmUp = 5
 
@@ -157,14 +161,18 @@ func (b *runner) round(ctx context.Context, about float64) (l loaded, err error)
 
 // fullLoad is the highest rate that is held, to about 5 %. What was held for some
 // seconds need not be held for long, since buffers fill slowly and tables grow: it
-// has to be held for as long as orders are then timed, each time with the same
-// tables to begin with.
+// has to be held under what orders are then timed under, for as long, with the same
+// tables to begin with and with the same probes, which take their share of the cores.
 func (b *runner) fullLoad(ctx context.Context, about float64) (float64, error) {
 	return highest(about, func(rate float64) (bool, error) {
 		if err := b.renew(ctx); err != nil {
 			return false, err
 		}
-		return b.flow.holds(ctx, rate, b.settings.steady)
+		l, err := b.loaded(ctx, rate)
+		if err != nil {
+			return false, err
+		}
+		return l.course.tell(rate), nil
 	})
 }
 
@@ -201,7 +209,8 @@ type latencies struct {
 	throughs                    int64 // orders that were asked of the tables instead
 }
 
-func (l *latencies) order(ctx context.Context, p *probe) error {
+func (l *latencies) order(ctx context.Context, p *probe, f *flow) error {
+	f.singles.Add(1)
 	produced, readable, err := p.order(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -257,7 +266,7 @@ func (b *runner) idle(ctx context.Context) (*latencies, error) {
 			to = &first
 		}
 		time.Sleep(pause(i))
-		if err := to.order(ctx, p); err != nil {
+		if err := to.order(ctx, p, b.flow); err != nil {
 			return nil, err
 		}
 	}
@@ -267,7 +276,6 @@ func (b *runner) idle(ctx context.Context) (*latencies, error) {
 			return nil, err
 		}
 	}
-	b.flow.singles += int64(warmUp + b.settings.probes)
 	after, err := b.throughs(ctx)
 	found.throughs = after - before
 	return found, err
@@ -276,8 +284,9 @@ func (b *runner) idle(ctx context.Context) (*latencies, error) {
 // loaded is what was found while orders came at a share of the full load.
 type loaded struct {
 	*latencies
-	full  float64 // orders/s
-	costs costs
+	full   float64 // orders/s
+	course course
+	costs  costs
 }
 
 // p99 of the way of an order.
@@ -288,8 +297,8 @@ func (l loaded) p99() time.Duration { return stats.Percentile(l.readable, 0.99) 
 // first changes.
 const warming = 5 * time.Second
 
-// loaded times orders and changes while others come at a rate, and tells what these
-// cost whom.
+// loaded times orders and changes while others come at a rate, and tells how they
+// came through and what they cost whom.
 func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error) {
 	l.latencies = &latencies{}
 	before, err := b.throughs(ctx)
@@ -311,6 +320,10 @@ func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error)
 		group.Go(func() error { return b.keepProbing(probing, l.latencies, 1+n, until) })
 	}
 	group.Go(func() error { return b.profile(probing) })
+	group.Go(func() (err error) {
+		l.course, err = b.flow.watch(probing, b.settings.steady)
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return l, err
 	}
@@ -319,7 +332,6 @@ func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error)
 		return l, err
 	}
 	l.costs = spent.minus(started, b.flow.load.Acked()-from+int64(len(l.readable)))
-	b.flow.singles += int64(len(l.readable))
 	after, err := b.throughs(ctx)
 	if err != nil {
 		return l, err
@@ -337,14 +349,18 @@ func (b *runner) keepProbing(ctx context.Context, found *latencies, number int, 
 		return err
 	}
 	defer p.close()
+	changes, rest := number == 1, 2
+	if changes {
+		rest *= changesApart
+	}
 	for i := 0; time.Now().Before(until); i++ {
-		if err := program.Sleep(ctx, pause(i)*2); err != nil {
+		if err := program.Sleep(ctx, pause(i)*time.Duration(rest)); err != nil {
 			return err
 		}
-		if number == 1 {
+		if changes {
 			err = found.update(ctx, p, b.changed(i))
 		} else {
-			err = found.order(ctx, p)
+			err = found.order(ctx, p, b.flow)
 		}
 		if err != nil {
 			return err

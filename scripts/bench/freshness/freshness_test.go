@@ -66,8 +66,8 @@ func TestTextHasGoals(t *testing.T) {
 	}
 	for i, found := range []time.Duration{101 * time.Millisecond, 90 * time.Millisecond, 99 * time.Millisecond} {
 		f.rounds = append(f.rounds, loaded{
-			&latencies{readable: []time.Duration{found}}, float64(1000 + i),
-			costs{orders: 800, took: time.Second, database: time.Duration(20*i) * time.Millisecond},
+			latencies: &latencies{readable: []time.Duration{found}}, full: float64(1000 + i),
+			costs: costs{orders: 800, took: time.Second, database: time.Duration(20*i) * time.Millisecond},
 		})
 	}
 	text := f.text()

@@ -345,7 +345,6 @@ func TestWritersRace(t *testing.T) {
 	const writers, orders = 4, 200
 	all := make([][]*store.Entry, writers)
 	var wg sync.WaitGroup
-	s := store.New(db, deadline)
 	for w := range writers {
 		for i := range orders {
 			n := (i*7 + w*50) % orders // each in an order of its own
@@ -360,6 +359,7 @@ func TestWritersRace(t *testing.T) {
 		}
 	}
 	for w := range writers {
+		s := store.New(db, deadline, 1000) // of a worker of its own: one worker's writers share transactions
 		wg.Go(func() {
 			for from := 0; from < orders; from += 50 {
 				if err := s.Write(b.ctx, all[w][from:from+50]); err != nil {

@@ -33,7 +33,7 @@ func FuzzRecord(f *testing.F) {
 	db, err := pgconn.Open(config.Database{URL: config.Secret(url)}, pgconn.Options{MaxConns: 1, ApplicationName: "fuzz"})
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = db.Close() })
-	s, codec := store.New(db, deadline), model.New(model.Options{})
+	s, codec := store.New(db, deadline, 1000), model.New(model.Options{})
 
 	f.Fuzz(func(t *testing.T, record []byte) {
 		decoded, err := codec.Decode(record)

@@ -200,7 +200,7 @@ func TestTheStoreRingsOnce(t *testing.T) {
 			require.NoError(t, err)
 			entries = append(entries, &store.Entry{Order: decoded.Order, Hash: model.ContentHash(model.AppendCanonical(nil, decoded.Order))})
 		}
-		require.NoError(t, store.New(db, deadline).Write(b.ctx, entries))
+		require.NoError(t, store.New(db, deadline, 1000).Write(b.ctx, entries))
 		require.Equal(t, rings, b.rings(listener))
 	}
 	var once bool

@@ -142,7 +142,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Codec: model.New(model.Options{
 				MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
 			}),
-			Store:    store.New(db, s.WriteTimeout),
+			Store:    store.New(db, s.WriteTimeout, s.MaxBatch),
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
 			Budget:   ingest.NewBudget(s.MemoryBytes),
 			Blockage: blockage,

@@ -75,6 +75,12 @@ func Of(err error) (Whose, Cause) {
 	return Unlisted, CauseUnknown
 }
 
+// Locked says whether a lock_timeout ended the waiting for somebody's lock.
+func Locked(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "55P03"
+}
+
 // OfLasting says whose fault a race is that is lost time and again. Of the orders'
 // key it would end, with the order found: a unique index of somebody's own refuses
 // the record.

@@ -43,7 +43,7 @@ type partition struct {
 // partition's next owner. assigned is how many partitions this worker has.
 func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned int, committer Committer) {
 	c := &partition{
-		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(),
+		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(p.ticking),
 		log: p.log.With(zap.Int("partition", id)),
 	}
 	defer p.blockage.clear(waiter{id, reading})

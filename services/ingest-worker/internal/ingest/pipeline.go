@@ -26,7 +26,7 @@ type Config struct {
 	Group string
 	// MaxRecordBytes is the largest record that is read whole.
 	MaxRecordBytes int
-	// MaxBatch is how many records go into one transaction at most.
+	// MaxBatch is how many records are in a batch at most.
 	MaxBatch int
 	// Grace is how long a batch in hand may take once the partition is to be
 	// given up: well within the group's session time-out, since no heartbeats
@@ -49,7 +49,8 @@ type Pipeline struct {
 	metrics  *Metrics
 	log      *zap.Logger
 	// fatal is told of a fault of ours: the worker is to stop.
-	fatal func(error)
+	fatal   func(error)
+	ticking time.Time // see gathering
 }
 
 // Source makes the reader of a partition, whose answers have maxBytes and are let
@@ -73,7 +74,7 @@ type Deps struct {
 func New(cfg Config, d Deps) *Pipeline {
 	return &Pipeline{
 		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, producer: d.Producer, budget: d.Budget,
-		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, fatal: d.Fatal,
+		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, fatal: d.Fatal, ticking: time.Now(),
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 // queue holds what has arrived of one partition and is not in a batch yet. One
 // goroutine pushes, one takes. The budget bounds it, not a count.
 type queue struct {
+	ticking time.Time // since when there are ticks, see gathering
+
 	mu       sync.Mutex
 	records  []*record
 	position int64     // all records below it are in the queue or were taken
@@ -20,19 +22,27 @@ type queue struct {
 	enough   chan struct{} // holds a token when nothing is gained by waiting for more
 }
 
-func newQueue() *queue {
-	return &queue{position: unknown, taken: unknown, arrived: make(chan struct{}, 1), enough: make(chan struct{}, 1)}
+// newQueue returns a queue whose ticks began then: the queues of a worker have the
+// same.
+func newQueue(ticking time.Time) *queue {
+	return &queue{ticking: ticking, position: unknown, taken: unknown, arrived: make(chan struct{}, 1), enough: make(chan struct{}, 1)}
 }
 
 // A batch of busyRecords tells of a load under which batches should grow: a
 // transaction costs the database as much as dozens of orders in it. The next one
-// then waits until it is gathering since the last one began, or has enoughRecords:
-// larger ones cost hardly less an order.
+// then waits for a tick, or until it has enoughRecords: larger ones cost hardly less
+// an order. The ticks are gathering apart and the same for all partitions, whose
+// batches then share a transaction.
 const (
 	busyRecords   = 8
 	enoughRecords = 1000
 	gathering     = 40 * time.Millisecond
 )
+
+// tickAfter is the first tick after a moment.
+func (q *queue) tickAfter(t time.Time) time.Time {
+	return t.Add(gathering - t.Sub(q.ticking)%gathering)
+}
 
 // unknown is the position before the first is known.
 const unknown = -1
@@ -69,10 +79,10 @@ func (q *queue) starve(starving bool) {
 	}
 }
 
-// gather waits for more records where the last batch, of so many and begun then,
-// tells of a load.
+// gather waits for more records, until the tick after began, where the last batch,
+// of so many and begun then, tells of a load.
 func (q *queue) gather(ctx context.Context, batch int, began time.Time) {
-	rest := gathering - time.Since(began)
+	rest := time.Until(q.tickAfter(began))
 	if batch < busyRecords || rest <= 0 {
 		return
 	}
@@ -162,7 +172,7 @@ func (q *queue) take(ctx context.Context, most int) (batch []*record, next int64
 		fresh := len(batch) > 0 || next != q.taken
 		q.taken = next
 		if len(batch) >= busyRecords {
-			q.due = time.Now().Add(gathering)
+			q.due = q.tickAfter(time.Now())
 		}
 		q.mu.Unlock()
 		if fresh {

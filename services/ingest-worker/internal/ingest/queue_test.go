@@ -21,7 +21,7 @@ func at(offset int64) *record { return &record{Record: fetch.Record{Offset: offs
 // and the offset to commit never passes a record that has not come out.
 func TestQueueKeepsOrderAndPosition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		q := newQueue()
+		q := newQueue(time.Now())
 		next := rapid.Int64Range(0, 1000).Draw(t, "start")
 		q.begin(next)
 		q.begin(next + 1) // only the first counts
@@ -68,7 +68,7 @@ func TestQueueKeepsOrderAndPosition(t *testing.T) {
 }
 
 func TestTakeEndsWithTheContextAndWithTheQueue(t *testing.T) {
-	q := newQueue()
+	q := newQueue(time.Now())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, _, ok := q.take(ctx, 1)
@@ -111,8 +111,9 @@ func TestBatchesGatherUnderLoadOnly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
-				q := newQueue()
+				q := newQueue(time.Now())
 				q.begin(0)
+				time.Sleep(5 * gathering)
 				began := time.Now()
 				time.Sleep(took)
 				if c.meanwhile != nil {
@@ -129,10 +130,34 @@ func TestBatchesGatherUnderLoadOnly(t *testing.T) {
 	}
 }
 
+// Partitions under load take their batches at the same instants, so that these share
+// a transaction.
+func TestPartitionsGatherUntilTheSameTick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ticking := time.Now()
+		for _, apart := range []time.Duration{0, time.Millisecond, gathering / 2, gathering - 1} {
+			wake := func(late time.Duration) time.Time {
+				time.Sleep(late)
+				q := newQueue(ticking)
+				q.begin(0)
+				q.gather(t.Context(), busyRecords, time.Now())
+				return time.Now()
+			}
+			woken := make(chan time.Time)
+			for _, late := range []time.Duration{0, apart} {
+				go func() { woken <- wake(late) }()
+			}
+			one, other := <-woken, <-woken
+			require.Equal(t, one, other)
+			require.Zero(t, time.Since(ticking)%gathering)
+		}
+	})
+}
+
 // The broker need not be asked again long before the next batch is taken.
 func TestTheNextBatchIsDueLaterUnderLoadOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue()
+		q := newQueue(time.Now())
 		q.begin(0)
 		require.Zero(t, q.untilDue(), "before there was a batch")
 		for _, c := range []struct {

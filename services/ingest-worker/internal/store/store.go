@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,11 +56,12 @@ type Entry struct {
 	xid string
 }
 
-// Store writes entries. It is safe for concurrent use; each call takes one
+// Store writes entries. It is safe for concurrent use; each transaction takes one
 // connection of the pool.
 type Store struct {
 	db      *bun.DB
 	buffers sync.Pool // of *rows
+	group   group
 
 	// A transaction is given up after timeout, doubled for each in a row that
 	// took longer: a database that is slow must get through in the end.
@@ -79,15 +81,18 @@ const maxDoublings = 5
 
 // New returns a store on a pool opened by pgconn.Open. Timeout bounds a
 // transaction, from its begin, so that a connection that died without a word is
-// noticed.
-func New(db *bun.DB, timeout time.Duration) *Store {
-	return &Store{db: db, timeout: timeout, buffers: sync.Pool{New: func() any { return new(rows) }}}
+// noticed. Calls of Write share a transaction of up to most orders.
+func New(db *bun.DB, timeout time.Duration, most int) *Store {
+	s := &Store{db: db, timeout: timeout, buffers: sync.Pool{New: func() any { return new(rows) }}}
+	s.group = group{most: most, run: s.writeTogether}
+	return s
 }
 
-// Write decides every pending entry, in transactions of its own. The first
-// entry of an order_uid wins, in the table as in the slice. Where one record is
-// the database's problem, the others are stored all the same: the batch is
-// halved until that record is alone.
+// Write decides every pending entry, in transactions that it may share with other
+// calls. The first entry of an order_uid wins, in the table as in the slice. Where
+// one record is the database's problem, the others are stored all the same: the
+// batch is halved until that record is alone. What another call's orders wait for
+// holds these up for some hundred milliseconds at most.
 //
 // On an error (the world's or ours, never a record's) the entries that are
 // decided stay so, and Write can be called again with the same slice. A commit
@@ -96,16 +101,48 @@ func (s *Store) Write(ctx context.Context, entries []*Entry) error {
 	if err := s.endAbandoned(ctx); err != nil {
 		return err
 	}
-	return s.write(ctx, entries)
+	if err := s.group.do(ctx, entries); err != nil {
+		return err
+	}
+	return s.writeAlone(ctx, entries)
 }
 
-func (s *Store) write(ctx context.Context, entries []*Entry) error {
+// lockPatience is how long a shared transaction waits for somebody's lock: longer
+// than another worker's transaction usually takes.
+const lockPatience = 250 * time.Millisecond
+
+// writeTogether tries to decide all entries in one transaction. What one of them
+// waits for, or fails by, would hold up the others: only what is in the way of all of
+// them is an error, and after anything else each write goes on alone.
+func (s *Store) writeTogether(writes []*write) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var entries []*Entry
+	for _, w := range writes {
+		entries = append(entries, w.entries...)
+		defer context.AfterFunc(w.ctx, cancel)() // who is to stop does not wait for the others
+	}
+	for {
+		err := s.round(ctx, pendingOf(entries), lockPatience)
+		whose, _ := fault.Of(err)
+		switch {
+		case whose == fault.Race && s.fresh.Swap(0) == freshStreak:
+			continue // an order that was not looked up, and is there after all
+		case whose == fault.None, whose == fault.Race, whose == fault.Record, ctx.Err() != nil, fault.Locked(err):
+			return nil
+		}
+		return err
+	}
+}
+
+// writeAlone decides entries in transactions of their own.
+func (s *Store) writeAlone(ctx context.Context, entries []*Entry) error {
 	for races := 0; ; {
-		pending := slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Outcome != Pending })
+		pending := pendingOf(entries)
 		if len(pending) == 0 {
 			return nil
 		}
-		err := s.round(ctx, pending)
+		err := s.round(ctx, pending, forever)
 		if err == nil {
 			races = 0
 			continue
@@ -128,10 +165,10 @@ func (s *Store) write(ctx context.Context, entries []*Entry) error {
 			pending[0].Outcome, pending[0].Refusal = Refused, refusal(err)
 		case whose == fault.Record:
 			half := len(pending) / 2
-			if err := s.write(ctx, pending[:half]); err != nil {
+			if err := s.writeAlone(ctx, pending[:half]); err != nil {
 				return err
 			}
-			if err := s.write(ctx, pending[half:]); err != nil {
+			if err := s.writeAlone(ctx, pending[half:]); err != nil {
 				return err
 			}
 		default:
@@ -140,10 +177,15 @@ func (s *Store) write(ctx context.Context, entries []*Entry) error {
 	}
 }
 
+func pendingOf(entries []*Entry) []*Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Outcome != Pending })
+}
+
 // round is one transaction: look up which orders are there, decide those,
 // insert the first entry of each of the others. Entries behind it with the same
 // order_uid stay pending, for the next round to compare with what is stored.
-func (s *Store) round(ctx context.Context, pending []*Entry) error {
+// It waits for a lock for as long as locks says.
+func (s *Store) round(ctx context.Context, pending []*Entry, locks time.Duration) error {
 	patience := s.timeout << min(s.timeouts.Load(), maxDoublings)
 	// A connection that was idle is asked whether it lives, which one that died
 	// without a word does not answer.
@@ -157,12 +199,12 @@ func (s *Store) round(ctx context.Context, pending []*Entry) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = s.transaction(ctx, conn, pending)
+	err = s.transaction(ctx, conn, pending, locks)
 	s.note(began, err)
 	return err
 }
 
-func (s *Store) transaction(ctx context.Context, conn bun.Conn, pending []*Entry) error {
+func (s *Store) transaction(ctx context.Context, conn bun.Conn, pending []*Entry, locks time.Duration) error {
 	// One snapshot for all statements, so that a stored order that is changed
 	// meanwhile is compared as it was at one moment.
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
@@ -175,9 +217,9 @@ func (s *Store) transaction(ctx context.Context, conn bun.Conn, pending []*Entry
 	var xid string
 	err = pgconn.Raw(conn, func(pg *pgx.Conn) (err error) {
 		if s.expectsFresh(pending) {
-			xid, err = open(ctx, pg)
+			xid, err = open(ctx, pg, locks)
 		} else {
-			there, xid, err = lookUp(ctx, pg, pending)
+			there, xid, err = lookUp(ctx, pg, pending, locks)
 		}
 		return err
 	})
@@ -246,12 +288,24 @@ type row struct {
 
 // opening is the transaction's first business: the insert triggers stand aside,
 // since this transaction inserts whole orders, and it rings the bell itself, which
-// is heard only if it commits.
+// is heard only if it commits. $1 is a lock_timeout in milliseconds; null: as it is.
 const opening = `SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
-	pg_current_xact_id()::text AS xid`
+	set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid`
 
-func open(ctx context.Context, pg *pgx.Conn) (xid string, err error) {
-	if err := pg.QueryRow(ctx, opening, pgx.QueryExecModeExec).Scan(nil, nil, &xid); err != nil {
+// forever is for locks that are waited for as long as the transaction may take.
+const forever time.Duration = 0
+
+// lockTimeout is the argument of the opening.
+func lockTimeout(locks time.Duration) *string {
+	if locks == forever {
+		return nil
+	}
+	ms := strconv.FormatInt(locks.Milliseconds(), 10)
+	return &ms
+}
+
+func open(ctx context.Context, pg *pgx.Conn, locks time.Duration) (xid string, err error) {
+	if err := pg.QueryRow(ctx, opening, pgx.QueryExecModeExec, lockTimeout(locks)).Scan(nil, nil, nil, &xid); err != nil {
 		return "", fmt.Errorf("open the transaction: %w", err)
 	}
 	return xid, nil
@@ -265,15 +319,15 @@ func open(ctx context.Context, pg *pgx.Conn) (xid string, err error) {
 // there are millions of orders.
 const lookUpQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text
 	FROM (` + opening + ` OFFSET 0) AS once
-	LEFT JOIN (unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL
+	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL
 		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
 
-func lookUp(ctx context.Context, pg *pgx.Conn, pending []*Entry) (there map[string]row, xid string, err error) {
+func lookUp(ctx context.Context, pg *pgx.Conn, pending []*Entry, locks time.Duration) (there map[string]row, xid string, err error) {
 	uids := make([]string, len(pending))
 	for i, e := range pending {
 		uids[i] = e.Order.OrderUID
 	}
-	rows, err := pg.Query(ctx, lookUpQuery, pgx.QueryExecModeExec, uids)
+	rows, err := pg.Query(ctx, lookUpQuery, pgx.QueryExecModeExec, lockTimeout(locks), uids)
 	if err != nil {
 		return nil, "", fmt.Errorf("look orders up: %w", err)
 	}
