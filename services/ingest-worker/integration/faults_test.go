@@ -20,7 +20,6 @@ import (
 	"github.com/orderhub/orderhub/libs/devstack/broker"
 	"github.com/orderhub/orderhub/libs/devstack/ports"
 	"github.com/orderhub/orderhub/libs/devstack/postgres"
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/migrations"
@@ -341,7 +340,6 @@ func TestWritersRace(t *testing.T) {
 	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 4, ApplicationName: "race"})
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
-	codec := model.New(model.Options{})
 	const writers, orders = 4, 200
 	all := make([][]*store.Entry, writers)
 	var wg sync.WaitGroup
@@ -352,10 +350,7 @@ func TestWritersRace(t *testing.T) {
 			if n%2 == 1 {
 				mark = fmt.Sprint(w)
 			}
-			decoded, err := codec.Decode(order(t, fmt.Sprintf("r%03d", n), mark))
-			require.NoError(t, err)
-			content := model.AppendCanonical(nil, decoded.Order)
-			all[w] = append(all[w], &store.Entry{Order: decoded.Order, Hash: model.ContentHash(content)})
+			all[w] = append(all[w], entries(t, order(t, fmt.Sprintf("r%03d", n), mark))...)
 		}
 	}
 	for w := range writers {

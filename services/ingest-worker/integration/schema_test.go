@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/devstack/postgres"
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
@@ -194,13 +193,7 @@ func TestTheStoreRingsOnce(t *testing.T) {
 	defer func() { _ = db.Close() }()
 	listener := b.listen()
 	for _, rings := range []int{1, 0} {
-		var entries []*store.Entry
-		for _, uid := range []string{"a", "b", "c"} {
-			decoded, err := model.New(model.Options{}).Decode(order(t, uid, "x"))
-			require.NoError(t, err)
-			entries = append(entries, &store.Entry{Order: decoded.Order, Hash: model.ContentHash(model.AppendCanonical(nil, decoded.Order))})
-		}
-		require.NoError(t, store.New(db, deadline, 1000).Write(b.ctx, entries))
+		require.NoError(t, store.New(db, deadline, 1000).Write(b.ctx, entries(t, order(t, "a", "x"), order(t, "b", "x"), order(t, "c", "x"))))
 		require.Equal(t, rings, b.rings(listener))
 	}
 	var once bool
