@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
@@ -69,17 +70,52 @@ func testOffsets(on site) {
 		require.NoError(t, s.progress.Drain(bounded(t)))
 		_, err := s.progress.Admin().UpdatePartitions(bounded(t), partitions, s.world.Topic)
 		require.NoError(t, err)
-		eventually(t, "the partitions have leaders", func() error {
-			_, err := s.progress.Admin().ListEndOffsets(bounded(t), s.world.Topic)
+		eventually(t, "each broker knows the partitions", func() error { return s.eachBrokerKnows(partitions) })
+		require.NoError(t, s.load("more").Send(bounded(t), 300))
+		eventually(t, "all partitions are asked for", func() error {
+			ends, err := s.progress.Ends(bounded(t))
+			if err == nil && len(ends) != partitions {
+				return fmt.Errorf("%d have ends", len(ends))
+			}
 			return err
 		})
-		require.NoError(t, s.load("more").Send(bounded(t), 300))
-		ends, err := s.progress.Ends(bounded(t))
-		require.NoError(t, err)
-		require.Len(t, ends, partitions)
 		require.NoError(t, s.progress.Drain(bounded(t)))
 		s.exact()
 	})
+}
+
+// eachBrokerKnows is an error as long as a broker does not know that the topic has so
+// many partitions, all with leaders: they learn it one after the other.
+func (s *stage) eachBrokerKnows(partitions int) error {
+	client, err := ledger.Client(s.world.Brokers)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	brokers, err := kadm.NewClient(client).ListBrokers(bounded(s.t))
+	if err != nil {
+		return err
+	}
+	for _, broker := range brokers.NodeIDs() {
+		request := kmsg.NewPtrMetadataRequest()
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = &s.world.Topic
+		request.Topics = append(request.Topics, topic)
+		answer, err := request.RequestWith(bounded(s.t), client.Broker(int(broker)))
+		if err != nil {
+			return err
+		}
+		led := 0
+		for _, partition := range answer.Topics[0].Partitions {
+			if partition.ErrorCode == 0 && partition.Leader >= 0 {
+				led++
+			}
+		}
+		if led != partitions {
+			return fmt.Errorf("broker %d knows %d", broker, led)
+		}
+	}
+	return nil
 }
 
 // newOffsetStage is one whose group has taken 20 orders from its only partition,
