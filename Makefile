@@ -108,7 +108,7 @@ test-reader: ## Play random histories against the reader up to POINTS quiet poin
 
 .PHONY: test-kafka
 test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
-	@ORDERHUB_TEST_KAFKA=1 go test -p 1 -count=1 -timeout 30m $(TESTFLAGS) ./libs/devstack/apachekafka ./scripts/kafkatest
+	@ORDERHUB_TEST_KAFKA=1 go test -p 1 -count=1 -timeout 30m $(TESTFLAGS) ./scripts/devstack/apachekafka ./scripts/kafkatest
 
 # SEED replays a run's load and strikes; CHAOSFLAGS=--help lists more.
 KILLS ?= 100
@@ -119,7 +119,7 @@ chaos: build ## Strike KILLS times (100) at all that runs, under load; account f
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (10s)
-	@grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | while read -r file; do \
+	@grep -rl --include='*_test.go' '^func Fuzz' $(MODULES) | sort -u | while read -r file; do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
 			echo "$$(dirname $$file) $$name"; \
 			(cd $$(dirname $$file) && go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) </dev/null || exit 1; \

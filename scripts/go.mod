@@ -3,25 +3,28 @@ module github.com/orderhub/orderhub/scripts
 go 1.26.0
 
 require (
+	github.com/orderhub/orderhub/libs v0.0.0
+	github.com/orderhub/orderhub/libs/model v0.0.0
+	github.com/orderhub/orderhub/migrations v0.0.0
+)
+
+require (
+	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	github.com/compose-spec/compose-go/v2 v2.16.2
+	github.com/fergusstrange/embedded-postgres v1.34.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/moby/buildkit v0.26.3
 	github.com/moby/patternmatcher v0.6.1
-	github.com/orderhub/orderhub/libs/deadletter v0.0.0
-	github.com/orderhub/orderhub/libs/devstack v0.0.0
-	github.com/orderhub/orderhub/libs/model v0.0.0
-	github.com/orderhub/orderhub/libs/orderdb v0.0.0
-	github.com/orderhub/orderhub/libs/platform v0.0.0
-	github.com/orderhub/orderhub/migrations v0.0.0
 	github.com/segmentio/kafka-go v0.4.51
 	github.com/stretchr/testify v1.12.1
 	github.com/twmb/franz-go v1.22.2
 	github.com/twmb/franz-go/pkg/kadm v1.18.0
+	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0
 	go.uber.org/goleak v1.3.0
-	go.yaml.in/yaml/v3 v3.0.6
+	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/mod v0.42.0
 	golang.org/x/sync v0.24.0
 )
@@ -32,13 +35,11 @@ require (
 	github.com/bytedance/sonic v1.15.0 // indirect
 	github.com/bytedance/sonic/loader v0.5.0 // indirect
 	github.com/caarlos0/env/v11 v11.4.2 // indirect
-	github.com/chromedp/cdproto v0.159.0 // indirect
 	github.com/cloudwego/base64x v0.1.6 // indirect
 	github.com/containerd/typeurl/v2 v2.2.3 // indirect
 	github.com/distribution/reference v0.6.0 // indirect
 	github.com/docker/go-connections v0.8.2 // indirect
 	github.com/docker/go-units v0.5.0 // indirect
-	github.com/fergusstrange/embedded-postgres v1.34.0 // indirect
 	github.com/gabriel-vasile/mimetype v1.4.16 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // indirect
@@ -73,12 +74,11 @@ require (
 	github.com/pressly/goose/v3 v3.29.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.59.0 // indirect
-	github.com/santhosh-tekuri/jsonschema/v6 v6.0.1 // indirect
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
 	github.com/sethvargo/go-retry v0.5.0 // indirect
 	github.com/sirupsen/logrus v1.10.1 // indirect
 	github.com/tonistiigi/go-csvvalue v0.0.0-20240814133006-030d3b2625d0 // indirect
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect
-	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // indirect
 	github.com/ugorji/go/codec v1.3.1 // indirect
 	github.com/xdg-go/pbkdf2 v1.0.0 // indirect
 	github.com/xdg-go/scram v1.2.0 // indirect
@@ -97,10 +97,7 @@ require (
 )
 
 replace (
-	github.com/orderhub/orderhub/libs/deadletter => ../libs/deadletter
-	github.com/orderhub/orderhub/libs/devstack => ../libs/devstack
+	github.com/orderhub/orderhub/libs => ../libs
 	github.com/orderhub/orderhub/libs/model => ../libs/model
-	github.com/orderhub/orderhub/libs/orderdb => ../libs/orderdb
-	github.com/orderhub/orderhub/libs/platform => ../libs/platform
 	github.com/orderhub/orderhub/migrations => ../migrations
 )

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/process"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 // The services' binaries.

@@ -12,11 +12,11 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
-	"github.com/orderhub/orderhub/libs/devstack/broker"
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
-	"github.com/orderhub/orderhub/libs/devstack/proxy"
+	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
-	"github.com/orderhub/orderhub/libs/devstack/proxy"
+	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
+	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 )
 
 // kind is a kind of strike.

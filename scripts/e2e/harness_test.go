@@ -23,9 +23,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/orderhub/orderhub/libs/devstack/broker"
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/libs/model"
 )
 

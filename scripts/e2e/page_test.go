@@ -7,7 +7,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/browser"
+	"github.com/orderhub/orderhub/scripts/devstack/browser"
 )
 
 // A person looks an order up that came through Kafka, asks for one that is not

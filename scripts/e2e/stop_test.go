@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 // A worker that is told to stop twice ends at once, even where the database

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
+	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
 )
 
 // isBlocked is an error while a worker thinks that all is well.

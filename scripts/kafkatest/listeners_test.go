@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
+	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
 )
 
 // testListeners has the worker and orderctl come in at each listener, by their

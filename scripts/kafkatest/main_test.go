@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 // binaries is the folder of the binaries under test, built once.

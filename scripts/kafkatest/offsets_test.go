@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
+	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 

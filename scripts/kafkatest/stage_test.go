@@ -24,10 +24,10 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/apachekafka"
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
-	"github.com/orderhub/orderhub/libs/devstack/process"
+	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 

@@ -3,6 +3,7 @@ package moduletest
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -90,9 +91,8 @@ func TestSiblingsAreReplacedByTheirFolders(t *testing.T) {
 	}
 }
 
-// developmentOnly are modules that no service and no library of theirs needs.
+// developmentOnly are packages that no shipped program contains.
 var developmentOnly = []string{
-	prefix + "libs/devstack",
 	prefix + "scripts",
 	"github.com/chromedp/chromedp",
 	"github.com/compose-spec/compose-go/v2",
@@ -100,25 +100,34 @@ var developmentOnly = []string{
 	"github.com/twmb/franz-go/pkg/kfake",
 }
 
-func TestWhatIsShippedNeedsNothingOfDevelopment(t *testing.T) {
-	for folder, module := range modules(t) {
-		if folder == "libs/devstack" || folder == "scripts" || path.Base(folder) == "integration" {
-			continue
-		}
-		for _, r := range module.Require {
-			require.NotContains(t, developmentOnly, r.Mod.Path, folder)
+// A service's go.mod may require what its tests need; its program may not
+// contain it.
+func TestProgramsContainNothingOfDevelopment(t *testing.T) {
+	programs, err := filepath.Glob(filepath.Join(repository, "services", "*", "cmd", "*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, programs)
+	for _, program := range programs {
+		list := exec.Command("go", "list", "-deps", ".")
+		list.Dir = program
+		list.Env = append(os.Environ(), "GOWORK=off")
+		packages, err := list.Output()
+		require.NoError(t, err, program)
+		for name := range strings.Lines(string(packages)) {
+			for _, unwanted := range developmentOnly {
+				name = strings.TrimSpace(name)
+				require.False(t, name == unwanted || strings.HasPrefix(name, unwanted+"/"), "%s contains %s", program, name)
+			}
 		}
 	}
 }
 
-// Services share libs and tables. A module of tests belongs to its service.
+// Services share libs and tables, not code.
 func TestServicesDoNotRequireEachOther(t *testing.T) {
 	for folder, module := range modules(t) {
 		service, found := strings.CutPrefix(folder, "services/")
 		if !found {
 			continue
 		}
-		service, _, _ = strings.Cut(service, "/")
 		for _, r := range module.Require {
 			if other, found := strings.CutPrefix(r.Mod.Path, prefix+"services/"); found {
 				require.Equal(t, service, other, folder)

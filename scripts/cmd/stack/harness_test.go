@@ -19,7 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
 const (

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/process"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 

@@ -6,7 +6,7 @@ import (
 	"net"
 	"strconv"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 

@@ -14,10 +14,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/broker"
-	"github.com/orderhub/orderhub/libs/devstack/datadir"
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/datadir"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 

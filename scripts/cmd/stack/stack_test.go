@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/broker"
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 // calls counts what the played orderctl was asked to do.

@@ -21,7 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 )
 

@@ -12,9 +12,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/fx"
 
-	"github.com/orderhub/orderhub/libs/devstack/broker"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
-	"github.com/orderhub/orderhub/libs/devstack/proxy"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/app"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/index"
 	"github.com/orderhub/orderhub/libs/deadletter/resolution"
 	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/services/orderctl/internal/cli"
 )
 

@@ -18,7 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/resolution"
 	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/deadletter/topic"
-	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
 
 func TestListAndFind(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"github.com/orderhub/orderhub/libs/devstack/browser"
+	"github.com/orderhub/orderhub/scripts/devstack/browser"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/browser"
+	"github.com/orderhub/orderhub/scripts/devstack/browser"
 )
 
 func suggestionsWhileTyping(w *window) {

@@ -13,7 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/browser"
+	"github.com/orderhub/orderhub/scripts/devstack/browser"
 	"github.com/orderhub/orderhub/libs/model"
 )
 

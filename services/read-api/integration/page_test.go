@@ -10,7 +10,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/browser"
+	"github.com/orderhub/orderhub/scripts/devstack/browser"
 )
 
 // TestPage uses the page the way people do, in a real browser.

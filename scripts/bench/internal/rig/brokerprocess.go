@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
 
 // brokerVariable marks the process that is the broker: this program once more.

@@ -10,7 +10,7 @@ import (
 	"os/exec"
 	"syscall"
 
-	"github.com/orderhub/orderhub/libs/devstack/process"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 // Child is this program's executable in another process, so that its CPU time

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/orderhub/orderhub/libs/devstack/process"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 // Publish has orderctl publish to a topic in the background. stop ends it; it is

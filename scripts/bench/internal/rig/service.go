@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/process"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 const readyPolling = 20 * time.Millisecond

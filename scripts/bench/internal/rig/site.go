@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 // dump writes a database down as SQL.

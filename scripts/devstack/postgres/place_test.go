@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/datadir"
+	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 )
 
 func TestAbandonedFoldersAreRemoved(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/orderhub/orderhub/libs/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
 
 // dirVariable makes the test binary run a broker on that folder until it is killed.

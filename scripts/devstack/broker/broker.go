@@ -26,8 +26,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/devstack/datadir"
-	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/datadir"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
 const defaultPartitions = 4

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
 // protocols are what the listeners speak.

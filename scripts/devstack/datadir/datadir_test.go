@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/datadir"
+	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 )
 
 func TestOneHolderAtATime(t *testing.T) {

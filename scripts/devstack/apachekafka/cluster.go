@@ -19,8 +19,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
-	"github.com/orderhub/orderhub/libs/devstack/proxy"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 )
 
 // startTimeout is for a broker, on a machine with other work.

@@ -12,7 +12,7 @@ import (
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
 // CacheVariable is the environment variable that names the folder where fetched

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/orderhub/orderhub/libs/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(postgres.Shared(m)) }

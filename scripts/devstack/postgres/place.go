@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/devstack/datadir"
-	"github.com/orderhub/orderhub/libs/devstack/process"
+	"github.com/orderhub/orderhub/scripts/devstack/datadir"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
 func TestCheck(t *testing.T) {
