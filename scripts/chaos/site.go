@@ -12,12 +12,12 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 
+	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
-	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 

@@ -15,8 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 const (

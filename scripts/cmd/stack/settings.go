@@ -6,8 +6,8 @@ import (
 	"net"
 	"strconv"
 
-	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
 // settings are the services' own variables where those move ports and stores,

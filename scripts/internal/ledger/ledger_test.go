@@ -17,10 +17,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/scripts/devstack/broker"
-	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(postgres.Shared(m)) }

@@ -6,8 +6,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
 // Site is a place to measure in: a server, a broker, and a folder for what is
