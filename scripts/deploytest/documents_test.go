@@ -1,6 +1,7 @@
 package deploytest
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -10,7 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// helpOf are the programs that README speaks of, and how to have their help.
+// settingsPage lists the settings of all programs.
+const settingsPage = "docs/settings.md"
+
+// helpOf is the help of each program in settingsPage.
 func helpOf(t *testing.T) map[string]string {
 	t.Helper()
 	stack, err := exec.Command("go", "run", "../cmd/stack", "--help").CombinedOutput()
@@ -39,8 +43,8 @@ func defaults(t *testing.T, help string) map[string]string {
 	return all
 }
 
-func TestREADMEListsTheSettings(t *testing.T) {
-	_, table, found := strings.Cut(string(read(t, "README.md")), "|---|---|---|---|\n")
+func TestDocumentsListTheSettings(t *testing.T) {
+	_, table, found := strings.Cut(string(read(t, settingsPage)), "|---|---|---|---|\n")
 	require.True(t, found)
 	table, _, _ = strings.Cut(table, "\n\n")
 	described := map[string]map[string]string{} // by program and variable, the cell of the default
@@ -54,7 +58,7 @@ func TestREADMEListsTheSettings(t *testing.T) {
 				described[program] = map[string]string{}
 			}
 			for _, match := range variable.FindAllStringSubmatch(cells[1], -1) {
-				require.NotContains(t, described[program], match[1], "README lists it twice for %s", program)
+				require.NotContains(t, described[program], match[1], "listed twice for %s", program)
 				described[program][match[1]] = cells[2]
 			}
 		}
@@ -65,11 +69,11 @@ func TestREADMEListsTheSettings(t *testing.T) {
 		read := defaults(t, text)
 		for name, fallback := range read {
 			cell, there := described[program][name]
-			require.True(t, there, "README doesn't tell that %s reads %s", program, name)
-			require.Contains(t, cell, strings.ReplaceAll(fallback, ":xxxxx@", ":orders@"), "README: the default of %s in %s", name, program)
+			require.True(t, there, "the page does not say that %s reads %s", program, name)
+			require.Contains(t, cell, strings.ReplaceAll(fallback, ":xxxxx@", ":orders@"), "the default of %s in %s", name, program)
 		}
 		for name := range described[program] {
-			require.Contains(t, read, name, "README tells that %s reads it", program)
+			require.Contains(t, read, name, "the page says that %s reads it", program)
 		}
 	}
 }
@@ -94,11 +98,26 @@ func TestTheExampleOfDotenvIsOfSettingsThatExist(t *testing.T) {
 
 func TestDocumentsLinkToFilesThatExist(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`)
-	for _, document := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md"} {
-		for _, match := range link.FindAllStringSubmatch(string(read(t, document)), -1) {
+	documents, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
+	require.NoError(t, err)
+	decisions, err := filepath.Glob(filepath.Join(repository, "docs", "decisions", "*.md"))
+	require.NoError(t, err)
+	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md"} {
+		documents = append(documents, filepath.Join(repository, name))
+	}
+	for _, document := range append(documents, decisions...) {
+		content, err := os.ReadFile(document)
+		require.NoError(t, err)
+		for _, match := range link.FindAllStringSubmatch(string(content), -1) {
 			if target := match[1]; !strings.Contains(target, "://") {
-				require.FileExists(t, filepath.Join(repository, filepath.FromSlash(target)), document)
+				requireExists(t, filepath.Join(filepath.Dir(document), filepath.FromSlash(target)), document)
 			}
 		}
 	}
+}
+
+func requireExists(t *testing.T, target, document string) {
+	t.Helper()
+	_, err := os.Stat(target)
+	require.NoError(t, err, "%s links to it", document)
 }
