@@ -22,12 +22,12 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/orderhub/orderhub/scripts/devstack/broker"
-	"github.com/orderhub/orderhub/scripts/devstack/postgres"
-	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/app"
 )
 

@@ -15,8 +15,8 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/scripts/devstack/browser"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/scripts/devstack/browser"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 )
 

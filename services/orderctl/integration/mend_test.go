@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
 
 // modelOrder is a valid order, on one line if compact is asked for.

@@ -12,10 +12,10 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver pgx
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/services/orderctl/internal/cli"
 )
 

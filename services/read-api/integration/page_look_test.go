@@ -13,8 +13,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/devstack/browser"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/scripts/devstack/browser"
 )
 
 // pages are addresses of all that the page can show.

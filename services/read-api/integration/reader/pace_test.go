@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
-	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/services/read-api/internal/app"
 )
 

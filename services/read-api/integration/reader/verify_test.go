@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 // detect compares a reader with its tables.
