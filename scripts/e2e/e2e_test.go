@@ -12,7 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 )
 
 func TestFromKafkaToTheAPI(t *testing.T) {
@@ -181,7 +181,7 @@ func (p *pipeline) deadLetterReasons() map[string]int {
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &kafka.Client{Addr: kafka.TCP(brokers), Transport: transport}
-	partitions, err := kafkaconn.PartitionCount(p.ctx, client, "orders.dlq")
+	partitions, err := kafkago.PartitionCount(p.ctx, client, "orders.dlq")
 	require.NoError(p.t, err)
 	reasons := map[string]int{}
 	for partition := range partitions {

@@ -1,69 +1,34 @@
-// Package kafkaconn turns the Kafka settings into kafka-go's connections, and
-// creates or checks the topics.
+// Package kafkaconn holds what Orderhub's Kafka clients have in common: how they
+// reach the brokers and how the topics must be set up. It uses no client itself.
+// Package kafkago turns the settings into kafka-go's options, package franz into
+// franz-go's, so that a program links only the client that it uses.
 package kafkaconn
 
 import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
-
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
-// clientID is how the broker's log and quotas know us.
-const clientID = "orderhub"
+// ClientID is the name under which brokers log requests and apply quotas.
+const ClientID = "orderhub"
 
-const dialTimeout = 5 * time.Second
+// DialTimeout bounds the connection to one broker, TLS included.
+const DialTimeout = 5 * time.Second
 
-// Dialer is for what kafka-go does over a connection of its own, such as a
-// consumer group. Safe for concurrent use.
-func Dialer(cfg config.Kafka) (*kafka.Dialer, error) {
-	secure, login, err := security(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return &kafka.Dialer{
-		ClientID:      clientID,
-		Timeout:       dialTimeout,
-		DualStack:     true,
-		KeepAlive:     30 * time.Second,
-		TLS:           secure,
-		SASLMechanism: login,
-	}, nil
-}
+// SASL mechanisms, as KAFKA_SASL_MECHANISM spells them.
+const (
+	Plain       = "PLAIN"
+	ScramSHA256 = "SCRAM-SHA-256"
+	ScramSHA512 = "SCRAM-SHA-512"
+)
 
-// Transport is for requests through kafka.Client, over pooled connections. Call
-// CloseIdleConnections when done. Safe for concurrent use.
-func Transport(cfg config.Kafka) (*kafka.Transport, error) {
-	secure, login, err := security(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return &kafka.Transport{
-		ClientID:    clientID,
-		DialTimeout: dialTimeout,
-		IdleTimeout: time.Minute,
-		MetadataTTL: 5 * time.Second,
-		TLS:         secure,
-		SASL:        login,
-	}, nil
-}
-
-// Client bundles the brokers' addresses with a transport.
-func Client(cfg config.Kafka, transport kafka.RoundTripper) *kafka.Client {
-	return &kafka.Client{Addr: kafka.TCP(Brokers(cfg)...), Transport: transport}
-}
-
-// Brokers are the addresses without the blanks that people put after commas.
+// Brokers returns the brokers' addresses without blanks around them.
 func Brokers(cfg config.Kafka) []string {
 	brokers := make([]string, len(cfg.Brokers))
 	for i, b := range cfg.Brokers {
@@ -72,26 +37,14 @@ func Brokers(cfg config.Kafka) []string {
 	return brokers
 }
 
-func security(cfg config.Kafka) (*tls.Config, sasl.Mechanism, error) {
-	secure, err := tlsConfig(cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	login, err := mechanism(cfg)
-	return secure, login, err
-}
-
-func tlsConfig(cfg config.Kafka) (*tls.Config, error) {
+// TLS returns the TLS settings for connections to brokers, or nil without TLS. The
+// ServerName is empty unless KAFKA_TLS_SERVER_NAME is set: both clients then verify
+// each broker's certificate against that broker's own host.
+func TLS(cfg config.Kafka) (*tls.Config, error) {
 	if !cfg.TLS {
 		return nil, nil
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.TLSServerName}
-	if c.ServerName == "" {
-		host, _, err := net.SplitHostPort(strings.TrimSpace(cfg.Brokers[0]))
-		if err == nil && len(cfg.Brokers) == 1 {
-			c.ServerName = host
-		}
-	}
 	if cfg.TLSCAFile != "" {
 		pem, err := os.ReadFile(cfg.TLSCAFile)
 		if err != nil {
@@ -99,7 +52,7 @@ func tlsConfig(cfg config.Kafka) (*tls.Config, error) {
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("KAFKA_TLS_CA_FILE: %s holds no PEM certificate", cfg.TLSCAFile)
+			return nil, fmt.Errorf("KAFKA_TLS_CA_FILE: %s contains no PEM certificate", cfg.TLSCAFile)
 		}
 	}
 	if cfg.TLSCertFile != "" {
@@ -110,18 +63,4 @@ func tlsConfig(cfg config.Kafka) (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
-}
-
-func mechanism(cfg config.Kafka) (sasl.Mechanism, error) {
-	password := cfg.SASLPassword.Reveal()
-	switch cfg.SASLMechanism {
-	case "PLAIN":
-		return plain.Mechanism{Username: cfg.SASLUsername, Password: password}, nil
-	case "SCRAM-SHA-256":
-		return scram.Mechanism(scram.SHA256, cfg.SASLUsername, password)
-	case "SCRAM-SHA-512":
-		return scram.Mechanism(scram.SHA512, cfg.SASLUsername, password)
-	default:
-		return nil, nil // config.Kafka.Validate lets nothing else through
-	}
 }

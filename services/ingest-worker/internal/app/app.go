@@ -18,6 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/logging"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/libs/platform/service"
@@ -94,10 +95,10 @@ func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
 	return db, err
 }
 
-func newDialer(s *Settings) (*kafka.Dialer, error) { return kafkaconn.Dialer(s.Kafka) }
+func newDialer(s *Settings) (*kafka.Dialer, error) { return kafkago.Dialer(s.Kafka) }
 
 func newTransport(s *Settings, lc fx.Lifecycle) (*kafka.Transport, error) {
-	transport, err := kafkaconn.Transport(s.Kafka)
+	transport, err := kafkago.Transport(s.Kafka)
 	if err == nil {
 		lc.Append(fx.StopHook(transport.CloseIdleConnections))
 	}
@@ -105,7 +106,7 @@ func newTransport(s *Settings, lc fx.Lifecycle) (*kafka.Transport, error) {
 }
 
 func newClient(s *Settings, transport *kafka.Transport) *kafka.Client {
-	return kafkaconn.Client(s.Kafka, transport)
+	return kafkago.Client(s.Kafka, transport)
 }
 
 // fatal ends the process: what is our fault is not mended by waiting.

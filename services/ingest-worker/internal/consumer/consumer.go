@@ -16,6 +16,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/ingest"
 )
@@ -117,7 +118,7 @@ func (c *Consumer) ensureTopics(ctx context.Context) (partitions int, err error)
 	backoff := retry.NewBackoff(5 * time.Second)
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 20*time.Second)
-		states, err := kafkaconn.EnsureTopics(attempt, c.deps.Client, c.cfg.Topics)
+		states, err := kafkago.EnsureTopics(attempt, c.deps.Client, c.cfg.Topics)
 		cancel()
 		if err == nil {
 			return c.report(states), nil
@@ -225,7 +226,7 @@ func (c *Consumer) watchPartitions(ctx context.Context, known int) {
 		case <-time.After(wait):
 		}
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
-		now, err := kafkaconn.PartitionCount(attempt, c.deps.Client, c.cfg.Topic)
+		now, err := kafkago.PartitionCount(attempt, c.deps.Client, c.cfg.Topic)
 		cancel()
 		if err == nil && now != known {
 			c.deps.Log.Info("the number of partitions has changed; joining the group anew", zap.Int("before", known), zap.Int("now", now))

@@ -11,7 +11,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
 )
 
@@ -176,7 +176,7 @@ func (p *Producer) partitionCount(ctx context.Context) (int, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	n, err := kafkaconn.PartitionCount(ctx, p.client, p.topic)
+	n, err := kafkago.PartitionCount(ctx, p.client, p.topic)
 	if err != nil {
 		return 0, err
 	}
@@ -193,5 +193,5 @@ func partitionOf(id string, partitions int) int {
 	for i := range all {
 		all[i] = i
 	}
-	return kafka.Murmur2Balancer{Consistent: true}.Balance(kafka.Message{Key: []byte(id)}, all...)
+	return kafkago.Balancer.Balance(kafka.Message{Key: []byte(id)}, all...)
 }

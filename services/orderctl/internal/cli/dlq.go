@@ -13,15 +13,13 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"golang.org/x/term"
 
 	"github.com/orderhub/orderhub/libs/deadletter/index"
 	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/deadletter/topic"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -111,37 +109,15 @@ func (f *dlqFlags) client() (config.Kafka, *topic.Client, error) {
 		asFlags := strings.NewReplacer("KAFKA_BROKERS:", "--brokers:", "KAFKA_DLQ_TOPIC:", "--dlq-topic:")
 		return cfg, nil, usage(errors.New(asFlags.Replace(err.Error())))
 	}
-	options, err := franzOptions(cfg)
+	options, err := franz.Options(cfg)
 	if err != nil {
-		return cfg, nil, err
+		return cfg, nil, usage(err)
 	}
 	client, err := topic.New(options...)
 	if err != nil {
 		return cfg, nil, usage(err)
 	}
 	return cfg, client, nil
-}
-
-// franzOptions says to franz-go what the settings say.
-func franzOptions(cfg config.Kafka) ([]kgo.Opt, error) {
-	transport, err := kafkaconn.Transport(cfg)
-	if err != nil {
-		return nil, usage(err)
-	}
-	options := []kgo.Opt{kgo.SeedBrokers(kafkaconn.Brokers(cfg)...)}
-	if transport.TLS != nil {
-		options = append(options, kgo.DialTLSConfig(transport.TLS))
-	}
-	login := scram.Auth{User: cfg.SASLUsername, Pass: cfg.SASLPassword.Reveal()}
-	switch cfg.SASLMechanism {
-	case "PLAIN":
-		options = append(options, kgo.SASL(plain.Auth{User: login.User, Pass: login.Pass}.AsMechanism()))
-	case "SCRAM-SHA-256":
-		options = append(options, kgo.SASL(login.AsSha256Mechanism()))
-	case "SCRAM-SHA-512":
-		options = append(options, kgo.SASL(login.AsSha512Mechanism()))
-	}
-	return options, nil
 }
 
 // explainLetters says what is wrong with the brokers or topics, and what to do.

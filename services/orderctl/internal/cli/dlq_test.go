@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
 func TestDLQWrongUsage(t *testing.T) {
@@ -80,16 +78,6 @@ func TestConfirmation(t *testing.T) {
 	a := newApp(strings.NewReader("y\n"), nil, nil)
 	require.ErrorContains(t, a.confirm(false, "redrive 3 letters"), "add --yes", "nobody is there to answer")
 	require.NoError(t, a.confirm(true, ""))
-}
-
-func TestFranzOptions(t *testing.T) {
-	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
-		options, err := franzOptions(config.Kafka{Brokers: []string{"a:1"}, TLS: true, SASLMechanism: mechanism, SASLUsername: "u", SASLPassword: "p"})
-		require.NoError(t, err)
-		require.Len(t, options, 3)
-	}
-	_, err := franzOptions(config.Kafka{Brokers: []string{"a:1"}, TLS: true, TLSCAFile: "/absent"})
-	require.ErrorContains(t, err, "KAFKA_TLS_CA_FILE")
 }
 
 func TestDLQCompletion(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 )
 
 // kafkaFlags go before the environment.
@@ -48,11 +49,11 @@ func (f *kafkaFlags) settings() (config.Kafka, error) {
 
 // connect returns a client, which connects when first used, and what closes it.
 func connect(cfg config.Kafka) (*kafka.Client, func(), error) {
-	transport, err := kafkaconn.Transport(cfg)
+	transport, err := kafkago.Transport(cfg)
 	if err != nil {
 		return nil, nil, usage(err)
 	}
-	return kafkaconn.Client(cfg, transport), transport.CloseIdleConnections, nil
+	return kafkago.Client(cfg, transport), transport.CloseIdleConnections, nil
 }
 
 // explainKafka says what became of the brokers, and what to do.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 )
 
 // topicsSettings are those of the worker, which creates topics too.
@@ -79,7 +80,7 @@ func (a *app) topics(ctx context.Context, flags *kafkaFlags, partitions, replica
 		defer disconnect()
 		attempt, cancel := context.WithTimeout(ctx, topicsTimeout)
 		defer cancel()
-		states, err = kafkaconn.EnsureTopics(attempt, client, kafkaconn.OrderTopics(cfg, partitions, replication))
+		states, err = kafkago.EnsureTopics(attempt, client, kafkaconn.OrderTopics(cfg, partitions, replication))
 		if err != nil {
 			return explainKafka(cfg, err)
 		}

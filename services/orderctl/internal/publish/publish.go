@@ -12,7 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
@@ -61,7 +61,7 @@ type Publisher struct {
 // New looks the topic up. The error is ErrNoTopic, or says why the brokers
 // cannot be asked. It creates no topic: its settings are the worker's to choose.
 func New(ctx context.Context, client *kafka.Client, opts Options) (*Publisher, error) {
-	count, err := kafkaconn.PartitionCount(ctx, client, opts.Topic)
+	count, err := kafkago.PartitionCount(ctx, client, opts.Topic)
 	if errors.Is(err, kafka.UnknownTopicOrPartition) {
 		return nil, ErrNoTopic
 	}
