@@ -51,7 +51,7 @@ var (
 		optionalText("internal_signature", func(o *Order) *string { return &o.InternalSignature }),
 		text("customer_id", func(o *Order) *string { return &o.CustomerID }),
 		text("delivery_service", func(o *Order) *string { return &o.DeliveryService }),
-		text("shardkey", func(o *Order) *string { return &o.ShardKey }),
+		text("shardkey", func(o *Order) *string { return &o.Shardkey }),
 		number("sm_id", func(o *Order) *int64 { return &o.SmID }),
 		{name: "date_created", member: `"date_created":`, time: func(o *Order) *time.Time { return &o.DateCreated }},
 		text("oof_shard", func(o *Order) *string { return &o.OofShard }),

@@ -40,7 +40,7 @@ func sampleOrder() *Order {
 			ChrtID: 9934930, TrackNumber: "WBILMTESTTRACK", Price: 453, RID: "ab4219087a764ae0btest",
 			Name: "Mascaras", Sale: 30, Size: "0", TotalPrice: 317, NmID: 2389212, Brand: "Vivienne Sabo", Status: 202,
 		}},
-		Locale: "en", CustomerID: "test", DeliveryService: "meest", ShardKey: "9", SmID: 99,
+		Locale: "en", CustomerID: "test", DeliveryService: "meest", Shardkey: "9", SmID: 99,
 		DateCreated: time.Date(2021, 11, 26, 6, 22, 19, 0, time.UTC), OofShard: "1",
 	}
 }

@@ -32,7 +32,7 @@ type Order struct {
 	InternalSignature string    `json:"internal_signature" validate:"max=1024,text"`
 	CustomerID        string    `json:"customer_id" validate:"required,max=128,text"`
 	DeliveryService   string    `json:"delivery_service" validate:"required,max=128,text"`
-	ShardKey          string    `json:"shardkey" validate:"max=128,text"`
+	Shardkey          string    `json:"shardkey" validate:"max=128,text"`
 	SmID              int64     `json:"sm_id" validate:"min=0"`
 	// DateCreated has microseconds at most and is in UTC.
 	DateCreated time.Time `json:"date_created" validate:"year_range"`

@@ -152,7 +152,7 @@ func TestEachRule(t *testing.T) {
 	lengths("internal_signature", func(o *Order) *string { return &o.InternalSignature }, false, 1024)
 	lengths("customer_id", func(o *Order) *string { return &o.CustomerID }, true, 128)
 	lengths("delivery_service", func(o *Order) *string { return &o.DeliveryService }, true, 128)
-	lengths("shardkey", func(o *Order) *string { return &o.ShardKey }, false, 128)
+	lengths("shardkey", func(o *Order) *string { return &o.Shardkey }, false, 128)
 	id("sm_id", func(o *Order) *int64 { return &o.SmID })
 	lengths("oof_shard", func(o *Order) *string { return &o.OofShard }, false, 128)
 	date := func(good, bad time.Time) {

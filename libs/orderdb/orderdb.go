@@ -1,5 +1,7 @@
-// Package orderdb is the four tables as Go sees them: their columns, and orders
-// read back with their parts. The writer and the reader share nothing else.
+// Package orderdb maps orders to the four tables. Its row models, which embed the
+// parts of [model.Order], are the only place that does: columns, codecs for COPY,
+// queries and conversions derive from them. The writer and the reader share nothing
+// else.
 package orderdb
 
 import (
@@ -12,25 +14,12 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-// Columns of the four tables, in the order of the JSON, order_uid first. An
-// item's position follows its order_uid. What the database alone keeps
-// (content_hash, change_xid) is not among them.
-var (
-	OrdersColumns = []string{"order_uid", "track_number", "entry", "locale", "internal_signature", "customer_id",
-		"delivery_service", "shardkey", "sm_id", "date_created", "oof_shard"}
-	DeliveriesColumns = []string{"order_uid", "name", "phone", "zip", "city", "address", "region", "email"}
-	PaymentsColumns   = []string{"order_uid", "transaction", "request_id", "currency", "provider", "amount",
-		"payment_dt", "bank", "delivery_cost", "goods_total", "custom_fee"}
-	ItemsColumns = []string{"order_uid", "position", "chrt_id", "track_number", "price", "rid", "name", "sale",
-		"size", "total_price", "nm_id", "brand", "status"}
-)
-
-// NotifyChannel is the doorbell: every transaction that changes an order rings
-// it with an empty payload.
+// NotifyChannel is the channel that every transaction which changes an order
+// notifies, with an empty payload.
 const NotifyChannel = "orders_changed"
 
 // WholeOrdersSetting is the session setting that, when 'on', tells the insert
-// triggers that whole orders are being inserted, by a client that rings itself.
+// triggers that the client inserts whole orders and notifies by itself.
 const WholeOrdersSetting = "orderhub.whole_orders"
 
 // Stored is an order as the rows are now.
@@ -75,7 +64,7 @@ func Read(ctx context.Context, db Querier, uids []string) (map[string]Stored, er
 		var created time.Time
 		var hash []byte
 		if err := rows.Scan(&o.OrderUID, &o.TrackNumber, &o.Entry, &o.Locale, &o.InternalSignature, &o.CustomerID,
-			&o.DeliveryService, &o.ShardKey, &o.SmID, &created, &o.OofShard, &hash); err != nil {
+			&o.DeliveryService, &o.Shardkey, &o.SmID, &created, &o.OofShard, &hash); err != nil {
 			return err
 		}
 		o.DateCreated = created.UTC()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
@@ -118,10 +119,10 @@ func change(ctx context.Context, conn *pgx.Conn, random *rand.Rand, uids []strin
 			WHERE order_uid = ANY($1)`, updated, stamp)
 		batch.Queue(`UPDATE items SET status = status + 1 WHERE order_uid = ANY($1)`, updated)
 		batch.Queue(`DELETE FROM orders WHERE order_uid = ANY($1)`, gone)
-		for _, t := range tables {
-			columns := strings.Join(t.columns[1:], ", ")
+		for _, t := range orderdb.Tables {
+			columns := strings.Join(t.Columns[1:], ", ")
 			batch.Queue(fmt.Sprintf(`INSERT INTO %[1]s (order_uid, %[2]s) SELECT fresh, %[2]s
-				FROM unnest($1::text[], $2::text[]) AS made(source, fresh) JOIN %[1]s ON order_uid = source`, t.name, columns),
+				FROM unnest($1::text[], $2::text[]) AS made(source, fresh) JOIN %[1]s ON order_uid = source`, t.Name, columns),
 				copied[:len(fresh)], fresh)
 		}
 		return tx.SendBatch(ctx, batch).Close()

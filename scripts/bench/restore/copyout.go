@@ -12,17 +12,6 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// tables are what there is to read of orders.
-var tables = []struct {
-	name    string
-	columns []string
-}{
-	{"orders", orderdb.OrdersColumns},
-	{"deliveries", orderdb.DeliveriesColumns},
-	{"payments", orderdb.PaymentsColumns},
-	{"items", orderdb.ItemsColumns},
-}
-
 // copyOut reads the four tables one after another by binary COPY, and throws
 // away what comes.
 func copyOut(ctx context.Context, database string) (sample, error) {
@@ -32,8 +21,8 @@ func copyOut(ctx context.Context, database string) (sample, error) {
 		return sample{}, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	for _, t := range tables {
-		statement := fmt.Sprintf("COPY %s (%s) TO STDOUT (FORMAT binary)", t.name, strings.Join(t.columns, ", "))
+	for _, t := range orderdb.Tables {
+		statement := fmt.Sprintf("COPY %s (%s) TO STDOUT (FORMAT binary)", t.Name, strings.Join(t.Columns, ", "))
 		if _, err := conn.PgConn().CopyTo(ctx, io.Discard, statement); err != nil {
 			return sample{}, fmt.Errorf("%s: %w", statement, err)
 		}

@@ -150,7 +150,7 @@ func Content(uid string, variant int) string {
 			DeliveryCost: 1, GoodsTotal: 1,
 		},
 		Items:  []model.Item{{ChrtID: 1, TrackNumber: "TRACK", Price: 1, RID: uid, Name: "Thing", Size: "0", TotalPrice: 1, NmID: 1, Brand: "B", Status: 202}},
-		Locale: "en", CustomerID: "test", DeliveryService: "meest", ShardKey: "9", SmID: 99,
+		Locale: "en", CustomerID: "test", DeliveryService: "meest", Shardkey: "9", SmID: 99,
 		DateCreated: time.Date(2021, 11, 26, 6, 22, 19, 0, time.UTC), OofShard: "1",
 	}
 	return string(model.AppendCanonical(nil, &o))

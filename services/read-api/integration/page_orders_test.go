@@ -234,7 +234,7 @@ func sampleOrder(uid string, created time.Time) *model.Order {
 			DeliveryCost: 1500, GoodsTotal: 317,
 		},
 		Items:  []model.Item{sampleItem("Mascaras", "Vivienne Sabo", "0", 453, 30, 317, 202)},
-		Locale: "en", CustomerID: "test", DeliveryService: "meest", ShardKey: "9", SmID: 99,
+		Locale: "en", CustomerID: "test", DeliveryService: "meest", Shardkey: "9", SmID: 99,
 		DateCreated: created.Truncate(time.Second), OofShard: "1",
 	}
 }

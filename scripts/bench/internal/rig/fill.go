@@ -106,23 +106,12 @@ func (f *Fill) execute(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// parts are the tables of an order with the columns that are copied.
-var parts = []struct {
-	table   string
-	columns []string
-}{
-	{"orders", append(slices.Clone(orderdb.OrdersColumns), "content_hash")},
-	{"deliveries", orderdb.DeliveriesColumns},
-	{"payments", orderdb.PaymentsColumns},
-	{"items", orderdb.ItemsColumns},
-}
-
 // keepOriginals sets aside the orders that are stored, to be copied, where
 // nobody else looks.
 func keepOriginals() []string {
 	statements := []string{"CREATE SCHEMA originals"}
-	for _, p := range parts {
-		statements = append(statements, "CREATE TABLE originals."+p.table+" AS TABLE "+p.table)
+	for _, t := range orderdb.Tables {
+		statements = append(statements, "CREATE TABLE originals."+t.Name+" AS TABLE "+t.Name)
 	}
 	return statements
 }
@@ -131,8 +120,8 @@ func keepOriginals() []string {
 // a hash makes of theirs, so that they fall anywhere between the others, as new
 // orders do. Their dates go on where the originals' end.
 func clone(ctx context.Context, conn *pgx.Conn, number, orders, all int) error {
-	for _, p := range parts {
-		from := slices.Clone(p.columns)
+	for _, t := range orderdb.Tables {
+		from := slices.Clone(t.Stored)
 		from[0] = fmt.Sprintf("left(md5(order_uid || '%d'), 15) || 'copy'", number)
 		if i := slices.Index(from, "date_created"); i >= 0 {
 			from[i] = fmt.Sprintf("date_created + %d * interval '30 days'", number)
@@ -142,7 +131,7 @@ func clone(ctx context.Context, conn *pgx.Conn, number, orders, all int) error {
 			some = fmt.Sprintf("WHERE order_uid IN (SELECT order_uid FROM originals.orders ORDER BY order_uid LIMIT %d)", orders)
 		}
 		statement := fmt.Sprintf("INSERT INTO %[1]s (%[2]s) SELECT %[3]s FROM originals.%[1]s %[4]s",
-			p.table, strings.Join(p.columns, ", "), strings.Join(from, ", "), some)
+			t.Name, strings.Join(t.Stored, ", "), strings.Join(from, ", "), some)
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}

@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -12,41 +13,43 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-var (
-	insertOrder    = insertStatement("orders", orderdb.OrdersColumns)
-	insertDelivery = insertStatement("deliveries", orderdb.DeliveriesColumns)
-	insertPayment  = insertStatement("payments", orderdb.PaymentsColumns)
-	insertItem     = insertStatement("items", orderdb.ItemsColumns)
-)
-
-func insertStatement(table string, columns []string) string {
-	places := make([]string, len(columns))
-	for i := range places {
-		places[i] = "$" + strconv.Itoa(i+1)
+var insertStatements = func() map[*orderdb.Table]string {
+	statements := map[*orderdb.Table]string{}
+	for _, t := range orderdb.Tables {
+		places := make([]string, len(t.Schema.Fields))
+		for i := range places {
+			places[i] = "$" + strconv.Itoa(i+1)
+		}
+		statements[t] = "INSERT INTO " + t.Name + " (" + strings.Join(t.Stored, ", ") + ") VALUES (" + strings.Join(places, ", ") + ")"
 	}
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(places, ", ") + ")"
-}
+	return statements
+}()
 
 // InsertOrder stores an order with a statement for each row, which pgx keeps
 // prepared on the connection.
 func InsertOrder(ctx context.Context, tx pgx.Tx, o *model.Order) error {
-	d, p := o.Delivery, o.Payment
-	_, err := tx.Exec(ctx, insertOrder, o.OrderUID, o.TrackNumber, o.Entry, o.Locale, o.InternalSignature, o.CustomerID,
-		o.DeliveryService, o.ShardKey, o.SmID, o.DateCreated, o.OofShard)
+	row := orderdb.FromModel(o, nil)
+	err := insert(ctx, tx, orderdb.Orders.Table, row)
 	if err == nil {
-		_, err = tx.Exec(ctx, insertDelivery, o.OrderUID, d.Name, d.Phone, d.Zip, d.City, d.Address, d.Region, d.Email)
+		err = insert(ctx, tx, orderdb.Deliveries.Table, row.Delivery)
 	}
 	if err == nil {
-		_, err = tx.Exec(ctx, insertPayment, o.OrderUID, p.Transaction, p.RequestID, p.Currency, p.Provider, p.Amount,
-			p.PaymentDT, p.Bank, p.DeliveryCost, p.GoodsTotal, p.CustomFee)
+		err = insert(ctx, tx, orderdb.Payments.Table, row.Payment)
 	}
-	for i := 0; err == nil && i < len(o.Items); i++ {
-		item := &o.Items[i]
-		_, err = tx.Exec(ctx, insertItem, o.OrderUID, i, item.ChrtID, item.TrackNumber, item.Price, item.RID, item.Name,
-			item.Sale, item.Size, item.TotalPrice, item.NmID, item.Brand, item.Status)
+	for i := 0; err == nil && i < len(row.Items); i++ {
+		err = insert(ctx, tx, orderdb.Items.Table, row.Items[i])
 	}
 	if err != nil {
 		return fmt.Errorf("insert order %s: %w", o.OrderUID, err)
 	}
 	return nil
+}
+
+func insert(ctx context.Context, tx pgx.Tx, t *orderdb.Table, row any) error {
+	values := make([]any, 0, len(t.Stored))
+	for _, column := range t.Stored {
+		values = append(values, t.Schema.FieldMap[column].Value(reflect.ValueOf(row).Elem()).Interface())
+	}
+	_, err := tx.Exec(ctx, insertStatements[t], values...)
+	return err
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 // sampleSize is how many orders are kept decoded.
@@ -42,7 +43,7 @@ type Orders struct {
 // batch is where a transaction's rows lie in the file, by table.
 type batch struct {
 	orders int
-	tables [len(copyStatements)]struct{ from, size int64 }
+	tables [len(orderdb.Tables)]struct{ from, size int64 }
 }
 
 // OrdersOptions say what to make.
@@ -180,14 +181,25 @@ func (o *Orders) copyBatch(ctx context.Context, conn *pgx.Conn, b *batch, opts C
 	if _, err := pg.Exec(ctx, statements("BEGIN", opts.Before)).ReadAll(); err != nil {
 		return err
 	}
-	for i, statement := range copyStatements {
+	for i, table := range orderdb.Tables {
 		rows := io.NewSectionReader(o.rows, b.tables[i].from, b.tables[i].size)
-		if _, err := pg.CopyFrom(ctx, rows, statement); err != nil {
+		if _, err := pg.CopyFrom(ctx, rows, table.CopyInStatement()); err != nil {
 			return err
 		}
 	}
 	_, err := pg.Exec(ctx, statements(opts.After, "COMMIT")).ReadAll()
 	return err
+}
+
+// encodeRows gives each table's rows in COPY's binary form.
+func encodeRows(orders []*model.Order) [len(orderdb.Tables)][]byte {
+	var rows orderdb.CopyIn
+	var canonical []byte
+	for _, o := range orders {
+		canonical = model.AppendCanonical(canonical[:0], o)
+		rows.Add(o, model.ContentHash(canonical))
+	}
+	return rows.Data()
 }
 
 func statements(list ...string) string {

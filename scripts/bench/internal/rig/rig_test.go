@@ -22,7 +22,7 @@ import (
 
 func testOrder(uid string, items int) *model.Order {
 	o := &model.Order{
-		OrderUID: uid, TrackNumber: "T", Entry: "E", Locale: "en", CustomerID: "c", DeliveryService: "d", ShardKey: "9", SmID: 99,
+		OrderUID: uid, TrackNumber: "T", Entry: "E", Locale: "en", CustomerID: "c", DeliveryService: "d", Shardkey: "9", SmID: 99,
 		DateCreated: time.Date(1999, 11, 26, 6, 22, 19, 123456000, time.UTC), OofShard: "1",
 		Delivery: &model.Delivery{Name: "Zoë", Phone: "+1", Zip: "2", City: "C", Address: "A", Region: "R", Email: "e@example.com"},
 		Payment: &model.Payment{

@@ -12,7 +12,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,7 +59,7 @@ type Entry struct {
 // connection of the pool.
 type Store struct {
 	db      *bun.DB
-	buffers sync.Pool // of *rows
+	buffers sync.Pool // of *orderdb.CopyIn
 	group   group
 
 	// A transaction is given up after timeout, doubled for each in a row that
@@ -83,7 +82,7 @@ const maxDoublings = 5
 // transaction, from its begin, so that a connection that died without a word is
 // noticed. Calls of Write share a transaction of up to most orders.
 func New(db *bun.DB, timeout time.Duration, most int) *Store {
-	s := &Store{db: db, timeout: timeout, buffers: sync.Pool{New: func() any { return new(rows) }}}
+	s := &Store{db: db, timeout: timeout, buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }}}
 	s.group = group{most: most, run: s.writeTogether}
 	return s
 }
@@ -398,34 +397,16 @@ func compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) ([]decision, 
 	return decided, nil
 }
 
-// copyStatements are in the order of the foreign keys; columns as rows.add
-// writes them.
-var copyStatements = [4]string{
-	copyStatement("orders", append(slices.Clone(orderdb.OrdersColumns), "content_hash")),
-	copyStatement("deliveries", orderdb.DeliveriesColumns),
-	copyStatement("payments", orderdb.PaymentsColumns),
-	copyStatement("items", orderdb.ItemsColumns),
-}
-
-func copyStatement(table string, columns []string) string {
-	return "COPY " + table + " (" + strings.Join(columns, ", ") + ") FROM STDIN BINARY"
-}
-
 func (s *Store) insert(ctx context.Context, pg *pgx.Conn, fresh []*Entry) error {
 	// Two writers that insert the same orders in one order cannot deadlock.
 	slices.SortFunc(fresh, func(a, b *Entry) int { return cmp.Compare(a.Order.OrderUID, b.Order.OrderUID) })
-	r := s.buffers.Get().(*rows)
-	defer s.buffers.Put(r)
-	r.reset()
+	rows := s.buffers.Get().(*orderdb.CopyIn)
+	defer s.buffers.Put(rows)
+	rows.Reset()
 	for _, e := range fresh {
-		r.add(e.Order, e.Hash)
+		rows.Add(e.Order, e.Hash)
 	}
-	for i, b := range []*copyBuffer{&r.orders, &r.deliveries, &r.payments, &r.items} {
-		if _, err := pg.PgConn().CopyFrom(ctx, bytes.NewReader(b.finish()), copyStatements[i]); err != nil {
-			return fmt.Errorf("copy: %w", err)
-		}
-	}
-	return nil
+	return rows.Send(ctx, pg.PgConn())
 }
 
 // refusal is the database's word without what it quotes of the record: only the

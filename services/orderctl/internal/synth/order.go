@@ -38,7 +38,7 @@ func (m *maker) order(number uint64, created time.Time) *model.Order {
 		Locale:          m.pick(land.locales),
 		CustomerID:      "c" + strconv.Itoa(100_000+m.rnd.IntN(900_000)),
 		DeliveryService: m.pickOf(land.services, everywhereServices),
-		ShardKey:        strconv.Itoa(m.rnd.IntN(10)),
+		Shardkey:        strconv.Itoa(m.rnd.IntN(10)),
 		SmID:            1 + m.rnd.Int64N(100),
 		DateCreated:     created,
 		OofShard:        strconv.Itoa(1 + m.rnd.IntN(2)),

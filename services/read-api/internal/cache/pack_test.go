@@ -31,7 +31,7 @@ func randomOrder(random *rand.Rand, uid string, odd bool) *model.Order {
 	track := "WBIL" + strings.ToUpper(hex(9))
 	o := &model.Order{
 		OrderUID: uid, TrackNumber: track, Entry: pick("WBIL"), Locale: pick("en", "ru", "he"), InternalSignature: pick(""),
-		CustomerID: pick("c" + fmt.Sprint(number(900_000))), DeliveryService: pick("meest", "dhl", "cdek"), ShardKey: fmt.Sprint(number(10)),
+		CustomerID: pick("c" + fmt.Sprint(number(900_000))), DeliveryService: pick("meest", "dhl", "cdek"), Shardkey: fmt.Sprint(number(10)),
 		SmID: number(100), DateCreated: time.UnixMicro(1_700_000_000_000_000 + number(1e12)).UTC(), OofShard: pick("1", "2"),
 		Delivery: &model.Delivery{
 			Name: pick("Anna", "Ivan", "Noa") + " " + pick("Levi", "Müller", "Сокол"), Phone: pick("+9720000000", "+79160000000"),

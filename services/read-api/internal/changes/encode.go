@@ -52,7 +52,7 @@ func (d *entryDecoder) order(e *entry) *model.Order {
 	f := e.fields(e.parts[ordersTable])
 	d.decoded = model.Order{
 		OrderUID: f.text(), TrackNumber: f.text(), Entry: f.text(), Locale: f.text(), InternalSignature: f.text(),
-		CustomerID: f.text(), DeliveryService: f.text(), ShardKey: f.text(), SmID: f.integer(), DateCreated: f.time(),
+		CustomerID: f.text(), DeliveryService: f.text(), Shardkey: f.text(), SmID: f.integer(), DateCreated: f.time(),
 		OofShard: f.text(),
 	}
 	if at := e.parts[deliveriesTable]; at.seen() {

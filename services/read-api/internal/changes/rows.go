@@ -13,10 +13,10 @@ import (
 // The tables are read in PostgreSQL's binary format, straight from the
 // connection's buffer: a restore of millions of orders spends its time here.
 var (
-	ordersColumns     = strings.Join(orderdb.OrdersColumns, ", ")
-	deliveriesColumns = strings.Join(orderdb.DeliveriesColumns, ", ")
-	paymentsColumns   = strings.Join(orderdb.PaymentsColumns, ", ")
-	itemsColumns      = strings.Join(orderdb.ItemsColumns, ", ")
+	ordersColumns     = strings.Join(orderdb.Orders.Columns, ", ")
+	deliveriesColumns = strings.Join(orderdb.Deliveries.Columns, ", ")
+	paymentsColumns   = strings.Join(orderdb.Payments.Columns, ", ")
+	itemsColumns      = strings.Join(orderdb.Items.Columns, ", ")
 )
 
 // part is a row of one of the tables, by the order that it belongs to.
@@ -31,7 +31,7 @@ type decoder[T any] func(*row) T
 func decodeOrder(r *row) part[*model.Order] {
 	o := &model.Order{
 		OrderUID: r.text(), TrackNumber: r.text(), Entry: r.text(), Locale: r.text(), InternalSignature: r.text(),
-		CustomerID: r.text(), DeliveryService: r.text(), ShardKey: r.text(), SmID: r.integer(), DateCreated: r.time(),
+		CustomerID: r.text(), DeliveryService: r.text(), Shardkey: r.text(), SmID: r.integer(), DateCreated: r.time(),
 		OofShard: r.text(),
 	}
 	return part[*model.Order]{o.OrderUID, o}

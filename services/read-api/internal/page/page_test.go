@@ -267,7 +267,7 @@ func TestHostileValuesStayText(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}javascript:alert(1)`
 	o := model.Order{
 		OrderUID: "hostile", TrackNumber: hostile, Entry: hostile, Locale: hostile, InternalSignature: hostile,
-		CustomerID: hostile, DeliveryService: hostile, ShardKey: hostile, OofShard: hostile,
+		CustomerID: hostile, DeliveryService: hostile, Shardkey: hostile, OofShard: hostile,
 		DateCreated: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Delivery:    &model.Delivery{Name: hostile, Phone: hostile, Zip: hostile, City: hostile, Address: hostile, Region: hostile, Email: hostile},
 		Payment:     &model.Payment{Transaction: hostile, RequestID: hostile, Currency: hostile, Provider: hostile, Bank: hostile},

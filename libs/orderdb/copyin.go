@@ -1,0 +1,92 @@
+package orderdb
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+const (
+	// copyHeader is the signature, no flags and no extension.
+	copyHeader  = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
+	copyTrailer = "\xff\xff"
+	// maxKeptBytes is how much of a buffer's memory Reset keeps for later.
+	maxKeptBytes = 8 << 20
+)
+
+// CopyInStatement is the COPY that takes the rows of a [CopyIn].
+func (t *Table) CopyInStatement() string {
+	return "COPY " + t.Name + " (" + strings.Join(t.Stored, ", ") + ") FROM STDIN BINARY"
+}
+
+// CopyIn collects orders as the rows that COPY writes into the four tables. The
+// zero value is empty. It is not safe for concurrent use.
+type CopyIn struct {
+	tables [len(Tables)][]byte // in the order of Tables: a header and rows
+
+	// The keys of the rows that are being added, and the hash that belongs to them.
+	order    Order
+	delivery Delivery
+	payment  Payment
+	item     Item
+	hash     model.Hash
+}
+
+// Reset removes all orders. Their memory is used for the next ones.
+func (c *CopyIn) Reset() {
+	for i := range c.tables {
+		if cap(c.tables[i]) > maxKeptBytes {
+			c.tables[i] = nil
+		}
+		c.tables[i] = c.tables[i][:0]
+	}
+}
+
+// Add adds an order that has all its parts, with the [model.ContentHash] of its
+// record.
+func (c *CopyIn) Add(o *model.Order, hash model.Hash) {
+	if len(c.tables[0]) == 0 {
+		for i := range c.tables {
+			c.tables[i] = append(c.tables[i], copyHeader...)
+		}
+	}
+	c.hash = hash
+	c.order.OrderUID, c.order.ContentHash = o.OrderUID, c.hash[:]
+	c.delivery.OrderUID, c.payment.OrderUID, c.item.OrderUID = o.OrderUID, o.OrderUID, o.OrderUID
+	c.tables[0] = Orders.AppendRow(c.tables[0], &c.order, o)
+	c.tables[1] = Deliveries.AppendRow(c.tables[1], &c.delivery, o.Delivery)
+	c.tables[2] = Payments.AppendRow(c.tables[2], &c.payment, o.Payment)
+	for i := range o.Items {
+		c.item.Position = int32(i)
+		c.tables[3] = Items.AppendRow(c.tables[3], &c.item, &o.Items[i])
+	}
+}
+
+// Data returns what each of the Tables is to be sent, complete with COPY's header and
+// trailer. It is valid until Add or Reset is called.
+func (c *CopyIn) Data() (data [len(Tables)][]byte) {
+	for i, rows := range c.tables {
+		data[i] = append(rows, copyTrailer...)
+		c.tables[i] = data[i][:len(rows)] // which keeps what the trailer made room for
+	}
+	return data
+}
+
+// Send copies the rows into the tables, in the transaction that the connection is
+// in. It may be called again with the same rows.
+func (c *CopyIn) Send(ctx context.Context, conn *pgconn.PgConn) error {
+	if len(c.tables[0]) == 0 {
+		return nil
+	}
+	for i, data := range c.Data() {
+		if _, err := conn.CopyFrom(ctx, bytes.NewReader(data), Tables[i].CopyInStatement()); err != nil {
+			return fmt.Errorf("copy into %s: %w", Tables[i].Name, err)
+		}
+	}
+	return nil
+}

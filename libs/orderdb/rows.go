@@ -1,0 +1,91 @@
+package orderdb
+
+import (
+	"github.com/uptrace/bun"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// The row models. A table's columns are its key, the fields of the part of the
+// order that it stores, and what only the database keeps. The part is embedded, so
+// a field that is added to [model.Order] is a column without a change here: bun
+// derives the column's name and type from the Go field.
+
+// Order is a row of the table orders, with the rows of its parts where a query
+// asks for these relations. Delivery, Payment and Items hide the fields of the
+// embedded order, which are nil in a row.
+type Order struct {
+	bun.BaseModel `bun:"table:orders,alias:o"`
+
+	OrderUID string `bun:"order_uid,pk"`
+	model.Order
+	ContentHash []byte `bun:"content_hash"` // of the record as the worker stored it; nil in a row made by hand
+	// ChangeXID is the transaction that last changed the order or one of its parts.
+	// The database sets it, and it is read only where a query names the column.
+	ChangeXID uint64 `bun:"change_xid,type:xid8,scanonly"`
+
+	Delivery *Delivery `bun:"rel:has-one,join:order_uid=order_uid"`
+	Payment  *Payment  `bun:"rel:has-one,join:order_uid=order_uid"`
+	Items    []*Item   `bun:"rel:has-many,join:order_uid=order_uid"`
+}
+
+// Delivery is a row of the table deliveries.
+type Delivery struct {
+	bun.BaseModel `bun:"table:deliveries,alias:d"`
+
+	OrderUID string `bun:"order_uid,pk"`
+	model.Delivery
+}
+
+// Payment is a row of the table payments.
+type Payment struct {
+	bun.BaseModel `bun:"table:payments,alias:p"`
+
+	OrderUID string `bun:"order_uid,pk"`
+	model.Payment
+}
+
+// Item is a row of the table items.
+type Item struct {
+	bun.BaseModel `bun:"table:items,alias:i"`
+
+	OrderUID string `bun:"order_uid,pk"`
+	Position int32  `bun:"position,pk,type:integer"` // from 0
+	model.Item
+}
+
+// FromModel returns an order's row with the rows of its parts. It shares the
+// order's texts. The hash is [model.ContentHash] of the record; nil for none.
+func FromModel(o *model.Order, hash []byte) *Order {
+	row := &Order{OrderUID: o.OrderUID, Order: *o, ContentHash: hash}
+	row.Order.Delivery, row.Order.Payment, row.Order.Items = nil, nil, nil
+	if o.Delivery != nil {
+		row.Delivery = &Delivery{OrderUID: o.OrderUID, Delivery: *o.Delivery}
+	}
+	if o.Payment != nil {
+		row.Payment = &Payment{OrderUID: o.OrderUID, Payment: *o.Payment}
+	}
+	for i, item := range o.Items {
+		row.Items = append(row.Items, &Item{OrderUID: o.OrderUID, Position: int32(i), Item: item})
+	}
+	return row
+}
+
+// ToModel returns the order of a row and of the rows of its parts, whose memory it
+// shares. Items must be in the order of their positions. A part that has no row is
+// nil.
+func (row *Order) ToModel() *model.Order {
+	o := &row.Order
+	o.OrderUID, o.DateCreated = row.OrderUID, o.DateCreated.UTC()
+	if row.Delivery != nil {
+		o.Delivery = &row.Delivery.Delivery
+	}
+	if row.Payment != nil {
+		o.Payment = &row.Payment.Payment
+	}
+	o.Items = nil
+	for _, item := range row.Items {
+		o.Items = append(o.Items, item.Item)
+	}
+	return o
+}

@@ -1,0 +1,216 @@
+package orderdb
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"time"
+	"unsafe"
+
+	"github.com/uptrace/bun/dialect/pgdialect"
+	"github.com/uptrace/bun/schema"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// The tables. Their columns and codecs are derived from bun's schema of the row
+// models once, when the program starts.
+var (
+	Orders     = rowsOf[Order, model.Order]()
+	Deliveries = rowsOf[Delivery, model.Delivery]()
+	Payments   = rowsOf[Payment, model.Payment]()
+	Items      = rowsOf[Item, model.Item]()
+
+	// Tables are all four, in the order of their foreign keys.
+	Tables = [...]*Table{Orders.Table, Deliveries.Table, Payments.Table, Items.Table}
+)
+
+// Table is one of the four tables. It is read-only.
+type Table struct {
+	Name string
+	// Columns are the key and the fields of the order: order_uid is the first and, in
+	// items, position the second.
+	Columns []string
+	// Stored are the columns that the worker writes: Columns, and behind them what
+	// only the database keeps.
+	Stored []string
+	Schema *schema.Table
+
+	columns []column // as in Stored
+}
+
+// Rows encodes and decodes the rows of a table, which have the Go type R and store
+// an order's part of type P. It is safe for concurrent use.
+//
+// A row is in the binary form of COPY: the number of fields, then each field's
+// length and bytes (see "Binary Format" under COPY in the PostgreSQL manual).
+// Queries are answered in the same form if they ask for binary results.
+type Rows[R, P any] struct{ *Table }
+
+// AppendRow appends the row whose key, and whatever the database alone keeps, is in
+// row, and whose other fields are in part.
+func (t Rows[R, P]) AppendRow(dst []byte, row *R, part *P) []byte {
+	return t.appendRow(dst, unsafe.Pointer(row), unsafe.Pointer(part))
+}
+
+// Decode reads the fields of part off a row that has the table's Columns. The texts
+// of part lie in raw, so they are valid as long as raw is not changed.
+func (t Rows[R, P]) Decode(raw RawRow, part *P) { t.decode(raw, unsafe.Pointer(part)) }
+
+// column is a field of a row model.
+type column struct {
+	kind   kind
+	inPart bool    // the field belongs to the part, not to the row alone
+	offset uintptr // within the part, or else within the row
+}
+
+// kind is how a column's values are represented in Go and in PostgreSQL.
+type kind uint8
+
+const (
+	textKind kind = iota
+	bigintKind
+	integerKind
+	timestampKind
+	byteaKind
+)
+
+var kinds = map[reflect.Type]kind{
+	reflect.TypeFor[string]():    textKind,
+	reflect.TypeFor[int64]():     bigintKind,
+	reflect.TypeFor[int32]():     integerKind,
+	reflect.TypeFor[time.Time](): timestampKind,
+	reflect.TypeFor[[]byte]():    byteaKind,
+}
+
+// rowsOf derives a table from its row model. It panics where the model has a field
+// that can't be stored, or whose column would not have the JSON field's name.
+func rowsOf[R, P any]() Rows[R, P] {
+	s := pgdialect.New().Tables().Get(reflect.TypeFor[R]())
+	t := &Table{Name: s.Name, Schema: s}
+	part, _ := s.Type.FieldByName(reflect.TypeFor[P]().Name())
+	var kept []column
+	var keptNames []string
+	for _, f := range s.Fields {
+		k, ok := kinds[f.StructField.Type]
+		if !ok {
+			panic(fmt.Sprintf("orderdb: %s.%s: no column type for %s", s.TypeName, f.GoName, f.StructField.Type))
+		}
+		c := column{kind: k, inPart: len(f.Index) > 1, offset: f.StructField.Offset}
+		if json := f.StructField.Tag.Get("json"); c.inPart && (json != f.Name || f.Index[0] != part.Index[0]) {
+			panic(fmt.Sprintf("orderdb: %s.%s: the column %s needs the JSON field's name, %s", s.TypeName, f.GoName, f.Name, json))
+		}
+		if c.inPart || f.IsPK {
+			t.columns, t.Columns = append(t.columns, c), append(t.Columns, f.Name)
+		} else {
+			kept, keptNames = append(kept, c), append(keptNames, f.Name)
+		}
+	}
+	t.columns, t.Stored = append(t.columns, kept...), append(t.Columns[:len(t.Columns):len(t.Columns)], keptNames...)
+	return Rows[R, P]{t}
+}
+
+// postgresEpoch is the time that PostgreSQL counts microseconds from.
+var postgresEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+
+func (t *Table) appendRow(dst []byte, row, part unsafe.Pointer) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(t.columns)))
+	for i := range t.columns {
+		c := &t.columns[i]
+		at := unsafe.Add(row, c.offset)
+		if c.inPart {
+			at = unsafe.Add(part, c.offset)
+		}
+		switch c.kind {
+		case textKind:
+			value := *(*string)(at)
+			dst = append(binary.BigEndian.AppendUint32(dst, uint32(len(value))), value...)
+		case bigintKind:
+			dst = appendBigint(dst, *(*int64)(at))
+		case integerKind:
+			dst = binary.BigEndian.AppendUint32(dst, 4)
+			dst = binary.BigEndian.AppendUint32(dst, uint32(*(*int32)(at)))
+		case timestampKind:
+			dst = appendBigint(dst, (*time.Time)(at).UnixMicro()-postgresEpoch)
+		case byteaKind:
+			value := *(*[]byte)(at)
+			if value == nil {
+				dst = append(dst, 0xff, 0xff, 0xff, 0xff) // NULL
+				continue
+			}
+			dst = append(binary.BigEndian.AppendUint32(dst, uint32(len(value))), value...)
+		}
+	}
+	return dst
+}
+
+func appendBigint(dst []byte, n int64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(dst, 8), uint64(n))
+}
+
+func (t *Table) decode(raw RawRow, part unsafe.Pointer) {
+	fields := raw.Fields()
+	for i := range t.columns[:len(t.Columns)] {
+		value := fields.Next()
+		c := &t.columns[i]
+		if !c.inPart {
+			continue // of the key
+		}
+		at := unsafe.Add(part, c.offset)
+		switch c.kind {
+		case textKind:
+			*(*string)(at) = unsafe.String(unsafe.SliceData(value), len(value))
+		case bigintKind:
+			*(*int64)(at) = Integer(value)
+		case timestampKind:
+			*(*time.Time)(at) = time.UnixMicro(Integer(value) + postgresEpoch).UTC()
+		}
+	}
+}
+
+// RawRow is a row in COPY's binary form, without the length that COPY's messages have.
+type RawRow []byte
+
+// AppendRaw appends values that PostgreSQL sent as one row.
+func AppendRaw(dst RawRow, values [][]byte) RawRow {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(values)))
+	for _, value := range values {
+		if value == nil {
+			dst = append(dst, 0xff, 0xff, 0xff, 0xff) // NULL
+			continue
+		}
+		dst = append(binary.BigEndian.AppendUint32(dst, uint32(len(value))), value...)
+	}
+	return dst
+}
+
+// Fields starts at the row's first field.
+func (r RawRow) Fields() Fields { return Fields(r[2:]) }
+
+// Fields are those fields of a row that have not been read yet.
+type Fields []byte
+
+// Next returns the next field's bytes, which are the row's own; nil for NULL. There
+// must be another field.
+func (f *Fields) Next() []byte {
+	length := int32(binary.BigEndian.Uint32(*f))
+	*f = (*f)[4:]
+	if length < 0 {
+		return nil
+	}
+	value := (*f)[:length]
+	*f = (*f)[length:]
+	return value
+}
+
+// Integer is the value of a bigint or integer field; 0 for NULL.
+func Integer(value []byte) int64 {
+	switch len(value) {
+	case 8:
+		return int64(binary.BigEndian.Uint64(value))
+	case 4:
+		return int64(int32(binary.BigEndian.Uint32(value)))
+	default:
+		return 0
+	}
+}
