@@ -5,11 +5,16 @@
 package orderdb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/libs/model"
 )
@@ -28,105 +33,77 @@ type Stored struct {
 	ContentHash []byte // of the record as the worker stored it; nil for a row made by hand
 }
 
-// Querier is a *sql.DB, *sql.Conn or *sql.Tx (of bun.Tx: its Tx field) on pgx.
-type Querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-// LATERAL and OFFSET 0 have each uid looked up in the index: for = ANY and an
-// array of thousands the planner rather reads whole tables, time and again, until
-// there are millions of orders.
-const (
-	selectOrders = `SELECT o.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
-	SELECT order_uid, track_number, entry, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id,
-		date_created, oof_shard, content_hash
-	FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o`
-	selectDeliveries = `SELECT d.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
-	SELECT order_uid, name, phone, zip, city, address, region, email
-	FROM deliveries WHERE order_uid = wanted.uid OFFSET 0) AS d`
-	selectPayments = `SELECT p.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
-	SELECT order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee
-	FROM payments WHERE order_uid = wanted.uid OFFSET 0) AS p`
-	selectItems = `SELECT i.* FROM unnest($1::text[]) AS wanted (uid) CROSS JOIN LATERAL (
-	SELECT order_uid, position, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status
-	FROM items WHERE order_uid = wanted.uid OFFSET 0) AS i ORDER BY i.order_uid, i.position`
-)
-
-// Read returns those of the orders that exist, by uid. A part whose row is
-// missing is nil. The answer is of one moment only inside a REPEATABLE READ
-// transaction, since it takes four statements.
-func Read(ctx context.Context, db Querier, uids []string) (map[string]Stored, error) {
-	uids = slices.Compact(slices.Sorted(slices.Values(uids))) // each once; neighbours lie together
-	found := make(map[string]Stored, len(uids))
-	var uid string
-	err := each(ctx, db, selectOrders, uids, func(rows *sql.Rows) error {
-		o := &model.Order{}
-		var created time.Time
-		var hash []byte
-		if err := rows.Scan(&o.OrderUID, &o.TrackNumber, &o.Entry, &o.Locale, &o.InternalSignature, &o.CustomerID,
-			&o.DeliveryService, &o.Shardkey, &o.SmID, &created, &o.OofShard, &hash); err != nil {
-			return err
-		}
-		o.DateCreated = created.UTC()
-		found[o.OrderUID] = Stored{Order: o, ContentHash: hash}
-		return nil
-	})
-	if err != nil || len(found) == 0 {
-		return found, err
+// Read returns those of the orders that exist, by uid. A part whose row is missing
+// is nil. db may be a pool, a connection or a transaction, of bun or database/sql on
+// pgx. The answer is of one moment only inside a REPEATABLE READ transaction, since
+// Read takes four statements.
+func Read(ctx context.Context, db bun.IConn, uids []string) (map[string]Stored, error) {
+	// The literals that bun makes can't hold a NUL or invalid UTF-8, and no row has them.
+	uids = slices.DeleteFunc(slices.Clone(uids), func(uid string) bool { return !utf8.ValidString(uid) || strings.ContainsRune(uid, 0) })
+	slices.Sort(uids) // neighbours in the index
+	uids = slices.Compact(uids)
+	rows, err := find[Order](ctx, db, uids)
+	if err != nil || len(rows) == 0 {
+		return map[string]Stored{}, err
 	}
-	// A part without its order can only be seen outside of one transaction.
-	err = each(ctx, db, selectDeliveries, uids, func(rows *sql.Rows) error {
-		d := &model.Delivery{}
-		err := rows.Scan(&uid, &d.Name, &d.Phone, &d.Zip, &d.City, &d.Address, &d.Region, &d.Email)
-		if s, ok := found[uid]; ok && err == nil {
-			s.Order.Delivery = d
-		}
-		return err
-	})
+	deliveries, err := find[Delivery](ctx, db, uids)
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, db, selectPayments, uids, func(rows *sql.Rows) error {
-		p := &model.Payment{}
-		err := rows.Scan(&uid, &p.Transaction, &p.RequestID, &p.Currency, &p.Provider, &p.Amount, &p.PaymentDT,
-			&p.Bank, &p.DeliveryCost, &p.GoodsTotal, &p.CustomFee)
-		if s, ok := found[uid]; ok && err == nil {
-			s.Order.Payment = p
-		}
-		return err
-	})
+	payments, err := find[Payment](ctx, db, uids)
 	if err != nil {
 		return nil, err
 	}
-	err = each(ctx, db, selectItems, uids, func(rows *sql.Rows) error {
-		var i model.Item
-		var position int64 // the query sorts by it
-		err := rows.Scan(&uid, &position, &i.ChrtID, &i.TrackNumber, &i.Price, &i.RID, &i.Name, &i.Sale, &i.Size,
-			&i.TotalPrice, &i.NmID, &i.Brand, &i.Status)
-		if s, ok := found[uid]; ok && err == nil {
-			s.Order.Items = append(s.Order.Items, i)
-		}
-		return err
-	})
+	items, err := find[Item](ctx, db, uids)
 	if err != nil {
 		return nil, err
+	}
+	byUID := make(map[string]*Order, len(rows))
+	for _, row := range rows {
+		byUID[row.OrderUID] = row
+	}
+	// Between two transactions a part may be seen whose order was not there yet.
+	for _, d := range deliveries {
+		if row := byUID[d.OrderUID]; row != nil {
+			row.Delivery = d
+		}
+	}
+	for _, p := range payments {
+		if row := byUID[p.OrderUID]; row != nil {
+			row.Payment = p
+		}
+	}
+	slices.SortFunc(items, func(a, b *Item) int { return cmp.Compare(a.Position, b.Position) })
+	for _, item := range items {
+		if row := byUID[item.OrderUID]; row != nil {
+			row.Items = append(row.Items, item)
+		}
+	}
+	found := make(map[string]Stored, len(rows))
+	for uid, row := range byUID {
+		found[uid] = Stored{Order: row.ToModel(), ContentHash: row.ContentHash}
 	}
 	return found, nil
 }
 
-func each(ctx context.Context, db Querier, query string, uids []string, scan func(*sql.Rows) error) error {
-	rows, err := db.QueryContext(ctx, query, uids)
+// find returns a table's rows of the orders.
+//
+// LATERAL and OFFSET 0 make PostgreSQL look each uid up in the index. For a list of
+// thousands the planner would scan the whole table, each time, until that has
+// millions of rows. So the parts are not read as bun's relations, which are joins
+// and such lists.
+func find[R any](ctx context.Context, db bun.IConn, uids []string) (rows []*R, err error) {
+	err = mapper.NewSelect().Conn(db).Model(&rows).
+		ModelTableExpr(`unnest(?::text[]) AS wanted (uid) CROSS JOIN LATERAL
+			(SELECT * FROM ?TableName WHERE order_uid = wanted.uid OFFSET 0) AS ?TableAlias`, pgdialect.Array(uids)).
+		Scan(ctx)
 	if err != nil {
-		return fmt.Errorf("read orders: %w", err)
+		return nil, fmt.Errorf("read orders: %w", err)
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return fmt.Errorf("read orders: %w", err)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read orders: %w", err)
-	}
-	return nil
+	return rows, nil
+}
+
+// View runs do in a read-only transaction that sees one moment.
+func View(ctx context.Context, db *bun.DB, do func(context.Context, bun.Tx) error) error {
+	return db.RunInTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, do)
 }

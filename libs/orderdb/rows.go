@@ -1,6 +1,8 @@
 package orderdb
 
 import (
+	"time"
+
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/model"
@@ -88,4 +90,22 @@ func (row *Order) ToModel() *model.Order {
 		o.Items = append(o.Items, item.Item)
 	}
 	return o
+}
+
+// Deletion is a row of the table order_deletions: an order that was deleted, so that
+// readers learn of it.
+type Deletion struct {
+	bun.BaseModel `bun:"table:order_deletions,alias:gone"`
+
+	OrderUID  string    `bun:"order_uid"`
+	ChangeXID uint64    `bun:"change_xid,type:xid8"`
+	DeletedAt time.Time `bun:"deleted_at"`
+}
+
+// ChangesState is the only row of the table order_changes_state.
+type ChangesState struct {
+	bun.BaseModel `bun:"table:order_changes_state,alias:state"`
+
+	Horizon   uint64 `bun:"horizon,type:xid8"`    // deletions before it may have been pruned
+	RelistXID uint64 `bun:"relist_xid,type:xid8"` // what it changed can only be read by a relist
 }

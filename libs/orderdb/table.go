@@ -7,11 +7,15 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/uptrace/bun/schema"
 
 	"github.com/orderhub/orderhub/libs/model"
 )
+
+// mapper holds bun's schemas. It has no database: each query names its connection.
+var mapper = bun.NewDB(nil, pgdialect.New())
 
 // The tables. Their columns and codecs are derived from bun's schema of the row
 // models once, when the program starts.
@@ -86,7 +90,7 @@ var kinds = map[reflect.Type]kind{
 // rowsOf derives a table from its row model. It panics where the model has a field
 // that can't be stored, or whose column would not have the JSON field's name.
 func rowsOf[R, P any]() Rows[R, P] {
-	s := pgdialect.New().Tables().Get(reflect.TypeFor[R]())
+	s := mapper.Table(reflect.TypeFor[R]())
 	t := &Table{Name: s.Name, Schema: s}
 	part, _ := s.Type.FieldByName(reflect.TypeFor[P]().Name())
 	var kept []column

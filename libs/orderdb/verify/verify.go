@@ -9,7 +9,6 @@ package verify
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -17,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/model"
 )
@@ -42,7 +43,7 @@ type Difference struct {
 // Options of a run.
 type Options struct {
 	// DB has the tables. Up to three of its connections are used.
-	DB *sql.DB
+	DB *bun.DB
 	// API is the base address of a read API, such as http://127.0.0.1:8081.
 	API string
 	// Sample is how many orders to look at, chosen at random; 0 means all.

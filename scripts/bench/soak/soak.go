@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
@@ -236,7 +238,7 @@ func (r *runner) compareEach(ctx context.Context) (wrong, err error) {
 		return nil, err
 	}
 	defer func() { _ = db.Close() }() // nothing was written
-	result, err := verify.Run(ctx, verify.Options{DB: db, API: "http://" + r.reader.Addr})
+	result, err := verify.Run(ctx, verify.Options{DB: bun.NewDB(db, pgdialect.New()), API: "http://" + r.reader.Addr})
 	if err == nil && !result.Equal() {
 		wrong = fmt.Errorf("the reader differs from the tables: %+v", result)
 	}

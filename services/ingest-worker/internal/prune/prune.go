@@ -10,19 +10,9 @@ import (
 
 	"github.com/uptrace/bun"
 	"go.uber.org/zap"
-)
 
-// query removes old deletions and moves the horizon past them in one
-// transaction, so that no reader sees the one without the other. The horizon
-// moves each time, even where it is past them already: a transaction that stayed
-// open while younger deletions were pruned may have added these since, and a
-// reader that has seen the horizon is told of them by its moving alone.
-const query = `WITH gone AS (
-	DELETE FROM order_deletions WHERE deleted_at < now() - make_interval(secs => ?) RETURNING change_xid
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
-UPDATE order_changes_state
-   SET horizon = greatest((horizon::text::numeric + 1)::text::xid8, ((SELECT max(change_xid::text::numeric) FROM gone) + 1)::text::xid8)
- WHERE EXISTS (SELECT FROM gone)`
 
 // Pruner prunes now and then. Start and Stop are called once each, in that order.
 type Pruner struct {
@@ -69,11 +59,21 @@ func (p *Pruner) Stop(context.Context) error {
 	return nil
 }
 
-// Prune removes the deletions that are old now.
+// Prune removes the deletions that are old now, and moves the horizon past them in
+// the same statement, so that no reader sees the one without the other. The horizon
+// moves each time, even if it is past them already: a transaction that stayed open
+// while younger deletions were pruned may have added these since, and only the
+// horizon's move tells a reader of them.
 func (p *Pruner) Prune(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if _, err := p.db.ExecContext(ctx, query, p.retention.Seconds()); err != nil {
+	old := p.db.NewDelete().Model((*orderdb.Deletion)(nil)).
+		Where("deleted_at < now() - make_interval(secs => ?)", p.retention.Seconds()).Returning("change_xid")
+	_, err := p.db.NewUpdate().With("pruned", old).Model((*orderdb.ChangesState)(nil)).
+		Set(`horizon = greatest((horizon::text::numeric + 1)::text::xid8,
+			((SELECT max(change_xid::text::numeric) FROM pruned) + 1)::text::xid8)`). // xid8 has no arithmetic
+		Where("EXISTS (SELECT FROM pruned)").Exec(ctx)
+	if err != nil {
 		return fmt.Errorf("prune deletions: %w", err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	postgres "github.com/jackc/pgx/v5/pgconn"
+	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
 )
@@ -18,7 +18,7 @@ const maxConns = 4
 
 // database is a pool and where it leads to.
 type database struct {
-	pool *sql.DB
+	pool *bun.DB
 	conn *pgx.ConnConfig
 }
 
@@ -36,7 +36,7 @@ func openDatabase() (*database, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	return &database{pool: db.DB, conn: conn}, nil
+	return &database{pool: db, conn: conn}, nil
 }
 
 // place is the database's address without the password.

@@ -213,7 +213,7 @@ func (a *app) withDatabase(ctx context.Context, wait time.Duration, do func(cont
 	if err != nil {
 		return err
 	}
-	if err := do(ctx, db.pool); err != nil {
+	if err := do(ctx, db.pool.DB); err != nil {
 		if _, ok := errors.AsType[usageError](err); ok {
 			return err
 		}

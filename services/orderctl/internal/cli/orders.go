@@ -2,21 +2,18 @@ package cli
 
 import (
 	"context"
-	"database/sql"
+
+	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 // readOrders gives those of the orders that are stored, all as of one moment.
 func readOrders(ctx context.Context, db *database, uids []string) (map[string]orderdb.Stored, error) {
-	tx, err := db.pool.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-	if err != nil {
-		return nil, db.explain(err)
-	}
-	defer func() { _ = tx.Rollback() }() // it only reads
-	stored, err := orderdb.Read(ctx, tx, uids)
-	if err != nil {
-		return nil, db.explain(err)
-	}
-	return stored, nil
+	var stored map[string]orderdb.Stored
+	err := orderdb.View(ctx, db.pool, func(ctx context.Context, tx bun.Tx) (err error) {
+		stored, err = orderdb.Read(ctx, tx, uids)
+		return err
+	})
+	return stored, db.explain(err)
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
@@ -159,7 +161,7 @@ func (w *world) verified() {
 	db := openDB(w.t, w.url)
 	for i, r := range append(slices.Clip(w.readers), w.partial) {
 		result, err := verify.Run(w.t.Context(), verify.Options{
-			DB: db, API: "http://" + r.api.Addr(), Settle: 100 * time.Millisecond,
+			DB: bun.NewDB(db, pgdialect.New()), API: "http://" + r.api.Addr(), Settle: 100 * time.Millisecond,
 			Found: func(d verify.Difference) { w.t.Errorf("reader %d: %+v", i, d) },
 		})
 		require.NoError(w.t, err)

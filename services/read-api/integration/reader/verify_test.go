@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -15,7 +17,7 @@ import (
 func (r *reader) detect(url string, change ...func(*verify.Options)) (result verify.Result, found []verify.Difference) {
 	r.t.Helper()
 	options := verify.Options{
-		DB: openDB(r.t, url), API: "http://" + r.api.Addr(), Settle: 50 * time.Millisecond, Workers: 4,
+		DB: bun.NewDB(openDB(r.t, url), pgdialect.New()), API: "http://" + r.api.Addr(), Settle: 50 * time.Millisecond, Workers: 4,
 		Found: func(d verify.Difference) { found = append(found, d) },
 	}
 	for _, c := range change {

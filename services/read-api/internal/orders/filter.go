@@ -5,6 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
+
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 // Filter says which orders a list has. What is left empty leaves nothing out;
@@ -45,117 +50,112 @@ func appendOptional(all []byte, n *int64) []byte {
 
 // Key is an order's place in the lists: newest first, order_uid as tie-breaker.
 type Key struct {
-	Created time.Time // to the microsecond
-	UID     string
+	Created time.Time `bun:"date_created"` // to the microsecond
+	UID     string    `bun:"order_uid"`
 }
 
-// examinedPerOrder is how many rows may be looked at to find an order of a page;
-// with the rows that the page itself is read from it is less than 50.
+// examinedPerOrder is how many rows may be examined to find an order of a page. With
+// the rows that the page itself is read from it is less than 50.
 const examinedPerOrder = 40
 
-// scan is how a page is searched for: along one index, in the list's order, for
-// a bounded number of rows. Whatever else a filter asks is asked of those rows,
-// so that no combination, and no mistake of the planner's, can make a page cost
-// more. A page that is short for that reason has a key to go on after.
-type scan struct {
-	sql    string
-	args   []any
-	budget int // rows of orders that are looked at; 0: as many as are given
-}
-
-// searchSettings leave the planner one way only: the index, in its order.
-// Without them it may sort the whole table where it has no statistics yet. jit
-// would be started by the costs that they put in the way.
+// searchSettings leave the planner no choice but the index, in its order: without
+// statistics it may sort the whole table instead. jit would be started by the costs
+// that the settings add. The builder has no SET.
 var searchSettings = fmt.Sprintf(`SELECT set_config('statement_timeout', '%d', true), set_config(name, 'off', true)
 	FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan', 'enable_sort', 'enable_incremental_sort',
 		'enable_hashjoin', 'enable_mergejoin', 'jit']) name`, readTimeout.Milliseconds())
 
-// newScan searches for up to limit orders, and for one more to tell whether
-// there is more.
-func newScan(f Filter, after *Key, limit int) scan {
-	s := scan{}
-	bounds, order := s.bounds(f, after)
-	conditions := s.conditions(f)
-	inner := `SELECT order_uid, date_created, customer_id, track_number, delivery_service, locale FROM orders` + where(bounds) + order
-	if len(conditions) == 0 {
-		s.sql = fmt.Sprintf(`SELECT order_uid, date_created, 0, true FROM (%s LIMIT %d) o`, inner, limit+1)
-		return s
+// place is a row that a search returns.
+type place struct {
+	Key
+	Matches bool `bun:"matches"`
+	// Examined is the row's number among those that were examined; 0 in a search that
+	// examines only what it returns.
+	Examined int `bun:"examined"`
+}
+
+// search queries up to limit orders of a filter, and one more to tell whether there
+// are more. It goes along one index, in the list's order, and examines a bounded
+// number of rows; the filter's other conditions apply to these. So no filter, and no
+// wrong estimate of the planner, can make a page expensive. A page may be short for
+// that reason: then the last examined row is returned too, and the next page starts
+// after it. budget is that row's number; 0 where all examined rows are returned.
+func search(tx bun.Tx, f Filter, after *Key, limit int) (query *bun.SelectQuery, budget int) {
+	examined := tx.NewSelect().Model((*orderdb.Order)(nil)).Column("order_uid", "date_created")
+	order := f.along(examined, after)
+	examined.OrderExpr("?", order)
+	matches, all := f.matching()
+	if all {
+		return examined.ColumnExpr("true AS matches, 0 AS examined").Limit(int64(limit) + 1), 0
 	}
-	s.budget = examinedPerOrder * limit
-	payments := ""
+	budget = examinedPerOrder * limit
 	if f.needsPayment() {
-		s.budget /= 2 // each comes with a row of payments
-		payments = ` LEFT JOIN payments p ON p.order_uid = o.order_uid`
+		budget /= 2 // each comes with a row of payments
 	}
-	matches := `(` + strings.Join(conditions, ` AND `) + `) IS TRUE`
-	// The last row that was looked at comes too: it is where to go on.
-	s.sql = fmt.Sprintf(`SELECT o.order_uid, o.date_created, o.place, %[1]s
-		FROM (SELECT *, row_number() OVER (%[2]s) AS place FROM (%[3]s LIMIT %[4]d) examined) o%[5]s
-		WHERE %[1]s OR o.place = %[4]d%[2]s LIMIT %[6]d`, matches, order, inner, s.budget, payments, limit+1)
-	return s
+	numbered := tx.NewSelect().ColumnExpr("*, row_number() OVER (ORDER BY ?) AS examined", order).
+		TableExpr("(?) AS o", examined.Column("customer_id", "track_number", "delivery_service", "locale").Limit(int64(budget)))
+	query = tx.NewSelect().TableExpr("(?) AS o", numbered).ColumnExpr("o.order_uid, o.date_created, o.examined, ? AS matches", matches).
+		Where("? OR o.examined = ?", matches, budget).OrderExpr("?", order).Limit(int64(limit) + 1)
+	if f.needsPayment() {
+		query.Join("LEFT JOIN payments AS p ON p.order_uid = o.order_uid")
+	}
+	return query, budget
 }
 
 func (f Filter) needsPayment() bool {
 	return f.Currency != "" || f.AmountMin != nil || f.AmountMax != nil
 }
 
-// arg takes a value and returns its place-holder.
-func (s *scan) arg(value any) string {
-	s.args = append(s.args, value)
-	return fmt.Sprintf("$%d", len(s.args))
-}
-
-// bounds chooses the index, and gives the part of it that is searched. The
-// indexes of single values say NULLS LAST, though there are no NULLs, for the
-// planner to see that orders_newest is not in that order: it must not be taken
-// instead of them, however common it thinks a value is.
-func (s *scan) bounds(f Filter, after *Key) (conditions []string, order string) {
-	nulls := ` NULLS LAST`
+// along restricts a query to the part of an index that is searched, and returns the
+// index's order. The indexes of single values say NULLS LAST, though there are no
+// NULLs, so that the planner doesn't take orders_newest instead, however common it
+// thinks a value is.
+func (f Filter) along(query *bun.SelectQuery, after *Key) (order bun.Safe) {
+	order = `date_created DESC NULLS LAST, order_uid DESC NULLS LAST`
 	switch {
 	case f.TrackNumber != "":
-		conditions = append(conditions, `hashtextextended(track_number, 0) = hashtextextended(`+s.arg(f.TrackNumber)+`, 0)`)
+		query.Where(`hashtextextended(track_number, 0) = hashtextextended(?, 0)`, f.TrackNumber)
 	case f.CustomerID != "":
-		conditions = append(conditions, `hashtextextended(customer_id, 0) = hashtextextended(`+s.arg(f.CustomerID)+`, 0)`)
+		query.Where(`hashtextextended(customer_id, 0) = hashtextextended(?, 0)`, f.CustomerID)
 	default:
-		nulls = ``
+		order = `date_created DESC, order_uid DESC`
 	}
 	switch {
 	case after != nil: // which is not after CreatedTo
-		conditions = append(conditions, `(date_created, order_uid) < (`+s.arg(after.Created)+`, `+s.arg(after.UID)+`)`)
+		query.Where(`(date_created, order_uid) < (?, ?)`, after.Created, after.UID)
 	case f.CreatedTo != nil:
-		conditions = append(conditions, `date_created <= `+s.arg(*f.CreatedTo))
+		query.Where(`date_created <= ?`, *f.CreatedTo)
 	}
 	if f.CreatedFrom != nil {
-		conditions = append(conditions, `date_created >= `+s.arg(*f.CreatedFrom))
+		query.Where(`date_created >= ?`, *f.CreatedFrom)
 	}
-	return conditions, ` ORDER BY date_created DESC` + nulls + `, order_uid DESC` + nulls
+	return order
 }
 
-// conditions are what is asked of each row that is looked at. Those that an
-// index is searched for are among them: it has hashes only.
-func (s *scan) conditions(f Filter) (all []string) {
-	equal := func(column, value string) {
-		if value != "" {
-			all = append(all, column+` = `+s.arg(value))
+// matching is the condition for each examined row. It includes the value that an
+// index is searched for, since the index has only hashes. all says that there is none.
+func (f Filter) matching() (condition schema.QueryAppender, all bool) {
+	var conditions []string
+	var args []any
+	add := func(condition string, value any) {
+		conditions, args = append(conditions, condition), append(args, value)
+	}
+	for _, c := range []struct{ column, value string }{
+		{"o.track_number", f.TrackNumber},
+		{"o.customer_id", f.CustomerID},
+		{"o.delivery_service", f.DeliveryService},
+		{"o.locale", f.Locale},
+		{"p.currency", f.Currency},
+	} {
+		if c.value != "" {
+			add(c.column+` = ?`, c.value)
 		}
 	}
-	equal(`o.track_number`, f.TrackNumber)
-	equal(`o.customer_id`, f.CustomerID)
-	equal(`o.delivery_service`, f.DeliveryService)
-	equal(`o.locale`, f.Locale)
-	equal(`p.currency`, f.Currency)
 	if f.AmountMin != nil {
-		all = append(all, `p.amount >= `+s.arg(*f.AmountMin))
+		add(`p.amount >= ?`, *f.AmountMin)
 	}
 	if f.AmountMax != nil {
-		all = append(all, `p.amount <= `+s.arg(*f.AmountMax))
+		add(`p.amount <= ?`, *f.AmountMax)
 	}
-	return all
-}
-
-func where(conditions []string) string {
-	if len(conditions) == 0 {
-		return ""
-	}
-	return ` WHERE ` + strings.Join(conditions, ` AND `)
+	return bun.SafeQuery(`(`+strings.Join(conditions, ` AND `)+`) IS TRUE`, args...), len(conditions) == 0
 }

@@ -2,7 +2,6 @@ package orders
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/uptrace/bun"
@@ -70,12 +69,12 @@ func (l *Lists) Page(ctx context.Context, filter Filter, after *Key, limit int) 
 func (l *Lists) Read(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	var page Page
 	err := l.read(ctx, func(ctx context.Context, tx bun.Tx) error {
-		keys, next, err := readKeys(ctx, tx.Tx, newScan(filter, after, limit), limit)
+		keys, next, err := readKeys(ctx, tx, filter, after, limit)
 		if err != nil {
 			return err
 		}
 		page.Next = next
-		page.Orders, err = readBodies(ctx, tx.Tx, keys)
+		page.Orders, err = readBodies(ctx, tx, keys)
 		return err
 	})
 	return page, err
@@ -93,7 +92,7 @@ func (l *Lists) read(ctx context.Context, do func(context.Context, bun.Tx) error
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %d lists are being read already", ErrUnavailable, ListConns)
 	}
-	return readOnly(ctx, l.db, func(tx bun.Tx) error {
+	return view(ctx, l.db, func(ctx context.Context, tx bun.Tx) error {
 		if _, err := tx.ExecContext(ctx, searchSettings); err != nil {
 			return fmt.Errorf("prepare a search: %w", err)
 		}
@@ -101,37 +100,28 @@ func (l *Lists) read(ctx context.Context, do func(context.Context, bun.Tx) error
 	})
 }
 
-// readKeys returns the keys of a page, and the one to go on after.
-func readKeys(ctx context.Context, tx *sql.Tx, s scan, limit int) (keys []Key, next *Key, err error) {
-	rows, err := tx.QueryContext(ctx, s.sql, s.args...)
-	if err != nil {
+// readKeys returns the keys of a page, and the one that the next page starts after.
+func readKeys(ctx context.Context, tx bun.Tx, filter Filter, after *Key, limit int) (keys []Key, next *Key, err error) {
+	query, budget := search(tx, filter, after, limit)
+	var places []place
+	if err := query.Scan(ctx, &places); err != nil {
 		return nil, nil, fmt.Errorf("list orders: %w", err)
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var key Key
-		var place int
-		var matches bool
-		if err := rows.Scan(&key.UID, &key.Created, &place, &matches); err != nil {
-			return nil, nil, fmt.Errorf("list orders: %w", err)
-		}
+	for _, p := range places {
 		switch {
-		case matches && len(keys) == limit:
+		case p.Matches && len(keys) == limit:
 			next = &keys[limit-1]
-		case matches:
-			keys = append(keys, key)
+		case p.Matches:
+			keys = append(keys, p.Key)
 		}
-		if next == nil && s.budget > 0 && place == s.budget {
-			next = &key
+		if next == nil && budget > 0 && p.Examined == budget {
+			next = &p.Key
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, nil, fmt.Errorf("list orders: %w", err)
 	}
 	return keys, next, nil
 }
 
-func readBodies(ctx context.Context, tx *sql.Tx, keys []Key) ([][]byte, error) {
+func readBodies(ctx context.Context, tx bun.Tx, keys []Key) ([][]byte, error) {
 	uids := make([]string, len(keys))
 	for i, key := range keys {
 		uids[i] = key.UID

@@ -2,7 +2,6 @@ package orders
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -164,8 +163,8 @@ func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*Stored, err
 // readStored reads orders as they are at one moment.
 func readStored(ctx context.Context, db *bun.DB, uids []string) (map[string]*Stored, error) {
 	var found map[string]*Stored
-	err := readOnly(ctx, db, func(tx bun.Tx) error {
-		stored, err := orderdb.Read(ctx, tx.Tx, uids)
+	err := view(ctx, db, func(ctx context.Context, tx bun.Tx) error {
+		stored, err := orderdb.Read(ctx, tx, uids)
 		if err != nil {
 			return err
 		}
@@ -179,12 +178,10 @@ func readStored(ctx context.Context, db *bun.DB, uids []string) (map[string]*Sto
 	return found, err
 }
 
-// readOnly runs do in a transaction that sees one moment. Any failure is
-// ErrUnavailable: the questions are ours, so what fails is the database.
-func readOnly(ctx context.Context, db *bun.DB, do func(bun.Tx) error) error {
-	err := db.RunInTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
-		func(_ context.Context, tx bun.Tx) error { return do(tx) })
-	if err != nil {
+// view is orderdb.View. Any failure is ErrUnavailable: the queries are ours, so what
+// fails is the database.
+func view(ctx context.Context, db *bun.DB, do func(context.Context, bun.Tx) error) error {
+	if err := orderdb.View(ctx, db, do); err != nil {
 		return errors.Join(ErrUnavailable, err)
 	}
 	return nil

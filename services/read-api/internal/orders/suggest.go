@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 // MaxSuggestions is the most that Suggest gives.
@@ -34,39 +35,29 @@ type Suggestion struct {
 	Orders int
 }
 
-// suggestSQL looks at no more rows than it may give: the key is searched from the
-// prefix on, and the indexes of single values are searched for the whole text.
-const suggestSQL = `
-	(SELECT 'order', order_uid, 1 FROM orders WHERE order_uid >= $1 AND order_uid < $2 ORDER BY order_uid LIMIT $3)
-	UNION ALL
-	(SELECT 'track_number', $4, count(*)::int FROM (SELECT FROM orders
-		WHERE hashtextextended(track_number, 0) = hashtextextended($4, 0) AND track_number = $4 LIMIT $5) t)
-	UNION ALL
-	(SELECT 'customer', $4, count(*)::int FROM (SELECT FROM orders
-		WHERE hashtextextended(customer_id, 0) = hashtextextended($4, 0) AND customer_id = $4 LIMIT $5) c)`
-
-// Suggest gives what a text may be, or the beginning of: first what it is as it
-// stands, then orders whose uid begins with it. An error is ErrUnavailable, or
-// ctx's.
+// Suggest returns what a text may be, or the beginning of: first what it is as it
+// stands, then orders whose uid begins with it. It looks at no more rows than it may
+// return. An error is ErrUnavailable, or ctx's.
 func (l *Lists) Suggest(ctx context.Context, text string) ([]Suggestion, error) {
-	// What begins with a text that is no uid is none either.
-	from, to := "", ""
-	if model.IsOrderUID(text) {
-		last := len(text) - 1
-		from, to = text, text[:last]+string(text[last]+1) // a uid is ASCII, and sorted by bytes
-	}
 	var whole, begun []Suggestion
 	err := l.read(ctx, func(ctx context.Context, tx bun.Tx) error {
-		rows, err := tx.Tx.QueryContext(ctx, suggestSQL, from, to, MaxSuggestions, text, MaxSuggestedOrders)
-		if err != nil {
+		track := ordersWith(tx, SuggestedTrackNumber, "track_number", text)
+		customer := ordersWith(tx, SuggestedCustomer, "customer_id", text)
+		var query *bun.SelectQuery
+		if model.IsOrderUID(text) { // else it is not the beginning of a uid either
+			last := len(text) - 1
+			after := text[:last] + string(text[last]+1) // a uid is ASCII, and sorted by bytes
+			query = tx.NewSelect().Model((*orderdb.Order)(nil)).ColumnExpr("? AS kind, order_uid AS value, 1 AS orders", SuggestedOrder).
+				Where("order_uid >= ? AND order_uid < ?", text, after).Order("order_uid").Limit(MaxSuggestions).
+				UnionAll(track).UnionAll(customer)
+		} else {
+			query = track.UnionAll(customer)
+		}
+		var found []Suggestion
+		if err := query.Scan(ctx, &found); err != nil {
 			return fmt.Errorf("suggest: %w", err)
 		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var s Suggestion
-			if err := rows.Scan(&s.Kind, &s.Value, &s.Orders); err != nil {
-				return fmt.Errorf("suggest: %w", err)
-			}
+		for _, s := range found {
 			switch {
 			case s.Orders == 0:
 			case s.Value == text:
@@ -75,9 +66,6 @@ func (l *Lists) Suggest(ctx context.Context, text string) ([]Suggestion, error) 
 				begun = append(begun, s)
 			}
 		}
-		if err := rows.Err(); err != nil {
-			return fmt.Errorf("suggest: %w", err)
-		}
 		return nil
 	})
 	if err != nil {
@@ -85,4 +73,12 @@ func (l *Lists) Suggest(ctx context.Context, text string) ([]Suggestion, error) 
 	}
 	whole = append(whole, begun...)
 	return whole[:min(len(whole), MaxSuggestions)], nil
+}
+
+// ordersWith counts the orders that have a text in a column, up to
+// MaxSuggestedOrders. The column's index has hashes.
+func ordersWith(tx bun.Tx, kind SuggestionKind, column bun.Ident, text string) *bun.SelectQuery {
+	some := tx.NewSelect().Model((*orderdb.Order)(nil)).ColumnExpr("1").
+		Where("hashtextextended(?0, 0) = hashtextextended(?1, 0) AND ?0 = ?1", column, text).Limit(MaxSuggestedOrders)
+	return tx.NewSelect().ColumnExpr("? AS kind, ? AS value, count(*)::int AS orders", kind, text).TableExpr("(?) AS t", some)
 }
