@@ -1,7 +1,7 @@
 package model
 
 import (
-	"strconv"
+	"fmt"
 
 	"github.com/go-playground/validator/v10"
 )
@@ -71,8 +71,7 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 	case record == nil:
 		return Decoded{}, refusal(&fault{ReasonTombstone, -1, "", "the record has a null value (a tombstone) and no order"})
 	case len(record) > c.opts.MaxRecordBytes:
-		return Decoded{}, refusal(&fault{ReasonTooLarge, -1, "",
-			"the record has " + strconv.Itoa(len(record)) + " bytes, and at most " + strconv.Itoa(c.opts.MaxRecordBytes) + " are allowed"})
+		return Decoded{}, c.TooLarge(int64(len(record)))
 	}
 	d := &decoder{scanner: scanner{data: record}, opts: &c.opts, store: new(storage)}
 	if f := d.decode(); f != nil {
@@ -87,6 +86,13 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 		return Decoded{order, d.unknown}, &RecordError{StageValidate, ReasonInvalid, -1, failures}
 	}
 	return Decoded{order, d.unknown}, nil
+}
+
+// TooLarge is the error of a record of so many bytes, for callers that do not read
+// a record beyond Options.MaxRecordBytes.
+func (c *Codec) TooLarge(size int64) *RecordError {
+	return refusal(&fault{ReasonTooLarge, -1, "",
+		fmt.Sprintf("the record has %d bytes; the limit is %d", size, c.opts.MaxRecordBytes)})
 }
 
 // refusal is the error of a fault, which is the record's only failure.

@@ -17,13 +17,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/fx"
 
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 // blocked waits until the worker says that it waits for something, in the metric
@@ -341,7 +341,7 @@ func TestWritersRace(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	const writers, orders = 4, 200
-	all := make([][]*store.Entry, writers)
+	all := make([][]*orderwrite.Entry, writers)
 	var wg sync.WaitGroup
 	for w := range writers {
 		for i := range orders {
@@ -354,7 +354,7 @@ func TestWritersRace(t *testing.T) {
 		}
 	}
 	for w := range writers {
-		s := store.New(db, deadline, 1000) // of a worker of its own: one worker's writers share transactions
+		s := newWriter(db, 1000) // of a worker of its own: one worker's writers share transactions
 		wg.Go(func() {
 			for from := 0; from < orders; from += 50 {
 				if err := s.Write(b.ctx, all[w][from:from+50]); err != nil {
@@ -364,19 +364,19 @@ func TestWritersRace(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	outcomes := map[string]map[store.Outcome]int{}
+	outcomes := map[string]map[orderwrite.Outcome]int{}
 	for _, entries := range all {
 		for _, e := range entries {
 			if outcomes[e.Order.OrderUID] == nil {
-				outcomes[e.Order.OrderUID] = map[store.Outcome]int{}
+				outcomes[e.Order.OrderUID] = map[orderwrite.Outcome]int{}
 			}
 			outcomes[e.Order.OrderUID][e.Outcome]++
 		}
 	}
 	require.Len(t, outcomes, orders)
 	for uid, o := range outcomes {
-		require.Equal(t, 1, o[store.Stored], uid)
-		require.Equal(t, writers-1, o[store.Duplicate]+o[store.Conflict], uid)
+		require.Equal(t, 1, o[orderwrite.Stored], uid)
+		require.Equal(t, writers-1, o[orderwrite.Duplicate]+o[orderwrite.Conflict], uid)
 	}
 	require.Equal(t, orders, b.count("orders"))
 }

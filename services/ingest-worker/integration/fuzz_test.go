@@ -8,13 +8,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 // FuzzRecord takes a record to its outcome with a real database behind it. What
@@ -33,7 +33,7 @@ func FuzzRecord(f *testing.F) {
 	db, err := pgconn.Open(config.Database{URL: config.Secret(url)}, pgconn.Options{MaxConns: 1, ApplicationName: "fuzz"})
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = db.Close() })
-	s, codec := store.New(db, deadline, 1000), model.New(model.Options{})
+	s, codec := newWriter(db, 1000), model.New(model.Options{})
 
 	f.Fuzz(func(t *testing.T, record []byte) {
 		decoded, err := codec.Decode(record)
@@ -49,7 +49,7 @@ func FuzzRecord(f *testing.F) {
 		_, err = db.ExecContext(ctx, `DELETE FROM orders`)
 		require.NoError(t, err)
 		content := model.AppendCanonical(nil, decoded.Order)
-		require.Equal(t, store.Stored, write(ctx, t, s, decoded.Order).Outcome)
+		require.Equal(t, orderwrite.Stored, write(ctx, t, s, decoded.Order).Outcome)
 		stored, err := orderdb.Read(ctx, db.DB, []string{decoded.Order.OrderUID})
 		require.NoError(t, err)
 		require.Contains(t, stored, decoded.Order.OrderUID)
@@ -57,13 +57,13 @@ func FuzzRecord(f *testing.F) {
 
 		again, err := codec.Decode(content)
 		require.NoError(t, err, "canonical JSON is an order")
-		require.Equal(t, store.Duplicate, write(ctx, t, s, again.Order).Outcome)
+		require.Equal(t, orderwrite.Duplicate, write(ctx, t, s, again.Order).Outcome)
 		_, err = db.ExecContext(ctx, `UPDATE orders SET content_hash = NULL`)
 		require.NoError(t, err)
-		require.Equal(t, store.Duplicate, write(ctx, t, s, again.Order).Outcome, "compared by its rows")
+		require.Equal(t, orderwrite.Duplicate, write(ctx, t, s, again.Order).Outcome, "compared by its rows")
 		again.Order.SmID ^= 1
 		other := write(ctx, t, s, again.Order)
-		require.Equal(t, store.Conflict, other.Outcome)
+		require.Equal(t, orderwrite.Conflict, other.Outcome)
 		require.Equal(t, []string{"sm_id"}, other.Differs)
 	})
 }
@@ -80,9 +80,9 @@ func fuzzDatabase(f *testing.F) string {
 }
 
 // write gives the outcome of one order.
-func write(ctx context.Context, t *testing.T, s *store.Store, o *model.Order) *store.Entry {
+func write(ctx context.Context, t *testing.T, s *orderwrite.Writer, o *model.Order) *orderwrite.Entry {
 	t.Helper()
-	entry := &store.Entry{Order: o, Hash: model.ContentHash(model.AppendCanonical(nil, o))}
-	require.NoError(t, s.Write(ctx, []*store.Entry{entry}))
+	entry := &orderwrite.Entry{Order: o, Hash: model.ContentHash(model.AppendCanonical(nil, o))}
+	require.NoError(t, s.Write(ctx, []*orderwrite.Entry{entry}))
 	return entry
 }

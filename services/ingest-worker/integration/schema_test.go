@@ -18,7 +18,6 @@ import (
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/prune"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 // database is a fresh database with the schema, without a broker.
@@ -193,7 +192,7 @@ func TestTheStoreRingsOnce(t *testing.T) {
 	defer func() { _ = db.Close() }()
 	listener := b.listen()
 	for _, rings := range []int{1, 0} {
-		require.NoError(t, store.New(db, deadline, 1000).Write(b.ctx, entries(t, order(t, "a", "x"), order(t, "b", "x"), order(t, "c", "x"))))
+		require.NoError(t, newWriter(db, 1000).Write(b.ctx, entries(t, order(t, "a", "x"), order(t, "b", "x"), order(t, "c", "x"))))
 		require.Equal(t, rings, b.rings(listener))
 	}
 	var once bool

@@ -6,48 +6,56 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
 
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 // writer writes orders at the same time as others.
 type writer struct {
-	entries []*store.Entry
+	entries []*orderwrite.Entry
 	done    chan error
 }
 
 // entries are of the given orders.
-func entries(t *testing.T, records ...[]byte) (all []*store.Entry) {
+func entries(t *testing.T, records ...[]byte) (all []*orderwrite.Entry) {
 	t.Helper()
 	codec := model.New(model.Options{})
 	for _, record := range records {
 		decoded, err := codec.Decode(record)
 		require.NoError(t, err)
-		all = append(all, &store.Entry{Order: decoded.Order, Hash: model.ContentHash(model.AppendCanonical(nil, decoded.Order))})
+		all = append(all, &orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(model.AppendCanonical(nil, decoded.Order))})
 	}
 	return all
 }
 
-// openStore is a worker's store with a pool of its own.
-func (b *bundle) openStore() *store.Store {
+// newWriter returns a writer whose calls share transactions of up to most orders.
+func newWriter(db *bun.DB, most int) *orderwrite.Writer {
+	return orderwrite.New(db, orderwrite.Options{
+		Timeout: deadline, MaxOrders: most, Sharing: orderwrite.Sharing{Busy: 8, Enough: 750, Joining: 2 * time.Millisecond},
+	})
+}
+
+// openWriter returns a worker's writer with a pool of its own.
+func (b *bundle) openWriter() *orderwrite.Writer {
 	b.t.Helper()
 	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 4, ApplicationName: "shared"})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = db.Close() })
-	return store.New(db, deadline, 4000)
+	return newWriter(db, 4000)
 }
 
-func (b *bundle) write(s *store.Store, all []*store.Entry) *writer {
+func (b *bundle) write(s *orderwrite.Writer, all []*orderwrite.Entry) *writer {
 	w := &writer{entries: all, done: make(chan error, 1)}
 	go func() { w.done <- s.Write(b.ctx, w.entries) }()
 	return w
 }
 
 // ends waits for a writer, whose orders are all to have an outcome then.
-func (b *bundle) ends(w *writer, outcomes ...store.Outcome) {
+func (b *bundle) ends(w *writer, outcomes ...orderwrite.Outcome) {
 	b.t.Helper()
 	select {
 	case err := <-w.done:
@@ -85,14 +93,14 @@ func (b *bundle) waits(writers int) {
 // somebody's lock holds up the others for a moment only, and goes on by itself.
 func TestALockHoldsUpItsOwnBatchOnly(t *testing.T) {
 	b := setup(t, 1)
-	s := b.openStore()
+	s := b.openWriter()
 	release := b.holding("held")
 	first := b.write(s, entries(t, order(t, "held", "1")))
 	b.waits(1)
 	// These two come while the first one's transaction runs, and share the next.
 	free := b.write(s, entries(t, order(t, "free1", "1"), order(t, "free2", "1")))
 	bound := b.write(s, entries(t, order(t, "bound", "1"), order(t, "held", "2")))
-	b.ends(free, store.Stored, store.Stored)
+	b.ends(free, orderwrite.Stored, orderwrite.Stored)
 	b.waits(2)
 	select {
 	case <-first.done:
@@ -103,24 +111,24 @@ func TestALockHoldsUpItsOwnBatchOnly(t *testing.T) {
 	}
 	release()
 	b.ends(first)
-	b.ends(bound, store.Stored)
-	require.ElementsMatch(t, []store.Outcome{store.Stored, store.Conflict}, []store.Outcome{first.entries[0].Outcome, bound.entries[1].Outcome})
+	b.ends(bound, orderwrite.Stored)
+	require.ElementsMatch(t, []orderwrite.Outcome{orderwrite.Stored, orderwrite.Conflict}, []orderwrite.Outcome{first.entries[0].Outcome, bound.entries[1].Outcome})
 	require.Equal(t, 4, b.count("orders"))
 }
 
 func TestBatchesThatComeTogetherShareATransaction(t *testing.T) {
 	b := setup(t, 1)
-	s := b.openStore()
+	s := b.openWriter()
 	b.eventually("two batches share a transaction", func() (bool, string) {
 		b.exec(`TRUNCATE orders CASCADE`)
 		release := b.holding("held")
 		first := b.write(s, entries(t, order(t, "held", "1")))
 		b.waits(1)
 		one, two := b.write(s, entries(t, order(t, "one", "1"))), b.write(s, entries(t, order(t, "two", "1")))
-		b.ends(one, store.Stored)
-		b.ends(two, store.Stored)
+		b.ends(one, orderwrite.Stored)
+		b.ends(two, orderwrite.Stored)
 		release()
-		b.ends(first, store.Stored)
+		b.ends(first, orderwrite.Stored)
 		var transactions int
 		require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT count(DISTINCT xmin::text) FROM orders WHERE order_uid IN ('one', 'two')`).Scan(&transactions))
 		return transactions == 1, ""
@@ -132,22 +140,22 @@ func TestBatchesThatComeTogetherShareATransaction(t *testing.T) {
 func TestAFaultyOrderIsItsOwnBatchsMatter(t *testing.T) {
 	b := setup(t, 1)
 	b.exec(`ALTER TABLE deliveries ADD CONSTRAINT no_such_city CHECK (city <> 'forbidden')`)
-	s := b.openStore()
+	s := b.openWriter()
 	for round := range 20 { // from the fifth on new orders are not looked up beforehand
 		uid := func(name string) string { return fmt.Sprint(name, "-", round) }
 		var good []*writer
 		for n := range 3 {
 			good = append(good, b.write(s, entries(t, order(t, uid(fmt.Sprint("one", n)), "1"), order(t, uid(fmt.Sprint("two", n)), "1"))))
 		}
-		faulty, outcome := entries(t, order(t, uid("before"), "1"), order(t, uid("faulty"), "1"), order(t, uid("after"), "1")), store.Refused
+		faulty, outcome := entries(t, order(t, uid("before"), "1"), order(t, uid("faulty"), "1"), order(t, uid("after"), "1")), orderwrite.Refused
 		if round%4 == 3 {
-			faulty[1], outcome = entries(t, order(t, "before-0", "1"))[0], store.Duplicate
+			faulty[1], outcome = entries(t, order(t, "before-0", "1"))[0], orderwrite.Duplicate
 		} else {
 			faulty[1].Order.Delivery.City = "forbidden"
 		}
-		b.ends(b.write(s, faulty), store.Stored, outcome, store.Stored)
+		b.ends(b.write(s, faulty), orderwrite.Stored, outcome, orderwrite.Stored)
 		for _, w := range good {
-			b.ends(w, store.Stored, store.Stored)
+			b.ends(w, orderwrite.Stored, orderwrite.Stored)
 		}
 	}
 }

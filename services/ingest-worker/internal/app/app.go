@@ -14,6 +14,7 @@ import (
 	"go.uber.org/fx/fxevent"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/health"
@@ -24,11 +25,10 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/ingest"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/pipeline"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/prune"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/schema"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 const (
@@ -40,6 +40,9 @@ const (
 // pruneInterval is how often old deletions are removed, about; more often where
 // they are kept for less.
 const pruneInterval = 15 * time.Minute
+
+// sharing is when partitions share a transaction.
+var sharing = orderwrite.Sharing{Busy: 8, Enough: 750, Joining: 2 * time.Millisecond}
 
 // Main runs the worker until SIGINT or SIGTERM and returns its exit code; see
 // service.Main.
@@ -119,21 +122,21 @@ func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
 	}
 }
 
-func newMetrics(metrics *prometheus.Registry) *ingest.Metrics { return ingest.NewMetrics(metrics) }
+func newMetrics(metrics *prometheus.Registry) *pipeline.Metrics { return pipeline.NewMetrics(metrics) }
 
-func newBlockage(checks *health.Registry, metrics *ingest.Metrics, log *zap.Logger) *ingest.Blockage {
-	return ingest.NewBlockage(checks.Component("pipeline"), metrics, log)
+func newBlockage(checks *health.Registry, metrics *pipeline.Metrics, log *zap.Logger) *pipeline.Blockage {
+	return pipeline.NewBlockage(checks.Component("pipeline"), metrics, log)
 }
 
-func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *ingest.Metrics,
-	blockage *ingest.Blockage, fatal fatal, log *zap.Logger,
-) *ingest.Pipeline {
-	return ingest.New(
-		ingest.Config{
+func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *pipeline.Metrics,
+	blockage *pipeline.Blockage, fatal fatal, log *zap.Logger,
+) *pipeline.Pipeline {
+	return pipeline.New(
+		pipeline.Config{
 			Topic: s.Kafka.Topic, Group: s.Kafka.Group, MaxRecordBytes: s.MaxRecordBytes, MaxBatch: s.MaxBatch,
 			Grace: min(s.SessionTimeout/2, s.StopTimeout/2),
 		},
-		ingest.Deps{
+		pipeline.Deps{
 			Source: func(partition int, maxBytes int32, admit func(context.Context, int) (func(), error)) *fetch.Reader {
 				return fetch.NewReader(fetch.Config{
 					Brokers: kafkaconn.Brokers(s.Kafka), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition,
@@ -143,9 +146,9 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Codec: model.New(model.Options{
 				MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
 			}),
-			Store:    store.New(db, s.WriteTimeout, s.MaxBatch),
+			Store:    orderwrite.New(db, orderwrite.Options{Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Sharing: sharing}),
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
-			Budget:   ingest.NewBudget(s.MemoryBytes),
+			Budget:   pipeline.NewBudget(s.MemoryBytes),
 			Blockage: blockage,
 			Metrics:  metrics,
 			Log:      log,
@@ -153,8 +156,8 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 		})
 }
 
-func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, pipeline *ingest.Pipeline, watch *schema.Watch,
-	fatal fatal, blockage *ingest.Blockage, checks *health.Registry, log *zap.Logger,
+func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, watch *schema.Watch,
+	fatal fatal, blockage *pipeline.Blockage, checks *health.Registry, log *zap.Logger,
 ) *consumer.Consumer {
 	return consumer.New(
 		consumer.Config{
@@ -163,7 +166,7 @@ func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, pipeli
 			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch,
 		},
 		consumer.Deps{
-			Client: client, Dialer: dialer, Prepare: watch.Wait, Consume: pipeline.Consume, Fatal: fatal,
+			Client: client, Dialer: dialer, Prepare: watch.Wait, Consume: consumed.Consume, Fatal: fatal,
 			Membership: blockage, Component: checks.Component("group"), Log: log,
 		})
 }

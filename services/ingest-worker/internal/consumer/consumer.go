@@ -18,7 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/ingest"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/pipeline"
 )
 
 // Config of a consumer.
@@ -33,8 +33,8 @@ type Config struct {
 	TopicWatchInterval time.Duration
 }
 
-// consume takes one partition until ctx ends; see ingest.Pipeline.Consume.
-type consume = func(ctx context.Context, partition int, offset int64, assigned int, committer ingest.Committer)
+// consume takes one partition until ctx ends; see pipeline.Pipeline.Consume.
+type consume = func(ctx context.Context, partition int, offset int64, assigned int, committer pipeline.Committer)
 
 // prepare returns once partitions can be consumed, or with an error where that
 // will not be, or when ctx ends.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
 )
 
 // batchBytes is how many bytes of letters go in one request, at most; a larger
@@ -113,7 +112,7 @@ func (p *Producer) produce(ctx context.Context, partition int, pending *Pending,
 		pending.left -= len(indices)
 		return nil
 	}
-	if !fault.MessageTooLarge(err) {
+	if !messageTooLarge(err) {
 		return err
 	}
 	if len(indices) > 1 {
@@ -137,6 +136,13 @@ func (p *Producer) produce(ctx context.Context, partition int, pending *Pending,
 		return fmt.Errorf("takes not even a letter without its value (%d bytes): raise max.message.bytes: %w", before, err)
 	}
 	return p.produce(ctx, partition, pending, indices)
+}
+
+// messageTooLarge reports whether the broker refuses a record for its size.
+func messageTooLarge(err error) bool {
+	var tooLarge kafka.MessageTooLargeError
+	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.InvalidMessageSize) || errors.As(err, &tooLarge) ||
+		errors.Is(err, kafka.RecordListTooLarge)
 }
 
 func (p *Producer) request(ctx context.Context, partition int, pending *Pending, indices []int) error {

@@ -1,4 +1,4 @@
-package ingest
+package pipeline
 
 import (
 	"context"
@@ -9,13 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
-
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func at(offset int64) *record { return &record{Record: fetch.Record{Offset: offset}, offset: offset} }
+func at(offset int64) *record { return &record{offset: offset} }
 
 // Whatever is pushed and taken in turns, each record comes out once, in order,
 // and the offset to commit never passes a record that has not come out.

@@ -1,4 +1,4 @@
-package ingest
+package pipeline
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/platform/health"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
 )
 
 // While something is in the way readiness says since when and why; the log has a
@@ -27,11 +27,11 @@ func TestWaitingIsSaid(t *testing.T) {
 		since := time.Now().UTC().Format(time.RFC3339)
 		one, two := waiter{1, writing}, waiter{2, writing}
 
-		b.block(one, fault.CauseDatabase, false, errors.New("connection refused"))
+		b.block(one, errclass.CauseDatabase, false, errors.New("connection refused"))
 		for range 9 {
 			time.Sleep(5 * time.Second)
-			b.block(one, fault.CauseDatabase, false, errors.New("connection reset"))
-			b.block(two, fault.CauseDatabase, false, errors.New("connection reset"))
+			b.block(one, errclass.CauseDatabase, false, errors.New("connection reset"))
+			b.block(two, errclass.CauseDatabase, false, errors.New("connection reset"))
 		}
 		ready, components := registry.Status()
 		require.False(t, ready)
@@ -50,7 +50,7 @@ func TestWaitingIsSaid(t *testing.T) {
 		require.Contains(t, lines[2].Message, "goes on")
 		require.Equal(t, 45*time.Second, lines[2].ContextMap()["waited"])
 
-		b.block(one, fault.CauseUnknown, true, errors.New("what is this"))
+		b.block(one, errclass.CauseUnknown, true, errors.New("what is this"))
 		lines = logged.TakeAll()
 		require.Len(t, lines, 1)
 		require.Equal(t, zapcore.ErrorLevel, lines[0].Level, "what stands in no list is said loudly")

@@ -1,9 +1,9 @@
-// Package ingest takes a partition's records from Kafka into the tables:
+// Package pipeline takes a partition's records from Kafka into the tables:
 // fetch, decode and validate, batch what has arrived, write in one transaction,
 // have the dead letters acknowledged, commit the offset. In this order, so that
 // a worker killed at any instant has lost nothing: what is not committed is read
 // again, and known as a duplicate.
-package ingest
+package pipeline
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/ingest/errclass"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 // Config of a pipeline.
@@ -42,13 +42,13 @@ type Pipeline struct {
 	cfg      Config
 	source   Source
 	codec    *model.Codec
-	store    *store.Store
+	store    *orderwrite.Writer
 	producer *letters.Producer
 	budget   *Budget
 	blockage *Blockage
 	metrics  *Metrics
 	log      *zap.Logger
-	// fatal is told of a fault of ours: the worker is to stop.
+	// fatal is called with a defect, on which the worker stops.
 	fatal   func(error)
 	ticking time.Time // see gathering
 }
@@ -61,7 +61,7 @@ type Source func(partition int, maxBytes int32, admit func(context.Context, int)
 type Deps struct {
 	Source   Source
 	Codec    *model.Codec
-	Store    *store.Store
+	Store    *orderwrite.Writer
 	Producer *letters.Producer
 	Budget   *Budget
 	Blockage *Blockage
@@ -81,10 +81,10 @@ func New(cfg Config, d Deps) *Pipeline {
 // errStopped ends a retry whose worker is to stop.
 var errStopped = errors.New("the worker stops")
 
-// retry calls try until it succeeds, and returns nil then. The world's faults
-// are waited out without end, visibly. It gives up when ctx ends, and on a fault
-// of ours, which it reports.
-func (p *Pipeline) retry(ctx context.Context, partition int, try func(context.Context) error, whose func(error) (fault.Whose, fault.Cause)) error {
+// retry calls try until it succeeds, and returns nil then. Errors of the environment
+// are retried without end, visibly. It gives up when ctx ends, and on a defect, which
+// it reports.
+func (p *Pipeline) retry(ctx context.Context, partition int, try func(context.Context) error, classify func(error) (errclass.Class, errclass.Cause)) error {
 	backoff := retry.NewBackoff(longestBackoff)
 	for {
 		err := try(ctx)
@@ -95,19 +95,19 @@ func (p *Pipeline) retry(ctx context.Context, partition int, try func(context.Co
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		who, cause := whose(err)
-		if who == fault.Ours {
+		class, cause := classify(err)
+		if class == errclass.Defect {
 			p.fatal(err)
 			return errStopped
 		}
-		p.blockage.block(waiter{partition, writing}, cause, who == fault.Unlisted, err)
+		p.blockage.block(waiter{partition, writing}, cause, class == errclass.Unclassified, err)
 		if err := backoff.Wait(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// brokerFault is for requests to Kafka, whose errors are all the world's.
-func brokerFault(cause fault.Cause) func(error) (fault.Whose, fault.Cause) {
-	return func(error) (fault.Whose, fault.Cause) { return fault.World, cause }
+// ofBroker classifies errors of Kafka, which are all of the environment.
+func ofBroker(cause errclass.Cause) func(error) (errclass.Class, errclass.Cause) {
+	return func(error) (errclass.Class, errclass.Cause) { return errclass.Environment, cause }
 }

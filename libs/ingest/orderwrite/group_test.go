@@ -1,4 +1,4 @@
-package store
+package orderwrite
 
 import (
 	"context"
@@ -13,16 +13,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var sharing = Sharing{Busy: 8, Enough: 750, Joining: 2 * time.Millisecond}
+
 // ran is a transaction that took place.
 type ran struct {
 	at     time.Duration // when it began, since the test did
 	writes int
 }
 
-// groupOf returns a group whose transactions take so long, and those that it ran.
+// groupOf returns a group whose transactions take so long, and a list of those that it ran.
 func groupOf(took time.Duration, most int) (*group, *[]ran) {
 	began, all := time.Now(), &[]ran{}
-	g := &group{most: most}
+	g := &group{most: most, sharing: sharing}
 	g.run = func(writes []*write) error {
 		g.mu.Lock()
 		*all = append(*all, ran{time.Since(began), len(writes)})
@@ -44,9 +46,10 @@ func (g *group) at(t *testing.T, after time.Duration, orders int) {
 	}()
 }
 
-func TestWritesShareATransactionWhereThatGainsTime(t *testing.T) {
+func TestWritesShareATransaction(t *testing.T) {
+	joining, enoughOrders := sharing.Joining, sharing.Enough
 	const took, ms = 50 * time.Millisecond, time.Millisecond
-	const few, load = busyOrders - 1, busyOrders
+	few, load := sharing.Busy-1, sharing.Busy
 	type call struct {
 		after  time.Duration
 		orders int
@@ -55,16 +58,16 @@ func TestWritesShareATransactionWhereThatGainsTime(t *testing.T) {
 		calls []call
 		runs  []ran
 	}{
-		"a single order does not wait":               {[]call{{0, 1}}, []ran{{0, 1}}},
-		"nor do some":                                {[]call{{0, few}}, []ran{{0, 1}}},
-		"what comes meanwhile shares the next":       {[]call{{0, 1}, {10 * ms, 1}, {20 * ms, 100}, {30 * ms, 1}}, []ran{{0, 1}, {took + joining, 3}}},
-		"under load all at an instant share one":     {[]call{{0, load}, {ms, load}, {ms, 100}}, []ran{{joining, 3}}},
-		"who comes later waits for its end":          {[]call{{0, load}, {joining + ms, load}}, []ran{{joining, 1}, {2*joining + took, 1}}},
-		"enough does not wait":                       {[]call{{0, 1}, {10 * ms, enoughOrders}}, []ran{{0, 1}, {10 * ms, 1}}},
-		"nor where it comes from many":               {[]call{{0, 1}, {10 * ms, enoughOrders / 2}, {20 * ms, enoughOrders / 2}}, []ran{{0, 1}, {20 * ms, 2}}},
-		"nor where the first waits for others":       {[]call{{0, load}, {ms, enoughOrders}}, []ran{{ms, 2}}},
-		"a transaction has a bound":                  {[]call{{0, 1}, {10 * ms, 700}, {20 * ms, 3500}}, []ran{{0, 1}, {20 * ms, 1}, {20 * ms, 1}}},
-		"but takes a write that is larger all alone": {[]call{{0, 3 * enoughOrders}, {0, 1}}, []ran{{0, 1}, {took, 1}}},
+		"a single order does not wait":                    {[]call{{0, 1}}, []ran{{0, 1}}},
+		"a few orders do not wait":                        {[]call{{0, few}}, []ran{{0, 1}}},
+		"writes that come meanwhile share the next":       {[]call{{0, 1}, {10 * ms, 1}, {20 * ms, 100}, {30 * ms, 1}}, []ran{{0, 1}, {took + joining, 3}}},
+		"writes at the same instant share one under load": {[]call{{0, load}, {ms, load}, {ms, 100}}, []ran{{joining, 3}}},
+		"a later write waits for its end":                 {[]call{{0, load}, {joining + ms, load}}, []ran{{joining, 1}, {2*joining + took, 1}}},
+		"enough orders do not wait":                       {[]call{{0, 1}, {10 * ms, enoughOrders}}, []ran{{0, 1}, {10 * ms, 1}}},
+		"enough orders of several writes do not wait":     {[]call{{0, 1}, {10 * ms, enoughOrders / 2}, {20 * ms, enoughOrders / 2}}, []ran{{0, 1}, {20 * ms, 2}}},
+		"enough orders end the wait for others":           {[]call{{0, load}, {ms, enoughOrders}}, []ran{{ms, 2}}},
+		"a transaction has at most so many orders":        {[]call{{0, 1}, {10 * ms, 700}, {20 * ms, 3500}}, []ran{{0, 1}, {20 * ms, 1}, {20 * ms, 1}}},
+		"a larger write has a transaction alone":          {[]call{{0, 3 * enoughOrders}, {0, 1}}, []ran{{0, 1}, {took, 1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -83,8 +86,8 @@ func TestWritesShareATransactionWhereThatGainsTime(t *testing.T) {
 	}
 }
 
-// A transaction that the database does not end keeps others waiting for a moment only.
-func TestATransactionThatHangsHoldsNobodyUp(t *testing.T) {
+// A transaction that hangs delays others only briefly.
+func TestAHangingTransactionDoesNotBlockOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, all := groupOf(time.Hour, 4000)
 		g.at(t, 0, 1)
@@ -99,14 +102,14 @@ func TestATransactionThatHangsHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-// Everybody learns what is in the way.
+// Every call of a failed transaction returns its error.
 func TestAllWritesOfATransactionGetItsError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("the database is away")
-		g := &group{most: 4000, run: func([]*write) error { return away }}
+		g := &group{most: 4000, sharing: sharing, run: func([]*write) error { return away }}
 		answers := make(chan error)
 		for range 3 {
-			go func() { answers <- g.do(context.Background(), make([]*Entry, busyOrders)) }()
+			go func() { answers <- g.do(context.Background(), make([]*Entry, sharing.Busy)) }()
 		}
 		for range 3 {
 			require.ErrorIs(t, <-answers, away)

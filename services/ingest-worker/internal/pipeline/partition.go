@@ -1,4 +1,4 @@
-package ingest
+package pipeline
 
 import (
 	"context"
@@ -11,11 +11,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/store"
 )
 
 // Committer commits offsets for one generation of the group. The broker refuses
@@ -70,10 +70,10 @@ func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned i
 func (c *partition) read(ctx context.Context, offset int64) {
 	reader := c.source(c.id, c.share.answerBytes(), c.share.admit)
 	defer func() { _ = reader.Close() }()
-	d := decoder{codec: c.codec, limit: c.cfg.MaxRecordBytes, unknown: c.metrics.unknownField}
+	decoder := ingest.NewDecoder(c.codec, c.metrics.unknownField)
 	backoff := retry.NewBackoff(longestBackoff)
 	for ctx.Err() == nil {
-		next, busy, err := c.fetch(ctx, reader, &d, offset)
+		next, busy, err := c.fetch(ctx, reader, decoder, offset)
 		offset = next
 		if err == nil {
 			c.blockage.clear(waiter{c.id, reading})
@@ -86,7 +86,7 @@ func (c *partition) read(ctx context.Context, offset int64) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.blockage.block(waiter{c.id, reading}, fault.CauseBroker, false, err)
+		c.blockage.block(waiter{c.id, reading}, errclass.CauseBroker, false, err)
 		if backoff.Wait(ctx) != nil {
 			return
 		}
@@ -101,7 +101,7 @@ const fetchRest, fetchLead = 10 * time.Millisecond, 15 * time.Millisecond
 // fetch takes one answer of the broker into the queue and returns the offset to
 // go on from, on an error as well. busy says that it had a load's records, and
 // that there are no more yet.
-func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder, offset int64) (next int64, busy bool, err error) {
+func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *ingest.Decoder, offset int64) (next int64, busy bool, err error) {
 	if offset == kafka.FirstOffset {
 		first, _, err := reader.Offsets(ctx)
 		if err != nil {
@@ -132,12 +132,11 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, d *decoder,
 		if !ok {
 			break
 		}
-		r := d.decode(raw)
-		r.cost = cost(raw)
+		r := &record{offset: raw.Offset, cost: cost(raw)}
 		if err := c.makeRoom(ctx, r.cost); err != nil {
 			return offset, false, err
 		}
-		r.own()
+		r.Record = decoder.Decode(sourceOf(raw, c.cfg.Topic, c.id))
 		c.queue.push(r)
 		records++
 		offset = raw.Offset + 1
@@ -219,10 +218,15 @@ func (c *partition) graceAfter(ctx context.Context) (context.Context, context.Ca
 // committed.
 func (c *partition) finish(ctx context.Context, batch []*record, next int64) error {
 	began := time.Now()
-	if err := c.storeOrders(ctx, batch); err != nil {
+	records := make([]*ingest.Record, len(batch))
+	for i, r := range batch {
+		records[i] = r.Record
+	}
+	err := c.retry(ctx, c.id, func(ctx context.Context) error { return ingest.Store(ctx, c.store, records) }, errclass.Of)
+	if err != nil {
 		return err
 	}
-	dead, err := c.sendLetters(ctx, batch)
+	dead, err := c.sendLetters(ctx, records)
 	if err != nil {
 		return err
 	}
@@ -233,33 +237,16 @@ func (c *partition) finish(ctx context.Context, batch []*record, next int64) err
 	return nil
 }
 
-func (c *partition) storeOrders(ctx context.Context, batch []*record) error {
-	entries := make([]*store.Entry, 0, len(batch))
-	for _, r := range batch {
-		if r.entry != nil {
-			entries = append(entries, r.entry)
-		}
-	}
-	if len(entries) == 0 {
-		return nil
-	}
-	return c.retry(ctx, c.id, func(ctx context.Context) error { return c.store.Write(ctx, entries) }, fault.Of)
-}
-
-func (c *partition) sendLetters(ctx context.Context, batch []*record) ([]deadletter.Letter, error) {
-	var dead []deadletter.Letter
-	for _, r := range batch {
-		if cause := r.cause(); cause != nil {
-			dead = append(dead, r.letter(c.cfg.Topic, c.id, c.cfg.Group, *cause))
-		}
-	}
+// sendLetters sends the dead letters among the records and returns them.
+func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) ([]deadletter.Letter, error) {
+	dead := ingest.Letters(records, c.cfg.Group, time.Now())
 	if len(dead) == 0 {
 		return nil, nil
 	}
 	pending := letters.NewPending(dead)
 	return dead, c.retry(ctx, c.id, func(ctx context.Context) error {
 		return c.producer.Send(ctx, pending)
-	}, brokerFault(fault.CauseDeadLetters))
+	}, ofBroker(errclass.CauseDeadLetters))
 }
 
 // commit is retried like the rest, but not once the generation is over: the
@@ -268,28 +255,36 @@ func (c *partition) commit(ctx context.Context, next int64) error {
 	var over error
 	err := c.retry(ctx, c.id, func(context.Context) error {
 		err := c.committer.CommitOffsets(map[string]map[int]int64{c.cfg.Topic: {c.id: next}})
-		if fault.GenerationEnded(err) {
+		if generationEnded(err) {
 			over = err
 			return nil
 		}
 		return err
-	}, brokerFault(fault.CauseBroker))
+	}, ofBroker(errclass.CauseBroker))
 	if err != nil {
 		return err
 	}
 	return over
 }
 
+// generationEnded reports whether a commit was refused because the partition may
+// belong to another member by now. Its next owner reads again what was not
+// committed.
+func generationEnded(err error) bool {
+	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) ||
+		errors.Is(err, kafka.RebalanceInProgress) || errors.Is(err, kafka.ErrGenerationEnded) ||
+		errors.Is(err, kafka.NotCoordinatorForGroup)
+}
+
 // account tells metrics and log what became of a batch.
 func (c *partition) account(batch []*record, dead []deadletter.Letter, next int64, took time.Duration) {
 	var stored, duplicates int
 	for _, r := range batch {
-		switch {
-		case r.entry == nil:
-		case r.entry.Outcome == store.Stored:
+		switch r.Outcome() {
+		case ingest.Stored:
 			stored++
 			c.debug("order stored", r)
-		case r.entry.Outcome == store.Duplicate:
+		case ingest.Duplicate:
 			duplicates++
 			c.debug("order is a duplicate", r)
 		}
@@ -331,6 +326,6 @@ func (c *partition) measureLag() int64 {
 // debug writes a line about one order, and costs nothing where none is wanted.
 func (c *partition) debug(message string, r *record) {
 	if line := c.log.Check(zap.DebugLevel, message); line != nil {
-		line.Write(zap.String("order_uid", r.entry.Order.OrderUID), zap.Int64("offset", r.offset))
+		line.Write(zap.String("order_uid", r.Order().OrderUID), zap.Int64("offset", r.offset))
 	}
 }

@@ -1,4 +1,4 @@
-package ingest
+package pipeline
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/platform/health"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/fault"
 )
 
 // remindEvery is how often the log repeats that something is still in the way.
@@ -25,7 +25,7 @@ type Blockage struct {
 	log       *zap.Logger
 
 	mu      sync.Mutex
-	waiting map[fault.Cause]*wait
+	waiting map[errclass.Cause]*wait
 }
 
 // waiter is one of the two goroutines that work for a partition.
@@ -60,11 +60,11 @@ func (w *wait) count() int {
 // NewBlockage returns a blockage of nothing.
 func NewBlockage(component *health.Component, metrics *Metrics, log *zap.Logger) *Blockage {
 	component.Ready("")
-	return &Blockage{component: component, metrics: metrics, log: log, waiting: map[fault.Cause]*wait{}}
+	return &Blockage{component: component, metrics: metrics, log: log, waiting: map[errclass.Cause]*wait{}}
 }
 
 // block says that someone waits for cause to go away.
-func (b *Blockage) block(who waiter, cause fault.Cause, unlisted bool, err error) {
+func (b *Blockage) block(who waiter, cause errclass.Cause, unlisted bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
@@ -91,7 +91,7 @@ func (b *Blockage) block(who waiter, cause fault.Cause, unlisted bool, err error
 
 // BlockGroup says that the worker is no member of its group, and why.
 func (b *Blockage) BlockGroup(err error) {
-	b.block(waiter{noPartition, reading}, fault.CauseBroker, false, err)
+	b.block(waiter{noPartition, reading}, errclass.CauseBroker, false, err)
 }
 
 // ClearGroup says that the worker is a member of its group.

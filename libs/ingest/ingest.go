@@ -1,0 +1,165 @@
+// Package ingest decides what becomes of a source record: an order that is stored,
+// a duplicate, or a dead letter. It has no Kafka client. Records and letters are
+// plain data, so that a consumer and an operator's tool come to the same outcome.
+//
+//	decoder := ingest.NewDecoder(codec, nil)
+//	records = append(records, decoder.Decode(source)) // … for each record
+//	err := ingest.Store(ctx, writer, records)         // *orderwrite.Writer; retry on an error
+//	letters := ingest.Letters(records, group, time.Now())
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// Outcome is what became of a record.
+type Outcome string
+
+// The outcomes. Pending is a valid order that Store has not decided.
+const (
+	Pending    Outcome = "pending"
+	Stored     Outcome = "stored"      // its rows are committed
+	Duplicate  Outcome = "duplicate"   // the same order was stored before with the same content
+	DeadLetter Outcome = "dead_letter" // see Record.Cause
+)
+
+// Record is a source record with its decoded order.
+type Record struct {
+	Source deadletter.Source
+
+	entry *orderwrite.Entry // the valid order; nil if there is a failure
+	// failure is why the record is no valid order; nil if there is an entry.
+	failure *deadletter.Cause
+}
+
+// Decoder decodes and validates records. It has a buffer of its own, so it is not
+// safe for concurrent use.
+type Decoder struct {
+	codec     *model.Codec
+	unknown   func(field string)
+	canonical []byte
+}
+
+// NewDecoder returns a decoder. Unknown, which may be nil, is called with the path
+// of each field that an order does not have; see model.Decoded.
+func NewDecoder(codec *model.Codec, unknown func(field string)) *Decoder {
+	if unknown == nil {
+		unknown = func(string) {}
+	}
+	return &Decoder{codec: codec, unknown: unknown}
+}
+
+// Decode decodes and validates a record, which is kept. One that source.Truncated
+// says is cut becomes a dead letter for its size.
+func (d *Decoder) Decode(source deadletter.Source) *Record {
+	r := &Record{Source: source}
+	if source.Truncated != nil {
+		r.failure = failureOf(d.codec.TooLarge(source.Truncated.Size))
+		return r
+	}
+	decoded, err := d.codec.Decode(source.Value)
+	if err != nil {
+		var refused *model.RecordError
+		if !errors.As(err, &refused) {
+			panic("model: Decode returned an error of another type: " + err.Error())
+		}
+		r.failure = failureOf(refused)
+		return r
+	}
+	for _, field := range decoded.Unknown {
+		d.unknown(field)
+	}
+	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Order)
+	r.entry = &orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical)}
+	return r
+}
+
+func failureOf(refused *model.RecordError) *deadletter.Cause {
+	return &deadletter.Cause{Stage: deadletter.Stage(refused.Stage), Reason: string(refused.Reason), Errors: refused.Errors}
+}
+
+// Writer writes orders; an *orderwrite.Writer is one.
+type Writer interface {
+	Write(ctx context.Context, entries []*orderwrite.Entry) error
+}
+
+// Store writes the valid orders among the records, which decides their outcomes.
+// After an error, which is never a record's, it can be called again.
+func Store(ctx context.Context, w Writer, records []*Record) error {
+	entries := make([]*orderwrite.Entry, 0, len(records))
+	for _, r := range records {
+		if r.entry != nil {
+			entries = append(entries, r.entry)
+		}
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return w.Write(ctx, entries)
+}
+
+// Order is the record's order; nil if it is not a valid one.
+func (r *Record) Order() *model.Order {
+	if r.entry == nil {
+		return nil
+	}
+	return r.entry.Order
+}
+
+// Outcome returns what became of the record.
+func (r *Record) Outcome() Outcome {
+	switch {
+	case r.failure != nil:
+		return DeadLetter
+	case r.entry.Outcome == orderwrite.Stored:
+		return Stored
+	case r.entry.Outcome == orderwrite.Duplicate:
+		return Duplicate
+	case r.entry.Outcome == orderwrite.Pending:
+		return Pending
+	}
+	return DeadLetter
+}
+
+// Cause returns why the record is a dead letter; nil if it is none.
+func (r *Record) Cause() *deadletter.Cause {
+	switch {
+	case r.failure != nil:
+		return r.failure
+	case r.entry.Outcome == orderwrite.Conflict:
+		return &deadletter.Cause{Stage: deadletter.StageConflict, Reason: deadletter.ReasonConflict, Errors: ConflictErrors(r.entry.Differs)}
+	case r.entry.Outcome == orderwrite.Refused:
+		return &deadletter.Cause{Stage: deadletter.StageWrite, Reason: deadletter.ReasonRefused, Errors: []model.FieldError{{
+			Rule: deadletter.ReasonRefused, Message: r.entry.Refusal,
+		}}}
+	}
+	return nil
+}
+
+// ConflictErrors are the errors of an order that differs from the stored one at
+// these paths; see model.Diff.
+func ConflictErrors(differs []string) []model.FieldError {
+	failures := make([]model.FieldError, len(differs))
+	for i, path := range differs {
+		failures[i] = model.FieldError{Path: path, Rule: deadletter.ReasonConflict, Message: "differs from the stored order"}
+	}
+	return failures
+}
+
+// Letters returns the dead letters among the records, in their order. Group is the
+// consumer group that the letters name. The letters share the records' bytes.
+func Letters(records []*Record, group string, failedAt time.Time) []deadletter.Letter {
+	var letters []deadletter.Letter
+	for _, r := range records {
+		if cause := r.Cause(); cause != nil {
+			letters = append(letters, deadletter.New(r.Source, *cause, group, failedAt))
+		}
+	}
+	return letters
+}

@@ -1,0 +1,48 @@
+package orderwrite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A writer that disappears silently (its machine loses power or network) leaves its
+// transaction open on the server, with the order_uids that it inserted locked, until
+// the server's TCP keepalive notices, which takes hours by default. Nobody could
+// insert these orders until then. Transactions are bounded in time, so a writer's
+// transaction that is as old as one that timed out is abandoned, and any writer may
+// end it.
+
+// note remembers how long a transaction took that timed out.
+func (w *Writer) note(began time.Time, err error) {
+	switch {
+	case err == nil:
+		w.timeouts.Store(0)
+	case errors.Is(err, context.DeadlineExceeded):
+		w.timeouts.Add(1)
+		w.timedOut.Store(int64(time.Since(began)))
+	}
+}
+
+// endAbandoned ends abandoned transactions of writers of this role, if a
+// transaction has timed out since the last call.
+func (w *Writer) endAbandoned(ctx context.Context) error {
+	age := time.Duration(w.timedOut.Load())
+	if age == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	var ended int
+	err := w.db.NewSelect().ColumnExpr("count(pg_terminate_backend(pid))").TableExpr("pg_stat_activity").
+		Where("datname = current_database()").Where("usename = current_user").Where("pid <> pg_backend_pid()").
+		Where("application_name = current_setting('application_name')").
+		Where("xact_start <= clock_timestamp() - ? * interval '1 millisecond'", age.Milliseconds()).
+		Scan(ctx, &ended)
+	if err != nil {
+		return fmt.Errorf("end abandoned transactions: %w", err)
+	}
+	w.timedOut.CompareAndSwap(int64(age), 0)
+	return nil
+}

@@ -1,0 +1,107 @@
+package orderwrite
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Sharing says when calls share a transaction.
+type Sharing struct {
+	// Busy is from how many orders on a call waits for others to join.
+	Busy int
+	// Enough is from how many waiting orders on a transaction begins although
+	// another one is running: a larger one costs hardly less per order, and takes
+	// long.
+	Enough int
+	// Joining is how long the first call waits for others.
+	Joining time.Duration
+}
+
+// group lets calls of Write that come at about the same time share a transaction,
+// which costs the database as much as dozens of orders in it. A transaction begins
+// when none is running, or when enough orders are waiting. So transactions are few
+// and small under light load, and as many as needed under heavy load. Fewer at a
+// time also leave more of the database to readers. Safe for concurrent use.
+type group struct {
+	most    int // orders of a transaction, unless it has a single write
+	sharing Sharing
+	run     func([]*write) error
+
+	mu      sync.Mutex
+	waiting []*write
+	orders  int // of the waiting writes
+	running int // transactions, except those that are overdue
+}
+
+// write is a call of Writer.Write.
+type write struct {
+	ctx     context.Context
+	entries []*Entry
+	done    chan error // receives what run returned
+}
+
+// overdue is after how long a transaction no longer keeps others from beginning.
+const overdue = 2 * lockPatience
+
+// do writes entries in a transaction with others, and returns its error.
+func (g *group) do(ctx context.Context, entries []*Entry) error {
+	w := &write{ctx: ctx, entries: entries, done: make(chan error, 1)}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, w)
+	g.orders += len(entries)
+	g.begin()
+	g.mu.Unlock()
+	return <-w.done
+}
+
+// begin begins a transaction if it is time for one. The caller holds the lock.
+func (g *group) begin() {
+	if len(g.waiting) == 0 || g.running > 0 && g.orders < g.sharing.Enough {
+		return
+	}
+	g.running++
+	go g.share(g.orders >= g.sharing.Busy && g.orders < g.sharing.Enough)
+}
+
+// share runs one transaction for the waiting writes, unless another one has taken
+// them by then.
+func (g *group) share(join bool) {
+	if join {
+		time.Sleep(g.sharing.Joining)
+	}
+	g.mu.Lock()
+	writes := g.take()
+	g.begin() // the rest may be enough for another
+	g.mu.Unlock()
+	over := sync.OnceFunc(func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.running--
+		g.begin()
+	})
+	defer over()
+	if len(writes) == 0 {
+		return
+	}
+	timer := time.AfterFunc(overdue, over)
+	defer timer.Stop()
+	err := g.run(writes)
+	for _, w := range writes {
+		w.done <- err
+	}
+}
+
+// take returns the writes for a transaction. The caller holds the lock.
+func (g *group) take() []*write {
+	n, orders := 0, 0
+	for n < len(g.waiting) && (n == 0 || orders+len(g.waiting[n].entries) <= g.most) {
+		orders += len(g.waiting[n].entries)
+		n++
+	}
+	taken := slices.Clone(g.waiting[:n])
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	g.orders -= orders
+	return taken
+}

@@ -1,0 +1,144 @@
+package orderwrite
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/uptrace/bun"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/pgconn"
+)
+
+// decision is made inside a transaction and takes effect once that has succeeded.
+type decision struct {
+	entry   *Entry
+	outcome Outcome
+	differs []string
+}
+
+// row is what the look-up returns of an order that is stored.
+type row struct {
+	hash []byte
+	xid  string
+}
+
+// forever means waiting for locks as long as the transaction may take.
+const forever time.Duration = 0
+
+// openQuery opens a transaction and looks orders up in one round trip. It disables
+// the insert triggers, since the transaction inserts whole orders, and sends the
+// notification itself, which is delivered only after a commit. $1 is a lock_timeout
+// in milliseconds; null keeps the present one.
+//
+// Raw SQL: bun's builder has no LATERAL and writes values into the text. LATERAL
+// and OFFSET 0 make the planner look each uid up in the index; for an array of
+// thousands it would read the whole table until there are millions of orders.
+// Nothing is prepared: a plan made while the table was empty would scan it.
+const openQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text
+	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
+		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid OFFSET 0) AS once
+	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL
+		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
+
+// open opens the transaction and returns its id, and those of the entries' orders
+// that are stored.
+func open(ctx context.Context, tx *sql.Tx, entries []*Entry, locks time.Duration) (stored map[string]row, xid string, err error) {
+	uids := make([]string, len(entries))
+	for i, e := range entries {
+		uids[i] = e.Order.OrderUID
+	}
+	var lockTimeout *string
+	if locks != forever {
+		lockTimeout = new(strconv.FormatInt(locks.Milliseconds(), 10))
+	}
+	rows, err := tx.QueryContext(ctx, openQuery, lockTimeout, uids)
+	if err != nil {
+		return nil, "", fmt.Errorf("look orders up: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	stored = map[string]row{}
+	for rows.Next() {
+		var uid, rowXID *string
+		var hash []byte
+		if err := rows.Scan(&xid, &uid, &hash, &rowXID); err != nil {
+			return nil, "", fmt.Errorf("look orders up: %w", err)
+		}
+		if uid != nil {
+			stored[*uid] = row{hash: hash, xid: *rowXID}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("look orders up: %w", err)
+	}
+	return stored, xid, nil
+}
+
+// compare sorts the entries into those that the hash decides, those whose order is
+// stored with another hash or none, and those to insert.
+func compare(pending []*Entry, stored map[string]row) (decided []decision, unlike, fresh []*Entry) {
+	first := make(map[string]*Entry, len(pending))
+	for _, e := range pending {
+		r, exists := stored[e.Order.OrderUID]
+		switch {
+		case exists && bytes.Equal(r.hash, e.Hash[:]) && e.xid != "" && r.xid == e.xid:
+			decided = append(decided, decision{entry: e, outcome: Stored}) // by our own commit, whose answer was lost
+		case exists && bytes.Equal(r.hash, e.Hash[:]):
+			decided = append(decided, decision{entry: e, outcome: Duplicate})
+		case exists:
+			unlike = append(unlike, e)
+		case first[e.Order.OrderUID] == nil:
+			first[e.Order.OrderUID] = e
+			fresh = append(fresh, e)
+		}
+	}
+	return decided, unlike, fresh
+}
+
+// compareRows compares entries with the rows as they are now: rows that were
+// inserted or changed by hand may equal a record although their hash does not.
+func compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) ([]decision, error) {
+	uids := make([]string, 0, len(unlike))
+	for _, e := range unlike {
+		uids = append(uids, e.Order.OrderUID)
+	}
+	stored, err := orderdb.Read(ctx, tx, uids)
+	if err != nil {
+		return nil, err
+	}
+	decided := make([]decision, 0, len(unlike))
+	for _, e := range unlike {
+		s, ok := stored[e.Order.OrderUID]
+		if !ok {
+			continue // stays pending
+		}
+		differs := model.Diff(s.Order, e.Order)
+		if len(differs) == 0 {
+			decided = append(decided, decision{entry: e, outcome: Duplicate})
+		} else {
+			decided = append(decided, decision{entry: e, outcome: Conflict, differs: differs})
+		}
+	}
+	return decided, nil
+}
+
+// insert copies the orders into the tables. Raw SQL: COPY.
+func (w *Writer) insert(ctx context.Context, conn bun.Conn, fresh []*Entry) error {
+	// Two writers that insert the same orders in the same sequence cannot deadlock.
+	slices.SortFunc(fresh, func(a, b *Entry) int { return cmp.Compare(a.Order.OrderUID, b.Order.OrderUID) })
+	rows := w.buffers.Get().(*orderdb.CopyIn)
+	defer w.buffers.Put(rows)
+	rows.Reset()
+	for _, e := range fresh {
+		rows.Add(e.Order, e.Hash)
+	}
+	return pgconn.Raw(conn, func(pg *pgx.Conn) error { return rows.Send(ctx, pg.PgConn()) })
+}

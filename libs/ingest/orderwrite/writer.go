@@ -1,0 +1,289 @@
+// Package orderwrite writes orders into PostgreSQL in bulk, each exactly once, and
+// reports which of them were stored before.
+package orderwrite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pgerr "github.com/jackc/pgx/v5/pgconn"
+	"github.com/uptrace/bun"
+
+	"github.com/orderhub/orderhub/libs/ingest/errclass"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/retry"
+)
+
+// Outcome is what became of an entry.
+type Outcome int8
+
+// The outcomes. Pending is the zero value: not decided yet.
+const (
+	Pending   Outcome = iota
+	Stored            // its rows are committed
+	Duplicate         // the same order was stored before with the same content
+	Conflict          // the same order_uid was stored before with other content
+	Refused           // the database refuses the order for its content
+)
+
+// Entry is one valid order to be written.
+type Entry struct {
+	Order *model.Order
+	Hash  model.Hash
+
+	Outcome Outcome
+	// Differs are the paths in which a Conflict differs from the stored order.
+	Differs []string
+	// Refusal is the database's reason for a Refused order, without values.
+	Refusal string
+
+	// xid is the transaction that last tried to insert the order and whose commit
+	// was not confirmed; "" for none.
+	xid string
+}
+
+// Options of a Writer.
+type Options struct {
+	// Timeout bounds a transaction from its begin, so that a connection that died
+	// silently is noticed.
+	Timeout time.Duration
+	// MaxOrders is how many orders a transaction of several calls has at most.
+	MaxOrders int
+	// Sharing says when calls share a transaction.
+	Sharing Sharing
+}
+
+// Writer writes entries. It is safe for concurrent use; each transaction takes one
+// connection of the pool.
+type Writer struct {
+	db      *bun.DB
+	buffers sync.Pool // of *orderdb.CopyIn
+	group   group
+
+	// A transaction is given up after timeout. Each transaction in a row that
+	// timed out doubles it, so that a slow database gets through eventually.
+	timeout  time.Duration
+	timeouts atomic.Int32 // in a row
+	timedOut atomic.Int64 // how long the last one took, see abandoned.go; 0: none
+
+	fresh atomic.Int32 // transactions in a row whose orders were all new, up to freshStreak
+}
+
+const (
+	// maxRaces is how many races in a row may be lost before the error is
+	// classified as one that waiting does not resolve. It takes about half a second.
+	maxRaces = 50
+	// maxDoublings bounds the duration of a transaction: 32 times the time-out.
+	maxDoublings = 5
+	// lockPatience is how long a shared transaction waits for a lock: longer than
+	// another worker's transaction usually takes.
+	lockPatience = 250 * time.Millisecond
+)
+
+// New returns a writer on a pool opened by pgconn.Open.
+func New(db *bun.DB, options Options) *Writer {
+	w := &Writer{db: db, timeout: options.Timeout, buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }}}
+	w.group = group{most: options.MaxOrders, sharing: options.Sharing, run: w.writeTogether}
+	return w
+}
+
+// Write decides every pending entry, in transactions that it may share with other
+// calls. The first entry of an order_uid wins, in the table as in the slice. If the
+// database refuses one record, the others are stored all the same: the batch is
+// bisected until that record is alone. Locks that another call's orders wait for
+// delay this call by some hundred milliseconds at most.
+//
+// An error is of the environment, a defect, or unclassified, never of a record.
+// Entries that were decided before it stay decided, and Write can be called again
+// with the same slice. It then finds out whether a commit without an answer succeeded.
+func (w *Writer) Write(ctx context.Context, entries []*Entry) error {
+	if err := w.endAbandoned(ctx); err != nil {
+		return err
+	}
+	if err := w.group.do(ctx, entries); err != nil {
+		return err
+	}
+	return w.writeAlone(ctx, entries)
+}
+
+// writeTogether tries to decide all entries in one transaction. It returns only an
+// error that affects all of them. After any other error, each call continues alone,
+// so that one call's record or lock does not delay the others.
+func (w *Writer) writeTogether(writes []*write) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var entries []*Entry
+	for _, one := range writes {
+		entries = append(entries, one.entries...)
+		defer context.AfterFunc(one.ctx, cancel)() // a call that has to stop does not wait for the others
+	}
+	for {
+		err := w.round(ctx, pendingOf(entries), lockPatience)
+		class, _ := errclass.Of(err)
+		switch {
+		case class == errclass.Race && w.fresh.Swap(0) == freshStreak:
+			continue // an order that was not looked up is stored already
+		case class == errclass.None, class == errclass.Race, class == errclass.Record, ctx.Err() != nil, errclass.IsLockTimeout(err):
+			return nil
+		}
+		return err
+	}
+}
+
+// writeAlone decides entries in transactions of their own.
+func (w *Writer) writeAlone(ctx context.Context, entries []*Entry) error {
+	for races := 0; ; {
+		pending := pendingOf(entries)
+		if len(pending) == 0 {
+			return nil
+		}
+		err := w.round(ctx, pending, forever)
+		if err == nil {
+			races = 0
+			continue
+		}
+		class, _ := errclass.Of(err)
+		if class == errclass.Race {
+			if races++; races > maxRaces {
+				class = errclass.OfLastingRace(err)
+			}
+		}
+		switch {
+		case class == errclass.Race && w.fresh.Swap(0) == freshStreak:
+			// An order that was not looked up is stored already.
+		case class == errclass.Race:
+			// The other transaction has ended or is about to.
+			if err := retry.Sleep(ctx, rand.N(20*time.Millisecond)); err != nil {
+				return err
+			}
+		case class == errclass.Record && len(pending) == 1:
+			pending[0].Outcome, pending[0].Refusal = Refused, refusal(err)
+		case class == errclass.Record:
+			half := len(pending) / 2
+			if err := w.writeAlone(ctx, pending[:half]); err != nil {
+				return err
+			}
+			if err := w.writeAlone(ctx, pending[half:]); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+func pendingOf(entries []*Entry) []*Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Outcome != Pending })
+}
+
+// round is one transaction within the time-out.
+func (w *Writer) round(ctx context.Context, pending []*Entry, locks time.Duration) error {
+	patience := w.timeout << min(w.timeouts.Load(), maxDoublings)
+	// The pool pings a connection that was idle, and one that died silently does
+	// not answer.
+	acquiring, acquired := context.WithTimeout(ctx, patience)
+	conn, err := w.db.Conn(acquiring)
+	acquired()
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err = w.transaction(ctx, conn, pending, locks)
+	w.note(began, err)
+	return err
+}
+
+// transaction looks up which orders are stored already, decides those, and inserts
+// the first entry of each other order. Further entries of the same order stay
+// pending: the next round compares them with what is stored then. It waits for a
+// lock for at most locks.
+func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entry, locks time.Duration) error {
+	// One snapshot for all statements: a stored order that is being changed is
+	// compared as of one moment.
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // no effect after a commit
+
+	lookedUp := pending
+	if w.expectsFresh(pending) {
+		lookedUp = nil
+	}
+	stored, xid, err := open(ctx, tx.Tx, lookedUp, locks)
+	if err != nil {
+		return err
+	}
+	if len(stored) > 0 {
+		w.fresh.Store(0)
+	}
+	decided, unlike, fresh := compare(pending, stored)
+	if len(unlike) > 0 {
+		more, err := compareRows(ctx, tx.Tx, unlike)
+		if err != nil {
+			return err
+		}
+		decided = append(decided, more...)
+	}
+	if len(fresh) > 0 {
+		if err := w.insert(ctx, conn, fresh); err != nil {
+			return err
+		}
+		for _, e := range fresh {
+			e.xid = xid
+		}
+		if err := tx.Commit(); err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		if streak := w.fresh.Load(); len(stored) == 0 && streak < freshStreak {
+			w.fresh.CompareAndSwap(streak, streak+1)
+		}
+	}
+	for _, e := range fresh {
+		e.Outcome = Stored
+	}
+	for _, d := range decided {
+		d.entry.Outcome, d.entry.Differs = d.outcome, d.differs
+	}
+	return nil
+}
+
+// freshStreak is after how many transactions of new orders alone the next one is
+// expected to have only new orders.
+const freshStreak = 4
+
+// expectsFresh reports whether to insert without looking up, which saves the
+// database work. The expectation is nearly always right: records are read again
+// only after a restart or a rebalance, and producers seldom repeat themselves. If
+// it is wrong, the orders' key refuses the batch, which is then looked up. An entry
+// whose commit was not confirmed is always looked up.
+func (w *Writer) expectsFresh(pending []*Entry) bool {
+	return w.fresh.Load() == freshStreak && !slices.ContainsFunc(pending, func(e *Entry) bool { return e.xid != "" })
+}
+
+// refusal is the database's error without what it quotes of the record: it shows
+// only the code, the table, the column and the constraint.
+func refusal(err error) string {
+	var refused *pgerr.PgError
+	if !errors.As(err, &refused) {
+		return "the database refuses the order"
+	}
+	text := "the database refuses the order: SQLSTATE " + refused.Code
+	for _, part := range [][2]string{{"table", refused.TableName}, {"column", refused.ColumnName}, {"constraint", refused.ConstraintName}} {
+		if part[1] != "" {
+			text += ", " + part[0] + " " + part[1]
+		}
+	}
+	return text
+}
