@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	dlqtopic "github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
@@ -157,14 +157,14 @@ func (s *stage) readWithFranz(topic string) (records []read, ends ledger.Offsets
 // readAsLetters reads a topic as dead letters are read.
 func (s *stage) readAsLetters(topic string) (records []read) {
 	s.t.Helper()
-	client, err := dlqtopic.New(kgo.SeedBrokers(s.world.Brokers...))
+	client, err := dlq.NewClient(kgo.SeedBrokers(s.world.Brokers...))
 	require.NoError(s.t, err)
 	defer client.Close()
 	bounds, err := client.Bounds(bounded(s.t), topic)
 	require.NoError(s.t, err)
-	spans := map[int32][]dlqtopic.Span{}
+	spans := map[int32][]dlq.Span{}
 	for partition, span := range bounds {
-		spans[partition] = []dlqtopic.Span{span}
+		spans[partition] = []dlq.Span{span}
 	}
 	var mu sync.Mutex
 	byPartition := map[int32][]read{}

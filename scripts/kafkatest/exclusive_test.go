@@ -6,9 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
-	dlqtopic "github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // testExclusive has an undo take the place of a purge that has read the topic and
@@ -24,16 +23,16 @@ func testExclusive(on site) {
 	resolved := s.letters("resolved")
 	require.Len(t, resolved, 4)
 
-	client, err := dlqtopic.New(kgo.SeedBrokers(s.world.Brokers...))
+	client, err := dlq.NewClient(kgo.SeedBrokers(s.world.Brokers...))
 	require.NoError(t, err)
 	defer client.Close()
-	box := store.New(client, store.Options{Topic: s.world.DLQ})
+	box := dlq.New(client, dlq.Options{Topic: s.world.DLQ})
 	name := "orderhub-dlq/" + s.world.DLQ
 	undo := func(n int) string {
-		snap, err := box.Scan(bounded(t), index.Filter{})
+		snap, err := box.Scan(bounded(t), letter.Filter{})
 		require.NoError(t, err)
 		var id string
-		require.NoError(t, box.Undo(bounded(t), snap, snap.Select(index.Resolved, 0)[n:n+1], func(o store.Outcome) {
+		require.NoError(t, box.Undo(bounded(t), snap, snap.Select(letter.Resolved, 0)[n:n+1], func(o dlq.Outcome) {
 			require.NoError(t, o.Err)
 			id = o.Item.ID
 		}))
@@ -43,7 +42,7 @@ func testExclusive(on site) {
 	require.NoError(t, err)
 	defer purging.Close()
 	opened := undo(0)
-	require.ErrorIs(t, purging.Write(bounded(t), &kgo.Record{Topic: s.world.DLQ, Key: []byte(opened)}), dlqtopic.ErrInterfered)
+	require.ErrorIs(t, purging.Write(bounded(t), &kgo.Record{Topic: s.world.DLQ, Key: []byte(opened)}), dlq.ErrInterfered)
 
 	// A purge that wrote once goes on to, until somebody comes.
 	purging, err = client.Exclusive(bounded(t), name)
@@ -51,13 +50,13 @@ func testExclusive(on site) {
 	defer purging.Close()
 	require.NoError(t, purging.Write(bounded(t), &kgo.Record{Topic: s.world.DLQ, Key: []byte("nobody's"), Value: []byte("x")}))
 	again := undo(0)
-	require.ErrorIs(t, purging.Write(bounded(t), &kgo.Record{Topic: s.world.DLQ, Key: []byte(again)}), dlqtopic.ErrInterfered)
+	require.ErrorIs(t, purging.Write(bounded(t), &kgo.Record{Topic: s.world.DLQ, Key: []byte(again)}), dlq.ErrInterfered)
 
 	open := s.letters("open")
 	require.Contains(t, open, opened)
 	require.Contains(t, open, again)
 	purged := 0
-	require.NoError(t, box.Purge(bounded(t), store.PurgeOptions{Before: time.Now().Add(time.Hour), Source: s.world.Topic}, func(string) { purged++ }))
+	require.NoError(t, box.Purge(bounded(t), dlq.PurgeOptions{Before: time.Now().Add(time.Hour), Source: s.world.Topic}, func(string) { purged++ }))
 	require.Equal(t, 2, purged)
 	require.Contains(t, s.letters("open"), opened)
 	require.Contains(t, s.letters("open"), again)

@@ -5,6 +5,7 @@ package letter
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -81,41 +82,18 @@ type Letter struct {
 // Exception is what a Java service says of a failure. It may quote the value.
 type Exception struct{ Class, Message, Stacktrace string }
 
-// Parse reads a record as a letter. It never fails: what can't be read is left
-// out, and what has no headers is a plain letter.
+// Parse reads a record as a letter. It never fails: it leaves out what it cannot
+// read, and a record without known headers is a plain letter.
 func Parse(r *kgo.Record) Letter {
-	var l Letter
-	l.Read(r)
-	return l
-}
-
-// Read is Parse into a letter that was another before.
-func (l *Letter) Read(r *kgo.Record) {
-	*l = Letter{
+	l := Letter{
 		Format: Plain, Place: Place{r.Topic, r.Partition, r.Offset}, Key: r.Key,
 		Reason: ReasonUnknown, FailedAt: r.Timestamp, Value: r.Value, SourceKey: r.Key,
 	}
-	for _, h := range r.Headers {
-		if h.Key == deadletter.HeaderReason {
-			l.Format = Orderhub
-			break
-		}
-		switch {
-		case l.Format == Plain && strings.HasPrefix(h.Key, connectPrefix):
-			l.Format = Connect
-		case l.Format == Plain && (strings.HasPrefix(h.Key, springPrefix) || strings.HasPrefix(h.Key, springRetryPrefix)):
-			l.Format = Spring
-		}
-	}
-	switch l.Format {
-	case Orderhub:
+	if slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == deadletter.HeaderReason }) {
+		l.Format = Orderhub
 		l.orderhub(r)
-	case Connect:
-		l.foreign(r, l.connectHeader)
-	case Spring:
-		l.foreign(r, l.springHeader)
-	case Plain:
-		l.foreign(r, func(kgo.RecordHeader) bool { return false })
+	} else {
+		l.foreign(r)
 	}
 	if l.Origin == "" {
 		l.Origin = l.ID
@@ -128,6 +106,7 @@ func (l *Letter) Read(r *kgo.Record) {
 			l.EditedFrom = string(h.Value)
 		}
 	}
+	return l
 }
 
 func (l *Letter) orderhub(r *kgo.Record) {
@@ -139,13 +118,13 @@ func (l *Letter) orderhub(r *kgo.Record) {
 		}
 		switch h.Key {
 		case deadletter.HeaderReason:
-			l.Reason = intern(h.Value)
+			l.Reason = string(h.Value)
 		case deadletter.HeaderStage:
-			l.Stage = intern(h.Value)
+			l.Stage = string(h.Value)
 		case deadletter.HeaderErrors:
 			l.ErrorsJSON = h.Value
 		case deadletter.HeaderSourceTopic:
-			l.Source.Topic = intern(h.Value)
+			l.Source.Topic = string(h.Value)
 		case deadletter.HeaderSourcePartition:
 			l.Source.Partition = int32(number(h.Value, 32))
 		case deadletter.HeaderSourceOffset:
@@ -158,7 +137,7 @@ func (l *Letter) orderhub(r *kgo.Record) {
 				l.SourceKey = []byte{}
 			}
 		case deadletter.HeaderConsumerGroup:
-			l.Group = intern(h.Value)
+			l.Group = string(h.Value)
 		case deadletter.HeaderFailedAt:
 			if at := instant(h.Value); !at.IsZero() {
 				l.FailedAt = at
@@ -166,9 +145,7 @@ func (l *Letter) orderhub(r *kgo.Record) {
 		case deadletter.HeaderRedriveCount:
 			l.Redrives = int(max(number(h.Value, 32), 0))
 		case deadletter.HeaderOrigin:
-			if l.Origin = l.ID; string(h.Value) != l.ID {
-				l.Origin = string(h.Value)
-			}
+			l.Origin = string(h.Value)
 		case deadletter.HeaderTruncated:
 			var t deadletter.Truncation
 			if json.Unmarshal(h.Value, &t) == nil {
@@ -184,20 +161,29 @@ func (l *Letter) orderhub(r *kgo.Record) {
 	}
 }
 
-// foreign reads a letter that is known by its own place. take says whether a
-// header is the writer's and not the source record's.
-func (l *Letter) foreign(r *kgo.Record, take func(kgo.RecordHeader) bool) {
+// foreign reads a letter that another system wrote. Such a letter is identified
+// by its own place.
+func (l *Letter) foreign(r *kgo.Record) {
 	l.ID = deadletter.ID(deadletter.Source{
 		Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Timestamp: r.Timestamp, Value: r.Value,
 	})
 	l.Source.Partition, l.Source.Offset = -1, -1
+	var format foreignFormat
+	for _, known := range foreignFormats {
+		if slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return hasAnyPrefix(h.Key, known.prefixes) }) {
+			format, l.Format = known, known.name
+			break
+		}
+	}
 	for _, h := range r.Headers {
-		switch {
+		switch set := format.fields[h.Key]; {
 		case h.Key == deadletter.HeaderRedriveCount:
 			l.Redrives = int(max(number(h.Value, 32), 0))
 		case h.Key == deadletter.HeaderOrigin:
 			l.Origin = string(h.Value)
-		case !take(h):
+		case set != nil:
+			set(l, h.Value)
+		case !hasAnyPrefix(h.Key, format.own):
 			l.SourceHeaders = append(l.SourceHeaders, h)
 		}
 	}
@@ -247,19 +233,8 @@ func (l *Letter) Size() int64 {
 	return int64(len(l.Value))
 }
 
+// number is a decimal number of so many bits, or -1.
 func number(text []byte, bits int) int64 {
-	if len(text) < 10 { // so short that it fits
-		n := int64(0)
-		for _, c := range text {
-			if c < '0' || c > '9' {
-				return -1
-			}
-			n = n*10 + int64(c-'0')
-		}
-		if len(text) > 0 {
-			return n
-		}
-	}
 	n, err := strconv.ParseInt(string(text), 10, bits)
 	if err != nil {
 		return -1

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/resolution"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 )
 
@@ -115,7 +115,7 @@ func fill(ctx context.Context, addr string, letters, partitions int) (w written,
 		isResolved := n%resolvedShare == 1
 		if isResolved {
 			w.resolved++
-			produce(resolution.Resolution{ID: string(r.Key), Kind: resolution.Discarded, By: "bench", When: firstFailure, Why: "a test"}.Record(topicName, r.Partition))
+			produce(letter.Resolution{ID: string(r.Key), Kind: letter.Discarded, By: "bench", When: firstFailure, Why: "a test"}.Record(topicName, r.Partition))
 		}
 		if causeOf(n) == wanted && !isResolved {
 			w.listed++

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/resolution"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
@@ -204,7 +204,7 @@ func (f *Findings) letters(ctx context.Context, w World, e *Expected) error {
 	copies := map[string]int{}
 	err := readAll(ctx, w.Brokers, w.DLQ, func(r *kgo.Record) error {
 		id := string(r.Key)
-		if header(r, resolution.Header) != "" || (r.Value == nil) {
+		if header(r, letter.HeaderResolution) != "" || (r.Value == nil) {
 			return nil // what was decided about a letter, or its removal
 		}
 		mu.Lock()

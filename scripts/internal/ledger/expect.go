@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	dlqtopic "github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 )
 
@@ -71,7 +71,7 @@ func Expect(ctx context.Context, brokers []string, topic string) (*Expected, err
 
 // readAll hands out all records that a topic holds now, partitions side by side.
 func readAll(ctx context.Context, brokers []string, topic string, handle func(*kgo.Record) error) error {
-	client, err := dlqtopic.New(kgo.SeedBrokers(brokers...))
+	client, err := dlq.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		return err
 	}
@@ -80,9 +80,9 @@ func readAll(ctx context.Context, brokers []string, topic string, handle func(*k
 	if err != nil {
 		return err
 	}
-	spans := map[int32][]dlqtopic.Span{}
+	spans := map[int32][]dlq.Span{}
 	for partition, span := range bounds {
-		spans[partition] = []dlqtopic.Span{span}
+		spans[partition] = []dlq.Span{span}
 	}
 	gaps, err := client.Read(ctx, topic, spans, handle)
 	if err == nil && len(gaps) > 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
@@ -23,7 +23,7 @@ func TestDLQRedrive(t *testing.T) {
 	got := w.orderctl("dlq", "redrive", "--all")
 	require.Equal(t, 2, got.code)
 	require.Contains(t, got.stderr, "this would redrive 6 letters; add --yes to do it")
-	require.Len(t, w.refs(index.Open), 6)
+	require.Len(t, w.refs(letter.Open), 6)
 
 	got = w.orderctl("dlq", "redrive", ids[0], "--why", "mended", "--actor", "ann")
 	require.Equal(t, result{0, ids[0] + " -> orders/0/2\n", "1 of 1 letter redriven\n"}, got)
@@ -60,7 +60,7 @@ func TestDLQDiscardUndoPurge(t *testing.T) {
 	got := w.orderctl("dlq", "discard", ids[0], ids[1], "--why", "tests")
 	require.Equal(t, 0, got.code, got.stderr)
 	require.Equal(t, "2 of 2 letters discarded\n", got.stderr)
-	require.Len(t, w.refs(index.Open), 1)
+	require.Len(t, w.refs(letter.Open), 1)
 	got = w.orderctl("dlq", "undo", ids[1], "--output", "json")
 	require.Equal(t, result{0, `{"id":"` + ids[1] + `","done":"opened"}` + "\n", "1 of 1 letter opened\n"}, got)
 	require.Equal(t, 3, w.orderctl("dlq", "undo", ids[1]).code)
@@ -71,7 +71,7 @@ func TestDLQDiscardUndoPurge(t *testing.T) {
 	require.Equal(t, 2, w.orderctl("dlq", "purge", "--resolved", "--older-than", "0s").code)
 	require.Equal(t, result{0, ids[0] + "\n", "1 of 1 letter removed\n"}, w.orderctl("dlq", "purge", "--resolved", "--older-than", "0s", "--yes"))
 	require.Equal(t, 3, w.orderctl("dlq", "show", ids[0]).code)
-	require.Len(t, w.refs(index.Open), 2)
+	require.Len(t, w.refs(letter.Open), 2)
 }
 
 // withDatabase gives the commands a database in which the sample order is stored.
@@ -117,7 +117,7 @@ func TestDryRunConflictAndFind(t *testing.T) {
 		fail(2, "invalid", other), "stored", fail(3, "invalid", other), "duplicate",
 		fail(4, "invalid", bytes.ReplaceAll(other, []byte("1817"), []byte("1818"))), "fail",
 		fail(5, "not_json", []byte("{")), "fail"}
-	w.produce(&kgo.Record{Topic: dlq, Key: []byte("k"), Value: []byte("plain")})
+	w.produce(&kgo.Record{Topic: dlqTopic, Key: []byte("k"), Value: []byte("plain")})
 	got := w.orderctl("dlq", "redrive", "--all", "--dry-run", "--output", "json")
 	require.Equal(t, 1, got.code)
 	would := map[string]string{}

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -14,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 )
 
 // batch makes a batch as compaction leaves it: it spans the offsets first to last
@@ -87,7 +86,7 @@ func TestReadingStepsOverWhatCompactionLeft(t *testing.T) {
 				return nil
 			})
 			var offsets []int64
-			gaps, err := w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 40}}}, func(r *kgo.Record) error {
+			gaps, err := w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {{From: 0, To: 40}}}, func(r *kgo.Record) error {
 				offsets = append(offsets, r.Offset)
 				return nil
 			})
@@ -96,14 +95,7 @@ func TestReadingStepsOverWhatCompactionLeft(t *testing.T) {
 			require.Equal(t, []int64{6, 10, 15, 29}, offsets)
 
 			offsets = nil
-			var scanned []int64
-			_, err = w.client.Scan(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 40}}}, func(r *kgo.Record) error {
-				scanned = append(scanned, r.Offset)
-				return nil
-			})
-			require.NoError(t, err)
-			require.Equal(t, []int64{6, 10, 15, 29}, scanned)
-			_, err = w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 7, To: 15}, {From: 16, To: 30}}}, func(r *kgo.Record) error {
+			_, err = w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {{From: 7, To: 15}, {From: 16, To: 30}}}, func(r *kgo.Record) error {
 				offsets = append(offsets, r.Offset)
 				return nil
 			})
@@ -118,18 +110,16 @@ func TestABatchThatIsDamagedIsNotPassedOver(t *testing.T) {
 	raw := batch(kgo.CodecNone, 0, 0, 0)
 	raw[len(raw)-1] ^= 1
 	w.serve(func(int64) []byte { return raw })
-	for _, read := range []func(context.Context, string, map[int32][]topic.Span, func(*kgo.Record) error) ([]topic.Gap, error){w.client.Read, w.client.Scan} {
-		_, err := read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
-		require.ErrorContains(t, err, "unreadable batch")
-		require.ErrorContains(t, err, "orders.dlq, partition 0, offset 0")
-	}
+	_, err := w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
+	require.ErrorContains(t, err, "unreadable batch")
+	require.ErrorContains(t, err, "orders.dlq, partition 0, offset 0")
 }
 
 func TestABrokerThatGivesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.serve(func(int64) []byte { return nil })
-	_, err := w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
-	require.ErrorContains(t, err, "gives nothing at offset 0")
+	_, err := w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
+	require.ErrorContains(t, err, "returns nothing at offset 0")
 }
 
 func TestATopicThatIsTruncatedWhileItIsRead(t *testing.T) {
@@ -138,7 +128,7 @@ func TestATopicThatIsTruncatedWhileItIsRead(t *testing.T) {
 	admin, err := kgo.NewClient(kgo.SeedBrokers(w.broker.Addr()))
 	require.NoError(t, err)
 	defer admin.Close()
-	bounds, err := w.client.Bounds(t.Context(), dlq)
+	bounds, err := w.client.Bounds(t.Context(), dlqTopic)
 	require.NoError(t, err)
 
 	request := kmsg.NewPtrDeleteRecordsRequest()
@@ -146,29 +136,29 @@ func TestATopicThatIsTruncatedWhileItIsRead(t *testing.T) {
 	part := kmsg.NewDeleteRecordsRequestTopicPartition()
 	part.Partition, part.Offset = 0, 2
 	of := kmsg.NewDeleteRecordsRequestTopic()
-	of.Topic, of.Partitions = dlq, append(of.Partitions, part)
+	of.Topic, of.Partitions = dlqTopic, append(of.Partitions, part)
 	request.Topics = append(request.Topics, of)
 	_, err = request.RequestWith(t.Context(), admin)
 	require.NoError(t, err)
 
 	read := 0
-	gaps, err := w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {bounds[0]}}, func(*kgo.Record) error { read++; return nil })
+	gaps, err := w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {bounds[0]}}, func(*kgo.Record) error { read++; return nil })
 	require.NoError(t, err)
-	require.Equal(t, []topic.Gap{{Partition: 0, Span: topic.Span{From: 0, To: 2}}}, gaps)
+	require.Equal(t, []dlq.Gap{{Partition: 0, Span: dlq.Span{From: 0, To: 2}}}, gaps)
 	require.EqualValues(t, bounds[0].To-2, read)
 
-	_, err = w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: bounds[0].To + 5, To: bounds[0].To + 6}}}, func(*kgo.Record) error { return nil })
+	_, err = w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {{From: bounds[0].To + 5, To: bounds[0].To + 6}}}, func(*kgo.Record) error { return nil })
 	require.ErrorContains(t, err, "run the command again")
 }
 
 func TestAMissingTopic(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.client.Bounds(t.Context(), "absent")
-	require.ErrorIs(t, err, topic.ErrNoTopic)
+	require.ErrorIs(t, err, dlq.ErrNoTopic)
 	_, err = w.client.Partitions(t.Context(), "absent")
-	require.ErrorIs(t, err, topic.ErrNoTopic)
-	_, err = w.client.Read(t.Context(), "absent", map[int32][]topic.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
-	require.ErrorIs(t, err, topic.ErrNoTopic)
+	require.ErrorIs(t, err, dlq.ErrNoTopic)
+	_, err = w.client.Read(t.Context(), "absent", map[int32][]dlq.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { return nil })
+	require.ErrorIs(t, err, dlq.ErrNoTopic)
 }
 
 func TestALeaderThatIsAwayForAMoment(t *testing.T) {
@@ -185,7 +175,7 @@ func TestALeaderThatIsAwayForAMoment(t *testing.T) {
 		return answer, nil, true
 	})
 	read := 0
-	_, err := w.client.Read(t.Context(), dlq, map[int32][]topic.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { read++; return nil })
+	_, err := w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {{From: 0, To: 1}}}, func(*kgo.Record) error { read++; return nil })
 	require.NoError(t, err)
 	require.Equal(t, 1, read)
 	require.EqualValues(t, 4, refused.Load())
@@ -198,7 +188,7 @@ func TestFollow(t *testing.T) {
 	done := make(chan error, 1)
 	stop := errors.New("enough")
 	go func() {
-		done <- w.client.Follow(t.Context(), dlq, map[int32]int64{0: 0, 1: 0, 2: 0}, func(r *kgo.Record) error {
+		done <- w.client.Follow(t.Context(), dlqTopic, map[int32]int64{0: 0, 1: 0, 2: 0}, func(r *kgo.Record) error {
 			got <- r
 			if len(got) == 6 {
 				return stop

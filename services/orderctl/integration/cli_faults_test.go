@@ -13,9 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/resolution"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/services/orderctl/internal/cli"
 )
@@ -44,7 +43,7 @@ func (w *world) denyReading() {
 func TestWithoutRights(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(1)
-	for _, command := range [][]string{{dlq, "discard", ids[0], "--why", "x"}, {orders, "redrive", ids[0]}} {
+	for _, command := range [][]string{{dlqTopic, "discard", ids[0], "--why", "x"}, {orders, "redrive", ids[0]}} {
 		allow := w.refuseWrites(command[0])
 		got := w.orderctl(append([]string{"dlq"}, command[1:]...)...)
 		allow()
@@ -75,8 +74,8 @@ func TestWithoutRights(t *testing.T) {
 func TestATopicWithGaps(t *testing.T) {
 	w := newWorld(t)
 	w.letters(2)
-	w.produce(resolution.Resolution{ID: "orders/0/77/00000000", Kind: "mended", When: failed}.Record(dlq, 0),
-		&kgo.Record{Topic: dlq, Key: []byte("orders/0/78/00000000/resolution"), Value: []byte("no JSON"), Headers: []kgo.RecordHeader{{Key: "dlq-resolution", Value: []byte("discarded")}}})
+	w.produce(letter.Resolution{ID: "orders/0/77/00000000", Kind: "mended", When: failed}.Record(dlqTopic, 0),
+		&kgo.Record{Topic: dlqTopic, Key: []byte("orders/0/78/00000000/resolution"), Value: []byte("no JSON"), Headers: []kgo.RecordHeader{{Key: "dlq-resolution", Value: []byte("discarded")}}})
 	got := w.orderctl("dlq", "stats")
 	require.Equal(t, 0, got.code)
 	require.Contains(t, got.stdout, "6 open, 0 resolved")
@@ -88,7 +87,7 @@ func TestATopicWithGaps(t *testing.T) {
 	request := kmsg.NewPtrDeleteRecordsRequest()
 	request.TimeoutMillis = 5000
 	of := kmsg.NewDeleteRecordsRequestTopic()
-	of.Topic = dlq
+	of.Topic = dlqTopic
 	for partition := range int32(partitions) {
 		part := kmsg.NewDeleteRecordsRequestTopicPartition()
 		part.Partition, part.Offset = partition, -1
@@ -96,20 +95,20 @@ func TestATopicWithGaps(t *testing.T) {
 	}
 	request.Topics = append(request.Topics, of)
 	snap := w.scan()
-	refs := snap.Select(index.Open, 0)
+	refs := snap.Select(letter.Open, 0)
 	_, err = request.RequestWith(t.Context(), admin)
 	require.NoError(t, err)
 	require.Equal(t, 3, w.orderctl("dlq", "list").code)
 	require.Contains(t, w.orderctl("dlq", "stats").stdout, "0 open, 0 resolved")
 	_, err = w.store.Load(t.Context(), refs)
-	require.ErrorIs(t, err, store.ErrChanged)
-	require.NoError(t, w.store.Redrive(t.Context(), snap, refs, store.Redrive{MaxRedrives: 1, Done: func(store.Outcome) { t.Error("there is nothing to send") }}))
+	require.ErrorIs(t, err, dlq.ErrChanged)
+	require.NoError(t, w.store.Redrive(t.Context(), snap, refs, dlq.Redrive{MaxRedrives: 1, Done: func(dlq.Outcome) { t.Error("there is nothing to send") }}))
 }
 
 // Letters with what no version of the worker writes.
 func TestUnknownHeaders(t *testing.T) {
 	w := newWorld(t)
-	w.produce(&kgo.Record{Topic: dlq, Key: []byte("orders/0/1/00000000"), Value: []byte("v"), Headers: []kgo.RecordHeader{
+	w.produce(&kgo.Record{Topic: dlqTopic, Key: []byte("orders/0/1/00000000"), Value: []byte("v"), Headers: []kgo.RecordHeader{
 		{Key: "dlq-reason", Value: []byte("new_reason")}, {Key: "dlq-invented", Value: []byte("x\x1b[31m")}, {Key: "dlq-errors", Value: []byte("[{]")}, {Key: "dlq-source-topic", Value: []byte(orders)},
 		{Key: "dlq-source-offset", Value: []byte("1e9")}, {Key: "dlq-failed-at", Value: nil}, {Key: "", Value: nil}, {Key: "customer-name", Value: []byte("Ann")},
 	}})
@@ -131,7 +130,7 @@ func TestABrokerThatGoesAway(t *testing.T) {
 	require.NoError(t, w.broker.Stop())
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	require.Error(t, w.store.Redrive(ctx, snap, snap.Select(index.Open, 0), store.Redrive{MaxRedrives: 1, Done: func(store.Outcome) {}}))
+	require.Error(t, w.store.Redrive(ctx, snap, snap.Select(letter.Open, 0), dlq.Redrive{MaxRedrives: 1, Done: func(dlq.Outcome) {}}))
 	got := w.orderctl("dlq", "show", ids[0])
 	require.Equal(t, 1, got.code)
 	require.Contains(t, got.stderr, "cannot reach Kafka at "+w.broker.Addr())
@@ -218,7 +217,7 @@ func TestForeignLettersInTheTerminal(t *testing.T) {
 	require.Equal(t, 0, exported.code)
 	got := w.orderctlTyping(exported.stdout, "dlq", "import", "-")
 	require.Equal(t, 1, got.code)
-	require.Contains(t, got.stderr, "is a letter that others wrote")
+	require.Contains(t, got.stderr, "another system wrote this letter")
 	require.Equal(t, 3, w.orderctl("dlq", "purge", "--resolved", "--older-than", "0s").code, "of theirs nothing is removed")
 }
 

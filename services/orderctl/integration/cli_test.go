@@ -74,7 +74,7 @@ func TestDLQStats(t *testing.T) {
 	require.Contains(t, ids, stats.Causes[0].Sample)
 	require.True(t, strings.HasPrefix(got.stdout, `{"open":6,"resolved":1,"by_reason":{`))
 
-	w.produce(&kgo.Record{Topic: dlq, Key: []byte("gone/0/1/00000000/resolution"), Value: []byte("{}"), Headers: []kgo.RecordHeader{{Key: "dlq-resolution", Value: []byte("discarded")}}})
+	w.produce(&kgo.Record{Topic: dlqTopic, Key: []byte("gone/0/1/00000000/resolution"), Value: []byte("{}"), Headers: []kgo.RecordHeader{{Key: "dlq-resolution", Value: []byte("discarded")}}})
 	got = w.orderctl("dlq", "stats")
 	require.Contains(t, got.stderr, "1 resolution without a letter")
 	require.Contains(t, got.stdout, "6 open, 1 resolved")

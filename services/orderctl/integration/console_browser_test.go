@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/devstack/browser"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
@@ -232,13 +232,13 @@ func TestConsoleJobInABrowser(t *testing.T) {
 	w.Until(`document.querySelector('#job').dataset.over === 'true'`)
 	require.Contains(t, strings.ToLower(w.Text("#job")), "not come to")
 	sent := browser.Eval[int](w, "document.querySelector('#job progress').value")
-	require.Len(t, c.refs(index.Resolved), sent, "what was sent is written down")
+	require.Len(t, c.refs(letter.Resolved), sent, "what was sent is written down")
 	w.Click(`#job-do a[href*="kind=undo"]`)
 	arrive(w, ".confirm")
 	w.Until(fmt.Sprintf(`document.querySelector('.confirm h1').innerText === 'Open again %d letters?'`, sent))
 	w.Click(".confirm button[type=submit]")
 	arrive(w, "#job[data-over=true]")
-	require.Empty(t, c.refs(index.Resolved))
+	require.Empty(t, c.refs(letter.Resolved))
 }
 
 // An edited value is validated while it is typed.
@@ -266,7 +266,7 @@ func TestConsoleEditorInABrowser(t *testing.T) {
 	w.Click(`button[value=send]`)
 	arrive(w, "#done .good")
 	require.Contains(t, w.Text("#done"), "Redriven by Ann Lee")
-	require.Empty(t, c.refs(index.Open))
+	require.Empty(t, c.refs(letter.Open))
 }
 
 // hostile are texts that were written to become more than text.
@@ -295,18 +295,18 @@ func TestConsoleShowsHostileLettersAsText(t *testing.T) {
 		cause := deadletter.Cause{Reason: text, Stage: deadletter.Stage(text), Errors: []model.FieldError{{Path: text, Rule: text, Message: text}, {Path: "locale", Rule: "bcp47", Message: text}}}
 		ids = append(ids, c.failingFor(0, text, value, cause, time.Minute), c.failingFor(1, text, []byte(text), cause, time.Minute))
 		// Somebody wrote all headers and the key by hand.
-		r := &kgo.Record{Topic: dlq, Partition: 2, Key: []byte(text), Value: []byte(text)}
+		r := &kgo.Record{Topic: dlqTopic, Partition: 2, Key: []byte(text), Value: []byte(text)}
 		for _, name := range []string{"dlq-reason", "dlq-stage", "dlq-errors", "dlq-source-topic", "dlq-source-key", "dlq-consumer-group", "dlq-origin", "dlq-redrive-count", text} {
 			r.Headers = append(r.Headers, kgo.RecordHeader{Key: strings.ToValidUTF8(name, "?"), Value: []byte(text)})
 		}
 		c.produce(r)
 		ids = append(ids, text)
 	}
-	c.produce(&kgo.Record{Topic: dlq, Partition: 0, Key: []byte("deep"), Value: []byte(strings.Repeat("[", 9000) + strings.Repeat("]", 9000))},
-		&kgo.Record{Topic: dlq, Partition: 0, Key: []byte("lines"), Value: []byte("[" + strings.Repeat("1,\n", 100_000) + "1]")})
+	c.produce(&kgo.Record{Topic: dlqTopic, Partition: 0, Key: []byte("deep"), Value: []byte(strings.Repeat("[", 9000) + strings.Repeat("]", 9000))},
+		&kgo.Record{Topic: dlqTopic, Partition: 0, Key: []byte("lines"), Value: []byte("[" + strings.Repeat("1,\n", 100_000) + "1]")})
 	c.person().page("/letters", fmt.Sprintf("%d letters", len(ids)+2))
 	snap := c.scan()
-	items, err := c.store.Load(t.Context(), snap.Select(index.Any, 0))
+	items, err := c.store.Load(t.Context(), snap.Select(letter.Any, 0))
 	require.NoError(t, err)
 	w := windowOn(t, c)
 	addresses := []string{"/", "/letters", "/letters?status=any&q=" + url.QueryEscape(hostile[1]), "/letters?reason=" + url.QueryEscape(hostile[0]), "/letter?id=" + url.QueryEscape(hostile[1]),

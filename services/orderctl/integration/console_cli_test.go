@@ -57,7 +57,7 @@ func (s *said) String() string {
 	return s.text.String()
 }
 
-// ui runs orderctl dlq ui until the test ends.
+// ui runs orderctl dlqTopic ui until the test ends.
 func (w *world) ui(environment ...string) (*exec.Cmd, *said) {
 	w.t.Helper()
 	cmd, out := exec.Command(os.Args[0], "dlq", "ui"), &said{}

@@ -22,7 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
@@ -50,7 +50,7 @@ func consoleOn(t *testing.T, w *world, change func(*console.Options)) *consoleWo
 	c := &consoleWorld{world: w, audit: filepath.Join(t.TempDir(), "audit.jsonl")}
 	c.server = httptest.NewUnstartedServer(nil)
 	opts := console.Options{
-		Client: w.client, Store: w.store, Topic: dlq, OrdersTopic: orders, Codec: model.New(model.Options{}),
+		Client: w.client, Store: w.store, Topic: dlqTopic, OrdersTopic: orders, Codec: model.New(model.Options{}),
 		Listen: c.server.Listener.Addr().String(), Token: consoleToken, Actor: "ann", AuditLog: c.audit,
 		Log: t.Logf,
 	}
@@ -172,7 +172,7 @@ func (w *world) failingFor(partition int32, key string, value []byte, cause dead
 	w.produce(r)
 	source := deadletter.Source{Topic: orders, Partition: int(partition), Offset: r.Offset, Timestamp: time.Now().Add(-ago).Truncate(time.Millisecond), Key: r.Key, Value: value, Headers: []deadletter.Header{{Key: "trace-id", Value: []byte("4bf92f3577b34da6")}}}
 	l := deadletter.New(source, cause, "orderhub", time.Now().Add(-ago))
-	record := &kgo.Record{Topic: dlq, Partition: partition, Key: []byte(l.ID), Value: l.Value}
+	record := &kgo.Record{Topic: dlqTopic, Partition: partition, Key: []byte(l.ID), Value: l.Value}
 	for _, h := range l.Headers {
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
@@ -209,4 +209,4 @@ func storedOrders(t *testing.T) dryrun.Orders {
 }
 
 // by is who acts in the tests that act behind the console's back.
-var by = store.By{Actor: "bob", Why: "in a terminal"}
+var by = dlq.By{Actor: "bob", Why: "in a terminal"}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 )
@@ -45,7 +45,7 @@ func TestConsoleGroupsLettersByCause(t *testing.T) {
 
 	// It is live: what happens elsewhere is seen without asking for it.
 	snap := c.scan()
-	require.NoError(t, c.store.Discard(t.Context(), snap, snap.Select(index.Open, 1), by, nobody))
+	require.NoError(t, c.store.Discard(t.Context(), snap, snap.Select(letter.Open, 1), by, nobody))
 	require.Contains(t, shown(p.page("/", "letters wait")), "Causes")
 	require.Contains(t, shown(p.page("/?status=resolved", "not_json")), "1 letter is resolved")
 	require.NotContains(t, p.page("/", `data-key="3"`), "not_json")
@@ -156,7 +156,7 @@ func TestConsoleMasksAndAudits(t *testing.T) {
 	require.NotContains(t, body, "Testov")
 	status, _ = p.send("/jobs", url.Values{"kind": {"discard"}, "why": {"w"}, "match": {"status=open"}})
 	require.Equal(t, http.StatusInternalServerError, status)
-	require.Len(t, c.refs(index.Open), 1)
+	require.Len(t, c.refs(letter.Open), 1)
 }
 
 func TestConsoleDealsWithLetters(t *testing.T) {
@@ -175,7 +175,7 @@ func TestConsoleDealsWithLetters(t *testing.T) {
 	require.Contains(t, text, "Tried out: 3 of 3")
 	require.Contains(t, text, "would fail again 2")
 	require.Contains(t, text, "valid, not compared 1")
-	require.Len(t, c.refs(index.Open), 3)
+	require.Len(t, c.refs(letter.Open), 3)
 	job := regexp.MustCompile(`from=([A-Z0-9]+)`).FindStringSubmatch(body)[1]
 
 	// Those that would pass are redriven, and no others.
@@ -184,7 +184,7 @@ func TestConsoleDealsWithLetters(t *testing.T) {
 	status, body = p.send("/jobs", url.Values{"kind": {"redrive"}, "from": {job}, "why": {"mended"}, "job": {"ONE"}})
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, shown(body), "Redriven: 1 of 1")
-	require.Len(t, c.refs(index.Open), 2)
+	require.Len(t, c.refs(letter.Open), 2)
 	_, body = p.get(letterPath(good))
 	require.Regexp(t, `Redriven by ann on .* as orders/0/\d+ : mended`, shown(body))
 	require.Len(t, c.read(orders)[0], 3, "the copy")
@@ -203,12 +203,12 @@ func TestConsoleDealsWithLetters(t *testing.T) {
 	match.Set("job", "TWO")
 	_, body = p.send("/jobs", match)
 	require.Contains(t, shown(body), "Discarded: 2 of 2")
-	require.Empty(t, c.refs(index.Open))
+	require.Empty(t, c.refs(letter.Open))
 	_, body = p.get("/jobs/TWO") // after a reload it is there as well
 	require.Contains(t, shown(body), "Discarded: 2 of 2")
 	_, body = p.send("/jobs", url.Values{"kind": {"undo"}, "from": {"TWO"}})
 	require.Contains(t, shown(body), "Opened again: 2 of 2")
-	require.Len(t, c.refs(index.Open), 2)
+	require.Len(t, c.refs(letter.Open), 2)
 	_, body = p.get("/jobs")
 	require.Contains(t, shown(body), "Discarded 2 of 2")
 	_, body = p.get("/audit")
@@ -229,14 +229,14 @@ func TestConsoleUndoesItsOwnOnly(t *testing.T) {
 	_, body := p.send("/jobs", url.Values{"kind": {"discard"}, "why": {"w"}, "match": {""}, "job": {"MINE"}})
 	require.Contains(t, shown(body), "Discarded: 3 of 3")
 	snap := c.scan()
-	other := snap.Select(index.Resolved, 1)
+	other := snap.Select(letter.Resolved, 1)
 	require.NoError(t, c.store.Undo(t.Context(), snap, other, nobody))
 	require.NoError(t, c.store.Discard(t.Context(), snap, other, by, nobody))
 	p.page("/letters?status=any", "3 letters")
 	_, body = p.send("/jobs", url.Values{"kind": {"undo"}, "from": {"MINE"}})
 	require.Contains(t, shown(body), "done 2 left alone 1")
 	require.Contains(t, shown(body), "was dealt with by somebody since")
-	require.Len(t, c.refs(index.Open), 2)
+	require.Len(t, c.refs(letter.Open), 2)
 }
 
 // Letters that come while somebody reads the question are not meant.
@@ -252,7 +252,7 @@ func TestConsoleLeavesLaterLettersAlone(t *testing.T) {
 	p.page("/letters", "2 letters")
 	_, body = p.send("/jobs", url.Values{"kind": {"discard"}, "why": {"w"}, "match": {""}, "asof": {asked[1]}})
 	require.Contains(t, shown(body), "Discarded: 1 of 1")
-	require.Len(t, c.refs(index.Open), 1)
+	require.Len(t, c.refs(letter.Open), 1)
 }
 
 func TestConsoleEdits(t *testing.T) {
@@ -295,7 +295,7 @@ func TestConsoleEdits(t *testing.T) {
 	require.Equal(t, "ann", headers["dlq-edited-by"])
 	require.Equal(t, id, headers["dlq-edited-from"])
 	require.Equal(t, "1", headers["dlq-redrive-count"])
-	require.Empty(t, c.refs(index.Open))
+	require.Empty(t, c.refs(letter.Open))
 	status, body = p.send("/edit", url.Values{"id": {id}})
 	require.Equal(t, http.StatusConflict, status)
 	require.NotContains(t, body, "Testov")

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 )
 
@@ -60,7 +60,7 @@ func TestConsoleChangesNothingWithoutTheToken(t *testing.T) {
 	status, body := p.post("/login", url.Values{"token": {consoleToken}, "actor": {"  "}})
 	require.Equal(t, http.StatusForbidden, status)
 	require.Contains(t, shown(body), "say who you are")
-	require.Len(t, c.refs(index.Open), 3)
+	require.Len(t, c.refs(letter.Open), 3)
 }
 
 func TestConsoleSessions(t *testing.T) {
@@ -118,7 +118,7 @@ func TestConsoleRefusesOtherSites(t *testing.T) {
 	}
 	status, _, _ := p.request(http.MethodPost, "/jobs/dry-run", url.Values{"kind": {"dry-run"}}, "Sec-Fetch-Site", "cross-site")
 	require.Equal(t, http.StatusForbidden, status, "not even what changes nothing")
-	require.Len(t, c.refs(index.Open), 3)
+	require.Len(t, c.refs(letter.Open), 3)
 
 	// A name that somebody points here is not the console's.
 	for _, host := range []string{"evil.example", "evil.example:8082", "127.0.0.1.evil.example", "[::2]", "10.0.0.1", ""} {
@@ -134,7 +134,7 @@ func TestConsoleRefusesOtherSites(t *testing.T) {
 	}
 	status, _ = p.post("/jobs", good)
 	require.Equal(t, http.StatusOK, status, "its own form works")
-	require.Empty(t, c.refs(index.Open))
+	require.Empty(t, c.refs(letter.Open))
 }
 
 func TestConsoleHeaders(t *testing.T) {

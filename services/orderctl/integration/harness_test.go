@@ -13,9 +13,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -24,8 +23,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(postgres.Shared(m)) }
 
 const (
-	orders = "orders"
-	dlq    = "orders.dlq"
+	orders   = "orders"
+	dlqTopic = "orders.dlq"
 )
 
 // partitions of each topic of the tests.
@@ -37,24 +36,24 @@ var failed = time.UnixMilli(1_700_000_000_000).UTC()
 type world struct {
 	t      *testing.T
 	broker *broker.Broker
-	client *topic.Client
-	store  *store.Store
+	client *dlq.Client
+	store  *dlq.Queue
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	b := broker.StartForTest(t, broker.Options{Topics: map[string]broker.Topic{
-		orders: {Partitions: partitions},
-		dlq:    {Partitions: partitions, Configs: map[string]string{"cleanup.policy": "compact"}},
+		orders:   {Partitions: partitions},
+		dlqTopic: {Partitions: partitions, Configs: map[string]string{"cleanup.policy": "compact"}},
 	}})
 	w := &world{t: t, broker: b, client: newClient(t, b)}
-	w.store = store.New(w.client, store.Options{Topic: dlq})
+	w.store = dlq.New(w.client, dlq.Options{Topic: dlqTopic})
 	return w
 }
 
-func newClient(t *testing.T, b *broker.Broker) *topic.Client {
+func newClient(t *testing.T, b *broker.Broker) *dlq.Client {
 	t.Helper()
-	client, err := topic.New(kgo.SeedBrokers(b.Addr()))
+	client, err := dlq.NewClient(kgo.SeedBrokers(b.Addr()))
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	return client
@@ -75,7 +74,7 @@ func (w *world) fail(r *kgo.Record, reason string, failures ...model.FieldError)
 		source.Headers = append(source.Headers, deadletter.Header{Key: h.Key, Value: h.Value})
 	}
 	l := deadletter.New(source, deadletter.Cause{Reason: reason, Stage: deadletter.StageValidate, Errors: failures}, "orderhub", failed.Add(time.Duration(r.Offset)*time.Second))
-	record := &kgo.Record{Topic: dlq, Partition: int32(r.Offset % partitions), Key: []byte(l.ID), Value: l.Value}
+	record := &kgo.Record{Topic: dlqTopic, Partition: int32(r.Offset % partitions), Key: []byte(l.ID), Value: l.Value}
 	for _, h := range l.Headers {
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
@@ -105,7 +104,7 @@ func (w *world) read(name string) map[int32][]*kgo.Record {
 	require.NoError(w.t, err)
 	all := map[int32][]*kgo.Record{}
 	for partition, span := range bounds {
-		_, err := w.client.Read(w.t.Context(), name, map[int32][]topic.Span{partition: {span}}, func(r *kgo.Record) error {
+		_, err := w.client.Read(w.t.Context(), name, map[int32][]dlq.Span{partition: {span}}, func(r *kgo.Record) error {
 			all[partition] = append(all[partition], r)
 			return nil
 		})
@@ -115,39 +114,39 @@ func (w *world) read(name string) map[int32][]*kgo.Record {
 }
 
 // refs are the letters with a status.
-func (w *world) refs(status index.Status) []index.Ref {
+func (w *world) refs(status letter.Status) []dlq.Ref {
 	w.t.Helper()
-	snap, err := w.store.Scan(w.t.Context(), index.Filter{})
+	snap, err := w.store.Scan(w.t.Context(), letter.Filter{})
 	require.NoError(w.t, err)
 	return snap.Select(status, 0)
 }
 
 // scan reads the whole topic.
-func (w *world) scan() *store.Snapshot {
+func (w *world) scan() *dlq.View {
 	w.t.Helper()
-	snap, err := w.store.Scan(w.t.Context(), index.Filter{})
+	snap, err := w.store.Scan(w.t.Context(), letter.Filter{})
 	require.NoError(w.t, err)
 	return snap
 }
 
 // nobody is told of outcomes.
-func nobody(store.Outcome) {}
+func nobody(dlq.Outcome) {}
 
 // discard discards the first n open letters, newest first.
 func (w *world) discard(n int) {
 	w.t.Helper()
 	snap := w.scan()
-	require.NoError(w.t, w.store.Discard(w.t.Context(), snap, snap.Select(index.Open, n), store.By{Actor: "ann", Why: "tests"}, nobody))
+	require.NoError(w.t, w.store.Discard(w.t.Context(), snap, snap.Select(letter.Open, n), dlq.By{Actor: "ann", Why: "tests"}, nobody))
 }
 
-func (w *world) redrive(ctx context.Context, how store.Redrive) ([]store.Outcome, error) {
-	var outcomes []store.Outcome
+func (w *world) redrive(ctx context.Context, how dlq.Redrive) ([]dlq.Outcome, error) {
+	var outcomes []dlq.Outcome
 	if how.MaxRedrives == 0 {
 		how.MaxRedrives = 3
 	}
-	how.By = store.By{Actor: "ann", Why: "mended"}
-	how.Done = func(o store.Outcome) { outcomes = append(outcomes, o) }
+	how.By = dlq.By{Actor: "ann", Why: "mended"}
+	how.Done = func(o dlq.Outcome) { outcomes = append(outcomes, o) }
 	snap := w.scan()
-	err := w.store.Redrive(ctx, snap, snap.Select(index.Open, 0), how)
+	err := w.store.Redrive(ctx, snap, snap.Select(letter.Open, 0), how)
 	return outcomes, err
 }

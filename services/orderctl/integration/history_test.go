@@ -16,10 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/resolution"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 )
 
 var (
@@ -64,7 +62,7 @@ func newHistory(t *testing.T, seed uint64) *history {
 	return &history{
 		t: t, w: w, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), crash: w.crashes(),
 		worker: &fakeWorker{w: w, stored: map[string]string{}, next: map[int32]int{}},
-		ledger: &ledger{w: w, read: map[int32]int64{}, letters: map[string]*kgo.Record{}, resolutions: map[string]resolution.Resolution{}, ever: map[string]letter.Letter{}, discarded: map[string]bool{}},
+		ledger: &ledger{w: w, read: map[int32]int64{}, letters: map[string]*kgo.Record{}, resolutions: map[string]letter.Resolution{}, ever: map[string]letter.Letter{}, discarded: map[string]bool{}},
 	}
 }
 
@@ -130,7 +128,7 @@ func (h *history) one() {
 // recover waits for what a crash left to be given up, as the broker does after a
 // while, or once the next begins.
 func (h *history) recover() {
-	only, err := h.w.client.Exclusive(h.t.Context(), "orderhub-dlq/"+dlq)
+	only, err := h.w.client.Exclusive(h.t.Context(), "orderhub-dlq/"+dlqTopic)
 	require.NoError(h.t, err)
 	only.Close()
 }
@@ -157,52 +155,52 @@ func (h *history) several() {
 func (h *history) actor() (act func(context.Context) error, name string) {
 	what := h.random.IntN(6)
 	first, of := h.random.IntN(3), 1+h.random.IntN(3)
-	some := func(refs []index.Ref) []index.Ref { // every of-th letter
-		var chosen []index.Ref
+	some := func(refs []dlq.Ref) []dlq.Ref { // every of-th letter
+		var chosen []dlq.Ref
 		for i := first; i < len(refs); i += of {
 			chosen = append(chosen, refs[i])
 		}
 		return chosen
 	}
-	by := store.By{Actor: "actor" + strconv.Itoa(what), Why: "because"}
-	on := func(status index.Status, do func(context.Context, *store.Snapshot, []index.Ref) error) func(context.Context) error {
+	by := dlq.By{Actor: "actor" + strconv.Itoa(what), Why: "because"}
+	on := func(status letter.Status, do func(context.Context, *dlq.View, []dlq.Ref) error) func(context.Context) error {
 		return func(ctx context.Context) error {
-			snap, err := h.w.store.Scan(ctx, index.Filter{})
+			snap, err := h.w.store.Scan(ctx, letter.Filter{})
 			if err != nil {
 				return err
 			}
 			return do(ctx, snap, some(snap.Select(status, 0)))
 		}
 	}
-	redrive := store.Redrive{By: by, MaxRedrives: 100, Done: h.redriven}
+	redrive := dlq.Redrive{By: by, MaxRedrives: 100, Done: h.redriven}
 	switch what {
 	case 0, 1:
-		return on(index.Open, func(ctx context.Context, snap *store.Snapshot, refs []index.Ref) error {
+		return on(letter.Open, func(ctx context.Context, snap *dlq.View, refs []dlq.Ref) error {
 			return h.w.store.Redrive(ctx, snap, refs, redrive)
 		}), "redrive"
 	case 2:
-		redrive.Edit = func(i *store.Item) ([]byte, error) { return []byte("cured " + string(i.SourceKey)), nil }
-		return on(index.Open, func(ctx context.Context, snap *store.Snapshot, refs []index.Ref) error {
+		redrive.Edit = func(i *dlq.Item) ([]byte, error) { return []byte("cured " + string(i.SourceKey)), nil }
+		return on(letter.Open, func(ctx context.Context, snap *dlq.View, refs []dlq.Ref) error {
 			return h.w.store.Redrive(ctx, snap, refs, redrive)
 		}), "edit"
 	case 3:
-		return on(index.Open, func(ctx context.Context, snap *store.Snapshot, refs []index.Ref) error {
+		return on(letter.Open, func(ctx context.Context, snap *dlq.View, refs []dlq.Ref) error {
 			return h.w.store.Discard(ctx, snap, refs, by, nobody)
 		}), "discard"
 	case 4:
-		return on(index.Resolved, func(ctx context.Context, snap *store.Snapshot, refs []index.Ref) error {
+		return on(letter.Resolved, func(ctx context.Context, snap *dlq.View, refs []dlq.Ref) error {
 			return h.w.store.Undo(ctx, snap, refs, nobody)
 		}), "undo"
 	default:
 		return func(ctx context.Context) error {
-			return h.w.store.Purge(ctx, store.PurgeOptions{Before: time.Now().Add(time.Hour), Source: orders}, func(string) {})
+			return h.w.store.Purge(ctx, dlq.PurgeOptions{Before: time.Now().Add(time.Hour), Source: orders}, func(string) {})
 		}, "purge"
 	}
 }
 
 // redriven checks what a redrive says of a letter.
-func (h *history) redriven(o store.Outcome) {
-	if o.Err != nil && !errors.Is(o.Err, store.ErrNotOpen) {
+func (h *history) redriven(o dlq.Outcome) {
+	if o.Err != nil && !errors.Is(o.Err, dlq.ErrNotOpen) {
 		h.t.Errorf("%s: %v", o.Item.ID, o.Err)
 	}
 }
@@ -211,16 +209,16 @@ func (h *history) redriven(o store.Outcome) {
 func (h *history) check() {
 	h.t.Helper()
 	h.ledger.follow(h.t)
-	items, _, err := h.w.store.List(h.t.Context(), index.Filter{}, index.Any, 0)
+	items, _, err := h.w.store.List(h.t.Context(), letter.Filter{}, letter.Any, 0)
 	require.NoError(h.t, err)
-	got, want := map[string]index.Status{}, map[string]index.Status{}
+	got, want := map[string]letter.Status{}, map[string]letter.Status{}
 	for _, i := range items {
 		got[i.ID] = i.Ref.Status
 	}
 	for id := range h.ledger.letters {
-		want[id] = index.Open
+		want[id] = letter.Open
 		if _, resolved := h.ledger.resolutions[id]; resolved {
-			want[id] = index.Resolved
+			want[id] = letter.Resolved
 		}
 	}
 	require.Equal(h.t, want, got)
@@ -231,7 +229,7 @@ func (h *history) check() {
 func (h *history) end() {
 	h.worker.mended = true
 	for range 4 {
-		_, err := h.w.redrive(h.t.Context(), store.Redrive{MaxRedrives: 1000})
+		_, err := h.w.redrive(h.t.Context(), dlq.Redrive{MaxRedrives: 1000})
 		require.NoError(h.t, err)
 		h.worker.work(nil)
 		h.check()
@@ -310,9 +308,9 @@ type ledger struct {
 	w           *world
 	read        map[int32]int64
 	letters     map[string]*kgo.Record
-	resolutions map[string]resolution.Resolution
+	resolutions map[string]letter.Resolution
 	ever        map[string]letter.Letter
-	redriven    map[string]resolution.Resolution
+	redriven    map[string]letter.Resolution
 	discarded   map[string]bool // uids
 	lost        []string
 }
@@ -320,9 +318,9 @@ type ledger struct {
 func (l *ledger) follow(t *testing.T) {
 	t.Helper()
 	if l.redriven == nil {
-		l.redriven = map[string]resolution.Resolution{}
+		l.redriven = map[string]letter.Resolution{}
 	}
-	for partition, records := range l.w.read(dlq) {
+	for partition, records := range l.w.read(dlqTopic) {
 		for _, r := range records {
 			if r.Offset < l.read[partition] {
 				continue
@@ -341,10 +339,10 @@ func (l *ledger) take(t *testing.T, r *kgo.Record) {
 	case isResolution && r.Value == nil:
 		delete(l.resolutions, id)
 	case isResolution:
-		parsed, err := resolution.Parse(r)
+		parsed, err := letter.ParseResolution(r)
 		require.NoError(t, err)
 		l.resolutions[id] = parsed
-		if parsed.Kind == resolution.Redriven {
+		if parsed.Kind == letter.Redriven {
 			l.redriven[id] = parsed
 		} else {
 			l.discarded[string(l.ever[id].SourceKey)] = true

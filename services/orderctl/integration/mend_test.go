@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
@@ -48,7 +48,7 @@ func TestDLQEditWithSet(t *testing.T) {
 	require.Contains(t, got.stdout, ids[0]+"  pass\n    delivery.name\n      - \"***\"\n      + \"***\"\n    locale\n      - \"english\"\n      + \"en\"\n")
 	require.Contains(t, got.stdout, ids[2]+"  stay: the value is no JSON: edit it by hand\n")
 	require.NotContains(t, got.stdout, "Testov")
-	require.Len(t, w.refs(index.Open), 3)
+	require.Len(t, w.refs(letter.Open), 3)
 	log := filepath.Join(t.TempDir(), "audit.jsonl")
 	t.Setenv("ORDERHUB_AUDIT_LOG", log)
 	require.Contains(t, w.orderctl("dlq", "edit", ids[0], "--set", "delivery.name=X", "--dry-run", "--reveal", "--output", "json").stdout, `"changes":[{"path":"delivery.name","before":"\"Test Testov\""`)
@@ -59,7 +59,7 @@ func TestDLQEditWithSet(t *testing.T) {
 	got = w.orderctl("dlq", "edit", "--reason", "invalid", "--set", "locale=still wrong", "--yes")
 	require.Equal(t, 1, got.code)
 	require.Equal(t, 2, strings.Count(got.stderr, "edited, it would be refused: validate: invalid: locale: "))
-	require.Len(t, w.refs(index.Open), 3, "nothing was sent")
+	require.Len(t, w.refs(letter.Open), 3, "nothing was sent")
 
 	got = w.orderctl("dlq", "edit", "--reason", "invalid", "--set", "locale=en", "--yes", "--actor", "ann", "--why", "asked the shop")
 	require.Equal(t, 0, got.code, got.stderr)
@@ -131,7 +131,7 @@ func TestDLQEditInAnEditor(t *testing.T) {
 	require.Contains(t, got.stderr, "this would be refused: invalid\n  line ")
 	require.Contains(t, got.stderr, "locale: must be")
 	require.Contains(t, got.stderr, "nothing was sent")
-	require.Len(t, w.refs(index.Open), 1)
+	require.Len(t, w.refs(letter.Open), 1)
 	got = w.orderctlTyping("y\n", "dlq", "edit", id, "--actor", "ann")
 	require.Equal(t, 0, got.code, got.stderr)
 	require.Equal(t, value, string(w.read(orders)[0][0].Value), "on one line again, and else as it was")
@@ -163,7 +163,7 @@ func TestExportAndImport(t *testing.T) {
 	require.Equal(t, 0, masked.code, masked.stderr)
 	require.Equal(t, len(ids), strings.Count(masked.stdout, `"masked":true`))
 	require.NotContains(t, decoded(t, masked.stdout), "Testov")
-	got := w.orderctlTyping(masked.stdout, "dlq", "import", "-", "--dlq-topic", dlq)
+	got := w.orderctlTyping(masked.stdout, "dlq", "import", "-", "--dlq-topic", dlqTopic)
 	require.Equal(t, 1, got.code)
 	require.Contains(t, got.stderr, "entry 1 cannot be imported: orders/")
 	require.Contains(t, got.stderr, "export with --reveal to import")
@@ -259,7 +259,7 @@ func TestExportOfFactsAndRawFiles(t *testing.T) {
 	require.Equal(t, 3, w.orderctl("dlq", "export", "--reason", "conflict").code)
 
 	// An id that somebody else chose leads nowhere.
-	w.produce(&kgo.Record{Topic: dlq, Key: []byte("../../escaped/x"), Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "dlq-reason", Value: []byte("x")}}})
+	w.produce(&kgo.Record{Topic: dlqTopic, Key: []byte("../../escaped/x"), Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "dlq-reason", Value: []byte("x")}}})
 	require.Equal(t, 0, w.orderctl("dlq", "export", "--format", "raw", "--to", folder, "--reveal", "--reason", "x").code)
 	files, err := filepath.Glob(folder + "/*")
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -13,9 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // hold stops the first request of a kind, at which reached is closed, until let is
@@ -49,23 +49,23 @@ func TestAPurgeThatMeetsAnUndo(t *testing.T) {
 			var purged []string
 			done := make(chan error, 1)
 			go func() {
-				done <- w.store.Purge(t.Context(), store.PurgeOptions{Before: time.Now().Add(time.Hour), Source: orders}, func(id string) { purged = append(purged, id) })
+				done <- w.store.Purge(t.Context(), dlq.PurgeOptions{Before: time.Now().Add(time.Hour), Source: orders}, func(id string) { purged = append(purged, id) })
 			}()
 			<-reached
-			opened := snap.Select(index.Resolved, 1)
+			opened := snap.Select(letter.Resolved, 1)
 			items, err := w.store.Load(t.Context(), opened)
 			require.NoError(t, err)
-			require.NoError(t, w.store.Undo(t.Context(), snap, opened, func(o store.Outcome) { require.NoError(t, o.Err) }))
+			require.NoError(t, w.store.Undo(t.Context(), snap, opened, func(o dlq.Outcome) { require.NoError(t, o.Err) }))
 			let()
 			require.NoError(t, <-done)
 			slices.Sort(purged)
 			want := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == items[0].ID })
 			slices.Sort(want)
 			require.Equal(t, want, purged)
-			left, _, err := w.store.List(t.Context(), index.Filter{}, index.Any, 0)
+			left, _, err := w.store.List(t.Context(), letter.Filter{}, letter.Any, 0)
 			require.NoError(t, err)
 			require.Equal(t, []string{items[0].ID}, idsOf(left))
-			require.Equal(t, index.Open, left[0].Ref.Status)
+			require.Equal(t, letter.Open, left[0].Ref.Status)
 		})
 	}
 }
@@ -76,10 +76,10 @@ func TestAnUndoThatMeetsAPurge(t *testing.T) {
 	w.letters(1)
 	w.discard(3)
 	snap := w.scan()
-	refs := snap.Select(index.Resolved, 0)
-	require.NoError(t, w.store.Purge(t.Context(), store.PurgeOptions{Before: time.Now().Add(time.Hour), Source: orders}, func(string) {}))
-	require.NoError(t, w.store.Undo(t.Context(), snap, refs, func(o store.Outcome) { t.Errorf("%s", o.Item.ID) }))
-	require.Empty(t, w.refs(index.Any))
+	refs := snap.Select(letter.Resolved, 0)
+	require.NoError(t, w.store.Purge(t.Context(), dlq.PurgeOptions{Before: time.Now().Add(time.Hour), Source: orders}, func(string) {}))
+	require.NoError(t, w.store.Undo(t.Context(), snap, refs, func(o dlq.Outcome) { t.Errorf("%s", o.Item.ID) }))
+	require.Empty(t, w.refs(letter.Any))
 }
 
 // Of two that cannot stop breaking each other off, one says so in the end.
@@ -110,17 +110,17 @@ func TestSeveralRedriveAtOnce(t *testing.T) {
 	sent, passed := 0, 0
 	for range 3 {
 		working.Go(func() {
-			snap, err := w.store.Scan(t.Context(), index.Filter{})
+			snap, err := w.store.Scan(t.Context(), letter.Filter{})
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			err = w.store.Redrive(t.Context(), snap, snap.Select(index.Open, 0), store.Redrive{MaxRedrives: 1, Done: func(o store.Outcome) {
+			err = w.store.Redrive(t.Context(), snap, snap.Select(letter.Open, 0), dlq.Redrive{MaxRedrives: 1, Done: func(o dlq.Outcome) {
 				mu.Lock()
 				defer mu.Unlock()
 				if o.Err == nil {
 					sent++
-				} else if passed++; !errors.Is(o.Err, store.ErrNotOpen) {
+				} else if passed++; !errors.Is(o.Err, dlq.ErrNotOpen) {
 					t.Error(o.Err)
 				}
 			}})
@@ -130,7 +130,7 @@ func TestSeveralRedriveAtOnce(t *testing.T) {
 		})
 	}
 	working.Wait()
-	require.Empty(t, w.refs(index.Open))
+	require.Empty(t, w.refs(letter.Open))
 	require.Equal(t, 3*len(ids), sent+passed)
 	copies, values := 0, map[string]bool{}
 	for partition, records := range w.read(orders) {
@@ -150,20 +150,20 @@ func TestARedriveSeesWhatOthersDid(t *testing.T) {
 	w := newWorld(t)
 	w.letters(2)
 	snap := w.scan()
-	refs := snap.Select(index.Open, 0)
+	refs := snap.Select(letter.Open, 0)
 	var others sync.Once
-	var outcomes []store.Outcome
-	require.NoError(t, w.store.Redrive(t.Context(), snap, refs, store.Redrive{MaxRedrives: 3, Rate: 2.5, Done: func(o store.Outcome) {
+	var outcomes []dlq.Outcome
+	require.NoError(t, w.store.Redrive(t.Context(), snap, refs, dlq.Redrive{MaxRedrives: 3, Rate: 2.5, Done: func(o dlq.Outcome) {
 		outcomes = append(outcomes, o)
 		others.Do(func() {
-			_, err := w.redrive(t.Context(), store.Redrive{})
+			_, err := w.redrive(t.Context(), dlq.Redrive{})
 			require.NoError(t, err)
 		})
 	}}))
 	require.Len(t, outcomes, 6)
 	require.NoError(t, outcomes[0].Err)
 	for _, o := range outcomes[1:] {
-		require.ErrorIs(t, o.Err, store.ErrNotOpen)
+		require.ErrorIs(t, o.Err, dlq.ErrNotOpen)
 	}
 }
 
@@ -175,14 +175,14 @@ func TestARedriveThatDiesAtEachStep(t *testing.T) {
 		ids := w.letters(3)
 		crash := w.crashes()
 		crash.after(requests)
-		_, err := w.redrive(t.Context(), store.Redrive{Rate: 1000})
+		_, err := w.redrive(t.Context(), dlq.Redrive{Rate: 1000})
 		if !crash.over() {
 			require.NoError(t, err)
 		}
-		_, err = w.redrive(t.Context(), store.Redrive{})
+		_, err = w.redrive(t.Context(), dlq.Redrive{})
 		require.NoError(t, err)
-		require.Empty(t, w.refs(index.Open))
-		require.Len(t, w.refs(index.Resolved), len(ids))
+		require.Empty(t, w.refs(letter.Open))
+		require.Len(t, w.refs(letter.Resolved), len(ids))
 		for _, records := range w.read(orders) {
 			var first []string // of each value
 			for _, r := range records[3:] {
@@ -211,8 +211,8 @@ func TestARedriveIntoATopicThatIsAway(t *testing.T) {
 	got = w.orderctl("dlq", "redrive", "--all", "--yes")
 	require.Equal(t, 0, got.code, got.stderr)
 	require.Contains(t, got.stderr, "5 of 5 letters redriven")
-	require.Empty(t, w.refs(index.Open))
-	require.Len(t, w.refs(index.Resolved), len(ids))
+	require.Empty(t, w.refs(letter.Open))
+	require.Len(t, w.refs(letter.Resolved), len(ids))
 }
 
 // A letter that somebody replaced by a copy while it was looked for.
@@ -220,42 +220,39 @@ func TestATopicThatIsCompactedWhileItIsRead(t *testing.T) {
 	w := newWorld(t)
 	w.letters(3)
 	snap := w.scan()
-	refs := snap.Select(index.Open, 0)
+	refs := snap.Select(letter.Open, 0)
 	items, err := w.store.Load(t.Context(), refs)
 	require.NoError(t, err)
 	for _, item := range items { // the worker read the records again
-		w.produce(&kgo.Record{Topic: dlq, Partition: item.Place.Partition, Key: item.Key, Value: item.Value, Headers: item.Record.Headers})
+		w.produce(&kgo.Record{Topic: dlqTopic, Partition: item.Place.Partition, Key: item.Key, Value: item.Value, Headers: item.Record.Headers})
 	}
 	w.broker.Cluster().Compact()
 	_, err = w.store.Load(t.Context(), refs)
-	require.ErrorIs(t, err, store.ErrChanged)
-	require.Len(t, w.refs(index.Open), len(items))
+	require.ErrorIs(t, err, dlq.ErrChanged)
+	require.Len(t, w.refs(letter.Open), len(items))
 	outcomes := 0
-	require.NoError(t, w.store.Discard(t.Context(), snap, refs, store.By{}, func(o store.Outcome) {
+	require.NoError(t, w.store.Discard(t.Context(), snap, refs, dlq.By{}, func(o dlq.Outcome) {
 		require.NoError(t, o.Err)
 		outcomes++
 	}))
 	require.Equal(t, len(items), outcomes, "they are found where they are now")
 }
 
-// The index takes a record once, whoever brings it again.
-func TestFollowingAndRefreshingASnapshotAtOnce(t *testing.T) {
+// A view takes a record once, whether it follows or is refreshed.
+func TestFollowingAndRefreshingAViewAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.letters(2)
-	snap := w.scan()
+	view := w.scan()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- view.Follow(ctx, func(*letter.Letter, letter.Status) error { return nil })
+	}()
 	w.discard(2)
-	require.NoError(t, snap.Refresh(t.Context()))
-	require.NoError(t, snap.Refresh(t.Context()))
-	require.Len(t, snap.Select(index.Resolved, 0), 2)
-	bounds, err := w.client.Bounds(t.Context(), dlq)
-	require.NoError(t, err)
-	for partition, span := range bounds {
-		_, err := w.client.Read(t.Context(), dlq, map[int32][]topic.Span{partition: {span}}, func(r *kgo.Record) error {
-			snap.Add(r)
-			return nil
-		})
-		require.NoError(t, err)
-	}
-	require.Len(t, snap.Select(index.Resolved, 0), 2)
-	require.EqualValues(t, 6, snap.Read())
+	require.NoError(t, view.Refresh(t.Context()))
+	require.NoError(t, view.Refresh(t.Context()))
+	require.Len(t, view.Select(letter.Resolved, 0), 2)
+	stop()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Len(t, view.Select(letter.Any, 0), 6)
 }

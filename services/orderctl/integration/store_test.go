@@ -13,18 +13,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/resolution"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/deadletter/topic"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
 
 func TestListAndFind(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(4)
-	items, _, err := w.store.List(t.Context(), index.Filter{Partitions: []int32{1}}, index.Open, 2)
+	items, _, err := w.store.List(t.Context(), letter.Filter{Partitions: []int32{1}}, letter.Open, 2)
 	require.NoError(t, err)
 	require.Len(t, items, 2)
 	require.Equal(t, ids[10], items[0].ID, "the newest first")
@@ -35,15 +32,15 @@ func TestListAndFind(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{ids[4], ids[0]}, idsOf(found))
 	_, _, err = w.store.Find(t.Context(), "orders/0/99")
-	require.ErrorIs(t, err, store.ErrNotFound)
+	require.ErrorIs(t, err, dlq.ErrNotFound)
 
 	// The topic made anew: another record in the same place.
 	w.fail(&kgo.Record{Topic: orders, Partition: 1, Offset: 1, Value: []byte("other")}, "invalid")
 	_, _, err = w.store.Find(t.Context(), short)
-	require.ErrorIs(t, err, store.ErrAmbiguous)
+	require.ErrorIs(t, err, dlq.ErrAmbiguous)
 }
 
-func idsOf(items []store.Item) (ids []string) {
+func idsOf(items []dlq.Item) (ids []string) {
 	for _, i := range items {
 		ids = append(ids, i.ID)
 	}
@@ -53,7 +50,7 @@ func idsOf(items []store.Item) (ids []string) {
 func TestRedrive(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(4)
-	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	outcomes, err := w.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
 	require.Len(t, outcomes, len(ids))
 	for partition, records := range w.read(orders) {
@@ -64,13 +61,13 @@ func TestRedrive(t *testing.T) {
 			require.Regexp(t, "^trace=t dlq-redrive-count=1 dlq-origin=orders/", headersOf(r))
 		}
 	}
-	require.Empty(t, w.refs(index.Open))
-	items, err := w.store.Load(t.Context(), w.refs(index.Resolved))
+	require.Empty(t, w.refs(letter.Open))
+	items, err := w.store.Load(t.Context(), w.refs(letter.Resolved))
 	require.NoError(t, err)
 	for _, item := range items {
 		r := item.Resolution
-		require.Equal(t, []any{resolution.Redriven, "ann", "mended"}, []any{r.Kind, r.By, r.Why})
-		i := slices.IndexFunc(outcomes, func(o store.Outcome) bool { return o.Item.ID == item.ID })
+		require.Equal(t, []any{letter.Redriven, "ann", "mended"}, []any{r.Kind, r.By, r.Why})
+		i := slices.IndexFunc(outcomes, func(o dlq.Outcome) bool { return o.Item.ID == item.ID })
 		require.Equal(t, outcomes[i].Copy.String(), r.Became)
 	}
 }
@@ -86,14 +83,14 @@ func headersOf(r *kgo.Record) string {
 func TestFollowingASnapshot(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(1)
-	snap, err := w.store.Scan(t.Context(), index.Filter{Keys: []string{"uid-1-0"}})
+	snap, err := w.store.Scan(t.Context(), letter.Filter{Keys: []string{"uid-1-0"}})
 	require.NoError(t, err)
-	require.NoError(t, w.store.Discard(t.Context(), snap, snap.Select(index.Open, 0), store.By{}, nobody))
+	require.NoError(t, w.store.Discard(t.Context(), snap, snap.Select(letter.Open, 0), dlq.By{}, nobody))
 	enough := errors.New("enough")
 	var got []string
 	w.fail(&kgo.Record{Topic: orders, Partition: 1, Offset: 0, Timestamp: failed, Key: []byte("uid-1-0"), Value: []byte("value 0 of 1")}, "invalid")
 	w.fail(&kgo.Record{Topic: orders, Partition: 1, Offset: 3, Key: []byte("uid-1-0")}, "invalid")
-	err = snap.Follow(t.Context(), func(l *letter.Letter, status index.Status) error {
+	err = snap.Follow(t.Context(), func(l *letter.Letter, status letter.Status) error {
 		got = append(got, l.ID[:len("orders/1/0")]+" "+string(status))
 		if len(got) == 2 {
 			return enough
@@ -108,15 +105,15 @@ func TestFollowingASnapshot(t *testing.T) {
 // A value of 10 MB goes through all of it.
 func TestALargeLetter(t *testing.T) {
 	b := broker.StartForTest(t, broker.Options{DefaultPartitions: 1, Configs: map[string]string{"message.max.bytes": "20000000"}, Topics: map[string]broker.Topic{
-		orders: {Configs: map[string]string{"max.message.bytes": "20000000"}}, dlq: {Configs: map[string]string{"max.message.bytes": "20000000"}},
+		orders: {Configs: map[string]string{"max.message.bytes": "20000000"}}, dlqTopic: {Configs: map[string]string{"max.message.bytes": "20000000"}},
 	}})
 	client := newClient(t, b)
-	w := &world{t: t, broker: b, client: client, store: store.New(client, store.Options{Topic: dlq})}
+	w := &world{t: t, broker: b, client: client, store: dlq.New(client, dlq.Options{Topic: dlqTopic})}
 	value := []byte(`{"a": "` + strings.Repeat("x", 10<<20) + `"}`)
 	id := w.fail(&kgo.Record{Topic: orders, Value: value}, "too_large")
 	shown := w.orderctl("dlq", "show", id)
 	require.Equal(t, 0, shown.code, shown.stderr)
-	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	outcomes, err := w.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
 	require.NoError(t, outcomes[0].Err)
 	require.Equal(t, value, w.read(orders)[0][0].Value)
@@ -124,46 +121,46 @@ func TestALargeLetter(t *testing.T) {
 
 func TestALetterThatItsTopicDoesNotTake(t *testing.T) {
 	b := broker.StartForTest(t, broker.Options{DefaultPartitions: 1, Topics: map[string]broker.Topic{
-		orders: {Configs: map[string]string{"max.message.bytes": "1000"}}, dlq: {},
+		orders: {Configs: map[string]string{"max.message.bytes": "1000"}}, dlqTopic: {},
 	}})
 	client := newClient(t, b)
-	w := &world{t: t, broker: b, client: client, store: store.New(client, store.Options{Topic: dlq})}
+	w := &world{t: t, broker: b, client: client, store: dlq.New(client, dlq.Options{Topic: dlqTopic})}
 	value := make([]byte, 5000)
 	for i := range value {
 		value[i] = byte(rand.Uint32()) // does not shrink
 	}
 	w.fail(&kgo.Record{Topic: orders, Value: value}, "invalid")
-	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	outcomes, err := w.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
-	require.ErrorIs(t, outcomes[0].Err, store.ErrTooLarge)
-	require.Len(t, w.refs(index.Open), 1)
+	require.ErrorIs(t, outcomes[0].Err, dlq.ErrTooLarge)
+	require.Len(t, w.refs(letter.Open), 1)
 }
 
 func TestWhatCannotBeRedriven(t *testing.T) {
 	w := newWorld(t)
 	w.fail(&kgo.Record{Topic: orders, Partition: 9, Offset: 1}, "invalid")
 	w.fail(&kgo.Record{Topic: orders, Offset: 2, Headers: []kgo.RecordHeader{{Key: "dlq-redrive-count", Value: []byte("3")}}}, "invalid")
-	w.produce(&kgo.Record{Topic: dlq, Value: []byte("plain"), Key: []byte("k")},
-		&kgo.Record{Topic: dlq, Key: []byte("orders/0/7/00000000"), Value: []byte("cu"), Headers: []kgo.RecordHeader{
+	w.produce(&kgo.Record{Topic: dlqTopic, Value: []byte("plain"), Key: []byte("k")},
+		&kgo.Record{Topic: dlqTopic, Key: []byte("orders/0/7/00000000"), Value: []byte("cu"), Headers: []kgo.RecordHeader{
 			{Key: "dlq-reason", Value: []byte("x")}, {Key: "dlq-source-topic", Value: []byte(orders)}, {Key: "dlq-truncated", Value: []byte(`{"size":3}`)},
 		}})
-	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	outcomes, err := w.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
 	var said []string
 	for _, o := range outcomes {
 		said = append(said, o.Err.Error())
 	}
 	require.ElementsMatch(t, []string{
-		store.ErrGone.Error(), store.ErrNoSource.Error(), store.ErrTruncated.Error(), "was redriven too often (3 times; the limit is 3)",
+		dlq.ErrGone.Error(), dlq.ErrNoSource.Error(), dlq.ErrTruncated.Error(), "was redriven too often (3 times; the limit is 3)",
 	}, said)
-	require.Len(t, w.refs(index.Open), 4)
+	require.Len(t, w.refs(letter.Open), 4)
 }
 
 // A letter whose value is null goes back as null.
 func TestRedriveOfATombstone(t *testing.T) {
 	w := newWorld(t)
 	w.fail(&kgo.Record{Topic: orders, Offset: 0, Key: []byte("k")}, "tombstone")
-	_, err := w.redrive(t.Context(), store.Redrive{})
+	_, err := w.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
 	require.Nil(t, w.read(orders)[0][0].Value)
 }
@@ -171,10 +168,10 @@ func TestRedriveOfATombstone(t *testing.T) {
 func TestRedriveIntoAMissingTopicStops(t *testing.T) {
 	w := newWorld(t)
 	w.fail(&kgo.Record{Topic: "absent", Value: []byte("v")}, "invalid")
-	_, err := w.redrive(t.Context(), store.Redrive{})
-	require.ErrorIs(t, err, topic.ErrNoTopic)
+	_, err := w.redrive(t.Context(), dlq.Redrive{})
+	require.ErrorIs(t, err, dlq.ErrNoTopic)
 	require.ErrorContains(t, err, "absent")
-	require.Len(t, w.refs(index.Open), 1)
+	require.Len(t, w.refs(letter.Open), 1)
 }
 
 // Killed between the copy and the resolution, it leaves the letters open; run
@@ -182,24 +179,24 @@ func TestRedriveIntoAMissingTopicStops(t *testing.T) {
 func TestRedriveInterrupted(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(2)
-	allow := w.refuseWrites(dlq)
-	outcomes, err := w.redrive(t.Context(), store.Redrive{})
+	allow := w.refuseWrites(dlqTopic)
+	outcomes, err := w.redrive(t.Context(), dlq.Redrive{})
 	require.ErrorContains(t, err, "write down what was done")
 	require.Empty(t, outcomes)
-	require.Len(t, w.refs(index.Open), len(ids))
+	require.Len(t, w.refs(letter.Open), len(ids))
 	allow()
-	outcomes, err = w.redrive(t.Context(), store.Redrive{})
+	outcomes, err = w.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
 	require.Len(t, outcomes, len(ids))
-	require.Empty(t, w.refs(index.Open))
+	require.Empty(t, w.refs(letter.Open))
 	require.Len(t, w.read(orders)[0], 6)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	w.letters(1)
 	snap := w.scan()
-	require.ErrorIs(t, w.store.Redrive(ctx, snap, snap.Select(index.Open, 0), store.Redrive{MaxRedrives: 1}), context.Canceled)
-	require.Len(t, w.refs(index.Open), 3)
+	require.ErrorIs(t, w.store.Redrive(ctx, snap, snap.Select(letter.Open, 0), dlq.Redrive{MaxRedrives: 1}), context.Canceled)
+	require.Len(t, w.refs(letter.Open), 3)
 }
 
 // refuseWrites lets the broker refuse records of a topic until allow is called.
@@ -239,7 +236,7 @@ func TestRate(t *testing.T) {
 	w := newWorld(t)
 	w.letters(1)
 	began := time.Now()
-	_, err := w.redrive(t.Context(), store.Redrive{Rate: 50})
+	_, err := w.redrive(t.Context(), dlq.Redrive{Rate: 50})
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, time.Since(began), 40*time.Millisecond, "the second and third wait 20 ms each")
 }
@@ -248,28 +245,28 @@ func TestDiscardUndoAndPurge(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(2)
 	w.discard(4)
-	require.Len(t, w.refs(index.Open), 2)
+	require.Len(t, w.refs(letter.Open), 2)
 	snap := w.scan()
-	require.NoError(t, w.store.Undo(t.Context(), snap, snap.Select(index.Resolved, 1), nobody))
-	require.Len(t, w.refs(index.Open), 3)
+	require.NoError(t, w.store.Undo(t.Context(), snap, snap.Select(letter.Resolved, 1), nobody))
+	require.Len(t, w.refs(letter.Open), 3)
 
 	purge := func(before time.Time, dryRun bool) (purged []string) {
-		require.NoError(t, w.store.Purge(t.Context(), store.PurgeOptions{Before: before, Source: orders, DryRun: dryRun}, func(id string) { purged = append(purged, id) }))
+		require.NoError(t, w.store.Purge(t.Context(), dlq.PurgeOptions{Before: before, Source: orders, DryRun: dryRun}, func(id string) { purged = append(purged, id) }))
 		return purged
 	}
 	require.Empty(t, purge(time.Now().Add(-time.Hour), false), "too young")
 	require.Len(t, purge(time.Now().Add(time.Hour), true), 3)
-	require.Len(t, w.refs(index.Resolved), 3)
+	require.Len(t, w.refs(letter.Resolved), 3)
 	// Of one that was purged halfway, and one whose letter is of another topic.
-	w.produce(resolution.Resolution{ID: "orders/0/77/00000000", Kind: resolution.Discarded, When: failed}.Record(dlq, 0),
-		resolution.Resolution{ID: "their.DLT/0/7/00000000", Kind: resolution.Discarded, When: failed}.Record(dlq, 0))
+	w.produce(letter.Resolution{ID: "orders/0/77/00000000", Kind: letter.Discarded, When: failed}.Record(dlqTopic, 0),
+		letter.Resolution{ID: "their.DLT/0/7/00000000", Kind: letter.Discarded, When: failed}.Record(dlqTopic, 0))
 	require.Len(t, purge(time.Now().Add(time.Hour), false), 4)
-	require.Empty(t, w.refs(index.Resolved))
-	require.Len(t, w.refs(index.Open), 3)
+	require.Empty(t, w.refs(letter.Resolved))
+	require.Len(t, w.refs(letter.Open), 3)
 	require.Len(t, w.scan().Orphans(), 1)
 	require.NotEmpty(t, ids)
 	w.broker.Cluster().Compact()
-	require.Len(t, w.refs(index.Open), 3, "after compaction")
+	require.Len(t, w.refs(letter.Open), 3, "after compaction")
 }
 
 func TestLettersOfAnotherTopic(t *testing.T) {
@@ -281,15 +278,15 @@ func TestLettersOfAnotherTopic(t *testing.T) {
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: "__connect.errors." + key, Value: []byte(value)})
 	}
 	w.produce(record)
-	foreign := &world{t: t, broker: w.broker, client: w.client, store: store.New(w.client, store.Options{Topic: dlq, Foreign: "connect.dlq"})}
-	outcomes, err := foreign.redrive(t.Context(), store.Redrive{})
+	foreign := &world{t: t, broker: w.broker, client: w.client, store: dlq.New(w.client, dlq.Options{Topic: dlqTopic, Foreign: "connect.dlq"})}
+	outcomes, err := foreign.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
 	require.Len(t, outcomes, 1)
 	require.Equal(t, letter.Place{Topic: orders, Partition: 2, Offset: 1}, outcomes[0].Copy)
 	require.Equal(t, "dlq-redrive-count=1 dlq-origin="+outcomes[0].Item.ID+" ", headersOf(w.read(orders)[2][1]))
-	require.Len(t, foreign.refs(index.Resolved), 1)
-	require.Len(t, w.refs(index.Open), 3, "ours are as they were")
+	require.Len(t, foreign.refs(letter.Resolved), 1)
+	require.Len(t, w.refs(letter.Open), 3, "ours are as they were")
 	snap := foreign.scan()
-	require.NoError(t, foreign.store.Undo(t.Context(), snap, snap.Select(index.Resolved, 0), nobody))
-	require.Len(t, foreign.refs(index.Open), 1)
+	require.NoError(t, foreign.store.Undo(t.Context(), snap, snap.Select(letter.Resolved, 0), nobody))
+	require.Len(t, foreign.refs(letter.Open), 1)
 }

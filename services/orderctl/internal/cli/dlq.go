@@ -15,9 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/term"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
@@ -78,7 +77,7 @@ func (f *dlqFlags) register(cmd *cobra.Command) {
 
 // letters is an open store of letters.
 type letters struct {
-	*store.Store
+	*dlq.Queue
 	cfg   config.Kafka
 	close func()
 }
@@ -88,12 +87,12 @@ func (f *dlqFlags) open() (*letters, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &letters{store.New(client, store.Options{Topic: cfg.DLQTopic, Foreign: f.foreign}), cfg, client.Close}, nil
+	return &letters{dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Foreign: f.foreign}), cfg, client.Close}, nil
 }
 
 // client reads the settings and makes a client of the brokers, which connects
 // when first used.
-func (f *dlqFlags) client() (config.Kafka, *topic.Client, error) {
+func (f *dlqFlags) client() (config.Kafka, *dlq.Client, error) {
 	var s kafkaSettings
 	if err := load(&s); err != nil {
 		return config.Kafka{}, nil, err
@@ -113,7 +112,7 @@ func (f *dlqFlags) client() (config.Kafka, *topic.Client, error) {
 	if err != nil {
 		return cfg, nil, usage(err)
 	}
-	client, err := topic.New(options...)
+	client, err := dlq.NewClient(options...)
 	if err != nil {
 		return cfg, nil, usage(err)
 	}
@@ -127,12 +126,12 @@ func explainLetters(cfg config.Kafka, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, store.ErrChanged), errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrAmbiguous), errors.Is(err, context.Canceled):
+	case errors.Is(err, dlq.ErrChanged), errors.Is(err, dlq.ErrNotFound), errors.Is(err, dlq.ErrAmbiguous), errors.Is(err, context.Canceled):
 		return err
-	case errors.Is(err, topic.ErrNoTopic):
+	case errors.Is(err, dlq.ErrNoTopic):
 		return fmt.Errorf("%w: start the worker, which creates the topics, or run 'orderctl topics', or name others with KAFKA_TOPIC, KAFKA_DLQ_TOPIC%w", err, hidden{err})
-	case errors.Is(err, topic.ErrInterfered):
-		return fmt.Errorf("%w%w", topic.ErrInterfered, hidden{err})
+	case errors.Is(err, dlq.ErrInterfered):
+		return fmt.Errorf("%w%w", dlq.ErrInterfered, hidden{err})
 	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
 		return fmt.Errorf("%w: the user %q lacks the right: undo and purge, which must not meet, need Write and Describe on the transactional id orderhub-dlq/%s", err, cfg.SASLUsername, cfg.DLQTopic)
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
@@ -148,7 +147,7 @@ func explainLetters(cfg config.Kafka, err error) error {
 
 // filterFlags say which letters are meant.
 type filterFlags struct {
-	index.Filter
+	letter.Filter
 	partitions   []int
 	offsets      string
 	since, until string
@@ -176,7 +175,7 @@ var knownReasons = []string{
 }
 
 // filter is what the flags say.
-func (f *filterFlags) filter(now time.Time) (index.Filter, error) {
+func (f *filterFlags) filter(now time.Time) (letter.Filter, error) {
 	filter := f.Filter
 	for _, p := range f.partitions {
 		filter.Partitions = append(filter.Partitions, int32(p))
@@ -188,7 +187,7 @@ func (f *filterFlags) filter(now time.Time) (index.Filter, error) {
 	if filter.Until, err = parseWhen("--until", f.until, now); err != nil {
 		return filter, err
 	}
-	if filter.MinOffset, filter.MaxOffset, err = index.ParseOffsets(f.offsets); err != nil {
+	if filter.MinOffset, filter.MaxOffset, err = letter.ParseOffsets(f.offsets); err != nil {
 		return filter, usagef("--offsets: %w", err)
 	}
 	return filter, nil
@@ -205,7 +204,7 @@ func (f *filterFlags) set(cmd *cobra.Command) bool {
 }
 
 func parseWhen(flag, text string, now time.Time) (time.Time, error) {
-	at, err := index.ParseWhen(text, now)
+	at, err := letter.ParseWhen(text, now)
 	if err != nil {
 		return at, usagef("%s: %w", flag, err)
 	}
@@ -213,13 +212,13 @@ func parseWhen(flag, text string, now time.Time) (time.Time, error) {
 }
 
 // statusFlag is the value of --status.
-func statusFlag(cmd *cobra.Command, status *string, standard index.Status) {
+func statusFlag(cmd *cobra.Command, status *string, standard letter.Status) {
 	cmd.Flags().StringVar(status, "status", string(standard), "open, resolved or any")
 	mustRegister(cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"open", "resolved", "any"}, cobra.ShellCompDirectiveNoFileComp)))
 }
 
-func parseStatus(text string) (index.Status, error) {
-	status, err := index.ParseStatus(text)
+func parseStatus(text string) (letter.Status, error) {
+	status, err := letter.ParseStatus(text)
 	if err != nil {
 		return "", usagef("--status: %w", err)
 	}
@@ -240,7 +239,7 @@ func (a *app) style() dlqview.Style {
 }
 
 // sayGaps tells of letters that were gone before they could be read.
-func (a *app) sayGaps(snap *store.Snapshot, name string) {
+func (a *app) sayGaps(snap *dlq.View, name string) {
 	for _, gap := range snap.Gaps() {
 		a.say("%s, partition %d: offsets %d to %d were removed while the topic was read: its retention.ms should be -1", name, gap.Partition, gap.From, gap.To-1)
 	}

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
-func (a *app) dryRun(ctx context.Context, f *redriveFlags, box *letters, refs []index.Ref, compare bool) error {
+func (a *app) dryRun(ctx context.Context, f *redriveFlags, box *letters, refs []dlq.Ref, compare bool) error {
 	codec, err := f.rules.codec()
 	if err != nil {
 		return err
@@ -24,7 +23,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, box *letters, refs []
 	defer closing()
 	run := dryrun.New(codec, orders, box.cfg.Topic, f.maxRedrives)
 	counts := map[string]int{}
-	err = a.inSourceOrder(ctx, box, refs, func(items []store.Item) error {
+	err = a.inSourceOrder(ctx, box, refs, func(items []dlq.Item) error {
 		verdicts, err := run.Judge(ctx, items)
 		for _, v := range verdicts {
 			counts[v.Would]++
@@ -42,12 +41,12 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, box *letters, refs []
 
 // inSourceOrder loads letters some at a time, in the order in which they would be
 // sent. Those that are gone by now are left out.
-func (a *app) inSourceOrder(ctx context.Context, box *letters, refs []index.Ref, use func([]store.Item) error) error {
-	store.InSourceOrder(refs)
+func (a *app) inSourceOrder(ctx context.Context, box *letters, refs []dlq.Ref, use func([]dlq.Item) error) error {
+	dlq.InSourceOrder(refs)
 	for rest := refs; len(rest) > 0; {
-		n := store.Chunk(rest, listChunk)
+		n := dlq.Chunk(rest, listChunk)
 		items, err := box.Load(ctx, rest[:n])
-		if err != nil && !errors.Is(err, store.ErrChanged) {
+		if err != nil && !errors.Is(err, dlq.ErrChanged) {
 			return explainLetters(box.cfg, err)
 		}
 		if err := use(items); err != nil {

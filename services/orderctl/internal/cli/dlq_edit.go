@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
@@ -140,7 +140,7 @@ func (a *app) edit(ctx context.Context, f *editFlags, ids []string) error {
 		return err
 	}
 	defer box.close()
-	snap, refs, err := f.find(ctx, a, box, ids, index.Open)
+	snap, refs, err := f.find(ctx, a, box, ids, letter.Open)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (a *app) edit(ctx context.Context, f *editFlags, ids []string) error {
 	if err := a.confirm(f.yes || len(ids) > 0, "edit and redrive "+plural(len(refs), "letter")); err != nil {
 		return err
 	}
-	return a.sendBack(ctx, &f.redriveFlags, box, snap, refs, func(item *store.Item) ([]byte, error) {
+	return a.sendBack(ctx, &f.redriveFlags, box, snap, refs, func(item *dlq.Item) ([]byte, error) {
 		value, err := edit.Apply(item.Value, edits...)
 		if err != nil {
 			return nil, err
@@ -178,7 +178,7 @@ type editing struct {
 
 // refused says why a value is no valid order; nil where it is, and of letters of
 // topics that have no orders.
-func (e *editing) refused(item *store.Item, value []byte) *model.RecordError {
+func (e *editing) refused(item *dlq.Item, value []byte) *model.RecordError {
 	if item.Source.Topic != e.box.cfg.Topic {
 		return nil
 	}
@@ -193,7 +193,7 @@ type editVerdict struct {
 	Changes []edit.Change `json:"changes"`
 }
 
-func (e *editing) dryRun(ctx context.Context, refs []index.Ref) error {
+func (e *editing) dryRun(ctx context.Context, refs []dlq.Ref) error {
 	compare := e.s.Database.URL != ""
 	orders, closing, err := storedOrders(compare)
 	if err != nil {
@@ -202,7 +202,7 @@ func (e *editing) dryRun(ctx context.Context, refs []index.Ref) error {
 	defer closing()
 	run := dryrun.New(e.codec, orders, e.box.cfg.Topic, e.f.maxRedrives)
 	counts := map[string]int{}
-	err = e.a.inSourceOrder(ctx, e.box, refs, func(items []store.Item) error {
+	err = e.a.inSourceOrder(ctx, e.box, refs, func(items []dlq.Item) error {
 		if e.f.reveal {
 			if err := writeAudit(e.s.Audit.Log, e.f.by.Actor, "reveal", idsOf(items)...); err != nil {
 				return err
@@ -223,7 +223,7 @@ func (e *editing) dryRun(ctx context.Context, refs []index.Ref) error {
 	return e.a.dryRunEnded(len(refs), counts, compare)
 }
 
-func idsOf(items []store.Item) []string {
+func idsOf(items []dlq.Item) []string {
 	ids := make([]string, len(items))
 	for i := range items {
 		ids[i] = items[i].ID
@@ -232,9 +232,9 @@ func idsOf(items []store.Item) []string {
 }
 
 // judge makes the edits, and tells what would become of the letters.
-func (e *editing) judge(ctx context.Context, run *dryrun.Run, items []store.Item) ([]editVerdict, error) {
+func (e *editing) judge(ctx context.Context, run *dryrun.Run, items []dlq.Item) ([]editVerdict, error) {
 	said := make([]editVerdict, len(items))
-	var edited []store.Item
+	var edited []dlq.Item
 	var at []int
 	for i, item := range items {
 		value, err := edit.Apply(item.Value, e.edits...)
@@ -268,13 +268,13 @@ func (a *app) writeEditVerdict(v editVerdict) error {
 }
 
 // inEditor has somebody edit one letter.
-func (e *editing) inEditor(ctx context.Context, snap *store.Snapshot, refs []index.Ref) error {
+func (e *editing) inEditor(ctx context.Context, snap *dlq.View, refs []dlq.Ref) error {
 	items, err := e.box.Load(ctx, refs)
 	if err != nil {
 		return explainLetters(e.box.cfg, err)
 	}
 	item := &items[0]
-	if err := store.Redrivable(&item.Letter, e.f.maxRedrives); err != nil {
+	if err := dlq.Redrivable(&item.Letter, e.f.maxRedrives); err != nil {
 		return fmt.Errorf("%s %w", item.ID, err)
 	}
 	if err := writeAudit(e.s.Audit.Log, e.f.by.Actor, "edit", item.ID); err != nil {
@@ -284,11 +284,11 @@ func (e *editing) inEditor(ctx context.Context, snap *store.Snapshot, refs []ind
 	if err != nil {
 		return err
 	}
-	return e.a.sendBack(ctx, &e.f.redriveFlags, e.box, snap, refs, func(*store.Item) ([]byte, error) { return value, nil })
+	return e.a.sendBack(ctx, &e.f.redriveFlags, e.box, snap, refs, func(*dlq.Item) ([]byte, error) { return value, nil })
 }
 
 // typed gives the value that somebody made of a letter's in the editor.
-func (e *editing) typed(ctx context.Context, item *store.Item) ([]byte, error) {
+func (e *editing) typed(ctx context.Context, item *dlq.Item) ([]byte, error) {
 	folder, err := os.MkdirTemp("", "orderctl-edit-") // for the user alone
 	if err != nil {
 		return nil, err

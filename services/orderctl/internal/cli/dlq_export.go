@@ -12,9 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/archive"
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
@@ -84,7 +83,7 @@ Exit code 3: no letter matches.`,
 	}
 	f.where.register(cmd)
 	f.which.register(cmd)
-	statusFlag(cmd, &f.status, index.Any)
+	statusFlag(cmd, &f.status, letter.Any)
 	cmd.Flags().StringVar(&f.format, "format", exportLines, "jsonl, csv or raw")
 	cmd.Flags().StringVar(&f.to, "to", "", "file to write, or folder of raw files (default: stdout)")
 	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "mask nothing, and write that to the audit log")
@@ -145,11 +144,11 @@ func (a *app) export(ctx context.Context, f *exportFlags, ids []string) error {
 	return nil
 }
 
-func (a *app) exportAll(ctx context.Context, f *exportFlags, s *exportSettings, box *letters, refs []index.Ref, out exportSink) (exported int, err error) {
+func (a *app) exportAll(ctx context.Context, f *exportFlags, s *exportSettings, box *letters, refs []dlq.Ref, out exportSink) (exported int, err error) {
 	for rest := refs; len(rest) > 0; {
-		n := store.Chunk(rest, listChunk)
+		n := dlq.Chunk(rest, listChunk)
 		items, err := box.Load(ctx, rest[:n])
-		if err != nil && !errors.Is(err, store.ErrChanged) {
+		if err != nil && !errors.Is(err, dlq.ErrChanged) {
 			return exported, explainLetters(box.cfg, err)
 		}
 		if f.reveal && f.format != exportCSV {
@@ -170,7 +169,7 @@ func (a *app) exportAll(ctx context.Context, f *exportFlags, s *exportSettings, 
 
 // exportSink takes letters.
 type exportSink interface {
-	write(item *store.Item) error
+	write(item *dlq.Item) error
 	// end finishes what is written, or removes it if that failed.
 	end(err error) error
 }
@@ -196,8 +195,8 @@ func (a *app) exportTo(f *exportFlags) (exportSink, error) {
 		return out, nil
 	}
 	out.flush = func() error { return nil }
-	out.letter = func(item *store.Item) error {
-		e := archive.EntryOf(item)
+	out.letter = func(item *dlq.Item) error {
+		e := dlq.ArchiveEntryOf(item)
 		if !f.reveal {
 			maskEntry(&e)
 		}
@@ -207,7 +206,7 @@ func (a *app) exportTo(f *exportFlags) (exportSink, error) {
 }
 
 // maskEntry takes people's data out of an entry.
-func maskEntry(e *archive.Entry) {
+func maskEntry(e *dlq.ArchiveEntry) {
 	e.Masked = true
 	e.Letter.Value = mask.Value(e.Letter.Value)
 	if !strings.HasPrefix(e.ID, string(e.Letter.Key)) {
@@ -229,11 +228,11 @@ type exportFile struct {
 	w      io.Writer
 	file   *os.File // nil: stdout
 	name   string
-	letter func(*store.Item) error
+	letter func(*dlq.Item) error
 	flush  func() error
 }
 
-func (e *exportFile) write(item *store.Item) error { return e.letter(item) }
+func (e *exportFile) write(item *dlq.Item) error { return e.letter(item) }
 
 func (e *exportFile) end(err error) error {
 	err = errors.Join(err, e.flush())
@@ -252,7 +251,7 @@ func (e *exportFile) end(err error) error {
 // rawFiles is a folder with a file a letter.
 type rawFiles string
 
-func (folder rawFiles) write(item *store.Item) error {
+func (folder rawFiles) write(item *dlq.Item) error {
 	return os.WriteFile(filepath.Join(string(folder), dlqview.FileName(&item.Letter)), item.Value, 0o600)
 }
 

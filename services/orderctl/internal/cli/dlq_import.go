@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/archive"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 )
 
 func (a *app) dlqImportCommand() *cobra.Command {
@@ -52,7 +52,7 @@ func (a *app) importLetters(ctx context.Context, where *dlqFlags, name string) e
 	defer box.close()
 	imported, there := 0, 0
 	var writing error
-	err = archive.Import(ctx, box.Store, archive.NewReader(file), func(id string, was bool) {
+	err = box.Import(ctx, file, func(id string, was bool) {
 		did := "imported"
 		if imported++; was {
 			did = "nothing"
@@ -75,7 +75,7 @@ func (a *app) importLetters(ctx context.Context, where *dlqFlags, name string) e
 
 // explainImport tells what is wrong with the file from what is with the broker.
 func explainImport(box *letters, err error) error {
-	if errors.Is(err, archive.ErrEntry) {
+	if errors.Is(err, dlq.ErrEntry) {
 		return err
 	}
 	return explainLetters(box.cfg, err)

@@ -7,9 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -67,7 +66,7 @@ Exit code 3: no letter matches.`,
 	}
 	where.register(cmd)
 	which.register(cmd)
-	statusFlag(cmd, &status, index.Open)
+	statusFlag(cmd, &status, letter.Open)
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many letters; 0: all (default: 50 for people, all with --output json)")
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on with the letters that come, until Ctrl-C")
 	a.settings[cmd] = &kafkaSettings{}
@@ -81,7 +80,7 @@ func explainList(box *letters, err error) error {
 	return explainLetters(box.cfg, err)
 }
 
-func (a *app) list(ctx context.Context, box *letters, filter index.Filter, status index.Status, limit int, follow bool) error {
+func (a *app) list(ctx context.Context, box *letters, filter letter.Filter, status letter.Status, limit int, follow bool) error {
 	snap, err := box.ScanHeads(ctx, filter, keptHeads)
 	if err != nil {
 		return err
@@ -106,9 +105,9 @@ func (a *app) list(ctx context.Context, box *letters, filter index.Filter, statu
 	}
 	var changed error
 	for rest := refs; len(rest) > 0; {
-		n := store.Chunk(rest, listChunk)
+		n := dlq.Chunk(rest, listChunk)
 		items, err := snap.Heads(ctx, rest[:n])
-		if err != nil && !errors.Is(err, store.ErrChanged) {
+		if err != nil && !errors.Is(err, dlq.ErrChanged) {
 			return err
 		}
 		changed = errors.Join(changed, err)
@@ -126,7 +125,7 @@ func (a *app) list(ctx context.Context, box *letters, filter index.Filter, statu
 	}
 	switch {
 	case changed != nil:
-		return store.ErrChanged
+		return dlq.ErrChanged
 	case follow:
 		return a.followLetters(ctx, snap, status, write)
 	case len(all) == 0:
@@ -136,9 +135,9 @@ func (a *app) list(ctx context.Context, box *letters, filter index.Filter, statu
 	return nil
 }
 
-func (a *app) followLetters(ctx context.Context, snap *store.Snapshot, status index.Status, write func([]dlqview.Line) error) error {
-	err := snap.Follow(ctx, func(l *letter.Letter, s index.Status) error {
-		if status != index.Any && s != status {
+func (a *app) followLetters(ctx context.Context, snap *dlq.View, status letter.Status, write func([]dlqview.Line) error) error {
+	err := snap.Follow(ctx, func(l *letter.Letter, s letter.Status) error {
+		if status != letter.Any && s != status {
 			return nil
 		}
 		return write([]dlqview.Line{dlqview.LineOf(l, s)})

@@ -10,8 +10,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
@@ -99,7 +99,7 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string) error 
 		return err
 	}
 	defer box.close()
-	snap, refs, err := f.find(ctx, a, box, ids, index.Open)
+	snap, refs, err := f.find(ctx, a, box, ids, letter.Open)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string) error 
 }
 
 // sendBack redrives letters, edited or as they are, and tells of each.
-func (a *app) sendBack(ctx context.Context, f *redriveFlags, box *letters, snap *store.Snapshot, refs []index.Ref, edit func(*store.Item) ([]byte, error)) error {
+func (a *app) sendBack(ctx context.Context, f *redriveFlags, box *letters, snap *dlq.View, refs []dlq.Ref, edit func(*dlq.Item) ([]byte, error)) error {
 	var bar *progressbar.ProgressBar
 	if isTerminal(a.stderr) && len(refs) > 1 {
 		bar = progressbar.NewOptions(len(refs), progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription("redriving"),
@@ -121,7 +121,7 @@ func (a *app) sendBack(ctx context.Context, f *redriveFlags, box *letters, snap 
 	}
 	sent := 0
 	var writing error
-	err := box.Redrive(ctx, snap, refs, store.Redrive{By: f.by, MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: edit, Done: func(o store.Outcome) {
+	err := box.Redrive(ctx, snap, refs, dlq.Redrive{By: f.by, MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: edit, Done: func(o dlq.Outcome) {
 		if bar != nil {
 			_ = bar.Clear()
 		}
@@ -141,7 +141,7 @@ func (a *app) sendBack(ctx context.Context, f *redriveFlags, box *letters, snap 
 
 // writeOutcome tells of a letter: where it went on stdout, why it did not on
 // stderr.
-func (a *app) writeOutcome(o store.Outcome) error {
+func (a *app) writeOutcome(o dlq.Outcome) error {
 	if a.output == outputJSON {
 		out := struct {
 			ID     string `json:"id"`

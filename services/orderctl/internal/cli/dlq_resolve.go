@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -34,7 +34,7 @@ Exit code 3: no open letter matches.`,
 			return nil
 		},
 		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
-			return a.resolve(cmd.Context(), &f, ids, index.Open, "discard", "discarded", func(ctx context.Context, box *letters, snap *store.Snapshot, refs []index.Ref, done func(store.Outcome)) error {
+			return a.resolve(cmd.Context(), &f, ids, letter.Open, "discard", "discarded", func(ctx context.Context, box *letters, snap *dlq.View, refs []dlq.Ref, done func(dlq.Outcome)) error {
 				return box.Discard(ctx, snap, refs, f.by, done)
 			})
 		}),
@@ -57,7 +57,7 @@ Exit code 3: no resolved letter matches.`,
   orderctl dlq undo --reason conflict --since 1h`,
 		Args: f.check,
 		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
-			return a.resolve(cmd.Context(), &f, ids, index.Resolved, "open again", "opened", func(ctx context.Context, box *letters, snap *store.Snapshot, refs []index.Ref, done func(store.Outcome)) error {
+			return a.resolve(cmd.Context(), &f, ids, letter.Resolved, "open again", "opened", func(ctx context.Context, box *letters, snap *dlq.View, refs []dlq.Ref, done func(dlq.Outcome)) error {
 				return box.Undo(ctx, snap, refs, done)
 			})
 		}),
@@ -68,8 +68,8 @@ Exit code 3: no resolved letter matches.`,
 }
 
 // resolve finds letters and changes their status.
-func (a *app) resolve(ctx context.Context, f *targetFlags, ids []string, status index.Status, verb, did string,
-	do func(context.Context, *letters, *store.Snapshot, []index.Ref, func(store.Outcome)) error) error {
+func (a *app) resolve(ctx context.Context, f *targetFlags, ids []string, status letter.Status, verb, did string,
+	do func(context.Context, *letters, *dlq.View, []dlq.Ref, func(dlq.Outcome)) error) error {
 	box, err := f.where.open()
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (a *app) resolve(ctx context.Context, f *targetFlags, ids []string, status 
 	}
 	done := 0
 	var writing error
-	err = do(ctx, box, snap, refs, func(o store.Outcome) {
+	err = do(ctx, box, snap, refs, func(o dlq.Outcome) {
 		if o.Err != nil {
 			a.say("%s %v", dlqview.Clean(o.Item.ID), o.Err)
 			return
@@ -116,7 +116,7 @@ Exit code 3: there is nothing to remove.`,
 			if !resolved {
 				return usagef("--resolved: only resolved letters are removed; say so")
 			}
-			age, err := index.ParseAge(olderThan)
+			age, err := letter.ParseAge(olderThan)
 			if err != nil || olderThan == "" {
 				return usagef("--older-than: an age such as 30d or 12h, not %q", olderThan)
 			}
@@ -138,7 +138,7 @@ func (a *app) purge(ctx context.Context, where *dlqFlags, before time.Time, dryR
 		return err
 	}
 	defer box.close()
-	options := store.PurgeOptions{Before: before, Source: box.cfg.Topic, DryRun: true}
+	options := dlq.PurgeOptions{Before: before, Source: box.cfg.Topic, DryRun: true}
 	var ids []string
 	err = box.Purge(ctx, options, func(id string) { ids = append(ids, id) })
 	switch {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
@@ -106,8 +106,8 @@ func (a *app) details(ctx context.Context, box *letters, id string, codec *model
 		return dlqview.Details{}, err
 	}
 	defer closing()
-	d, err := inspect.Letter(ctx, box.Store, id, codec, orders)
-	if errors.Is(err, store.ErrNotFound) {
+	d, err := inspect.Letter(ctx, box.Queue, id, codec, orders)
+	if errors.Is(err, dlq.ErrNotFound) {
 		a.say("orderctl dlq show: %v", err)
 		return d, silent(exitNothing)
 	}

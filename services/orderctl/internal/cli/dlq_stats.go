@@ -8,9 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/stats"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -65,11 +64,8 @@ what has come since is read.`,
 	return cmd
 }
 
-func (a *app) stats(ctx context.Context, w io.Writer, box *letters, snap *store.Snapshot, everything bool) error {
-	counted := stats.Of(snap.Each(index.Any), stats.Options{})
-	if err := counted.FillSamples(ctx, box.Store, 0); err != nil {
-		return err
-	}
+func (a *app) stats(ctx context.Context, w io.Writer, box *letters, snap *dlq.View, everything bool) error {
+	counted := dlq.StatsOf(snap.Each(letter.Any), dlq.StatsOptions{})
 	if orphans := len(snap.Orphans()); everything && orphans > 0 {
 		a.say("%s without a letter in %s: of letters that are in another topic (--foreign), or that were removed by hand", plural(orphans, "resolution"), box.cfg.DLQTopic)
 	}
@@ -81,7 +77,7 @@ func (a *app) stats(ctx context.Context, w io.Writer, box *letters, snap *store.
 
 // watchStats counts until the context ends. On a terminal the counts stay in
 // their place.
-func (a *app) watchStats(ctx context.Context, box *letters, snap *store.Snapshot, everything bool, every time.Duration) error {
+func (a *app) watchStats(ctx context.Context, box *letters, snap *dlq.View, everything bool, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {

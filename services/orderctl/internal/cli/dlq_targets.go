@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -23,7 +23,7 @@ type targetFlags struct {
 	which filterFlags
 	all   bool
 	yes   bool
-	by    store.By
+	by    dlq.By
 }
 
 // register adds the flags; what is the verb of the help.
@@ -58,9 +58,9 @@ func (f *targetFlags) check(cmd *cobra.Command, ids []string) error {
 }
 
 // find gives the letters with a status that are meant.
-func (f *targetFlags) find(ctx context.Context, a *app, box *letters, ids []string, status index.Status) (*store.Snapshot, []index.Ref, error) {
-	var refs []index.Ref
-	var snap *store.Snapshot
+func (f *targetFlags) find(ctx context.Context, a *app, box *letters, ids []string, status letter.Status) (*dlq.View, []dlq.Ref, error) {
+	var refs []dlq.Ref
+	var snap *dlq.View
 	if len(ids) == 0 {
 		filter, err := f.which.filter(time.Now())
 		if err != nil {
@@ -73,7 +73,7 @@ func (f *targetFlags) find(ctx context.Context, a *app, box *letters, ids []stri
 		refs = snap.Select(status, 0)
 	} else {
 		items, found, err := box.Find(ctx, ids...)
-		if errors.Is(err, store.ErrNotFound) {
+		if errors.Is(err, dlq.ErrNotFound) {
 			a.say("%v", err)
 			return nil, nil, silent(exitNothing)
 		}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
@@ -134,7 +134,7 @@ func (a *app) serveUI(ctx context.Context, s consoleSettings, compare bool, wher
 		token = console.NewToken()
 	}
 	c, err := console.New(console.Options{
-		Client: client, Store: store.New(client, store.Options{Topic: cfg.DLQTopic, Foreign: where.foreign}),
+		Client: client, Store: dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Foreign: where.foreign}),
 		Topic: cfg.DLQTopic, Foreign: where.foreign, OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: defaultActor(), AuditLog: s.AuditLog,
 		Explain: func(err error) error { return explainLetters(cfg, err) },

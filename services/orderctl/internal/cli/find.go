@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
@@ -84,7 +84,7 @@ func (a *app) find(ctx context.Context, where *dlqFlags, uid string) error {
 	if err != nil {
 		return err
 	}
-	items, snap, err := box.List(ctx, index.Filter{UID: uid}, index.Any, 0)
+	items, snap, err := box.List(ctx, letter.Filter{UID: uid}, letter.Any, 0)
 	if err != nil {
 		return explainLetters(box.cfg, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 )
 
@@ -68,7 +68,7 @@ func (t target) Hidden() []header {
 // letters gives those that are meant and have the status that the kind is for.
 // What says in words which they are. The status of the answer is 0 unless there
 // is something wrong, which problem says then.
-func (c *Console) letters(r *http.Request, v *view, t *target) (refs []index.Ref, what string, err error) {
+func (c *Console) letters(r *http.Request, v *view, t *target) (refs []dlq.Ref, what string, err error) {
 	switch {
 	case t.From != "":
 		j := c.jobs.find(t.From)
@@ -104,13 +104,13 @@ func (c *Console) letters(r *http.Request, v *view, t *target) (refs []index.Ref
 			return nil, "", err
 		}
 		if nanos, err := strconv.ParseInt(t.AsOf, 10, 64); err == nil {
-			refs = slices.DeleteFunc(refs, func(r index.Ref) bool { return r.FailedAt.UnixNano() > nanos })
+			refs = slices.DeleteFunc(refs, func(r dlq.Ref) bool { return r.FailedAt.UnixNano() > nanos })
 		} else {
 			t.AsOf = strconv.FormatInt(c.opts.Now().UnixNano(), 10)
 		}
 		what = q.Words()
 	}
-	refs = slices.DeleteFunc(refs, func(r index.Ref) bool { return r.Status != t.Kind.status() })
+	refs = slices.DeleteFunc(refs, func(r dlq.Ref) bool { return r.Status != t.Kind.status() })
 	return refs, what, nil
 }
 

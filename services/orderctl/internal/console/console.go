@@ -11,8 +11,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/weblook"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -27,8 +26,8 @@ var templates embed.FS
 // Options of a Console.
 type Options struct {
 	// Client reads and writes the topics; Store is on it.
-	Client *topic.Client
-	Store  *store.Store
+	Client *dlq.Client
+	Store  *dlq.Queue
 	// Topic holds our letters and all resolutions; Foreign, if not empty, the
 	// letters that somebody else wrote, which are shown instead.
 	Topic, Foreign string
@@ -65,7 +64,7 @@ type Options struct {
 // Console serves the pages. Make one with New, Start it, and Close it at the end.
 type Console struct {
 	opts     Options
-	store    *store.Store
+	store    *dlq.Queue
 	look     *weblook.Look
 	live     *live
 	jobs     *jobs

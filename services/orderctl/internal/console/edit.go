@@ -10,8 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -20,7 +20,7 @@ import (
 
 type editPage struct {
 	frame
-	Item  store.Item
+	Item  dlq.Item
 	At    string
 	Value string
 	Check check
@@ -59,12 +59,12 @@ func (c *Console) editPage(w http.ResponseWriter, r *http.Request) {
 	}
 	problem := ""
 	switch {
-	case item.Ref.Status != index.Open:
+	case item.Ref.Status != letter.Open:
 		problem = "It is resolved. Open it again first."
 	case !utf8.Valid(item.Value):
 		problem = "Its value is no text."
 	default:
-		if err := store.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
+		if err := dlq.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
 			problem = "It can’t be sent back: " + err.Error() + "."
 		}
 	}
@@ -199,7 +199,7 @@ func (c *Console) sendEdit(w http.ResponseWriter, r *http.Request) {
 	}
 	value := compact(text)
 	switch do := r.PostFormValue("do"); {
-	case item.Ref.Status != index.Open:
+	case item.Ref.Status != letter.Open:
 		page.Wrong = "The letter is resolved by now. Open it again first."
 	case len(page.Why) > maxWhy:
 		page.Wrong = "The reason is too long."
@@ -229,9 +229,9 @@ func (c *Console) sendEdit(w http.ResponseWriter, r *http.Request) {
 }
 
 // foretell says what would become of an edited value that is valid.
-func (c *Console) foretell(r *http.Request, item store.Item, value []byte) string {
+func (c *Console) foretell(r *http.Request, item dlq.Item, value []byte) string {
 	item.Value = value
-	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, defaultMaxRedrives).Judge(r.Context(), []store.Item{item})
+	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, defaultMaxRedrives).Judge(r.Context(), []dlq.Item{item})
 	if err != nil {
 		return "Valid by today’s rules. The stored orders can’t be read now: " + err.Error()
 	}

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // kind is what a job does with letters.
@@ -26,11 +26,11 @@ const (
 func (k kind) known() bool { return slices.Contains([]kind{dryRun, redrive, discard, undo}, k) }
 
 // status is that of the letters that a kind is for.
-func (k kind) status() index.Status {
+func (k kind) status() letter.Status {
 	if k == undo {
-		return index.Resolved
+		return letter.Resolved
 	}
-	return index.Open
+	return letter.Open
 }
 
 // progress of a job.

@@ -9,9 +9,8 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
@@ -20,7 +19,7 @@ import (
 
 type letterPage struct {
 	frame
-	Item     store.Item
+	Item     dlq.Item
 	At       string // the letter's place
 	Open     bool
 	Revealed bool
@@ -28,7 +27,7 @@ type letterPage struct {
 	Message  string // of an exception
 	Value    shownValue
 	Headers  []header
-	History  []store.Item
+	History  []dlq.Item
 	// HistoryNote says why there is none.
 	HistoryNote string
 	Conflict    *conflict
@@ -81,7 +80,7 @@ func (c *Console) letterPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // find reads the letter that a request names, or answers that it is not there.
-func (c *Console) find(w http.ResponseWriter, r *http.Request, v *view, id, at string) (store.Item, bool) {
+func (c *Console) find(w http.ResponseWriter, r *http.Request, v *view, id, at string) (dlq.Item, bool) {
 	item, err := c.letterAt(r.Context(), v, id, at)
 	switch {
 	case errors.Is(err, errGone):
@@ -122,10 +121,10 @@ func (c *Console) audit(w http.ResponseWriter, r *http.Request, entry audit.Entr
 	return true
 }
 
-func (c *Console) show(ctx context.Context, f frame, v *view, item store.Item, revealed bool) letterPage {
+func (c *Console) show(ctx context.Context, f frame, v *view, item dlq.Item, revealed bool) letterPage {
 	f.Title = clean(item.ID) + " · Dead letters · Orderhub"
 	page := letterPage{
-		frame: f, Item: item, At: place{item.Ref.Partition, item.Ref.Offset}.String(), Open: item.Ref.Status == index.Open,
+		frame: f, Item: item, At: place{item.Ref.Partition, item.Ref.Offset}.String(), Open: item.Ref.Status == letter.Open,
 		Revealed: revealed, Failures: item.Errors(), Message: item.Exception.Message,
 	}
 	value := item.Value
@@ -144,7 +143,7 @@ func (c *Console) show(ctx context.Context, f frame, v *view, item store.Item, r
 			page.EditedFrom = string(h.Value)
 		}
 	}
-	if err := store.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
+	if err := dlq.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
 		page.NotRedrivable = err.Error()
 	}
 	for _, failure := range failuresOf(item.Ref.Group) {
@@ -154,7 +153,7 @@ func (c *Console) show(ctx context.Context, f frame, v *view, item store.Item, r
 				text += " · " + part
 			}
 		}
-		page.Same = append(page.Same, sameCause{clean(text), causeAddress(index.Open, item.Reason, failure.Rule, failure.Path)})
+		page.Same = append(page.Same, sameCause{clean(text), causeAddress(letter.Open, item.Reason, failure.Rule, failure.Path)})
 	}
 	var err error
 	if page.History, err = c.history(ctx, v, item); err != nil {

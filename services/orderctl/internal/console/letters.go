@@ -6,9 +6,8 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/resolution"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // errGone says that a letter is not in the topic.
@@ -16,7 +15,7 @@ var errGone = errors.New("the letter is not in the topic")
 
 // letterAt reads the letter with an id. The place says where it stood when the
 // address was made; there it is looked for first.
-func (c *Console) letterAt(ctx context.Context, v *view, id, at string) (store.Item, error) {
+func (c *Console) letterAt(ctx context.Context, v *view, id, at string) (dlq.Item, error) {
 	if where, ok := parsePlace(at); ok {
 		if items, err := c.load(ctx, v.at(map[place]bool{where: true})); err != nil || len(items) == 1 && items[0].ID == id {
 			return first(items), err
@@ -24,30 +23,30 @@ func (c *Console) letterAt(ctx context.Context, v *view, id, at string) (store.I
 	}
 	items, err := c.load(ctx, v.fromSource(id))
 	if err != nil {
-		return store.Item{}, err
+		return dlq.Item{}, err
 	}
 	for _, item := range items {
-		if index.SameID(id, item.ID) {
+		if letter.SameID(id, item.ID) {
 			return item, nil
 		}
 	}
-	return store.Item{}, errGone
+	return dlq.Item{}, errGone
 }
 
-func first(items []store.Item) store.Item {
+func first(items []dlq.Item) dlq.Item {
 	if len(items) == 0 {
-		return store.Item{}
+		return dlq.Item{}
 	}
 	return items[0]
 }
 
 // load reads letters; those that are gone are left out.
-func (c *Console) load(ctx context.Context, refs []index.Ref) ([]store.Item, error) {
+func (c *Console) load(ctx context.Context, refs []dlq.Ref) ([]dlq.Item, error) {
 	if len(refs) == 0 {
 		return nil, nil
 	}
 	items, err := c.store.Load(ctx, refs)
-	if errors.Is(err, store.ErrChanged) {
+	if errors.Is(err, dlq.ErrChanged) {
 		err = nil
 	}
 	return items, err
@@ -59,16 +58,16 @@ const maxHistory = 50
 // history gives the letters of the row of redrives that a letter is in, the first
 // first; only the letter itself where there are no others. It has to read the
 // whole topic, but only for letters that were redriven.
-func (c *Console) history(ctx context.Context, v *view, item store.Item) ([]store.Item, error) {
-	sent := item.Resolution != nil && item.Resolution.Kind == resolution.Redriven
+func (c *Console) history(ctx context.Context, v *view, item dlq.Item) ([]dlq.Item, error) {
+	sent := item.Resolution != nil && item.Resolution.Kind == letter.Redriven
 	if item.Origin == item.ID && !sent {
-		return []store.Item{item}, nil
+		return []dlq.Item{item}, nil
 	}
-	positions, err := c.searches.find(ctx, c.store, index.Filter{Origin: item.Origin}, v.version)
+	positions, err := c.searches.find(ctx, c.store, letter.Filter{Origin: item.Origin}, v.version)
 	if err != nil {
-		return []store.Item{item}, err
+		return []dlq.Item{item}, err
 	}
-	var refs []index.Ref
+	var refs []dlq.Ref
 	for _, p := range positions[:min(len(positions), maxHistory)] {
 		if r, ok := v.find(p); ok {
 			refs = append(refs, r)
@@ -76,9 +75,9 @@ func (c *Console) history(ctx context.Context, v *view, item store.Item) ([]stor
 	}
 	row, err := c.load(ctx, refs)
 	if err != nil || len(row) == 0 {
-		return []store.Item{item}, err
+		return []dlq.Item{item}, err
 	}
-	slices.SortStableFunc(row, func(a, b store.Item) int { return a.FailedAt.Compare(b.FailedAt) })
+	slices.SortStableFunc(row, func(a, b dlq.Item) int { return a.FailedAt.Compare(b.FailedAt) })
 	return row, nil
 }
 
@@ -88,14 +87,14 @@ func letterAddress(id string, at place) string {
 }
 
 // causeAddress is the list of a cause's letters.
-func causeAddress(status index.Status, reason, rule, path string) string {
+func causeAddress(status letter.Status, reason, rule, path string) string {
 	values := url.Values{"reason": {reason}, "rule": {rule}, "path": {path}}
 	for _, name := range []string{"rule", "path"} {
 		if values.Get(name) == "" {
 			values.Set(name, none)
 		}
 	}
-	if status != index.Open {
+	if status != letter.Open {
 		values.Set("status", string(status))
 	}
 	return "/letters?" + values.Encode()

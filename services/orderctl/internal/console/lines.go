@@ -5,8 +5,8 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 )
 
@@ -30,7 +30,7 @@ type line struct {
 // lines are read from the topic and kept for a while, so that a list that is
 // looked at again and again costs nothing.
 type lines struct {
-	store *store.Store
+	store *dlq.Queue
 
 	mu   sync.Mutex
 	kept map[linePlace]line
@@ -43,18 +43,18 @@ type linePlace struct {
 	at int64
 }
 
-func newLines(from *store.Store) *lines {
+func newLines(from *dlq.Queue) *lines {
 	return &lines{store: from, kept: map[linePlace]line{}}
 }
 
-func lineAt(r *index.Ref) linePlace {
+func lineAt(r *dlq.Ref) linePlace {
 	return linePlace{place{r.Partition, r.Offset}, r.FailedAt.UnixNano()}
 }
 
 // of gives the lines of letters; those that are gone are missing.
-func (l *lines) of(ctx context.Context, refs []index.Ref) (map[linePlace]line, error) {
+func (l *lines) of(ctx context.Context, refs []dlq.Ref) (map[linePlace]line, error) {
 	found := make(map[linePlace]line, len(refs))
-	var missing []index.Ref
+	var missing []dlq.Ref
 	l.mu.Lock()
 	for i := range refs {
 		if kept, ok := l.kept[lineAt(&refs[i])]; ok {
@@ -62,7 +62,7 @@ func (l *lines) of(ctx context.Context, refs []index.Ref) (map[linePlace]line, e
 			continue
 		}
 		r := refs[i]
-		r.Status = index.Open // its resolution is not wanted
+		r.Status = letter.Open // its resolution is not wanted
 		missing = append(missing, r)
 	}
 	l.mu.Unlock()
@@ -70,7 +70,7 @@ func (l *lines) of(ctx context.Context, refs []index.Ref) (map[linePlace]line, e
 		return found, nil
 	}
 	items, err := l.store.Load(ctx, missing)
-	if err != nil && !errors.Is(err, store.ErrChanged) {
+	if err != nil && !errors.Is(err, dlq.ErrChanged) {
 		return found, err
 	}
 	l.mu.Lock()
@@ -86,7 +86,7 @@ func (l *lines) of(ctx context.Context, refs []index.Ref) (map[linePlace]line, e
 	return found, nil
 }
 
-func lineOf(item *store.Item) line {
+func lineOf(item *dlq.Item) line {
 	failures := item.Errors()
 	return line{
 		ID: item.ID, Key: string(item.SourceKey), Errors: append([]model.FieldError(nil), failures[:min(len(failures), lineErrors)]...),

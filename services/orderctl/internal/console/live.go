@@ -9,9 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
-	"github.com/orderhub/orderhub/libs/deadletter/topic"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 const (
@@ -30,8 +29,8 @@ const (
 // live follows the topics and makes views of them. It holds some 300 bytes for
 // each letter, and no values. While the topics can't be read, the last view stays.
 type live struct {
-	client      *topic.Client
-	store       *store.Store
+	client      *dlq.Client
+	store       *dlq.Queue
 	letters     string // topic of the letters
 	resolutions string // topic of the resolutions, the same unless the letters are another's
 	now         func() time.Time
@@ -42,14 +41,14 @@ type live struct {
 	building sync.Mutex
 
 	mu       sync.Mutex
-	snapshot *store.Snapshot // nil until the topics were read once
-	view     *view           // likewise
+	snapshot *dlq.View // nil until the topics were read once
+	view     *view     // likewise
 	version  uint64
 	err      error // why the topics can't be read now
 	since    time.Time
 }
 
-func newLive(client *topic.Client, from *store.Store, letters, resolutions string, now func() time.Time) *live {
+func newLive(client *dlq.Client, from *dlq.Queue, letters, resolutions string, now func() time.Time) *live {
 	return &live{client: client, store: from, letters: letters, resolutions: resolutions, now: now, instance: rand.Text()[:8]}
 }
 
@@ -87,7 +86,7 @@ func (l *live) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	snap, err := l.store.Scan(ctx, index.Filter{})
+	snap, err := l.store.Scan(ctx, letter.Filter{})
 	if err != nil {
 		return err
 	}
@@ -174,10 +173,10 @@ func (l *live) recover() {
 	l.err = nil
 }
 
-func (l *live) build(snap *store.Snapshot) {
+func (l *live) build(snap *dlq.View) {
 	l.building.Lock()
 	defer l.building.Unlock()
-	v := newView(snap.Select(index.Any, 0))
+	v := newView(snap.Select(letter.Any, 0))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.version++
@@ -199,7 +198,7 @@ func (l *live) state() state {
 }
 
 // current is the snapshot that is followed, nil until there is one.
-func (l *live) current() *store.Snapshot {
+func (l *live) current() *dlq.View {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.snapshot

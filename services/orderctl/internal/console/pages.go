@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/stats"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
@@ -47,11 +46,11 @@ var templateFuncs = template.FuncMap{
 	"add":           func(a, b int) int { return a + b },
 	"stages":        func() []string { return []string{"decode", "validate", "conflict", "write"} },
 	"placeAddress":  letterAddress,
-	"letterAddress": func(id string, r index.Ref) string { return letterAddress(id, place{r.Partition, r.Offset}) },
-	"placeAddressOf": func(item store.Item) string {
+	"letterAddress": func(id string, r dlq.Ref) string { return letterAddress(id, place{r.Partition, r.Offset}) },
+	"placeAddressOf": func(item dlq.Item) string {
 		return letterAddress(item.ID, place{item.Ref.Partition, item.Ref.Offset})
 	},
-	"placeOf": func(r index.Ref) string { return place{r.Partition, r.Offset}.String() },
+	"placeOf": func(r dlq.Ref) string { return place{r.Partition, r.Offset}.String() },
 	"would":   wouldText,
 	"percent": func(n, of int) int {
 		if of == 0 {
@@ -143,7 +142,7 @@ const shownCauses = 100
 
 type overviewPage struct {
 	frame
-	Status   index.Status
+	Status   letter.Status
 	Statuses []tab
 	Span     span
 	Spans    []tab
@@ -164,7 +163,7 @@ type tab struct {
 }
 
 type causeView struct {
-	*stats.Cause
+	*dlq.Cause
 	Address string
 	Sample  line
 	Known   bool // the sample was read
@@ -174,7 +173,7 @@ type causeView struct {
 // Message is what the sample says of this cause; its reason where it says nothing.
 func (v causeView) Message() string {
 	for _, failure := range v.Sample.Errors {
-		if failure.Rule == v.Rule && index.AnyItem(failure.Path) == v.Path {
+		if failure.Rule == v.Rule && letter.AnyItem(failure.Path) == v.Path {
 			return failure.Message
 		}
 	}
@@ -203,15 +202,15 @@ func (c *Console) overviewPage(w http.ResponseWriter, r *http.Request) {
 	if c.unchanged(w, r, &f, v.version, now.Format("200601021504"), c.jobs.state()) {
 		return
 	}
-	status, err := index.ParseStatus(values.Get("status"))
+	status, err := letter.ParseStatus(values.Get("status"))
 	if err != nil {
-		status = index.Open
+		status = letter.Open
 	}
 	s := spanNamed(values.Get("span"))
 	page := overviewPage{frame: f, Status: status, Span: s, Open: v.open, Resolved: len(v.refs) - v.open, Curve: make([]int, s.Bars), Jobs: c.jobs.unfinished()}
 	page.Live = true
-	for _, other := range []index.Status{index.Open, index.Resolved, index.Any} {
-		n := map[index.Status]int{index.Open: v.open, index.Resolved: len(v.refs) - v.open, index.Any: len(v.refs)}[other]
+	for _, other := range []letter.Status{letter.Open, letter.Resolved, letter.Any} {
+		n := map[letter.Status]int{letter.Open: v.open, letter.Resolved: len(v.refs) - v.open, letter.Any: len(v.refs)}[other]
 		page.Statuses = append(page.Statuses, tab{statusTitle(other), overviewAddress(other, s), n, other == status})
 	}
 	for _, other := range spans {
@@ -219,7 +218,7 @@ func (c *Console) overviewPage(w http.ResponseWriter, r *http.Request) {
 	}
 	o := v.overview(status, s, now)
 	for i := range v.refs {
-		if ref := &v.refs[i]; status == index.Any || ref.Status == status {
+		if ref := &v.refs[i]; status == letter.Any || ref.Status == status {
 			age := now.Sub(ref.FailedAt)
 			if age < day {
 				page.NewCount++
@@ -232,7 +231,7 @@ func (c *Console) overviewPage(w http.ResponseWriter, r *http.Request) {
 	if page.More = max(len(o.Causes)-shownCauses, 0); page.More > 0 {
 		o.Causes = o.Causes[:shownCauses]
 	}
-	newest := make([]index.Ref, len(o.Causes))
+	newest := make([]dlq.Ref, len(o.Causes))
 	for i, cause := range o.Causes {
 		newest[i] = cause.Newest
 	}
@@ -250,9 +249,9 @@ func (c *Console) overviewPage(w http.ResponseWriter, r *http.Request) {
 	c.send(w, r, http.StatusOK, "overview.html", page)
 }
 
-func overviewAddress(status index.Status, s span) string {
+func overviewAddress(status letter.Status, s span) string {
 	values := url.Values{}
-	if status != index.Open {
+	if status != letter.Open {
 		values.Set("status", string(status))
 	}
 	if s.Name != standardSpan {
@@ -264,13 +263,13 @@ func overviewAddress(status index.Status, s span) string {
 	return "/?" + values.Encode()
 }
 
-func statusTitle(s index.Status) string {
+func statusTitle(s letter.Status) string {
 	switch s {
-	case index.Open:
+	case letter.Open:
 		return "Open"
-	case index.Resolved:
+	case letter.Resolved:
 		return "Resolved"
-	case index.Any:
+	case letter.Any:
 	}
 	return "All"
 }
@@ -295,7 +294,7 @@ type listPage struct {
 type chip struct{ Name, Text, Without string }
 
 type listRow struct {
-	index.Ref
+	dlq.Ref
 	line
 	Known bool
 }
@@ -321,12 +320,12 @@ func (c *Console) lettersPage(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, err)
 		return
 	}
-	page := listPage{frame: f, Filter: q, Count: len(refs), Resolved: q.status == index.Resolved}
+	page := listPage{frame: f, Filter: q, Count: len(refs), Resolved: q.status == letter.Resolved}
 	_, scanned := q.scanned()
 	page.Live = !scanned
 	start := 0
 	if before, ok := parsePosition(values.Get("before")); ok {
-		start, _ = slices.BinarySearchFunc(refs, before, func(r index.Ref, p position) int { return positionOf(&r).compare(p) })
+		start, _ = slices.BinarySearchFunc(refs, before, func(r dlq.Ref, p position) int { return positionOf(&r).compare(p) })
 		if start < len(refs) && positionOf(&refs[start]) == before {
 			start++
 		}
@@ -338,7 +337,7 @@ func (c *Console) lettersPage(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, err)
 		return
 	}
-	for _, status := range []index.Status{index.Open, index.Resolved, index.Any} {
+	for _, status := range []letter.Status{letter.Open, letter.Resolved, letter.Any} {
 		page.Statuses = append(page.Statuses, tab{Title: statusTitle(status), Address: q.with("status", string(status)), Current: status == q.status})
 	}
 	for _, field := range q.fields() {
@@ -359,7 +358,7 @@ func (c *Console) lettersPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // pagers are the addresses of the pages beside the rows from start to end.
-func pagers(q query, refs []index.Ref, start, end int) (newer, older string) {
+func pagers(q query, refs []dlq.Ref, start, end int) (newer, older string) {
 	if start > 0 {
 		newer = q.with("", "")
 		if start > perPage {
@@ -372,7 +371,7 @@ func pagers(q query, refs []index.Ref, start, end int) (newer, older string) {
 	return newer, older
 }
 
-func (c *Console) fill(r *http.Request, page *listPage, refs []index.Ref) error {
+func (c *Console) fill(r *http.Request, page *listPage, refs []dlq.Ref) error {
 	known, err := c.lines.of(r.Context(), refs)
 	if err != nil {
 		return err

@@ -10,7 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // query says which letters an address asks for.
@@ -18,7 +19,7 @@ type query struct {
 	// The fields as the address has them, empty where it hasn't.
 	Q, Status, Reason, Stage, Rule, Path, Key, Partition, Offsets, Since, Until, Text string
 
-	status    index.Status
+	status    letter.Status
 	partition *int32
 	low, high *int64
 	since     time.Time
@@ -58,13 +59,13 @@ func parseQuery(values url.Values, now time.Time) query {
 		*field = ""
 	}
 	var err error
-	if q.status, err = index.ParseStatus(q.Status); err != nil {
+	if q.status, err = letter.ParseStatus(q.Status); err != nil {
 		if q.Status != "" {
 			problem(&q.Status, "status: %v", err)
 		}
-		q.status = index.Open
+		q.status = letter.Open
 		if q.Q != "" {
-			q.status = index.Any // who looks for an order wants to know all of it
+			q.status = letter.Any // who looks for an order wants to know all of it
 		}
 	}
 	if q.Partition != "" {
@@ -76,13 +77,13 @@ func parseQuery(values url.Values, now time.Time) query {
 			q.partition = &number
 		}
 	}
-	if q.low, q.high, err = index.ParseOffsets(q.Offsets); err != nil {
+	if q.low, q.high, err = letter.ParseOffsets(q.Offsets); err != nil {
 		problem(&q.Offsets, "offsets: %v", err)
 	}
-	if q.since, err = index.ParseWhen(q.Since, now); err != nil {
+	if q.since, err = letter.ParseWhen(q.Since, now); err != nil {
 		problem(&q.Since, "since: %v", err)
 	}
-	if q.until, err = index.ParseWhen(q.Until, now); err != nil {
+	if q.until, err = letter.ParseWhen(q.Until, now); err != nil {
 		problem(&q.Until, "until: %v", err)
 	}
 	return q
@@ -121,7 +122,7 @@ func (q query) Narrowed() bool {
 // Words are the conditions for people.
 func (q query) Words() string {
 	words := []string{string(q.status) + " letters"}
-	if q.status == index.Any {
+	if q.status == letter.Any {
 		words[0] = "letters"
 	}
 	for _, f := range q.fields()[2:] {
@@ -141,8 +142,8 @@ var itemNumber = regexp.MustCompile(`\[\d+\]`)
 
 // scanned is the part of the query that only the letters' records can answer;
 // ok is false where there is none.
-func (q *query) scanned() (f index.Filter, ok bool) {
-	f = index.Filter{Text: q.Text, UID: q.Q}
+func (q *query) scanned() (f letter.Filter, ok bool) {
+	f = letter.Filter{Text: q.Text, UID: q.Q}
 	if q.Key != "" {
 		f.Keys = []string{q.Key}
 	}
@@ -156,9 +157,9 @@ func (q *query) scanned() (f index.Filter, ok bool) {
 }
 
 // matches answers the rest from the index.
-func (q *query) matches(r *index.Ref, ofGroup map[*index.Group]bool) bool {
+func (q *query) matches(r *dlq.Ref, ofGroup map[*dlq.Group]bool) bool {
 	switch {
-	case q.status != index.Any && r.Status != q.status,
+	case q.status != letter.Any && r.Status != q.status,
 		!q.since.IsZero() && r.FailedAt.Before(q.since),
 		!q.until.IsZero() && !r.FailedAt.Before(q.until),
 		q.low != nil && (r.Group.SourceTopic == "" || r.SourceOffset < *q.low),
@@ -173,7 +174,7 @@ func (q *query) matches(r *index.Ref, ofGroup map[*index.Group]bool) bool {
 	return matches
 }
 
-func (q *query) matchesGroup(g *index.Group) bool {
+func (q *query) matchesGroup(g *dlq.Group) bool {
 	if q.Reason != "" && g.Reason != q.Reason || q.Stage != "" && g.Stage != q.Stage ||
 		q.partition != nil && (g.SourceTopic == "" || g.SourcePartition != *q.partition) {
 		return false
@@ -181,14 +182,14 @@ func (q *query) matchesGroup(g *index.Group) bool {
 	is := func(wanted, has string) bool {
 		return wanted == "" || wanted == has || wanted == none && has == ""
 	}
-	path := index.AnyItem(q.Path)
-	return slices.ContainsFunc(failuresOf(g), func(f index.Failure) bool { return is(q.Rule, f.Rule) && is(path, f.Path) })
+	path := letter.AnyItem(q.Path)
+	return slices.ContainsFunc(failuresOf(g), func(f letter.Failure) bool { return is(q.Rule, f.Rule) && is(path, f.Path) })
 }
 
 // selection gives the letters that a query asks for, newest first.
-func (c *Console) selection(ctx context.Context, v *view, q *query) ([]index.Ref, error) {
-	ofGroup := map[*index.Group]bool{}
-	var found []index.Ref
+func (c *Console) selection(ctx context.Context, v *view, q *query) ([]dlq.Ref, error) {
+	ofGroup := map[*dlq.Group]bool{}
+	var found []dlq.Ref
 	if f, ok := q.scanned(); ok {
 		positions, err := c.searches.find(ctx, c.store, f, v.version)
 		if err != nil {

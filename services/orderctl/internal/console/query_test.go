@@ -7,7 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 func TestQueryKeepsItsAddress(t *testing.T) {
@@ -20,39 +21,39 @@ func TestQueryKeepsItsAddress(t *testing.T) {
 	require.Equal(t, address, q.Encoded())
 	require.Equal(t, now.Add(-2*time.Hour), q.since)
 	require.EqualValues(t, 9, *q.high)
-	require.Equal(t, index.Any, q.status)
+	require.Equal(t, letter.Any, q.status)
 	f, scanned := q.scanned()
 	require.True(t, scanned)
-	require.Equal(t, index.Filter{Text: `"a"`, Keys: []string{"k"}}, f)
+	require.Equal(t, letter.Filter{Text: `"a"`, Keys: []string{"k"}}, f)
 	require.NotContains(t, q.with("rule", ""), "rule=")
-	require.Equal(t, index.Any, parseQuery(url.Values{"q": {"uid"}}, now).status, "who looks for an order wants all of it")
-	require.Equal(t, index.Open, parseQuery(nil, now).status)
+	require.Equal(t, letter.Any, parseQuery(url.Values{"q": {"uid"}}, now).status, "who looks for an order wants all of it")
+	require.Equal(t, letter.Open, parseQuery(nil, now).status)
 }
 
 func TestQueryMatches(t *testing.T) {
-	g := &index.Group{Reason: "invalid", Stage: "validate", SourceTopic: "orders", SourcePartition: 2, Failures: []index.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}}}
-	bare := &index.Group{Reason: "invalid"}
+	g := &dlq.Group{Reason: "invalid", Stage: "validate", SourceTopic: "orders", SourcePartition: 2, Failures: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}}}
+	bare := &dlq.Group{Reason: "invalid"}
 	at := time.Unix(1000, 0)
-	matches := func(group *index.Group, status index.Status, fields ...string) bool {
+	matches := func(group *dlq.Group, status letter.Status, fields ...string) bool {
 		values := url.Values{}
 		for i := 0; i < len(fields); i += 2 {
 			values.Set(fields[i], fields[i+1])
 		}
 		q := parseQuery(values, at)
 		require.Empty(t, q.Problems)
-		return q.matches(&index.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7}, map[*index.Group]bool{})
+		return q.matches(&dlq.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7}, map[*dlq.Group]bool{})
 	}
-	require.True(t, matches(g, index.Open))
-	require.False(t, matches(g, index.Resolved))
-	require.True(t, matches(g, index.Resolved, "status", "any"))
-	require.True(t, matches(g, index.Open, "rule", "min", "path", "items[].price"))
-	require.False(t, matches(g, index.Open, "rule", "min", "path", "locale"), "rule and path are one failure's")
-	require.False(t, matches(g, index.Open, "rule", none))
-	require.True(t, matches(bare, index.Open, "rule", none, "path", none))
-	require.False(t, matches(bare, index.Open, "partition", "0"), "nobody knows its source")
-	require.False(t, matches(bare, index.Open, "offsets", "-9"))
-	require.True(t, matches(g, index.Open, "offsets", "7", "partition", "2", "since", "0s"))
-	require.False(t, matches(g, index.Open, "until", "0s"))
+	require.True(t, matches(g, letter.Open))
+	require.False(t, matches(g, letter.Resolved))
+	require.True(t, matches(g, letter.Resolved, "status", "any"))
+	require.True(t, matches(g, letter.Open, "rule", "min", "path", "items[].price"))
+	require.False(t, matches(g, letter.Open, "rule", "min", "path", "locale"), "rule and path are one failure's")
+	require.False(t, matches(g, letter.Open, "rule", none))
+	require.True(t, matches(bare, letter.Open, "rule", none, "path", none))
+	require.False(t, matches(bare, letter.Open, "partition", "0"), "nobody knows its source")
+	require.False(t, matches(bare, letter.Open, "offsets", "-9"))
+	require.True(t, matches(g, letter.Open, "offsets", "7", "partition", "2", "since", "0s"))
+	require.False(t, matches(g, letter.Open, "until", "0s"))
 }
 
 func TestPositions(t *testing.T) {

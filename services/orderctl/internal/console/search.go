@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 const (
@@ -43,7 +43,7 @@ func newSearches(now func() time.Time) *searches {
 	return &searches{now: now, turn: make(chan struct{}, 1)}
 }
 
-func (s *searches) find(ctx context.Context, from *store.Store, f index.Filter, version string) ([]position, error) {
+func (s *searches) find(ctx context.Context, from *dlq.Queue, f letter.Filter, version string) ([]position, error) {
 	name := fmt.Sprintf("%q %q %q %q %q %q", f.Text, f.UID, f.Origin, f.Keys, f.Paths, f.Rules)
 	if found := s.recent(name, version); found != nil {
 		return found.positions, nil
@@ -63,7 +63,7 @@ func (s *searches) find(ctx context.Context, from *store.Store, f index.Filter, 
 	if err != nil {
 		return nil, err
 	}
-	refs := snap.Select(index.Any, 0)
+	refs := snap.Select(letter.Any, 0)
 	found := &searched{filter: name, version: version, at: s.now(), positions: make([]position, len(refs))}
 	for i := range refs {
 		found.positions[i] = positionOf(&refs[i])

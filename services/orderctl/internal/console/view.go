@@ -7,21 +7,21 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/stats"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // view is what the topic held at a moment. It is never changed.
 type view struct {
 	version string
-	refs    []index.Ref // newest first
+	refs    []dlq.Ref // newest first
 	open    int
 }
 
-func newView(refs []index.Ref) *view {
+func newView(refs []dlq.Ref) *view {
 	v := &view{refs: refs}
 	for i := range refs {
-		if refs[i].Status == index.Open {
+		if refs[i].Status == letter.Open {
 			v.open++
 		}
 	}
@@ -35,7 +35,7 @@ type position struct {
 	offset    int64
 }
 
-func positionOf(r *index.Ref) position {
+func positionOf(r *dlq.Ref) position {
 	return position{r.FailedAt.UnixNano(), r.Partition, r.Offset}
 }
 
@@ -74,17 +74,17 @@ func parsePlace(text string) (place, bool) {
 }
 
 // find gives the letter at a position.
-func (v *view) find(p position) (index.Ref, bool) {
-	i, ok := slices.BinarySearchFunc(v.refs, p, func(r index.Ref, p position) int { return positionOf(&r).compare(p) })
+func (v *view) find(p position) (dlq.Ref, bool) {
+	i, ok := slices.BinarySearchFunc(v.refs, p, func(r dlq.Ref, p position) int { return positionOf(&r).compare(p) })
 	if !ok {
-		return index.Ref{}, false
+		return dlq.Ref{}, false
 	}
 	return v.refs[i], true
 }
 
 // at gives the letters at places, in the view's order.
-func (v *view) at(places map[place]bool) []index.Ref {
-	found := make([]index.Ref, 0, len(places))
+func (v *view) at(places map[place]bool) []dlq.Ref {
+	found := make([]dlq.Ref, 0, len(places))
 	for i := range v.refs {
 		if places[place{v.refs[i].Partition, v.refs[i].Offset}] {
 			found = append(found, v.refs[i])
@@ -96,7 +96,7 @@ func (v *view) at(places map[place]bool) []index.Ref {
 // fromSource gives the letters that may have an id, which begins with a topic, a
 // partition and an offset: those of the source, or of letters of foreign form
 // their own.
-func (v *view) fromSource(id string) []index.Ref {
+func (v *view) fromSource(id string) []dlq.Ref {
 	parts := strings.Split(id, "/")
 	if len(parts) < 3 {
 		return nil
@@ -106,7 +106,7 @@ func (v *view) fromSource(id string) []index.Ref {
 	if err != nil || err2 != nil {
 		return nil
 	}
-	var found []index.Ref
+	var found []dlq.Ref
 	for i := range v.refs {
 		r := &v.refs[i]
 		if r.Group.SourceTopic == parts[0] && r.Group.SourcePartition == int32(number) && r.SourceOffset == offset ||
@@ -149,21 +149,21 @@ func spanNamed(name string) span {
 const day = 24 * time.Hour
 
 // overview counts letters with a status by cause.
-func (v *view) overview(status index.Status, s span, now time.Time) *stats.Stats {
-	refs := func(yield func(*index.Ref) bool) {
+func (v *view) overview(status letter.Status, s span, now time.Time) *dlq.Stats {
+	refs := func(yield func(*dlq.Ref) bool) {
 		for i := range v.refs {
-			if (status == index.Any || v.refs[i].Status == status) && !yield(&v.refs[i]) {
+			if (status == letter.Any || v.refs[i].Status == status) && !yield(&v.refs[i]) {
 				return
 			}
 		}
 	}
-	return stats.Of(refs, stats.Options{NewSince: now.Add(-day), Bars: s.Bars, From: now.Add(-s.length), Until: now.Add(time.Second)})
+	return dlq.StatsOf(refs, dlq.StatsOptions{NewSince: now.Add(-day), Bars: s.Bars, From: now.Add(-s.length), Until: now.Add(time.Second)})
 }
 
 // failuresOf are a group's failures; without one there is a cause all the same.
-func failuresOf(g *index.Group) []index.Failure {
+func failuresOf(g *dlq.Group) []letter.Failure {
 	if len(g.Failures) == 0 {
-		return []index.Failure{{}}
+		return []letter.Failure{{}}
 	}
 	return g.Failures
 }

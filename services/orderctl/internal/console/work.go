@@ -5,8 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
@@ -15,22 +14,22 @@ import (
 const tryOutChunk = 200
 
 // work is what a job does with letters.
-func (c *Console) work(refs []index.Ref, o order) func(context.Context, *job) error {
+func (c *Console) work(refs []dlq.Ref, o order) func(context.Context, *job) error {
 	switch o.Kind {
 	case dryRun:
 		return func(ctx context.Context, j *job) error { return c.tryOut(ctx, j, refs) }
 	case redrive:
-		return c.thenCatchUp(func(ctx context.Context, j *job, snap *store.Snapshot) error {
-			return c.store.Redrive(ctx, snap, refs, store.Redrive{
-				By: store.By{Actor: o.Actor, Why: o.Why}, MaxRedrives: o.MaxRedrives, Rate: o.Rate, Done: j.outcome,
+		return c.thenCatchUp(func(ctx context.Context, j *job, snap *dlq.View) error {
+			return c.store.Redrive(ctx, snap, refs, dlq.Redrive{
+				By: dlq.By{Actor: o.Actor, Why: o.Why}, MaxRedrives: o.MaxRedrives, Rate: o.Rate, Done: j.outcome,
 			})
 		})
 	case discard:
-		return c.thenCatchUp(func(ctx context.Context, j *job, snap *store.Snapshot) error {
-			return c.store.Discard(ctx, snap, refs, store.By{Actor: o.Actor, Why: o.Why}, j.outcome)
+		return c.thenCatchUp(func(ctx context.Context, j *job, snap *dlq.View) error {
+			return c.store.Discard(ctx, snap, refs, dlq.By{Actor: o.Actor, Why: o.Why}, j.outcome)
 		})
 	case undo:
-		return c.thenCatchUp(func(ctx context.Context, j *job, snap *store.Snapshot) error {
+		return c.thenCatchUp(func(ctx context.Context, j *job, snap *dlq.View) error {
 			mine, err := c.ownResolutions(ctx, j, snap, refs)
 			if err != nil {
 				return err
@@ -42,18 +41,18 @@ func (c *Console) work(refs []index.Ref, o order) func(context.Context, *job) er
 }
 
 // workEdited sends a value in a letter's place.
-func (c *Console) workEdited(ref index.Ref, value []byte, o order) func(context.Context, *job) error {
-	return c.thenCatchUp(func(ctx context.Context, j *job, snap *store.Snapshot) error {
-		return c.store.Redrive(ctx, snap, []index.Ref{ref}, store.Redrive{
-			By: store.By{Actor: o.Actor, Why: o.Why}, MaxRedrives: o.MaxRedrives, Done: j.outcome,
-			Edit: func(*store.Item) ([]byte, error) { return value, nil },
+func (c *Console) workEdited(ref dlq.Ref, value []byte, o order) func(context.Context, *job) error {
+	return c.thenCatchUp(func(ctx context.Context, j *job, snap *dlq.View) error {
+		return c.store.Redrive(ctx, snap, []dlq.Ref{ref}, dlq.Redrive{
+			By: dlq.By{Actor: o.Actor, Why: o.Why}, MaxRedrives: o.MaxRedrives, Done: j.outcome,
+			Edit: func(*dlq.Item) ([]byte, error) { return value, nil },
 		})
 	})
 }
 
 // thenCatchUp makes sure that the pages show what a job did once it has ended,
 // also where it was stopped on its way.
-func (c *Console) thenCatchUp(do func(context.Context, *job, *store.Snapshot) error) func(context.Context, *job) error {
+func (c *Console) thenCatchUp(do func(context.Context, *job, *dlq.View) error) func(context.Context, *job) error {
 	return func(ctx context.Context, j *job) error {
 		defer c.live.catchUp(context.WithoutCancel(ctx))
 		return do(ctx, j, c.live.current())
@@ -62,7 +61,7 @@ func (c *Console) thenCatchUp(do func(context.Context, *job, *store.Snapshot) er
 
 // ownResolutions leaves, where a job is to be undone, only the letters that were
 // resolved by it: somebody else may have opened and resolved others since.
-func (c *Console) ownResolutions(ctx context.Context, j *job, snap *store.Snapshot, refs []index.Ref) ([]index.Ref, error) {
+func (c *Console) ownResolutions(ctx context.Context, j *job, snap *dlq.View, refs []dlq.Ref) ([]dlq.Ref, error) {
 	undone := c.jobs.find(j.UndoOf)
 	if j.UndoOf == "" || undone == nil {
 		return refs, nil
@@ -75,7 +74,7 @@ func (c *Console) ownResolutions(ctx context.Context, j *job, snap *store.Snapsh
 	}
 	const slack = time.Second
 	from, to := undone.Began.Add(-slack), undone.view().Ended.Add(slack)
-	var mine []index.Ref
+	var mine []dlq.Ref
 	for len(refs) > 0 {
 		n := min(tryOutChunk, len(refs))
 		items, err := c.load(ctx, refs[:n])
@@ -96,7 +95,7 @@ func (c *Console) ownResolutions(ctx context.Context, j *job, snap *store.Snapsh
 }
 
 // outcome notes what became of a letter.
-func (j *job) outcome(o store.Outcome) {
+func (j *job) outcome(o dlq.Outcome) {
 	at := place{o.Item.Ref.Partition, o.Item.Ref.Offset}
 	if o.Err != nil {
 		j.left(row{ID: o.Item.ID, At: at, Text: o.Err.Error()})
@@ -106,9 +105,9 @@ func (j *job) outcome(o store.Outcome) {
 }
 
 // tryOut plays the worker: what would become of letters that are redriven now.
-func (c *Console) tryOut(ctx context.Context, j *job, refs []index.Ref) error {
+func (c *Console) tryOut(ctx context.Context, j *job, refs []dlq.Ref) error {
 	run := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, j.MaxRedrives)
-	store.InSourceOrder(refs)
+	dlq.InSourceOrder(refs)
 	for len(refs) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -138,7 +137,7 @@ func passes(v dryrun.Verdict) bool {
 // rowErrors is how many failures of a letter a job's page names.
 const rowErrors = 20
 
-func rowOf(item *store.Item, verdict dryrun.Verdict) row {
+func rowOf(item *dlq.Item, verdict dryrun.Verdict) row {
 	r := row{ID: item.ID, At: place{item.Ref.Partition, item.Ref.Offset}, Would: verdict.Would, Text: verdict.Reason}
 	for i, failure := range verdict.Errors {
 		if i == rowErrors {

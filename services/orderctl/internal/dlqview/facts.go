@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 )
 
 // Facts writes what is known of letters as CSV: nothing of their values, and
@@ -31,7 +31,7 @@ var factColumns = []string{
 }
 
 // Write adds a letter.
-func (f *Facts) Write(item *store.Item) error {
+func (f *Facts) Write(item *dlq.Item) error {
 	if err := f.head(); err != nil {
 		return err
 	}

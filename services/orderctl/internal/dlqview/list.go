@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
@@ -16,7 +15,7 @@ import (
 // Line is a letter on one line, for programs.
 type Line struct {
 	ID           string             `json:"id"`
-	Status       index.Status       `json:"status"`
+	Status       letter.Status      `json:"status"`
 	Reason       string             `json:"reason"`
 	Stage        string             `json:"stage"`
 	Errors       []model.FieldError `json:"errors"`
@@ -27,7 +26,7 @@ type Line struct {
 }
 
 // LineOf makes a letter's line. A key that looks like a person's data is masked.
-func LineOf(l *letter.Letter, status index.Status) Line {
+func LineOf(l *letter.Letter, status letter.Status) Line {
 	failures := l.Errors()
 	if failures == nil {
 		failures = []model.FieldError{}
@@ -81,7 +80,7 @@ func (t *Table) Write(lines []Line) error {
 	}
 	for i, row := range rows {
 		paint := t.style.yellow
-		if lines[i].Status == index.Resolved {
+		if lines[i].Status == letter.Resolved {
 			paint = t.style.green
 		}
 		t.row(&b, row, func(cell string) string {

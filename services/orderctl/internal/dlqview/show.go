@@ -8,21 +8,21 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // Details is all that can be told about a letter.
 type Details struct {
-	Item store.Item
+	Item dlq.Item
 	// Failures and Offset are those of the letter, or of reading its value
 	// again; Offset is -1 where there is no place.
 	Failures []model.FieldError
 	Offset   int64
 	// History are the letters of a row of redrives, this one among them.
-	History []store.Item
+	History []dlq.Item
 	// Differences are those of a conflict from the stored order; nil where
 	// nobody looked.
 	Differences []Difference
@@ -134,7 +134,7 @@ func Show(w io.Writer, style Style, d Details) error {
 }
 
 // said is what was done about a letter.
-func said(item store.Item) string {
+func said(item dlq.Item) string {
 	r := item.Resolution
 	return Clean(string(r.Kind)+after(" by ", r.By)+edited(r.Edited)+after(" on ", when(r.When))+after(" as ", r.Became)) + after(": ", Clean(r.Why))
 }
@@ -267,7 +267,7 @@ func ShowJSON(w io.Writer, d Details) error {
 	return WriteJSON(w, out)
 }
 
-func resolutionOf(item store.Item) *resolutionJSON {
+func resolutionOf(item dlq.Item) *resolutionJSON {
 	if item.Resolution == nil {
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/stats"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 )
 
 var blocks = []rune(" ▁▂▃▄▅▆▇█")
@@ -18,10 +18,10 @@ var blocks = []rune(" ▁▂▃▄▅▆▇█")
 const maxCauses = 20
 
 // ShowStats writes counts for people.
-func ShowStats(w io.Writer, style Style, s *stats.Stats) error {
+func ShowStats(w io.Writer, style Style, s *dlq.Stats) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s\n", style.yellow(fmt.Sprintf("%d open", s.Open)), style.green(fmt.Sprintf("%d resolved", s.Resolved)))
-	section := func(title string, counts map[string]stats.Count) {
+	section := func(title string, counts map[string]dlq.Count) {
 		if len(counts) == 0 {
 			return
 		}
@@ -33,9 +33,9 @@ func ShowStats(w io.Writer, style Style, s *stats.Stats) error {
 			fmt.Fprintf(&b, "%s %9d %9d\n", padded("  "+cut(Clean(name), 30), 32), counts[name].Open, counts[name].Resolved)
 		}
 	}
-	reasons := map[string]stats.Count{}
+	reasons := map[string]dlq.Count{}
 	for reason, n := range s.ByReason {
-		reasons[reason] = stats.Count{Open: s.OpenByReason[reason], Resolved: n - s.OpenByReason[reason]}
+		reasons[reason] = dlq.Count{Open: s.OpenByReason[reason], Resolved: n - s.OpenByReason[reason]}
 	}
 	section("Reason", reasons)
 	section("Rule", s.ByRule)
@@ -56,7 +56,7 @@ func ShowStats(w io.Writer, style Style, s *stats.Stats) error {
 	return err
 }
 
-func histogram(b *strings.Builder, style Style, s *stats.Stats) {
+func histogram(b *strings.Builder, style Style, s *dlq.Stats) {
 	const bars = 60
 	counts, span := s.Histogram(bars)
 	if counts == nil {

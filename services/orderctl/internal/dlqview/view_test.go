@@ -14,11 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/resolution"
-	"github.com/orderhub/orderhub/libs/deadletter/stats"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/model"
 )
 
@@ -46,7 +43,7 @@ func sample(t *testing.T) string {
 }
 
 // itemOf is a letter as the worker would write it.
-func itemOf(offset int64, value []byte, stage deadletter.Stage, reason string, failures ...model.FieldError) store.Item {
+func itemOf(offset int64, value []byte, stage deadletter.Stage, reason string, failures ...model.FieldError) dlq.Item {
 	l := deadletter.New(deadletter.Source{
 		Topic: "orders", Partition: 1, Offset: offset, Timestamp: at, Key: []byte("b563feb7b2b84b6test"), Value: value,
 		Headers: []deadletter.Header{{Key: "trace", Value: []byte("abc")}, {Key: "customer", Value: []byte("ann@example.org")}},
@@ -55,12 +52,12 @@ func itemOf(offset int64, value []byte, stage deadletter.Stage, reason string, f
 	for _, h := range l.Headers {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 	}
-	return store.Item{Letter: letter.Parse(r), Ref: index.Ref{Status: index.Open}}
+	return dlq.Item{Letter: letter.Parse(r), Ref: dlq.Ref{Status: letter.Open}}
 }
 
-func resolvedItem(item store.Item) store.Item {
-	item.Ref.Status = index.Resolved
-	item.Resolution = &resolution.Resolution{ID: item.ID, Kind: resolution.Redriven, By: "ann", When: at.Add(time.Hour), Why: "price mended", Became: "orders/1/99"}
+func resolvedItem(item dlq.Item) dlq.Item {
+	item.Ref.Status = letter.Resolved
+	item.Resolution = &letter.Resolution{ID: item.ID, Kind: letter.Redriven, By: "ann", When: at.Add(time.Hour), Why: "price mended", Became: "orders/1/99"}
 	return item
 }
 
@@ -81,7 +78,7 @@ func TestShowAnInvalidOrder(t *testing.T) {
 		model.FieldError{Path: "payment.amount", Rule: "min", Message: "must be at least 0"},
 		model.FieldError{Path: "items[0].brand", Rule: "required", Message: "must be there"}))
 	again := itemOf(99, []byte(value), deadletter.StageValidate, "invalid")
-	requireGolden(t, "show_invalid", show(t, Details{Item: item, Offset: -1, History: []store.Item{item, again}}))
+	requireGolden(t, "show_invalid", show(t, Details{Item: item, Offset: -1, History: []dlq.Item{item, again}}))
 	revealed := show(t, Details{Item: item, Offset: -1, Reveal: true})
 	for _, data := range []string{"Test Testov", "+9720000000", "Ploshad Mira 15", "test@gmail.com", "ann@example.org"} {
 		require.Contains(t, revealed, data)
@@ -148,7 +145,7 @@ func TestClean(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	lines := []Line{}
-	items := []store.Item{
+	items := []dlq.Item{
 		itemOf(7, []byte("{"), deadletter.StageDecode, "not_json", model.FieldError{Rule: "not_json", Message: "is not JSON: unexpected end of the record"}),
 		resolvedItem(itemOf(6, []byte("{}"), deadletter.StageValidate, "invalid", model.FieldError{Path: "locale", Rule: "bcp47", Message: "must be a language"}, model.FieldError{Path: "entry"})),
 	}
@@ -179,36 +176,36 @@ func TestTable(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	group := func(reason string, partition int32, failures ...index.Failure) *index.Group {
-		return &index.Group{Reason: reason, Failures: failures, SourceTopic: "orders", SourcePartition: partition}
+	group := func(reason string, partition int32, failures ...letter.Failure) *dlq.Group {
+		return &dlq.Group{Reason: reason, Failures: failures, SourceTopic: "orders", SourcePartition: partition}
 	}
-	price := index.Failure{Rule: "min", Path: "items[].price"}
-	locale := index.Failure{Rule: "bcp47", Path: "locale"}
+	price := letter.Failure{Rule: "min", Path: "items[].price"}
+	locale := letter.Failure{Rule: "bcp47", Path: "locale"}
 	one, two, three := group("invalid", 0, price, locale), group("invalid", 1, price), group("not_json", 1)
-	var refs []index.Ref
-	for i, g := range []*index.Group{one, one, two, three, two} {
-		status := index.Open
+	var refs []dlq.Ref
+	for i, g := range []*dlq.Group{one, one, two, three, two} {
+		status := letter.Open
 		if i == 2 {
-			status = index.Resolved
+			status = letter.Resolved
 		}
-		refs = append(refs, index.Ref{Group: g, Status: status, FailedAt: at.Add(-time.Duration(i*i) * time.Hour), Offset: int64(i)})
+		refs = append(refs, dlq.Ref{Group: g, Status: status, FailedAt: at.Add(-time.Duration(i*i) * time.Hour), Offset: int64(i)})
 	}
-	each := func(yield func(*index.Ref) bool) {
+	each := func(yield func(*dlq.Ref) bool) {
 		for i := range refs {
 			if !yield(&refs[i]) {
 				return
 			}
 		}
 	}
-	none := func(func(*index.Ref) bool) {}
-	counted := stats.Of(each, stats.Options{})
+	none := func(func(*dlq.Ref) bool) {}
+	counted := dlq.StatsOf(each, dlq.StatsOptions{})
 	for _, c := range counted.Causes {
 		c.Sample = fmt.Sprintf("orders/0/%d/00000000", c.Newest.Offset)
 	}
 	var b strings.Builder
 	require.NoError(t, ShowStats(&b, Style{}, counted))
 	require.NoError(t, WriteJSON(&b, counted))
-	require.NoError(t, ShowStats(&b, Style{}, stats.Of(none, stats.Options{})))
-	require.NoError(t, WriteJSON(&b, stats.Of(none, stats.Options{})))
+	require.NoError(t, ShowStats(&b, Style{}, dlq.StatsOf(none, dlq.StatsOptions{})))
+	require.NoError(t, WriteJSON(&b, dlq.StatsOf(none, dlq.StatsOptions{})))
 	requireGolden(t, "stats", b.String())
 }

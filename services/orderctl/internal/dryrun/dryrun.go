@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
@@ -56,8 +56,8 @@ func New(codec *model.Codec, orders Orders, topic string, maxRedrives int) *Run 
 }
 
 // Judge tells of letters, which come in the order in which they would be sent:
-// see store.InSourceOrder. It remembers what would be stored by then.
-func (d *Run) Judge(ctx context.Context, items []store.Item) ([]Verdict, error) {
+// see dlq.InSourceOrder. It remembers what would be stored by then.
+func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 	verdicts := make([]Verdict, len(items))
 	orders := make([]*model.Order, len(items))
 	var uids []string
@@ -84,9 +84,9 @@ func (d *Run) Judge(ctx context.Context, items []store.Item) ([]Verdict, error) 
 }
 
 // decode gives the order of a letter that is valid now.
-func (d *Run) decode(item *store.Item) (Verdict, *model.Order) {
+func (d *Run) decode(item *dlq.Item) (Verdict, *model.Order) {
 	v := Verdict{ID: item.ID}
-	if err := store.Redrivable(&item.Letter, d.maxRedrives); err != nil {
+	if err := dlq.Redrivable(&item.Letter, d.maxRedrives); err != nil {
 		v.Would, v.Reason = Stay, err.Error()
 		return v, nil
 	}

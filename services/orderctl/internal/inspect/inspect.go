@@ -11,8 +11,8 @@ import (
 	"slices"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -20,8 +20,8 @@ import (
 
 // Letter gathers what there is about the letter with an id. Without orders (nil)
 // a conflict is not compared with the stored order. The error is one of
-// store.Find's where there is no such letter, or more than one.
-func Letter(ctx context.Context, box *store.Store, id string, codec *model.Codec, orders dryrun.Orders) (dlqview.Details, error) {
+// dlq.Find's where there is no such letter, or more than one.
+func Letter(ctx context.Context, box *dlq.Queue, id string, codec *model.Codec, orders dryrun.Orders) (dlqview.Details, error) {
 	items, _, err := box.Find(ctx, id)
 	if err != nil {
 		return dlqview.Details{}, err

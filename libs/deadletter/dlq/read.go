@@ -1,4 +1,4 @@
-package topic
+package dlq
 
 import (
 	"context"
@@ -11,19 +11,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 const (
-	// inParallel is how many partitions are read at once: their answers are
-	// what reading takes of memory.
+	// inParallel is how many partitions are read at once. Their answers are
+	// most of the memory that reading takes.
 	inParallel = 8
 	// answerBytes is how much of a partition one answer brings; a larger batch
 	// comes alone.
 	answerBytes = 4 << 20
-	// perRecord is a guess, so that a few records are not fetched with megabytes
-	// behind them.
+	// perRecord is a guess at a record's size, so that a few records are not
+	// fetched with megabytes behind them.
 	perRecord = 16 << 10
-	// attempts is how often a fetch is tried, with a pause that grows.
+	// attempts is how often a fetch is tried, with a growing pause.
 	attempts   = 6
 	firstPause = 100 * time.Millisecond
 	// followPause is between two looks at a partition that has nothing new.
@@ -38,16 +40,15 @@ type Gap struct {
 
 // Read hands out the records in the spans of each partition, in the order of
 // their offsets. Partitions are read in parallel: handle is called for several
-// partitions at once, and must be safe for that; its error ends the reading. A
-// record and its bytes are the caller's to keep.
+// partitions at once, and must be safe for that; its error ends the reading.
 //
-// The gaps are what the broker had dropped by the time it was to be read.
+// Read fetches by itself, and leaves the decoding to franz-go, since it must know
+// which offset a fetch reached: a consumer that only sees records cannot tell
+// whether it is at the end of a partition whose last records were compacted away.
+//
+// The gaps are what the broker removed before it was read.
 func (c *Client) Read(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error) ([]Gap, error) {
-	return c.read(ctx, topic, spans, handle, false)
-}
-
-func (c *Client) read(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error, scan bool) ([]Gap, error) {
-	r := &reading{client: c, topic: topic, handle: handle, scan: scan, decompress: kgo.DefaultDecompressor()}
+	r := newReading(c, topic, handle)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inParallel)
 	for partition, wanted := range spans {
@@ -64,16 +65,10 @@ func (c *Client) read(ctx context.Context, topic string, spans map[int32][]Span,
 	return r.gaps, err
 }
 
-// Scan is Read for what looks at each record and keeps nothing of it: the record,
-// its bytes and its headers' names are valid only until handle returns.
-func (c *Client) Scan(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error) ([]Gap, error) {
-	return c.read(ctx, topic, spans, handle, true)
-}
-
-// Follow hands out the records from the given offsets on, and those that come,
+// Follow hands out the records from the given offsets on, and those that arrive,
 // until the context ends or handle fails. It never returns nil.
 func (c *Client) Follow(ctx context.Context, topic string, from map[int32]int64, handle func(*kgo.Record) error) error {
-	r := &reading{client: c, topic: topic, handle: handle, decompress: kgo.DefaultDecompressor()}
+	r := newReading(c, topic, handle)
 	group, ctx := errgroup.WithContext(ctx)
 	for partition, offset := range from {
 		group.Go(func() error {
@@ -83,7 +78,7 @@ func (c *Client) Follow(ctx context.Context, topic string, from map[int32]int64,
 					return err
 				}
 				if next == offset {
-					if err := sleep(ctx, followPause); err != nil {
+					if err := retry.Sleep(ctx, followPause); err != nil {
 						return err
 					}
 				}
@@ -99,13 +94,16 @@ type reading struct {
 	client     *Client
 	topic      string
 	handle     func(*kgo.Record) error
-	scan       bool // records need not last
 	decompress kgo.Decompressor
 
 	mu      sync.Mutex
 	leaders map[int32]int32
-	id      [16]byte
+	topicID [16]byte
 	gaps    []Gap
+}
+
+func newReading(c *Client, topic string, handle func(*kgo.Record) error) *reading {
+	return &reading{client: c, topic: topic, handle: handle, decompress: kgo.DefaultDecompressor()}
 }
 
 func (r *reading) span(ctx context.Context, partition int32, span Span) error {
@@ -125,16 +123,17 @@ func (r *reading) span(ctx context.Context, partition int32, span Span) error {
 		}
 		// The broker may need a moment, as after a change of the leader.
 		if empty++; empty > attempts {
-			return fmt.Errorf("topic %s, partition %d: the broker gives nothing at offset %d, though its end is at %d or later", r.topic, partition, span.From, span.To)
+			return fmt.Errorf("topic %s, partition %d: the broker returns nothing at offset %d, though the partition ends at %d or later", r.topic, partition, span.From, span.To)
 		}
-		if err := sleep(ctx, firstPause); err != nil {
+		if err := retry.Sleep(ctx, firstPause); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// step fetches once and says where to go on. A span's To of -1 has no end.
+// step fetches once and returns the offset to fetch next. A span's To of -1 means
+// without end.
 func (r *reading) step(ctx context.Context, partition int32, span Span, size int32) (int64, error) {
 	answer, err := r.fetch(ctx, partition, span.From, size)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
@@ -142,9 +141,6 @@ func (r *reading) step(ctx context.Context, partition int32, span Span, size int
 	}
 	if err != nil {
 		return 0, fmt.Errorf("topic %s, partition %d, offset %d: %w", r.topic, partition, span.From, err)
-	}
-	if r.scan && plain(answer) {
-		return r.pass(ctx, partition, span, answer)
 	}
 	records, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		Offset: span.From, IsolationLevel: kgo.ReadCommitted(), Topic: r.topic, Partition: partition,
@@ -166,31 +162,7 @@ func (r *reading) step(ctx context.Context, partition int32, span Span, size int
 	return next, nil
 }
 
-// errEnd ends the reading of an answer at the span's end.
-var errEnd = errors.New("the span ends")
-
-// pass goes over the records of an answer without making one of each.
-func (r *reading) pass(ctx context.Context, partition int32, span Span, answer *kmsg.FetchResponseTopicPartition) (int64, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	record := &kgo.Record{Topic: r.topic, Partition: partition}
-	next, err := batches(answer.RecordBatches, record, span.From, r.decompress, func(record *kgo.Record) error {
-		if span.To >= 0 && record.Offset >= span.To {
-			return errEnd
-		}
-		return r.handle(record)
-	})
-	if errors.Is(err, errEnd) {
-		return span.To, nil
-	}
-	if broken, ok := errors.AsType[unreadable](err); ok {
-		return 0, fmt.Errorf("topic %s, partition %d, offset %d: unreadable batch: %w", r.topic, partition, next, broken.error)
-	}
-	return next, err
-}
-
-// outOfRange goes on at the partition's start where that has moved on.
+// outOfRange resumes at the partition's start if that is further on by now.
 func (r *reading) outOfRange(ctx context.Context, partition int32, span Span) (int64, error) {
 	bounds, err := r.client.Bounds(ctx, r.topic)
 	if err != nil {
@@ -198,7 +170,7 @@ func (r *reading) outOfRange(ctx context.Context, partition int32, span Span) (i
 	}
 	start := bounds[partition].From
 	if start <= span.From {
-		return 0, fmt.Errorf("topic %s, partition %d: ends at offset %d now, before %d: it was made anew or lost its end while it was read; run the command again", r.topic, partition, bounds[partition].To, span.From)
+		return 0, fmt.Errorf("topic %s, partition %d: ends at offset %d now, before %d: it was recreated or lost its end while it was read; run the command again", r.topic, partition, bounds[partition].To, span.From)
 	}
 	gap := Gap{Partition: partition, Span: Span{From: span.From, To: start}}
 	if span.To >= 0 {
@@ -215,23 +187,19 @@ func (r *reading) fetch(ctx context.Context, partition int32, offset int64, size
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		answer, err := r.fetchOnce(ctx, partition, offset, size)
-		if err == nil || attempt == attempts || ctx.Err() != nil || errors.Is(err, kerr.OffsetOutOfRange) || !kerr.IsRetriable(err) && isAnswer(err) {
+		_, answered := errors.AsType[*kerr.Error](err)
+		final := answered && !kerr.IsRetriable(err) || errors.Is(err, ErrNoTopic)
+		if err == nil || final || attempt == attempts || ctx.Err() != nil {
 			return answer, err
 		}
 		r.mu.Lock()
 		r.leaders = nil
 		r.mu.Unlock()
-		if err := sleep(ctx, pause); err != nil {
+		if err := retry.Sleep(ctx, pause); err != nil {
 			return nil, err
 		}
 		pause *= 2
 	}
-}
-
-// isAnswer tells a broker's word from a connection that failed.
-func isAnswer(err error) bool {
-	_, ok := errors.AsType[*kerr.Error](err)
-	return ok || errors.Is(err, ErrNoTopic)
 }
 
 func (r *reading) fetchOnce(ctx context.Context, partition int32, offset int64, size int32) (*kmsg.FetchResponseTopicPartition, error) {
@@ -274,9 +242,9 @@ func (r *reading) leader(ctx context.Context, partition int32) (int32, [16]byte,
 	if r.leaders == nil {
 		details, err := r.client.details(ctx, r.topic)
 		if err != nil {
-			return 0, r.id, err
+			return 0, r.topicID, err
 		}
-		r.leaders, r.id = map[int32]int32{}, details.ID
+		r.leaders, r.topicID = map[int32]int32{}, details.ID
 		for number, p := range details.Partitions {
 			r.leaders[number] = p.Leader
 		}
@@ -284,18 +252,7 @@ func (r *reading) leader(ctx context.Context, partition int32) (int32, [16]byte,
 	leader, ok := r.leaders[partition]
 	if !ok || leader < 0 {
 		r.leaders = nil
-		return 0, r.id, kerr.LeaderNotAvailable
+		return 0, r.topicID, kerr.LeaderNotAvailable
 	}
-	return leader, r.id, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return leader, r.topicID, nil
 }

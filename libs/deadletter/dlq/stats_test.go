@@ -1,4 +1,4 @@
-package stats
+package dlq
 
 import (
 	"slices"
@@ -7,13 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func each(refs []index.Ref) func(func(*index.Ref) bool) {
-	return func(yield func(*index.Ref) bool) {
+func each(refs []Ref) func(func(*Ref) bool) {
+	return func(yield func(*Ref) bool) {
 		for i := range refs {
 			if !yield(&refs[i]) {
 				return
@@ -23,14 +23,14 @@ func each(refs []index.Ref) func(func(*index.Ref) bool) {
 }
 
 func TestCausesOverTime(t *testing.T) {
-	price := &index.Group{Reason: "invalid", Failures: []index.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}}, SourceTopic: "orders"}
-	broken := &index.Group{Reason: "not_json"}
-	at := func(hours int, g *index.Group, status index.Status) index.Ref {
-		return index.Ref{Group: g, Status: status, FailedAt: noon.Add(time.Duration(hours) * time.Hour), Offset: int64(hours)}
+	price := &Group{Reason: "invalid", Failures: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}}, SourceTopic: "orders"}
+	broken := &Group{Reason: "not_json"}
+	at := func(hours int, g *Group, status letter.Status) Ref {
+		return Ref{Group: g, Status: status, FailedAt: noon.Add(time.Duration(hours) * time.Hour), Offset: int64(hours)}
 	}
-	refs := []index.Ref{at(3, price, index.Open), at(-30, price, index.Resolved), at(0, broken, index.Open), at(9, price, index.Open), at(12, price, index.Open)}
+	refs := []Ref{at(3, price, letter.Open), at(-30, price, letter.Resolved), at(0, broken, letter.Open), at(9, price, letter.Open), at(12, price, letter.Open)}
 	for range 2 { // in any order
-		s := Of(each(refs), Options{NewSince: noon, Bars: 3, From: noon, Until: noon.Add(12 * time.Hour)})
+		s := StatsOf(each(refs), StatsOptions{NewSince: noon, Bars: 3, From: noon, Until: noon.Add(12 * time.Hour)})
 		require.Equal(t, Count{4, 1}, s.Count)
 		require.Equal(t, map[string]Count{"min": {3, 1}}, s.ByRule, "a letter counts once under a rule")
 		require.Equal(t, map[string]Count{"orders/0": {3, 1}}, s.ByPartition)
@@ -38,7 +38,7 @@ func TestCausesOverTime(t *testing.T) {
 		c := s.Causes[0]
 		require.Equal(t, []any{"invalid", "min", "items[].price", Count{3, 1}, 3, []int{1, 0, 1}, int64(12)}, []any{c.Reason, c.Rule, c.Path, c.Count, c.New, c.Curve, c.Newest.Offset})
 		require.Equal(t, []time.Time{noon.Add(-30 * time.Hour), noon.Add(12 * time.Hour)}, []time.Time{c.First, c.Last})
-		require.Equal(t, &index.Failure{Rule: "min", Path: "items[].price"}, c.Filter().Failure)
+		require.Equal(t, &letter.Failure{Rule: "min", Path: "items[].price"}, c.Filter().Failure)
 		require.True(t, s.Causes[2].Filter().NoFailures)
 		require.Equal(t, []string{"not_json"}, s.Causes[2].Filter().Reasons)
 		counts, span := s.Histogram(2)
@@ -46,7 +46,7 @@ func TestCausesOverTime(t *testing.T) {
 		require.InDelta(t, 21*time.Hour, span, float64(time.Second))
 		slices.Reverse(refs)
 	}
-	none := Of(each(nil), Options{Bars: 3})
+	none := StatsOf(each(nil), StatsOptions{Bars: 3})
 	counts, _ := none.Histogram(3)
 	require.Empty(t, counts)
 	require.Empty(t, none.Causes)

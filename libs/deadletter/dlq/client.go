@@ -1,10 +1,4 @@
-// Package topic reads topics of dead letters from end to end, and writes to
-// topics with acknowledgement by all replicas in sync.
-//
-// Such topics are compacted. Reading goes by the offsets of batches, not of
-// records: a batch that compaction has emptied or cut is stepped over, and an
-// end whose last records are gone is reached all the same.
-package topic
+package dlq
 
 import (
 	"context"
@@ -17,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ErrNoTopic says that a topic does not exist.
+// ErrNoTopic means that a topic does not exist.
 var ErrNoTopic = errors.New("the topic does not exist")
 
 // Client speaks to the brokers. Safe for concurrent use.
@@ -36,9 +30,9 @@ const (
 	maxRecordBytes = 32 << 20
 )
 
-// New returns a client. The options say where the brokers are and how to log in
+// NewClient returns a client. The options say where the brokers are and how to log in
 // there; nothing is connected until the first use.
-func New(options ...kgo.Opt) (*Client, error) {
+func NewClient(options ...kgo.Opt) (*Client, error) {
 	options = append([]kgo.Opt{
 		kgo.ClientID("orderhub"),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),

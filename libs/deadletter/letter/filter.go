@@ -1,4 +1,4 @@
-package index
+package letter
 
 import (
 	"bytes"
@@ -6,12 +6,26 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
-// Filter says which letters are asked for: those that meet every condition that
-// is set. The zero value is all letters.
+// Status says whether a letter still needs somebody to deal with it.
+type Status string
+
+// The statuses. Any is for selecting.
+const (
+	Open     Status = "open"
+	Resolved Status = "resolved"
+	Any      Status = "any"
+)
+
+// Failure is the rule that a letter broke and the path at which it did.
+type Failure struct {
+	Rule string
+	Path string
+}
+
+// Filter selects the letters that meet every condition that is set. The zero
+// value selects all letters.
 type Filter struct {
 	IDs        []string // whole, or without the hex digits at the end
 	Origin     string
@@ -27,19 +41,14 @@ type Filter struct {
 	Until      time.Time // failed before
 	Text       string    // within the value
 	UID        string    // letters of an order: by key or by order_uid in the value
-	// Failure is one of the letter's: rule and path, of any item.
+	// Failure is one of the letter's; its path is that of any item.
 	Failure *Failure
-	// NoFailures is for letters that name none.
+	// NoFailures selects letters that name no failure.
 	NoFailures bool
 }
 
-// Matches says whether a letter meets the filter.
-func (f *Filter) Matches(l *letter.Letter) bool {
-	var t texts
-	return f.matches(l, t.failures(l))
-}
-
-func (f *Filter) matches(l *letter.Letter, failures *failures) bool {
+// Matches reports whether a letter meets the filter.
+func (f *Filter) Matches(l *Letter) bool {
 	switch {
 	case len(f.IDs) > 0 && !slices.ContainsFunc(f.IDs, func(id string) bool { return SameID(id, l.ID) }),
 		f.Origin != "" && l.Origin != f.Origin && l.ID != f.Origin,
@@ -51,27 +60,50 @@ func (f *Filter) matches(l *letter.Letter, failures *failures) bool {
 		f.MaxOffset != nil && (l.Source.Topic == "" || l.Source.Offset > *f.MaxOffset),
 		!f.Since.IsZero() && l.FailedAt.Before(f.Since),
 		!f.Until.IsZero() && !l.FailedAt.Before(f.Until),
-		f.NoFailures && len(failures.exact) > 0,
-		f.Failure != nil && !slices.ContainsFunc(failures.exact, func(e Failure) bool {
-			return e.Rule == f.Failure.Rule && AnyItem(e.Path) == f.Failure.Path
-		}),
 		f.Text != "" && !bytes.Contains(l.Value, []byte(f.Text)),
 		f.UID != "" && !ofOrder(l, f.UID):
+		return false
+	}
+	return f.matchesFailures(l)
+}
+
+// matchesFailures decodes the letter's failures only if a condition needs them.
+func (f *Filter) matchesFailures(l *Letter) bool {
+	if !f.NoFailures && f.Failure == nil && len(f.Rules) == 0 && len(f.Paths) == 0 {
+		return true
+	}
+	failures := l.Failures()
+	if f.NoFailures && len(failures) > 0 {
+		return false
+	}
+	if f.Failure != nil && !slices.ContainsFunc(failures, func(e Failure) bool {
+		return e.Rule == f.Failure.Rule && AnyItem(e.Path) == f.Failure.Path
+	}) {
 		return false
 	}
 	if len(f.Rules) == 0 && len(f.Paths) == 0 {
 		return true
 	}
-	// Rule and path are to be those of one failure.
-	return slices.ContainsFunc(failures.exact, func(e Failure) bool {
+	// One and the same failure must have the rule and the path.
+	return slices.ContainsFunc(failures, func(e Failure) bool {
 		return (len(f.Rules) == 0 || slices.Contains(f.Rules, e.Rule)) &&
 			(len(f.Paths) == 0 || slices.Contains(f.Paths, e.Path) || slices.Contains(f.Paths, AnyItem(e.Path)))
 	})
 }
 
+// Failures are the rules and paths of Errors, with the items' positions.
+func (l *Letter) Failures() []Failure {
+	errs := l.Errors()
+	failures := make([]Failure, len(errs))
+	for i, e := range errs {
+		failures[i] = Failure{Rule: e.Rule, Path: e.Path}
+	}
+	return failures
+}
+
 var (
 	position = regexp.MustCompile(`\[\d+\]`)
-	digits   = regexp.MustCompile(`^[0-9a-f]{8}$`)
+	digits   = regexp.MustCompile(`^/[0-9a-f]{8}$`)
 )
 
 // AnyItem is a path without the items' positions: items[].price.
@@ -82,18 +114,14 @@ func AnyItem(path string) string {
 	return position.ReplaceAllString(path, "[]")
 }
 
-// SameID says whether an id, with or without its hex digits, names a letter.
+// SameID reports whether an id, with or without its hex digits, names a letter.
 func SameID(given, id string) bool {
-	if given == id {
-		return true
-	}
 	rest, ok := strings.CutPrefix(id, given)
-	return ok && len(rest) == 9 && rest[0] == '/' && digits.MatchString(rest[1:])
+	return ok && (rest == "" || digits.MatchString(rest))
 }
 
-// ofOrder looks for an order_uid as far as a value can be read that may be
-// broken.
-func ofOrder(l *letter.Letter, uid string) bool {
+// ofOrder looks for an order_uid in a value that may be broken.
+func ofOrder(l *Letter, uid string) bool {
 	if string(l.SourceKey) == uid {
 		return true
 	}

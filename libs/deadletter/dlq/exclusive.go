@@ -1,4 +1,4 @@
-package topic
+package dlq
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ErrInterfered says that somebody else became the only one meanwhile: nothing of
-// what was to be written last was written.
+// ErrInterfered means that somebody else began an exclusive change meanwhile.
+// Nothing of the last write was written.
 var ErrInterfered = errors.New("somebody else changes the letters at the same moment; run the command again")
 
 // transactionTimeout is how long the broker keeps readers waiting for a writer

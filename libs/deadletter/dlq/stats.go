@@ -1,18 +1,13 @@
-// Package stats counts dead letters: by reason, rule, source and time, and by
-// cause, which is reason, rule and path together.
-package stats
+package dlq
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"iter"
 	"slices"
 	"strconv"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/index"
-	"github.com/orderhub/orderhub/libs/deadletter/store"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // Count is how many letters have something in common.
@@ -24,8 +19,8 @@ type Count struct {
 // Total is open and resolved letters together.
 func (c *Count) Total() int { return c.Open + c.Resolved }
 
-func (c *Count) add(status index.Status) {
-	if status == index.Open {
+func (c *Count) add(status letter.Status) {
+	if status == letter.Open {
 		c.Open++
 	} else {
 		c.Resolved++
@@ -41,29 +36,29 @@ type Cause struct {
 	Count
 	First  time.Time `json:"first_seen"`
 	Last   time.Time `json:"last_seen"`
-	Sample string    `json:"sample"` // id of the newest; see FillSamples
+	Sample string    `json:"sample"` // id of the newest letter
 
-	// New is how many failed at or after Options.NewSince.
+	// New is how many failed at or after StatsOptions.NewSince.
 	New int `json:"-"`
-	// Curve counts the letters in equal spans of time; see Options.
+	// Curve counts the letters in equal spans of time; see StatsOptions.
 	Curve []int `json:"-"`
 	// Newest is the newest letter.
-	Newest index.Ref `json:"-"`
+	Newest Ref `json:"-"`
 }
 
 // Filter finds the letters of the cause.
-func (c *Cause) Filter() index.Filter {
-	f := index.Filter{Reasons: []string{c.Reason}}
+func (c *Cause) Filter() letter.Filter {
+	f := letter.Filter{Reasons: []string{c.Reason}}
 	if c.Rule == "" && c.Path == "" {
 		f.NoFailures = true
 		return f
 	}
-	f.Failure = &index.Failure{Rule: c.Rule, Path: c.Path}
+	f.Failure = &letter.Failure{Rule: c.Rule, Path: c.Path}
 	return f
 }
 
-// Options say what is counted besides.
-type Options struct {
+// StatsOptions say what else StatsOf counts.
+type StatsOptions struct {
 	// NewSince is for Cause.New; zero: nothing is new.
 	NewSince time.Time
 	// Bars is how many spans a cause's curve has between From and Until; 0:
@@ -101,21 +96,20 @@ type perGroup struct {
 	causes    []*Cause
 }
 
-// Of counts letters, such as those of Index.Each, which come in any order. The
-// samples' ids are still to be filled in.
-func Of(refs iter.Seq[*index.Ref], o Options) *Stats {
+// StatsOf counts letters, such as those of View.Each, which come in any order.
+func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 	s := &Stats{
 		ByReason: map[string]int{}, OpenByReason: map[string]int{}, ByRule: map[string]Count{}, ByPartition: map[string]Count{},
 		Causes: []*Cause{},
 	}
-	causes, groups := map[causeKey]*Cause{}, map[*index.Group]*perGroup{}
+	causes, groups := map[causeKey]*Cause{}, map[*Group]*perGroup{}
 	for ref := range refs {
 		g := groups[ref.Group]
 		if g == nil {
 			g = s.group(ref.Group, causes, o)
 			groups[ref.Group] = g
 		}
-		if ref.Status == index.Open {
+		if ref.Status == letter.Open {
 			g.open++
 		} else {
 			g.resolved++
@@ -155,14 +149,14 @@ func Of(refs iter.Seq[*index.Ref], o Options) *Stats {
 	return s
 }
 
-func (s *Stats) group(of *index.Group, causes map[causeKey]*Cause, o Options) *perGroup {
+func (s *Stats) group(of *Group, causes map[causeKey]*Cause, o StatsOptions) *perGroup {
 	g := &perGroup{reason: of.Reason}
 	if of.SourceTopic != "" {
 		g.partition = of.SourceTopic + "/" + strconv.Itoa(int(of.SourcePartition))
 	}
 	failures := of.Failures
 	if len(failures) == 0 {
-		failures = []index.Failure{{}}
+		failures = []letter.Failure{{}}
 	}
 	for _, f := range failures {
 		if f.Rule != "" && !slices.Contains(g.rules, f.Rule) {
@@ -183,12 +177,12 @@ func (s *Stats) group(of *index.Group, causes map[causeKey]*Cause, o Options) *p
 	return g
 }
 
-func (c *Cause) take(ref *index.Ref, o Options) {
+func (c *Cause) take(ref *Ref, o StatsOptions) {
 	if c.Total() == 0 || ref.FailedAt.Before(c.First) {
 		c.First = ref.FailedAt
 	}
 	if c.Total() == 0 || ref.FailedAt.After(c.Last) {
-		c.Last, c.Newest = ref.FailedAt, *ref
+		c.Last, c.Newest, c.Sample = ref.FailedAt, *ref, ref.ID
 	}
 	c.add(ref.Status)
 	if !o.NewSince.IsZero() && !ref.FailedAt.Before(o.NewSince) {
@@ -213,29 +207,4 @@ func (s *Stats) Histogram(bars int) (counts []int, span time.Duration) {
 		counts[(t-first)/step]++
 	}
 	return counts, time.Duration(step)
-}
-
-// FillSamples gives each of the first causes, at most limit of them (0: all), the
-// id of its newest letter. A letter that is gone meanwhile leaves it empty.
-func (s *Stats) FillSamples(ctx context.Context, box *store.Store, limit int) error {
-	causes := s.Causes
-	if limit > 0 && len(causes) > limit {
-		causes = causes[:limit]
-	}
-	newest := make([]index.Ref, len(causes))
-	for i, c := range causes {
-		newest[i] = c.Newest
-	}
-	items, err := box.Load(ctx, newest)
-	if err != nil && !errors.Is(err, store.ErrChanged) {
-		return err
-	}
-	for _, item := range items {
-		for _, c := range causes {
-			if c.Newest.Partition == item.Ref.Partition && c.Newest.Offset == item.Ref.Offset {
-				c.Sample = item.ID
-			}
-		}
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package resolution
+package letter
 
 import (
 	"testing"
@@ -13,17 +13,17 @@ func TestARecordAndBack(t *testing.T) {
 	record := want.Record("orders.dlq", 3)
 	require.Equal(t, "orders/0/17/9f3a1c2e/resolution", string(record.Key))
 	require.JSONEq(t, `{"by":"ann","when":"2023-11-14T22:13:20Z","why":"mended","became":"orders/0/99"}`, string(record.Value))
-	id, is := Of(record)
+	id, is := ResolutionOf(record)
 	require.True(t, is)
 	require.Equal(t, want.ID, id)
-	got, err := Parse(record)
+	got, err := ParseResolution(record)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 
-	undo := Undo("orders.dlq", 3, want.ID)
+	undo := UndoRecord("orders.dlq", 3, want.ID)
 	require.Equal(t, record.Key, undo.Key)
 	require.Nil(t, undo.Value)
-	id, is = Of(undo)
+	id, is = ResolutionOf(undo)
 	require.True(t, is)
 	require.Equal(t, want.ID, id)
 }
@@ -35,7 +35,7 @@ func TestWhatIsNoResolution(t *testing.T) {
 		{Key: []byte("x/resolution"), Value: []byte("a letter of that key")},
 		{},
 	} {
-		_, is := Of(r)
+		_, is := ResolutionOf(r)
 		require.False(t, is, "%s", r.Key)
 	}
 }
@@ -43,7 +43,7 @@ func TestWhatIsNoResolution(t *testing.T) {
 func TestABrokenResolutionKeepsItsKind(t *testing.T) {
 	r := Resolution{ID: "a", Kind: Discarded}.Record("t", 0)
 	r.Value = []byte("nonsense")
-	got, err := Parse(r)
+	got, err := ParseResolution(r)
 	require.Error(t, err)
 	require.Equal(t, Resolution{ID: "a", Kind: Discarded}, got)
 }

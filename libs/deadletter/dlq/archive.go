@@ -1,0 +1,181 @@
+package dlq
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+)
+
+// An archive keeps letters outside of Kafka, as JSON lines, each a letter with its
+// resolution, byte for byte as they are in the topic.
+
+// archiveVersion is that of the lines.
+const archiveVersion = 1
+
+// ArchiveEntry is a line of an archive: a letter, and its resolution if it has one.
+type ArchiveEntry struct {
+	Version int           `json:"version"`
+	ID      string        `json:"id"`
+	Status  letter.Status `json:"status"`
+	// Masked says that personal data was removed, so that the entry is no copy.
+	Masked     bool           `json:"masked,omitempty"`
+	Letter     ArchiveRecord  `json:"letter"`
+	Resolution *ArchiveRecord `json:"resolution,omitempty"`
+}
+
+// ArchiveRecord is a record of Kafka. Bytes are base64 in JSON; null stays null.
+type ArchiveRecord struct {
+	Partition int32           `json:"partition"`
+	Timestamp time.Time       `json:"timestamp"`
+	Key       []byte          `json:"key"`
+	Value     []byte          `json:"value"`
+	Headers   []ArchiveHeader `json:"headers,omitempty"`
+}
+
+// ArchiveHeader is a header of a record.
+type ArchiveHeader struct {
+	Key   string `json:"key"`
+	Value []byte `json:"value"`
+}
+
+// ArchiveEntryOf makes the entry of a letter that was loaded.
+func ArchiveEntryOf(item *Item) ArchiveEntry {
+	e := ArchiveEntry{Version: archiveVersion, ID: item.ID, Status: item.Ref.Status, Letter: archiveRecordOf(item.Record)}
+	if item.ResolutionRecord != nil {
+		r := archiveRecordOf(item.ResolutionRecord)
+		e.Resolution = &r
+	}
+	return e
+}
+
+func archiveRecordOf(r *kgo.Record) ArchiveRecord {
+	made := ArchiveRecord{Partition: r.Partition, Timestamp: r.Timestamp.UTC(), Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		made.Headers = append(made.Headers, ArchiveHeader(h))
+	}
+	return made
+}
+
+// record is the record for a partition of a topic.
+func (r *ArchiveRecord) record(topic string, partition int32) *kgo.Record {
+	made := &kgo.Record{Topic: topic, Partition: partition, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		made.Headers = append(made.Headers, kgo.RecordHeader(h))
+	}
+	return made
+}
+
+// ErrEntry means that the archive is wrong, not the broker.
+var ErrEntry = errors.New("cannot be imported")
+
+// check refuses what would not be the same letter again.
+func (e *ArchiveEntry) check() error {
+	switch {
+	case e.Version != archiveVersion || e.ID == "":
+		return errors.New("is no letter that 'dlq export' wrote")
+	case e.Masked:
+		return fmt.Errorf("%s: personal data is masked in it: export with --reveal to import", e.ID)
+	}
+	if l := letter.Parse(e.Letter.record("", 0)); l.Format != letter.Orderhub || l.ID != e.ID {
+		return fmt.Errorf("%s: another system wrote this letter, and identifies it by its place in its own topic", e.ID)
+	}
+	if e.Resolution == nil {
+		return nil
+	}
+	if id, is := letter.ResolutionOf(e.Resolution.record("", 0)); !is || id != e.ID || e.Resolution.Value == nil {
+		return fmt.Errorf("%s: its resolution belongs to another letter, or is none", e.ID)
+	}
+	return nil
+}
+
+// Import writes the letters of an archive, with their resolutions, that the topic
+// does not have; done is told of each, and whether it was there already. What is
+// there stays as it is, so an interrupted import can be run again. An error of the
+// archive names the entry by its number, and is an ErrEntry.
+func (q *Queue) Import(ctx context.Context, archive io.Reader, done func(id string, there bool)) error {
+	if q.opts.Foreign != "" {
+		return errors.New("letters cannot be imported into a topic that others write")
+	}
+	view, err := q.Scan(ctx, letter.Filter{})
+	if err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(archive)
+	for read := 0; ; {
+		var some []ArchiveEntry
+		var failure error
+		for len(some) < chunkLetters && failure == nil {
+			var e ArchiveEntry
+			read++
+			if failure = decoder.Decode(&e); failure == nil {
+				failure = e.check()
+			}
+			if failure == nil {
+				some = append(some, e)
+			} else if !errors.Is(failure, io.EOF) {
+				failure = fmt.Errorf("entry %d %w: %w", read, ErrEntry, failure)
+			}
+		}
+		if err := q.insert(ctx, view, some, done); err != nil || failure != nil {
+			if errors.Is(failure, io.EOF) {
+				failure = nil
+			}
+			return errors.Join(err, failure)
+		}
+	}
+}
+
+// insert writes the resolutions first: where it fails in between, no letter is
+// open that was not.
+func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, done func(id string, there bool)) error {
+	partitions, err := q.client.Partitions(ctx, q.opts.Topic)
+	if err != nil {
+		return err
+	}
+	there := make([]bool, len(entries))
+	var resolutions, letters []*kgo.Record
+	for i := range entries {
+		e := &entries[i]
+		known, exists := view.lookup(e.ID)
+		if there[i] = exists && known.HasLetter(); there[i] {
+			continue
+		}
+		partition := e.Letter.Partition
+		if exists {
+			partition = known.resolution().partition // as it is there
+		}
+		if partition < 0 || partition >= partitions {
+			partition = partitionOf(e.ID, partitions)
+		}
+		letters = append(letters, e.Letter.record(q.opts.Topic, partition))
+		if e.Resolution != nil && !exists {
+			resolutions = append(resolutions, e.Resolution.record(q.opts.Topic, partition))
+		}
+	}
+	for _, records := range [][]*kgo.Record{resolutions, letters} {
+		for _, p := range q.client.Produce(ctx, records...) {
+			if p.Err != nil {
+				return p.Err
+			}
+		}
+	}
+	for i, e := range entries {
+		done(e.ID, there[i])
+	}
+	return nil
+}
+
+// partitionOf is the partition that an id decides.
+func partitionOf(id string, partitions int32) int32 {
+	sum := sha256.Sum256([]byte(id))
+	return int32(binary.BigEndian.Uint32(sum[:]) % uint32(partitions))
+}

@@ -1,0 +1,230 @@
+// Package dlq finds dead letters and deals with them: it reads their topic, sends
+// letters back to their source topics, and writes down what was done. The topic
+// is the only store.
+package dlq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+)
+
+// Options of a Queue.
+type Options struct {
+	// Topic holds our worker's letters, and all resolutions.
+	Topic string
+	// Foreign is a topic of letters that another system wrote. If it is set,
+	// its letters are the queue's. Empty: those of Topic are.
+	Foreign string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Queue is a topic of dead letters. Safe for concurrent use.
+type Queue struct {
+	client *Client
+	opts   Options
+}
+
+// New returns a queue that reads and writes through a client.
+func New(client *Client, opts Options) *Queue {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Foreign == opts.Topic {
+		opts.Foreign = ""
+	}
+	return &Queue{client: client, opts: opts}
+}
+
+// letters is the topic that the letters are in.
+func (q *Queue) letters() string {
+	if q.opts.Foreign != "" {
+		return q.opts.Foreign
+	}
+	return q.opts.Topic
+}
+
+func (q *Queue) topics() []string {
+	if q.opts.Foreign != "" {
+		return []string{q.opts.Topic, q.opts.Foreign}
+	}
+	return []string{q.opts.Topic}
+}
+
+// Scan reads the topics from their start to their present end.
+func (q *Queue) Scan(ctx context.Context, filter letter.Filter) (*View, error) {
+	v := newView(q.letters(), q.opts.Topic, filter)
+	v.queue = q
+	return v, v.Refresh(ctx)
+}
+
+// ScanHeads is Scan, and keeps the letters that match without their values, if
+// there are at most so many of them; see View.Heads.
+func (q *Queue) ScanHeads(ctx context.Context, filter letter.Filter, most int) (*View, error) {
+	v := newView(q.letters(), q.opts.Topic, filter)
+	v.queue, v.headsLeft = q, most
+	return v, v.Refresh(ctx)
+}
+
+// Item is a letter with what was done about it.
+type Item struct {
+	letter.Letter
+	Ref Ref
+	// Resolution is nil while the letter is open.
+	Resolution *letter.Resolution
+	// Record and ResolutionRecord are the two as they stand in their topics.
+	Record, ResolutionRecord *kgo.Record
+}
+
+// ErrChanged says that letters were gone when they were read again: purged, or
+// replaced by a copy, since.
+var ErrChanged = errors.New("the letters changed while they were read; run the command again")
+
+// nearby is the largest distance between two wanted records that are read
+// together with those between them.
+const nearby = 200
+
+// Load reads letters again, in the order of refs. The error is ErrChanged where
+// one is gone; the others are given all the same.
+func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
+	letters, resolutions := map[position]*kgo.Record{}, map[position]*kgo.Record{}
+	if q.opts.Foreign == "" {
+		resolutions = letters // one topic is read once
+	}
+	for _, r := range refs {
+		if r.HasLetter() {
+			letters[position{r.Partition, r.Offset}] = nil
+		}
+		if r.Status == letter.Resolved {
+			resolutions[r.resolution()] = nil
+		}
+	}
+	if err := q.fetch(ctx, q.letters(), letters); err != nil {
+		return nil, err
+	}
+	if q.opts.Foreign != "" {
+		if err := q.fetch(ctx, q.opts.Topic, resolutions); err != nil {
+			return nil, err
+		}
+	}
+	items := make([]Item, 0, len(refs))
+	var changed error
+	for _, r := range refs {
+		item := Item{Ref: r}
+		if r.HasLetter() {
+			if item.Record = letters[position{r.Partition, r.Offset}]; item.Record == nil {
+				changed = ErrChanged
+				continue
+			}
+			item.Letter = letter.Parse(item.Record)
+		}
+		if r.Status == letter.Resolved {
+			if item.ResolutionRecord = resolutions[r.resolution()]; item.ResolutionRecord == nil {
+				changed = ErrChanged
+				continue
+			}
+			// One that cannot be read resolves its letter all the same.
+			parsed, _ := letter.ParseResolution(item.ResolutionRecord)
+			item.Resolution = &parsed
+		}
+		items = append(items, item)
+	}
+	return items, changed
+}
+
+// fetch fills in the wanted records of a topic, as far as they still exist. Those
+// that are near each other are read together.
+func (q *Queue) fetch(ctx context.Context, topic string, wanted map[position]*kgo.Record) error {
+	offsets := map[int32][]int64{}
+	for p := range wanted {
+		offsets[p.partition] = append(offsets[p.partition], p.offset)
+	}
+	spans := map[int32][]Span{}
+	for partition, of := range offsets {
+		slices.Sort(of)
+		var merged []Span
+		for _, offset := range of {
+			if n := len(merged); n > 0 && offset-merged[n-1].To < nearby {
+				merged[n-1].To = offset + 1
+				continue
+			}
+			merged = append(merged, Span{From: offset, To: offset + 1})
+		}
+		spans[partition] = merged
+	}
+	var mu sync.Mutex
+	_, err := q.client.Read(ctx, topic, spans, func(r *kgo.Record) error {
+		at := position{r.Partition, r.Offset}
+		mu.Lock()
+		defer mu.Unlock()
+		if _, is := wanted[at]; is {
+			wanted[at] = r
+		}
+		return nil
+	})
+	return err
+}
+
+// rescans is how often List begins anew where letters changed meanwhile.
+const rescans = 3
+
+// List finds letters, newest first, at most limit of them (0: all).
+func (q *Queue) List(ctx context.Context, filter letter.Filter, status letter.Status, limit int) ([]Item, *View, error) {
+	for attempt := 1; ; attempt++ {
+		view, err := q.Scan(ctx, filter)
+		if err != nil {
+			return nil, nil, err
+		}
+		items, err := q.Load(ctx, view.Select(status, limit))
+		if errors.Is(err, ErrChanged) && attempt < rescans {
+			continue
+		}
+		return items, view, err
+	}
+}
+
+// Errors of Find.
+var (
+	ErrNotFound  = errors.New("there is no such letter")
+	ErrAmbiguous = errors.New("several letters have this topic, partition and offset: give the id with its 8 hex digits")
+)
+
+// Find gives the letters with the ids, which may lack their hex digits where
+// that is unique, in the order given. The error names the id that is not found or
+// not unique.
+func (q *Queue) Find(ctx context.Context, ids ...string) ([]Item, *View, error) {
+	items, view, err := q.List(ctx, letter.Filter{IDs: ids}, letter.Any, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	found := make([]Item, 0, len(ids))
+	for _, id := range ids {
+		matches := slices.DeleteFunc(slices.Clone(items), func(i Item) bool { return !letter.SameID(id, i.ID) })
+		switch len(matches) {
+		case 0:
+			return nil, nil, fmt.Errorf("%s: %w", id, ErrNotFound)
+		case 1:
+			if !slices.ContainsFunc(found, func(i Item) bool { return i.ID == matches[0].ID }) {
+				found = append(found, matches[0])
+			}
+		default:
+			return nil, nil, fmt.Errorf("%s: %w", id, ErrAmbiguous)
+		}
+	}
+	return found, view, nil
+}
+
+// History gives the letters that a record left in its redrives, the first first.
+func (q *Queue) History(ctx context.Context, item Item) ([]Item, error) {
+	items, _, err := q.List(ctx, letter.Filter{Origin: item.Origin}, letter.Any, 0)
+	slices.Reverse(items)
+	return items, err
+}

@@ -1,0 +1,275 @@
+package dlq
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/retry"
+)
+
+// Redrive says how letters are sent back.
+type Redrive struct {
+	By By
+	// MaxRedrives is how often a record may have been redriven before.
+	MaxRedrives int
+	// Rate is in letters a second; 0 means as fast as possible.
+	Rate float64
+	// Edit gives the value to send instead of the letter's; its error keeps the
+	// letter from being sent, and the work continues. Nil: the letter's own value.
+	Edit func(*Item) ([]byte, error)
+	// Done is told of each letter, those of a source partition in their order.
+	Done func(Outcome)
+}
+
+// Errors that keep a letter from being dealt with.
+var (
+	ErrNotOpen     = errors.New("is resolved by now")
+	ErrNotResolved = errors.New("is open by now")
+	ErrNoSource    = errors.New("its headers do not say where it came from")
+	ErrTruncated   = errors.New("its value was cut to fit the topic: send the original again")
+	ErrTooOften    = errors.New("was redriven too often")
+	ErrGone        = errors.New("the source's partition does not exist any more")
+	ErrTooLarge    = errors.New("is larger than its topic takes")
+)
+
+// Redrivable says why a letter cannot be sent back; nil if it can.
+func Redrivable(l *letter.Letter, maxRedrives int) error {
+	switch {
+	case l.Source.Topic == "":
+		return ErrNoSource
+	case l.Truncated != nil:
+		return ErrTruncated
+	case l.Redrives >= maxRedrives:
+		return fmt.Errorf("%w (%d times; the limit is %d)", ErrTooOften, l.Redrives, maxRedrives)
+	}
+	return nil
+}
+
+// InSourceOrder sorts letters in the order of their source records.
+func InSourceOrder(refs []Ref) {
+	slices.SortFunc(refs, func(a, b Ref) int {
+		return cmp.Or(cmp.Compare(a.Group.SourceTopic, b.Group.SourceTopic), cmp.Compare(a.Group.SourcePartition, b.Group.SourcePartition),
+			cmp.Compare(a.SourceOffset, b.SourceOffset), cmp.Compare(a.Offset, b.Offset))
+	})
+}
+
+// Copy makes the record that goes back to a letter's source.
+func Copy(l *letter.Letter) *kgo.Record {
+	headers := append(slices.Clone(l.SourceHeaders),
+		kgo.RecordHeader{Key: deadletter.HeaderRedriveCount, Value: []byte(strconv.Itoa(l.Redrives + 1))},
+		kgo.RecordHeader{Key: deadletter.HeaderOrigin, Value: []byte(l.Origin)})
+	return &kgo.Record{Topic: l.Source.Topic, Partition: l.Source.Partition, Key: l.SourceKey, Value: l.Value, Headers: headers}
+}
+
+// EditedCopy is a copy with another value. It says who edited it, and which
+// letter has the value as it was.
+func EditedCopy(l *letter.Letter, value []byte, by string) *kgo.Record {
+	r := Copy(l)
+	r.Value = value
+	r.Headers = append(slices.DeleteFunc(r.Headers, func(h kgo.RecordHeader) bool {
+		return h.Key == deadletter.HeaderEditedBy || h.Key == deadletter.HeaderEditedFrom
+	}),
+		kgo.RecordHeader{Key: deadletter.HeaderEditedBy, Value: []byte(by)},
+		kgo.RecordHeader{Key: deadletter.HeaderEditedFrom, Value: []byte(l.ID)})
+	return r
+}
+
+// Redrive sends letters to their sources' partitions, in their sources' order,
+// and resolves each once its copy is acknowledged. Killed in between, it leaves
+// letters open whose copies are sent: run again, it sends these once more, and
+// the worker recognizes them as duplicates. It stops at the first error that is
+// not a letter's own; what was done until then stays done and is written down.
+//
+// Letters that somebody else resolves meanwhile are left alone. The topic is
+// looked at again before each send; of two people who send the same letter in
+// the same moment, one makes a duplicate.
+func (q *Queue) Redrive(ctx context.Context, view *View, refs []Ref, how Redrive) error {
+	refs = slices.Clone(refs)
+	InSourceOrder(refs)
+	d := &redriving{Redrive: how, queue: q, view: view, partitions: map[string]int32{}, start: time.Now()}
+	return chunks(ctx, refs, func(refs []Ref) error {
+		items, err := view.current(ctx, refs, letter.Open, func(i Item) { d.refuse(i, ErrNotOpen) })
+		if err != nil {
+			return err
+		}
+		d.looked = time.Now()
+		return d.items(ctx, items)
+	})
+}
+
+const (
+	// lookAgain is how old what is known of letters may be when they are sent.
+	lookAgain = 300 * time.Millisecond
+	// writeDown bounds the writing of the resolutions of what is sent, which
+	// happens even if the work was interrupted.
+	writeDown = 40 * time.Second
+)
+
+// redriving is one call of Queue.Redrive.
+type redriving struct {
+	Redrive
+	queue      *Queue
+	view       *View
+	partitions map[string]int32 // of the sources' topics
+	start      time.Time
+	looked     time.Time
+	sent       int
+}
+
+func (d *redriving) refuse(item Item, why error) { d.Done(Outcome{Item: item, Err: why}) }
+
+// A draft is a letter with the record that goes back.
+type draft struct {
+	item   Item
+	record *kgo.Record
+}
+
+// items sends as many letters together as fit one request.
+func (d *redriving) items(ctx context.Context, items []Item) error {
+	var batch []draft
+	size := 0
+	for _, item := range items {
+		record, refused, err := d.copy(ctx, &item)
+		if err != nil {
+			return err
+		}
+		if refused != nil {
+			d.refuse(item, refused)
+			continue
+		}
+		bytes := len(record.Value) + len(record.Key) + 1024
+		for _, h := range record.Headers {
+			bytes += len(h.Key) + len(h.Value)
+		}
+		if len(batch) > 0 && (size+bytes > chunkBytes || d.Rate > 0) {
+			if err := d.send(ctx, batch); err != nil {
+				return err
+			}
+			batch, size = nil, 0
+		}
+		batch, size = append(batch, draft{item, record}), size+bytes
+	}
+	return d.send(ctx, batch)
+}
+
+// copy makes a letter's copy, or says why the letter cannot be sent.
+func (d *redriving) copy(ctx context.Context, item *Item) (record *kgo.Record, refused, err error) {
+	if refused := Redrivable(&item.Letter, d.MaxRedrives); refused != nil {
+		return nil, refused, nil
+	}
+	topic := item.Source.Topic
+	if _, known := d.partitions[topic]; !known {
+		if d.partitions[topic], err = d.queue.client.Partitions(ctx, topic); err != nil {
+			return nil, nil, err
+		}
+	}
+	if item.Source.Partition < 0 || item.Source.Partition >= d.partitions[topic] {
+		return nil, ErrGone, nil
+	}
+	if d.Edit == nil {
+		return Copy(&item.Letter), nil, nil
+	}
+	value, refused := d.Edit(item)
+	if refused != nil {
+		return nil, refused, nil
+	}
+	return EditedCopy(&item.Letter, value, d.By.Actor), nil, nil
+}
+
+// send sends copies and writes down that they are sent.
+func (d *redriving) send(ctx context.Context, batch []draft) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := d.pace(ctx, len(batch)); err != nil {
+		return err
+	}
+	batch, err := d.stillOpen(ctx, batch)
+	if err != nil || len(batch) == 0 {
+		return err
+	}
+	// What is sent must be written down, whatever happens meanwhile.
+	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDown)
+	defer cancel()
+	sent, failure := d.produce(finish, batch)
+	items, places, resolutions := make([]Item, len(sent)), make([]letter.Place, len(sent)), make([]letter.Resolution, len(sent))
+	for i, s := range sent {
+		items[i], places[i] = s.item, letter.Place{Topic: s.record.Topic, Partition: s.record.Partition, Offset: s.record.Offset}
+		resolutions[i] = letter.Resolution{
+			Kind: letter.Redriven, By: d.By.Actor, Why: d.By.Why, Became: places[i].String(), Edited: d.Edit != nil,
+		}
+	}
+	err = d.queue.resolve(finish, items, resolutions, func(i int) { d.Done(Outcome{Item: items[i], Copy: places[i]}) })
+	return errors.Join(failure, err)
+}
+
+// produce sends copies, and gives those that are acknowledged. The error is the
+// first that is not a copy's own.
+func (d *redriving) produce(ctx context.Context, batch []draft) (sent []draft, failure error) {
+	records := make([]*kgo.Record, len(batch))
+	for i := range batch {
+		records[i] = batch[i].record
+	}
+	for i, p := range d.queue.client.Produce(ctx, records...) {
+		if tooLarge(p.Err) && len(batch) > 1 { // together they were, and it alone may not be
+			r := records[i]
+			p = d.queue.client.Produce(ctx, &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers})[0]
+		}
+		switch {
+		case p.Err == nil:
+			sent = append(sent, draft{batch[i].item, p.Record})
+		case tooLarge(p.Err):
+			d.refuse(batch[i].item, ErrTooLarge)
+		case failure == nil:
+			failure = p.Err
+		}
+	}
+	return sent, failure
+}
+
+func tooLarge(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
+}
+
+// stillOpen leaves out the letters that somebody else resolved since they were
+// looked at, if that is a while ago.
+func (d *redriving) stillOpen(ctx context.Context, batch []draft) ([]draft, error) {
+	if time.Since(d.looked) < lookAgain {
+		return batch, nil
+	}
+	if err := d.view.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	d.looked = time.Now()
+	kept := batch[:0]
+	for _, c := range batch {
+		switch now, there := d.view.Current(c.item.Ref); {
+		case there && now.Status == letter.Open:
+			kept = append(kept, c)
+		case there:
+			c.item.Ref = now
+			d.refuse(c.item, ErrNotOpen)
+		}
+	}
+	return kept, nil
+}
+
+// pace waits until so many more letters are due.
+func (d *redriving) pace(ctx context.Context, n int) error {
+	defer func() { d.sent += n }()
+	if d.Rate <= 0 {
+		return ctx.Err()
+	}
+	due := d.start.Add(time.Duration(float64(d.sent) / d.Rate * float64(time.Second)))
+	return retry.Sleep(ctx, time.Until(due))
+}
