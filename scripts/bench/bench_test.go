@@ -93,7 +93,7 @@ var (
 	marker = regexp.MustCompile(`<!-- (\S+):begin `)
 	number = regexp.MustCompile(`\d+`)
 
-	documentFlag = regexp.MustCompile(`-document string\n.*\(default "(\S+)"\)`)
+	documentFlag = regexp.MustCompile(`--document=\S+\s[\s\S]*?\(default:\s+([^\s,]+),`)
 )
 
 // sections are the tables that programs write into a document. Some have a number

@@ -26,14 +26,23 @@ func TestMain(m *testing.M) {
 }
 
 func TestFlags(t *testing.T) {
-	s, err := parseFlags([]string{"--smoke", "--partitions", "2"}, io.Discard)
+	parse := func(args ...string) (*settings, error) {
+		s := &settings{}
+		return s, program.Parse(benchmark, s, args, io.Discard)
+	}
+	s, err := parse("--smoke", "--partitions", "2")
 	require.NoError(t, err)
-	require.Equal(t, settings{letters: program.List{2000}, partitions: 2, rounds: 1, binaries: "bin"}, s)
-	s, err = parseFlags(nil, io.Discard)
+	require.Equal(t, []int{2000}, s.Letters)
+	require.Equal(t, 2, s.Partitions)
+	require.Equal(t, 1, s.Rounds)
+	require.Equal(t, "bin", s.Binaries)
+	require.False(t, s.WritesDocument())
+	s, err = parse()
 	require.NoError(t, err)
-	require.Equal(t, program.Document, s.document)
+	require.True(t, s.WritesDocument())
+	require.Equal(t, program.Benchmarks, benchmark.Document)
 	for _, args := range [][]string{{"--letters", "0"}, {"--letters", ""}, {"--rounds", "0"}, {"--partitions", "0"}} {
-		_, err := parseFlags(args, io.Discard)
+		_, err := parse(args...)
 		require.ErrorContains(t, err, strings.TrimLeft(args[0], "-"), "%v", args)
 	}
 }
@@ -46,7 +55,7 @@ func TestSmoke(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	r, err := measureTopic(ctx, settings{partitions: 3, rounds: 1, binaries: binaries}, 1500)
+	r, err := measureTopic(ctx, &settings{Flags: program.Flags{Binaries: binaries}, Partitions: 3, Rounds: 1}, 1500)
 	require.NoError(t, err)
 	require.Equal(t, written{records: 1650, bytes: r.written.bytes, resolved: 150, listed: 30}, r.written)
 	table := r.table()

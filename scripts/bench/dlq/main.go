@@ -8,62 +8,48 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-const name = "bench-dlq"
-
 func main() {
-	program.Main(name, parseFlags, bench, rig.RunBroker, runConsumer)
+	program.Main(benchmark, &settings{}, bench, rig.RunBroker, runConsumer)
 }
 
-// settings are the flags.
-type settings struct {
-	letters    program.List
-	partitions int
-	rounds     int
-	binaries   string
-	document   string
+var benchmark = program.Benchmark{
+	Name:     "dlq",
+	About:    "The speed and memory of orderctl dlq against a bare consumer.",
+	Full:     fmt.Sprintf("with --letters from %d on", fullSize),
+	Document: program.Benchmarks,
 }
 
-// fullSize is the number of letters from which on the result goes into the
-// document without being asked for.
+// fullSize is from how many letters on the result goes into the document.
 const fullSize = 1_000_000
 
-func parseFlags(args []string, output io.Writer) (settings, error) {
-	s := settings{letters: program.List{fullSize / 10, fullSize}}
-	flags := program.NewFlags(name, "the speed and memory of orderctl dlq against a bare consumer.",
-		fmt.Sprintf("with --letters from %d on", fullSize), output)
-	flags.Var(&s.letters, "letters", "letters in the topic: a table for each number")
-	flags.IntVar(&s.partitions, "partitions", 4, "partitions of the topic")
-	flags.IntVar(&s.rounds, "rounds", 3, "how often each measurement is made; the table has medians")
-	if err := flags.Parse(args); err != nil {
-		return s, err
+type settings struct {
+	program.Flags
+	Letters    []int `default:"100000,1000000" smoke:"2000" min:"1" help:"Letters in the topic: a table for each number."`
+	Partitions int   `default:"4" min:"1" help:"Partitions of the topic."`
+	Rounds     int   `default:"3" smoke:"1" min:"1" help:"How often each measurement is made; the table has medians."`
+}
+
+func (s *settings) Complete() (full bool, err error) {
+	if len(s.Letters) == 0 {
+		return false, errors.New("--letters: at least one number")
 	}
-	flags.Shrink(map[string]func(){
-		"letters": func() { s.letters = program.List{2000} },
-		"rounds":  func() { s.rounds = 1 },
-	}, func() bool { return len(s.letters) > 0 && s.letters[len(s.letters)-1] >= fullSize })
-	s.binaries, s.document = flags.Binaries, flags.Document
-	if len(s.letters) == 0 {
-		return s, fmt.Errorf("--letters: at least one number")
-	}
-	return s, program.AtLeast(1, map[string]int{"partitions": s.partitions, "rounds": s.rounds})
+	return s.Letters[len(s.Letters)-1] >= fullSize, nil
 }
 
 // bench fills a topic for each number of letters, and measures the contenders in
 // turn.
-func bench(ctx context.Context, s settings) (err error) {
-	program.Progress("starting the broker")
+func bench(ctx context.Context, s *settings) (err error) {
 	var body strings.Builder
 	var all []results
-	for _, letters := range s.letters {
+	for _, letters := range s.Letters {
 		r, err := measureTopic(ctx, s, letters)
 		if err != nil {
 			return err
@@ -71,11 +57,6 @@ func bench(ctx context.Context, s settings) (err error) {
 		all = append(all, r)
 		body.WriteString(r.table() + "\n")
 	}
-	body.WriteString(goals(all) + "\n")
-	body.WriteString(heading())
-	fmt.Println(body.String())
-	if s.document == "" {
-		return nil
-	}
-	return report.Save(s.document, "dlq", body.String())
+	body.WriteString(goals(all))
+	return s.Save("dlq", body.String(), "")
 }

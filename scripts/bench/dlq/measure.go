@@ -72,18 +72,18 @@ type results struct {
 }
 
 // measureTopic measures the contenders on a topic of so many letters.
-func measureTopic(ctx context.Context, s settings, letters int) (r results, err error) {
+func measureTopic(ctx context.Context, s *settings, letters int) (r results, err error) {
 	broker, err := rig.StartBroker()
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, broker.Stop()) }()
 	program.Progress("writing %d letters", letters)
-	r = results{letters: letters, partitions: s.partitions, samples: map[string][]sample{}}
-	if r.written, err = fill(ctx, broker.Addr, letters, s.partitions); err != nil {
+	r = results{letters: letters, partitions: s.Partitions, samples: map[string][]sample{}}
+	if r.written, err = fill(ctx, broker.Addr, letters, s.Partitions); err != nil {
 		return r, err
 	}
-	for round := range s.rounds {
+	for round := range s.Rounds {
 		for i := range contenders {
 			c := contenders[(round+i)%len(contenders)]
 			one, err := c.run(ctx, s, broker.Addr, r)
@@ -100,13 +100,13 @@ func measureTopic(ctx context.Context, s settings, letters int) (r results, err 
 func (r *results) rate(s sample) float64 { return float64(r.letters) / s.took.Seconds() }
 
 // run starts the contender and waits for its end.
-func (c *contender) run(ctx context.Context, s settings, addr string, r results) (sample, error) {
+func (c *contender) run(ctx context.Context, s *settings, addr string, r results) (sample, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return sample{}, err
 	}
 	if c.args != nil {
-		if executable, err = filepath.Abs(filepath.Join(s.binaries, "orderctl")); err != nil {
+		if executable, err = filepath.Abs(filepath.Join(s.Binaries, "orderctl")); err != nil {
 			return sample{}, err
 		}
 	}
@@ -145,7 +145,7 @@ func watchPeak(pid int) (peak func() int64) {
 	go func() {
 		defer close(stopped)
 		for {
-			if now, err := procfs.PeakMemory(pid); err == nil {
+			if _, now, err := procfs.Memory(pid); err == nil {
 				most = max(most, now)
 			}
 			select {
@@ -200,8 +200,4 @@ func goals(all []results) string {
 		}
 	}
 	return b.String()
-}
-
-func heading() string {
-	return fmt.Sprintf("%s on %s.\nCommand: `%s`\n", time.Now().UTC().Format("2006-01-02"), report.Machine(), report.Command("make build && go run ./scripts/bench/dlq"))
 }

@@ -12,13 +12,9 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
-
-// originals is how many orders are made; others are copies of them.
-const originals = 10_000
 
 // Seeds of stampers: the load's, and from there on the probes'.
 const loadSeed, probeSeed = 1, 2
@@ -33,9 +29,9 @@ const changesApart = 10
 // warmUp is how many first orders are not counted: connections are opened then.
 const warmUp = 5
 
-func bench(ctx context.Context, s settings) (err error) {
+func bench(ctx context.Context, s *settings) (err error) {
 	// The tables grow by millions of orders, whose keys lie anywhere.
-	site, err := rig.OpenSite(ctx, map[string]string{"shared_buffers": rig.QuarterOfMemory()})
+	site, err := rig.OpenSite(ctx, s.Common(), map[string]string{"shared_buffers": rig.QuarterOfMemory()})
 	if err != nil {
 		return err
 	}
@@ -49,17 +45,12 @@ func bench(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Println(found.text())
-	if s.Document == "" {
-		return nil
-	}
-	heading := report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/freshness"))
-	return report.Save(s.Document, "freshness", found.text()+"\n"+heading)
+	return site.Save("freshness", found.text())
 }
 
 // runner has everything up.
 type runner struct {
-	settings settings
+	settings *settings
 	site     *rig.Site
 	orders   *rig.Orders
 	flow     *flow
@@ -67,16 +58,7 @@ type runner struct {
 }
 
 func (b *runner) start(ctx context.Context) (err error) {
-	s := b.settings
-	program.Progress("storing %d orders", s.preload)
-	b.orders, err = rig.MakeOrders(ctx, b.site.Broker, rig.OrdersOptions{
-		Binaries: s.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.preload), Items: s.items, Seed: 1,
-		BatchSize: 2000, Folder: b.site.Folder,
-	})
-	if err != nil {
-		return err
-	}
-	if err := b.site.Server.Preload(ctx, b.orders, s.preload); err != nil {
+	if b.orders, err = b.site.Store(ctx, b.settings.Preload, b.settings.Items); err != nil {
 		return err
 	}
 	return b.renew(ctx)
@@ -92,7 +74,7 @@ func (b *runner) renew(ctx context.Context) error {
 		}
 	}
 	b.flows++
-	b.flow = &flow{site: b.site, topic: fmt.Sprintf("fresh-%d", b.flows), preload: int64(b.settings.preload)}
+	b.flow = &flow{site: b.site, topic: fmt.Sprintf("fresh-%d", b.flows), preload: int64(b.settings.Preload)}
 	return b.flow.start(ctx, b.settings, b.orders)
 }
 
@@ -110,20 +92,20 @@ func (b *runner) stop() error {
 func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	f.settings = b.settings
 	program.Progress("timing single orders through idle services")
-	if f.bell, err = timeBell(ctx, b.flow.database, b.settings.updates); err != nil {
+	if f.bell, err = timeBell(ctx, b.flow.database, b.settings.Updates); err != nil {
 		return f, err
 	}
 	if f.idle, err = b.idle(ctx); err != nil {
 		return f, err
 	}
-	full := float64(b.settings.rate)
+	full := float64(b.settings.Rate)
 	if full == 0 {
 		program.Progress("looking for the full load")
-		if full, err = b.flow.closeIn(ctx, b.settings.trial); err != nil {
+		if full, err = b.flow.closeIn(ctx, b.settings.Trial); err != nil {
 			return f, err
 		}
 	}
-	for range b.settings.rounds {
+	for range b.settings.Rounds {
 		l, err := b.round(ctx, full)
 		if err != nil {
 			return f, err
@@ -134,14 +116,14 @@ func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	if err := b.renew(ctx); err != nil {
 		return f, err
 	}
-	f.overload, err = b.overload(ctx, f.typical().full*b.settings.excess)
+	f.overload, err = b.overload(ctx, f.typical().full*b.settings.Excess)
 	return f, err
 }
 
 // round finds the full load, and right after it times orders under a share of it: a
 // machine's speed may have changed by the next round.
 func (b *runner) round(ctx context.Context, about float64) (l loaded, err error) {
-	full := float64(b.settings.rate)
+	full := float64(b.settings.Rate)
 	if full == 0 {
 		if full, err = b.fullLoad(ctx, about); err != nil {
 			return l, err
@@ -150,8 +132,8 @@ func (b *runner) round(ctx context.Context, about float64) (l loaded, err error)
 	if err := b.renew(ctx); err != nil {
 		return l, err
 	}
-	program.Progress("timing orders under %.0f orders/s", full*b.settings.share)
-	if l, err = b.loaded(ctx, full*b.settings.share); err != nil {
+	program.Progress("timing orders under %.0f orders/s", full*b.settings.Share)
+	if l, err = b.loaded(ctx, full*b.settings.Share); err != nil {
 		return l, err
 	}
 	l.full = full
@@ -256,11 +238,11 @@ func (b *runner) idle(ctx context.Context) (*latencies, error) {
 	defer p.close()
 	var first latencies
 	found := &latencies{}
-	before, err := b.throughs(ctx)
+	before, err := b.flow.reader.Stats(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for i := range warmUp + b.settings.probes {
+	for i := range warmUp + b.settings.Probes {
 		to := found
 		if i < warmUp {
 			to = &first
@@ -270,14 +252,14 @@ func (b *runner) idle(ctx context.Context) (*latencies, error) {
 			return nil, err
 		}
 	}
-	for i := range b.settings.updates {
+	for i := range b.settings.Updates {
 		time.Sleep(pause(i))
 		if err := found.update(ctx, p, b.changed(i)); err != nil {
 			return nil, err
 		}
 	}
-	after, err := b.throughs(ctx)
-	found.throughs = after - before
+	after, err := b.flow.reader.Stats(ctx)
+	found.throughs = after.ReadThroughs - before.ReadThroughs
 	return found, err
 }
 
@@ -301,7 +283,7 @@ const warming = 5 * time.Second
 // came through and what they cost whom.
 func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error) {
 	l.latencies = &latencies{}
-	before, err := b.throughs(ctx)
+	before, err := b.flow.reader.Stats(ctx)
 	if err != nil {
 		return l, err
 	}
@@ -314,14 +296,14 @@ func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error)
 		return l, err
 	}
 	from := b.flow.load.Acked()
-	until := time.Now().Add(b.settings.steady)
+	until := time.Now().Add(b.settings.Steady)
 	group, probing := errgroup.WithContext(ctx)
-	for n := range b.settings.probers + 1 {
+	for n := range b.settings.Probers + 1 {
 		group.Go(func() error { return b.keepProbing(probing, l.latencies, 1+n, until) })
 	}
 	group.Go(func() error { return b.profile(probing) })
 	group.Go(func() (err error) {
-		l.course, err = b.flow.watch(probing, b.settings.steady)
+		l.course, err = b.flow.watch(probing, b.settings.Steady)
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -332,11 +314,11 @@ func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error)
 		return l, err
 	}
 	l.costs = spent.minus(started, b.flow.load.Acked()-from+int64(len(l.readable)))
-	after, err := b.throughs(ctx)
+	after, err := b.flow.reader.Stats(ctx)
 	if err != nil {
 		return l, err
 	}
-	l.throughs = after - before
+	l.throughs = after.ReadThroughs - before.ReadThroughs
 	_, _, err = b.flow.drain(ctx)
 	return l, err
 }
@@ -371,11 +353,11 @@ func (b *runner) keepProbing(ctx context.Context, found *latencies, number int, 
 
 // profile takes profiles, where that is wanted.
 func (b *runner) profile(ctx context.Context) error {
-	if b.settings.profiles == "" {
+	if b.settings.Profiles == "" {
 		return nil
 	}
 	for name, service := range map[string]*rig.Service{"worker": b.flow.worker, "reader": b.flow.reader.Service} {
-		if err := service.Profile(ctx, "profile?seconds=5", filepath.Join(b.settings.profiles, name+".cpu.pprof")); err != nil {
+		if err := service.Profile(ctx, "profile?seconds=5", filepath.Join(b.settings.Profiles, name+".cpu.pprof")); err != nil {
 			return err
 		}
 	}
@@ -416,9 +398,9 @@ type overloaded struct {
 }
 
 func (b *runner) overload(ctx context.Context, rate float64) (o overloaded, err error) {
-	program.Progress("overload: %.0f orders/s for %v", rate, b.settings.overload)
+	program.Progress("overload: %.0f orders/s for %v", rate, b.settings.Overload)
 	b.flow.load.SetRate(rate)
-	c, err := b.flow.watch(ctx, b.settings.overload)
+	c, err := b.flow.watch(ctx, b.settings.Overload)
 	if err != nil {
 		return o, err
 	}

@@ -81,17 +81,17 @@ type flow struct {
 	singles  atomic.Int64 // orders that probes sent
 }
 
-func (f *flow) start(ctx context.Context, s settings, orders *rig.Orders) (err error) {
+func (f *flow) start(ctx context.Context, s *settings, orders *rig.Orders) (err error) {
 	if f.database, f.drop, err = f.site.Server.Fresh(ctx); err != nil {
 		return err
 	}
-	if err := f.site.Broker.CreateTopic(ctx, f.topic, s.partitions); err != nil {
+	if err := f.site.Broker.CreateTopic(ctx, f.topic, s.Partitions); err != nil {
 		return err
 	}
-	if f.reader, err = rig.StartReader(ctx, s.Binaries, f.site.Folder, f.database); err != nil {
+	if f.reader, err = f.site.StartReader(ctx, f.database); err != nil {
 		return err
 	}
-	if f.worker, err = rig.StartWorker(ctx, s.Binaries, f.site, f.topic, f.database); err != nil {
+	if f.worker, err = f.site.StartWorker(ctx, f.topic, f.database); err != nil {
 		return err
 	}
 	stamper, err := rig.NewStamper(orders, loadSeed)

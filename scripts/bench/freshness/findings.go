@@ -2,10 +2,7 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -14,29 +11,9 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
 
-// throughs is how many orders the reader has asked the tables for so far.
-func (b *runner) throughs(ctx context.Context) (int64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.flow.reader.Addr+"/api/v1/stats", nil)
-	if err != nil {
-		return 0, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, fmt.Errorf("ask for the reader's figures: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	var figures struct {
-		ReadThroughs int64 `json:"read_throughs"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&figures); err != nil {
-		return 0, fmt.Errorf("the reader's figures: %w", err)
-	}
-	return figures.ReadThroughs, nil
-}
-
 // findings are everything that was measured.
 type findings struct {
-	settings settings
+	settings *settings
 	bell     []time.Duration
 	idle     *latencies
 	rounds   []loaded
@@ -58,7 +35,7 @@ const idleGoal, busyGoal = 25 * time.Millisecond, 250 * time.Millisecond
 
 func (f findings) latencies() string {
 	t := report.Table{
-		Title:   fmt.Sprintf("Single orders and changes, among %s orders", report.Thousands(f.settings.preload)),
+		Title:   fmt.Sprintf("Single orders and changes, among %s orders", report.Thousands(f.settings.Preload)),
 		Columns: []string{"ms", "times", "p50", "p99", "max"},
 	}
 	add := func(name string, of []time.Duration) {
@@ -69,7 +46,7 @@ func (f findings) latencies() string {
 	add("idle: produced → readable", f.idle.readable)
 	add("idle: UPDATE committed → readable", f.idle.applied)
 	typical := f.typical()
-	under := fmt.Sprintf("%s orders/s: ", report.Thousands(typical.full*f.settings.share))
+	under := fmt.Sprintf("%s orders/s: ", report.Thousands(typical.full*f.settings.Share))
 	add(under+"produced (acks=all)", typical.produced)
 	add(under+"produced → readable", typical.readable)
 	add(under+"UPDATE committed → readable", typical.applied)
@@ -77,12 +54,12 @@ func (f findings) latencies() string {
 		return fmt.Sprintf("- produced → readable %s: p99 %s ms (goal: at most %d)", what, ms(p99), goal.Milliseconds())
 	}
 	text := t.Markdown() + "\n" + line("idle", stats.Percentile(f.idle.readable, 0.99), idleGoal) + "\n" +
-		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.share*100), typical.p99(), busyGoal)
+		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.Share*100), typical.p99(), busyGoal)
 	throughs := f.idle.throughs
 	for i, l := range f.rounds {
 		separator := ", "
 		if i == 0 {
-			separator = fmt.Sprintf(": the median of the rounds of %v, ", f.settings.steady)
+			separator = fmt.Sprintf(": the median of the rounds of %v, ", f.settings.Steady)
 		}
 		text += separator + fmt.Sprintf("%s ms (full load %s/s)", ms(l.p99()), report.Thousands(l.full))
 		throughs += l.throughs
@@ -99,14 +76,14 @@ func (f findings) latencies() string {
 // spent says how the machine was used.
 func (f findings) spent() string {
 	found := "which was found by trying"
-	if f.settings.rate > 0 {
+	if f.settings.Rate > 0 {
 		found = "which was given"
 	}
 	l := f.typical()
 	c := l.costs
 	t := report.Table{
 		Title: fmt.Sprintf("%s orders/s, %.0f %% of the full load of %s, %s", report.Thousands(float64(c.orders)/c.took.Seconds()),
-			f.settings.share*100, report.Thousands(l.full), found),
+			f.settings.Share*100, report.Thousands(l.full), found),
 		Columns: []string{"CPU", "µs/order", "cores"},
 	}
 	total := time.Duration(0)
@@ -132,7 +109,7 @@ func (c costs) cores(cpu time.Duration) string {
 func (f findings) excess() string {
 	o := f.overload
 	t := report.Table{
-		Title: fmt.Sprintf("%v of overload, then nothing", f.settings.overload), Columns: []string{"", "found"},
+		Title: fmt.Sprintf("%v of overload, then nothing", f.settings.Overload), Columns: []string{"", "found"},
 	}
 	t.Add("produced, orders/s", report.Thousands(o.rate))
 	t.Add("readable meanwhile, orders/s", report.Thousands(o.through))

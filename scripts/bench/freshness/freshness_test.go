@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ func TestCourseKnowsItsRates(t *testing.T) {
 
 func TestTextHasGoals(t *testing.T) {
 	f := findings{
-		settings: settings{preload: 1000, share: 0.8, steady: time.Minute},
+		settings: &settings{Preload: 1000, Share: 0.8, Steady: time.Minute},
 		idle:     &latencies{readable: []time.Duration{5 * time.Millisecond}},
 	}
 	for i, found := range []time.Duration{101 * time.Millisecond, 90 * time.Millisecond, 99 * time.Millisecond} {
@@ -80,14 +81,19 @@ func TestTextHasGoals(t *testing.T) {
 }
 
 func TestOnlyFullRunsGoIntoTheDocument(t *testing.T) {
-	s, err := parseFlags(nil, io.Discard)
+	parse := func(args ...string) (*settings, error) {
+		s := &settings{}
+		return s, program.Parse(benchmark, s, args, io.Discard)
+	}
+	s, err := parse()
 	require.NoError(t, err)
-	require.Equal(t, program.Document, s.Document)
-	s, err = parseFlags([]string{"--steady", "10s"}, io.Discard)
+	require.True(t, s.WritesDocument())
+	require.Equal(t, program.Benchmarks, benchmark.Document)
+	s, err = parse("--steady", "10s")
 	require.NoError(t, err)
-	require.Empty(t, s.Document)
-	for _, args := range [][]string{{"--probes", "0"}, {"--steady", "0s"}, {"--rounds", "0"}, {"--share", "0"}, {"--rate", "-1"}} {
-		_, err := parseFlags(args, io.Discard)
-		require.ErrorContains(t, err, args[0])
+	require.False(t, s.WritesDocument())
+	for _, args := range [][]string{{"--probes", "0"}, {"--steady", "0s"}, {"--rounds", "0"}, {"--share", "0"}, {"--rate=-1"}} {
+		_, err := parse(args...)
+		require.ErrorContains(t, err, strings.TrimSuffix(args[0], "=-1"))
 	}
 }

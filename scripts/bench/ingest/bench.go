@@ -4,79 +4,64 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
 // Topics' seeds: a run repeats another's orders exactly, and those that are
 // stored beforehand are others.
-const ordersSeed, preloadSeed, warmSeed = 1, 2, 3
+const ordersSeed, warmSeed = 1, 3
 
 // scalingPartitions is for several workers.
 const scalingPartitions = 8
-
-// preloadOriginals is how many orders are made to be stored beforehand; the rest
-// are copies of them.
-const preloadOriginals = 50_000
 
 // runTimeout bounds one measurement.
 const runTimeout = 20 * time.Minute
 
 // bench measures everything that the settings ask for.
-func bench(ctx context.Context, s settings) (err error) {
-	folder, err := os.MkdirTemp("", "orderhub-bench-")
+func bench(ctx context.Context, s *settings) (err error) {
+	site, err := rig.NewSite(s.Common())
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(folder) }()
-	server, err := rig.StartServer(ctx, s.postgres, nil)
-	if err != nil {
+	defer func() { err = errors.Join(err, site.Close()) }()
+	if err := site.StartServer(ctx, s.Postgres); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
-	version, err := server.Version(ctx)
-	if err != nil {
-		return err
-	}
-	b := &runner{settings: s, server: server, folder: folder, heading: report.Heading(version, report.Command("make build && go run ./scripts/bench/ingest"))}
-	for i, items := range s.items {
-		if err := b.withOrders(ctx, items, s.partitions, func(orders *rig.Orders) error {
+	b := &runner{settings: s, site: site}
+	for i, items := range s.Items {
+		if err := b.withOrders(ctx, items, s.Partitions, func(orders *rig.Orders) error {
 			return b.comparison(ctx, orders, i == 0)
 		}); err != nil {
 			return err
 		}
 	}
-	if s.schema {
-		if err := b.withOrders(ctx, s.items[0], s.partitions, func(orders *rig.Orders) error { return b.schema(ctx, orders) }); err != nil {
+	if s.Schema {
+		if err := b.withOrders(ctx, s.Items[0], s.Partitions, func(orders *rig.Orders) error { return b.schema(ctx, orders) }); err != nil {
 			return err
 		}
 	}
-	if len(s.workers) > 0 {
-		if err := b.withOrders(ctx, s.items[0], scalingPartitions, func(orders *rig.Orders) error {
+	if len(s.Workers) > 0 {
+		if err := b.withOrders(ctx, s.Items[0], scalingPartitions, func(orders *rig.Orders) error {
 			return b.scaling(ctx, orders)
 		}); err != nil {
 			return err
 		}
 	}
-	if s.preload > 0 {
-		err = b.withOrders(ctx, s.items[0], s.partitions, func(orders *rig.Orders) error { return b.preloaded(ctx, orders) })
+	if s.Preload > 0 {
+		err = b.withOrders(ctx, s.Items[0], s.Partitions, func(orders *rig.Orders) error { return b.preloaded(ctx, orders) })
 	}
 	return err
 }
 
 // runner runs measurements one after another.
 type runner struct {
-	settings settings
-	server   *rig.Server
-	folder   string
-	heading  string
+	settings *settings
+	site     *rig.Site
 
-	broker *rig.Broker // of the orders at hand
-	stored int         // orders in the server's template
+	stored int // orders in the server's template
 	runs   int
 	empty  samples // of the first table, for the one with orders stored already
 }
@@ -86,12 +71,11 @@ type samples map[string][]sample
 
 // withOrders makes orders in a broker of their own, whose memory ends with it.
 func (b *runner) withOrders(ctx context.Context, items, partitions int, use func(*rig.Orders) error) (err error) {
-	if b.broker, err = rig.StartBroker(); err != nil {
+	if err := b.site.RenewBroker(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.broker.Stop()) }()
 	orders, err := b.makeOrders(ctx, rig.OrdersOptions{
-		Topic: "orders", Partitions: partitions, Count: b.settings.orders, Items: items, Seed: ordersSeed,
+		Topic: "orders", Partitions: partitions, Count: b.settings.Orders, Items: items, Seed: ordersSeed,
 	})
 	if err != nil {
 		return err
@@ -102,8 +86,8 @@ func (b *runner) withOrders(ctx context.Context, items, partitions int, use func
 
 func (b *runner) makeOrders(ctx context.Context, o rig.OrdersOptions) (*rig.Orders, error) {
 	program.Progress("publishing %d orders of %d items", o.Count, o.Items)
-	o.Binaries, o.BatchSize, o.Folder = b.settings.Binaries, b.settings.batch, b.folder
-	return rig.MakeOrders(ctx, b.broker, o)
+	o.BatchSize = b.settings.Batch
+	return b.site.MakeOrders(ctx, o)
 }
 
 // run gives a contender a database of its own.
@@ -122,14 +106,14 @@ func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (s sa
 func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context.Context, *trial) error) error {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
-	database, drop, err := b.server.Fresh(ctx)
+	database, drop, err := b.site.Server.Fresh(ctx)
 	if err != nil {
 		return err
 	}
 	defer drop()
 	b.runs++
 	return use(ctx, &trial{
-		settings: b.settings, server: b.server, broker: b.broker, orders: orders, folder: b.folder,
+		settings: b.settings, site: b.site, orders: orders,
 		database: database, group: fmt.Sprintf("bench-%d", b.runs), stored: b.stored,
 	})
 }
@@ -137,8 +121,8 @@ func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context
 // rounds runs the contenders in turn, beginning with another one each time.
 func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []contender) (samples, error) {
 	measured := samples{}
-	for round := range b.settings.rounds {
-		program.Progress("round %d of %d", round+1, b.settings.rounds)
+	for round := range b.settings.Rounds {
+		program.Progress("round %d of %d", round+1, b.settings.Rounds)
 		for i := range contenders {
 			c := contenders[(round+i)%len(contenders)]
 			s, err := b.run(ctx, c, orders)
@@ -158,10 +142,10 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool)
 		return err
 	}
 	contenders := []contender{rawCopy, worker, copyTriggers}
-	if b.settings.compare != "" {
+	if b.settings.Compare != "" {
 		contenders = append(contenders, otherBuild)
 	}
-	if b.settings.single > 0 {
+	if b.settings.Single > 0 {
 		contenders = append(contenders, single, singlePair)
 	}
 	measured, err := b.rounds(ctx, orders, contenders)
@@ -175,38 +159,38 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool)
 		}
 	}
 	title := fmt.Sprintf("%s of %s, %d partitions, %d bytes a record",
-		count(orders.Count, "order"), count(orders.Items, "item"), b.settings.partitions, orders.Bytes/int64(orders.Count))
+		count(orders.Count, "order"), count(orders.Items, "item"), b.settings.Partitions, orders.Bytes/int64(orders.Count))
 	body := comparisonTable(title, names, measured).Markdown() + "\n" + goals(measured)
-	if err := b.save(fmt.Sprintf("ingest-%d", orders.Items), body); err != nil {
+	if err := b.site.Save(fmt.Sprintf("ingest-%d", orders.Items), body); err != nil {
 		return err
 	}
 	if !first {
 		return nil
 	}
 	b.empty = measured
-	if b.settings.latency == 0 {
+	if b.settings.Latency == 0 {
 		return nil
 	}
 	return b.latency(ctx, orders)
 }
 
 func (b *runner) latency(ctx context.Context, orders *rig.Orders) error {
-	program.Progress("timing %d single orders", b.settings.latency)
+	program.Progress("timing %d single orders", b.settings.Latency)
 	return b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
-		l, err := measureLatency(ctx, t, b.settings.latency)
+		l, err := measureLatency(ctx, t, b.settings.Latency)
 		if err != nil {
 			return fmt.Errorf("latency: %w", err)
 		}
-		return b.save("ingest-latency", latencyTable(l))
+		return b.site.Save("ingest-latency", latencyTable(l))
 	})
 }
 
 // scaling is the table of several workers.
 func (b *runner) scaling(ctx context.Context, orders *rig.Orders) error {
 	contenders := []contender{rawCopy}
-	for _, n := range b.settings.workers {
+	for _, n := range b.settings.Workers {
 		contenders = append(contenders, contender{count(n, "worker"), func(ctx context.Context, t *trial) (sample, error) {
-			return runWorkers(ctx, t, n)
+			return runWorkers(ctx, t, t.site, n)
 		}})
 	}
 	measured, err := b.rounds(ctx, orders, contenders)
@@ -218,23 +202,17 @@ func (b *runner) scaling(ctx context.Context, orders *rig.Orders) error {
 		names = append(names, c.name)
 	}
 	title := fmt.Sprintf("%s of %s, %d partitions", count(orders.Count, "order"), count(orders.Items, "item"), scalingPartitions)
-	return b.save("ingest-scaling", comparisonTable(title, names, measured).Markdown())
+	return b.site.Save("ingest-scaling", comparisonTable(title, names, measured).Markdown())
 }
 
 // preloaded is the first table again, with orders stored already.
 func (b *runner) preloaded(ctx context.Context, orders *rig.Orders) error {
-	originals, err := b.makeOrders(ctx, rig.OrdersOptions{
-		Topic: "stored", Partitions: 1, Count: min(preloadOriginals, b.settings.preload), Items: orders.Items, Seed: preloadSeed,
-	})
+	originals, err := b.site.Store(ctx, b.settings.Preload, orders.Items)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = originals.Close() }()
-	program.Progress("storing %d orders beforehand", b.settings.preload)
-	if err := b.server.Preload(ctx, originals, b.settings.preload); err != nil {
-		return err
-	}
-	b.stored = b.settings.preload
+	b.stored = b.settings.Preload
 	warming, err := b.makeOrders(ctx, rig.OrdersOptions{
 		Topic: "warming", Partitions: 1, Count: orders.Count, Items: orders.Items, Seed: warmSeed,
 	})
@@ -251,14 +229,5 @@ func (b *runner) preloaded(ctx context.Context, orders *rig.Orders) error {
 	body := comparisonTable(title+", right after a checkpoint, buffers cold", []string{rawCopy.name, worker.name}, measured).Markdown() + "\n" +
 		comparisonTable(title+", warm", []string{rawCopy.name + warmSuffix, worker.name + warmSuffix}, measured).Markdown() + "\n" +
 		preloadedLines(b.empty, measured)
-	return b.save("ingest-preloaded", body)
-}
-
-// save prints a result and puts it into the document, where there is one.
-func (b *runner) save(section, body string) error {
-	fmt.Println(body)
-	if b.settings.Document == "" {
-		return nil
-	}
-	return report.Save(b.settings.Document, section, body+"\n"+b.heading)
+	return b.site.Save("ingest-preloaded", body)
 }

@@ -37,11 +37,9 @@ var (
 
 // trial is what a contender works with.
 type trial struct {
-	settings settings
-	server   *rig.Server
-	broker   *rig.Broker
+	settings *settings
+	site     *rig.Site
 	orders   *rig.Orders
-	folder   string // for logs
 	database string // fresh
 	group    string // fresh
 	stored   int    // orders that the database holds already
@@ -60,52 +58,41 @@ var withoutTriggers = []string{
 }
 
 func runRawCopy(ctx context.Context, t *trial) (sample, error) {
-	if err := execute(ctx, t.database, withoutTriggers...); err != nil {
+	if err := rig.Execute(ctx, t.database, withoutTriggers...); err != nil {
 		return sample{}, err
 	}
-	return meter{server: t.server}.during(ctx, t.orders.Count, func() error {
+	return meter{server: t.site.Server}.during(ctx, t.orders.Count, func() error {
 		return t.orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns})
 	})
 }
 
 func runCopyWithTriggers(ctx context.Context, t *trial) (sample, error) {
-	return meter{server: t.server}.during(ctx, t.orders.Count, func() error {
+	return meter{server: t.site.Server}.during(ctx, t.orders.Count, func() error {
 		return t.orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders, After: ringBell})
 	})
 }
 
-func execute(ctx context.Context, database string, statements ...string) error {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	for _, statement := range statements {
-		if _, err := conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
-	}
-	return nil
-}
-
-func runWorker(ctx context.Context, t *trial) (sample, error) { return runWorkers(ctx, t, 1) }
+func runWorker(ctx context.Context, t *trial) (sample, error) { return runWorkers(ctx, t, t.site, 1) }
 
 func runOtherBuild(ctx context.Context, t *trial) (sample, error) {
-	t.settings.Binaries = t.settings.compare
-	return runWorkers(ctx, t, 1)
+	flags := *t.site.Flags
+	flags.Binaries = t.settings.Compare
+	other := *t.site
+	other.Flags = &flags
+	return runWorkers(ctx, t, &other, 1)
 }
 
 // runWorkers has the real worker drain the topic, or several that share it. The
 // clock starts when all of them are members of the group and have asked for
 // records.
-func runWorkers(ctx context.Context, t *trial, count int) (s sample, err error) {
-	if err := t.broker.Hold(); err != nil {
+func runWorkers(ctx context.Context, t *trial, site *rig.Site, count int) (s sample, err error) {
+	if err := t.site.Broker.Hold(); err != nil {
 		return sample{}, err
 	}
 	released := false
 	defer func() {
 		if !released {
-			_ = t.broker.Release()
+			_ = t.site.Broker.Release()
 		}
 	}()
 	var workers []*rig.Service
@@ -115,19 +102,26 @@ func runWorkers(ctx context.Context, t *trial, count int) (s sample, err error) 
 		}
 	}()
 	for range count {
-		w, err := startWorker(t, t.orders.Topic)
+		w, err := site.StartWorker(ctx, t.orders.Topic, t.database, "KAFKA_GROUP="+t.group)
 		if err != nil {
 			return sample{}, err
 		}
 		workers = append(workers, w)
 	}
-	if err := waitMembers(ctx, t, workers); err != nil {
+	joined, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := t.site.Broker.WaitMembers(joined, t.group, len(workers)); err != nil {
 		return sample{}, err
 	}
+	for _, w := range workers { // the rebalance may have interrupted them
+		if err := w.WaitReady(joined); err != nil {
+			return sample{}, err
+		}
+	}
 	var profiled <-chan struct{}
-	m := meter{server: t.server, broker: t.broker.Pid(), workers: workers}
+	m := meter{server: t.site.Server, broker: t.site.Broker.Pid(), workers: workers}
 	s, err = m.during(ctx, t.orders.Count, func() error {
-		if err := t.broker.Release(); err != nil {
+		if err := t.site.Broker.Release(); err != nil {
 			return err
 		}
 		released = true
@@ -156,27 +150,6 @@ func warm(c contender, orders *rig.Orders) contender {
 
 const warmSuffix = ", warm"
 
-func startWorker(t *trial, topic string) (*rig.Service, error) {
-	return rig.StartService(t.settings.Binaries, "ingest-worker", t.folder,
-		"KAFKA_BROKERS="+t.broker.Addr, "KAFKA_TOPIC="+topic, "KAFKA_DLQ_TOPIC="+topic+".dlq", "KAFKA_GROUP="+t.group,
-		"DATABASE_URL="+t.database, "LOG_LEVEL=info", "LOG_FORMAT=json")
-}
-
-// waitMembers returns once every worker has its partitions.
-func waitMembers(ctx context.Context, t *trial, workers []*rig.Service) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := t.broker.WaitMembers(ctx, t.group, len(workers)); err != nil {
-		return err
-	}
-	for _, w := range workers {
-		if err := w.WaitReady(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // checkStored compares the tables with what was published: a worker that is fast
 // because it leaves something out is none.
 func checkStored(ctx context.Context, t *trial) error {
@@ -203,11 +176,11 @@ func (t *trial) profile(ctx context.Context, w *rig.Service) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if t.settings.profiles == "" {
+		if t.settings.Profiles == "" {
 			return
 		}
 		const seconds = 5
-		name := filepath.Join(t.settings.profiles, t.group)
+		name := filepath.Join(t.settings.Profiles, t.group)
 		for what, file := range map[string]string{
 			"profile?seconds=" + strconv.Itoa(seconds): name + ".cpu.pprof",
 			"allocs?seconds=" + strconv.Itoa(seconds):  name + ".allocs.pprof",
@@ -226,8 +199,8 @@ func (t *trial) profile(ctx context.Context, w *rig.Service) <-chan struct{} {
 // aside and no bell rings, both of which would make it slower.
 func runSingle(conns int) func(context.Context, *trial) (sample, error) {
 	return func(ctx context.Context, t *trial) (sample, error) {
-		orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.single)]
-		return meter{server: t.server}.during(ctx, len(orders), func() error {
+		orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.Single)]
+		return meter{server: t.site.Server}.during(ctx, len(orders), func() error {
 			group, ctx := errgroup.WithContext(ctx)
 			for part := range conns {
 				group.Go(func() error { return insertEach(ctx, t.database, orders, part, conns) })

@@ -11,33 +11,43 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
+func parse(args ...string) (*settings, error) {
+	s := &settings{}
+	return s, program.Parse(benchmark, s, args, io.Discard)
+}
+
 func TestSmokeKeepsWhatWasChosen(t *testing.T) {
-	s, err := parseFlags([]string{"--smoke", "--items", "7", "--postgres", "shared_buffers=64MB"}, io.Discard)
+	s, err := parse("--smoke", "--items", "7", "--postgres", "shared_buffers=64MB")
 	require.NoError(t, err)
-	require.Equal(t, program.List{7}, s.items)
-	require.Equal(t, "64MB", s.postgres["shared_buffers"])
-	require.Equal(t, 2000, s.orders)
-	require.Empty(t, s.Document, "a small run leaves the document alone")
+	require.Equal(t, []int{7}, s.Items)
+	require.Equal(t, map[string]string{"shared_buffers": "64MB", "min_wal_size": "128MB"}, s.Postgres)
+	require.Equal(t, 2000, s.Orders)
+	require.False(t, s.WritesDocument(), "a small run leaves the document alone")
+	s, err = parse("--postgres", "search_path=a;b", "--postgres", "fsync=off")
+	require.NoError(t, err)
+	require.Equal(t, "a;b", s.Postgres["search_path"])
+	require.Equal(t, "off", s.Postgres["fsync"])
 }
 
 func TestOnlyFullRunsGoIntoTheDocument(t *testing.T) {
-	s, err := parseFlags(nil, io.Discard)
+	s, err := parse()
 	require.NoError(t, err)
-	require.Equal(t, program.Document, s.Document)
-	s, err = parseFlags([]string{"--orders", "1000"}, io.Discard)
+	require.True(t, s.WritesDocument())
+	require.Equal(t, program.Benchmarks, benchmark.Document)
+	s, err = parse("--orders", "1000")
 	require.NoError(t, err)
-	require.Empty(t, s.Document)
-	s, err = parseFlags([]string{"--orders", "1000", "--document", "x.md"}, io.Discard)
+	require.False(t, s.WritesDocument())
+	s, err = parse("--orders", "1000", "--document", "x.md")
 	require.NoError(t, err)
-	require.Equal(t, "x.md", s.Document)
+	require.True(t, s.WritesDocument())
 }
 
 func TestWrongFlagsAreNamed(t *testing.T) {
 	for _, args := range [][]string{
-		{"--orders", "0"}, {"--items", "1,x"}, {"--items", ""}, {"--workers", "0"}, {"--latency", "-1"}, {"--postgres", "fsync"}, {"surplus"},
+		{"--orders", "0"}, {"--items", "1,x"}, {"--items", ""}, {"--workers", "0"}, {"--latency=-1"}, {"--postgres", "fsync"}, {"surplus"},
 	} {
-		_, err := parseFlags(args, io.Discard)
-		require.ErrorContains(t, err, strings.TrimLeft(args[0], "-"), "%v", args)
+		_, err := parse(args...)
+		require.ErrorContains(t, err, strings.TrimSuffix(args[0], "=-1"), "%v", args)
 	}
 }
 
@@ -74,8 +84,6 @@ func TestLatencyIsComparedWithABareCommit(t *testing.T) {
 }
 
 func TestNumbersForPeople(t *testing.T) {
-	require.Equal(t, "1,234,567", thousands(1_234_567.4))
-	require.Equal(t, "999", thousands(999))
 	require.Equal(t, "1 item", count(1, "item"))
 	require.Equal(t, "3,000,000 orders", count(3_000_000, "order"))
 	require.Empty(t, unlessZero(1, 0))

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -40,16 +39,11 @@ func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err 
 		return l, err
 	}
 	defer p.close()
-	w, err := startWorker(t, topic)
+	w, err := t.site.StartWorker(ctx, topic, t.database, "KAFKA_GROUP="+t.group)
 	if err != nil {
 		return l, err
 	}
 	defer func() { _ = w.Stop() }() // what it did has been checked
-	ready, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := w.WaitReady(ready); err != nil {
-		return l, err
-	}
 	for i := range warmUp + count {
 		if err := program.Sleep(ctx, pause(i)); err != nil {
 			return l, err
@@ -77,7 +71,6 @@ func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err 
 // probe sends orders and looks for them.
 type probe struct {
 	producer *kgo.Client
-	topic    string
 	sql      *pgx.Conn
 	listener *pgx.Conn
 	rings    chan struct{}
@@ -86,12 +79,14 @@ type probe struct {
 }
 
 func newProbe(ctx context.Context, t *trial, topic string) (*probe, error) {
-	producer, err := kgo.NewClient(kgo.SeedBrokers(t.broker.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(0),
-		kgo.RequiredAcks(kgo.AllISRAcks()))
+	if err := t.site.Broker.CreateTopic(ctx, topic, t.settings.Partitions); err != nil {
+		return nil, err
+	}
+	producer, err := t.site.Broker.NewProducer(topic)
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{producer: producer, topic: topic, rings: make(chan struct{}, 1), stopped: make(chan struct{})}
+	p := &probe{producer: producer, rings: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if err := p.connect(ctx, t); err != nil {
 		producer.Close()
 		return nil, err
@@ -103,9 +98,6 @@ func newProbe(ctx context.Context, t *trial, topic string) (*probe, error) {
 }
 
 func (p *probe) connect(ctx context.Context, t *trial) (err error) {
-	if _, err := kadm.NewClient(p.producer).CreateTopic(ctx, int32(t.settings.partitions), 1, nil, p.topic); err != nil {
-		return fmt.Errorf("create topic %s: %w", p.topic, err)
-	}
 	if p.sql, err = pgx.Connect(ctx, t.database); err != nil {
 		return err
 	}

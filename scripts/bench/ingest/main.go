@@ -11,4 +11,4 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-func main() { program.Main("bench-ingest", parseFlags, bench, rig.RunBroker) }
+func main() { program.Main(benchmark, &settings{}, bench, rig.RunBroker) }

@@ -105,7 +105,7 @@ func (m meter) during(ctx context.Context, orders int, work func() error) (sampl
 		wal: after.wal - before.wal, commits: after.commits - before.commits, allocs: after.allocs - before.allocs,
 	}
 	for _, w := range m.workers {
-		peak, err := procfs.PeakMemory(w.Pid())
+		_, peak, err := procfs.Memory(w.Pid())
 		if err != nil {
 			return sample{}, err
 		}

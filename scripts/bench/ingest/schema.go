@@ -38,7 +38,7 @@ func schemaContenders() []contender {
 // copyInto is raw COPY after statements that change the schema.
 func copyInto(name string, statements ...string) contender {
 	return contender{name, func(ctx context.Context, t *trial) (sample, error) {
-		if err := execute(ctx, t.database, statements...); err != nil {
+		if err := rig.Execute(ctx, t.database, statements...); err != nil {
 			return sample{}, err
 		}
 		return runRawCopy(ctx, t)
@@ -48,7 +48,7 @@ func copyInto(name string, statements ...string) contender {
 // runCopyTriggersAtWork is what any other client's COPY costs: each part stamps
 // its order.
 func runCopyTriggersAtWork(ctx context.Context, t *trial) (sample, error) {
-	return meter{server: t.server}.during(ctx, t.orders.Count, func() error {
+	return meter{server: t.site.Server}.during(ctx, t.orders.Count, func() error {
 		return t.orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns})
 	})
 }
@@ -65,5 +65,5 @@ func (b *runner) schema(ctx context.Context, orders *rig.Orders) error {
 		names = append(names, c.name)
 	}
 	title := fmt.Sprintf("%s of %s, raw COPY into changed tables", count(orders.Count, "order"), count(orders.Items, "item"))
-	return b.save("ingest-schema", comparisonTable(title, names, measured).Markdown())
+	return b.site.Save("ingest-schema", comparisonTable(title, names, measured).Markdown())
 }

@@ -22,15 +22,15 @@ func comparisonTable(title string, names []string, measured samples) *report.Tab
 		m := measured[name]
 		median := func(get func(sample) float64) float64 { return stats.MedianOf(m, get) }
 		t.Add(name,
-			thousands(median(sample.rate)),
+			report.Thousands(median(sample.rate)),
 			decimal(2, stats.RatioOf(m, base, sample.rate)),
 			decimal(1, median(sample.databaseCost)),
 			decimal(2, stats.RatioOf(m, base, sample.databaseCost)),
 			decimal(1, median(sample.clientCost)),
 			unlessZero(1, median(sample.brokerCost)),
 			decimal(2, median(sample.cores)),
-			thousands(median(sample.batch)),
-			thousands(median(sample.walCost)),
+			report.Thousands(median(sample.batch)),
+			report.Thousands(median(sample.walCost)),
 			unlessZero(0, median(sample.peakMiB)),
 			unlessZero(0, median(sample.allocCost)),
 		)
@@ -102,18 +102,9 @@ func unlessZero(digits int, value float64) string {
 
 func milliseconds(d time.Duration) string { return decimal(2, d.Seconds()*1000) }
 
-// thousands writes a whole number with its thousands apart.
-func thousands(value float64) string {
-	digits := decimal(0, value)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
-}
-
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
-	return thousands(float64(n)) + " " + what + "s"
+	return report.Thousands(float64(n)) + " " + what + "s"
 }

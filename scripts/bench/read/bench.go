@@ -16,21 +16,17 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
-// originals is how many orders are made; the rest of those that are stored are
-// copies of them under other uids.
-const originals = 50_000
-
 // asked is from how many different orders wrk chooses.
 const asked = 100_000
 
-func bench(ctx context.Context, s settings) (err error) {
-	site, err := rig.OpenSite(ctx, nil)
+func bench(ctx context.Context, s *settings) (err error) {
+	site, err := rig.OpenSite(ctx, s.Common(), nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	b := &runner{settings: s, site: site, heading: report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/read"))}
-	if b.wrk, err = wrk.New(site.Folder, s.threads, s.connections); err != nil {
+	b := &runner{settings: s, site: site}
+	if b.wrk, err = wrk.New(site.Folder, s.Threads, s.Connections); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.stop()) }()
@@ -40,7 +36,7 @@ func bench(ctx context.Context, s settings) (err error) {
 	if err := b.quiet(ctx); err != nil {
 		return err
 	}
-	if s.ingestRate == 0 {
+	if s.IngestRate == 0 {
 		return nil
 	}
 	return b.underIngest(ctx)
@@ -48,14 +44,13 @@ func bench(ctx context.Context, s settings) (err error) {
 
 // runner has the servers up that are measured in turn.
 type runner struct {
-	settings settings
+	settings *settings
 	site     *rig.Site
-	heading  string
 	wrk      *wrk.Wrk
 
 	bare     *rig.Child
-	main     *subject   // of settings.orders
-	others   []*subject // of settings.others
+	main     *subject   // of settings.Orders
+	others   []*subject // of settings.Others
 	zstd     *subject   // nil: not wanted
 	database string     // of main
 }
@@ -69,19 +64,16 @@ type subject struct {
 
 // prepare fills the databases, each on from the last one, and starts the readers.
 func (b *runner) prepare(ctx context.Context) (err error) {
-	counts := append(slices.Clone(b.settings.others), b.settings.orders)
+	counts := append(slices.Clone(b.settings.Others), b.settings.Orders)
 	slices.Sort(counts)
-	orders, err := rig.MakeOrders(ctx, b.site.Broker, rig.OrdersOptions{
-		Binaries: b.settings.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, counts[0]), Items: b.settings.items, Seed: 1,
-		BatchSize: 2000, Folder: b.site.Folder,
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, orders.Close()) }()
+	var orders *rig.Orders
 	for _, count := range counts {
-		program.Progress("storing %d orders", count)
-		if err := b.site.Server.Preload(ctx, orders, count); err != nil {
+		if orders == nil {
+			if orders, err = b.site.Store(ctx, count, b.settings.Items); err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, orders.Close()) }()
+		} else if err := b.site.Server.Preload(ctx, orders, count); err != nil {
 			return err
 		}
 		database, _, err := b.site.Server.Fresh(ctx) // it goes with the server
@@ -92,12 +84,12 @@ func (b *runner) prepare(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if count != b.settings.orders {
+		if count != b.settings.Orders {
 			b.others = append(b.others, subject)
 			continue
 		}
 		b.main, b.database = subject, database
-		if b.settings.zstd {
+		if b.settings.Zstd {
 			if b.zstd, err = b.start(ctx, database, count, "zstd"); err != nil {
 				return err
 			}
@@ -108,7 +100,7 @@ func (b *runner) prepare(ctx context.Context) (err error) {
 }
 
 func (b *runner) start(ctx context.Context, database string, orders int, compression string) (*subject, error) {
-	reader, err := rig.StartReader(ctx, b.settings.Binaries, b.site.Folder, database, "CACHE_COMPRESSION="+compression)
+	reader, err := b.site.StartReader(ctx, database, "CACHE_COMPRESSION="+compression)
 	if err != nil {
 		return nil, err
 	}
@@ -173,10 +165,10 @@ func (b *runner) quiet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	title := fmt.Sprintf("%s orders in memory, answers of %d bytes, %d connections", report.Thousands(m.orders), m.requests.Size, b.settings.connections)
+	title := fmt.Sprintf("%s orders in memory, answers of %d bytes, %d connections", report.Thousands(m.orders), m.requests.Size, b.settings.Connections)
 	body := table(title, b.bareTarget().name, targets, measured) + "\n" + goals(targets, measured) +
 		b.sizes(targets, measured) + b.memory()
-	return b.save("read", body)
+	return b.site.Save("read", body)
 }
 
 // underIngest is the table of what is answered while orders come in, which slows
@@ -195,30 +187,21 @@ func (b *runner) underIngest(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	title := fmt.Sprintf("%s orders in memory, while %s orders/s are ingested", report.Thousands(b.main.orders), report.Thousands(b.settings.ingestRate))
-	return b.save("read-ingest", table(title, b.bareTarget().name, targets, measured)+"\n"+goals(targets, measured))
+	title := fmt.Sprintf("%s orders in memory, while %s orders/s are ingested", report.Thousands(b.main.orders), report.Thousands(b.settings.IngestRate))
+	return b.site.Save("read-ingest", table(title, b.bareTarget().name, targets, measured)+"\n"+goals(targets, measured))
 }
 
 // startIngest keeps new orders coming.
 func (b *runner) startIngest(ctx context.Context) (stop func() error, err error) {
 	const topic = "ingested"
-	worker, err := rig.StartWorker(ctx, b.settings.Binaries, b.site, topic, b.database)
+	worker, err := b.site.StartWorker(ctx, topic, b.database)
 	if err != nil {
 		return nil, err
 	}
-	stopPublishing, err := rig.Publish(b.settings.Binaries, b.site.Folder, b.site.Broker, topic, "--quiet", "--seed", "3",
-		"--items", strconv.Itoa(b.settings.items), "--count", strconv.Itoa(b.settings.ingestRate*3600), "--rate", strconv.Itoa(b.settings.ingestRate))
+	stopPublishing, err := b.site.Publish(topic, "--quiet", "--seed", "3",
+		"--items", strconv.Itoa(b.settings.Items), "--count", strconv.Itoa(b.settings.IngestRate*3600), "--rate", strconv.Itoa(b.settings.IngestRate))
 	if err != nil {
 		return nil, errors.Join(err, worker.Stop())
 	}
 	return func() error { return errors.Join(stopPublishing(), worker.Stop()) }, nil
-}
-
-// save prints a result and puts it into the document, where there is one.
-func (b *runner) save(section, body string) error {
-	fmt.Println(body)
-	if b.settings.Document == "" {
-		return nil
-	}
-	return report.Save(b.settings.Document, section, body+"\n"+b.heading)
 }

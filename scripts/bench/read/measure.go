@@ -48,8 +48,8 @@ func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) 
 		}
 	}
 	measured := make([]pairs, len(targets))
-	for round := range b.settings.rounds {
-		program.Progress("round %d of %d", round+1, b.settings.rounds)
+	for round := range b.settings.Rounds {
+		program.Progress("round %d of %d", round+1, b.settings.Rounds)
 		for i := range targets {
 			at := (round + i) % len(targets)
 			bare.requests = targets[at].requests
@@ -58,7 +58,7 @@ func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) 
 			var found [2]sample
 			for _, which := range []int{first, 1 - first} {
 				var err error
-				if found[which], err = b.measure(ctx, pair[which], b.settings.duration); err != nil {
+				if found[which], err = b.measure(ctx, pair[which], b.settings.Duration); err != nil {
 					return nil, err
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,21 +14,26 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
+func parse(args ...string) (*settings, error) {
+	s := &settings{}
+	return s, program.Parse(benchmark, s, args, io.Discard)
+}
+
 func TestOneCommandMakesAllTables(t *testing.T) {
-	s, err := parseFlags(nil, io.Discard)
+	s, err := parse()
 	require.NoError(t, err)
-	require.Equal(t, program.Document, s.Document)
-	require.Equal(t, program.List{10_000, 3_000_000}, s.others)
-	require.True(t, s.zstd)
-	require.Equal(t, 5000, s.ingestRate)
+	require.True(t, s.WritesDocument())
+	require.Equal(t, []int{10_000, 3_000_000}, s.Others)
+	require.True(t, s.Zstd)
+	require.Equal(t, 5000, s.IngestRate)
 }
 
 func TestWrongFlagsAreNamed(t *testing.T) {
 	for _, args := range [][]string{
-		{"--orders", "0"}, {"--connections", "1"}, {"--duration", "10ms"}, {"--ingest-rate", "-1"}, {"--others", "100000"}, {"surplus"},
+		{"--orders", "0"}, {"--connections", "1"}, {"--duration", "10ms"}, {"--ingest-rate=-1"}, {"--others", "100000"}, {"surplus"},
 	} {
-		_, err := parseFlags(args, io.Discard)
-		require.ErrorContains(t, err, args[0], "%v", args)
+		_, err := parse(args...)
+		require.ErrorContains(t, err, strings.TrimSuffix(args[0], "=-1"), "%v", args)
 	}
 }
 

@@ -2,21 +2,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
-
-// originals is how many orders are made; the rest of those that are stored are
-// copies of them under other uids.
-const originals = 50_000
 
 // compressions are the values of CACHE_COMPRESSION, which are measured in turn.
 var compressions = []string{"off", "zstd"}
@@ -36,7 +29,7 @@ type sample struct {
 type churned struct {
 	changes
 	memory, peak int64
-	stats        readerStats
+	stats        rig.ReaderStats
 }
 
 // findings are all samples, by what was measured.
@@ -46,13 +39,18 @@ type findings struct {
 	churn   map[string]churned
 }
 
-func bench(ctx context.Context, s settings) (err error) {
-	site, err := rig.OpenSite(ctx, nil)
+func bench(ctx context.Context, s *settings) (err error) {
+	site, err := rig.OpenSite(ctx, s.Common(), nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	database, err := store(ctx, s, site)
+	orders, err := site.Store(ctx, s.Orders, s.Items)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, orders.Close()) }()
+	database, _, err := site.Server.Fresh(ctx) // it goes with the server
 	if err != nil {
 		return err
 	}
@@ -61,55 +59,31 @@ func bench(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	found := findings{restore: map[string][]sample{}, churn: map[string]churned{}}
-	for round := range s.rounds {
-		program.Progress("round %d of %d", round+1, s.rounds)
+	for round := range s.Rounds {
+		program.Progress("round %d of %d", round+1, s.Rounds)
 		if err := measure(ctx, s, site, database, round, &found); err != nil {
 			return err
 		}
 	}
-	if s.profile != "" {
+	if s.Profile != "" {
 		if err := profile(ctx, s, site, database); err != nil {
 			return err
 		}
 	}
-	body := found.markdown(s)
-	fmt.Println(body)
-	if s.Document == "" {
-		return nil
-	}
-	heading := report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/restore"))
-	return report.Save(s.Document, section(s), body+"\n"+heading)
+	return site.Save(section(s), found.markdown(s))
 }
 
 // section keeps the tables of different settings apart in the document.
-func section(s settings) string {
-	if s.items == 1 {
-		return fmt.Sprintf("restore-%d", s.orders)
+func section(s *settings) string {
+	if s.Items == 1 {
+		return fmt.Sprintf("restore-%d", s.Orders)
 	}
-	return fmt.Sprintf("restore-%d-items-%d", s.orders, s.items)
-}
-
-// store fills a database with the orders.
-func store(ctx context.Context, s settings, site *rig.Site) (database string, err error) {
-	program.Progress("storing %d orders", s.orders)
-	orders, err := rig.MakeOrders(ctx, site.Broker, rig.OrdersOptions{
-		Binaries: s.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.orders), Items: s.items, Seed: 1,
-		BatchSize: 2000, Folder: site.Folder,
-	})
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, orders.Close()) }()
-	if err := site.Server.Preload(ctx, orders, s.orders); err != nil {
-		return "", err
-	}
-	database, _, err = site.Server.Fresh(ctx) // it goes with the server
-	return database, err
+	return fmt.Sprintf("restore-%d-items-%d", s.Orders, s.Items)
 }
 
 // measure does each once, beginning with another one in each round. Changes come
 // last, since they make other tables of the tables.
-func measure(ctx context.Context, s settings, site *rig.Site, database string, round int, found *findings) error {
+func measure(ctx context.Context, s *settings, site *rig.Site, database string, round int, found *findings) error {
 	contenders := append([]string{""}, compressions...)
 	for i := range contenders {
 		compression := contenders[(round+i)%len(contenders)]
@@ -125,7 +99,7 @@ func measure(ctx context.Context, s settings, site *rig.Site, database string, r
 			if c.database, err = databaseCPU(site, before); err != nil {
 				return err
 			}
-			c.orders = int64(s.orders)
+			c.orders = int64(s.Orders)
 			program.Progress("COPY OUT      %6.2f s", c.took.Seconds())
 			found.copyOut = append(found.copyOut, c)
 			continue
@@ -137,12 +111,12 @@ func measure(ctx context.Context, s settings, site *rig.Site, database string, r
 		program.Progress("restore, %-4s %6.2f s, %d MiB, at most %d MiB", compression, r.took.Seconds(), r.memory>>20, r.peak>>20)
 		found.restore[compression] = append(found.restore[compression], r)
 	}
-	if round < s.rounds-1 || s.churn == 0 {
+	if round < s.Rounds-1 || s.Churn == 0 {
 		return nil
 	}
 	for _, compression := range compressions {
 		_, err := restore(ctx, s, site, database, compression, func(reader *rig.Reader) error {
-			program.Progress("changing orders for %v", s.churn)
+			program.Progress("changing orders for %v", s.Churn)
 			c, err := churn(ctx, s, database, reader)
 			if err != nil {
 				return err
@@ -159,15 +133,15 @@ func measure(ctx context.Context, s settings, site *rig.Site, database string, r
 }
 
 // profile looks at what a reader does while it restores.
-func profile(ctx context.Context, s settings, site *rig.Site, database string) (err error) {
-	reader, err := rig.StartService(s.Binaries, "read-api", site.Folder, "DATABASE_URL="+database, "HTTP_ADDR=127.0.0.1:0")
+func profile(ctx context.Context, s *settings, site *rig.Site, database string) (err error) {
+	reader, err := site.StartService("read-api", "DATABASE_URL="+database, "HTTP_ADDR=127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, reader.Stop()) }()
 	for ctx.Err() == nil {
 		// Its admin port isn't open at once.
-		if err = reader.Profile(ctx, "profile?seconds=3", s.profile); err == nil {
+		if err = reader.Profile(ctx, "profile?seconds=3", s.Profile); err == nil {
 			return nil
 		}
 		if err := program.Sleep(ctx, time.Millisecond); err != nil {
@@ -178,12 +152,12 @@ func profile(ctx context.Context, s settings, site *rig.Site, database string) (
 }
 
 // restore starts a reader, and has it used while it is ready.
-func restore(ctx context.Context, s settings, site *rig.Site, database, compression string, use func(*rig.Reader) error) (r sample, err error) {
+func restore(ctx context.Context, s *settings, site *rig.Site, database, compression string, use func(*rig.Reader) error) (r sample, err error) {
 	before, err := procfs.TreeCPU(site.Server.Pid())
 	if err != nil {
 		return r, err
 	}
-	reader, err := rig.StartReader(ctx, s.Binaries, site.Folder, database, "CACHE_COMPRESSION="+compression)
+	reader, err := site.StartReader(ctx, database, "CACHE_COMPRESSION="+compression)
 	if err != nil {
 		return r, err
 	}
@@ -195,12 +169,12 @@ func restore(ctx context.Context, s settings, site *rig.Site, database, compress
 	if r.database, err = databaseCPU(site, before); err != nil {
 		return r, err
 	}
-	held, err := statsOf(ctx, reader)
+	held, err := reader.Stats(ctx)
 	if err != nil {
 		return r, err
 	}
-	if held.Orders < int64(s.orders)*9/10 || !held.Complete {
-		return r, fmt.Errorf("the reader holds %d of %d orders", held.Orders, s.orders)
+	if held.Orders < int64(s.Orders)*9/10 || !held.Complete {
+		return r, fmt.Errorf("the reader holds %d of %d orders", held.Orders, s.Orders)
 	}
 	r.jsonBytes, r.orders = held.JSONBytes, held.Orders
 	if use != nil {
@@ -213,30 +187,4 @@ func restore(ctx context.Context, s settings, site *rig.Site, database, compress
 func databaseCPU(site *rig.Site, before time.Duration) (time.Duration, error) {
 	after, err := procfs.TreeCPU(site.Server.Pid())
 	return after - before, err
-}
-
-// readerStats are what a reader says of itself.
-type readerStats struct {
-	Orders    int64 `json:"orders"`
-	JSONBytes int64 `json:"json_bytes"`
-	Bytes     int64 `json:"bytes"`
-	Rounds    int64 `json:"rounds"`
-	Relists   int64 `json:"relists"`
-	Complete  bool  `json:"complete"`
-}
-
-func statsOf(ctx context.Context, reader *rig.Reader) (s readerStats, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reader.Addr+"/api/v1/stats", nil)
-	if err != nil {
-		return s, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if err := json.NewDecoder(response.Body).Decode(&s); err != nil {
-		return s, fmt.Errorf("/api/v1/stats: %w", err)
-	}
-	return s, nil
 }

@@ -42,7 +42,7 @@ const (
 
 // churn changes orders at a rate while others are read, and looks at the memory
 // of the reader once it has seen everything.
-func churn(ctx context.Context, s settings, database string, reader *rig.Reader) (c churned, err error) {
+func churn(ctx context.Context, s *settings, database string, reader *rig.Reader) (c churned, err error) {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return c, err
@@ -56,11 +56,11 @@ func churn(ctx context.Context, s settings, database string, reader *rig.Reader)
 	defer stop()
 	var readers sync.WaitGroup
 	asked := slices.Clone(uids[:len(uids)/10])
-	readers.Go(func() { read(reading, reader.Addr, asked, s.readRate) })
+	readers.Go(func() { read(reading, reader.Addr, asked, s.ReadRate) })
 
 	random := rand.New(rand.NewPCG(rand.Uint64(), 2)) // another churn has made other orders
-	pause := time.Duration(float64(time.Second) * batchOrders / float64(s.churnRate))
-	for began, due := time.Now(), time.Duration(0); time.Since(began) < s.churn; due += pause {
+	pause := time.Duration(float64(time.Second) * batchOrders / float64(s.ChurnRate))
+	for began, due := time.Now(), time.Duration(0); time.Since(began) < s.Churn; due += pause {
 		if err := program.Sleep(ctx, due-time.Since(began)); err != nil {
 			return c, err
 		}
@@ -71,23 +71,22 @@ func churn(ctx context.Context, s settings, database string, reader *rig.Reader)
 	if c.stats, err = settled(ctx, reader, len(uids)); err != nil {
 		return c, err
 	}
-	if err := program.Sleep(ctx, min(settling, s.churn)); err != nil {
+	if err := program.Sleep(ctx, min(settling, s.Churn)); err != nil {
 		return c, err
 	}
 	for range memorySamples {
-		now, err := procfs.Memory(reader.Pid())
+		now, peak, err := procfs.Memory(reader.Pid())
 		if err != nil {
 			return c, err
 		}
-		c.memory = max(c.memory, now)
+		c.memory, c.peak = max(c.memory, now), peak
 		if err := program.Sleep(ctx, samplingEvery); err != nil {
 			return c, err
 		}
 	}
 	stop()
 	readers.Wait()
-	c.peak, err = procfs.PeakMemory(reader.Pid())
-	return c, err
+	return c, nil
 }
 
 func allUIDs(ctx context.Context, conn *pgx.Conn) ([]string, error) {
@@ -162,12 +161,12 @@ func read(ctx context.Context, addr string, uids []string, rate int) {
 
 // settled waits until the reader has as many orders as there are, and has looked
 // for more twice.
-func settled(ctx context.Context, reader *rig.Reader, orders int) (readerStats, error) {
+func settled(ctx context.Context, reader *rig.Reader, orders int) (rig.ReaderStats, error) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
 	rounds := int64(-1)
 	for {
-		now, err := statsOf(ctx, reader)
+		now, err := reader.Stats(ctx)
 		if err != nil {
 			return now, err
 		}

@@ -32,10 +32,10 @@ func goalOf(compression string, jsonBytes, orders int64) float64 {
 	return goalZstd * float64(jsonBytes)
 }
 
-func (f findings) markdown(s settings) string {
+func (f findings) markdown(s *settings) string {
 	first := f.restore[compressions[0]][0]
 	t := report.Table{
-		Title: fmt.Sprintf("%d orders of %s as JSON on average", s.orders, byteCount(first.jsonBytes/first.orders)),
+		Title: fmt.Sprintf("%d orders of %s as JSON on average", s.Orders, byteCount(first.jsonBytes/first.orders)),
 		Columns: []string{
 			"", "seconds", "× COPY OUT", "database µs/order", "client µs/order", "MiB at ready", "× JSON", "B/order", "peak MiB", "× JSON", "MiB after changes", "× JSON",
 		},
@@ -63,7 +63,7 @@ func (f findings) markdown(s settings) string {
 }
 
 // lines say what the goals are, and what was changed.
-func (f findings) lines(s settings) string {
+func (f findings) lines(s *settings) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "- time: %.2f × COPY OUT (goal: at most %.1f)\n",
 		stats.RatioOf(f.restore["off"], f.copyOut, sample.seconds), goalTime)
@@ -79,7 +79,7 @@ func (f findings) lines(s settings) string {
 		if c, ok := f.churn[compression]; ok {
 			fmt.Fprintf(&b, ", %.2f × after %d changes in %v (%d updates, %d deletes, %d inserts); at most %d MiB meanwhile",
 				float64(c.memory)/goalOf(compression, c.stats.JSONBytes, c.stats.Orders),
-				c.sum(), s.churn, c.updates, c.deletes, c.inserts, c.peak>>20)
+				c.sum(), s.Churn, c.updates, c.deletes, c.inserts, c.peak>>20)
 		}
 		b.WriteString("\n")
 	}

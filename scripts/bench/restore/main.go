@@ -12,4 +12,4 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-func main() { program.Main("bench-restore", parseFlags, bench, rig.RunBroker) }
+func main() { program.Main(benchmark, &settings{}, bench, rig.RunBroker) }

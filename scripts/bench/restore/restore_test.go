@@ -2,30 +2,39 @@ package main
 
 import (
 	"io"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
+
+func parse(args ...string) (*settings, error) {
+	s := &settings{}
+	return s, program.Parse(benchmark, s, args, io.Discard)
+}
 
 func TestWrongFlagsAreNamed(t *testing.T) {
 	for _, args := range [][]string{
-		{"--orders", "0"}, {"--rounds", "0"}, {"--churn", "-1s"}, {"--churn-rate", "0"}, {"surplus"},
+		{"--orders", "0"}, {"--rounds", "0"}, {"--churn=-1s"}, {"--churn-rate", "0"}, {"surplus"},
 	} {
-		_, err := parseFlags(args, io.Discard)
-		require.ErrorContains(t, err, args[0], "%v", args)
+		_, err := parse(args...)
+		require.ErrorContains(t, err, strings.TrimSuffix(args[0], "=-1s"), "%v", args)
 	}
 }
 
 func TestOnlyFullRunsAreKept(t *testing.T) {
-	s, err := parseFlags(nil, io.Discard)
+	s, err := parse()
 	require.NoError(t, err)
-	require.NotEmpty(t, s.Document)
+	require.True(t, s.WritesDocument())
 	require.Equal(t, "restore-1000000", section(s))
 	for _, args := range [][]string{{"--smoke"}, {"--orders", "10000"}} {
-		s, err := parseFlags(args, io.Discard)
+		s, err := parse(args...)
 		require.NoError(t, err)
-		require.Empty(t, s.Document)
+		require.False(t, s.WritesDocument())
 	}
 }
 
@@ -37,10 +46,10 @@ func TestTableSaysHowFarTheGoalsAre(t *testing.T) {
 		copyOut: []sample{{took: 2 * time.Second}},
 		restore: map[string][]sample{"off": {off}, "zstd": {zstd}},
 		churn: map[string]churned{"off": {
-			changes: changes{3, 1, 1}, memory: 1190 << 20, peak: 1400 << 20, stats: readerStats{Orders: 1 << 20, JSONBytes: 1000 << 20},
+			changes: changes{3, 1, 1}, memory: 1190 << 20, peak: 1400 << 20, stats: rig.ReaderStats{Orders: 1 << 20, JSONBytes: 1000 << 20},
 		}},
 	}
-	text := f.markdown(settings{orders: 1 << 20, churn: time.Minute})
+	text := f.markdown(&settings{Orders: 1 << 20, Churn: time.Minute})
 	require.Contains(t, text, "- time: 1.50 × COPY OUT (goal: at most 1.5)")
 	require.Contains(t, text, "memory, off: 1.01 × the goal (1.15 × JSON and 40 bytes an order) at ready, 1.00 × after 5 changes in 1m0s (3 updates, 1 deletes, 1 inserts)")
 	require.Contains(t, text, "memory, zstd: 0.86 × the goal (0.35 × JSON) at ready\n")

@@ -1,54 +1,31 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
-// settings are the flags.
-type settings struct {
-	*program.Flags
-	orders    int
-	items     int
-	rounds    int
-	churn     time.Duration
-	churnRate int
-	readRate  int
-	profile   string
+var benchmark = program.Benchmark{
+	Name:     "restore",
+	About:    "The time and memory that read-api takes to hold all orders, against COPY OUT of the four tables.",
+	Full:     fmt.Sprintf("with --orders from %d on", fullSize),
+	Document: program.Benchmarks,
 }
 
-// fullSize is from how many orders on the result goes into the document without
-// being asked for.
+// fullSize is from how many orders on the result goes into the document.
 const fullSize = 1_000_000
 
-func parseFlags(args []string, output io.Writer) (settings, error) {
-	var s settings
-	s.Flags = program.NewFlags("bench-restore", "the time and memory that read-api takes to hold all orders, against COPY OUT\nof the four tables.",
-		fmt.Sprintf("with --orders from %d on", fullSize), output)
-	s.IntVar(&s.orders, "orders", fullSize, "stored orders")
-	s.IntVar(&s.items, "items", 1, "items of an order")
-	s.IntVar(&s.rounds, "rounds", 3, "how often each measurement is made; the table has medians")
-	s.DurationVar(&s.churn, "churn", time.Minute, "how long orders are changed, deleted and inserted before memory is looked at again; the goal is for 10m (0: not at all)")
-	s.IntVar(&s.churnRate, "churn-rate", 2000, "orders a second that are changed, deleted or inserted meanwhile")
-	s.IntVar(&s.readRate, "read-rate", 500, "requests a second meanwhile")
-	s.StringVar(&s.profile, "profile", "", "file to put a CPU profile of the first seconds of a further restore into")
-	if err := s.Parse(args); err != nil {
-		return s, err
-	}
-	s.Shrink(map[string]func(){
-		"orders":     func() { s.orders = 2000 },
-		"rounds":     func() { s.rounds = 1 },
-		"churn":      func() { s.churn = time.Second },
-		"churn-rate": func() { s.churnRate = 300 },
-		"read-rate":  func() { s.readRate = 100 },
-	}, func() bool { return s.orders >= fullSize })
-	return s, errors.Join(
-		program.AtLeast(1, map[string]int{"orders": s.orders, "items": s.items, "rounds": s.rounds, "churn-rate": s.churnRate}),
-		program.AtLeast(0, map[string]int{"read-rate": s.readRate}),
-		program.AtLeast(0, map[string]time.Duration{"churn": s.churn}),
-	)
+type settings struct {
+	program.Flags
+	Orders    int           `default:"1000000" smoke:"2000" min:"1" help:"Stored orders."`
+	Items     int           `default:"1" min:"1" help:"Items of an order."`
+	Rounds    int           `default:"3" smoke:"1" min:"1" help:"How often each measurement is made; the table has medians."`
+	Churn     time.Duration `default:"1m" smoke:"1s" min:"0" help:"How long orders are changed, deleted and inserted before memory is looked at again; the goal is for 10m (0: not at all)."`
+	ChurnRate int           `default:"2000" smoke:"300" min:"1" help:"Orders a second that are changed, deleted or inserted meanwhile."`
+	ReadRate  int           `default:"500" smoke:"100" min:"0" help:"Requests a second meanwhile."`
+	Profile   string        `help:"File for a CPU profile of the first seconds of a further restore."`
 }
+
+func (s *settings) Complete() (full bool, err error) { return s.Orders >= fullSize, nil }

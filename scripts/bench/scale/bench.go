@@ -9,7 +9,6 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
@@ -22,20 +21,17 @@ const originals = 50_000
 // of the disk is bounded.
 var postgres = map[string]string{"max_wal_size": "8GB", "min_wal_size": "1GB"}
 
-func bench(ctx context.Context, s settings) (err error) {
-	site, err := rig.OpenSite(ctx, postgres)
+func bench(ctx context.Context, s *settings) (err error) {
+	site, err := rig.OpenSite(ctx, s.Common(), postgres)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	b := &runner{settings: s, site: site, heading: report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/scale"))}
+	b := &runner{settings: s, site: site}
 	if b.wrk, err = wrk.New(site.Folder, 2, 64); err != nil {
 		return err
 	}
-	b.orders, err = rig.MakeOrders(ctx, site.Broker, rig.OrdersOptions{
-		Binaries: s.Binaries, Topic: "stored", Partitions: 1, Count: min(originals, s.steps[0]/2), Items: s.items, Seed: 1,
-		BatchSize: 2000, Folder: site.Folder,
-	})
+	b.orders, err = site.MakeOrders(ctx, rig.OrdersOptions{Topic: "stored", Partitions: 1, Count: min(originals, s.Steps[0]/2), Items: s.Items, Seed: 1})
 	if err != nil {
 		return err
 	}
@@ -45,35 +41,38 @@ func bench(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	body := growthTables(s, points)
-	if s.Document != "" {
-		if err := os.WriteFile(s.plot, plot.SVG("orders", panels(points)), 0o600); err != nil {
+	if s.WritesDocument() {
+		drawn, err := plot.SVG("orders", panels(points))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.Plot, drawn, 0o600); err != nil {
 			return fmt.Errorf("write the plot: %w", err)
 		}
-		body = fmt.Sprintf("![The figures over the number of orders](%s)\n\n%s", filepath.Base(s.plot), body)
+		body = fmt.Sprintf("![The figures over the number of orders](%s)\n\n%s", filepath.Base(s.Plot), body)
 	}
-	if err := b.save("scale", body); err != nil {
+	if err := site.Save("scale", body); err != nil {
 		return err
 	}
-	if s.small == 0 {
+	if s.Small == 0 {
 		return nil
 	}
 	tries, err := b.tryAll(ctx)
 	if err != nil {
 		return err
 	}
-	if err := b.save("scale-small", triesTable(s, tries)); err != nil {
+	if err := site.Save("scale-small", triesTable(s, tries)); err != nil {
 		return err
 	}
-	return b.save("scale-further", furtherTable(points[len(points)-1], tries))
+	return site.Save("scale-further", furtherTable(points[len(points)-1], tries))
 }
 
 // runner is what all measurements have in common.
 type runner struct {
-	settings settings
+	settings *settings
 	site     *rig.Site
 	orders   *rig.Orders
 	wrk      *wrk.Wrk
-	heading  string
 	slices   int // made so far
 }
 
@@ -86,7 +85,7 @@ func (b *runner) grow(ctx context.Context) (points []point, err error) {
 	defer drop()
 	filling := rig.NewFill(b.orders, b.site.Server.Superuser(database))
 	sliced := 0
-	for _, orders := range b.settings.steps {
+	for _, orders := range b.settings.Steps {
 		slice := b.sliceOf(orders)
 		program.Progress("filling up to %d orders", orders-slice)
 		if err := filling.To(ctx, orders-slice-sliced); err != nil {
@@ -102,13 +101,4 @@ func (b *runner) grow(ctx context.Context) (points []point, err error) {
 	return points, nil
 }
 
-func (b *runner) sliceOf(orders int) int { return max(1, min(b.settings.slice, orders/5)) }
-
-// save prints a result and puts it into the document, where there is one.
-func (b *runner) save(section, body string) error {
-	fmt.Println(body)
-	if b.settings.Document == "" {
-		return nil
-	}
-	return report.Save(b.settings.Document, section, body+"\n"+b.heading)
-}
+func (b *runner) sliceOf(orders int) int { return max(1, min(b.settings.Slice, orders/5)) }

@@ -9,4 +9,4 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-func main() { program.Main("scale", parseFlags, bench, rig.RunBroker) }
+func main() { program.Main(benchmark, &settings{}, bench, rig.RunBroker) }

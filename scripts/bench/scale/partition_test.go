@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
@@ -98,7 +99,7 @@ func newPartitioned(t *testing.T) *partitioned {
 		"../../../services/ingest-worker/cmd/ingest-worker", "../../../services/read-api/cmd/read-api", "../../../services/orderctl/cmd/orderctl")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
-	p.site, err = rig.OpenSite(t.Context(), map[string]string{"fsync": "off", "shared_buffers": "64MB", "min_wal_size": "64MB"})
+	p.site, err = rig.OpenSite(t.Context(), &program.Flags{Binaries: p.binaries}, map[string]string{"fsync": "off", "shared_buffers": "64MB", "min_wal_size": "64MB"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.site.Close()) })
 	p.database, _, err = p.site.Server.Fresh(t.Context())
@@ -112,8 +113,8 @@ func newPartitioned(t *testing.T) *partitioned {
 func (p *partitioned) fill(orders int) {
 	p.Helper()
 	var err error
-	p.orders, err = rig.MakeOrders(p.Context(), p.site.Broker, rig.OrdersOptions{
-		Binaries: p.binaries, Topic: "stored", Partitions: 1, Count: orders, Items: 1, Seed: 1, BatchSize: 100, Folder: p.site.Folder,
+	p.orders, err = p.site.MakeOrders(p.Context(), rig.OrdersOptions{
+		Topic: "stored", Partitions: 1, Count: orders, Items: 1, Seed: 1, BatchSize: 100,
 	})
 	require.NoError(p, err)
 	require.NoError(p, p.orders.Copy(p.Context(), p.database, rig.CopyOptions{Conns: 1}))
@@ -124,14 +125,14 @@ func (p *partitioned) startWorker() {
 	p.Helper()
 	require.NoError(p, p.site.Broker.CreateTopic(p.Context(), "sent", 8))
 	var err error
-	p.worker, err = rig.StartWorker(p.Context(), p.binaries, p.site, "sent", p.database)
+	p.worker, err = p.site.StartWorker(p.Context(), "sent", p.database)
 	require.NoError(p, err)
 	p.Cleanup(func() { require.NoError(p, p.worker.Stop()) })
 }
 
 func (p *partitioned) startReader(database string) *rig.Reader {
 	p.Helper()
-	reader, err := rig.StartReader(p.Context(), p.binaries, p.site.Folder, database)
+	reader, err := p.site.StartReader(p.Context(), database)
 	require.NoError(p, err)
 	p.Cleanup(func() { require.NoError(p, reader.Stop()) })
 	return reader

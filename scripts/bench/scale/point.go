@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"time"
@@ -61,21 +60,20 @@ func (b *runner) measure(ctx context.Context, database string, orders, slice int
 func (b *runner) ingest(ctx context.Context, database string, count int) (rate float64, err error) {
 	b.slices++
 	topic := fmt.Sprintf("slice-%d", b.slices)
-	slice, err := rig.MakeOrders(ctx, b.site.Broker, rig.OrdersOptions{
-		Binaries: b.settings.Binaries, Topic: topic, Partitions: b.settings.partitions, Count: count, Items: b.settings.items, Seed: 1 + b.slices,
-		BatchSize: 2000, Folder: b.site.Folder,
+	slice, err := b.site.MakeOrders(ctx, rig.OrdersOptions{
+		Topic: topic, Partitions: b.settings.Partitions, Count: count, Items: b.settings.Items, Seed: 1 + b.slices,
 	})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, slice.Close()) }()
-	if err := execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"); err != nil {
+	if err := rig.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"); err != nil {
 		return 0, err
 	}
 	if err := b.site.Broker.Hold(); err != nil {
 		return 0, err
 	}
-	worker, err := rig.StartWorker(ctx, b.settings.Binaries, b.site, topic, database)
+	worker, err := b.site.StartWorker(ctx, topic, database)
 	if err != nil {
 		return 0, errors.Join(err, b.site.Broker.Release())
 	}
@@ -93,16 +91,6 @@ func (b *runner) ingest(ctx context.Context, database string, count int) (rate f
 		return 0, err
 	}
 	return float64(count) / time.Since(began).Seconds(), nil
-}
-
-func execute(ctx context.Context, database, statement string) error {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	_, err = conn.Exec(ctx, statement)
-	return err
 }
 
 // sizesQuery counts partitions with their table, and leaves out what Fill sets
@@ -123,7 +111,7 @@ func sizes(ctx context.Context, database string) (tables, indexes int64, err err
 // withReader starts a reader, measures it, and gives its API's address to use
 // while it runs. All orders must be in memory, or some must not fit.
 func (b *runner) withReader(ctx context.Context, database string, orders int, use func(api string, r reader) error, environment ...string) (err error) {
-	started, err := rig.StartReader(ctx, b.settings.Binaries, b.site.Folder, database, environment...)
+	started, err := b.site.StartReader(ctx, database, environment...)
 	if err != nil {
 		return err
 	}
@@ -145,7 +133,7 @@ func (b *runner) withReader(ctx context.Context, database string, orders int, us
 	if err != nil {
 		return err
 	}
-	load, err := b.wrk.Run(ctx, started.Addr, requests.Hits, b.settings.reads)
+	load, err := b.wrk.Run(ctx, started.Addr, requests.Hits, b.settings.Reads)
 	if err != nil {
 		return err
 	}
@@ -164,9 +152,7 @@ type list struct {
 // are other lists each time, so that none is answered from what was kept of it.
 func (b *runner) timeLists(ctx context.Context, api string) ([]list, error) {
 	lists := []list{{name: "newest"}, {name: "a customer's"}, {name: "a currency and amounts"}, {name: "a rare value and a wide range"}}
-	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	for n := range b.settings.lists {
+	for n := range b.settings.Lists {
 		o := b.orders.Sample[n%len(b.orders.Sample)]
 		for i, query := range []url.Values{
 			{},
@@ -174,31 +160,15 @@ func (b *runner) timeLists(ctx context.Context, api string) ([]list, error) {
 			{"currency": {o.Payment.Currency}, "amount_min": {fmt.Sprint(n)}, "amount_max": {fmt.Sprint(o.Payment.Amount + int64(n))}},
 			{"delivery_service": {"nobody"}, "amount_min": {fmt.Sprint(n)}, "created_from": {"2000-01-01T00:00:00Z"}},
 		} {
+			var page struct {
+				Orders []json.RawMessage `json:"orders"`
+			}
 			began := time.Now()
-			if err := getList(ctx, client, "http://"+api+"/api/v1/orders?"+query.Encode()); err != nil {
+			if err := rig.GetJSON(ctx, "http://"+api+"/api/v1/orders?"+query.Encode(), &page); err != nil {
 				return nil, fmt.Errorf("list %s: %w", lists[i].name, err)
 			}
 			lists[i].times = append(lists[i].times, time.Since(began))
 		}
 	}
 	return lists, nil
-}
-
-func getList(ctx context.Context, client *http.Client, address string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	var page struct {
-		Orders []json.RawMessage `json:"orders"`
-	}
-	if err := json.NewDecoder(response.Body).Decode(&page); err != nil || response.StatusCode != http.StatusOK {
-		return errors.Join(fmt.Errorf("%s answers %s", address, response.Status), err)
-	}
-	return nil
 }

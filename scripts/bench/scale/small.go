@@ -25,24 +25,12 @@ const shards = 8
 
 // partition makes the tables of a database partitioned ones.
 func partition(ctx context.Context, database string) error {
-	return script(ctx, database, "partition.sql", partitionSQL)
+	return rig.Execute(ctx, database, partitionSQL)
 }
 
 // shard makes a schema of each partition of a database.
 func shard(ctx context.Context, database string) error {
-	return script(ctx, database, "shards.sql", shardsSQL)
-}
-
-func script(ctx context.Context, database, name, statements string) error {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	if _, err := conn.PgConn().Exec(ctx, statements).ReadAll(); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
+	return rig.Execute(ctx, database, shardsSQL)
 }
 
 // addressOfShard is the DATABASE_URL of a reader of one shard.
@@ -86,8 +74,8 @@ func (b *runner) tryAll(ctx context.Context) ([]try, error) {
 		budget:         {name: "reader, CACHE_BYTES for a quarter"},
 		oneShard:       {name: fmt.Sprintf("reader of 1 of %d shards", shards)},
 	}
-	for round := range b.settings.rounds {
-		program.Progress("what comes next, in small: round %d of %d", round+1, b.settings.rounds)
+	for round := range b.settings.Rounds {
+		program.Progress("what comes next, in small: round %d of %d", round+1, b.settings.Rounds)
 		for i := range 2 { // plain and partitioned, beginning with the other one each time
 			if err := b.tryTables(ctx, tries, (round+i)%2); err != nil {
 				return nil, err
@@ -110,11 +98,11 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 			return err
 		}
 	}
-	slice := b.sliceOf(b.settings.small)
-	if err := rig.NewFill(b.orders, b.site.Server.Superuser(database)).To(ctx, b.settings.small-slice); err != nil {
+	slice := b.sliceOf(b.settings.Small)
+	if err := rig.NewFill(b.orders, b.site.Server.Superuser(database)).To(ctx, b.settings.Small-slice); err != nil {
 		return err
 	}
-	p, err := b.measure(ctx, database, b.settings.small, slice)
+	p, err := b.measure(ctx, database, b.settings.Small, slice)
 	if err != nil {
 		return fmt.Errorf("%s: %w", tries[which].name, err)
 	}
@@ -129,8 +117,8 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 }
 
 func (b *runner) tryReader(ctx context.Context, t *try, database, setting string) error {
-	return b.withReader(ctx, database, b.settings.small, func(_ string, r reader) error {
-		t.points = append(t.points, point{orders: b.settings.small, reader: r})
+	return b.withReader(ctx, database, b.settings.Small, func(_ string, r reader) error {
+		t.points = append(t.points, point{orders: b.settings.Small, reader: r})
 		return nil
 	}, setting)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"gonum.org/v1/plot/plotter"
+
 	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
@@ -12,8 +14,8 @@ import (
 const mebi, gibi = 1 << 20, 1 << 30
 
 // growthTables have a row for each step.
-func growthTables(s settings, points []point) string {
-	t := report.Table{Title: fmt.Sprintf("Orders of %d, as they become more", s.items), Columns: []string{
+func growthTables(s *settings, points []point) string {
+	t := report.Table{Title: fmt.Sprintf("Orders of %d, as they become more", s.Items), Columns: []string{
 		"orders", "ingest/s", "restore s", "reader MiB", "at most", "B/order", "reads/s", "p99 ms", "tables GiB", "indexes GiB", "B/order",
 	}}
 	lists := report.Table{Title: "Lists of 20 orders, ms", Columns: []string{"orders"}}
@@ -39,7 +41,7 @@ func panels(points []point) []plot.Panel {
 	series := func(name string, get func(point) float64) plot.Series {
 		s := plot.Series{Name: name}
 		for _, p := range points {
-			s.Points = append(s.Points, plot.Point{X: float64(p.orders), Y: max(get(p), 1e-3)})
+			s.Points = append(s.Points, plotter.XY{X: float64(p.orders), Y: max(get(p), 1e-3)})
 		}
 		return s
 	}
@@ -67,8 +69,8 @@ func panels(points []point) []plot.Panel {
 }
 
 // triesTable has a row for each try, with medians of its rounds.
-func triesTable(s settings, tries []try) string {
-	t := report.Table{Title: fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.small)), Columns: []string{
+func triesTable(s *settings, tries []try) string {
+	t := report.Table{Title: fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.Small)), Columns: []string{
 		"", "ingest/s", "× as it is", "restore s", "orders in memory", "reader MiB", "× as it is", "reads/s", "× as it is", "p99 ms",
 	}}
 	base := tries[plain].points

@@ -27,7 +27,7 @@ const updatesEach = 5
 // for ever; duplicates and conflicts are of these, since one of an order that has
 // been deleted would be stored.
 type churn struct {
-	settings settings
+	settings *settings
 	producer *kgo.Client
 	sql      *pgx.Conn
 	stamper  *rig.Stamper
@@ -43,9 +43,9 @@ type churn struct {
 }
 
 // keep is how many orders are never deleted.
-func (s *settings) keep() int64 { return int64(s.live) / 10 }
+func (s *settings) keep() int64 { return int64(s.Live) / 10 }
 
-func newChurn(ctx context.Context, site *rig.Site, database string, orders *rig.Orders, s settings) (*churn, error) {
+func newChurn(ctx context.Context, site *rig.Site, database string, orders *rig.Orders, s *settings) (*churn, error) {
 	stamper, err := rig.NewStamper(orders, stamperSeed)
 	if err != nil {
 		return nil, err
@@ -89,9 +89,9 @@ func (c *churn) count(ctx context.Context) (n int64, err error) {
 
 // fill makes the population, and waits until it is stored.
 func (c *churn) fill(ctx context.Context) error {
-	for c.made < int64(c.settings.live) {
+	for c.made < int64(c.settings.Live) {
 		batch := make([]*kgo.Record, 0, 1000)
-		for len(batch) < cap(batch) && c.made < int64(c.settings.live) {
+		for len(batch) < cap(batch) && c.made < int64(c.settings.Live) {
 			batch = append(batch, c.fresh())
 		}
 		if err := c.send(ctx, batch); err != nil {
@@ -124,7 +124,7 @@ func (c *churn) run(ctx context.Context) error {
 		case now := <-ticker.C:
 			// What a busy machine could not take is not made up for: the debt would
 			// only grow.
-			owed = min(owed+now.Sub(last).Seconds()*float64(c.settings.rate), float64(c.settings.rate))
+			owed = min(owed+now.Sub(last).Seconds()*float64(c.settings.Rate), float64(c.settings.Rate))
 			last = now
 		}
 		var batch []*kgo.Record
@@ -203,7 +203,7 @@ func (c *churn) old(number int, changed bool) *kgo.Record {
 // remove deletes as many of the oldest orders as there are too many. One that is
 // not stored yet is tried again.
 func (c *churn) remove(ctx context.Context) error {
-	for ; c.made-c.doomed > int64(c.settings.live)-c.settings.keep(); c.doomed++ {
+	for ; c.made-c.doomed > int64(c.settings.Live)-c.settings.keep(); c.doomed++ {
 		c.pending = append(c.pending, rig.StampedUID(stamperSeed, uint64(c.doomed)))
 	}
 	if len(c.pending) == 0 {

@@ -9,4 +9,4 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-func main() { program.Main("soak", parseFlags, soak, rig.RunBroker) }
+func main() { program.Main(benchmark, &settings{}, soak, rig.RunBroker) }

@@ -66,15 +66,15 @@ func (r *runner) sample(ctx context.Context) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	var errs [4]error
 	var memory [2]int64
 	var files [2]int
 	for i, pid := range []int{r.worker.Pid(), r.reader.Pid()} {
-		memory[i], errs[2*i] = procfs.Memory(pid)
-		files[i], errs[2*i+1] = procfs.Files(pid)
-	}
-	if err := errors.Join(errs[:]...); err != nil {
-		return nil, err
+		if memory[i], _, err = procfs.Memory(pid); err != nil {
+			return nil, err
+		}
+		if files[i], err = procfs.Files(pid); err != nil {
+			return nil, err
+		}
 	}
 	conn, err := pgx.Connect(ctx, r.database)
 	if err != nil {
@@ -144,8 +144,8 @@ func (v verdict) show(value float64) string {
 // table has a row for each figure.
 func (r *runner) table(verdicts []verdict) string {
 	t := report.Table{
-		Title: fmt.Sprintf("%v of %d records/s among %s orders", r.settings.duration.Round(time.Second), r.settings.rate,
-			report.Thousands(r.settings.live)),
+		Title: fmt.Sprintf("%v of %d records/s among %s orders", r.settings.duration.Round(time.Second), r.settings.Rate,
+			report.Thousands(r.settings.Live)),
 		Columns: []string{"median of", "first third", "last third", "most of all", "flat"},
 	}
 	for _, v := range verdicts {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
@@ -40,8 +39,8 @@ const retention = time.Minute
 // drainTimeout is how long it may take in the end until all is taken in.
 const drainTimeout = 2 * time.Minute
 
-func soak(ctx context.Context, s settings) (err error) {
-	site, err := rig.OpenSite(ctx, postgres)
+func soak(ctx context.Context, s *settings) (err error) {
+	site, err := rig.OpenSite(ctx, s.Common(), postgres)
 	if err != nil {
 		return err
 	}
@@ -63,19 +62,17 @@ func soak(ctx context.Context, s settings) (err error) {
 	if wrong == nil {
 		body += "- in the end the tables held exactly the orders that were alive, and the reader served each as the tables have it, and no other\n"
 	}
-	fmt.Println(body)
-	if s.Document != "" && wrong == nil {
-		heading := report.Heading(site.Version, report.Command("make build && go run ./scripts/bench/soak"))
-		if err := report.Save(s.Document, "soak", body+"\n"+heading); err != nil {
-			return err
-		}
+	if wrong != nil {
+		fmt.Println(body)
+	} else if err := site.Save("soak", body); err != nil {
+		return err
 	}
 	return errors.Join(wrong, failures(verdicts))
 }
 
 // runner has everything up.
 type runner struct {
-	settings settings
+	settings *settings
 	site     *rig.Site
 	database string
 	worker   *rig.Service
@@ -89,22 +86,20 @@ func (r *runner) start(ctx context.Context) (err error) {
 	if r.database, _, err = r.site.Server.Fresh(ctx); err != nil { // it goes with the server
 		return err
 	}
-	orders, err := rig.MakeOrders(ctx, r.site.Broker, rig.OrdersOptions{
-		Binaries: s.Binaries, Topic: "templates", Partitions: 1, Count: 2000, Items: 2, Seed: 1, BatchSize: 2000, Folder: r.site.Folder,
-	})
+	orders, err := r.site.MakeOrders(ctx, rig.OrdersOptions{Topic: "templates", Partitions: 1, Count: 2000, Items: 2, Seed: 1})
 	if err != nil {
 		return err
 	}
 	if err := orders.Close(); err != nil { // only the sample is needed
 		return err
 	}
-	if r.reader, err = rig.StartReader(ctx, s.Binaries, r.site.Folder, r.database); err != nil {
+	if r.reader, err = r.site.StartReader(ctx, r.database); err != nil {
 		return err
 	}
 	if err := r.site.Broker.CreateTopic(ctx, topic, 4); err != nil {
 		return err
 	}
-	if r.worker, err = rig.StartWorker(ctx, s.Binaries, r.site, topic, r.database, fmt.Sprint("DELETIONS_RETENTION=", retention)); err != nil {
+	if r.worker, err = r.site.StartWorker(ctx, topic, r.database, fmt.Sprint("DELETIONS_RETENTION=", retention)); err != nil {
 		return err
 	}
 	r.churn, err = newChurn(ctx, r.site, r.database, orders, s)
@@ -127,11 +122,11 @@ func (r *runner) stop() error {
 
 // run fills up, and then has load, letters and samples go on for the time.
 func (r *runner) run(ctx context.Context) error {
-	program.Progress("filling up to %d orders", r.settings.live)
+	program.Progress("filling up to %d orders", r.settings.Live)
 	if err := r.churn.fill(ctx); err != nil {
 		return err
 	}
-	program.Progress("%d records/s for %v", r.settings.rate, r.settings.duration.Round(time.Second))
+	program.Progress("%d records/s for %v", r.settings.Rate, r.settings.duration.Round(time.Second))
 	timed, cancel := context.WithTimeout(ctx, r.settings.duration)
 	defer cancel()
 	group, working := errgroup.WithContext(timed)
@@ -152,7 +147,7 @@ func (r *runner) run(ctx context.Context) error {
 // with from the broker's memory.
 func (r *runner) tendLetters(ctx context.Context) error {
 	for round := 1; ; round++ {
-		if err := program.Sleep(ctx, r.settings.letters); err != nil {
+		if err := program.Sleep(ctx, r.settings.Letters); err != nil {
 			return err
 		}
 		if err := r.letters(ctx, round%4 == 0); err != nil {
@@ -167,7 +162,7 @@ func (r *runner) tendLetters(ctx context.Context) error {
 func (r *runner) letters(ctx context.Context, purge bool) error {
 	const failed, nothingMatched = 1, 3
 	run := func(tolerated int, arguments ...string) error {
-		err := rig.Run(ctx, r.settings.Binaries, r.site, topic, append([]string{"dlq"}, arguments...)...)
+		err := r.site.Run(ctx, topic, append([]string{"dlq"}, arguments...)...)
 		if code := rig.ExitCode(err); code == tolerated || code == nothingMatched {
 			return nil
 		}
@@ -187,7 +182,7 @@ func (r *runner) letters(ctx context.Context, purge bool) error {
 
 func (r *runner) sampling(ctx context.Context) error {
 	for {
-		if err := program.Sleep(ctx, r.settings.every); err != nil {
+		if err := program.Sleep(ctx, r.settings.Every); err != nil {
 			return err
 		}
 		one, err := r.sample(ctx)

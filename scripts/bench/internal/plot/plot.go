@@ -3,20 +3,22 @@
 package plot
 
 import (
-	"fmt"
-	"html"
-	"math"
+	"bytes"
+	"image/color"
 	"strconv"
-	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Point is a figure at a place on the axis; both are positive.
-type Point struct{ X, Y float64 }
-
-// Series are points that a line joins, from left to right.
+// Series are points that a line joins, from left to right. Their coordinates are
+// positive.
 type Series struct {
 	Name   string
-	Points []Point
+	Points plotter.XYs
 }
 
 // Panel is a plot of few series.
@@ -27,124 +29,88 @@ type Panel struct {
 }
 
 const (
-	width, height = 340.0, 240.0 // of a panel
-	left, right   = 58.0, 14.0   // margins in it
-	top, bottom   = 44.0, 34.0
+	width, height = 255, 180 // of a panel, in points
 	columns       = 3
 )
 
-var colors = []string{"#2563a8", "#c2571a", "#2f7d4f", "#7a4fa3"}
+var colors = []color.Color{
+	color.RGBA{0x25, 0x63, 0xa8, 0xff}, color.RGBA{0xc2, 0x57, 0x1a, 0xff}, color.RGBA{0x2f, 0x7d, 0x4f, 0xff}, color.RGBA{0x7a, 0x4f, 0xa3, 0xff},
+}
 
 // SVG draws the panels over an axis of that name.
-func SVG(axis string, panels []Panel) []byte {
-	var b strings.Builder
+func SVG(axis string, panels []Panel) ([]byte, error) {
 	rows := (len(panels) + columns - 1) / columns
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="system-ui, sans-serif" font-size="11" fill="#333">`+"\n",
-		columns*width, float64(rows)*height)
-	b.WriteString(`<rect width="100%" height="100%" fill="#fff"/>` + "\n")
-	for i, p := range panels {
-		fmt.Fprintf(&b, `<g transform="translate(%.0f %.0f)">`+"\n", float64(i%columns)*width, float64(i/columns)*height)
-		p.draw(&b, axis)
-		b.WriteString("</g>\n")
-	}
-	b.WriteString("</svg>\n")
-	return []byte(b.String())
-}
-
-// scale maps values to places between from and to.
-type scale struct {
-	low, high, from, to float64
-	log                 bool
-}
-
-func (s scale) at(v float64) float64 {
-	low, high := s.low, s.high
-	if s.log {
-		v, low, high = math.Log10(v), math.Log10(low), math.Log10(high)
-	}
-	return s.from + (v-low)/(high-low)*(s.to-s.from)
-}
-
-// ticks are round values in the scale.
-func (s scale) ticks() (ticks []float64) {
-	if s.log {
-		for decade := math.Pow(10, math.Floor(math.Log10(s.low))); decade <= s.high*1.001; decade *= 10 {
-			if decade >= s.low*0.999 {
-				ticks = append(ticks, decade)
+	canvas := vgsvg.New(columns*width, vg.Length(rows*height))
+	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: 12, PadY: 12, PadTop: 6, PadBottom: 6, PadLeft: 6, PadRight: 12}
+	grid := make([][]*plot.Plot, rows)
+	for i := range rows * columns {
+		var drawn *plot.Plot
+		if i < len(panels) {
+			var err error
+			if drawn, err = panels[i].draw(axis); err != nil {
+				return nil, err
 			}
 		}
-		return ticks
+		grid[i/columns] = append(grid[i/columns], drawn)
 	}
-	step := roundUp(s.high / 4)
-	for v := 0.0; v <= s.high*1.001; v += step {
-		ticks = append(ticks, v)
-	}
-	return ticks
-}
-
-// roundUp is the next number that begins with 1, 2 or 5 and ends in zeros.
-func roundUp(v float64) float64 {
-	decade := math.Pow(10, math.Floor(math.Log10(v)))
-	for _, first := range []float64{1, 2, 5} {
-		if v <= first*decade*1.0001 {
-			return first * decade
+	for row, areas := range plot.Align(grid, tiles, draw.New(canvas)) {
+		for column, area := range areas {
+			if drawn := grid[row][column]; drawn != nil {
+				drawn.Draw(area)
+			}
 		}
 	}
-	return 10 * decade
+	var out bytes.Buffer
+	_, err := canvas.WriteTo(&out)
+	return out.Bytes(), err
 }
 
-func (p Panel) draw(b *strings.Builder, axis string) {
-	x, y := p.scales()
-	fmt.Fprintf(b, `<text x="%.0f" y="18" font-size="13" font-weight="600">%s</text>`+"\n", left, html.EscapeString(p.Title))
-	for _, v := range y.ticks() {
-		fmt.Fprintf(b, `<line x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1f" stroke="#ddd"/>`, x.from, x.to, y.at(v), y.at(v))
-		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n", x.from-6, y.at(v)+4, short(v))
-	}
-	for _, v := range x.ticks() {
-		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle">%s</text>`+"\n", x.at(v), height-bottom+16, short(v))
-	}
-	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n", x.to, height-6, html.EscapeString(axis))
-	legend := left
+func (p Panel) draw(axis string) (*plot.Plot, error) {
+	drawn := plot.New()
+	drawn.Title.Text, drawn.X.Label.Text = p.Title, axis
+	drawn.Legend.Top, drawn.Legend.Left = true, true
+	drawn.Add(plotter.NewGrid())
 	for i, s := range p.Series {
-		color := colors[i%len(colors)]
-		var line []string
-		for _, point := range s.Points {
-			line = append(line, fmt.Sprintf("%.1f,%.1f", x.at(point.X), y.at(point.Y)))
-			fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3" fill="%s"/>`, x.at(point.X), y.at(point.Y), color)
+		line, points, err := plotter.NewLinePoints(s.Points)
+		if err != nil {
+			return nil, err
 		}
-		fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.6"/>`+"\n", strings.Join(line, " "), color)
+		line.Color, points.Color, points.Shape = colors[i%len(colors)], colors[i%len(colors)], draw.CircleGlyph{}
+		drawn.Add(line, points)
 		if len(p.Series) > 1 {
-			fmt.Fprintf(b, `<text x="%.0f" y="34" fill="%s">%s</text>`+"\n", legend, color, html.EscapeString(s.Name))
-			legend += 14 + 5.5*float64(len(s.Name)) // about what the text takes
+			drawn.Legend.Add(s.Name, line, points)
 		}
 	}
-}
-
-func (p Panel) scales() (x, y scale) {
-	x = scale{low: math.Inf(1), from: left, to: width - right, log: true}
-	y = scale{low: math.Inf(1), from: height - bottom, to: top, log: p.Log}
-	for _, s := range p.Series {
-		for _, point := range s.Points {
-			x.low, x.high = min(x.low, point.X), max(x.high, point.X)
-			y.low, y.high = min(y.low, point.Y), max(y.high, point.Y)
-		}
-	}
-	if x.low == x.high {
-		x.low, x.high = x.low/2, x.high*2
-	}
+	logarithmic(&drawn.X)
 	if p.Log {
-		y.low, y.high = math.Pow(10, math.Floor(math.Log10(y.low))), math.Pow(10, math.Ceil(math.Log10(y.high)))
-		if y.low == y.high {
-			y.high *= 10
-		}
+		logarithmic(&drawn.Y)
 	} else {
-		step := roundUp(y.high / 4)
-		y.low, y.high = 0, math.Ceil(y.high/step)*step
+		drawn.Y.Min = 0
+		drawn.Y.Tick.Marker = ticks{plot.DefaultTicks{}}
 	}
-	return x, y
+	return drawn, nil
 }
 
-// short writes a round number shortly: 20k, 3M.
+func logarithmic(a *plot.Axis) {
+	if a.Min == a.Max { // a single point
+		a.Min, a.Max = a.Min/2, a.Max*2
+	}
+	a.Scale, a.Tick.Marker = plot.LogScale{}, ticks{plot.LogTicks{}}
+}
+
+// ticks writes round numbers shortly: 20k, 3M.
+type ticks struct{ plot.Ticker }
+
+func (t ticks) Ticks(low, high float64) []plot.Tick {
+	marks := t.Ticker.Ticks(low, high)
+	for i, mark := range marks {
+		if mark.Label != "" {
+			marks[i].Label = short(mark.Value)
+		}
+	}
+	return marks
+}
+
 func short(v float64) string {
 	for _, unit := range []struct {
 		size float64

@@ -1,125 +1,182 @@
-// Package program is what the measuring programs' mains have in common: flags
-// that all of them have, interruption, exit codes, and words on their way.
+// Package program is what the benchmarks' mains have in common: flags,
+// interruption, exit codes, progress, and the document that results go into.
+//
+// A benchmark describes its flags by a struct that embeds [Flags] and whose
+// fields kong reads (https://github.com/alecthomas/kong): name, default and help.
+// Two tags are this package's own: `smoke` is the value in a run that only has to
+// show that the program works, and `min` is the least value allowed.
 package program
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 )
 
-// Document is where results go.
-const Document = "docs/benchmarks.md"
+// Flags are the flags that all benchmarks have.
+type Flags struct {
+	Binaries string  `name:"bin" default:"bin" help:"Folder with the services and orderctl, as make build fills it."`
+	Document *string `help:"Markdown file whose tables are replaced (default: ${document}, ${full}; empty: none)."`
+	Smoke    bool    `help:"Only see that it works: takes seconds, and writes no document unless one is named."`
 
-// Main is a program: it parses the flags and runs until that is done, fails, or
-// is interrupted. Where this process is the child of such a program, one of
-// children does its task and returns true, and there is nothing else to do.
-func Main[S any](name string, parse func(args []string, output io.Writer) (S, error), run func(context.Context, S) error, children ...func() bool) {
+	command  string // that repeats the run
+	document string // "" for none
+}
+
+// Common gives access to the flags that all benchmarks have.
+func (f *Flags) Common() *Flags { return f }
+
+// Settings are a benchmark's flags: a pointer to a struct that embeds [Flags].
+type Settings interface {
+	Common() *Flags
+	// Complete sets what the flags leave open, and returns an error for flags that
+	// contradict each other. Full says whether the run is large enough for its
+	// results to go into the document without being asked for.
+	Complete() (full bool, err error)
+}
+
+// Benchmark says what a program is.
+type Benchmark struct {
+	Name     string // of its folder
+	About    string
+	Full     string // for --help: which runs are full ones
+	Document string // for the results of full runs
+}
+
+// The documents that results go into.
+const (
+	Benchmarks = "docs/benchmarks.md"
+	Scaling    = "docs/scaling.md"
+)
+
+// Main parses the flags into settings and runs the benchmark until it is done,
+// fails, or is interrupted. Where this process is a child of the benchmark, one of
+// children does its work and returns true, and Main returns.
+func Main[S Settings](b Benchmark, settings S, run func(context.Context, S) error, children ...func() bool) {
 	for _, child := range children {
 		if child() {
 			return
 		}
 	}
-	settings, err := parse(os.Args[1:], os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return
-	case err != nil:
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	if err := Parse(b, settings, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", b.Name, err)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, settings); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", b.Name, err)
 		os.Exit(1)
 	}
 }
 
-// Progress says on standard error what goes on.
-func Progress(format string, args ...any) {
-	_, _ = fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
-}
-
-// Flags are a program's flags. Those that all programs have are in it already.
-type Flags struct {
-	*flag.FlagSet
-	Binaries string // folder with the services' binaries
-	Document string // Markdown file for the results; "" for none
-	Smoke    bool   // only see that the program works
-
-	chosen map[string]bool
-}
-
-// NewFlags returns the flags that all programs have. documented says when a
-// result goes into the document without being asked for.
-func NewFlags(name, about, documented string, output io.Writer) *Flags {
-	f := &Flags{FlagSet: flag.NewFlagSet(name, flag.ContinueOnError), chosen: map[string]bool{}}
-	f.SetOutput(output)
-	f.StringVar(&f.Binaries, "bin", "bin", "folder with the services and orderctl, as make build fills it")
-	f.StringVar(&f.Document, "document", Document, "Markdown file whose tables are replaced; by default only "+documented+" (empty: none)")
-	f.BoolVar(&f.Smoke, "smoke", false, "only see that it works: what takes seconds, no document")
-	f.Usage = func() {
-		_, _ = fmt.Fprintf(output, "%s: %s\nRun it from the repository's root after `make build`, on a quiet machine.\n\n", name, about)
-		f.PrintDefaults()
-	}
-	return f
-}
-
-// DocumentIs sets another document than the usual one.
-func (f *Flags) DocumentIs(file string) {
-	f.Document, f.Lookup("document").DefValue = file, file
-}
-
-// Parse reads the arguments, which are flags only.
-func (f *Flags) Parse(args []string) error {
-	if err := f.FlagSet.Parse(args); err != nil {
+// Parse reads the arguments, which are flags only. --help is written to output,
+// and ends the process.
+func Parse(b Benchmark, settings Settings, args []string, output io.Writer) error {
+	flags := settings.Common()
+	parser, err := kong.New(settings, kong.Name(b.Name), kong.Writers(output, output),
+		kong.Description(b.About+" Run it from the repository's root after `make build`, on a quiet machine."),
+		kong.Vars{"document": b.Document, "full": b.Full},
+		kong.Resolvers(smoke(slices.Contains(args, "--smoke"))))
+	if err != nil {
 		return err
 	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("unknown argument %q; see --help", f.Arg(0))
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return err
 	}
-	f.Visit(func(one *flag.Flag) { f.chosen[one.Name] = true })
+	full, err := settings.Complete()
+	if err := errors.Join(tooSmall(parsed.Flags()), err); err != nil {
+		return err
+	}
+	switch {
+	case flags.Document != nil:
+		flags.document = *flags.Document
+	case full && !flags.Smoke:
+		flags.document = b.Document
+	}
+	flags.command = strings.Join(append([]string{"make build && go run ./scripts/bench/" + b.Name}, args...), " ")
 	return nil
 }
 
-// Chosen tells whether the flag was given.
-func (f *Flags) Chosen(name string) bool { return f.chosen[name] }
-
-// Shrink sets the flags that were not given to what a smoke run takes, where
-// this is one, and lets small runs leave the document alone: full says whether
-// this is a full one.
-func (f *Flags) Shrink(smoke map[string]func(), full func() bool) {
-	if f.Smoke {
-		for name, shrink := range smoke {
-			if !f.chosen[name] {
-				shrink()
-			}
+// smoke gives the flags that were not chosen their values of a smoke run.
+func smoke(wanted bool) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if !wanted || !flag.Tag.Has("smoke") {
+			return nil, nil //nolint:nilnil // kong's way to say that there is none
 		}
-	}
-	if !f.chosen["document"] && (f.Smoke || !full()) {
-		f.Document = ""
-	}
+		return flag.Tag.Get("smoke"), nil
+	})
 }
 
-// AtLeast is an error that names each flag whose value is below least.
-func AtLeast[N int | time.Duration | float64](least N, values map[string]N) error {
+// tooSmall is an error that names each flag whose value is below its `min` tag.
+func tooSmall(flags []*kong.Flag) error {
 	var errs []error
-	for name, value := range values {
-		if value < least {
-			errs = append(errs, fmt.Errorf("--%s: at least %v, not %v", name, least, value))
+	for _, flag := range flags {
+		least := flag.Tag.Get("min")
+		if least == "" {
+			continue
+		}
+		values := []reflect.Value{flag.Target}
+		if flag.Target.Kind() == reflect.Slice {
+			values = values[:0]
+			for i := range flag.Target.Len() {
+				values = append(values, flag.Target.Index(i))
+			}
+		}
+		for _, value := range values {
+			if number(fmt.Sprint(value)) < number(least) {
+				errs = append(errs, fmt.Errorf("--%s: at least %s, not %v", flag.Name, least, value))
+			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Sleep waits, unless ctx ends first.
+// number is the value of a number or, in seconds, of a duration.
+func number(text string) float64 {
+	if d, err := time.ParseDuration(text); err == nil {
+		return d.Seconds()
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		panic("program: a `min` tag needs numbers: " + err.Error())
+	}
+	return n
+}
+
+// WritesDocument says whether results go into a document.
+func (f *Flags) WritesDocument() bool { return f.document != "" }
+
+// Save prints a result, and replaces the section of the document where there is
+// one. postgres is the version of PostgreSQL, or "" where none was measured.
+func (f *Flags) Save(section, body, postgres string) error {
+	fmt.Println(body)
+	if f.document == "" {
+		return nil
+	}
+	return report.Save(f.document, section, body+"\n"+report.Heading(postgres, f.command))
+}
+
+// Progress writes a line about the progress to standard error.
+func Progress(format string, args ...any) {
+	_, _ = fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
+
+// Sleep waits for d. It returns the cause when ctx ends first.
 func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

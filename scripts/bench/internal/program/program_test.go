@@ -3,53 +3,86 @@ package program
 import (
 	"context"
 	"io"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func parse(t *testing.T, args ...string) (*Flags, *int) {
-	t.Helper()
-	f := NewFlags("x", "about", "in full", io.Discard)
-	n := f.Int("n", 100, "")
-	require.NoError(t, f.Parse(args))
-	f.Shrink(map[string]func(){"n": func() { *n = 1 }}, func() bool { return *n >= 100 })
-	return f, n
+type testSettings struct {
+	Flags
+	N    int           `default:"100" smoke:"1" min:"1" help:"A number."`
+	List []int         `default:"1,3" min:"1"`
+	Wait time.Duration `default:"1s" min:"1s"`
+}
+
+func (s *testSettings) Complete() (full bool, err error) { return s.N >= 100, nil }
+
+var benchmark = Benchmark{Name: "x", About: "about", Full: "with --n from 100 on", Document: Benchmarks}
+
+func parse(args ...string) (*testSettings, error) {
+	s := &testSettings{}
+	return s, Parse(benchmark, s, args, io.Discard)
 }
 
 func TestSmokeKeepsWhatWasChosen(t *testing.T) {
-	f, n := parse(t)
-	require.Equal(t, 100, *n)
-	require.Equal(t, Document, f.Document)
-	f, n = parse(t, "--smoke")
-	require.Equal(t, 1, *n)
-	require.Empty(t, f.Document)
-	f, n = parse(t, "--smoke", "--n", "200")
-	require.Equal(t, 200, *n)
-	require.Empty(t, f.Document, "what --smoke measures is nothing to keep")
-	f, _ = parse(t, "--n", "99")
-	require.Empty(t, f.Document, "a small run leaves the document alone")
-	f, _ = parse(t, "--n", "99", "--document", "x.md")
-	require.Equal(t, "x.md", f.Document)
-	require.True(t, f.Chosen("n"))
+	for _, c := range []struct {
+		args     []string
+		n        int
+		document string
+	}{
+		{nil, 100, Benchmarks},
+		{[]string{"--smoke"}, 1, ""},
+		{[]string{"--smoke", "--n", "200"}, 200, ""}, // a smoke run's results are not kept
+		{[]string{"--n", "99"}, 99, ""},              // nor are a small run's
+		{[]string{"--n", "99", "--document", "x.md"}, 99, "x.md"},
+		{[]string{"--document="}, 100, ""},
+	} {
+		s, err := parse(c.args...)
+		require.NoError(t, err, c.args)
+		require.Equal(t, c.n, s.N, c.args)
+		require.Equal(t, c.document, s.document, c.args)
+		require.Equal(t, c.document != "", s.WritesDocument(), c.args)
+	}
 }
 
 func TestWrongArgumentsAreNamed(t *testing.T) {
-	f := NewFlags("x", "about", "in full", io.Discard)
-	require.ErrorContains(t, f.Parse([]string{"surplus"}), "surplus")
-	require.ErrorContains(t, AtLeast(1, map[string]int{"rounds": 0, "orders": 1}), "--rounds: at least 1, not 0")
-	require.NoError(t, AtLeast(time.Second, map[string]time.Duration{"duration": time.Second}))
+	for want, args := range map[string][]string{
+		"surplus":                       {"surplus"},
+		"--n: at least 1, not 0":        {"--n", "0"},
+		"--list: at least 1, not 0":     {"--list", "1,0"},
+		"--list":                        {"--list", "1,x"},
+		"--wait: at least 1s, not 10ms": {"--wait", "10ms"},
+	} {
+		_, err := parse(args...)
+		require.ErrorContains(t, err, want)
+	}
 }
 
-func TestListIsOfPositiveNumbers(t *testing.T) {
-	var l List
-	require.NoError(t, l.Set("1, 30"))
-	require.Equal(t, List{1, 30}, l)
-	require.Equal(t, "1,30", l.String())
-	require.NoError(t, l.Set(""))
-	require.Empty(t, l)
-	require.ErrorContains(t, l.Set("1,0"), "no list")
+func TestListsMayBeEmpty(t *testing.T) {
+	s, err := parse("--list", "1,30")
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 30}, s.List)
+	s, err = parse("--list=")
+	require.NoError(t, err)
+	require.Empty(t, s.List)
+	s, err = parse("--list", "")
+	require.NoError(t, err)
+	require.Empty(t, s.List)
+}
+
+func TestResultsSayHowToRepeatThem(t *testing.T) {
+	file := t.TempDir() + "/x.md"
+	s, err := parse("--n", "7", "--document", file)
+	require.NoError(t, err)
+	require.NoError(t, s.Save("section", "the body", "15.9"))
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	content := string(raw)
+	require.Contains(t, content, "the body")
+	require.Contains(t, content, "PostgreSQL 15.9")
+	require.Contains(t, content, "`make build && go run ./scripts/bench/x --n 7 --document "+file+"`")
 }
 
 func TestSleepEndsWithItsContext(t *testing.T) {

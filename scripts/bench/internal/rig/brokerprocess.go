@@ -130,7 +130,7 @@ func (b *Broker) WaitMembers(ctx context.Context, group string, members int) err
 			return nil
 		}
 		select {
-		case <-time.After(readyPolling):
+		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
 			return fmt.Errorf("group %s has %d members of %d, state %s: %w",
 				group, len(described[group].Members), members, described[group].State, ctx.Err())

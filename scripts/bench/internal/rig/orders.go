@@ -48,20 +48,24 @@ type batch struct {
 
 // OrdersOptions say what to make.
 type OrdersOptions struct {
-	Binaries   string // folder with orderctl
 	Topic      string
 	Partitions int
 	Count      int
 	Items      int // of each order
 	Seed       int
-	BatchSize  int // orders in a transaction of Copy
-	Folder     string
+	BatchSize  int // orders in a transaction of Copy; 0 means 2,000
 }
+
+// storedSeed is that of the orders that Store makes.
+const storedSeed = 2
 
 // MakeOrders has orderctl publish orders into a new topic, and reads them back
 // to encode their rows.
-func MakeOrders(ctx context.Context, b *Broker, o OrdersOptions) (*Orders, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) (*Orders, error) {
+	if o.BatchSize == 0 {
+		o.BatchSize = 2000
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return nil, err
 	}
@@ -69,16 +73,12 @@ func MakeOrders(ctx context.Context, b *Broker, o OrdersOptions) (*Orders, error
 	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(o.Partitions), 1, nil, o.Topic); err != nil {
 		return nil, fmt.Errorf("create topic %s: %w", o.Topic, err)
 	}
-	publish, err := publishCommand(o.Binaries, o.Folder, b, o.Topic, "--quiet",
-		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed))
-	if err != nil {
+	if err := s.Run(ctx, o.Topic, "publish", "--quiet",
+		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed)); err != nil {
 		return nil, err
 	}
-	if out, err := publish.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("orderctl publish: %w\n%s", err, out)
-	}
 	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items}
-	if orders.rows, err = os.CreateTemp(o.Folder, "rows-*"); err != nil {
+	if orders.rows, err = os.CreateTemp(s.Folder, "rows-*"); err != nil {
 		return nil, fmt.Errorf("keep the rows: %w", err)
 	}
 	if err := orders.encode(ctx, client, o); err != nil {

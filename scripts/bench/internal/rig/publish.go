@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -14,8 +13,8 @@ import (
 
 // Publish has orderctl publish to a topic in the background. stop ends it; it is
 // an error then if it has ended by itself.
-func Publish(binaries, folder string, b *Broker, topic string, arguments ...string) (stop func() error, err error) {
-	cmd, err := publishCommand(binaries, folder, b, topic, arguments...)
+func (s *Site) Publish(topic string, arguments ...string) (stop func() error, err error) {
+	cmd, err := s.orderctl(context.Background(), topic, append([]string{"publish"}, arguments...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -35,34 +34,29 @@ func Publish(binaries, folder string, b *Broker, topic string, arguments ...stri
 	}, nil
 }
 
-func publishCommand(binaries, folder string, b *Broker, topic string, arguments ...string) (*exec.Cmd, error) {
-	program, err := find(binaries, "orderctl")
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(program, append([]string{"publish"}, arguments...)...)
-	cmd.Dir = folder // no .env of the caller's
-	cmd.Env = append(os.Environ(), "KAFKA_BROKERS="+b.Addr, "KAFKA_TOPIC="+topic)
-	return cmd, nil
-}
-
-// Run runs orderctl to its end; an error has what it said.
-func Run(ctx context.Context, binaries string, s *Site, topic string, arguments ...string) error {
-	program, err := find(binaries, "orderctl")
+// Run runs orderctl on a topic to its end; an error has its output.
+func (s *Site) Run(ctx context.Context, topic string, arguments ...string) error {
+	cmd, err := s.orderctl(ctx, topic, arguments...)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, program, arguments...)
-	cmd.Dir = s.Folder
-	cmd.Env = append(os.Environ(), "KAFKA_BROKERS="+s.Broker.Addr, "KAFKA_TOPIC="+topic, "KAFKA_DLQ_TOPIC="+topic+".dlq", "KAFKA_GROUP="+topic)
 	out, err := cmd.CombinedOutput()
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err() // it was killed for that
+		return ctx.Err()
 	case err != nil:
 		return fmt.Errorf("orderctl %s: %w\n%s", strings.Join(arguments, " "), err, out[max(0, len(out)-2000):])
 	}
 	return nil
+}
+
+func (s *Site) orderctl(ctx context.Context, topic string, arguments ...string) (*exec.Cmd, error) {
+	cmd, err := s.command(ctx, "orderctl", s.kafka(topic)...)
+	if err != nil {
+		return nil, err
+	}
+	cmd.Args = append(cmd.Args, arguments...)
+	return cmd, nil
 }
 
 // ExitCode is that of a program whose end an error tells of; -1 if it tells of

@@ -4,46 +4,66 @@ import (
 	"context"
 	"errors"
 	"os"
-	"time"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
-	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
-// Site is a place to measure in: a server, a broker, and a folder for what is
-// written on the way.
+// Site is a place to measure in: a PostgreSQL server, a broker, and a folder for
+// temporary files.
 type Site struct {
-	Server  *Server
-	Broker  *Broker
+	*program.Flags
 	Folder  string
-	Version string // PostgreSQL's
+	Server  *Server // nil until StartServer
+	Broker  *Broker // nil until RenewBroker
+	Version string  // of PostgreSQL
 }
 
-// OpenSite sets up a site. postgres are settings that win over the benchmarks'
-// own.
-func OpenSite(ctx context.Context, postgres map[string]string) (*Site, error) {
-	s := &Site{}
-	if err := s.open(ctx, postgres); err != nil {
+// NewSite makes a site's folder.
+func NewSite(flags *program.Flags) (*Site, error) {
+	folder, err := os.MkdirTemp("", "orderhub-bench-")
+	return &Site{Flags: flags, Folder: folder}, err
+}
+
+// OpenSite makes a site with server and broker. The settings of PostgreSQL win
+// over the benchmarks' own.
+func OpenSite(ctx context.Context, flags *program.Flags, postgres map[string]string) (*Site, error) {
+	s, err := NewSite(flags)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.StartServer(ctx, postgres), s.RenewBroker()); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Site) open(ctx context.Context, postgres map[string]string) (err error) {
-	if s.Folder, err = os.MkdirTemp("", "orderhub-bench-"); err != nil {
-		return err
-	}
+// StartServer starts PostgreSQL with settings that win over the benchmarks' own.
+func (s *Site) StartServer(ctx context.Context, postgres map[string]string) (err error) {
 	if s.Server, err = StartServer(ctx, postgres, nil); err != nil {
 		return err
 	}
-	if s.Version, err = s.Server.Version(ctx); err != nil {
-		return err
+	s.Version, err = s.Server.Version(ctx)
+	return err
+}
+
+// RenewBroker starts a broker without topics, instead of the one before, which
+// keeps its records in memory.
+func (s *Site) RenewBroker() (err error) {
+	if s.Broker != nil {
+		before := s.Broker
+		s.Broker = nil
+		if err := before.Stop(); err != nil {
+			return err
+		}
 	}
 	s.Broker, err = StartBroker()
 	return err
 }
 
-// Close removes everything.
+// Save prints a result, and puts it into the document where there is one.
+func (s *Site) Save(section, body string) error { return s.Flags.Save(section, body, s.Version) }
+
+// Close stops what runs and removes everything.
 func (s *Site) Close() error {
 	var errs []error
 	if s.Broker != nil {
@@ -52,66 +72,23 @@ func (s *Site) Close() error {
 	if s.Server != nil {
 		errs = append(errs, s.Server.Stop())
 	}
-	if s.Folder != "" {
-		errs = append(errs, os.RemoveAll(s.Folder))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.RemoveAll(s.Folder))...)
 }
 
-// StartWorker starts an ingest-worker on a topic, and waits until it is ready.
-func StartWorker(ctx context.Context, binaries string, s *Site, topic, database string, environment ...string) (*Service, error) {
-	w, err := StartService(binaries, "ingest-worker", s.Folder, append([]string{
-		"KAFKA_BROKERS=" + s.Broker.Addr, "KAFKA_TOPIC=" + topic, "KAFKA_DLQ_TOPIC=" + topic + ".dlq", "KAFKA_GROUP=" + topic,
-		"DATABASE_URL=" + database, "LOG_LEVEL=info", "LOG_FORMAT=json",
-	}, environment...)...)
+// originals is how many orders are made to be stored beforehand; the others are
+// copies of them under other uids.
+const originals = 50_000
+
+// Store makes orders and stores them, and copies of them, in the template of the
+// server's databases until it holds count.
+func (s *Site) Store(ctx context.Context, count, items int) (*Orders, error) {
+	program.Progress("storing %d orders", count)
+	orders, err := s.MakeOrders(ctx, OrdersOptions{Topic: "stored", Partitions: 1, Count: min(originals, count), Items: items, Seed: storedSeed})
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if err := w.WaitReady(ctx); err != nil {
-		return nil, errors.Join(err, w.Stop())
+	if err := s.Server.Preload(ctx, orders, count); err != nil {
+		return nil, errors.Join(err, orders.Close())
 	}
-	return w, nil
-}
-
-// Reader is a read-api that is ready.
-type Reader struct {
-	*Service
-	Addr    string        // of the API
-	Restore time.Duration // from its start until it was ready
-	Memory  int64         // then, resident, in bytes
-	Peak    int64         // until then, likewise
-}
-
-// restoreTimeout is how long a reader may take to read all orders.
-const restoreTimeout = 20 * time.Minute
-
-// StartReader starts a read-api on a database, and waits until it is ready.
-func StartReader(ctx context.Context, binaries, folder, database string, environment ...string) (*Reader, error) {
-	port, err := ports.Free()
-	if err != nil {
-		return nil, err
-	}
-	r := &Reader{Addr: ports.Loopback(port)}
-	began := time.Now()
-	r.Service, err = StartService(binaries, "read-api", folder, append([]string{
-		"DATABASE_URL=" + database, "HTTP_ADDR=" + r.Addr, "LOG_LEVEL=info", "LOG_FORMAT=json",
-	}, environment...)...)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
-	defer cancel()
-	if err := r.WaitReady(ctx); err != nil {
-		return nil, errors.Join(err, r.Stop())
-	}
-	r.Restore = time.Since(began)
-	var errs [2]error
-	r.Memory, errs[0] = procfs.Memory(r.Pid())
-	r.Peak, errs[1] = procfs.PeakMemory(r.Pid())
-	if err := errors.Join(errs[:]...); err != nil {
-		return nil, errors.Join(err, r.Stop())
-	}
-	return r, nil
+	return orders, nil
 }
