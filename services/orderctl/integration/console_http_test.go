@@ -123,8 +123,8 @@ func TestConsoleMarksFailures(t *testing.T) {
 	body = p.page(letterPath(broken), "Where it came from")
 	require.Contains(t, body, `<code aria-hidden="true">              ^ </code>byte 14`)
 	body = p.page(letterPath(binary), "Where it came from")
-	require.Contains(t, shown(body), "These are no text")
-	require.Contains(t, body, "00 01 02 ff fe")
+	require.Contains(t, shown(body), "The value is not text")
+	require.Contains(t, body, "00 01 02 2a 2a 03", "what may be a character is masked")
 }
 
 func TestConsoleMasksAndAudits(t *testing.T) {

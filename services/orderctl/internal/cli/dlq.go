@@ -34,8 +34,8 @@ this is kept in the dead-letter topic itself.
 An id is topic/partition/offset/digits of the record that failed. The digits may
 be left out where the rest is unique.
 
-Names, phone numbers, e-mail addresses and addresses of people are masked; where a
-command has --reveal they are shown, and who looked is written to the audit log.`,
+Personal data is masked; where a command has --reveal it is shown, and who looked
+is written to the audit log.`,
 		Example: `  orderctl dlq stats
   orderctl dlq list --since 2h --reason invalid
   orderctl dlq show orders/0/17

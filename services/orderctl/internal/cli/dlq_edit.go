@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 type editFlags struct {
@@ -159,8 +160,9 @@ func (a *app) edit(ctx context.Context, f *editFlags, ids []string) error {
 		if err != nil {
 			return nil, err
 		}
-		if err := work.refused(item, value); err != nil {
-			return nil, fmt.Errorf("edited, it would be refused: %w", err)
+		if refused := work.refused(item, value); refused != nil {
+			refused.Errors = mask.Errors(refused.Errors)
+			return nil, fmt.Errorf("edited, it would be refused: %w", refused)
 		}
 		return value, nil
 	})
@@ -226,7 +228,7 @@ func (e *editing) dryRun(ctx context.Context, refs []dlq.Ref) error {
 func idsOf(items []dlq.Item) []string {
 	ids := make([]string, len(items))
 	for i := range items {
-		ids[i] = items[i].ID
+		ids[i] = mask.ID(items[i].ID)
 	}
 	return ids
 }
@@ -239,7 +241,7 @@ func (e *editing) judge(ctx context.Context, run *dryrun.Run, items []dlq.Item) 
 	for i, item := range items {
 		value, err := edit.Apply(item.Value, e.edits...)
 		if err != nil {
-			said[i].Verdict = dryrun.Verdict{ID: item.ID, Would: dryrun.Stay, Reason: err.Error()}
+			said[i].Verdict = dryrun.Verdict{ID: mask.ID(item.ID), Would: dryrun.Stay, Reason: err.Error()}
 			said[i].Changes = []edit.Change{}
 			continue
 		}
@@ -275,9 +277,9 @@ func (e *editing) inEditor(ctx context.Context, snap *dlq.View, refs []dlq.Ref) 
 	}
 	item := &items[0]
 	if err := dlq.Redrivable(&item.Letter, e.f.maxRedrives); err != nil {
-		return fmt.Errorf("%s %w", item.ID, err)
+		return fmt.Errorf("%s %w", mask.ID(item.ID), err)
 	}
-	if err := writeAudit(e.s.Audit.Log, e.f.by.Actor, "edit", item.ID); err != nil {
+	if err := writeAudit(e.s.Audit.Log, e.f.by.Actor, "edit", mask.ID(item.ID)); err != nil {
 		return err
 	}
 	value, err := e.typed(ctx, item)

@@ -50,13 +50,12 @@ func (a *app) dlqExportCommand() *cobra.Command {
 
   jsonl  a line a letter, with its resolution, to the byte as they are in the topic:
          'orderctl dlq import' brings them back
-  csv    the facts of each letter, and nobody's data
+  csv    the facts of each letter, without personal data
   raw    the value of each letter as a file in the folder --to
 
-Names, phone numbers, e-mail addresses and addresses of people are masked in JSON
-lines, which cannot be imported then. With --reveal nothing is masked, and who
-exported is written to the audit log; raw files are written with --reveal alone.
-Files are readable by you alone.
+Personal data is masked in JSON lines, which cannot be imported then. With --reveal
+nothing is masked, and who exported is written to the audit log; raw files are
+written with --reveal alone. Files are readable by you alone.
 
 Exit code 3: no letter matches.`,
 		Example: `  orderctl dlq export --reveal --to letters.jsonl
@@ -71,7 +70,7 @@ Exit code 3: no letter matches.`,
 			case f.format == exportRaw && f.to == "":
 				return usagef("--to: name a folder for the raw files")
 			case f.format == exportRaw && !f.reveal:
-				return usagef("raw files show people's data: add --reveal, which is written to the audit log")
+				return usagef("raw files show personal data: add --reveal, which is written to the audit log")
 			case f.format == exportCSV && f.to == "" && a.output == outputJSON:
 				return usagef("CSV on stdout is no JSON: name a file with --to, or leave --output json out")
 			}
@@ -205,20 +204,22 @@ func (a *app) exportTo(f *exportFlags) (exportSink, error) {
 	return out, nil
 }
 
-// maskEntry takes people's data out of an entry.
+// maskEntry masks personal data in an entry.
 func maskEntry(e *dlq.ArchiveEntry) {
 	e.Masked = true
+	ours := e.ID == string(e.Letter.Key)
+	e.ID = mask.ID(e.ID)
 	e.Letter.Value = mask.Value(e.Letter.Value)
-	if !strings.HasPrefix(e.ID, string(e.Letter.Key)) {
-		e.Letter.Key = mask.Text(e.Letter.Key) // the source's, as others write letters
+	if ours {
+		e.Letter.Key = []byte(e.ID)
+	} else {
+		e.Letter.Key = mask.Key(e.Letter.Key) // the source's, as others write letters
 	}
 	for i, h := range e.Letter.Headers {
-		switch {
-		case strings.Contains(h.Key, "exception"):
-			e.Letter.Headers[i].Value = []byte(mask.Message(string(h.Value)))
-		case !strings.HasPrefix(h.Key, "dlq-") || h.Key == "dlq-source-key":
-			e.Letter.Headers[i].Value = mask.Header(h.Key, h.Value)
-		}
+		e.Letter.Headers[i] = dlq.ArchiveHeader{Key: mask.HeaderName(h.Key), Value: mask.Header(h.Key, h.Value)}
+	}
+	if r := e.Resolution; r != nil && !strings.HasPrefix(string(r.Key), e.ID) {
+		r.Key = []byte(mask.Hidden)
 	}
 }
 

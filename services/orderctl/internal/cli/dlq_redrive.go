@@ -14,6 +14,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // redriveSettings are those of dlq redrive, of which the dry run takes the
@@ -148,7 +149,7 @@ func (a *app) writeOutcome(o dlq.Outcome) error {
 			Done   string `json:"done"`
 			Became string `json:"became,omitempty"`
 			Error  string `json:"error,omitempty"`
-		}{ID: o.Item.ID, Done: "redriven", Became: o.Copy.String()}
+		}{ID: mask.ID(o.Item.ID), Done: "redriven", Became: o.Copy.String()}
 		if o.Err != nil {
 			out.Done, out.Became, out.Error = "nothing", "", o.Err.Error()
 		}
@@ -158,6 +159,6 @@ func (a *app) writeOutcome(o dlq.Outcome) error {
 	if o.Err != nil {
 		w, text = a.stderr, o.Err.Error()
 	}
-	_, err := fmt.Fprintf(w, "%s %s\n", dlqview.Clean(o.Item.ID), dlqview.Clean(text))
+	_, err := fmt.Fprintf(w, "%s %s\n", mask.ID(o.Item.ID), dlqview.Clean(text))
 	return err
 }

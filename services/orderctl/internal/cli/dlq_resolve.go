@@ -10,7 +10,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 func (a *app) dlqDiscardCommand() *cobra.Command {
@@ -86,7 +86,7 @@ func (a *app) resolve(ctx context.Context, f *targetFlags, ids []string, status 
 	var writing error
 	err = do(ctx, box, snap, refs, func(o dlq.Outcome) {
 		if o.Err != nil {
-			a.say("%s %v", dlqview.Clean(o.Item.ID), o.Err)
+			a.say("%s %v", mask.ID(o.Item.ID), o.Err)
 			return
 		}
 		done++

@@ -13,6 +13,7 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // showSettings are those of dlq show. The database has no default here: it is
@@ -25,7 +26,7 @@ type showSettings struct {
 }
 
 type auditSettings struct {
-	Log string `env:"ORDERHUB_AUDIT_LOG" help:"file that is told who looked at people's data (default: orderhub/audit.jsonl in the user's configuration folder)"`
+	Log string `env:"ORDERHUB_AUDIT_LOG" help:"file that records who looked at personal data (default: orderhub/audit.jsonl in the user's configuration folder)"`
 }
 
 type optionalDatabase struct {
@@ -76,20 +77,20 @@ With --reveal nothing is masked, and who looked is written to the audit log.`,
 			if err != nil {
 				return err
 			}
-			if details.Reveal = reveal; reveal {
-				if err := writeAudit(s.Audit.Log, actor, "reveal", details.Item.ID); err != nil {
+			if reveal {
+				if err := writeAudit(s.Audit.Log, actor, "reveal", mask.ID(details.Item.ID)); err != nil {
 					return err
 				}
 			}
 			if a.output == outputJSON {
-				return dlqview.ShowJSON(a.stdout, details)
+				return writeJSON(a.stdout, dlqview.Present(details, reveal))
 			}
-			return dlqview.Show(a.stdout, a.style(), details)
+			return dlqview.Show(a.stdout, a.style(), dlqview.Present(details, reveal))
 		}),
 	}
 	where.register(cmd)
 	rules.register(cmd)
-	cmd.Flags().BoolVar(&reveal, "reveal", false, "show people's data too, and write that to the audit log")
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "show personal data too, and write that to the audit log")
 	cmd.Flags().StringVar(&actor, "actor", defaultActor(), "who looks")
 	cmd.Flag("actor").DefValue = "the user's name"
 	a.settings[cmd] = &showSettings{}

@@ -69,6 +69,7 @@ func (a *app) stats(ctx context.Context, w io.Writer, box *letters, snap *dlq.Vi
 	if orphans := len(snap.Orphans()); everything && orphans > 0 {
 		a.say("%s without a letter in %s: of letters that are in another topic (--foreign), or that were removed by hand", plural(orphans, "resolution"), box.cfg.DLQTopic)
 	}
+	dlqview.MaskStats(counted)
 	if a.output == outputJSON {
 		return writeJSON(w, counted)
 	}

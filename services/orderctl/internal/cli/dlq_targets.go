@@ -14,7 +14,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // targetFlags say which letters are to be dealt with, and by whom.
@@ -83,7 +83,7 @@ func (f *targetFlags) find(ctx context.Context, a *app, box *letters, ids []stri
 		snap = found
 		for _, item := range items {
 			if item.Ref.Status != status {
-				a.say("%s is %s", item.ID, item.Ref.Status)
+				a.say("%s is %s", mask.ID(item.ID), item.Ref.Status)
 				continue
 			}
 			refs = append(refs, item.Ref)
@@ -144,8 +144,8 @@ func (a *app) writeID(id, did string) error {
 		return writeJSON(a.stdout, struct {
 			ID   string `json:"id"`
 			Done string `json:"done"`
-		}{id, did})
+		}{mask.ID(id), did})
 	}
-	_, err := fmt.Fprintln(a.stdout, dlqview.Clean(id))
+	_, err := fmt.Fprintln(a.stdout, mask.ID(id))
 	return err
 }

@@ -48,25 +48,11 @@ Exit code 3: the order is nowhere.`,
 	return cmd
 }
 
-// foundLetter is a letter with what was done about it.
-type foundLetter struct {
-	dlqview.Line
-	Resolved *foundResolution `json:"resolution,omitempty"`
-}
-
-type foundResolution struct {
-	Kind   string    `json:"kind"`
-	By     string    `json:"by"`
-	When   time.Time `json:"when"`
-	Why    string    `json:"why,omitempty"`
-	Became string    `json:"became,omitempty"`
-}
-
 type found struct {
-	UID         string        `json:"order_uid"`
-	Stored      bool          `json:"stored"`
-	DateCreated *time.Time    `json:"date_created,omitempty"`
-	Letters     []foundLetter `json:"letters"`
+	UID         string                `json:"order_uid"`
+	Stored      bool                  `json:"stored"`
+	DateCreated *time.Time            `json:"date_created,omitempty"`
+	Letters     []dlqview.HistoryLine `json:"letters"`
 }
 
 func (a *app) find(ctx context.Context, where *dlqFlags, uid string) error {
@@ -89,17 +75,13 @@ func (a *app) find(ctx context.Context, where *dlqFlags, uid string) error {
 		return explainLetters(box.cfg, err)
 	}
 	a.sayGaps(snap, box.cfg.DLQTopic)
-	answer := found{UID: uid, Letters: []foundLetter{}}
+	answer := found{UID: uid, Letters: []dlqview.HistoryLine{}}
 	if s, there := stored[uid]; there {
 		answer.Stored, answer.DateCreated = true, &s.Order.DateCreated
 	}
 	slices.Reverse(items)
 	for i := range items {
-		l := foundLetter{Line: dlqview.LineOf(&items[i].Letter, items[i].Ref.Status)}
-		if r := items[i].Resolution; r != nil {
-			l.Resolved = &foundResolution{string(r.Kind), r.By, r.When, r.Why, r.Became}
-		}
-		answer.Letters = append(answer.Letters, l)
+		answer.Letters = append(answer.Letters, dlqview.HistoryOf(&items[i]))
 	}
 	if err := a.writeFound(answer); err != nil {
 		return err
@@ -121,7 +103,7 @@ func (a *app) writeFound(f found) error {
 	text += ", " + plural(len(f.Letters), "dead letter") + "\n"
 	for _, l := range f.Letters {
 		text += fmt.Sprintf("  failed %s  %s  %s: %s", l.FailedAt.Format(time.DateTime), dlqview.Clean(l.ID), dlqview.Clean(l.Reason), l.Status)
-		if r := l.Resolved; r != nil {
+		if r := l.Resolution; r != nil {
 			text += fmt.Sprintf(", %s by %s on %s", dlqview.Clean(r.Kind), dlqview.Clean(r.By), r.When.UTC().Format(time.DateTime))
 			if r.Became != "" {
 				text += " as " + dlqview.Clean(r.Became)

@@ -51,6 +51,9 @@ func safePath(address string) string {
 	return address
 }
 
+// header is a field of a form.
+type header struct{ Name, Value string }
+
 // Hidden are the fields that a form hands on.
 func (t target) Hidden() []header {
 	fields := []header{{"kind", string(t.Kind)}, {"back", t.Back}}

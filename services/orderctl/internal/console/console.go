@@ -69,7 +69,6 @@ type Console struct {
 	live     *live
 	jobs     *jobs
 	searches *searches
-	lines    *lines
 	sessions *sessions
 	handler  http.Handler
 
@@ -101,8 +100,8 @@ func New(opts Options) (*Console, error) {
 		opts: opts, store: opts.Store,
 		look: weblook.New(assets, "assets", templates, "templates", templateFuncs),
 		live: newLive(opts.Client, opts.Store, letters, opts.Topic, opts.Now), jobs: newJobs(opts.Now), searches: newSearches(opts.Now),
-		lines: newLines(opts.Store), sessions: newSessions(opts.Token, port, opts.TLS, opts.Now),
-		stop: func() {}, stopped: make(chan struct{}),
+		sessions: newSessions(opts.Token, port, opts.TLS, opts.Now),
+		stop:     func() {}, stopped: make(chan struct{}),
 	}
 	g := &guard{sessions: c.sessions, hosts: newHostNames(opts.Listen, opts.Hosts), open: IsLoopback(opts.Listen), tls: opts.TLS, deny: c.refuse}
 	c.handler = g.wrap(c.routes(g))

@@ -14,13 +14,14 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 )
 
 type editPage struct {
 	frame
-	Item  dlq.Item
+	ID    string
 	At    string
 	Value string
 	Check check
@@ -72,21 +73,12 @@ func (c *Console) editPage(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, r, http.StatusConflict, "This letter can’t be edited", problem)
 		return
 	}
-	if !c.audit(w, r, audit.Entry{Action: "edit", Letters: []string{item.ID}}) {
+	if !c.audit(w, r, audit.Entry{Action: "edit", Letters: []string{shownID(&item)}}) {
 		return
 	}
-	page := editPage{frame: f, Item: item, At: place{item.Ref.Partition, item.Ref.Offset}.String(), Value: pretty(item.Value)}
+	page := editPage{frame: f, ID: shownID(&item), At: place{item.Ref.Partition, item.Ref.Offset}.String(), Value: dlqview.Pretty(item.Value)}
 	page.Check = c.check(item.Value, []byte(page.Value))
 	c.send(w, r, http.StatusOK, "edit.html", page)
-}
-
-// pretty indents a value where it is JSON that can be indented.
-func pretty(value []byte) string {
-	var indented bytes.Buffer
-	if json.Valid(value) && depth(value) <= deepest && json.Indent(&indented, bytes.TrimSpace(value), "", "  ") == nil {
-		return indented.String()
-	}
-	return string(value)
 }
 
 // compact is what is sent of an edited value: JSON without the white space that
@@ -122,7 +114,7 @@ func (c *Console) check(original, text []byte) check {
 		line, column := model.LineColumn(text, at)
 		result.Failures = append(result.Failures, checkFailed{textOf(failure), line, column, utf16Length(text[:min(at, int64(len(text)))])})
 	}
-	result.Text = plural(len(refused.Errors), "failure") + "."
+	result.Text = dlqview.Plural(len(refused.Errors), "failure") + "."
 	return result
 }
 
@@ -139,7 +131,7 @@ func changes(original, text []byte) (found []string) {
 			return append(found, "…")
 		}
 		before, after := cmp.Or(change.Before, "nothing"), cmp.Or(change.After, "nothing")
-		found = append(found, clean(change.Path)+": "+shorten(clean(before))+" → "+shorten(clean(after)))
+		found = append(found, clean(change.Path)+": "+dlqview.Shorten(clean(before))+" → "+dlqview.Shorten(clean(after)))
 	}
 	return found
 }
@@ -194,7 +186,7 @@ func (c *Console) sendEdit(w http.ResponseWriter, r *http.Request) {
 	text := normal(r.PostFormValue("value"))
 	at := place{item.Ref.Partition, item.Ref.Offset}
 	page := editPage{
-		frame: f, Item: item, At: at.String(), Value: text, Why: strings.TrimSpace(r.PostFormValue("why")),
+		frame: f, ID: shownID(&item), At: at.String(), Value: text, Why: strings.TrimSpace(r.PostFormValue("why")),
 		Check: c.check(item.Value, []byte(text)),
 	}
 	value := compact(text)
@@ -216,8 +208,8 @@ func (c *Console) sendEdit(w http.ResponseWriter, r *http.Request) {
 		c.send(w, r, http.StatusUnprocessableEntity, "edit.html", page)
 		return
 	}
-	o := order{Kind: redrive, Actor: sessionOf(r).Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(item.ID, at), MaxRedrives: defaultMaxRedrives, single: true}
-	if !c.audit(w, r, audit.Entry{Action: "redrive edited", Letters: []string{item.ID}}) {
+	o := order{Kind: redrive, Actor: sessionOf(r).Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(shownID(&item), at), MaxRedrives: defaultMaxRedrives, single: true}
+	if !c.audit(w, r, audit.Entry{Action: "redrive edited", Letters: []string{shownID(&item)}}) {
 		return
 	}
 	j, err := c.jobs.begin(r.PostFormValue("job"), o, 1, c.workEdited(item.Ref, value, o))

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
 var errNoJob = errors.New("no such job")
@@ -27,6 +28,9 @@ func (c *Console) jobPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	seen := j.view()
+	if !sessionOf(r).SignedIn {
+		seen.Back = withoutPersonal(seen.Back)
+	}
 	page := jobPage{frame: c.frame(r, "jobs", seen.Title()), Job: seen}
 	if c.unchanged(w, r, &page.frame, stateOf(&seen)) {
 		return
@@ -36,6 +40,19 @@ func (c *Console) jobPage(w http.ResponseWriter, r *http.Request) {
 	}
 	page.Live, page.Reload = !seen.Over(), !seen.Over()
 	c.send(w, r, http.StatusOK, "job.html", page)
+}
+
+// withoutPersonal takes the conditions that may name a person out of an address.
+func withoutPersonal(address string) string {
+	at, query, _ := strings.Cut(address, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return at
+	}
+	for _, name := range []string{"q", "key", "text"} {
+		values.Del(name)
+	}
+	return at + "?" + values.Encode()
 }
 
 // stateOf changes whenever a job does.
@@ -122,7 +139,7 @@ func (c *Console) auditPage(w http.ResponseWriter, r *http.Request) {
 		page.Wrong = err.Error()
 	}
 	for _, entry := range entries {
-		named := entry.Letters[:min(len(entry.Letters), auditIDs)]
+		named := dlqview.MaskIDs(entry.Letters[:min(len(entry.Letters), auditIDs)])
 		page.Entries = append(page.Entries, auditRow{entry, named, max(entry.Count, len(entry.Letters)) - len(named)})
 	}
 	c.send(w, r, http.StatusOK, "audit.html", page)

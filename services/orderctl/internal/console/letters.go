@@ -5,9 +5,11 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
 // errGone says that a letter is not in the topic.
@@ -17,7 +19,7 @@ var errGone = errors.New("the letter is not in the topic")
 // address was made; there it is looked for first.
 func (c *Console) letterAt(ctx context.Context, v *view, id, at string) (dlq.Item, error) {
 	if where, ok := parsePlace(at); ok {
-		if items, err := c.load(ctx, v.at(map[place]bool{where: true})); err != nil || len(items) == 1 && items[0].ID == id {
+		if items, err := c.load(ctx, v.at(map[place]bool{where: true})); err != nil || len(items) == 1 && (items[0].ID == id || shownID(&items[0]) == id) {
 			return first(items), err
 		}
 	}
@@ -86,12 +88,19 @@ func letterAddress(id string, at place) string {
 	return "/letter?" + url.Values{"id": {id}, "at": {at.String()}}.Encode()
 }
 
-// causeAddress is the list of a cause's letters.
+// shownID is a letter's id without personal data.
+func shownID(item *dlq.Item) string { return dlqview.LineOf(&item.Letter, item.Ref.Status).ID }
+
+// causeAddress is the list of a cause's letters. What is masked of the cause is no
+// condition.
 func causeAddress(status letter.Status, reason, rule, path string) string {
 	values := url.Values{"reason": {reason}, "rule": {rule}, "path": {path}}
-	for _, name := range []string{"rule", "path"} {
-		if values.Get(name) == "" {
+	for _, name := range []string{"reason", "rule", "path"} {
+		switch text := values.Get(name); {
+		case text == "":
 			values.Set(name, none)
+		case strings.Contains(text, dlqview.Hidden):
+			values.Del(name)
 		}
 	}
 	if status != letter.Open {

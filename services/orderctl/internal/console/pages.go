@@ -10,6 +10,8 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
@@ -35,23 +37,23 @@ type frame struct {
 }
 
 var templateFuncs = template.FuncMap{
-	"clean": clean, "brief": brief, "number": number, "plural": plural, "curve": curve, "join": strings.Join,
+	"clean": clean, "brief": brief, "number": dlqview.Number, "plural": dlqview.Plural, "curve": curve, "join": strings.Join,
 	"noun": func(n int, one, many string) string {
 		if n == 1 {
 			return one
 		}
 		return many
 	},
-	"text":          func(b []byte) string { return string(b) },
 	"add":           func(a, b int) int { return a + b },
 	"stages":        func() []string { return []string{"decode", "validate", "conflict", "write"} },
 	"placeAddress":  letterAddress,
 	"letterAddress": func(id string, r dlq.Ref) string { return letterAddress(id, place{r.Partition, r.Offset}) },
-	"placeAddressOf": func(item dlq.Item) string {
-		return letterAddress(item.ID, place{item.Ref.Partition, item.Ref.Offset})
-	},
-	"placeOf": func(r dlq.Ref) string { return place{r.Partition, r.Offset}.String() },
-	"would":   wouldText,
+	"shorten":       dlqview.Shorten,
+	"label":         func(reason string) string { masked, _, _ := dlqview.MaskCause(reason, "", ""); return masked },
+	"at":            func(id, at string) string { return "/letter?" + url.Values{"id": {id}, "at": {at}}.Encode() },
+	"id":            func(id string) string { return "/letter?" + url.Values{"id": {id}}.Encode() },
+	"placeOf":       func(r dlq.Ref) string { return place{r.Partition, r.Offset}.String() },
+	"would":         wouldText,
 	"percent": func(n, of int) int {
 		if of == 0 {
 			return 100
@@ -165,9 +167,10 @@ type tab struct {
 type causeView struct {
 	*dlq.Cause
 	Address string
-	Sample  line
+	Sample  dlqview.Line
 	Known   bool // the sample was read
-	Match   string
+	// Match selects the cause's letters; empty where a part of it is masked.
+	Match string
 }
 
 // Message is what the sample says of this cause; its reason where it says nothing.
@@ -236,14 +239,18 @@ func (c *Console) overviewPage(w http.ResponseWriter, r *http.Request) {
 		newest[i] = cause.Newest
 	}
 	// Without samples the causes are worth showing all the same.
-	samples, err := c.lines.of(r.Context(), newest)
+	samples, err := c.lines(r.Context(), newest)
 	if err != nil && page.Notice == "" {
 		page.Notice = c.explain(err)
 	}
 	for _, cause := range o.Causes {
+		exact := *cause
+		cause.Reason, cause.Rule, cause.Path = dlqview.MaskCause(cause.Reason, cause.Rule, cause.Path)
 		one := causeView{Cause: cause, Address: causeAddress(status, cause.Reason, cause.Rule, cause.Path)}
-		one.Sample, one.Known = samples[lineAt(&cause.Newest)]
-		one.Match = strings.TrimPrefix(one.Address, "/letters?")
+		one.Sample, one.Known = samples[place{cause.Newest.Partition, cause.Newest.Offset}]
+		if exact.Reason == cause.Reason && exact.Rule == cause.Rule && exact.Path == cause.Path {
+			one.Match = strings.TrimPrefix(one.Address, "/letters?")
+		}
 		page.Causes = append(page.Causes, one)
 	}
 	c.send(w, r, http.StatusOK, "overview.html", page)
@@ -295,9 +302,20 @@ type chip struct{ Name, Text, Without string }
 
 type listRow struct {
 	dlq.Ref
-	line
+	Line  dlqview.Line
 	Known bool
 }
+
+// shownErrors is how many failures of a letter a list names.
+const shownErrors = 2
+
+// Shown are the failures that the list names, More how many there are besides.
+func (r listRow) Shown() []model.FieldError {
+	return r.Line.Errors[:min(len(r.Line.Errors), shownErrors)]
+}
+
+// More is how many failures are not among those shown.
+func (r listRow) More() int { return len(r.Line.Errors) - len(r.Shown()) }
 
 func (c *Console) lettersPage(w http.ResponseWriter, r *http.Request) {
 	values := r.URL.Query()
@@ -311,7 +329,7 @@ func (c *Console) lettersPage(w http.ResponseWriter, r *http.Request) {
 	// A whole id is the letter's own page.
 	if strings.Contains(q.Q, "/") {
 		if item, err := c.letterAt(r.Context(), v, q.Q, ""); err == nil {
-			http.Redirect(w, r, letterAddress(item.ID, place{item.Ref.Partition, item.Ref.Offset}), http.StatusSeeOther)
+			http.Redirect(w, r, letterAddress(shownID(&item), place{item.Ref.Partition, item.Ref.Offset}), http.StatusSeeOther)
 			return
 		}
 	}
@@ -372,13 +390,13 @@ func pagers(q query, refs []dlq.Ref, start, end int) (newer, older string) {
 }
 
 func (c *Console) fill(r *http.Request, page *listPage, refs []dlq.Ref) error {
-	known, err := c.lines.of(r.Context(), refs)
+	known, err := c.lines(r.Context(), refs)
 	if err != nil {
 		return err
 	}
 	for i := range refs {
 		one := listRow{Ref: refs[i]}
-		one.line, one.Known = known[lineAt(&refs[i])]
+		one.Line, one.Known = known[place{refs[i].Partition, refs[i].Offset}]
 		page.Rows = append(page.Rows, one)
 	}
 	return nil

@@ -119,21 +119,25 @@ func (q query) Narrowed() bool {
 	return len(q.values()) > 0
 }
 
-// Words are the conditions for people.
+// Words are the conditions for people. They go into the audit log and onto the pages
+// of jobs, which others see, so they have no text that may be personal data.
 func (q query) Words() string {
 	words := []string{string(q.status) + " letters"}
 	if q.status == letter.Any {
 		words[0] = "letters"
 	}
 	for _, f := range q.fields()[2:] {
-		if *f.Value == none {
+		switch text := *f.Value; {
+		case text == none:
 			words = append(words, "no "+f.Name)
-		} else if *f.Value != "" {
-			words = append(words, f.Name+" "+clean(*f.Value))
+		case text != "" && (f.Name == "key" || f.Name == "text"):
+			words = append(words, "a certain "+f.Name)
+		case text != "":
+			words = append(words, f.Name+" "+clean(text))
 		}
 	}
 	if q.Q != "" {
-		words = append(words, "of "+clean(q.Q))
+		words = append(words, "of one order")
 	}
 	return strings.Join(words, ", ")
 }

@@ -3,7 +3,6 @@ package console
 import (
 	"fmt"
 	"html/template"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -31,22 +30,6 @@ func brief(text string) string {
 	return text[:cut] + "…"
 }
 
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%s %ss", number(n), noun)
-}
-
-// number writes a number with a comma between thousands.
-func number(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
 // Sizes of a curve, in the units of its own picture.
 const (
 	curveHeight = 28
@@ -63,7 +46,7 @@ func curve(counts []int, label string) template.HTML {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg class="curve" viewBox="0 0 %d %d" preserveAspectRatio="none" role="img" aria-label="%s">`,
-		len(counts)*curveStep, curveHeight, template.HTMLEscapeString(fmt.Sprintf("%s: %s, at most %s in a bar", label, plural(all, "letter"), number(most))))
+		len(counts)*curveStep, curveHeight, template.HTMLEscapeString(fmt.Sprintf("%s: %s, at most %s in a bar", label, dlqview.Plural(all, "letter"), dlqview.Number(most))))
 	fmt.Fprintf(&b, `<path class="ground" d="M0 %gH%d"/>`, curveHeight-.5, len(counts)*curveStep)
 	for i, n := range counts {
 		if n == 0 {

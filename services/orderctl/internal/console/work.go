@@ -7,6 +7,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
@@ -87,7 +88,7 @@ func (c *Console) ownResolutions(ctx context.Context, j *job, snap *dlq.View, re
 				mine = append(mine, item.Ref)
 				continue
 			}
-			j.left(row{ID: item.ID, At: place{item.Ref.Partition, item.Ref.Offset}, Text: "was dealt with by somebody since"})
+			j.left(row{ID: shownID(&item), At: place{item.Ref.Partition, item.Ref.Offset}, Text: "was dealt with by somebody since"})
 		}
 		refs = refs[n:]
 	}
@@ -98,7 +99,7 @@ func (c *Console) ownResolutions(ctx context.Context, j *job, snap *dlq.View, re
 func (j *job) outcome(o dlq.Outcome) {
 	at := place{o.Item.Ref.Partition, o.Item.Ref.Offset}
 	if o.Err != nil {
-		j.left(row{ID: o.Item.ID, At: at, Text: o.Err.Error()})
+		j.left(row{ID: shownID(&o.Item), At: at, Text: o.Err.Error()})
 		return
 	}
 	j.did(at)
@@ -138,10 +139,10 @@ func passes(v dryrun.Verdict) bool {
 const rowErrors = 20
 
 func rowOf(item *dlq.Item, verdict dryrun.Verdict) row {
-	r := row{ID: item.ID, At: place{item.Ref.Partition, item.Ref.Offset}, Would: verdict.Would, Text: verdict.Reason}
+	r := row{ID: shownID(item), At: place{item.Ref.Partition, item.Ref.Offset}, Would: verdict.Would, Text: verdict.Reason}
 	for i, failure := range verdict.Errors {
 		if i == rowErrors {
-			r.Errors = append(r.Errors, "and "+plural(len(verdict.Errors)-i, "more failure"))
+			r.Errors = append(r.Errors, "and "+dlqview.Plural(len(verdict.Errors)-i, "more failure"))
 			break
 		}
 		r.Errors = append(r.Errors, textOf(failure))
@@ -149,4 +150,4 @@ func rowOf(item *dlq.Item, verdict dryrun.Verdict) row {
 	return r
 }
 
-func textOf(f model.FieldError) string { return clean(f.String()) + ruleText(f) }
+func textOf(f model.FieldError) string { return clean(f.String()) + " [" + clean(f.Rule) + "]" }

@@ -13,10 +13,11 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
-// Facts writes what is known of letters as CSV: nothing of their values, and
-// nobody's data.
+// Facts writes what is known of letters as CSV, without their values and without
+// personal data.
 type Facts struct {
 	w     *csv.Writer
 	begun bool
@@ -49,11 +50,11 @@ func (f *Facts) Write(item *dlq.Item) error {
 	if item.Source.Topic == "" {
 		row = append(row, "", "", "")
 	} else {
-		row = append(row, item.Source.Topic, strconv.Itoa(int(item.Source.Partition)), strconv.FormatInt(item.Source.Offset, 10))
+		row = append(row, mask.Label(item.Source.Topic), strconv.Itoa(int(item.Source.Partition)), strconv.FormatInt(item.Source.Offset, 10))
 	}
-	row = append(row, stamp(item.SourceTimestamp), l.Key, strconv.Itoa(l.RedriveCount), item.Origin, strconv.FormatInt(l.Size, 10), string(item.Format))
-	if r := item.Resolution; r != nil {
-		row = append(row, string(r.Kind), r.By, stamp(r.When), r.Why, r.Became, strconv.FormatBool(r.Edited))
+	row = append(row, stamp(item.SourceTimestamp), l.Key, strconv.Itoa(l.RedriveCount), mask.ID(item.Origin), strconv.FormatInt(l.Size, 10), string(item.Format))
+	if r := ResolutionOf(item.Resolution); r != nil {
+		row = append(row, r.Kind, r.By, stamp(r.When), r.Why, r.Became, strconv.FormatBool(r.Edited))
 	} else {
 		row = append(row, "", "", "", "", "", "")
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
-// Line is a letter on one line, for programs.
+// Line is what a list says of a letter.
 type Line struct {
 	ID           string             `json:"id"`
 	Status       letter.Status      `json:"status"`
@@ -25,15 +25,11 @@ type Line struct {
 	Size         int64              `json:"size"`
 }
 
-// LineOf makes a letter's line. A key that looks like a person's data is masked.
+// LineOf makes a letter's line, with personal data masked.
 func LineOf(l *letter.Letter, status letter.Status) Line {
-	failures := l.Errors()
-	if failures == nil {
-		failures = []model.FieldError{}
-	}
 	return Line{
-		ID: l.ID, Status: status, Reason: l.Reason, Stage: l.Stage, Errors: failures, Key: keyText(mask.Text(l.SourceKey)),
-		FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(),
+		ID: mask.ID(l.ID), Status: status, Reason: mask.Label(l.Reason), Stage: mask.Label(l.Stage), Errors: mask.Errors(l.Errors()),
+		Key: string(mask.Key(l.SourceKey)), FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(),
 	}
 }
 

@@ -10,9 +10,31 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 var blocks = []rune(" ▁▂▃▄▅▆▇█")
+
+// MaskStats masks what counts of letters hold of records: names of fields, and what
+// letters of foreign form give as reason.
+func MaskStats(s *dlq.Stats) {
+	for _, c := range s.Causes {
+		c.Reason, c.Rule, c.Path = MaskCause(c.Reason, c.Rule, c.Path)
+		c.Sample = mask.ID(c.Sample)
+	}
+	s.ByReason, s.OpenByReason = masked(s.ByReason), masked(s.OpenByReason)
+	s.ByRule = masked(s.ByRule)
+}
+
+// masked joins the counts of names that look the same once they are masked by
+// keeping one of them.
+func masked[N any](counts map[string]N) map[string]N {
+	shown := make(map[string]N, len(counts))
+	for name, n := range counts {
+		shown[mask.Label(name)] = n
+	}
+	return shown
+}
 
 // maxCauses is how many causes people are shown.
 const maxCauses = 20

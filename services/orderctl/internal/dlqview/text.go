@@ -3,6 +3,7 @@ package dlqview
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -92,9 +93,34 @@ func padded(text string, columns int) string {
 	return text + strings.Repeat(" ", max(columns-width(text), 0))
 }
 
-func plural(n int, noun string) string {
+// Plural is a number, with commas between thousands, and its noun.
+func Plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return Number(n) + " " + noun + "s"
+}
+
+// Number writes a number with a comma between thousands.
+func Number(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// longestText is how many bytes of a single text are shown.
+const longestText = 400
+
+// Shorten cuts a long text, and says how much is left out.
+func Shorten(text string) string {
+	most := longestText
+	if len(text) <= most {
+		return text
+	}
+	for !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return fmt.Sprintf("%s… (%s more)", text[:most], Plural(len(text)-most, "byte"))
 }

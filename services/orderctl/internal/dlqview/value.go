@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -13,81 +14,119 @@ import (
 )
 
 const (
-	// wholeLines is how long a value may be to be shown whole; of a longer one
-	// the lines around the failures are.
+	// wholeLines is how long a value may be to be shown whole. Of a longer one the
+	// beginning is shown, and the lines around the failures.
 	wholeLines = 200
 	around     = 3
-	// dumpBytes is how much is shown of what is no text.
+	// dumpBytes is how much is shown of a value that is no text.
 	dumpBytes = 256
-	// window is how many bytes of a long line are shown on each side of a fault.
+	dumpRow   = 16
+	// window is how many bytes of a line of broken text are shown on each side of
+	// the failure, so that it can be seen without scrolling.
 	window = 60
+	// deepest is how deep JSON may be nested to be indented.
+	deepest = 100
 )
 
-// Value shows a letter's value with each failure below the line that it is
-// about. offset is the byte where reading stopped, -1 if it did not.
-func (s Style) Value(value []byte, failures []model.FieldError, offset int64, reveal bool) string {
-	switch {
-	case value == nil:
-		return "  (null)\n"
-	case len(value) == 0:
-		return "  (no bytes)\n"
-	case json.Valid(value) && utf8.Valid(value) && offset < 0:
-		if !reveal {
-			value = mask.Value(value)
-		}
-		return s.pretty(value, failures)
-	case mask.IsBinary(value):
-		return s.dump(value, offset, reveal)
-	}
-	if !reveal {
-		value = mask.Text(value)
-	}
-	return s.broken(value, failures, offset)
+// ShownValue is a value as it is shown: a remark, lines, or both.
+type ShownValue struct {
+	Note  string
+	Lines []ShownLine
 }
 
-// pretty indents JSON and points at the values that failed.
-func (s Style) pretty(value []byte, failures []model.FieldError) string {
+// ShownLine is a line of a value, with the failures that it has.
+type ShownLine struct {
+	Number int    // 0: none
+	Gap    string // instead of the line: what is left out
+	Tokens []Token
+	Notes  []Note
+}
+
+// Token is a piece of a line and the class that colours it.
+type Token struct{ Class, Text string }
+
+// Note is a failure at a place in the line above it.
+type Note struct{ Indent, Text string }
+
+// ShowValue marks each failure in a value, which is masked already if it is to be.
+// offset is the byte where reading stopped, -1 if it did not.
+func ShowValue(value []byte, failures []model.FieldError, offset int64) ShownValue {
+	switch {
+	case value == nil:
+		return ShownValue{Note: "The value is null, a tombstone."}
+	case len(value) == 0:
+		return ShownValue{Note: "The value is empty: it has no bytes."}
+	case offset < 0 && utf8.Valid(value) && json.Valid(value) && depth(value) <= deepest:
+		return showJSON(value, failures)
+	case mask.IsBinary(value):
+		return showBytes(value, failures, offset)
+	}
+	return showText(value, failures, max(offset, 0))
+}
+
+// Pretty indents a value that is JSON and not nested too deep.
+func Pretty(value []byte) string {
 	var indented bytes.Buffer
-	if json.Indent(&indented, bytes.TrimSpace(value), "", "  ") != nil {
-		return ""
+	if json.Valid(value) && depth(value) <= deepest && json.Indent(&indented, bytes.TrimSpace(value), "", "  ") == nil {
+		return indented.String()
 	}
-	lines := strings.Split(indented.String(), "\n")
-	notes := map[int][]string{}
-	for i, place := range model.Locate(indented.Bytes(), failures) {
-		line, column := model.LineColumn(indented.Bytes(), place)
-		said := failures[i].Message
-		if !strings.HasSuffix(strings.TrimSuffix(strings.Split(lines[line-1], ":")[0], `"`), failures[i].Path[strings.LastIndexByte(failures[i].Path, '.')+1:]) {
-			said = failures[i].String() // the field itself is not there
+	return string(value)
+}
+
+// depth is how deep JSON is nested.
+func depth(value []byte) int {
+	most, now := 0, 0
+	for decoder := json.NewDecoder(bytes.NewReader(value)); ; {
+		token, err := decoder.Token()
+		if err != nil {
+			return most
 		}
-		notes[line-1] = append(notes[line-1], strings.Repeat(" ", column-1)+s.red(fmt.Sprintf("^ %s [%s]", Clean(said), Clean(failures[i].Rule))))
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			now++
+			most = max(most, now)
+		case json.Delim('}'), json.Delim(']'):
+			now--
+		}
 	}
-	var b strings.Builder
+}
+
+// showJSON indents JSON and points at the values that failed.
+func showJSON(value []byte, failures []model.FieldError) ShownValue {
+	indented := Pretty(value)
+	lines := strings.Split(indented, "\n")
+	notes := map[int][]Note{}
+	for i, at := range model.Locate([]byte(indented), failures) {
+		line, column := model.LineColumn([]byte(indented), at)
+		message := failures[i].Message
+		name := failures[i].Path[strings.LastIndexByte(failures[i].Path, '.')+1:]
+		if name != "" && !strings.HasPrefix(strings.TrimLeft(lines[line-1], " "), `"`+name+`"`) {
+			message = failures[i].String() // the field itself is missing
+		}
+		notes[line-1] = append(notes[line-1], noteAt(lines[line-1], column-1, message, failures[i].Rule))
+	}
+	var shown ShownValue
 	left := 0
 	for i, line := range lines {
-		if !near(i, len(lines), notes) {
+		if len(lines) > wholeLines && i >= around && !noted(notes, i) {
 			left++
 			continue
 		}
-		if left > 0 {
-			fmt.Fprintf(&b, "  %s\n", s.dim("… "+plural(left, "line")))
-			left = 0
-		}
-		fmt.Fprintf(&b, "  %s\n", Clean(line))
-		for _, note := range notes[i] {
-			fmt.Fprintf(&b, "  %s\n", note)
-		}
+		shown.gap(left, " without failures")
+		left = 0
+		shown.Lines = append(shown.Lines, ShownLine{Number: i + 1, Tokens: jsonTokens(line), Notes: notes[i]})
 	}
-	if left > 0 {
-		fmt.Fprintf(&b, "  %s\n", s.dim("… "+plural(left, "line")))
-	}
-	return b.String()
+	shown.gap(left, " without failures")
+	return shown
 }
 
-// near says whether a line is to be shown.
-func near(line, lines int, notes map[int][]string) bool {
-	if lines <= wholeLines || line < around {
-		return true
+func (s *ShownValue) gap(lines int, where string) {
+	if lines > 0 {
+		s.Lines = append(s.Lines, ShownLine{Gap: Plural(lines, "line") + where})
 	}
+}
+
+func noted(notes map[int][]Note, line int) bool {
 	for i := line - around; i <= line+around; i++ {
 		if len(notes[i]) > 0 {
 			return true
@@ -96,89 +135,138 @@ func near(line, lines int, notes map[int][]string) bool {
 	return false
 }
 
-// broken shows text that is no JSON, with a caret at the byte where that shows.
-func (s Style) broken(text []byte, failures []model.FieldError, offset int64) string {
-	var b strings.Builder
-	said := ""
-	if len(failures) > 0 {
-		said = failures[0].Message
+// noteAt is a note below the rune of a line with that number, from 0.
+func noteAt(line string, runes int, message, rule string) Note {
+	before := string([]rune(line)[:min(runes, utf8.RuneCountInString(line))])
+	if rule != "" {
+		message += " [" + rule + "]"
 	}
-	if offset < 0 {
-		offset = 0
+	return Note{strings.Repeat(" ", width(Clean(before))), Clean(message)}
+}
+
+var jsonToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*":|"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null`)
+
+// jsonTokens colours a line of indented JSON.
+func jsonTokens(line string) (tokens []Token) {
+	rest := 0
+	for _, at := range jsonToken.FindAllStringIndex(line, -1) {
+		if at[0] > rest {
+			tokens = append(tokens, Token{Text: Clean(line[rest:at[0]])})
+		}
+		text, class := line[at[0]:at[1]], "j-word"
+		rest = at[1]
+		switch {
+		case strings.HasSuffix(text, `":`):
+			text, class = text[:len(text)-1], "j-name"
+			rest--
+		case text[0] == '"':
+			class = "j-text"
+		case text[0] < 'a':
+			class = "j-number"
+		}
+		tokens = append(tokens, Token{class, Shorten(Clean(text))})
 	}
-	at := min(int(offset), len(text))
+	if rest < len(line) {
+		tokens = append(tokens, Token{Text: Clean(line[rest:])})
+	}
+	return tokens
+}
+
+// showText shows text that is no JSON, with a caret below the byte where that shows.
+func showText(text []byte, failures []model.FieldError, offset int64) (shown ShownValue) {
+	at := int(min(offset, int64(len(text))))
 	start := bytes.LastIndexByte(text[:at], '\n') + 1
 	end := len(text)
 	if i := bytes.IndexByte(text[at:], '\n'); i >= 0 {
 		end = at + i
 	}
-	if before := bytes.Count(text[:start], []byte("\n")); before > 0 {
-		shown := bytes.Split(text[:start-1], []byte("\n"))
-		if skipped := len(shown) - around; skipped > 0 {
-			fmt.Fprintf(&b, "  %s\n", s.dim("… "+plural(skipped, "line")))
-			shown = shown[skipped:]
+	number, column := model.LineColumn(text, int64(at))
+	if number > 1 {
+		before := bytes.Split(text[:start-1], []byte("\n"))
+		first := max(len(before)-around, 0)
+		shown.gap(first, "")
+		for i, line := range before[first:] {
+			shown.Lines = append(shown.Lines, ShownLine{Number: first + i + 1, Tokens: []Token{{Text: cut(Clean(string(line)), 2*window)}}})
 		}
-		for _, line := range shown {
-			fmt.Fprintf(&b, "  %s\n", cut(Clean(string(line)), 2*window))
+	}
+	from, to, head, tail := start, end, "", ""
+	if at-from > window {
+		from, head = at-window, "…"
+		for from < at && !utf8.RuneStart(text[from]) {
+			from++
 		}
 	}
-	head, tail := "", ""
-	if at-start > window {
-		start, head = at-window, "…"
+	if to-at > window {
+		to, tail = at+window, "…"
+		for to > at && !utf8.RuneStart(text[to]) {
+			to--
+		}
 	}
-	if end-at > window {
-		end, tail = at+window, "…"
+	before := head + Clean(string(text[from:at]))
+	tokens := []Token{{Text: before}}
+	if at < to {
+		_, n := utf8.DecodeRune(text[at:to])
+		tokens = append(tokens, Token{"at", Clean(string(text[at : at+n]))}, Token{Text: Clean(string(text[at+n:to])) + tail})
 	}
-	before := head + Clean(string(text[start:at]))
-	fmt.Fprintf(&b, "  %s%s%s\n", before, Clean(string(text[at:end])), tail)
-	line, column := model.LineColumn(text, int64(at))
-	fmt.Fprintf(&b, "  %s%s\n", strings.Repeat(" ", width(before)), s.red(fmt.Sprintf("^ byte %d (line %d, column %d): %s", at, line, column, Clean(said))))
-	if rest := bytes.Count(text[end:], []byte("\n")); rest > 0 {
-		fmt.Fprintf(&b, "  %s\n", s.dim("… "+plural(rest, "line")))
-	}
-	return b.String()
+	place := fmt.Sprintf("byte %d (line %d, column %d)", at, number, column)
+	shown.Lines = append(shown.Lines, ShownLine{Number: number, Tokens: tokens, Notes: []Note{failureAt(before, place, failures)}})
+	shown.gap(bytes.Count(text[end:], []byte("\n")), "")
+	return shown
 }
 
-// dump shows bytes in hex, from shortly before the one that is no text.
-func (s Style) dump(value []byte, offset int64, reveal bool) string {
-	note := ""
-	if !reveal {
-		value = mask.Binary(value)
-		note = ", texts in them masked"
+// failureAt is a note at the end of what is before it, with the first failure.
+func failureAt(before, place string, failures []model.FieldError) Note {
+	if len(failures) == 0 {
+		return noteAt(before, len(before), place, "")
 	}
-	from := int(max(offset-dumpBytes/2, 0)) &^ 15
+	return noteAt(before, len(before), place+": "+failures[0].Message, failures[0].Rule)
+}
+
+// showBytes shows bytes in hex, from shortly before the one that is no text.
+func showBytes(value []byte, failures []model.FieldError, offset int64) ShownValue {
+	from := int(max(min(offset, int64(len(value)-1))-dumpBytes/2, 0)) / dumpRow * dumpRow
 	to := min(from+dumpBytes, len(value))
-	var b strings.Builder
-	fmt.Fprintf(&b, "  %s\n", s.dim(fmt.Sprintf("bytes %d to %d of %d%s:", from, to-1, len(value), note)))
-	for row := from; row < to; row += 16 {
-		chunk := value[row:min(row+16, to)]
-		text := strings.Map(func(r rune) rune {
-			if r < 0x20 || r > 0x7e {
-				return '.'
+	shown := ShownValue{Note: fmt.Sprintf("The value is not text. Bytes %d to %d of %d are shown in hex.", from, to-1, len(value))}
+	for row := from; row < to; row += dumpRow {
+		chunk := value[row:min(row+dumpRow, to)]
+		digits := make([]string, len(chunk))
+		characters := make([]byte, len(chunk))
+		for i, c := range chunk {
+			digits[i] = hex.EncodeToString(chunk[i : i+1])
+			if characters[i] = c; c < 0x20 || c > 0x7e {
+				characters[i] = '.'
 			}
-			return r
-		}, latin(chunk))
-		fmt.Fprintf(&b, "  %08x  %-47s  |%s|\n", row, spaced(chunk), text)
+		}
+		line := ShownLine{Tokens: []Token{
+			{"j-name", fmt.Sprintf("%08x  ", row)},
+			{"", fmt.Sprintf("%-*s  ", 3*dumpRow-1, strings.Join(digits, " "))},
+			{"j-text", string(characters)},
+		}}
 		if at := int(offset); at >= row && at < row+len(chunk) {
-			fmt.Fprintf(&b, "  %s%s\n", strings.Repeat(" ", 10+3*(at-row)), s.red(fmt.Sprintf("^ byte %d", at)))
+			line.Notes = []Note{failureAt(strings.Repeat(" ", 10+3*(at-row)), fmt.Sprintf("byte %d", at), failures)}
+		}
+		shown.Lines = append(shown.Lines, line)
+	}
+	return shown
+}
+
+// value writes a value for people.
+func (s Style) value(b *strings.Builder, v ShownValue) {
+	if v.Note != "" {
+		fmt.Fprintf(b, "  %s\n", s.dim(v.Note))
+	}
+	for _, line := range v.Lines {
+		if line.Gap != "" {
+			fmt.Fprintf(b, "  %s\n", s.dim("… "+line.Gap))
+			continue
+		}
+		b.WriteString("  ")
+		for _, token := range line.Tokens {
+			b.WriteString(token.Text)
+		}
+		b.WriteString("\n")
+		for _, note := range line.Notes {
+			fmt.Fprintf(b, "  %s%s\n", note.Indent, s.red("^ "+note.Text))
 		}
 	}
-	return b.String()
-}
-
-// latin takes each byte for a character.
-func latin(data []byte) string {
-	runes := make([]rune, len(data))
-	for i, c := range data {
-		runes[i] = rune(c)
-	}
-	return string(runes)
-}
-
-func spaced(data []byte) string {
-	digits := make([]string, len(data))
-	for i := range data {
-		digits[i] = hex.EncodeToString(data[i : i+1])
-	}
-	return strings.Join(digits, " ")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // What would become of a letter.
@@ -27,7 +28,7 @@ const (
 // All are the verdicts, the good ones first.
 var All = []string{Stored, Duplicate, Pass, Unknown, Stay, Fail}
 
-// Verdict is what is said of a letter. It holds nobody's data.
+// Verdict is what is said of a letter, with personal data masked.
 type Verdict struct {
 	ID     string             `json:"id"`
 	Would  string             `json:"would"`
@@ -85,7 +86,7 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 
 // decode gives the order of a letter that is valid now.
 func (d *Run) decode(item *dlq.Item) (Verdict, *model.Order) {
-	v := Verdict{ID: item.ID}
+	v := Verdict{ID: mask.ID(item.ID)}
 	if err := dlq.Redrivable(&item.Letter, d.maxRedrives); err != nil {
 		v.Would, v.Reason = Stay, err.Error()
 		return v, nil
@@ -96,7 +97,7 @@ func (d *Run) decode(item *dlq.Item) (Verdict, *model.Order) {
 	}
 	decoded, err := d.codec.Decode(item.Value)
 	if refused, ok := errors.AsType[*model.RecordError](err); ok {
-		v.Would, v.Reason, v.Errors = Fail, string(refused.Reason), refused.Errors
+		v.Would, v.Reason, v.Errors = Fail, string(refused.Reason), mask.Errors(refused.Errors)
 		return v, nil
 	}
 	v.Would = Pass

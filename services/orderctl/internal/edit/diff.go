@@ -18,13 +18,12 @@ type Change struct {
 
 // leaf is a scalar, or an object or array without parts.
 type leaf struct {
-	path   []string
-	raw    string
-	hidden bool
+	path []string
+	raw  string
 }
 
 // Diff tells the places at which values differ, in the order of the one before,
-// then what is new. Unless reveal is set people's data is masked. Where one of
+// then what is new. Unless reveal is set personal data is masked. Where one of
 // them is no JSON they differ as a whole.
 func Diff(before, after []byte, reveal bool) []Change {
 	if bytes.Equal(before, after) {
@@ -51,25 +50,22 @@ func Diff(before, after []byte, reveal bool) []Change {
 		if there && other.raw == l.raw {
 			continue
 		}
-		c := Change{Path: k, Before: l.raw, After: other.raw}
-		if !reveal && l.hidden {
-			c.Before = mask.Hidden
-			if there {
-				c.After = mask.Hidden
-			}
-		}
-		changes = append(changes, c)
+		changes = append(changes, change(l.path, l.raw, other.raw, reveal))
 	}
 	for _, l := range is {
 		if k := key(l); !seen[k] {
-			c := Change{Path: k, After: l.raw}
-			if !reveal && l.hidden {
-				c.After = mask.Hidden
-			}
-			changes = append(changes, c)
+			changes = append(changes, change(l.path, "", l.raw, reveal))
 		}
 	}
 	return changes
+}
+
+func change(path []string, before, after string, reveal bool) Change {
+	c := Change{Path: shown(path), Before: before, After: after}
+	if !reveal {
+		c.Path, c.Before, c.After = mask.Path(c.Path), mask.Scalar(path, before), mask.Scalar(path, after)
+	}
+	return c
 }
 
 func leaves(doc []byte) (all []leaf) {
@@ -92,7 +88,7 @@ func leaves(doc []byte) (all []leaf) {
 				return
 			}
 		}
-		all = append(all, leaf{path, string(doc[at.start:at.end]), mask.Personal(path)})
+		all = append(all, leaf{path, string(doc[at.start:at.end])})
 	}
 	walk(root(doc), nil)
 	return all

@@ -31,10 +31,7 @@ func Letter(ctx context.Context, box *dlq.Queue, id string, codec *model.Codec, 
 	if d.History, err = box.History(ctx, item); err != nil {
 		return d, err
 	}
-	if item.Reason != deadletter.ReasonConflict || orders == nil {
-		return d, nil
-	}
-	return d, compare(ctx, &d, codec, orders)
+	return d, Compare(ctx, &d, codec, orders)
 }
 
 // Offset is the byte where reading the value stops, -1 if it doesn't. The
@@ -55,8 +52,12 @@ func Offset(l *letter.Letter, codec *model.Codec) int64 {
 	return refused.Offset
 }
 
-// compare looks at the stored order of the letter's uid.
-func compare(ctx context.Context, d *dlqview.Details, codec *model.Codec, orders dryrun.Orders) error {
+// Compare adds how a conflict differs from the stored order. It does nothing for
+// other letters, and without orders (nil).
+func Compare(ctx context.Context, d *dlqview.Details, codec *model.Codec, orders dryrun.Orders) error {
+	if d.Item.Reason != deadletter.ReasonConflict || orders == nil {
+		return nil
+	}
 	decoded, err := codec.Decode(d.Item.Value)
 	if _, refused := errors.AsType[*model.RecordError](err); refused {
 		d.StoredNote = "The letter is no valid order by today's rules, so there is nothing to compare."

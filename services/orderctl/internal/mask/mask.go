@@ -1,5 +1,7 @@
-// Package mask hides what is personal in dead letters: names, phone numbers,
-// e-mail addresses and addresses.
+// Package mask hides personal data in dead letters. Its default is to hide: it
+// shows the structure of a record, the fields of an order that are neither personal
+// nor free text and whose content looks as it should (see codes and numbers), and
+// names made of known words. Everything else is masked, whatever it is called.
 package mask
 
 import (
@@ -11,150 +13,212 @@ import (
 	"unicode/utf8"
 )
 
-// Hidden stands for a person's data, as JSON.
+// Hidden stands for a masked value, as JSON.
 const Hidden = `"***"`
 
-// personal says whether a field of this name, in any case, is a person's: name,
-// phone, e-mail or address. The names of items are those of goods.
-func personal(name string) bool {
-	switch strings.ToLower(name) {
-	case "name", "phone", "email", "e-mail", "address":
-		return true
-	}
-	return false
-}
+// hidden stands for a masked text.
+const hidden = "***"
 
-// PersonalPath says whether a path in an order leads to a person's data.
-func PersonalPath(path string) bool {
-	return path == "delivery" || !strings.HasPrefix(path, "items") && personal(path[strings.LastIndexByte(path, '.')+1:])
-}
-
-// Personal says whether the names on the way to a value make it a person's data,
-// as Value has it.
-func Personal(names []string) bool {
-	for _, name := range names {
-		switch {
-		case name == "items":
-			return false // goods
-		case personal(name):
-			return true
-		}
-	}
-	return false
-}
-
-// Value hides in whatever a letter's value is. Where it is no JSON, and so does
-// not say what is what, everything is hidden that follows such a name or looks
-// like an e-mail address or a phone number, and in bytes that are no text all
-// that is text; it keeps its length then. Nil stays nil.
+// Value masks a record's value. JSON stays JSON; other text and bytes keep their
+// length, so that offsets into them stay right. Nil stays nil.
 func Value(value []byte) []byte {
 	switch {
 	case value == nil:
 		return nil
 	case json.Valid(value):
-		return maskJSON(value)
+		return maskJSON(value, 0)
 	case IsBinary(value):
 		return Binary(value)
 	}
 	return Text(value)
 }
 
-func maskJSON(value []byte) []byte {
-	m := masker{decoder: json.NewDecoder(bytes.NewReader(value)), data: value}
+// maxNested is how deep JSON within strings of JSON is looked into.
+const maxNested = 4
+
+func maskJSON(value []byte, nested int) []byte {
+	m := masker{decoder: json.NewDecoder(bytes.NewReader(value)), data: value, nested: nested}
 	m.decoder.UseNumber()
-	m.value(false, false)
+	m.value("", false)
 	return append(m.out, value[m.copied:]...)
 }
 
-// masker copies valid JSON but for scalars that are to be hidden.
+// masker copies valid JSON and replaces what must not be shown.
 type masker struct {
 	decoder *json.Decoder
 	data    []byte
+	nested  int
 	out     []byte
 	copied  int
 }
 
-func (m *masker) value(hide, goods bool) {
+// value masks the value of a field; hide says that the field, or one around it, is
+// personal.
+func (m *masker) value(field string, hide bool) {
 	before := int(m.decoder.InputOffset())
 	token, err := m.decoder.Token()
 	if err != nil {
-		return // it is valid
+		return // the caller has checked that it is valid
 	}
 	switch token := token.(type) {
 	case json.Delim:
 		for m.decoder.More() {
 			if token == '[' {
-				m.value(hide, goods)
+				m.value(field, hide)
 				continue
 			}
+			at := int(m.decoder.InputOffset())
 			name, _ := m.decoder.Token()
 			text, _ := name.(string)
-			m.value(hide || personal(text) && !goods, goods || text == "items")
+			if !isName(text) {
+				m.replace(at, []byte(Hidden))
+			}
+			m.value(text, hide || personal(text))
 		}
 		_, _ = m.decoder.Token()
 	case string:
-		if hide && token != "" {
-			m.hide(before)
+		if shown := m.text(field, token, hide); shown != nil {
+			m.replace(before, shown)
 		}
 	case json.Number:
-		if hide {
-			m.hide(before)
+		if !number(field, token.String(), hide) {
+			m.replace(before, []byte(Hidden))
 		}
 	}
 }
 
-// hide replaces the scalar that was just read.
-func (m *masker) hide(before int) {
+// text gives what is shown instead of a string; nil: the string as it is.
+func (m *masker) text(field, text string, hide bool) []byte {
+	switch inner := []byte(strings.TrimSpace(text)); {
+	case shownText(field, text, hide):
+		return nil
+	case !hide && m.nested < maxNested && len(inner) > 0 && strings.ContainsRune(`{["`, rune(inner[0])) && json.Valid(inner):
+		quoted, err := json.Marshal(string(maskJSON(inner, m.nested+1)))
+		if err == nil {
+			return quoted
+		}
+	}
+	return []byte(Hidden)
+}
+
+func shownText(field, text string, hide bool) bool {
+	code := codes[field]
+	return text == "" || !hide && code != nil && code(text)
+}
+
+func number(field, digits string, hide bool) bool {
+	known := numbers[field]
+	return !hide && known != nil && known(digits)
+}
+
+// replace puts text in the place of the token that was just read.
+func (m *masker) replace(before int, text []byte) {
 	end := int(m.decoder.InputOffset())
 	start := before + len(m.data[before:end]) - len(bytes.TrimLeft(m.data[before:end], " \t\r\n:,"))
-	m.out = append(append(m.out, m.data[m.copied:start]...), Hidden...)
+	m.out = append(append(m.out, m.data[m.copied:start]...), text...)
 	m.copied = end
 }
 
-var (
-	named = regexp.MustCompile(`(?is)\b(?:name|phone|e-?mail|address)\\?["']?\s*[:=]\s*(\\?"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;}\]]+)`)
-	email = regexp.MustCompile(`[^\s"'<>,:;(){}\[\]]+@[^\s"'<>,:;(){}\[\]]+`)
-	phone = regexp.MustCompile(`\+\d[\d ()./-]{5,}`)
-)
+// Scalar masks a JSON value, or text that isn't JSON, that stands at a path of an
+// object, by the names and positions that lead to it. Empty stays empty.
+func Scalar(path []string, raw string) string {
+	if raw == "" {
+		return ""
+	}
+	if !json.Valid([]byte(raw)) {
+		return string(Value([]byte(raw)))
+	}
+	field := ""
+	for _, name := range path {
+		if personal(name) {
+			return Hidden
+		}
+		if strings.Trim(name, "0123456789[]") != "" {
+			field = name
+		}
+	}
+	named, err := json.Marshal(map[string]json.RawMessage{field: json.RawMessage(raw)})
+	if err != nil {
+		return Hidden
+	}
+	masked := maskJSON(named, 0)
+	return string(masked[bytes.IndexByte(masked, ':')+1 : len(masked)-1])
+}
 
-// Text hides by looks, and keeps the length.
-func Text(text []byte) []byte {
-	text = bytes.Clone(text)
-	hide := func(start, end int) {
-		for i := start; i < end; i++ {
-			if c := text[i]; c != '"' && c != '\'' && c != '\n' {
-				text[i] = '*'
+// Path masks the names in a path, such as items[2].price, that are not known.
+func Path(path string) string {
+	names := strings.Split(path, ".")
+	for i, name := range names {
+		bare, index, _ := strings.Cut(name, "[")
+		if bare != "" && bare != "?" && !isName(bare) {
+			names[i] = hidden
+			if index != "" && matcherIndex(index) {
+				names[i] += "[" + index
 			}
 		}
 	}
-	for _, match := range named.FindAllSubmatchIndex(text, -1) {
-		hide(match[2], match[3])
-	}
-	for _, pattern := range []*regexp.Regexp{email, phone} {
-		for _, match := range pattern.FindAllIndex(text, -1) {
-			hide(match[0], match[1])
-		}
-	}
-	return text
+	return strings.Join(names, ".")
 }
 
-// Header hides in a record's header: all of it if its name, or a part of that,
-// is one of a person's data, and else what looks like that. It keeps its length.
-func Header(name string, value []byte) []byte {
-	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-		if personal(part) {
-			return bytes.Repeat([]byte("*"), len(value))
+var matcherIndex = matcher(`[0-9]*\](\[[0-9]*\])*`)
+
+var (
+	// member is a field with a scalar value, in text that need not be JSON.
+	member = regexp.MustCompile(`"([A-Za-z_]+)"[ \t]*:[ \t]*(?:"([^"\\]*)"|(-?[0-9][0-9.]*))`)
+	run    = regexp.MustCompile(`[^\s{}\[\]":,'=;<>()\\/&?|]+`)
+	// named follows a name.
+	named = regexp.MustCompile(`^\\?["']?[ \t]*[:=]`)
+)
+
+// Text masks text that is not JSON, and keeps its length. Punctuation, names of
+// fields and the fields that Value shows stay.
+func Text(text []byte) []byte {
+	kept := make([]bool, len(text))
+	keep := func(from, to int) {
+		for i := from; i < to; i++ {
+			kept[i] = true
 		}
 	}
-	return Text(value)
+	for _, at := range member.FindAllSubmatchIndex(text, -1) {
+		name := string(text[at[2]:at[3]])
+		if at[4] >= 0 && shownText(name, string(text[at[4]:at[5]]), personal(name)) {
+			keep(at[4], at[5])
+		}
+		if at[6] >= 0 && number(name, string(text[at[6]:at[7]]), personal(name)) {
+			keep(at[6], at[7])
+		}
+	}
+	masked := bytes.Clone(text)
+	for _, at := range run.FindAllIndex(text, -1) {
+		word := string(text[at[0]:at[1]])
+		inTag := at[0] > 0 && bytes.HasPrefix(text[at[1]:], []byte(">")) && strings.ContainsRune("</", rune(text[at[0]-1]))
+		if word == "true" || word == "false" || word == "null" || (inTag || named.Match(text[at[1]:])) && isName(word) {
+			keep(at[0], at[1])
+		}
+		stars(masked, kept, at[0], at[1])
+	}
+	for i, c := range masked {
+		if c == '\\' && !kept[i] {
+			masked[i] = '*'
+		}
+	}
+	return masked
 }
 
-var quoted = regexp.MustCompile(`"[^"]*"|'[^']*'`)
+func stars(text []byte, kept []bool, from, to int) {
+	for i := from; i < to; i++ {
+		if !kept[i] {
+			text[i] = '*'
+		}
+	}
+}
 
-// Message hides in what another service says of a failure: what it quotes may be
-// from the record.
-func Message(message string) string {
-	return quoted.ReplaceAllString(string(Text([]byte(message))), Hidden)
+// All masks all of a text, and keeps its length.
+func All(text []byte) []byte {
+	if text == nil {
+		return nil
+	}
+	return bytes.Repeat([]byte("*"), len(text))
 }
 
 // IsBinary is true of bytes of which many are no text.
@@ -170,18 +234,14 @@ func IsBinary(value []byte) bool {
 	return strange*5 > runes
 }
 
-// Binary hides the texts in bytes that are no text.
+// Binary masks bytes that are no text, but for control characters: any other may be
+// a character of some encoding. It keeps the length.
 func Binary(data []byte) []byte {
-	const shortest = 4
-	data = bytes.Clone(data)
-	for start, i := 0, 0; i <= len(data); i++ {
-		if i < len(data) && (data[i] >= 0x20 && data[i] < 0x7f || data[i] >= 0x80) {
-			continue
+	masked := bytes.Clone(data)
+	for i, c := range masked {
+		if c >= 0x20 {
+			masked[i] = '*'
 		}
-		if i-start >= shortest {
-			copy(data[start:i], bytes.Repeat([]byte("*"), i-start))
-		}
-		start = i + 1
 	}
-	return data
+	return masked
 }

@@ -1,4 +1,4 @@
-package console
+package dlqview
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 )
 
 // drawn is a shown value as text, notes below their lines.
-func drawn(v shownValue) string {
+func drawn(v ShownValue) string {
 	var b strings.Builder
 	for _, l := range v.Lines {
 		if l.Gap != "" {
@@ -33,48 +33,48 @@ func TestShowJSON(t *testing.T) {
 	failures := []model.FieldError{{Path: "a.b", Rule: "min", Message: "is too small"}, {Path: "a.gone", Rule: "required", Message: "is missing"}}
 	require.Equal(t, `{
   "a": {
-       ^ a.gone: is missing (required)
+       ^ a.gone: is missing [required]
     "b": -1,
-         ^ is too small (min)
+         ^ is too small [min]
     "list": [
       "x,:{}[]\"",
       null
     ]
   }
 }
-`, drawn(showValue([]byte(`{"a":{"b":-1,"list":["x,:{}[]\"",null]}}`), failures, -1)))
+`, drawn(ShowValue([]byte(`{"a":{"b":-1,"list":["x,:{}[]\"",null]}}`), failures, -1)))
 }
 
 func TestShowText(t *testing.T) {
 	broken := []byte("{\n\"a\": nope,\n\"b\": 1}")
-	require.Equal(t, "{\n\"a\": nope,\n     ^ byte 7: no value (not_json)\n… 1 line after it\n",
-		drawn(showValue(broken, []model.FieldError{{Rule: "not_json", Message: "no value"}}, 7)))
+	require.Equal(t, "{\n\"a\": nope,\n     ^ byte 7 (line 2, column 6): no value [not_json]\n… 1 line\n",
+		drawn(ShowValue(broken, []model.FieldError{{Rule: "not_json", Message: "no value"}}, 7)))
 	long := []byte(strings.Repeat("x", 5000))
-	text := drawn(showValue(long, nil, 2500))
+	text := drawn(ShowValue(long, nil, 2500))
 	require.Contains(t, text, "^ byte 2500")
 	require.Less(t, len(text), 600)
-	require.Contains(t, drawn(showValue([]byte("wide 漢字 nope"), nil, 12)), strings.Repeat(" ", 10)+"^ byte 12", "two columns each")
-	require.Contains(t, drawn(showValue([]byte("cut short"), nil, 99)), "^ byte 9", "a place beyond its end")
+	require.Contains(t, drawn(ShowValue([]byte("wide 漢字 nope"), nil, 12)), strings.Repeat(" ", 10)+"^ byte 12", "two columns each")
+	require.Contains(t, drawn(ShowValue([]byte("cut short"), nil, 99)), "^ byte 9", "a place beyond its end")
 }
 
 func TestShowBytes(t *testing.T) {
 	value := append([]byte{0, 1, 2, 3, 0xff}, make([]byte, 2000)...)
-	text := drawn(showValue(value, []model.FieldError{{Message: "no text"}}, 4))
+	text := drawn(ShowValue(value, []model.FieldError{{Message: "no text"}}, 4))
 	require.Contains(t, text, "00000000  00 01 02 03 ff 00")
 	require.Contains(t, text, strings.Repeat(" ", 10+3*4)+"^ byte 4: no text")
 }
 
 func TestShowNothing(t *testing.T) {
-	require.Contains(t, showValue(nil, nil, -1).Note, "null")
-	require.Contains(t, showValue([]byte{}, nil, 0).Note, "empty")
+	require.Contains(t, ShowValue(nil, nil, -1).Note, "null")
+	require.Contains(t, ShowValue([]byte{}, nil, 0).Note, "empty")
 }
 
 // What is deep or long is shown in parts, and quickly.
 func TestShowMuch(t *testing.T) {
 	deep := []byte(strings.Repeat("[", 9000) + strings.Repeat("]", 9000))
-	require.Less(t, len(drawn(showValue(deep, nil, -1))), 2000)
+	require.Less(t, len(drawn(ShowValue(deep, nil, -1))), 2000)
 	lines := []byte(`{"x":[` + strings.Repeat("1,", 300_000) + `1],"last":2}`)
-	text := drawn(showValue(lines, []model.FieldError{{Path: "last", Message: "is wrong"}}, -1))
+	text := drawn(ShowValue(lines, []model.FieldError{{Path: "last", Message: "is wrong"}}, -1))
 	require.Contains(t, text, "… 299,9")
 	require.Contains(t, text, "^ is wrong")
 	require.Less(t, len(text), 2000)
@@ -86,8 +86,8 @@ func FuzzShowValue(f *testing.F) {
 	f.Add([]byte("\xff\xfe{"), int64(1))
 	f.Add([]byte("{\"\u202e\": \"\x00\"}\n\n"), int64(9))
 	f.Fuzz(func(t *testing.T, value []byte, offset int64) {
-		for line := range strings.SplitSeq(drawn(showValue(value, []model.FieldError{{Path: "a", Message: "m"}}, offset)), "\n") {
-			require.Equal(t, clean(line), line)
+		for line := range strings.SplitSeq(drawn(ShowValue(value, []model.FieldError{{Path: "a", Message: "m"}}, offset)), "\n") {
+			require.Equal(t, Clean(line), line)
 		}
 	})
 }
