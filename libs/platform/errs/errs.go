@@ -19,6 +19,7 @@ const (
 	Unauthorized Code = "unauthorized" // nobody is signed in
 	Forbidden    Code = "forbidden"    // the user lacks the right
 	NotFound     Code = "not_found"    // nothing matched
+	NotAllowed   Code = "not_allowed"  // the thing exists, but does not support this operation
 	Conflict     Code = "conflict"     // the state differs from what the caller expected
 	TooLarge     Code = "too_large"    // the input is over a limit
 	Unavailable  Code = "unavailable"  // a dependency is away or busy: waiting may help
@@ -40,6 +41,7 @@ var codes = map[Code]struct{ httpStatus, exitCode int }{
 	Unauthorized: {http.StatusUnauthorized, ExitFailed},
 	Forbidden:    {http.StatusForbidden, ExitFailed},
 	NotFound:     {http.StatusNotFound, ExitNothing},
+	NotAllowed:   {http.StatusMethodNotAllowed, ExitUsage},
 	Conflict:     {http.StatusConflict, ExitFailed},
 	TooLarge:     {http.StatusRequestEntityTooLarge, ExitFailed},
 	Unavailable:  {http.StatusServiceUnavailable, ExitFailed},

@@ -13,7 +13,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/libs/platform/weblook"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
@@ -65,7 +65,7 @@ type Options struct {
 type Console struct {
 	opts     Options
 	store    *dlq.Queue
-	look     *weblook.Look
+	look     *web.Look
 	live     *live
 	jobs     *jobs
 	searches *searches
@@ -98,7 +98,7 @@ func New(opts Options) (*Console, error) {
 	}
 	c := &Console{
 		opts: opts, store: opts.Store,
-		look: weblook.New(assets, "assets", templates, "templates", templateFuncs),
+		look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
 		live: newLive(opts.Client, opts.Store, letters, opts.Topic, opts.Now), jobs: newJobs(opts.Now), searches: newSearches(opts.Now),
 		sessions: newSessions(opts.Token, port, opts.TLS, opts.Now),
 		stop:     func() {}, stopped: make(chan struct{}),

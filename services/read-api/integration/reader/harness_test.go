@@ -29,6 +29,7 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/services/read-api/internal/app"
@@ -153,7 +154,7 @@ func openDB(t *testing.T, url string) *sql.DB {
 type reader struct {
 	t     *testing.T
 	app   *fxtest.App
-	api   *httpapi.Server
+	api   *httpserver.Server
 	admin *admin.Server
 	cache *cache.Cache
 	loop  *cache.Reflector

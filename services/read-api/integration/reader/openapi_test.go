@@ -122,7 +122,7 @@ func plainBytes(t *testing.T, response *http.Response, body []byte) []byte {
 // commonHeaders mean here what they mean everywhere, and are not described.
 var commonHeaders = []string{
 	"Content-Type", "Content-Length", "Date", "X-Content-Type-Options",
-	"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options", "X-Accel-Buffering",
+	"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Permissions-Policy", "X-Accel-Buffering",
 }
 
 // TestTheDescriptionHolds asks for all that is described; other tests' answers

@@ -19,6 +19,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/logging"
 	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/libs/platform/service"
@@ -47,7 +48,6 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		AdminAddr:   func() string { return settings.AdminAddr },
 		StopTimeout: func() time.Duration { return settings.StopTimeout },
 		New: func() (service.App, error) {
-			gin.SetMode(gin.ReleaseMode)
 			app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
 			wait := func() int { return (<-app.Wait()).ExitCode }
 			return service.App{Start: app.Start, Stop: app.Stop, Wait: wait}, app.Err()
@@ -181,7 +181,7 @@ func newLists(db *bun.DB, c *cache.Cache, hub *stream.Hub) *orders.Lists {
 
 func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
 	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
-) *httpapi.API {
+) *gin.Engine {
 	return httpapi.New(httpapi.Options{
 		Orders:  o,
 		Stats:   func() httpapi.Stats { return stats(s, c, reflector, through) },
@@ -197,10 +197,11 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 
 // newServer ends the streams when it is stopped: a stop waits for requests to
 // end, and streams don't by themselves.
-func newServer(s *Settings, api *httpapi.API, hub *stream.Hub, stop fatal, log *zap.Logger) *httpapi.Server {
-	server := httpapi.NewServer(s.HTTPAddr, api, log, stop)
-	server.OnStop(hub.Close)
-	return server
+func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *zap.Logger) *httpserver.Server {
+	return httpserver.New(httpserver.Options{
+		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: api,
+		StopTimeout: s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
+	})
 }
 
 // limitMemory has the runtime keep below the container's limit, or a container
@@ -225,8 +226,8 @@ func limitMemory(lc fx.Lifecycle, s *Settings, governor *memory.Governor, log *z
 		}))
 }
 
-func startAdmin(lc fx.Lifecycle, a *admin.Server)    { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
-func startServer(lc fx.Lifecycle, s *httpapi.Server) { lc.Append(fx.StartStopHook(s.Start, s.Stop)) }
+func startAdmin(lc fx.Lifecycle, a *admin.Server)       { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
+func startServer(lc fx.Lifecycle, s *httpserver.Server) { lc.Append(fx.StartStopHook(s.Start, s.Stop)) }
 
 // startCache runs the loops that fill the cache in the background: the API is
 // open meanwhile, and /readyz says how far they are.

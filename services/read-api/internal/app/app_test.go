@@ -19,7 +19,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
+	"github.com/orderhub/orderhub/libs/platform/httpserver"
 )
 
 func TestMain(m *testing.M) {
@@ -46,7 +46,7 @@ func TestThePartsFitTogether(t *testing.T) {
 }
 
 func TestStartsAndStopsWithoutItsDatabase(t *testing.T) {
-	var api *httpapi.Server
+	var api *httpserver.Server
 	var port *admin.Server
 	app := fxtest.New(t, Options(settings(t)), fx.Populate(&api, &port))
 	app.RequireStart()

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
@@ -24,29 +24,26 @@ import (
 func BenchmarkAnswers(b *testing.B) {
 	api := setupWith(b, time.Hour, cache.StoreOptions{}, func(*Options) {})
 	engine := gin.New()
-	bare := &API{engine, func(dst []byte, _ string, _ time.Time) ([]byte, *measure) { return dst, nil }}
 	body := []byte(canonical)
 	engine.GET("/order/:order_uid", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", body) })
 	const request = "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
 	tag := "If-None-Match: " + cache.ETag(body) + "\r\n"
 	for _, one := range []struct {
 		name    string
-		handler *API
+		handler http.Handler
 		address string
 		header  string
 	}{
-		{"bare", bare, sampleAddress, ""}, {"200 by net/http", &API{api.handler.Handler, bare.quick}, sampleAddress, ""}, {"200", api.handler, sampleAddress, ""},
-		{"bare with If-None-Match", bare, sampleAddress, tag}, {"304", api.handler, sampleAddress, tag}, {"404", api.handler, "/order/none", ""},
+		{"bare", engine, sampleAddress, ""}, {"200", api.handler, sampleAddress, ""},
+		{"bare with If-None-Match", engine, sampleAddress, tag}, {"304", api.handler, sampleAddress, tag}, {"404", api.handler, "/order/none", ""},
 	} {
 		b.Run(one.name, func(b *testing.B) {
-			listener, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
-			if err != nil {
+			server := httpserver.New(httpserver.Options{Name: "API", Addr: "127.0.0.1:0", Handler: one.handler})
+			if err := server.Start(b.Context()); err != nil {
 				b.Fatal(err)
 			}
-			server := NewServer("", one.handler, zap.NewNop(), func(err error) { b.Error(err) })
-			server.serve(listener)
-			defer func() { _ = server.Stop(b.Context()) }()
-			conn, err := net.Dial("tcp", listener.Addr().String())
+			defer server.Stop()
+			conn, err := net.Dial("tcp", server.Addr())
 			if err != nil {
 				b.Fatal(err)
 			}

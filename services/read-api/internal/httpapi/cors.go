@@ -15,17 +15,6 @@ const (
 	corsMaxAge  = "600" // seconds for which a browser need not ask again
 )
 
-// corsHead is what cors adds to the header where a request names no origin.
-func corsHead(origins []string) string {
-	switch {
-	case len(origins) == 0:
-		return ""
-	case slices.Contains(origins, "*"):
-		return "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: " + corsExposed + "\r\n"
-	}
-	return "Vary: Origin\r\n"
-}
-
 // cors lets pages of these origins read answers; "*" is any. No cookie or login
 // goes with it: the API knows none.
 func cors(origins []string) gin.HandlerFunc {

@@ -16,6 +16,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/goccy/go-yaml"
 
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
@@ -193,7 +194,9 @@ func lines(text string) (all []line) {
 }
 
 func (d *docs) servePage(c *gin.Context) {
-	secureDocument(c.Writer.Header(), d.style)
+	h := c.Writer.Header()
+	web.SecureHeaders(h)
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src '"+d.style+"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	sendTagged(c, htmlType, d.pageTag, d.page)
 }
 
@@ -203,15 +206,3 @@ var (
 	htmlType = []string{"text/html; charset=utf-8"}
 	yamlType = []string{"application/yaml"}
 )
-
-// secureDocument has a browser show a document and nothing else: no script, no
-// other resource but a style of this hash, if any.
-func secureDocument(h http.Header, styleHash string) {
-	policy := "default-src 'none'; "
-	if styleHash != "" {
-		policy += "style-src '" + styleHash + "'; "
-	}
-	h.Set("Content-Security-Policy", policy+"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Frame-Options", "DENY")
-}

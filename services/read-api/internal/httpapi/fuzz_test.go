@@ -42,7 +42,7 @@ func FuzzRequests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte) {
 		request := string(input) + "\r\n\r\n" // the server isn't to wait for more of a header
 		r := exchange(t, p, request)
-		if r.status < 400 {
+		if r.status < 400 || refusedEarly(r) {
 			return
 		}
 		problem := requireRefused(t, request, r)

@@ -14,7 +14,7 @@ import (
 func (a *api) list(c *gin.Context) {
 	request, refused := parseList(c.Request.URL.RawQuery)
 	if refused != nil {
-		a.problem(c, refused.kind, refused.detail)
+		a.problem(c, refused)
 		return
 	}
 	read := a.Orders.List

@@ -9,50 +9,60 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// durations measures requests by route and status.
-type durations struct{ histogram *prometheus.HistogramVec }
+// durations measures requests by route and status. Looking a label up costs more
+// than a hit does, so each series is looked up once.
+type durations struct {
+	histogram *prometheus.HistogramVec
+	routes    map[string]*series // by gin's path; not changed once requests come in
+	none      *series            // of addresses without a route
+}
 
-func newDurations(metrics prometheus.Registerer) durations {
-	d := durations{prometheus.NewHistogramVec(prometheus.HistogramOpts{
+func newDurations(metrics prometheus.Registerer) *durations {
+	d := &durations{routes: map[string]*series{}, histogram: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "orderhub_http_request_duration_seconds",
 		Help:    "Time from a request's header read to its answer written.",
 		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 	}, []string{"route", "code"})}
+	d.none = &series{histogram: d.histogram, route: "none"}
 	metrics.MustRegister(d.histogram)
 	return d
 }
 
-// of measures a route's requests.
-func (d durations) of(route string) *routeDurations {
-	return &routeDurations{histogram: d.histogram, route: route}
-}
-
-// routeDurations looks each status up once: to look a label up costs more than a
-// hit does.
-type routeDurations struct {
-	histogram *prometheus.HistogramVec
-	route     string
-	known     [600]atomic.Pointer[measure] // by status
-}
-
-func (d *routeDurations) with(status int) *measure {
-	status = min(max(status, 0), len(d.known)-1)
-	m := d.known[status].Load()
-	if m == nil {
-		m = &measure{d.histogram.WithLabelValues(d.route, strconv.Itoa(status))}
-		d.known[status].Store(m)
+// add measures a path as a route of this name, unless it was added before.
+func (d *durations) add(path, name string) {
+	if _, added := d.routes[path]; added {
+		return
 	}
-	return m
+	d.routes[path] = &series{histogram: d.histogram, route: name}
 }
 
-// handler measures those after it.
-func (d *routeDurations) handler(c *gin.Context) {
+// measure is a handler that measures those after it. Routes that were not added are
+// not measured.
+func (d *durations) measure(c *gin.Context) {
 	start := time.Now()
 	c.Next()
-	d.with(c.Writer.Status()).since(start)
+	s := d.none
+	if path := c.FullPath(); path != "" {
+		s = d.routes[path]
+	}
+	if s != nil {
+		s.of(c.Writer.Status()).Observe(time.Since(start).Seconds())
+	}
 }
 
-// measure takes the times of a route's answers with one status.
-type measure struct{ observer prometheus.Observer }
+// series are the time series of a route.
+type series struct {
+	histogram *prometheus.HistogramVec
+	route     string
+	known     [600]atomic.Pointer[prometheus.Observer] // by status
+}
 
-func (m *measure) since(start time.Time) { m.observer.Observe(time.Since(start).Seconds()) }
+func (s *series) of(status int) prometheus.Observer {
+	slot := &s.known[min(max(status, 0), len(s.known)-1)]
+	if known := slot.Load(); known != nil {
+		return *known
+	}
+	observer := s.histogram.WithLabelValues(s.route, strconv.Itoa(status))
+	slot.Store(&observer)
+	return observer
+}

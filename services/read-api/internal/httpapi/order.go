@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -23,9 +24,10 @@ const stalenessHeader = "X-Orderhub-Staleness"
 // Header values that never change. They are put into the header map as they are,
 // so that a hit makes no garbage; nobody writes to them.
 var (
-	jsonType = []string{"application/json"}
-	textType = []string{"text/plain; charset=utf-8"}
-	nosniff  = []string{"nosniff"}
+	jsonType    = []string{"application/json"}
+	problemType = []string{problem.ContentType}
+	textType    = []string{"text/plain; charset=utf-8"}
+	nosniff     = []string{"nosniff"}
 	// Clients may keep an answer, but ask with its ETag whether it still holds.
 	revalidate   = []string{"no-cache"}
 	varyEncoding = []string{"Accept-Encoding"}
@@ -58,11 +60,11 @@ var headerPool = sync.Pool{New: func() any { return new(headerValues) }}
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
 	if refused := noParameters(c.Request.URL); refused != nil {
-		a.problem(c, refused.kind, refused.detail)
+		a.problem(c, refused)
 		return
 	}
 	if !model.IsOrderUID(uid) {
-		a.problem(c, problemUID, "The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'.")
+		a.problem(c, invalidUID.New("The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'."))
 		return
 	}
 	answer, err := a.Orders.Get(c.Request.Context(), uid, wantsFresh(c.Request.Header))
@@ -125,7 +127,7 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 // A 404's body, but for the uid, which needs no escaping.
 var notFoundHead, notFoundTail = func() (head, tail []byte) {
 	const uid = "\x00"
-	body := problemBody(problemNotFound, "No order with order_uid "+uid+" is stored.")
+	body := orderNotFound.New("No order with order_uid " + uid + " is stored.").JSON()
 	head, tail, _ = bytes.Cut(body, []byte(`\u0000`))
 	return head, tail
 }()
@@ -139,9 +141,9 @@ func (a *api) notFound(c *gin.Context, uid string) {
 	h := c.Writer.Header()
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = nosniff
-	h["Content-Type"] = problemTypes
+	h["Content-Type"] = problemType
 	h["Content-Length"] = values.length[:]
-	c.Writer.WriteHeader(problemNotFound.status)
+	c.Writer.WriteHeader(http.StatusNotFound)
 	c.Writer.WriteHeaderNow()
 	if c.Request.Method != http.MethodHead {
 		_, _ = c.Writer.Write(values.body)
@@ -176,7 +178,7 @@ func (a *api) unavailable(c *gin.Context, err error) {
 		return
 	}
 	a.Log.Debug("answered with 503", zap.String("route", c.FullPath()), zap.Error(err))
-	a.problem(c, problemUnavailable, "The database can't be asked now, and the answer is not in memory. Try again in a moment.")
+	a.problem(c, unavailable.Wrap(err, "The database cannot be reached now, and the answer is not in memory. Try again in a moment."))
 }
 
 // wantsFresh tells whether the client demands that the database be asked.

@@ -49,7 +49,7 @@ func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, err
 	}
 	filter, wrong := parseFilter(values)
 	if wrong != nil {
-		return page.List{}, &page.RefusedError{Detail: wrong.detail}
+		return page.List{}, &page.RefusedError{Detail: wrong.Detail()}
 	}
 	var after *orders.Key
 	if query.Cursor != "" {

@@ -10,14 +10,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
-
-// refusal is what is wrong with a request.
-type refusal struct {
-	kind   kind
-	detail string
-}
 
 const defaultLimit = 20
 
@@ -31,7 +26,7 @@ type listRequest struct {
 	limit  int
 }
 
-func parseList(rawQuery string) (listRequest, *refusal) {
+func parseList(rawQuery string) (listRequest, *problem.Error) {
 	r := listRequest{limit: defaultLimit}
 	values, refused := parseQuery(rawQuery, append([]string{"limit", "cursor"}, filterNames...))
 	if refused != nil {
@@ -50,7 +45,7 @@ func parseList(rawQuery string) (listRequest, *refusal) {
 	if text, given := values["cursor"]; given {
 		key, err := decodeCursor(r.filter, text)
 		if err != nil {
-			return r, &refusal{problemCursor, "cursor: " + err.Error() + "."}
+			return r, invalidCursor.New("cursor: " + err.Error() + ".")
 		}
 		r.after = &key
 	}
@@ -58,10 +53,10 @@ func parseList(rawQuery string) (listRequest, *refusal) {
 }
 
 // parseQuery returns a query's parameters, each of which may be given once.
-func parseQuery(rawQuery string, known []string) (map[string]string, *refusal) {
+func parseQuery(rawQuery string, known []string) (map[string]string, *problem.Error) {
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return nil, &refusal{problemParameter, "The query can't be read: " + strconv.Quote(cut(err.Error())) + "."}
+		return nil, invalidParameter.New("The query can't be read: " + strconv.Quote(cut(err.Error())) + ".")
 	}
 	values := make(map[string]string, len(query))
 	for name, all := range query {
@@ -71,9 +66,9 @@ func parseQuery(rawQuery string, known []string) (map[string]string, *refusal) {
 			if len(known) > 0 {
 				there = "there are " + strings.Join(known, ", ")
 			}
-			return nil, &refusal{problemParameter, fmt.Sprintf("The parameter %q is unknown; %s.", cut(name), there)}
+			return nil, invalidParameter.New(fmt.Sprintf("The parameter %q is unknown; %s.", cut(name), there))
 		case len(all) > 1:
-			return nil, &refusal{problemParameter, fmt.Sprintf("The parameter %q is given more than once.", name)}
+			return nil, invalidParameter.New(fmt.Sprintf("The parameter %q is given more than once.", name))
 		}
 		values[name] = all[0]
 	}
@@ -81,7 +76,7 @@ func parseQuery(rawQuery string, known []string) (map[string]string, *refusal) {
 }
 
 // noParameters refuses those of a resource that has none.
-func noParameters(address *url.URL) *refusal {
+func noParameters(address *url.URL) *problem.Error {
 	if address.RawQuery == "" {
 		return nil
 	}
@@ -90,10 +85,10 @@ func noParameters(address *url.URL) *refusal {
 }
 
 // required reads a parameter that has to be given.
-func required(values map[string]string, name string, parse func(text string) error) *refusal {
+func required(values map[string]string, name string, parse func(text string) error) *problem.Error {
 	text, given := values[name]
 	if !given {
-		return &refusal{problemParameter, "The parameter \"" + name + "\" is missing."}
+		return invalidParameter.New("The parameter \"" + name + "\" is missing.")
 	}
 	if err := parse(text); err != nil {
 		return wrong(name, text, err)
@@ -107,7 +102,7 @@ var filterNames = []string{
 }
 
 // parseFilter reads the parameters of filterNames.
-func parseFilter(values map[string]string) (f orders.Filter, refused *refusal) {
+func parseFilter(values map[string]string) (f orders.Filter, refused *problem.Error) {
 	read := func(name string, parse func(text string) error) {
 		if text, given := values[name]; given && refused == nil {
 			if err := parse(text); err != nil {
@@ -129,15 +124,15 @@ func parseFilter(values map[string]string) (f orders.Filter, refused *refusal) {
 	switch {
 	case refused != nil:
 	case f.CreatedFrom != nil && f.CreatedTo != nil && f.CreatedFrom.After(*f.CreatedTo):
-		refused = &refusal{problemParameter, "created_from is after created_to: no order can be in between."}
+		refused = invalidParameter.New("created_from is after created_to: no order can be in between.")
 	case f.AmountMin != nil && f.AmountMax != nil && *f.AmountMin > *f.AmountMax:
-		refused = &refusal{problemParameter, "amount_min is more than amount_max: no order can be in between."}
+		refused = invalidParameter.New("amount_min is more than amount_max: no order can be in between.")
 	}
 	return f, refused
 }
 
-func wrong(name, text string, err error) *refusal {
-	return &refusal{problemParameter, fmt.Sprintf("%s: %q %s.", name, cut(text), err)}
+func wrong(name, text string, err error) *problem.Error {
+	return invalidParameter.New(fmt.Sprintf("%s: %q %s.", name, cut(text), err))
 }
 
 func textInto(to *string) func(string) error {

@@ -1,14 +1,15 @@
 package httpapi
 
 import (
-	"context"
 	"net"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/httpserver"
 )
 
 // pipes is a listener within the process: its connections hold nothing back, so
@@ -48,17 +49,16 @@ func (p *pipes) dial(tb testing.TB) net.Conn {
 }
 
 // serve runs the API's server on pipes until the test's end.
-func serve(tb testing.TB, handler *API) *pipes {
+func serve(tb testing.TB, handler *gin.Engine) *pipes {
 	tb.Helper()
 	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := NewServer("", handler, zap.NewNop(), func(err error) { tb.Error(err) })
-	server.http.WriteTimeout = time.Hour // streams have their own
-	server.serve(p)
-	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		require.NoError(tb, server.Stop(ctx))
+	server := httpserver.New(httpserver.Options{
+		Name: "API", Listener: p, Handler: handler, StopTimeout: patience,
+		WriteTimeout: time.Hour, // streams have their own
+		Died:         func(err error) { tb.Error(err) },
 	})
+	require.NoError(tb, server.Start(tb.Context()))
+	tb.Cleanup(server.Stop)
 	return p
 }
 

@@ -43,7 +43,7 @@ func (a *api) stream(c *gin.Context) {
 	listener, err := a.Streams.Hub.Join()
 	switch {
 	case errors.Is(err, stream.ErrFull):
-		a.problem(c, problemStreamsFull, "This replica has as many streams open as it is allowed to. Try again in a moment.")
+		a.problem(c, tooManyStreams.New("This replica has as many open streams as it allows. Try again in a moment."))
 		return
 	case err != nil:
 		a.unavailable(c, errors.Join(orders.ErrUnavailable, err))
@@ -79,7 +79,7 @@ func (a *api) streamFilter(c *gin.Context) (filter orders.Filter, ok bool) {
 		filter, refused = parseFilter(values)
 	}
 	if refused != nil {
-		a.problem(c, refused.kind, refused.detail)
+		a.problem(c, refused)
 	}
 	return filter, refused == nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
@@ -248,7 +249,7 @@ func TestThousandsOfClientsTakeLittle(t *testing.T) {
 		require.LessOrEqual(t, each, int64(maxClientBytes))
 	}
 	full := exchange(t, p, "GET /api/v1/orders/stream HTTP/1.1\r\nHost: x\r\n\r\n")
-	require.Equal(t, problemsPath+"too-many-streams", requireRefused(t, "GET", full).Type)
+	require.Equal(t, problem.Path+"too-many-streams", requireRefused(t, "GET", full).Type)
 	require.Equal(t, 503, full.status)
 	require.NotEmpty(t, full.header.Get("Retry-After"))
 

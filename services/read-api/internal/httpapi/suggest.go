@@ -23,7 +23,7 @@ func (a *api) suggest(c *gin.Context) {
 		refused = required(values, "q", textInto(&text))
 	}
 	if refused != nil {
-		a.problem(c, refused.kind, refused.detail)
+		a.problem(c, refused)
 		return
 	}
 	found, err := a.Orders.Suggest(c.Request.Context(), text)

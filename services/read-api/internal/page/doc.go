@@ -16,6 +16,6 @@
 // changes; it rings, and the page asks.
 //
 // Everything that the page loads is embedded and served from this origin; the
-// Content-Security-Policy allows nothing else. Its look is that of weblook, which
+// Content-Security-Policy allows nothing else. Its look is that of package web, which
 // the dead-letter console has too.
 package page

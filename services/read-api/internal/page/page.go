@@ -19,7 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/libs/platform/weblook"
+	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
 //go:embed assets
@@ -111,7 +111,7 @@ type Options struct {
 
 // Register adds the page at / and what it loads at /assets/.
 func Register(r gin.IRouter, o Options) {
-	look := weblook.New(assetFiles, "assets", templateFiles, "templates", nil)
+	look := web.NewLook(assetFiles, "assets", templateFiles, "templates", nil)
 	s := &site{orders: o.Orders, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		r.Handle(method, "/", s.serve)
@@ -122,7 +122,7 @@ func Register(r gin.IRouter, o Options) {
 type site struct {
 	orders  Orders
 	console string
-	look    *weblook.Look
+	look    *web.Look
 	log     *zap.Logger
 }
 
@@ -130,7 +130,7 @@ type site struct {
 // has the status of its search. A fragment is always 200: it is a piece of
 // HTML to show, and browsers report anything else as an error of the page.
 func (s *site) serve(c *gin.Context) {
-	weblook.Secure(c.Writer.Header())
+	web.SecureHeaders(c.Writer.Header())
 	// Orders hold names and addresses: nothing of them is left on a disk.
 	c.Header("Cache-Control", "no-store")
 

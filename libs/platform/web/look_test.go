@@ -1,4 +1,4 @@
-package weblook
+package web
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ func page(t *testing.T, style string) *Look {
 			`<body>{{template "look-live"}}{{template "look-brand" "Test"}}{{template "look-time" when .At}}{{template "look-time" ago .At}}</body>`)},
 		"t/wrong.html": {Data: []byte(`{{asset "nosuch.css"}}`)},
 	}
-	return New(files, "a", files, "t", nil)
+	return NewLook(files, "a", files, "t", nil)
 }
 
 func render(t *testing.T, l *Look) string {
@@ -72,16 +72,16 @@ func TestABuildIsKnownByItsFiles(t *testing.T) {
 func TestAMisspeltFileDoesNotReachARelease(t *testing.T) {
 	t.Parallel()
 	require.ErrorContains(t, page(t, "").Render(&bytes.Buffer{}, "wrong.html", nil), "nosuch.css")
-	require.PanicsWithValue(t, "weblook: two files are named base.css", func() {
+	require.PanicsWithValue(t, "web: two files are named base.css", func() {
 		files := fstest.MapFS{"a/base.css": {}, "t/x.html": {}}
-		New(files, "a", files, "t", nil)
+		NewLook(files, "a", files, "t", nil)
 	})
 }
 
 func TestThePolicyForbidsWhatIsInline(t *testing.T) {
 	t.Parallel()
 	h := http.Header{}
-	Secure(h)
+	SecureHeaders(h)
 	require.NotContains(t, h.Get("Content-Security-Policy"), "unsafe")
 	require.True(t, strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'"))
 	require.Equal(t, "nosniff", h.Get("X-Content-Type-Options"))

@@ -1,18 +1,18 @@
-// Package weblook is the look that Orderhub's web pages share: colours, type,
-// header, buttons, cards, notices, and the few habits that pages have in common
-// (times in the browser's zone, copying, keys, announcements).
+// Package web is what Orderhub's web programs share: the gin engine (NewEngine),
+// errors as problem+json (Problem), the look of their pages, and the assets under
+// hashed names (Look).
 //
-// A page keeps its own files in an embed.FS and puts them together with these:
+// A page keeps its own files in an embed.FS and combines them with the shared ones:
 //
 //	//go:embed assets
 //	var assets embed.FS // assets/console.css, assets/console.js, …
 //	//go:embed templates
 //	var templates embed.FS
 //
-//	look := weblook.New(assets, "assets", templates, "templates", nil)
-//	mux.Handle("GET /assets/{name}", look)              // its files and ours
-//	look.Render(&buffer, "page.html", view)             // its templates and ours
-//	weblook.Secure(w.Header())                          // on every answer
+//	look := web.NewLook(assets, "assets", templates, "templates", nil)
+//	look.Register(engine)                               // GET /assets/{name}: its files and the shared ones
+//	look.Render(&buffer, "page.html", view)             // its templates and the shared ones
+//	pages := engine.Group("", web.Secure)               // the headers of every page
 //
 // In its templates a page uses:
 //
@@ -20,16 +20,16 @@
 //	                                        <link rel="stylesheet" href="{{asset "console.css"}}"> and
 //	                                        <script src="{{asset "console.js"}}" defer></script>
 //	{{template "look-brand" "Dead letters"}} the name of the page beside the mark, a link to /
-//	{{template "look-time" when .Created}}  a time; base.js puts it into the browser's zone
-//	{{template "look-time" ago .Created}}   the same, shown as how long ago
-//	{{template "look-live"}}                once, at the body's beginning: the skip link to #main and the
-//	                                        #announcement that screen readers are told things through
+//	{{template "look-time" when .Created}}  a time; base.js shows it in the browser's zone
+//	{{template "look-time" ago .Created}}   the same, shown as the time that has passed
+//	{{template "look-live"}}                once, at the beginning of the body: the skip link to #main, and
+//	                                        #announcement, whose text screen readers announce
 //
-// base.css is written in classes that say what a thing is; its beginning lists
-// them. base.js gives window.look; its beginning says what is in it. Both work
-// under the policy of [Secure], which forbids all that is inline: no style
-// attributes, no on… attributes, no <style> or <script> with a body.
-package weblook
+// The classes of base.css say what a thing is; its first lines list them. base.js
+// provides window.look; its first lines list the functions. Both work under
+// [Policy], which forbids everything inline: no style attributes, no on…
+// attributes, no <style> or <script> with a body.
+package web
 
 import (
 	"bytes"
@@ -43,6 +43,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/gin-gonic/gin"
 )
 
 //go:embed assets
@@ -66,11 +68,11 @@ type file struct {
 	contentType, etag string
 }
 
-// New puts a page's files (of one folder) and templates (*.html of another)
-// together with the shared ones. funcs may be nil; it can't replace "asset",
-// "when" and "ago". What is wrong with the files is a fault of the build and
-// panics, so any test of the page shows it.
-func New(assets fs.FS, assetFolder string, templates fs.FS, templateFolder string, funcs template.FuncMap) *Look {
+// NewLook combines a page's files (of one folder) and templates (*.html of another)
+// with the shared ones. funcs may be nil; it cannot replace "asset", "when" and
+// "ago". An error in the files is a defect of the build: NewLook panics, so that any
+// test of the page shows it.
+func NewLook(assets fs.FS, assetFolder string, templates fs.FS, templateFolder string, funcs template.FuncMap) *Look {
 	l := &Look{files: map[string]file{}, addresses: map[string]string{}}
 	build := sha256.New()
 	l.add(sharedAssets, "assets", build.Write)
@@ -98,7 +100,7 @@ func (l *Look) add(files fs.FS, folder string, hash func([]byte) (int, error)) {
 		short := hex.EncodeToString(digest[:6])
 		base, extension := path.Base(name), path.Ext(name)
 		if _, taken := l.addresses[base]; taken {
-			panic("weblook: two files are named " + base)
+			panic("web: two files are named " + base)
 		}
 		served := strings.TrimSuffix(base, extension) + "." + short + extension
 		l.addresses[base] = "/assets/" + served
@@ -118,13 +120,13 @@ func contentType(extension string) string {
 	case ".png":
 		return "image/png"
 	}
-	panic("weblook: no content type is known for files named *" + extension)
+	panic("web: no content type is known for files named *" + extension)
 }
 
 func list(files fs.FS, folder string) []string {
 	entries, err := fs.ReadDir(files, folder)
 	if err != nil {
-		panic(fmt.Sprintf("weblook: embedded folder %s: %v", folder, err))
+		panic(fmt.Sprintf("web: embedded folder %s: %v", folder, err))
 	}
 	names := make([]string, len(entries))
 	for i, entry := range entries {
@@ -136,7 +138,7 @@ func list(files fs.FS, folder string) []string {
 func read(files fs.FS, name string) []byte {
 	body, err := fs.ReadFile(files, name)
 	if err != nil {
-		panic(fmt.Sprintf("weblook: embedded file %s: %v", name, err))
+		panic(fmt.Sprintf("web: embedded file %s: %v", name, err))
 	}
 	return body
 }
@@ -162,9 +164,13 @@ func (l *Look) Render(to *bytes.Buffer, name string, data any) error {
 	return l.templates.ExecuteTemplate(to, name, data)
 }
 
-// ServeHTTP serves the files; the address's last part names one.
+// Register adds the files' route, GET and HEAD of /assets/{name}.
+func (l *Look) Register(r gin.IRouter) { Get(r, "/assets/:name", gin.WrapH(l)) }
+
+// ServeHTTP serves the files; the last part of the address names one. Browsers may
+// keep a file for ever, since its address changes with its content.
 func (l *Look) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	Secure(w.Header())
+	SecureHeaders(w.Header())
 	f, ok := l.files[path.Base(r.URL.Path)]
 	if !ok {
 		w.Header().Set("Cache-Control", "no-store")
@@ -177,15 +183,19 @@ func (l *Look) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
 }
 
-// policy allows a page what comes from its own server and nothing else: no
-// inline script or style, no foreign host, no frame around it.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+// Policy is the Content-Security-Policy of every page. It allows what comes from
+// the page's own server and nothing else: no inline script or style, no foreign
+// host, no frame around the page.
+const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// Secure sets the headers that keep whatever a page shows from becoming more
-// than text, and the page out of other sites' frames.
-func Secure(h http.Header) {
-	h.Set("Content-Security-Policy", policy)
+// Secure is a handler that sets SecureHeaders.
+func Secure(c *gin.Context) { SecureHeaders(c.Writer.Header()) }
+
+// SecureHeaders sets the headers that keep what a page shows from being more than
+// text, and the page out of other sites' frames.
+func SecureHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", Policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")

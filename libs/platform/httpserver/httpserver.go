@@ -1,0 +1,170 @@
+// Package httpserver runs an http.Server as a part with a lifecycle, with all
+// time-outs set.
+package httpserver
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Options of a Server. Zero values have the defaults that are named.
+type Options struct {
+	// Name is what log lines and errors call the server, such as "API".
+	Name string
+	// Addr is host:port; port 0 takes any free one. Setting is the variable that it
+	// comes from, for errors.
+	Addr, Setting string
+	// Listener is used instead of Addr where it is set, and closed by Stop.
+	Listener net.Listener
+	Handler  http.Handler
+	// TLS serves HTTPS where it is set.
+	TLS *tls.Config
+
+	ReadTimeout    time.Duration // of a whole request; 10 s
+	WriteTimeout   time.Duration // of a whole answer; 30 s
+	MaxHeaderBytes int           // of a request's line and header together; 16 KiB. net/http reads 4 KiB more before it refuses
+	StopTimeout    time.Duration // for which Stop waits for requests in flight; 10 s
+
+	Log *zap.Logger
+	// Died is called when the server stops serving before Stop. Default: it is logged.
+	Died func(error)
+	// OnStop is called when Stop begins, to end requests that would not end by
+	// themselves.
+	OnStop func()
+}
+
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 2 * time.Minute
+)
+
+// Server is a listening port. Methods are safe for concurrent use.
+type Server struct {
+	opts Options
+	http *http.Server
+	done chan struct{} // closed when serving has ended
+
+	mu       sync.Mutex
+	listener net.Listener
+	state    state
+}
+
+type state int
+
+const (
+	fresh state = iota
+	started
+	stopped
+)
+
+// ErrState is returned by a second Start, and by a Start after Stop.
+var ErrState = errors.New("the server has been started or stopped before")
+
+// New prepares a server.
+func New(o Options) *Server {
+	o.ReadTimeout = cmp.Or(o.ReadTimeout, 10*time.Second)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)
+	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, 16<<10)
+	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Died == nil {
+		o.Died = func(err error) { o.Log.Error("server died", zap.Error(err)) }
+	}
+	// What net/http logs about broken connections is of interest only while looking
+	// for something.
+	errorLog, err := zap.NewStdLogAt(o.Log, zap.DebugLevel)
+	if err != nil {
+		panic(err) // debug is one of zap's levels
+	}
+	s := &Server{opts: o, done: make(chan struct{}), http: &http.Server{
+		Handler:           o.Handler,
+		TLSConfig:         o.TLS,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       o.ReadTimeout,
+		WriteTimeout:      o.WriteTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    o.MaxHeaderBytes,
+		ErrorLog:          errorLog,
+		// "OPTIONS *" goes to the handler like every other request.
+		DisableGeneralOptionsHandler: true,
+	}}
+	if o.OnStop != nil {
+		s.http.RegisterOnShutdown(o.OnStop)
+	}
+	return s
+}
+
+// Start listens, so that a taken port is an error here, and serves in the
+// background until Stop.
+func (s *Server) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != fresh {
+		return fmt.Errorf("%s: %w", s.opts.Name, ErrState)
+	}
+	listener := s.opts.Listener
+	if listener == nil {
+		var err error
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", s.opts.Addr); err != nil {
+			return fmt.Errorf("%s: cannot listen on %s: %w", cmp.Or(s.opts.Setting, s.opts.Name), s.opts.Addr, err)
+		}
+	}
+	s.listener, s.state = listener, started
+	go s.serve(listener)
+	s.opts.Log.Info(s.opts.Name+" ready", zap.String("addr", listener.Addr().String()))
+	return nil
+}
+
+func (s *Server) serve(listener net.Listener) {
+	defer close(s.done)
+	serve := s.http.Serve
+	if s.opts.TLS != nil {
+		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	}
+	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		s.opts.Died(fmt.Errorf("%s stopped serving: %w", s.opts.Name, err))
+	}
+}
+
+// Addr is where the server listens; "" before Start.
+func (s *Server) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
+
+// Stop lets requests in flight finish for StopTimeout, then closes their
+// connections. It may be called more than once, and before Start.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	before := s.state
+	s.state = stopped
+	s.mu.Unlock()
+	switch before {
+	case fresh:
+		return
+	case started:
+		ctx, cancel := context.WithTimeout(context.Background(), s.opts.StopTimeout)
+		defer cancel()
+		if err := s.http.Shutdown(ctx); err != nil {
+			s.opts.Log.Warn(s.opts.Name+" closed connections in use", zap.Error(err))
+			_ = s.http.Close() // its errors are of connections that are given up
+		}
+	case stopped:
+	}
+	<-s.done
+}

@@ -1,0 +1,93 @@
+package web
+
+import (
+	"net/http"
+	"runtime/debug"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/libs/platform/problem"
+)
+
+// EngineOptions of NewEngine.
+type EngineOptions struct {
+	// First are handlers that run before all others, outside of the recovery: what
+	// measures requests sees the status of a panic, too.
+	First []gin.HandlerFunc
+	// OnPanic reports the panic of a handler. Default: nobody is told.
+	OnPanic func(route string, cause any, stack []byte)
+	// Answer writes a problem. Default: Problem.
+	Answer func(*gin.Context, *problem.Error)
+}
+
+// NewEngine returns a gin engine without routes. It trusts no proxy, redirects no
+// address to a similar one, logs nothing per request, and answers unknown addresses,
+// wrong methods and panics with a problem.
+func NewEngine(o EngineOptions) *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	if o.Answer == nil {
+		o.Answer = func(c *gin.Context, p *problem.Error) { Problem(c, p) }
+	}
+	engine := gin.New()
+	engine.RedirectTrailingSlash = false
+	engine.RedirectFixedPath = false
+	engine.HandleMethodNotAllowed = true
+	if err := engine.SetTrustedProxies(nil); err != nil {
+		panic(err) // it parses the addresses given, and there are none
+	}
+	engine.Use(o.First...)
+	engine.Use(recovery(o))
+	engine.NoRoute(func(c *gin.Context) { o.Answer(c, problem.NoSuchAddress.New("There is nothing at this address.")) })
+	engine.NoMethod(func(c *gin.Context) {
+		o.Answer(c, problem.WrongMethod.New("This address answers "+c.Writer.Header().Get("Allow")+" only."))
+	})
+	return engine
+}
+
+// recovery answers a panic with a problem that does not describe it.
+func recovery(o EngineOptions) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause == http.ErrAbortHandler { //nolint:errorlint // net/http documents this very value
+				panic(cause)
+			}
+			if o.OnPanic != nil {
+				o.OnPanic(c.FullPath(), cause, debug.Stack())
+			}
+			if c.Writer.Written() {
+				panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
+			}
+			o.Answer(c, problem.Of(nil))
+		}()
+		c.Next()
+	}
+}
+
+// Get adds a route for GET and HEAD.
+func Get(r gin.IRouter, path string, handlers ...gin.HandlerFunc) {
+	r.Match([]string{http.MethodGet, http.MethodHead}, path, handlers...)
+}
+
+// retryAfter is in seconds.
+const retryAfter = "1"
+
+// Problem answers a request with an error, and ends its handling.
+func Problem(c *gin.Context, err error) {
+	p := problem.Of(err)
+	h := c.Writer.Header()
+	for _, name := range []string{"ETag", "Content-Length", "Content-Encoding", "Age"} { // of an answer that was begun
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if p.Kind.Code == errs.Unavailable {
+		h.Set("Retry-After", retryAfter)
+	}
+	c.Abort()
+	c.Data(p.Status(), problem.ContentType, p.JSON())
+}

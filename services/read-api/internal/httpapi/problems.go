@@ -1,0 +1,47 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/libs/platform/problem"
+	"github.com/orderhub/orderhub/libs/platform/web"
+)
+
+// The kinds of problems of the API. Each is explained at /problems/{name}.
+var (
+	orderNotFound = &problem.Kind{Name: "order-not-found", Code: errs.NotFound, Title: "No such order",
+		Meaning: "No order with this order_uid is stored. It may not have arrived yet, may have been refused (then it is among the dead letters), or may have been deleted."}
+	invalidUID = &problem.Kind{Name: "invalid-order-uid", Code: errs.Invalid, Title: "Not an order_uid",
+		Meaning: "An order_uid is 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'. No order can have the one in this address."}
+	invalidParameter = &problem.Kind{Name: "invalid-parameter", Code: errs.Invalid, Title: "Invalid parameter",
+		Meaning: "A parameter of the query is unknown, is given twice, or has a value that it cannot have. The detail names it."}
+	invalidCursor = &problem.Kind{Name: "invalid-cursor", Code: errs.Invalid, Title: "Invalid cursor",
+		Meaning: "A cursor is the next_cursor of an answer, unchanged, given with the filters of that answer. This one is not. Start again without a cursor."}
+	unavailable = &problem.Kind{Name: "unavailable", Code: errs.Unavailable, Title: "Cannot be answered now",
+		Meaning: "The database cannot be reached now, and the answer is not in memory. This says nothing about whether the order exists. Try again after the time in Retry-After."}
+	tooManyStreams = &problem.Kind{Name: "too-many-streams", Code: errs.Unavailable, Title: "Too many streams",
+		Meaning: "This replica has as many open streams as it allows. Try again after the time in Retry-After, or at another replica."}
+)
+
+var kinds = []*problem.Kind{orderNotFound, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod,
+	unavailable, tooManyStreams, problem.Defect}
+
+// problem answers a request with an error, and ends its handling.
+func (a *api) problem(c *gin.Context, p *problem.Error) {
+	c.Writer.Header().Del(stalenessHeader)
+	web.Problem(c, p)
+}
+
+// problemPage explains a kind of problem.
+func (a *api) problemPage(c *gin.Context) {
+	for _, k := range kinds {
+		if k.Name == c.Param("name") {
+			send(c, textType, []byte(k.Title+" ("+http.StatusText(k.Code.HTTPStatus())+")\n\n"+k.Meaning+"\n"))
+			return
+		}
+	}
+	a.problem(c, problem.NoSuchAddress.New("There is no problem of this name."))
+}
