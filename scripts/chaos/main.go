@@ -10,7 +10,7 @@ package main
 
 import (
 	"context"
-	"flag"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
@@ -27,59 +29,54 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// options are what the flags say.
+// options are the flags.
 type options struct {
-	kills    int
-	seed     uint64
-	workers  int
-	readers  int
-	brokers  int
-	rate     int
-	kafka    string
-	only     string
-	binaries string
+	Kills    int    `default:"100" help:"How many times to strike."`
+	Seed     uint64 `help:"Seed of the load and the strikes (0: a random one)."`
+	Workers  int    `default:"3" help:"Worker processes."`
+	Readers  int    `default:"2" help:"Reader processes."`
+	Brokers  int    `default:"3" help:"Brokers of Apache Kafka."`
+	Rate     int    `default:"400" help:"Records a second, about."`
+	Kafka    string `default:"auto" enum:"apache,embedded,auto" help:"apache; embedded: a broker in this process, which is not struck at; auto: embedded only where Java or Maven is missing."`
+	Only     string `help:"Only strikes whose name has this in it, such as worker or SIGKILL."`
+	Binaries string `default:"bin" help:"Folder with the services' binaries; make build makes them."`
 }
 
 // The values of --kafka.
 const (
 	kafkaApache   = "apache"
 	kafkaEmbedded = "embedded"
-	kafkaAuto     = "auto"
 )
+
+// Validate is called by kong.
+func (o *options) Validate() error {
+	switch {
+	case o.Kills < 0 || min(o.Workers, o.Readers, o.Brokers, o.Rate) < 1:
+		return errors.New("--kills takes numbers from 0, --workers, --readers, --brokers and --rate from 1")
+	case !slices.ContainsFunc(kindsOf[:], func(k kindOf) bool { return k.matches(o.Only, o.Kafka == kafkaApache) }):
+		return fmt.Errorf("--only: no strike has %q in its name (those of brokers need --kafka apache)", o.Only)
+	}
+	return nil
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	var o options
-	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.IntVar(&o.kills, "kills", 100, "how many times to strike")
-	flags.Uint64Var(&o.seed, "seed", 0, "seed of the load and the strikes (0: a random one)")
-	flags.IntVar(&o.workers, "workers", 3, "worker processes")
-	flags.IntVar(&o.readers, "readers", 2, "reader processes")
-	flags.IntVar(&o.brokers, "brokers", 3, "brokers of Apache Kafka")
-	flags.IntVar(&o.rate, "rate", 400, "records a second, about")
-	flags.StringVar(&o.kafka, "kafka", kafkaAuto, "apache; embedded: a broker in this process, which is not struck at; auto: embedded only where Java or Maven is missing")
-	flags.StringVar(&o.only, "only", "", "only strikes whose name has this in it, such as worker or SIGKILL")
-	flags.StringVar(&o.binaries, "binaries", "bin", "folder of the services' binaries; make build makes them")
-	if err := flags.Parse(args); err != nil {
+	parser, err := kong.New(&o, kong.Name("chaos"), kong.Writers(stdout, stderr))
+	if err == nil {
+		_, err = parser.Parse(args)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "chaos: %v\n", err)
 		return 2
 	}
-	if !slices.ContainsFunc(kindsOf[:], func(k kindOf) bool { return k.matches(o.only, o.kafka == kafkaApache) }) {
-		_, _ = fmt.Fprintf(stderr, "chaos: --only: no strike has %q in its name (those of brokers need --kafka apache)\n", o.only)
-		return 2
-	}
-	known := o.kafka == kafkaApache || o.kafka == kafkaEmbedded || o.kafka == kafkaAuto
-	if flags.NArg() > 0 || o.kills < 0 || o.workers < 1 || o.readers < 1 || o.brokers < 1 || o.rate < 1 || !known {
-		_, _ = fmt.Fprintln(stderr, "chaos: takes flags only; --kills from 0, --workers, --readers, --brokers and --rate from 1; --kafka apache, embedded or auto")
-		return 2
-	}
-	if o.seed == 0 {
-		o.seed = rand.Uint64()
+	if o.Seed == 0 {
+		o.Seed = rand.Uint64()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ok, err := chaos(ctx, o, stdout, stderr)
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "chaos: %v (again: --seed %d)\n", err, o.seed)
+		_, _ = fmt.Fprintf(stderr, "chaos: %v (to repeat: --seed %d)\n", err, o.Seed)
 		return 1
 	}
 	if !ok {
@@ -95,7 +92,7 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, e
 	say := func(format string, args ...any) {
 		_, _ = fmt.Fprintf(stderr, "%7.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
-	say("seed %d: %d strikes, %d workers, %d readers, %d records/s", o.seed, o.kills, o.workers, o.readers, o.rate)
+	say("seed %d: %d strikes, %d workers, %d readers, %d records/s", o.Seed, o.Kills, o.Workers, o.Readers, o.Rate)
 	s, err := start(ctx, o, say)
 	if err != nil {
 		return false, err
@@ -133,15 +130,15 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int,
 		return nil, 0, err
 	}
 	defer client.Close()
-	load := ledger.NewLoad(client, rand.New(rand.NewPCG(o.seed, 1)), topic, partitions, "chaos-")
+	load := ledger.NewLoad(client, rand.New(rand.NewPCG(o.Seed, 1)), topic, partitions, "chaos-")
 	busy, rest := context.WithCancel(ctx)
 	produced, changed := make(chan error, 1), make(chan struct{})
-	go func() { produced <- load.Run(busy, o.rate, patience) }()
+	go func() { produced <- load.Run(busy, o.Rate, patience) }()
 	go func() {
 		defer close(changed)
-		s.hand.run(busy, rand.New(rand.NewPCG(o.seed, 3)))
+		s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3)))
 	}()
-	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.seed, 2)), o)
+	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
 	rest()
 	<-changed
 	if loadErr := <-produced; err == nil {
@@ -155,7 +152,7 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings,
 	if err := s.settle(ctx); err != nil {
 		return nil, nil, err
 	}
-	if err := s.stopWorkers(ctx); err != nil {
+	if err := terminate(ctx, s.workers); err != nil {
 		return nil, nil, err
 	}
 	s.say("all is taken in; comparing")
@@ -163,12 +160,8 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings,
 	if err != nil {
 		return nil, nil, err
 	}
-	gone, err := s.hand.gone(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
 	world := ledger.World{
-		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade, Gone: gone,
+		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade,
 	}
 	for _, r := range s.readers {
 		world.Readers = append(world.Readers, r.addr)
@@ -177,5 +170,5 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings,
 	if err != nil {
 		return nil, nil, err
 	}
-	return expected, found, s.stopReaders(ctx)
+	return expected, found, terminate(ctx, s.readers)
 }

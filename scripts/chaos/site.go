@@ -61,7 +61,7 @@ func start(ctx context.Context, o options, say func(string, ...any)) (*site, err
 }
 
 func (s *site) start(ctx context.Context, o options) (err error) {
-	if s.binaries, err = filepath.Abs(o.binaries); err != nil {
+	if s.binaries, err = filepath.Abs(o.Binaries); err != nil {
 		return err
 	}
 	for _, name := range []string{workerName, readerName} {
@@ -84,15 +84,15 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 	if err := s.createTopics(ctx); err != nil {
 		return err
 	}
-	for n := range o.workers {
-		s.workers = append(s.workers, newService(s, workerName, n))
+	for n := range o.Workers {
+		s.workers = append(s.workers, newService(s, workerName, n, ""))
 	}
-	for n := range o.readers {
-		r := newService(s, readerName, n)
-		if r.addr, err = lastingAddr(); err != nil {
+	for n := range o.Readers {
+		port, err := ports.Lasting()
+		if err != nil {
 			return err
 		}
-		s.readers = append(s.readers, r)
+		s.readers = append(s.readers, newService(s, readerName, n, ports.Loopback(port)))
 	}
 	for _, service := range s.services() {
 		if err := service.start(); err != nil {
@@ -101,11 +101,6 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 	}
 	s.watch = startWatch(s)
 	return nil
-}
-
-func lastingAddr() (string, error) {
-	port, err := ports.Lasting()
-	return ports.Loopback(port), err
 }
 
 func (s *site) startDatabase(ctx context.Context) error {
@@ -132,10 +127,10 @@ func (s *site) startDatabase(ctx context.Context) error {
 // startKafka runs Apache Kafka, or where that cannot be and need not be, the
 // embedded broker.
 func (s *site) startKafka(ctx context.Context, o options) (err error) {
-	if o.kafka != kafkaEmbedded {
-		s.cluster, err = apachekafka.Start(ctx, apachekafka.Options{Brokers: o.brokers, Proxied: true, Log: os.Stderr})
+	if o.Kafka != kafkaEmbedded {
+		s.cluster, err = apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Proxied: true, Log: os.Stderr})
 		var missing *apachekafka.MissingError
-		if !errors.As(err, &missing) || o.kafka == kafkaApache || os.Getenv(apachekafka.StrictVariable) != "" {
+		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(apachekafka.StrictVariable) != "" {
 			return err
 		}
 		s.say("NOT ON APACHE KAFKA: %v; the embedded broker takes its place, and is not struck at", err)
@@ -240,18 +235,10 @@ func (s *site) settle(ctx context.Context) error {
 	return s.await(ctx, s.watch.add("the last change", 0))
 }
 
-func (s *site) stopWorkers(ctx context.Context) error {
+func terminate(ctx context.Context, services []*service) error {
 	var errs []error
-	for _, w := range s.workers {
-		errs = append(errs, w.terminate(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-func (s *site) stopReaders(ctx context.Context) error {
-	var errs []error
-	for _, r := range s.readers {
-		errs = append(errs, r.terminate(ctx))
+	for _, service := range services {
+		errs = append(errs, service.terminate(ctx))
 	}
 	return errors.Join(errs...)
 }

@@ -67,7 +67,7 @@ func strikesAround(hits []*hit, finding ledger.Finding) (events []event) {
 }
 
 func linesAbout(service *service, finding ledger.Finding) (events []event) {
-	file, err := os.Open(service.log())
+	file, err := os.Open(service.LogFile)
 	if err != nil {
 		return nil
 	}
@@ -77,7 +77,7 @@ func linesAbout(service *service, finding ledger.Finding) (events []event) {
 	for lines.Scan() {
 		var l line
 		if json.Unmarshal(lines.Bytes(), &l) == nil && isAbout(l, lines.Text(), finding) {
-			events = append(events, event{l.Time, service.name + ": " + lines.Text()})
+			events = append(events, event{l.Time, service.Name + ": " + lines.Text()})
 		}
 	}
 	return events

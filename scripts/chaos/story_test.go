@@ -18,10 +18,10 @@ import (
 func TestARecordsStory(t *testing.T) {
 	sent := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	s := &site{logs: t.TempDir()}
-	s.workers = []*service{newService(s, workerName, 0), newService(s, workerName, 1)}
-	s.readers = []*service{newService(s, readerName, 0)}
+	s.workers = []*service{newService(s, workerName, 0, ""), newService(s, workerName, 1, "")}
+	s.readers = []*service{newService(s, readerName, 0, "")}
 	say := func(service *service, after time.Duration, text string) {
-		file, err := os.OpenFile(service.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		file, err := os.OpenFile(service.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		require.NoError(t, err)
 		_, err = fmt.Fprintf(file, `{"time":"%s",%s}`+"\n", sent.Add(after).Format(time.RFC3339Nano), text)
 		require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 )
@@ -74,16 +75,16 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 		return nil, err
 	}
 	s.say("all is at work")
-	for n := range o.kills {
-		if err := sleep(ctx, time.Duration(random.IntN(600))*time.Millisecond); err != nil {
+	for n := range o.Kills {
+		if err := retry.Sleep(ctx, time.Duration(random.IntN(600))*time.Millisecond); err != nil {
 			return nil, err
 		}
 		for _, service := range s.services() {
-			if err := service.alive(); err != nil {
+			if err := service.Alive(); err != nil {
 				return nil, err
 			}
 		}
-		k := s.pick(random, o.only)
+		k := s.pick(random, o.Only)
 		h := s.watch.addHit(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, kindsOf[k].name)}, 1)
 		hits = append(hits, h)
 		if err := s.strikeOnce(ctx, random, k); err != nil {
@@ -160,13 +161,13 @@ func (s *site) strikeDatabase(ctx context.Context, k kind, away time.Duration) e
 		if err := s.database.Pause(); err != nil {
 			return err
 		}
-		_ = sleep(ctx, away) // it goes on in any case
+		_ = retry.Sleep(ctx, away) // it continues in any case
 		return s.database.Resume()
 	case killDatabase:
 		if err := s.database.Kill(); err != nil {
 			return err
 		}
-		if err := sleep(ctx, away); err != nil {
+		if err := retry.Sleep(ctx, away); err != nil {
 			return err
 		}
 	default: // Restart stops it
@@ -184,7 +185,7 @@ func (s *site) strikeBroker(ctx context.Context, k kind, b *apachekafka.Broker, 
 		if err := b.Pause(); err != nil {
 			return err
 		}
-		_ = sleep(ctx, away) // it goes on in any case
+		_ = retry.Sleep(ctx, away) // it continues in any case
 		return errors.Join(b.Resume(), b.WaitReady(ctx))
 	case terminateBroker:
 		stopping, cancel := context.WithTimeout(ctx, patience)
@@ -197,7 +198,7 @@ func (s *site) strikeBroker(ctx context.Context, k kind, b *apachekafka.Broker, 
 			return err
 		}
 	}
-	if err := sleep(ctx, away); err != nil {
+	if err := retry.Sleep(ctx, away); err != nil {
 		return err
 	}
 	return b.Start(ctx)
@@ -207,7 +208,7 @@ func (s *site) strikeBroker(ctx context.Context, k kind, b *apachekafka.Broker, 
 func cut(ctx context.Context, p *proxy.Proxy, away time.Duration) error {
 	p.Refuse(true)
 	p.Cut()
-	_ = sleep(ctx, away) // it works again in any case
+	_ = retry.Sleep(ctx, away) // it works again in any case
 	p.Refuse(false)
 	return nil
 }
@@ -216,20 +217,11 @@ func cut(ctx context.Context, p *proxy.Proxy, away time.Duration) error {
 // both sides are to find out by themselves.
 func silence(ctx context.Context, p *proxy.Proxy, away time.Duration, end bool) error {
 	p.Silence()
-	if err := sleep(ctx, away); err != nil {
+	if err := retry.Sleep(ctx, away); err != nil {
 		return err
 	}
 	if end {
 		p.Cut()
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(d):
-		return nil
-	}
 }

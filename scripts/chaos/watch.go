@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"sync"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
@@ -106,7 +108,7 @@ func (w *watch) ages() map[string]time.Duration {
 func (w *watch) run(ctx context.Context) {
 	defer close(w.over)
 	client := &http.Client{Timeout: readerTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	for sleep(ctx, watchPolling) == nil {
+	for retry.Sleep(ctx, watchPolling) == nil {
 		at, err := w.site.progress.Committed(ctx)
 		if err != nil {
 			continue
@@ -127,16 +129,35 @@ func (w *watch) askReaders(ctx context.Context, client *http.Client) map[string]
 	tails := map[string]time.Time{}
 	for _, reader := range w.site.readers {
 		all.Go(func() {
-			stats, err := ledger.ReaderStats(ctx, client, reader.addr)
+			stats, err := statsOf(ctx, client, reader.addr)
 			if err == nil && stats.Synced {
 				mu.Lock()
 				defer mu.Unlock()
-				tails[reader.name] = stats.LastTailBeganAt
+				tails[reader.Name] = stats.LastTailBeganAt
 			}
 		})
 	}
 	all.Wait()
 	return tails
+}
+
+// stats is what a reader says of its cache.
+type stats struct {
+	Synced          bool      `json:"synced"`
+	LastTailBeganAt time.Time `json:"last_tail_began_at"`
+}
+
+func statsOf(ctx context.Context, client *http.Client, addr string) (s stats, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/api/v1/stats", nil)
+	if err != nil {
+		return s, err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	return s, json.NewDecoder(answer.Body).Decode(&s)
 }
 
 // recovered closes hits that have. The caller holds the lock.
@@ -158,7 +179,7 @@ func (w *watch) recovered() {
 
 func (w *watch) readersSince(moment time.Time) bool {
 	for _, reader := range w.site.readers {
-		if w.tails[reader.name].Before(moment) {
+		if w.tails[reader.Name].Before(moment) {
 			return false
 		}
 	}

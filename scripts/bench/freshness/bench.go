@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
@@ -288,7 +289,7 @@ func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error)
 		return l, err
 	}
 	b.flow.load.SetRate(rate)
-	if err := program.Sleep(ctx, warming); err != nil {
+	if err := retry.Sleep(ctx, warming); err != nil {
 		return l, err
 	}
 	started, err := b.cpu()
@@ -336,7 +337,7 @@ func (b *runner) keepProbing(ctx context.Context, found *latencies, number int, 
 		rest *= changesApart
 	}
 	for i := 0; time.Now().Before(until); i++ {
-		if err := program.Sleep(ctx, pause(i)*time.Duration(rest)); err != nil {
+		if err := retry.Sleep(ctx, pause(i)*time.Duration(rest)); err != nil {
 			return err
 		}
 		if changes {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
@@ -143,7 +144,7 @@ func (f *flow) read(ctx context.Context) (r reading, err error) {
 // and then, which no broker on disks needs.
 func (f *flow) watch(ctx context.Context, duration time.Duration) (c course, err error) {
 	for until := time.Now().Add(duration); len(c) < 4 || time.Now().Before(until); {
-		if err := program.Sleep(ctx, readingInterval); err != nil {
+		if err := retry.Sleep(ctx, readingInterval); err != nil {
 			return nil, err
 		}
 		r, err := f.read(ctx)
@@ -183,7 +184,7 @@ func (f *flow) drain(ctx context.Context) (stored, cached time.Duration, err err
 		if time.Since(began) > longestDrain {
 			return 0, 0, errors.New("the services don't catch up")
 		}
-		if err := program.Sleep(ctx, 10*time.Millisecond); err != nil {
+		if err := retry.Sleep(ctx, 10*time.Millisecond); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -195,7 +196,7 @@ const settling = 2 * time.Second
 // holds tells whether the services keep up with a rate for so long.
 func (f *flow) holds(ctx context.Context, rate float64, duration time.Duration) (bool, error) {
 	f.load.SetRate(rate)
-	if err := program.Sleep(ctx, settling); err != nil {
+	if err := retry.Sleep(ctx, settling); err != nil {
 		return false, err
 	}
 	c, err := f.watch(ctx, duration)

@@ -14,6 +14,7 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
 // copyConns is how many connections raw COPY and single transactions use.
@@ -221,7 +222,7 @@ func insertEach(ctx context.Context, database string, orders []*model.Order, fir
 		return err
 	}
 	for i := first; i < len(orders); i += step {
-		if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return rig.InsertOrder(ctx, tx, orders[i]) }); err != nil {
+		if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return ledger.Insert(ctx, tx, orders[i]) }); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // latencies are how long single orders took, one at a time.
@@ -45,14 +45,14 @@ func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err 
 	}
 	defer func() { _ = w.Stop() }() // what it did has been checked
 	for i := range warmUp + count {
-		if err := program.Sleep(ctx, pause(i)); err != nil {
+		if err := retry.Sleep(ctx, pause(i)); err != nil {
 			return l, err
 		}
 		produced, committed, err := p.order(ctx, t.orders.Sample[i].OrderUID, t.orders.Values[i])
 		if err != nil {
 			return l, err
 		}
-		if err := program.Sleep(ctx, pause(i)); err != nil {
+		if err := retry.Sleep(ctx, pause(i)); err != nil {
 			return l, err
 		}
 		inserted, err := p.insert(ctx, i)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
@@ -144,7 +145,7 @@ func profile(ctx context.Context, s *settings, site *rig.Site, database string) 
 		if err = reader.Profile(ctx, "profile?seconds=3", s.Profile); err == nil {
 			return nil
 		}
-		if err := program.Sleep(ctx, time.Millisecond); err != nil {
+		if err := retry.Sleep(ctx, time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
@@ -61,7 +61,7 @@ func churn(ctx context.Context, s *settings, database string, reader *rig.Reader
 	random := rand.New(rand.NewPCG(rand.Uint64(), 2)) // another churn has made other orders
 	pause := time.Duration(float64(time.Second) * batchOrders / float64(s.ChurnRate))
 	for began, due := time.Now(), time.Duration(0); time.Since(began) < s.Churn; due += pause {
-		if err := program.Sleep(ctx, due-time.Since(began)); err != nil {
+		if err := retry.Sleep(ctx, due-time.Since(began)); err != nil {
 			return c, err
 		}
 		if err := change(ctx, conn, random, uids, &c.changes); err != nil {
@@ -71,7 +71,7 @@ func churn(ctx context.Context, s *settings, database string, reader *rig.Reader
 	if c.stats, err = settled(ctx, reader, len(uids)); err != nil {
 		return c, err
 	}
-	if err := program.Sleep(ctx, min(settling, s.Churn)); err != nil {
+	if err := retry.Sleep(ctx, min(settling, s.Churn)); err != nil {
 		return c, err
 	}
 	for range memorySamples {
@@ -80,7 +80,7 @@ func churn(ctx context.Context, s *settings, database string, reader *rig.Reader
 			return c, err
 		}
 		c.memory, c.peak = max(c.memory, now), peak
-		if err := program.Sleep(ctx, samplingEvery); err != nil {
+		if err := retry.Sleep(ctx, samplingEvery); err != nil {
 			return c, err
 		}
 	}
@@ -181,7 +181,7 @@ func settled(ctx context.Context, reader *rig.Reader, orders int) (rig.ReaderSta
 			}
 			return now, nil
 		}
-		if err := program.Sleep(ctx, 50*time.Millisecond); err != nil {
+		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
 			return now, fmt.Errorf("the reader has %d orders, and there are %d: %w", now.Orders, orders, err)
 		}
 	}

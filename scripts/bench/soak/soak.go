@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
@@ -147,7 +148,7 @@ func (r *runner) run(ctx context.Context) error {
 // with from the broker's memory.
 func (r *runner) tendLetters(ctx context.Context) error {
 	for round := 1; ; round++ {
-		if err := program.Sleep(ctx, r.settings.Letters); err != nil {
+		if err := retry.Sleep(ctx, r.settings.Letters); err != nil {
 			return err
 		}
 		if err := r.letters(ctx, round%4 == 0); err != nil {
@@ -182,7 +183,7 @@ func (r *runner) letters(ctx context.Context, purge bool) error {
 
 func (r *runner) sampling(ctx context.Context) error {
 	for {
-		if err := program.Sleep(ctx, r.settings.Every); err != nil {
+		if err := retry.Sleep(ctx, r.settings.Every); err != nil {
 			return err
 		}
 		one, err := r.sample(ctx)
@@ -213,7 +214,7 @@ func (r *runner) compare(ctx context.Context) (wrong, err error) {
 			return r.compareEach(ctx)
 		}
 		wrong = fmt.Errorf("the tables have %d orders and the cache %d, but %d are alive", stored, cached, want)
-		if program.Sleep(ctx, 50*time.Millisecond) != nil {
+		if retry.Sleep(ctx, 50*time.Millisecond) != nil {
 			return wrong, nil
 		}
 	}

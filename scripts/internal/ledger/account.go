@@ -11,11 +11,14 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/orderdb/verify"
 )
 
 // World is where to look.
@@ -24,11 +27,9 @@ type World struct {
 	Topic, DLQ, Group string
 	Database          string   // URL
 	Readers           []string // host:port of APIs; may be none
-	// HandMade begins the uids of orders that come from no topic, and whose
-	// tables are compared with the readers only.
+	// HandMade begins the uids of orders that come from no topic: only what the
+	// readers serve of them is compared, with the tables.
 	HandMade string
-	// Gone are uids that no reader may know any more.
-	Gone []string
 }
 
 // Finding is something that is not as it is to be.
@@ -48,7 +49,7 @@ type Findings struct {
 	Lost  int // orders that are not stored, and records without their letter
 	Extra int // orders that nobody sent, and letters of records that deserve none
 	Wrong int // orders stored otherwise than sent, and letters with other bytes or another reason
-	Stale int // orders that a reader serves otherwise than the tables have them
+	Stale int // orders for which a reader's answer differs from the tables
 
 	OffsetsAtEnds bool
 	Committed     Offsets
@@ -126,18 +127,16 @@ func (f *Findings) offsets(ctx context.Context, w World) (err error) {
 // tableChunk is how many orders are compared at a time.
 const tableChunk = 2000
 
-// tables goes through all orders that are stored, and compares them with the
-// expectation and with what the readers serve.
+// tables compares all stored orders with the expectation, and what the readers
+// serve with the tables.
 func (f *Findings) tables(ctx context.Context, w World, e *Expected) error {
-	db, err := sql.Open("pgx", w.Database)
+	pool, err := sql.Open("pgx", w.Database)
 	if err != nil {
 		return err
 	}
+	db := bun.NewDB(pool, pgdialect.New())
 	defer func() { _ = db.Close() }()
-	readers := newReaders(w.Readers)
-	defer readers.close()
-
-	stored, seen := 0, make(map[string]bool, len(e.Orders))
+	seen := make(map[string]bool, len(e.Orders))
 	for last := ""; ; {
 		uids, err := uidsAfter(ctx, db, last)
 		if err != nil {
@@ -146,46 +145,45 @@ func (f *Findings) tables(ctx context.Context, w World, e *Expected) error {
 		if len(uids) == 0 {
 			break
 		}
-		last, stored = uids[len(uids)-1], stored+len(uids)
+		last = uids[len(uids)-1]
 		rows, err := orderdb.Read(ctx, db, uids)
 		if err != nil {
 			return err
 		}
-		served := map[string]string{}
 		for uid, row := range rows {
-			canonical := model.AppendCanonical(nil, row.Order)
-			served[uid] = string(canonical)
 			if w.HandMade == "" || !strings.HasPrefix(uid, w.HandMade) {
 				seen[uid] = true
-				f.order(e, uid, row, canonical)
+				f.order(e, uid, row, model.AppendCanonical(nil, row.Order))
 			}
 		}
-		readers.compare(ctx, served, f)
 	}
 	for uid, order := range e.Orders {
 		if !seen[uid] {
 			f.say(&f.Lost, Finding{What: "order " + uid + " is not stored", Place: order.Place, UID: uid})
 		}
 	}
-	readers.compareCount(ctx, stored, f)
-	readers.compareGone(ctx, w.Gone, f)
+	for _, reader := range w.Readers {
+		if err := f.reader(ctx, db, reader); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-func uidsAfter(ctx context.Context, db *sql.DB, last string) (uids []string, err error) {
-	rows, err := db.QueryContext(ctx, `SELECT order_uid FROM orders WHERE order_uid > $1 ORDER BY order_uid LIMIT $2`, last, tableChunk)
-	if err != nil {
-		return nil, err
+// reader compares what an API serves with the tables.
+func (f *Findings) reader(ctx context.Context, db *bun.DB, addr string) error {
+	result, err := verify.Run(ctx, verify.Options{DB: db, API: "http://" + addr, Found: func(d verify.Difference) {
+		f.say(&f.Stale, Finding{What: fmt.Sprintf("reader %s, order %s: %s %v", addr, d.UID, d.Kind, d.Paths), Place: Place{Offset: -1}, UID: d.UID})
+	}})
+	if err == nil && result.Unnamed > 0 {
+		f.say(&f.Stale, Finding{What: fmt.Sprintf("reader %s holds %d orders that the tables lack", addr, result.Unnamed), Place: Place{Offset: -1}})
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var uid string
-		if err := rows.Scan(&uid); err != nil {
-			return nil, err
-		}
-		uids = append(uids, uid)
-	}
-	return uids, rows.Err()
+	return err
+}
+
+func uidsAfter(ctx context.Context, db *bun.DB, last string) (uids []string, err error) {
+	err = db.NewSelect().Table("orders").Column("order_uid").Where("order_uid > ?", last).Order("order_uid").Limit(tableChunk).Scan(ctx, &uids)
+	return uids, err
 }
 
 func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical []byte) {

@@ -140,9 +140,14 @@ func (l *Load) record(key string, value []byte) *kgo.Record {
 	return &kgo.Record{Topic: l.topic, Partition: int32(uint(sum) % uint(l.partitions)), Key: []byte(key), Value: value}
 }
 
-// Content is the canonical JSON of an order; the variant tells contents apart.
+// Content is the canonical JSON of what NewOrder makes.
 func Content(uid string, variant int) string {
-	o := model.Order{
+	return string(model.AppendCanonical(nil, NewOrder(uid, variant)))
+}
+
+// NewOrder makes a valid order. Orders of different variants differ.
+func NewOrder(uid string, variant int) *model.Order {
+	return &model.Order{
 		OrderUID: uid, TrackNumber: "TRACK", Entry: "WEB",
 		Delivery: &model.Delivery{Name: "Test Testov", Phone: "+9720000000", Zip: "1", City: "City", Address: "Street 1", Region: "R", Email: "test@example.com"},
 		Payment: &model.Payment{
@@ -153,7 +158,6 @@ func Content(uid string, variant int) string {
 		Locale: "en", CustomerID: "test", DeliveryService: "meest", Shardkey: "9", SmID: 99,
 		DateCreated: time.Date(2021, 11, 26, 6, 22, 19, 0, time.UTC), OofShard: "1",
 	}
-	return string(model.AppendCanonical(nil, &o))
 }
 
 // restyle writes an order as one of its producers might.

@@ -175,15 +175,3 @@ func (f *Flags) Save(section, body, postgres string) error {
 func Progress(format string, args ...any) {
 	_, _ = fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
-
-// Sleep waits for d. It returns the cause when ctx ends first.
-func Sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -1,7 +1,6 @@
 package program
 
 import (
-	"context"
 	"io"
 	"os"
 	"testing"
@@ -83,10 +82,4 @@ func TestResultsSayHowToRepeatThem(t *testing.T) {
 	require.Contains(t, content, "the body")
 	require.Contains(t, content, "PostgreSQL 15.9")
 	require.Contains(t, content, "`make build && go run ./scripts/bench/x --n 7 --document "+file+"`")
-}
-
-func TestSleepEndsWithItsContext(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.ErrorIs(t, Sleep(ctx, time.Hour), context.Canceled)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
 func testOrder(uid string, items int) *model.Order {
@@ -71,7 +72,7 @@ func TestServer(t *testing.T) {
 		conn, err := pgx.Connect(ctx, address)
 		require.NoError(t, err)
 		defer func() { _ = conn.Close(ctx) }()
-		require.NoError(t, pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return InsertOrder(ctx, tx, inserted) }))
+		require.NoError(t, pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return ledger.Insert(ctx, tx, inserted) }))
 
 		db, err := sql.Open("pgx", address)
 		require.NoError(t, err)

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // Metrics of the services that the programs look at.
@@ -36,7 +36,7 @@ func WaitStored(ctx context.Context, workers []*Service, orders int) error {
 		if stored >= orders {
 			return nil
 		}
-		if err := program.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)); err != nil {
+		if err := retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)); err != nil {
 			return fmt.Errorf("stored %d of %d orders: %w", stored, orders, err)
 		}
 	}

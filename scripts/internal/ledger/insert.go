@@ -1,4 +1,4 @@
-package rig
+package ledger
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
+// insertStatements write a row of each table, all stored columns.
 var insertStatements = func() map[*orderdb.Table]string {
 	statements := map[*orderdb.Table]string{}
 	for _, t := range orderdb.Tables {
@@ -25,9 +26,9 @@ var insertStatements = func() map[*orderdb.Table]string {
 	return statements
 }()
 
-// InsertOrder stores an order with a statement for each row, which pgx keeps
+// Insert stores an order with a statement for each row, which pgx keeps
 // prepared on the connection.
-func InsertOrder(ctx context.Context, tx pgx.Tx, o *model.Order) error {
+func Insert(ctx context.Context, tx pgx.Tx, o *model.Order) error {
 	row := orderdb.FromModel(o, nil)
 	err := insert(ctx, tx, orderdb.Orders.Table, row)
 	if err == nil {
