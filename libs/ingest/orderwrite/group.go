@@ -5,18 +5,24 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/orderhub/orderhub/libs/batch"
 )
 
-// Sharing says when calls share a transaction.
-type Sharing struct {
-	// Busy is from how many orders on a call waits for others to join.
-	Busy int
-	// Enough is from how many waiting orders on a transaction begins although
-	// another one is running: a larger one costs hardly less per order, and takes
-	// long.
-	Enough int
-	// Joining is how long the first call waits for others.
-	Joining time.Duration
+// sharing says when calls share a transaction. It follows from the limits of the
+// callers' batches, which are flushed at the same instants under load.
+type sharing struct {
+	// busy is from how many orders on a call waits for others to join.
+	busy int
+	// enough is from how many waiting orders on a transaction begins although another
+	// one is running: a larger one costs hardly less per order, and takes long.
+	enough int
+	// joining is how long the first call waits for others.
+	joining time.Duration
+}
+
+func sharingOf(l batch.Limits) sharing {
+	return sharing{busy: l.Busy, enough: l.Count * 3 / 4, joining: l.Period / 20}
 }
 
 // group lets calls of Write that come at about the same time share a transaction,
@@ -26,7 +32,7 @@ type Sharing struct {
 // time also leave more of the database to readers. Safe for concurrent use.
 type group struct {
 	most    int // orders of a transaction, unless it has a single write
-	sharing Sharing
+	sharing sharing
 	run     func([]*write) error
 
 	mu      sync.Mutex
@@ -58,18 +64,18 @@ func (g *group) do(ctx context.Context, entries []*Entry) error {
 
 // begin begins a transaction if it is time for one. The caller holds the lock.
 func (g *group) begin() {
-	if len(g.waiting) == 0 || g.running > 0 && g.orders < g.sharing.Enough {
+	if len(g.waiting) == 0 || g.running > 0 && g.orders < g.sharing.enough {
 		return
 	}
 	g.running++
-	go g.share(g.orders >= g.sharing.Busy && g.orders < g.sharing.Enough)
+	go g.share(g.orders >= g.sharing.busy && g.orders < g.sharing.enough)
 }
 
 // share runs one transaction for the waiting writes, unless another one has taken
 // them by then.
 func (g *group) share(join bool) {
 	if join {
-		time.Sleep(g.sharing.Joining)
+		time.Sleep(g.sharing.joining)
 	}
 	g.mu.Lock()
 	writes := g.take()

@@ -9,11 +9,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/orderhub/orderhub/libs/batch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var sharing = Sharing{Busy: 8, Enough: 750, Joining: 2 * time.Millisecond}
+var shared = sharingOf(batch.Limits{Busy: 8, Count: 1000, Period: 40 * time.Millisecond})
 
 // ran is a transaction that took place.
 type ran struct {
@@ -24,7 +26,7 @@ type ran struct {
 // groupOf returns a group whose transactions take so long, and a list of those that it ran.
 func groupOf(took time.Duration, most int) (*group, *[]ran) {
 	began, all := time.Now(), &[]ran{}
-	g := &group{most: most, sharing: sharing}
+	g := &group{most: most, sharing: shared}
 	g.run = func(writes []*write) error {
 		g.mu.Lock()
 		*all = append(*all, ran{time.Since(began), len(writes)})
@@ -47,9 +49,9 @@ func (g *group) at(t *testing.T, after time.Duration, orders int) {
 }
 
 func TestWritesShareATransaction(t *testing.T) {
-	joining, enoughOrders := sharing.Joining, sharing.Enough
+	joining, enoughOrders := shared.joining, shared.enough
 	const took, ms = 50 * time.Millisecond, time.Millisecond
-	few, load := sharing.Busy-1, sharing.Busy
+	few, load := shared.busy-1, shared.busy
 	type call struct {
 		after  time.Duration
 		orders int
@@ -106,10 +108,10 @@ func TestAHangingTransactionDoesNotBlockOthers(t *testing.T) {
 func TestAllWritesOfATransactionGetItsError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("the database is away")
-		g := &group{most: 4000, sharing: sharing, run: func([]*write) error { return away }}
+		g := &group{most: 4000, sharing: shared, run: func([]*write) error { return away }}
 		answers := make(chan error)
 		for range 3 {
-			go func() { answers <- g.do(context.Background(), make([]*Entry, sharing.Busy)) }()
+			go func() { answers <- g.do(context.Background(), make([]*Entry, shared.busy)) }()
 		}
 		for range 3 {
 			require.ErrorIs(t, <-answers, away)

@@ -16,6 +16,7 @@ import (
 	pgerr "github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 
+	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -57,8 +58,9 @@ type Options struct {
 	Timeout time.Duration
 	// MaxOrders is how many orders a transaction of several calls has at most.
 	MaxOrders int
-	// Sharing says when calls share a transaction.
-	Sharing Sharing
+	// Batch are the limits of the callers' batches, which say when calls share a
+	// transaction. Without them each call has its own.
+	Batch batch.Limits
 }
 
 // Writer writes entries. It is safe for concurrent use; each transaction takes one
@@ -91,7 +93,7 @@ const (
 // New returns a writer on a pool opened by pgconn.Open.
 func New(db *bun.DB, options Options) *Writer {
 	w := &Writer{db: db, timeout: options.Timeout, buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }}}
-	w.group = group{most: options.MaxOrders, sharing: options.Sharing, run: w.writeTogether}
+	w.group = group{most: options.MaxOrders, sharing: sharingOf(options.Batch), run: w.writeTogether}
 	return w
 }
 

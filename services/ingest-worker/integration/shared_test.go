@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/uptrace/bun"
 
+	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
@@ -35,7 +36,7 @@ func entries(t *testing.T, records ...[]byte) (all []*orderwrite.Entry) {
 // newWriter returns a writer whose calls share transactions of up to most orders.
 func newWriter(db *bun.DB, most int) *orderwrite.Writer {
 	return orderwrite.New(db, orderwrite.Options{
-		Timeout: deadline, MaxOrders: most, Sharing: orderwrite.Sharing{Busy: 8, Enough: 750, Joining: 2 * time.Millisecond},
+		Timeout: deadline, MaxOrders: most, Batch: batch.Limits{Busy: 8, Count: 1000, Period: 40 * time.Millisecond},
 	})
 }
 

@@ -41,9 +41,6 @@ const (
 // they are kept for less.
 const pruneInterval = 15 * time.Minute
 
-// sharing is when partitions share a transaction.
-var sharing = orderwrite.Sharing{Busy: 8, Enough: 750, Joining: 2 * time.Millisecond}
-
 // Main runs the worker until SIGINT or SIGTERM and returns its exit code; see
 // service.Main.
 func Main(args []string, stdout, stderr io.Writer) int {
@@ -133,7 +130,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 ) *pipeline.Pipeline {
 	return pipeline.New(
 		pipeline.Config{
-			Topic: s.Kafka.Topic, Group: s.Kafka.Group, MaxRecordBytes: s.MaxRecordBytes, MaxBatch: s.MaxBatch,
+			Topic: s.Kafka.Topic, Group: s.Kafka.Group, MaxRecordBytes: s.MaxRecordBytes, Batch: s.batch(), MaxBatch: s.MaxBatch,
 			Grace: min(s.SessionTimeout/2, s.StopTimeout/2),
 		},
 		pipeline.Deps{
@@ -146,7 +143,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Codec: model.New(model.Options{
 				MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
 			}),
-			Store:    orderwrite.New(db, orderwrite.Options{Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Sharing: sharing}),
+			Store:    orderwrite.New(db, orderwrite.Options{Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch()}),
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
 			Budget:   pipeline.NewBudget(s.MemoryBytes),
 			Blockage: blockage,

@@ -2,19 +2,14 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // Answer is what a Fetch brought. It is for one goroutine at a time.
 type Answer struct {
-	// HighWatermark is one past the last offset that consumers can read at all,
-	// LastStableOffset one past the last that no open transaction holds back,
-	// LogStartOffset the first; -1 where the broker doesn't say.
-	HighWatermark    int64
+	// LastStableOffset is one past the last offset that consumers can read,
+	// LogStartOffset the first; -1 if the broker does not say.
 	LastStableOffset int64
 	LogStartOffset   int64
 	// What was in the answer and is not for consumers, by the batches' headers:
@@ -25,33 +20,22 @@ type Answer struct {
 	cfg     Config
 	size    int
 	release func()
-	next    int64   // where to fetch on
-	wanted  int64   // records before it are not delivered
-	batches []batch // to be delivered, the one that is being read included
-	reading source  // of the first batch; nil until it is begun
-	read    int32   // how many records of the first batch were read,
-	before  int64   // and the offset of the last of them
+	next    int64         // where to fetch on
+	wanted  int64         // records before it are not delivered
+	batches []batch       // to be delivered, the one that is being read included
+	reading *recordReader // of the first batch; nil until it is begun
+	read    int32         // how many records of the first batch were read,
+	before  int64         // and the offset of the last of them
 	memory  memory
 	wide    bool  // the first batch needs a large zstd window
 	err     error // what ended the answer
-}
-
-// source gives the records of one batch, one after another.
-type source interface {
-	// next reads a record. One whose offset is before wanted may lack all but
-	// its offset.
-	next(ctx context.Context, wanted int64) (Record, error)
-	// end is called after the last record and says whether the batch ends there.
-	end(ctx context.Context) error
-	// close gives back what the source uses.
-	close()
 }
 
 // newAnswer looks through the batches of a response. If the response has only a
 // part of the first one, short is the number of bytes to ask for instead.
 func newAnswer(cfg Config, offset int64, r *response) (a *Answer, short int, err error) {
 	a = &Answer{
-		HighWatermark: r.highWatermark, LastStableOffset: r.lastStableOffset, LogStartOffset: r.logStartOffset,
+		LastStableOffset: r.lastStableOffset, LogStartOffset: r.logStartOffset,
 		cfg: cfg, size: r.size, release: sync.OnceFunc(r.release), next: offset, wanted: offset,
 	}
 	transactions := newTransactions(r.aborted)
@@ -136,7 +120,7 @@ func (a *Answer) Next(ctx context.Context) (rec Record, ok bool, err error) {
 func (a *Answer) step(ctx context.Context) (Record, bool, error) {
 	b := &a.batches[0]
 	if a.reading == nil {
-		reading, err := a.open(ctx, b)
+		reading, err := newRecordReader(ctx, b, a.cfg.MaxRecordBytes, a.wide, &a.memory)
 		if err != nil {
 			return Record{}, false, err
 		}
@@ -170,19 +154,11 @@ func (a *Answer) step(ctx context.Context) (Record, bool, error) {
 	return rec, true, nil
 }
 
-func (a *Answer) open(ctx context.Context, b *batch) (source, error) {
-	if b.codec() == uncompressed {
-		return &plainSource{b: b, rest: b.payload, limit: a.cfg.MaxRecordBytes}, nil
-	}
-	return newStreamSource(ctx, b, a.cfg.MaxRecordBytes, a.wide, &a.memory)
-}
-
 // fault ends the answer with an error, unless the batch can be read on with a larger
 // window.
 func (a *Answer) fault(ctx context.Context, err error) {
 	a.closeSource()
-	tooSmall := errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded)
-	if tooSmall && !a.wide {
+	if needsWide(err) && !a.wide {
 		a.wide = true // records that were given already are before wanted
 		return
 	}
@@ -208,28 +184,3 @@ func (a *Answer) Release() {
 	a.batches, a.memory = nil, memory{}
 	a.release()
 }
-
-// plainSource reads records that are not compressed. They stay where they are.
-type plainSource struct {
-	b     *batch
-	rest  []byte
-	limit int
-}
-
-func (s *plainSource) next(context.Context, int64) (Record, error) {
-	body, rest, err := nextBody(s.rest)
-	if err != nil {
-		return Record{}, err
-	}
-	s.rest = rest
-	return parseRecord(body, s.b, s.limit)
-}
-
-func (s *plainSource) end(context.Context) error {
-	if len(s.rest) > 0 {
-		return errBatchLonger
-	}
-	return nil
-}
-
-func (s *plainSource) close() {}

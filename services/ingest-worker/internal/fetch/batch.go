@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -152,11 +153,12 @@ func (b *batch) abortMarker() (bool, error) {
 	if b.codec() != uncompressed {
 		return false, fmt.Errorf("it is a control batch and compressed")
 	}
-	body, _, err := nextBody(b.payload)
+	r, err := newRecordReader(context.Background(), b, defaultMaxRecordBytes, false, &memory{})
 	if err != nil {
 		return false, err
 	}
-	marker, err := parseRecord(body, b, defaultMaxRecordBytes)
+	defer r.close()
+	marker, err := r.next(context.Background(), b.base)
 	if err != nil {
 		return false, err
 	}
@@ -165,18 +167,4 @@ func (b *batch) abortMarker() (bool, error) {
 	}
 	const abortType = 0
 	return binary.BigEndian.Uint16(marker.Key[2:]) == abortType, nil
-}
-
-// nextBody splits the first record off records that are not compressed.
-func nextBody(records []byte) (body, rest []byte, err error) {
-	f := fields{b: records}
-	length := f.varint()
-	switch {
-	case f.err != nil || length > int64(len(records)-f.i):
-		return nil, nil, errBatchEnds
-	case length < 0:
-		return nil, nil, errRecordLength
-	}
-	end := f.i + int(length)
-	return records[f.i:end:end], records[end:], nil
 }

@@ -3,6 +3,7 @@ package fetch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -41,9 +42,10 @@ func (c codec) String() string {
 	}
 }
 
-// A zstd stream says how much of what it was decompressed to must be kept. Up to
-// narrowWindow that is taken for granted. Up to wideWindow, the most that brokers
-// and the reference implementation take, one batch of the process at a time is.
+// A zstd stream says how much of its decompressed data must be kept, and a block of
+// snappy is decompressed as a whole. Up to narrowWindow that is always done. Up to
+// wideWindow, the most that brokers and zstd's reference implementation accept, it is
+// done for one batch of the process at a time.
 const (
 	narrowWindow = 8 << 20
 	wideWindow   = 128 << 20
@@ -51,14 +53,22 @@ const (
 
 var wideSlot = make(chan struct{}, 1)
 
-// decompressor is a stream of decompressed bytes. Its memory is bounded: gzip
-// takes 32 KiB, lz4 16 MiB at most, snappy and zstd as said in snappy.go and above.
+// errNeedsWide is the error of a batch that needs more memory than narrowWindow.
+var errNeedsWide = errors.New("needs a wide window")
+
+// needsWide reports whether reading failed for lack of a wide window.
+func needsWide(err error) bool {
+	return errors.Is(err, errNeedsWide) || errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded)
+}
+
+// decompressor is a stream of decompressed bytes. Its memory is bounded: gzip takes
+// 32 KiB, lz4 16 MiB at most, snappy and zstd as said above.
 type decompressor struct {
 	io.Reader
 	close func()
 }
 
-// Decompressors are large, so they are used again.
+// Decompressors are large, so they are reused.
 var (
 	gzipPool   = pool[*gzip.Reader]{make: func() *gzip.Reader { return new(gzip.Reader) }}
 	snappyPool = pool[*snappyReader]{make: func() *snappyReader { return new(snappyReader) }}
@@ -80,12 +90,30 @@ func (p *pool[T]) get() T {
 
 func (p *pool[T]) put(made T) { p.made.Put(made) }
 
-// open begins to decompress data. A zstd stream that needs a window over
-// narrowWindow gives zstd.ErrWindowSizeExceeded or zstd.ErrDecoderSizeExceeded
-// unless wide is set; with that it waits for its turn.
+// open begins to decompress data. With wide it waits for its turn and decompresses
+// what otherwise gives an error that needsWide reports.
 func (c codec) open(ctx context.Context, data []byte, wide bool) (decompressor, error) {
+	if !wide {
+		return c.decompress(data, false)
+	}
+	select {
+	case wideSlot <- struct{}{}:
+	case <-ctx.Done():
+		return decompressor{}, ctx.Err()
+	}
+	d, err := c.decompress(data, true)
+	if err != nil {
+		<-wideSlot
+		return d, err
+	}
+	return decompressor{d.Reader, func() { d.close(); <-wideSlot }}, nil
+}
+
+func (c codec) decompress(data []byte, wide bool) (decompressor, error) {
 	source := bytes.NewReader(data)
 	switch c {
+	case uncompressed:
+		return decompressor{source, func() {}}, nil
 	case gzipCodec:
 		r := gzipPool.get()
 		if err := r.Reset(source); err != nil {
@@ -95,33 +123,27 @@ func (c codec) open(ctx context.Context, data []byte, wide bool) (decompressor, 
 		return decompressor{r, func() { gzipPool.put(r) }}, nil
 	case snappyCodec:
 		r := snappyPool.get()
-		r.reset(data)
-		return decompressor{r, func() { r.reset(nil); snappyPool.put(r) }}, nil
+		r.reset(data, wide)
+		return decompressor{r, func() { r.reset(nil, false); snappyPool.put(r) }}, nil
 	case lz4Codec:
 		r := lz4Pool.get()
 		r.Reset(source)
 		return decompressor{r, func() { r.Reset(nil); lz4Pool.put(r) }}, nil
 	case zstdCodec:
-		return openZstd(ctx, source, wide)
+		return openZstd(source, wide)
 	default:
 		return decompressor{}, fmt.Errorf("it is compressed with %v, which is unknown", c)
 	}
 }
 
-func openZstd(ctx context.Context, source io.Reader, wide bool) (decompressor, error) {
+func openZstd(source io.Reader, wide bool) (decompressor, error) {
 	if wide {
-		select {
-		case wideSlot <- struct{}{}:
-		case <-ctx.Done():
-			return decompressor{}, ctx.Err()
-		}
 		r := newZstd(wideWindow)
-		closeWide := func() { r.Close(); <-wideSlot }
 		if err := r.Reset(source); err != nil {
-			closeWide()
+			r.Close()
 			return decompressor{}, fmt.Errorf("zstd: %w", err)
 		}
-		return decompressor{r, closeWide}, nil
+		return decompressor{r, r.Close}, nil
 	}
 	r := zstdPool.get()
 	if err := r.Reset(source); err != nil {
@@ -134,12 +156,12 @@ func openZstd(ctx context.Context, source io.Reader, wide bool) (decompressor, e
 	}}, nil
 }
 
-// newZstd makes a decoder that runs no goroutines, so that it needs no closing.
+// newZstd returns a decoder that runs no goroutines, so it need not be closed.
 func newZstd(window uint64) *zstd.Decoder {
 	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(window), zstd.WithDecoderMaxMemory(window))
 	if err != nil {
-		panic(err) // the options are constants and good
+		panic(err) // the options are valid constants
 	}
 	return r
 }

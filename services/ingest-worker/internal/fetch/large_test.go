@@ -132,7 +132,7 @@ func TestCancelInterruptsALargeRecord(t *testing.T) {
 
 func TestSnappyOfASingleBlock(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	value := make([]byte, 6<<20) // is decompressed in pieces
+	value := make([]byte, 20<<20) // needs a wide window if it is one block
 	for i := range value {
 		if value[i] = byte(random.IntN(4)); i > 1<<20 && random.IntN(3) > 0 {
 			value[i] = value[i-1<<20]
@@ -156,6 +156,14 @@ func TestSnappyOfASingleBlock(t *testing.T) {
 			require.Equal(t, "after", string(records[1].Value))
 		}
 	}
+}
+
+// What a block of snappy says of its size must not take all the memory.
+func TestSnappyBlocksAreBounded(t *testing.T) {
+	block := binary.AppendUvarint(nil, wideWindow+1)
+	b := batchOf(0, "a").with(compress.Snappy)
+	took := allocated(func() { requireCorrupt(t, encodeBatch(b, append(block, 0, 0)), "the limit is") })
+	require.Less(t, took, uint64(1<<20))
 }
 
 // unframed compresses data to one block, as kafka-go does if it gets it at once.

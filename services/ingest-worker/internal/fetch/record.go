@@ -1,18 +1,21 @@
 package fetch
 
 import (
+	"bufio"
+	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 )
 
-// Record is one record. Key, Value and the headers' values are nil where they are
-// null in Kafka, and empty but not nil where they are empty. They share memory
-// with other records and must not be changed; a record that is kept keeps some
-// of its neighbours in memory, up to a whole answer.
+// Record is one record. Key, Value and the headers' values are nil if they are null
+// in Kafka, and empty but not nil if they are empty. Records share blocks of memory of
+// up to 256 KiB with their neighbours, so they must not be changed.
 type Record struct {
 	Offset    int64
-	Timestamp time.Time // to the millisecond; zero where the record has none
+	Timestamp time.Time // to the millisecond; zero if the record has none
 	Key       []byte
 	Value     []byte
 	Headers   []Header
@@ -25,8 +28,7 @@ type Header struct {
 	Value []byte
 }
 
-// Cut says what is missing of a record that is larger than
-// [Config.MaxRecordBytes].
+// Cut says what is missing from a record that is larger than [Config.MaxRecordBytes].
 type Cut struct {
 	Size    int64    // of the whole value in bytes, -1 for null; Value has the first MaxRecordBytes
 	SHA256  [32]byte // of the whole value; zero for null
@@ -34,11 +36,11 @@ type Cut struct {
 	Headers int      // how many of the last headers were dropped
 }
 
-// headerCost is what a header takes in memory beside its bytes. Counting it keeps
+// headerCost is what a header takes in memory besides its bytes. Counting it keeps
 // millions of empty headers from filling the memory.
 const headerCost = 64
 
-// Reasons why a record cannot be read. They end up in CorruptBatchError.Err.
+// Reasons why a record cannot be read, for CorruptBatchError.Err.
 var (
 	errRecordEnds     = errors.New("a record's fields reach past its end")
 	errRecordLonger   = errors.New("a record is longer than its fields")
@@ -49,128 +51,234 @@ var (
 	errBatchEnds      = errors.New("the batch ends within its records")
 	errBatchLonger    = errors.New("the batch holds more than its records")
 	errRecordOffset   = errors.New("a record's offset is outside of its batch")
-	errRecordSequence = errors.New("the records' offsets do not rise")
+	errRecordSequence = errors.New("the records' offsets do not increase")
 )
 
-// fields reads the numbers and byte strings that a record in memory is made of.
-// After an error it gives zeros.
-type fields struct {
-	b   []byte
-	i   int
-	err error
+const (
+	windowBytes = 64 << 10 // read from the decompressor at once
+	chunkBytes  = 256 << 10
+)
+
+// memory is what the batches of an answer use one after another. It is small if there
+// is little to read.
+type memory struct {
+	window *bufio.Reader
+	chunk  []byte // the unused rest of the present chunk
+	grow   int    // the size of the next chunk
 }
 
-func (f *fields) varint() int64 {
-	if f.i < len(f.b) && f.b[f.i] < 0x80 { // nearly all are this short
-		v := int64(f.b[f.i])
-		f.i++
-		return v>>1 ^ -(v & 1)
+// prepare makes the memory ready for a payload of so many bytes.
+func (m *memory) prepare(payload int) {
+	guess := max(1<<10, 2*payload) // data usually decompresses to twice its size or more
+	if size := min(windowBytes, guess); m.window == nil || m.window.Size() < size {
+		m.window = bufio.NewReaderSize(nil, size)
 	}
-	var v uint64
-	for shift := uint(0); f.i < len(f.b); shift += 7 {
-		b := f.b[f.i]
-		f.i++
-		if shift == 63 && b > 1 {
-			f.fail(errVarint)
-			return 0
+	m.grow = max(m.grow, min(chunkBytes, guess))
+}
+
+// take returns n bytes of memory.
+func (m *memory) take(n int) []byte {
+	if n == 0 {
+		return []byte{} // not nil, even if there is no chunk
+	}
+	if n > len(m.chunk) {
+		if n > chunkBytes/4 {
+			return make([]byte, n)
 		}
-		v |= uint64(b&0x7f) << shift
-		if b < 0x80 {
-			return int64(v>>1) ^ -int64(v&1)
-		}
+		m.chunk = make([]byte, max(n, m.grow))
+		m.grow = min(chunkBytes, 2*m.grow)
 	}
-	f.fail(errRecordEnds)
-	return 0
+	taken := m.chunk[:n:n]
+	m.chunk = m.chunk[n:]
+	return taken
 }
 
-// bytes gives the next byte string without copying it; nil for a negative length.
-func (f *fields) bytes() []byte {
-	n := f.varint()
-	if n < 0 || f.err != nil {
+// recordReader reads the records of one batch while it is decompressed, and keeps of
+// each what is within the limit.
+type recordReader struct {
+	b      *batch
+	limit  int
+	stream decompressor
+	ctx    context.Context // of the present call
+	left   int64           // bytes of the present record that are not read yet
+	*memory
+}
+
+func newRecordReader(ctx context.Context, b *batch, limit int, wide bool, m *memory) (*recordReader, error) {
+	stream, err := b.codec().open(ctx, b.payload, wide)
+	if err != nil {
+		return nil, err
+	}
+	m.prepare(len(b.payload))
+	r := &recordReader{b: b, limit: limit, stream: stream, ctx: ctx, memory: m}
+	m.window.Reset(r)
+	return r, nil
+}
+
+// Read decompresses into the window, unless the context of the present call has ended.
+func (r *recordReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.stream.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%v: %w", r.b.codec(), err)
+	}
+	return n, err
+}
+
+// close gives back the decompressor.
+func (r *recordReader) close() { r.stream.close() }
+
+// end is called after the last record and returns an error if the batch goes on.
+func (r *recordReader) end(ctx context.Context) error {
+	r.ctx = ctx
+	switch _, err := r.window.ReadByte(); {
+	case err == nil:
+		return errBatchLonger
+	case errors.Is(err, io.EOF):
 		return nil
+	default:
+		return err
 	}
-	if n > int64(len(f.b)-f.i) {
-		f.fail(errRecordEnds)
-		return nil
-	}
-	from := f.i
-	f.i += int(n)
-	return f.b[from:f.i:f.i]
 }
 
-func (f *fields) fail(err error) {
-	if f.err == nil {
-		f.err = err
-	}
-	f.i = len(f.b)
-}
-
-// parseRecord reads a record that lies in memory as a whole, without the length
-// before it, and cuts what is over the limit.
-func parseRecord(body []byte, b *batch, limit int) (Record, error) {
-	f := fields{b: body}
-	if len(body) == 0 {
-		return Record{}, errRecordEnds
-	}
-	f.i = 1 // the attributes, which have no meaning yet
-	timestamp := f.varint()
-	delta := f.varint()
-	rec := Record{Offset: b.base + delta, Timestamp: b.timestamp(timestamp)}
-	rec.Key = f.bytes()
-	rec.Value = f.bytes()
-	dropped := f.headers(&rec, limit)
+// next reads a record. Of a record before wanted it returns only the offset.
+func (r *recordReader) next(ctx context.Context, wanted int64) (Record, error) {
+	r.ctx = ctx
+	r.left = 10 // no number is longer
+	length, err := r.varint()
 	switch {
-	case f.err != nil:
-		return Record{}, f.err
-	case f.i != len(body):
+	case err != nil:
+		return Record{}, err
+	case length < 0:
+		return Record{}, errRecordLength
+	}
+	r.left = length
+	return r.record(wanted)
+}
+
+func (r *recordReader) record(wanted int64) (rec Record, err error) {
+	if err := r.skip(1); err != nil { // the attributes, which have no meaning yet
+		return Record{}, err
+	}
+	timestamp, err := r.varint()
+	if err != nil {
+		return Record{}, err
+	}
+	delta, err := r.varint()
+	if err != nil {
+		return Record{}, err
+	}
+	rec.Offset, rec.Timestamp = r.b.base+delta, r.b.timestamp(timestamp)
+	if rec.Offset < wanted {
+		return rec, r.skip(r.left)
+	}
+	var cut Cut
+	if rec.Key, cut.KeySize, _, err = r.field(); err != nil {
+		return Record{}, err
+	}
+	if rec.Value, cut.Size, cut.SHA256, err = r.field(); err != nil {
+		return Record{}, err
+	}
+	if cut.Headers, err = r.headers(&rec); err != nil {
+		return Record{}, err
+	}
+	if r.left > 0 {
 		return Record{}, errRecordLonger
 	}
-	if len(rec.Key) > limit || len(rec.Value) > limit || dropped > 0 {
-		cutRecord(&rec, limit, dropped)
+	limit := int64(r.limit)
+	if cut.KeySize > limit || cut.Size > limit || cut.Headers > 0 {
+		if 0 <= cut.Size && cut.Size <= limit {
+			cut.SHA256 = sha256.Sum256(rec.Value)
+		}
+		rec.Cut = new(cut)
 	}
 	return rec, nil
 }
 
-// headers adds those headers to the record that fit and gives the number of those
-// that don't.
-func (f *fields) headers(rec *Record, limit int) (dropped int) {
-	count := f.varint()
-	if count == 0 || f.err != nil {
-		return 0
+// field reads a key or a value: its bytes up to the limit, its size, -1 for null, and,
+// if it is over the limit, the hash of the whole.
+func (r *recordReader) field() (kept []byte, size int64, sum [32]byte, err error) {
+	size, err = r.varint()
+	switch {
+	case err != nil || size < 0:
+		return nil, -1, sum, err
+	case size > r.left:
+		return nil, 0, sum, errRecordEnds
 	}
-	if count < 0 {
-		f.fail(errHeaderCount)
-		return 0
+	kept, err = r.keep(min(size, int64(r.limit)))
+	if err != nil || size <= int64(r.limit) {
+		return kept, size, sum, err
 	}
-	if count > int64(len(f.b)-f.i)/2 { // each takes two bytes or more
-		f.fail(errRecordEnds)
-		return 0
+	sum, err = r.hash(kept, size-int64(len(kept)))
+	return kept, size, sum, err
+}
+
+// hash returns the hash over the beginning of a field and the next n bytes.
+func (r *recordReader) hash(beginning []byte, n int64) ([32]byte, error) {
+	hash := sha256.New()
+	hash.Write(beginning)
+	_, err := io.CopyN(hash, r.window, n)
+	r.left -= n
+	return [32]byte(hash.Sum(nil)), batchEnd(err)
+}
+
+// headers adds those headers to the record that fit and returns the number of those
+// that do not.
+func (r *recordReader) headers(rec *Record) (dropped int, err error) {
+	count, err := r.varint()
+	switch {
+	case err != nil || count == 0:
+		return 0, err
+	case count < 0:
+		return 0, errHeaderCount
+	case count > r.left/2: // each takes two bytes or more
+		return 0, errRecordEnds
 	}
-	room := headerRoom(limit)
-	rec.Headers = make([]Header, 0, min(int(count), limit/headerCost))
+	room := headerRoom(r.limit)
+	rec.Headers = make([]Header, 0, min(int(count), r.limit/headerCost))
 	for range count {
-		key := f.bytes()
-		if key == nil && f.err == nil {
-			f.fail(errHeaderKey)
+		keySize, key, err := r.headerPart(room)
+		if err != nil {
+			return 0, err
 		}
-		value := f.bytes()
-		if f.err != nil {
-			return 0
+		if keySize < 0 {
+			return 0, errHeaderKey
 		}
-		if !room.take(int64(len(key)), int64(len(value))) {
+		valueSize, value, err := r.headerPart(room)
+		if err != nil {
+			return 0, err
+		}
+		if !room.take(keySize, valueSize) {
 			dropped++
 			continue
 		}
 		rec.Headers = append(rec.Headers, Header{Key: string(key), Value: value})
 	}
-	return dropped
+	return dropped, nil
+}
+
+// headerPart reads a header's key or value, and keeps nothing of one that has no room.
+func (r *recordReader) headerPart(room headerRoom) (size int64, kept []byte, err error) {
+	size, err = r.varint()
+	switch {
+	case err != nil || size < 0:
+		return -1, nil, err
+	case size > r.left:
+		return 0, nil, errRecordEnds
+	case size > int64(room):
+		return size, nil, r.skip(size)
+	}
+	kept, err = r.keep(size)
+	return size, kept, err
 }
 
 // headerRoom is how many bytes the headers of one record may still take.
 type headerRoom int64
 
-// take says whether a header fits. After one that doesn't, none does: the headers
-// that are kept are the first ones.
+// take reports whether a header fits. After one that does not, none does: the first
+// headers are kept.
 func (r *headerRoom) take(key, value int64) bool {
 	cost := headerRoom(headerCost + key + max(value, 0))
 	if *r < cost {
@@ -181,20 +289,49 @@ func (r *headerRoom) take(key, value int64) bool {
 	return true
 }
 
-func cutRecord(rec *Record, limit, dropped int) {
-	rec.Cut = &Cut{Size: size(rec.Value), KeySize: size(rec.Key), Headers: dropped}
-	if rec.Value != nil {
-		rec.Cut.SHA256 = sha256.Sum256(rec.Value)
-		rec.Value = rec.Value[:min(len(rec.Value), limit)]
+// keep reads the next n bytes of the record, which has them.
+func (r *recordReader) keep(n int64) ([]byte, error) {
+	kept := r.take(int(n))
+	_, err := io.ReadFull(r.window, kept)
+	r.left -= n
+	return kept, batchEnd(err)
+}
+
+func (r *recordReader) skip(n int64) error {
+	if n > r.left {
+		return errRecordEnds
 	}
-	if rec.Key != nil {
-		rec.Key = rec.Key[:min(len(rec.Key), limit)]
+	r.left -= n
+	_, err := r.window.Discard(int(n))
+	return batchEnd(err)
+}
+
+// varint reads a number of the record.
+func (r *recordReader) varint() (int64, error) {
+	var v uint64
+	for shift := uint(0); ; shift += 7 {
+		if r.left == 0 {
+			return 0, errRecordEnds
+		}
+		b, err := r.window.ReadByte()
+		if err != nil {
+			return 0, batchEnd(err)
+		}
+		r.left--
+		if shift == 63 && b > 1 {
+			return 0, errVarint
+		}
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return int64(v>>1) ^ -int64(v&1), nil
+		}
 	}
 }
 
-func size(b []byte) int64 {
-	if b == nil {
-		return -1
+// batchEnd is what the end of the data means within a record.
+func batchEnd(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errBatchEnds
 	}
-	return int64(len(b))
+	return err
 }

@@ -33,7 +33,6 @@ var errMalformed = errors.New("the broker's answer is malformed")
 // response is a partition's part of the answer to a Fetch.
 type response struct {
 	throttle         time.Duration
-	highWatermark    int64
 	lastStableOffset int64
 	logStartOffset   int64
 	aborted          []abortedTransaction
@@ -147,7 +146,8 @@ func parseResponse(data []byte, version int16, correlation int32, cfg Config) (*
 	if !w.short && (topic != cfg.Topic || partitions != 1 || int(partition) != cfg.Partition) {
 		return nil, fmt.Errorf("%w: it is for %s/%d", errMalformed, topic, partition)
 	}
-	r.highWatermark, r.lastStableOffset, r.logStartOffset = w.int64(), w.int64(), -1
+	w.int64() // the high watermark
+	r.lastStableOffset, r.logStartOffset = w.int64(), -1
 	if version >= 5 {
 		r.logStartOffset = w.int64()
 	}

@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/orderhub/orderhub/libs/batch"
 )
 
 // Metrics of the pipeline. Safe for concurrent use.
@@ -16,6 +18,7 @@ type Metrics struct {
 	skipped     *prometheus.CounterVec
 	batch       prometheus.Histogram
 	flush       prometheus.Histogram
+	flushes     *prometheus.CounterVec
 
 	unknown      *prometheus.CounterVec
 	unknownMu    sync.Mutex
@@ -53,14 +56,20 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "orderhub_ingest_batch_seconds", Help: "From taking a batch to its committed offset.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
+		flushes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderhub_ingest_flushes_total", Help: "Batches, by what triggered their flush.",
+		}, []string{"trigger"}),
 		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "orderhub_ingest_unknown_fields_total", Help: "Fields that an order does not have, by name.",
 		}, []string{"field"}),
 		unknownNames: map[string]bool{},
 	}
-	registry.MustRegister(m.records, m.deadLetters, m.lag, m.blocked, m.gaps, m.skipped, m.batch, m.flush, m.unknown)
+	registry.MustRegister(m.records, m.deadLetters, m.lag, m.blocked, m.gaps, m.skipped, m.batch, m.flush, m.flushes, m.unknown)
 	for _, outcome := range []string{"stored", "duplicate", "dead_letter"} {
-		m.records.WithLabelValues(outcome) // a counter that is there from the start can be watched from the start
+		m.records.WithLabelValues(outcome) // increase() sees only what comes after a series was created
+	}
+	for _, trigger := range []batch.Trigger{batch.Arrival, batch.Count, batch.Bytes, batch.Period, memory} {
+		m.flushes.WithLabelValues(string(trigger))
 	}
 	return m
 }

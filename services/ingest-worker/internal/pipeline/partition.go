@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
@@ -43,7 +44,7 @@ type partition struct {
 // partition's next owner. assigned is how many partitions this worker has.
 func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned int, committer Committer) {
 	c := &partition{
-		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(p.ticking),
+		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock)),
 		log: p.log.With(zap.Int("partition", id)),
 	}
 	defer p.blockage.clear(waiter{id, reading})
@@ -79,7 +80,11 @@ func (c *partition) read(ctx context.Context, offset int64) {
 			c.blockage.clear(waiter{c.id, reading})
 			backoff.Reset()
 			if busy {
-				_ = retry.Sleep(ctx, max(fetchRest, c.queue.untilDue()-fetchLead)) // the loop looks at ctx
+				// An answer costs the broker and the worker as much as dozens of records
+				// in it. So under a load that the worker keeps up with, the broker is asked
+				// once for each batch, early enough for the answer to be decoded.
+				rest, lead := c.cfg.Batch.Period/4, c.cfg.Batch.Period*3/8
+				_ = retry.Sleep(ctx, max(rest, c.queue.untilDue()-lead)) // the loop checks ctx
 			}
 			continue
 		}
@@ -92,11 +97,6 @@ func (c *partition) read(ctx context.Context, offset int64) {
 		}
 	}
 }
-
-// Under a load that the worker keeps up with, the broker is not asked for fetchRest,
-// nor until fetchLead before the next batch is taken: an answer costs either side as
-// much as dozens of records in it.
-const fetchRest, fetchLead = 10 * time.Millisecond, 15 * time.Millisecond
 
 // fetch takes one answer of the broker into the queue and returns the offset to
 // go on from, on an error as well. busy says that it had a load's records, and
@@ -132,7 +132,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 		if !ok {
 			break
 		}
-		r := &record{offset: raw.Offset, cost: cost(raw)}
+		r := &record{offset: raw.Offset, bytes: int64(len(raw.Key) + len(raw.Value)), cost: cost(raw)}
 		if err := c.makeRoom(ctx, r.cost); err != nil {
 			return offset, false, err
 		}
@@ -144,7 +144,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 	c.metrics.skipped.WithLabelValues("aborted").Add(float64(answer.AbortedRecords))
 	c.metrics.skipped.WithLabelValues("control").Add(float64(answer.ControlRecords))
 	c.queue.advance(answer.NextOffset())
-	return answer.NextOffset(), records >= busyRecords && answer.NextOffset() >= c.end.Load(), nil
+	return answer.NextOffset(), records >= c.cfg.Batch.Busy && answer.NextOffset() >= c.end.Load(), nil
 }
 
 // makeRoom waits until the budget has room for a record of so many bytes.
@@ -179,20 +179,21 @@ func (c *partition) write(ctx context.Context) {
 	hard, cancel := c.graceAfter(ctx)
 	defer cancel()
 	for ctx.Err() == nil {
-		batch, next, ok := c.queue.take(ctx, c.cfg.MaxBatch)
+		taken, next, trigger, ok := c.queue.take(ctx, c.cfg.MaxBatch)
 		if !ok {
 			return
 		}
-		began := time.Now()
-		err := c.finish(hard, batch, next)
-		for _, r := range batch {
+		if len(taken) > 0 {
+			c.metrics.flushes.WithLabelValues(string(trigger)).Inc()
+		}
+		err := c.finish(hard, taken, next)
+		for _, r := range taken {
 			c.share.give(r.cost)
 		}
 		if err != nil {
-			c.log.Info("batch given up: whoever owns the partition next reads it again", zap.Int("records", len(batch)), zap.Error(err))
+			c.log.Info("batch given up; the partition's next owner will read it again", zap.Int("records", len(taken)), zap.Error(err))
 			return
 		}
-		c.queue.gather(ctx, len(batch), began)
 	}
 }
 
@@ -216,10 +217,10 @@ func (c *partition) graceAfter(ctx context.Context) (context.Context, context.Ca
 
 // finish brings a batch to its end: stored, dead letters acknowledged, offset
 // committed.
-func (c *partition) finish(ctx context.Context, batch []*record, next int64) error {
+func (c *partition) finish(ctx context.Context, taken []*record, next int64) error {
 	began := time.Now()
-	records := make([]*ingest.Record, len(batch))
-	for i, r := range batch {
+	records := make([]*ingest.Record, len(taken))
+	for i, r := range taken {
 		records[i] = r.Record
 	}
 	err := c.retry(ctx, c.id, func(ctx context.Context) error { return ingest.Store(ctx, c.store, records) }, errclass.Of)
@@ -233,7 +234,7 @@ func (c *partition) finish(ctx context.Context, batch []*record, next int64) err
 	if err := c.commit(ctx, next); err != nil {
 		return err
 	}
-	c.account(batch, dead, next, time.Since(began))
+	c.account(records, dead, next, time.Since(began))
 	return nil
 }
 
@@ -277,9 +278,9 @@ func generationEnded(err error) bool {
 }
 
 // account tells metrics and log what became of a batch.
-func (c *partition) account(batch []*record, dead []deadletter.Letter, next int64, took time.Duration) {
+func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, next int64, took time.Duration) {
 	var stored, duplicates int
-	for _, r := range batch {
+	for _, r := range records {
 		switch r.Outcome() {
 		case ingest.Stored:
 			stored++
@@ -300,13 +301,13 @@ func (c *partition) account(batch []*record, dead []deadletter.Letter, next int6
 	c.metrics.records.WithLabelValues("dead_letter").Add(float64(len(dead)))
 	c.committed.Store(next)
 	lag := c.measureLag()
-	if len(batch) == 0 {
+	if len(records) == 0 {
 		return // only control records were passed
 	}
-	c.metrics.batch.Observe(float64(len(batch)))
+	c.metrics.batch.Observe(float64(len(records)))
 	c.metrics.flush.Observe(took.Seconds())
 	fields := []zap.Field{
-		zap.Int("records", len(batch)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
+		zap.Int("records", len(records)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
 		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("took", took),
 	}
 	if len(dead) > 0 {
@@ -324,8 +325,8 @@ func (c *partition) measureLag() int64 {
 }
 
 // debug writes a line about one order, and costs nothing where none is wanted.
-func (c *partition) debug(message string, r *record) {
+func (c *partition) debug(message string, r *ingest.Record) {
 	if line := c.log.Check(zap.DebugLevel, message); line != nil {
-		line.Write(zap.String("order_uid", r.Order().OrderUID), zap.Int64("offset", r.offset))
+		line.Write(zap.String("order_uid", r.Order().OrderUID), zap.Int64("offset", r.Source.Offset))
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
@@ -26,6 +27,8 @@ type Config struct {
 	Group string
 	// MaxRecordBytes is the largest record that is read whole.
 	MaxRecordBytes int
+	// Batch says when a batch is flushed.
+	Batch batch.Limits
 	// MaxBatch is how many records are in a batch at most.
 	MaxBatch int
 	// Grace is how long a batch in hand may take once the partition is to be
@@ -49,8 +52,8 @@ type Pipeline struct {
 	metrics  *Metrics
 	log      *zap.Logger
 	// fatal is called with a defect, on which the worker stops.
-	fatal   func(error)
-	ticking time.Time // see gathering
+	fatal func(error)
+	clock time.Time // partitions under load flush at the same instants, see batch.New
 }
 
 // Source makes the reader of a partition, whose answers have maxBytes and are let
@@ -74,7 +77,7 @@ type Deps struct {
 func New(cfg Config, d Deps) *Pipeline {
 	return &Pipeline{
 		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, producer: d.Producer, budget: d.Budget,
-		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, fatal: d.Fatal, ticking: time.Now(),
+		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, fatal: d.Fatal, clock: time.Now(),
 	}
 }
 

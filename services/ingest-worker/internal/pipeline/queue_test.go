@@ -9,17 +9,21 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/orderhub/orderhub/libs/batch"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var limits = batch.Limits{Busy: 8, Count: 1000, Period: 40 * time.Millisecond}
+
 func at(offset int64) *record { return &record{offset: offset} }
 
-// Whatever is pushed and taken in turns, each record comes out once, in order,
-// and the offset to commit never passes a record that has not come out.
+// Each record is taken once, in order, and the offset to commit never passes a record
+// that was not taken.
 func TestQueueKeepsOrderAndPosition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		q := newQueue(time.Now())
+		q := newQueue(batch.New(limits, time.Now()))
 		next := rapid.Int64Range(0, 1000).Draw(t, "start")
 		q.begin(next)
 		q.begin(next + 1) // only the first counts
@@ -40,11 +44,11 @@ func TestQueueKeepsOrderAndPosition(t *testing.T) {
 				if committed == position && len(taken) == len(pushed) {
 					continue // take would wait
 				}
-				batch, next, ok := q.take(context.Background(), rapid.IntRange(1, 5).Draw(t, "most"))
+				flushed, next, _, ok := q.take(context.Background(), rapid.IntRange(1, 5).Draw(t, "most"))
 				require.True(t, ok)
 				require.GreaterOrEqual(t, next, committed)
 				committed = next
-				for _, r := range batch {
+				for _, r := range flushed {
 					taken = append(taken, r.offset)
 				}
 				require.Equal(t, pushed[:len(taken)], taken)
@@ -54,10 +58,10 @@ func TestQueueKeepsOrderAndPosition(t *testing.T) {
 			}
 		}
 		for committed != position || len(taken) < len(pushed) {
-			batch, next, ok := q.take(context.Background(), 3)
+			flushed, next, _, ok := q.take(context.Background(), 3)
 			require.True(t, ok)
 			committed = next
-			for _, r := range batch {
+			for _, r := range flushed {
 				taken = append(taken, r.offset)
 			}
 		}
@@ -66,53 +70,57 @@ func TestQueueKeepsOrderAndPosition(t *testing.T) {
 }
 
 func TestTakeEndsWithTheContextAndWithTheQueue(t *testing.T) {
-	q := newQueue(time.Now())
+	q := newQueue(batch.New(limits, time.Now()))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, _, ok := q.take(ctx, 1)
+	_, _, _, ok := q.take(ctx, 1)
 	require.False(t, ok)
 
 	q.begin(0)
 	q.push(at(0))
 	q.close()
-	_, _, ok = q.take(context.Background(), 1)
+	_, _, _, ok = q.take(context.Background(), 1)
 	require.False(t, ok, "what is left belongs to the next owner")
 	require.Len(t, q.rest(), 1)
 	require.Empty(t, q.rest())
 }
 
-// Under load the next batch gathers for a while; but a single order is never kept
-// waiting, nor is anything where waiting gains nothing.
-func TestBatchesGatherUnderLoadOnly(t *testing.T) {
+// Under load the next batch is taken after the period. But a single order never
+// waits, nor does a batch that gains nothing by waiting.
+func TestBatchesWaitUnderLoadOnly(t *testing.T) {
 	const took = 10 * time.Millisecond // by the last batch
-	const half = (gathering - took) / 2
+	period, enough := limits.Period, limits.Count
+	half := (period - took) / 2
 	cases := map[string]struct {
-		batch     int
-		meanwhile func(q *queue)              // before gathering
-		during    func(q *queue, stop func()) // when half of it is over
+		last      int                         // records of the last batch
+		meanwhile func(q *queue)              // before the take
+		during    func(q *queue, stop func()) // when half of the rest of the period is over
 		waits     time.Duration
+		trigger   batch.Trigger // "": take returns nothing
 	}{
-		"idle":                       {batch: busyRecords - 1},
-		"load":                       {batch: busyRecords, waits: gathering - took},
-		"load, and a few more":       {batch: 100, during: func(q *queue, _ func()) { push(q, 100) }, waits: gathering - took},
-		"enough already":             {batch: 100, meanwhile: func(q *queue) { push(q, enoughRecords+1) }},
-		"enough comes":               {batch: 100, meanwhile: func(q *queue) { push(q, 10) }, during: func(q *queue, _ func()) { push(q, enoughRecords) }, waits: half},
-		"no memory":                  {batch: 100, meanwhile: func(q *queue) { q.starve(true) }},
-		"memory runs out":            {batch: 100, during: func(q *queue, _ func()) { q.starve(true) }, waits: half},
-		"there was none, for a time": {batch: 100, meanwhile: func(q *queue) { q.starve(true); q.starve(false) }, waits: gathering - took},
-		"reading has ended":          {batch: 100, meanwhile: func(q *queue) { q.close() }},
-		"reading ends":               {batch: 100, during: func(q *queue, _ func()) { q.close() }, waits: half},
-		"the worker stops":           {batch: 100, during: func(_ *queue, stop func()) { stop() }, waits: half},
+		"idle":                  {last: limits.Busy - 1, meanwhile: func(q *queue) { push(q, 1) }, trigger: batch.Arrival},
+		"load":                  {last: limits.Busy, meanwhile: func(q *queue) { push(q, 1) }, waits: period - took, trigger: batch.Period},
+		"load, more records":    {last: 100, during: func(q *queue, _ func()) { push(q, 100) }, waits: period - took, trigger: batch.Period},
+		"full before":           {last: 100, meanwhile: func(q *queue) { push(q, enough+1) }, trigger: batch.Count},
+		"full meanwhile":        {last: 100, meanwhile: func(q *queue) { push(q, 10) }, during: func(q *queue, _ func()) { push(q, enough) }, waits: half, trigger: batch.Count},
+		"no memory":             {last: 100, meanwhile: func(q *queue) { push(q, 1); q.starve(true) }, trigger: memory},
+		"no memory later":       {last: 100, during: func(q *queue, _ func()) { push(q, 1); q.starve(true) }, waits: half, trigger: memory},
+		"no memory for a while": {last: 100, meanwhile: func(q *queue) { push(q, 1); q.starve(true); q.starve(false) }, waits: period - took, trigger: batch.Period},
+		"reading has ended":     {last: 100, meanwhile: func(q *queue) { q.close() }},
+		"reading ends":          {last: 100, during: func(q *queue, _ func()) { q.close() }, waits: half},
+		"the worker stops":      {last: 100, during: func(_ *queue, stop func()) { stop() }, waits: half},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
-				q := newQueue(time.Now())
+				q := newQueue(batch.New(limits, time.Now()))
 				q.begin(0)
-				time.Sleep(5 * gathering)
-				began := time.Now()
+				time.Sleep(5 * period)
+				push(q, c.last)
+				_, _, _, ok := q.take(ctx, 2*enough)
+				require.True(t, ok)
 				time.Sleep(took)
 				if c.meanwhile != nil {
 					c.meanwhile(q)
@@ -121,8 +129,10 @@ func TestBatchesGatherUnderLoadOnly(t *testing.T) {
 					time.AfterFunc(half, func() { c.during(q, stop) })
 				}
 				before := time.Now()
-				q.gather(ctx, c.batch, began)
+				_, _, trigger, ok := q.take(ctx, 2*enough)
 				require.Equal(t, c.waits, time.Since(before))
+				require.Equal(t, c.trigger, trigger)
+				require.Equal(t, c.trigger != "", ok)
 			})
 		})
 	}
@@ -130,46 +140,50 @@ func TestBatchesGatherUnderLoadOnly(t *testing.T) {
 
 // Partitions under load take their batches at the same instants, so that these share
 // a transaction.
-func TestPartitionsGatherUntilTheSameTick(t *testing.T) {
+func TestPartitionsTakeAtTheSameInstants(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ticking := time.Now()
-		for _, apart := range []time.Duration{0, time.Millisecond, gathering / 2, gathering - 1} {
-			wake := func(late time.Duration) time.Time {
+		clock := time.Now()
+		for _, apart := range []time.Duration{0, time.Millisecond, limits.Period / 2, limits.Period - 1} {
+			take := func(late time.Duration) time.Time {
 				time.Sleep(late)
-				q := newQueue(ticking)
+				q := newQueue(batch.New(limits, clock))
 				q.begin(0)
-				q.gather(t.Context(), busyRecords, time.Now())
+				for range 2 {
+					push(q, limits.Busy)
+					_, _, _, ok := q.take(t.Context(), limits.Count)
+					require.True(t, ok)
+				}
 				return time.Now()
 			}
-			woken := make(chan time.Time)
+			taken := make(chan time.Time)
 			for _, late := range []time.Duration{0, apart} {
-				go func() { woken <- wake(late) }()
+				go func() { taken <- take(late) }()
 			}
-			one, other := <-woken, <-woken
+			one, other := <-taken, <-taken
 			require.Equal(t, one, other)
-			require.Zero(t, time.Since(ticking)%gathering)
+			require.Zero(t, time.Since(clock)%limits.Period)
 		}
 	})
 }
 
-// The broker need not be asked again long before the next batch is taken.
+// The broker is not asked again long before the next batch is taken.
 func TestTheNextBatchIsDueLaterUnderLoadOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(time.Now())
+		q := newQueue(batch.New(limits, time.Now()))
 		q.begin(0)
 		require.Zero(t, q.untilDue(), "before there was a batch")
 		for _, c := range []struct {
 			records int
 			due     time.Duration
-		}{{busyRecords - 1, 0}, {busyRecords, gathering}} {
+		}{{limits.Busy - 1, 0}, {limits.Busy, limits.Period}} {
 			push(q, c.records)
-			_, _, ok := q.take(t.Context(), enoughRecords)
+			_, _, _, ok := q.take(t.Context(), limits.Count)
 			require.True(t, ok)
 			require.Equal(t, c.due, q.untilDue())
 		}
-		time.Sleep(gathering / 2)
-		require.Equal(t, gathering/2, q.untilDue())
-		time.Sleep(gathering)
+		time.Sleep(limits.Period / 2)
+		require.Equal(t, limits.Period/2, q.untilDue())
+		time.Sleep(limits.Period)
 		require.Zero(t, q.untilDue())
 	})
 }

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"encoding/hex"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
@@ -13,6 +12,7 @@ import (
 type record struct {
 	*ingest.Record
 	offset int64
+	bytes  int64 // of key and value, for the batch policy
 	cost   int64 // bytes of the budget
 }
 
@@ -30,19 +30,11 @@ func cost(r fetch.Record) int64 {
 	return int64(size)
 }
 
-// sourceOf returns a fetched record as a source record with bytes of its own: those
-// of the fetch are part of the whole answer, which one waiting record would keep in
-// memory.
+// sourceOf returns a fetched record as a source record. It shares the bytes.
 func sourceOf(r fetch.Record, topic string, partition int) deadletter.Source {
-	source := deadletter.Source{
-		Topic: topic, Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp,
-		Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value),
-	}
-	if len(r.Headers) > 0 {
-		source.Headers = make([]deadletter.Header, len(r.Headers))
-		for i, h := range r.Headers {
-			source.Headers[i] = deadletter.Header{Key: h.Key, Value: bytes.Clone(h.Value)}
-		}
+	source := deadletter.Source{Topic: topic, Partition: partition, Offset: r.Offset, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		source.Headers = append(source.Headers, deadletter.Header(h))
 	}
 	if r.Cut != nil {
 		source.Truncated = &deadletter.Truncation{Size: r.Cut.Size, SHA256: hex.EncodeToString(r.Cut.SHA256[:])}
