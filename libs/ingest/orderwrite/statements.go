@@ -15,7 +15,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
 
 // decision is made inside a transaction and takes effect once that has succeeded.
@@ -140,5 +140,5 @@ func (w *Writer) insert(ctx context.Context, conn bun.Conn, fresh []*Entry) erro
 	for _, e := range fresh {
 		rows.Add(e.Order, e.Hash)
 	}
-	return pgconn.Raw(conn, func(pg *pgx.Conn) error { return rows.Send(ctx, pg.PgConn()) })
+	return bundb.Raw(conn, func(pg *pgx.Conn) error { return rows.Send(ctx, pg.PgConn()) })
 }

@@ -18,8 +18,8 @@ import (
 	"go.uber.org/fx"
 
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
@@ -337,7 +337,7 @@ func TestATopicMadeAnewIsReadFromItsFirstRecord(t *testing.T) {
 // writer knows it for a duplicate or a conflict.
 func TestWritersRace(t *testing.T) {
 	b := setup(t, 1)
-	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 4, ApplicationName: "race"})
+	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 4, ApplicationName: "race"})
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	const writers, orders = 4, 200

@@ -11,8 +11,8 @@ import (
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
@@ -30,7 +30,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(sample(f))
 	// The fuzzing engine's workers are processes of their own, each with a server.
 	url := fuzzDatabase(f)
-	db, err := pgconn.Open(config.Database{URL: config.Secret(url)}, pgconn.Options{MaxConns: 1, ApplicationName: "fuzz"})
+	db, err := bundb.Open(config.Database{URL: config.Secret(url)}, bundb.Options{MaxConns: 1, ApplicationName: "fuzz"})
 	require.NoError(f, err)
 	f.Cleanup(func() { _ = db.Close() })
 	s, codec := newWriter(db, 1000), model.New(model.Options{})

@@ -13,8 +13,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/prune"
@@ -187,7 +187,7 @@ func TestWholeOrdersAreNotStampedAgain(t *testing.T) {
 // The store rings once a transaction that inserts, and not for duplicates.
 func TestTheStoreRingsOnce(t *testing.T) {
 	b := database(t)
-	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 1})
+	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	listener := b.listen()
@@ -221,7 +221,7 @@ func TestDeletionsArePrunedBehindTheHorizon(t *testing.T) {
 	b.exec(`DELETE FROM orders WHERE order_uid = 'old'`)
 	b.exec(`UPDATE order_deletions SET deleted_at = now() - interval '2 hours'`)
 	b.exec(`DELETE FROM orders WHERE order_uid = 'new'`)
-	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 1})
+	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	pruner := prune.New(db, time.Hour, time.Hour, zap.NewNop())
@@ -245,7 +245,7 @@ func TestEachPruningMovesTheHorizon(t *testing.T) {
 	_, err := open.PgConn().Exec(b.ctx, `BEGIN; DELETE FROM orders WHERE order_uid = 'a'`).ReadAll()
 	require.NoError(t, err)
 	b.exec(`DELETE FROM orders WHERE order_uid = 'b'`)
-	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 1})
+	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	pruned := func() (horizon int64) {

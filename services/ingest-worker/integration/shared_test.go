@@ -11,8 +11,8 @@ import (
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 )
 
 // writer writes orders at the same time as others.
@@ -43,7 +43,7 @@ func newWriter(db *bun.DB, most int) *orderwrite.Writer {
 // openWriter returns a worker's writer with a pool of its own.
 func (b *bundle) openWriter() *orderwrite.Writer {
 	b.t.Helper()
-	db, err := pgconn.Open(config.Database{URL: config.Secret(b.url)}, pgconn.Options{MaxConns: 4, ApplicationName: "shared"})
+	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 4, ApplicationName: "shared"})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = db.Close() })
 	return newWriter(db, 4000)

@@ -17,11 +17,11 @@ import (
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/logging"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
@@ -88,7 +88,7 @@ func newAdmin(s *Settings, checks *health.Registry, metrics *prometheus.Registry
 }
 
 func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
-	db, err := pgconn.Open(s.Database, pgconn.Options{MaxConns: s.DatabaseConns, ApplicationName: program})
+	db, err := bundb.Open(s.Database, bundb.Options{MaxConns: s.DatabaseConns, ApplicationName: program})
 	if err == nil {
 		lc.Append(fx.StopHook(db.Close))
 	}

@@ -7,10 +7,10 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
-	postgres "github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
 
 // maxConns: one holds the migrations' lock while others work.
@@ -28,11 +28,11 @@ func openDatabase() (*database, error) {
 	if err := load(&s); err != nil {
 		return nil, err
 	}
-	conn, err := pgconn.Config(s.Database, "orderctl")
+	conn, err := bundb.Config(s.Database, "orderctl")
 	if err != nil {
 		return nil, usage(err)
 	}
-	db, err := pgconn.Open(s.Database, pgconn.Options{MaxConns: maxConns, ApplicationName: "orderctl"})
+	db, err := bundb.Open(s.Database, bundb.Options{MaxConns: maxConns, ApplicationName: "orderctl"})
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -46,8 +46,8 @@ func (d *database) place() string {
 
 // explain says what is wrong with the database, and what to do.
 func (d *database) explain(err error) error {
-	var refused *postgres.PgError
-	var connecting *postgres.ConnectError
+	var refused *pgconn.PgError
+	var connecting *pgconn.ConnectError
 	switch {
 	case err == nil:
 		return nil
@@ -103,9 +103,9 @@ func rootCause(err error) error {
 // isDatabaseAway is true where waiting may help: no connection, or a server
 // that is starting or stopping.
 func isDatabaseAway(err error) bool {
-	if refused, ok := errors.AsType[*postgres.PgError](err); ok {
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return refused.Code == "57P03" || refused.Code == "57P01" // starting, stopping
 	}
-	var connecting *postgres.ConnectError
+	var connecting *pgconn.ConnectError
 	return errors.As(err, &connecting)
 }

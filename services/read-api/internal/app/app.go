@@ -18,10 +18,10 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/logging"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
@@ -104,7 +104,7 @@ func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
 		// not to wait once more, for one that lay idle and was swallowed too.
 		maxIdle = 10 * time.Second
 	)
-	db, err := pgconn.Open(s.Database, pgconn.Options{
+	db, err := bundb.Open(s.Database, bundb.Options{
 		MaxConns: orders.ReadThroughConns + orders.ListConns + schemaConns, ApplicationName: program,
 	})
 	if err == nil {
@@ -117,7 +117,7 @@ func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
 func newCache(s *Settings) *cache.Cache { return cache.New(s.CacheMaxStaleness) }
 
 func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
-	conn, err := pgconn.Config(s.Database, program+" tail")
+	conn, err := bundb.Config(s.Database, program+" tail")
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 func newHub(s *Settings) *stream.Hub { return stream.NewHub(s.StreamClients) }
 
 func newCatchUp(s *Settings, db *bun.DB) (*stream.CatchUp, error) {
-	conn, err := pgconn.Config(s.Database, program+" stream")
+	conn, err := bundb.Config(s.Database, program+" stream")
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func newDoorbell(s *Settings, source *changes.Source, log *zap.Logger) (*changes
 	if s.ListenURL != "" {
 		where.URL, options.Seen = s.ListenURL, source.Seen
 	}
-	conn, err := pgconn.Config(where, program+" doorbell")
+	conn, err := bundb.Config(where, program+" doorbell")
 	if err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 )
 
 // Settings of the reader.
@@ -62,7 +62,7 @@ func (s *Settings) listenURL() error {
 	if s.ListenURL == "" {
 		return nil
 	}
-	if _, err := pgconn.Config(config.Database{URL: s.ListenURL}, program); err != nil {
+	if _, err := bundb.Config(config.Database{URL: s.ListenURL}, program); err != nil {
 		return errors.New("DATABASE_LISTEN_URL: " + strings.TrimPrefix(err.Error(), "DATABASE_URL: "))
 	}
 	return nil

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
@@ -72,7 +72,7 @@ func setupWith(t testing.TB, maxStaleness time.Duration, store cache.StoreOption
 	cancel()
 	<-done
 
-	db, err := pgconn.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, pgconn.Options{MaxConns: 1})
+	db, err := bundb.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
 	through := orders.NewReadThrough(db)
 	t.Cleanup(func() {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/pgconn"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
@@ -18,7 +18,7 @@ import (
 // reaches.
 func pageOrders(t *testing.T) *PageOrders {
 	t.Helper()
-	db, err := pgconn.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, pgconn.Options{MaxConns: 1})
+	db, err := bundb.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
 	through := orders.NewReadThrough(db)
 	t.Cleanup(func() {

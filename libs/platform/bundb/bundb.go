@@ -1,5 +1,6 @@
-// Package pgconn opens PostgreSQL: bun on pgx.
-package pgconn
+// Package bundb opens PostgreSQL the one way that Orderhub's programs use: bun on
+// pgx.
+package bundb
 
 import (
 	"database/sql"
@@ -17,13 +18,15 @@ import (
 
 // Options of a pool.
 type Options struct {
-	MaxConns        int    // at most so many connections, idle ones included; from 1
+	MaxConns        int    // most connections, idle ones included; at least 1
 	ApplicationName string // as pg_stat_activity shows it
 }
 
-// Open returns a pool that connects when first used, so a database that is away
-// is no error here. Statements are sent with their arguments and not kept
-// prepared: bun writes values into the text, and each text would be kept.
+// Open returns a pool. It connects when first used, so a database that is away is
+// no error here.
+//
+// Statements are sent with their arguments and are not kept prepared: bun writes
+// values into the text, and a prepared statement would be kept for each text.
 // Callers with fixed text on a raw pgx connection may ask for
 // pgx.QueryExecModeCacheStatement.
 func Open(cfg config.Database, opts Options) (*bun.DB, error) {
@@ -39,7 +42,8 @@ func Open(cfg config.Database, opts Options) (*bun.DB, error) {
 	return bun.NewDB(pool, pgdialect.New()), nil
 }
 
-// Config is for a connection of one's own, such as one that listens.
+// Config returns the settings of a single connection outside a pool, such as one
+// that listens for notifications.
 func Config(cfg config.Database, application string) (*pgx.ConnConfig, error) {
 	conn, err := pgx.ParseConfig(cfg.URL.Reveal())
 	if err != nil {
@@ -55,13 +59,12 @@ func Config(cfg config.Database, application string) (*pgx.ConnConfig, error) {
 	return conn, nil
 }
 
-// Raw lends the pgx connection under a bun connection to use, which must not
-// keep it.
+// Raw calls use with the pgx connection under conn. use must not keep it.
 func Raw(conn bun.Conn, use func(*pgx.Conn) error) error {
 	return conn.Raw(func(driver any) error {
 		std, ok := driver.(*stdlib.Conn)
 		if !ok {
-			return errors.New("pgconn: the pool was not opened by this package")
+			return errors.New("bundb: the connection is not from a pool that Open returned")
 		}
 		return use(std.Conn())
 	})
