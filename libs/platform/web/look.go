@@ -45,6 +45,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/problem"
 )
 
 //go:embed assets
@@ -165,10 +167,20 @@ func (l *Look) Render(to *bytes.Buffer, name string, data any) error {
 }
 
 // Register adds the files' route, GET and HEAD of /assets/{name}.
-func (l *Look) Register(r gin.IRouter) { Get(r, "/assets/:name", gin.WrapH(l)) }
+// Browsers may keep a file for ever, since its address changes with its content.
+func (l *Look) Register(r gin.IRouter) {
+	Get(r, "/assets/:name", Secure, func(c *gin.Context) {
+		f, ok := l.files[c.Param("name")]
+		if !ok {
+			Problem(c, problem.NoSuchAddress.New("There is no such asset."))
+			return
+		}
+		c.Header("Cache-Control", "public, max-age=31536000, immutable")
+		Send(c, http.StatusOK, f.contentType, f.etag, f.body)
+	})
+}
 
-// ServeHTTP serves the files; the last part of the address names one. Browsers may
-// keep a file for ever, since its address changes with its content.
+// ServeHTTP serves the files to programs without gin.
 func (l *Look) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	SecureHeaders(w.Header())
 	f, ok := l.files[path.Base(r.URL.Path)]

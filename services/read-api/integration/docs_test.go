@@ -5,20 +5,23 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/scripts/devstack/browser"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
+	"github.com/orderhub/orderhub/services/read-api/internal/page"
 )
 
 // TestDocsInABrowser looks at the page that shows the API's description.
 func TestDocsInABrowser(t *testing.T) {
 	chromium := browser.ForTest(t)
-	gin.SetMode(gin.TestMode)
-	server := httptest.NewServer(httpapi.New(httpapi.Options{Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}))
+	p := page.New(page.Options{})
+	server := httptest.NewServer(httpapi.New(httpapi.Options{
+		Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
+		Page: p.Register, Docs: p.Docs(httpapi.OpenAPI),
+	}))
 	t.Cleanup(server.Close)
 	w := browser.Open(chromium, t, func(p browser.Problem) bool { return p.URL == server.URL+"/favicon.ico" })
 	address := server.URL + "/docs"

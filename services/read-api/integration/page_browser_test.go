@@ -36,7 +36,7 @@ func openWindow(chromium context.Context, t *testing.T) *window {
 			panic(http.ErrAbortHandler)
 		}
 	})
-	page.Register(engine, page.Options{Orders: w.orders, ConsoleURL: "http://127.0.0.1:8082"})
+	page.New(page.Options{Orders: w.orders, ConsoleURL: "http://127.0.0.1:8082"}).Register(engine)
 	w.orders.register(engine)
 	w.server = httptest.NewServer(engine)
 	t.Cleanup(w.server.Close)

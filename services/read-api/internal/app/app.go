@@ -182,6 +182,7 @@ func newLists(db *bun.DB, c *cache.Cache, hub *stream.Hub) *orders.Lists {
 func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
 	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
 ) *gin.Engine {
+	site := page.New(page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL, Log: log})
 	return httpapi.New(httpapi.Options{
 		Orders:  o,
 		Stats:   func() httpapi.Stats { return stats(s, c, reflector, through) },
@@ -189,9 +190,8 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 		Log:     log,
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
 		Origins: s.CORSOrigins,
-		Page: func(routes gin.IRouter) {
-			page.Register(routes, page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL, Log: log})
-		},
+		Page:    site.Register,
+		Docs:    site.Docs(httpapi.OpenAPI),
 	})
 }
 

@@ -25,6 +25,8 @@ type Options struct {
 	Origins []string
 	// Page adds the routes of the web page. Default: there is none.
 	Page func(gin.IRouter)
+	// Docs shows OpenAPI at /docs. Default: there is no such address.
+	Docs gin.HandlerFunc
 }
 
 const streamPath = "/api/v1/orders/stream"
@@ -46,7 +48,7 @@ func New(o Options) *gin.Engine {
 		Answer: a.problem,
 	})
 	if len(o.Origins) > 0 {
-		engine.Use(cors(o.Origins))
+		engine.Use(crossOrigin(o.Origins))
 	}
 	get := func(name, path string, handlers ...gin.HandlerFunc) {
 		durations.add(path, name)
@@ -54,18 +56,19 @@ func New(o Options) *gin.Engine {
 	}
 	get("order", "/order/:order_uid", a.order)
 	get("order", "/api/v1/orders/:order_uid", a.order)
-	get("orders", "/api/v1/orders", compress, a.list)
+	get("orders", "/api/v1/orders", a.list)
 	// The duration of a stream would say nothing beside those of requests.
 	engine.GET(streamPath, a.stream)
 	engine.HEAD(streamPath, a.streamHead)
-	get("suggest", "/api/v1/suggest", compress, a.suggest)
+	get("suggest", "/api/v1/suggest", a.suggest)
 	get("stats", "/api/v1/stats", a.plain, a.stats)
-	get("problems", "/problems/:name", a.plain, web.Secure, compress, a.problemPage)
-	docs := newDocs()
-	get("docs", "/openapi.yaml", a.plain, compress, docs.serveOpenAPI)
-	get("docs", "/docs", a.plain, compress, docs.servePage)
+	get("problems", "/problems/:name", a.plain, web.Secure, a.problemPage)
+	get("docs", "/openapi.yaml", a.plain, a.openAPI)
+	if o.Docs != nil {
+		get("docs", "/docs", a.plain, o.Docs)
+	}
 	if o.Page != nil {
-		o.Page(engine.Group("", compress))
+		o.Page(engine)
 		for _, route := range engine.Routes() {
 			if route.Path != streamPath {
 				durations.add(route.Path, "page")

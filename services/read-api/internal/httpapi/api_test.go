@@ -22,6 +22,7 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+	"github.com/orderhub/orderhub/services/read-api/internal/page"
 )
 
 const canonical = `{"order_uid":"b563feb7b2b84b6test","track_number":"WBILMTESTTRACK"}`
@@ -85,6 +86,7 @@ func setupWith(t testing.TB, maxStaleness time.Duration, store cache.StoreOption
 		Stats:   func() Stats { return Stats{Orders: 1} },
 		Metrics: b.metrics,
 		Log:     zap.NewNop(),
+		Docs:    page.New(page.Options{}).Docs(OpenAPI),
 		Page:    func(r gin.IRouter) { r.GET("/boom", func(*gin.Context) { panic("secret reason") }) },
 	}
 	change(&options)

@@ -2,42 +2,26 @@ package httpapi
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/gin-gonic/gin"
+	"github.com/rs/cors"
 )
 
-// Header values for pages of other origins.
-const (
-	corsMethods = "GET, HEAD"
-	corsHeaders = "Accept, Cache-Control, If-None-Match, Last-Event-ID"
-	corsExposed = "Age, Content-Length, ETag, Retry-After, " + stalenessHeader
-	corsMaxAge  = "600" // seconds for which a browser need not ask again
-)
-
-// cors lets pages of these origins read answers; "*" is any. No cookie or login
-// goes with it: the API knows none.
-func cors(origins []string) gin.HandlerFunc {
-	anyOrigin := slices.Contains(origins, "*")
+// crossOrigin lets pages of these origins read answers; "*" allows any. No cookie or
+// login goes with it: the API knows none. (gin-contrib/cors would refuse the requests
+// of other origins, which are fine where no page of theirs reads the answer.)
+func crossOrigin(origins []string) gin.HandlerFunc {
+	policy := cors.New(cors.Options{
+		AllowedOrigins: origins,
+		AllowedMethods: []string{http.MethodGet, http.MethodHead},
+		AllowedHeaders: []string{"Accept", "Cache-Control", "If-None-Match", "Last-Event-ID"},
+		ExposedHeaders: []string{"Age", "Content-Length", "ETag", "Retry-After", stalenessHeader},
+		MaxAge:         600, // seconds for which a browser need not ask again
+	})
 	return func(c *gin.Context) {
-		h := c.Writer.Header()
-		origin := c.GetHeader("Origin")
-		if anyOrigin {
-			h.Set("Access-Control-Allow-Origin", "*")
-		} else {
-			h.Add("Vary", "Origin")
-			if origin == "" || !slices.Contains(origins, origin) {
-				return
-			}
-			h.Set("Access-Control-Allow-Origin", origin)
-		}
-		h.Set("Access-Control-Expose-Headers", corsExposed)
+		policy.HandlerFunc(c.Writer, c.Request)
 		if c.Request.Method == http.MethodOptions && c.GetHeader("Access-Control-Request-Method") != "" {
-			h.Del("Allow")
-			h.Set("Access-Control-Allow-Methods", corsMethods)
-			h.Set("Access-Control-Allow-Headers", corsHeaders)
-			h.Set("Access-Control-Max-Age", corsMaxAge)
-			c.AbortWithStatus(http.StatusNoContent)
+			c.Abort() // a preflight is answered
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/problem"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -29,10 +30,14 @@ var (
 	textType    = []string{"text/plain; charset=utf-8"}
 	nosniff     = []string{"nosniff"}
 	// Clients may keep an answer, but ask with its ETag whether it still holds.
-	revalidate   = []string{"no-cache"}
-	varyEncoding = []string{"Accept-Encoding"}
-	noStore      = []string{"no-store"}
+	revalidate = []string{"no-cache"}
+	noStore    = []string{"no-store"}
 )
+
+// minEncoded is the size in bytes from which orders are encoded. A smaller one fits
+// into what TCP sends at once (10 segments, RFC 6928), so it would arrive no sooner,
+// and encoding would cost more than all the rest of a hit.
+const minEncoded = 14 << 10
 
 // maxPreparedLength is up to which length a Content-Length is prepared. Nearly
 // all orders are shorter.
@@ -86,17 +91,17 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 		h.Set("Age", strconv.FormatInt(int64(answer.Staleness.Seconds()), 10))
 	}
 	n := answer.Len()
-	if n >= compressedOrder {
-		h["Vary"] = varyEncoding
-		if k := acceptable(c.Request.Header["Accept-Encoding"]); k != nil {
-			writeCompressed(c, answer, k)
+	if n >= minEncoded {
+		h.Add("Vary", "Accept-Encoding")
+		if coding := web.Accepted(c.Request.Header); coding != nil {
+			writeEncoded(c, answer, coding)
 			return
 		}
 	}
 	values := headerPool.Get().(*headerValues)
 	values.etag[0] = answer.ETag()
 	h["Etag"] = values.etag[:]
-	if held := c.Request.Header["If-None-Match"]; held != nil && matches(held, values.etag[0]) {
+	if held := c.Request.Header["If-None-Match"]; held != nil && web.Matches(held, values.etag[0]) {
 		c.Writer.WriteHeader(http.StatusNotModified)
 		c.Writer.WriteHeaderNow()
 		headerPool.Put(values)
@@ -150,21 +155,20 @@ func (a *api) notFound(c *gin.Context, uid string) {
 	}
 }
 
-// writeCompressed answers with an order that is large enough for it. Its tag is
-// known without the work.
-func writeCompressed(c *gin.Context, answer orders.Answer, k *coding) {
+// writeEncoded answers with an order that is large enough for it. Its tag is known
+// without the work.
+func writeEncoded(c *gin.Context, answer orders.Answer, coding *web.Coding) {
 	h := c.Writer.Header()
-	tag := k.tag(answer.ETag())
-	h["Etag"] = []string{tag}
-	if matches(c.Request.Header["If-None-Match"], tag) {
+	tag := coding.Tag(answer.ETag())
+	h.Set("ETag", tag)
+	if web.Matches(c.Request.Header["If-None-Match"], tag) {
 		c.Status(http.StatusNotModified)
 		return
 	}
 	var body []byte
-	answer.View(func(canonical []byte) { body = k.append(nil, canonical) })
-	h["X-Content-Type-Options"] = nosniff
-	h["Content-Type"] = jsonType
-	h.Set("Content-Encoding", k.name)
+	answer.View(func(canonical []byte) { body = coding.Encode(canonical) })
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Encoding", coding.Name)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.Data(http.StatusOK, jsonType[0], body)
 }
@@ -188,38 +192,6 @@ func wantsFresh(h http.Header) bool {
 			if strings.EqualFold(strings.TrimSpace(directive), "no-cache") {
 				return true
 			}
-		}
-	}
-	return false
-}
-
-// matches tells whether If-None-Match names a tag. Its comparison is the weak
-// one (RFC 9110, 13.1.2), so a W/ prefix doesn't matter.
-func matches(lines []string, etag string) bool {
-	for _, line := range lines {
-		if line == etag { // nearly always
-			return true
-		}
-		for line != "" {
-			line = strings.TrimLeft(line, " \t,")
-			if strings.HasPrefix(line, "*") {
-				return true
-			}
-			line = strings.TrimPrefix(line, "W/")
-			if strings.HasPrefix(line, etag) {
-				return true
-			}
-			// On to the next tag: past this one's quotes, within which commas are
-			// ordinary.
-			if !strings.HasPrefix(line, `"`) {
-				_, line, _ = strings.Cut(line, ",")
-				continue
-			}
-			_, rest, closed := strings.Cut(line[1:], `"`)
-			if !closed {
-				break
-			}
-			line = rest
 		}
 	}
 	return false

@@ -39,7 +39,7 @@ func (a *api) problem(c *gin.Context, p *problem.Error) {
 func (a *api) problemPage(c *gin.Context) {
 	for _, k := range kinds {
 		if k.Name == c.Param("name") {
-			send(c, textType, []byte(k.Title+" ("+http.StatusText(k.Code.HTTPStatus())+")\n\n"+k.Meaning+"\n"))
+			send(c, "text/plain; charset=utf-8", []byte(k.Title+" ("+http.StatusText(k.Code.HTTPStatus())+")\n\n"+k.Meaning+"\n"))
 			return
 		}
 	}

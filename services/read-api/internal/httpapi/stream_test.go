@@ -209,7 +209,7 @@ func TestASlowClientIsDroppedNotBuffered(t *testing.T) {
 
 // TestAClientThatReadsNothingIsCutOff has no more to say than fits any queue.
 func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
-	r, p := streams(t, 1, func(s *Streams) { s.Patience = 20 * time.Millisecond })
+	r, p := streams(t, 1, func(s *Streams) { s.Patience = 500 * time.Millisecond })
 	follow(t, p, "") // and reads nothing more
 	r.change(usdOrder)
 	require.Eventually(t, func() bool {

@@ -42,5 +42,5 @@ func (a *api) suggest(c *gin.Context) {
 	if err != nil {
 		panic(err) // strings and numbers
 	}
-	send(c, jsonType, body)
+	send(c, jsonType[0], body)
 }

@@ -109,34 +109,36 @@ type Options struct {
 	Log *zap.Logger
 }
 
-// Register adds the page at / and what it loads at /assets/.
-func Register(r gin.IRouter, o Options) {
-	look := web.NewLook(assetFiles, "assets", templateFiles, "templates", nil)
-	s := &site{orders: o.Orders, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
-	for _, method := range []string{http.MethodGet, http.MethodHead} {
-		r.Handle(method, "/", s.serve)
-		r.Handle(method, "/assets/:name", gin.WrapH(look))
-	}
-}
-
-type site struct {
+// Page is the web page.
+type Page struct {
 	orders  Orders
 	console string
 	look    *web.Look
 	log     *zap.Logger
 }
 
+// New prepares the page. An error in its files is a defect of the build and panics.
+func New(o Options) *Page {
+	look := web.NewLook(assetFiles, "assets", templateFiles, "templates", docFuncs)
+	return &Page{orders: o.Orders, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
+}
+
+// Register adds the page at / and what it loads at /assets/.
+func (p *Page) Register(r gin.IRouter) {
+	web.Get(r, "/", web.Secure, p.serve)
+	p.look.Register(r)
+}
+
 // serve answers a page, or with fragment=1 the inside of its <main>. A page
 // has the status of its search. A fragment is always 200: it is a piece of
 // HTML to show, and browsers report anything else as an error of the page.
-func (s *site) serve(c *gin.Context) {
-	web.SecureHeaders(c.Writer.Header())
+func (p *Page) serve(c *gin.Context) {
 	// Orders hold names and addresses: nothing of them is left on a disk.
 	c.Header("Cache-Control", "no-store")
 
 	query := c.Request.URL.Query()
 	fragment := query.Get("fragment") == "1"
-	v := s.view(c, query)
+	v := p.view(c, query)
 	if v.State == elsewhere {
 		c.Redirect(http.StatusSeeOther, address(v.Target, fragment))
 		return
@@ -145,43 +147,44 @@ func (s *site) serve(c *gin.Context) {
 	if fragment {
 		status = http.StatusOK
 	}
-	v.Tag = s.etag(v, query, true)
+	v.Tag = p.etag(v, query, true)
+	tag := ""
 	if status == http.StatusOK {
-		tag := s.etag(v, query, fragment)
-		c.Header("ETag", tag)
-		if c.GetHeader("If-None-Match") == tag {
+		tag = p.etag(v, query, fragment)
+		if web.Matches(c.Request.Header["If-None-Match"], tag) { // before any rendering
+			c.Header("ETag", tag)
+			c.Header("Vary", "Accept-Encoding")
 			c.Status(http.StatusNotModified)
 			return
 		}
 	}
-	s.render(c, v, status, fragment)
+	p.render(c, v, status, tag, fragment)
 }
 
-func (s *site) render(c *gin.Context, v *view, status int, fragment bool) {
+func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment bool) {
 	name := "page.html"
 	if fragment {
 		name = "main"
 	}
 	var body bytes.Buffer
-	if err := s.look.Render(&body, name, v); err != nil {
-		s.log.Error("the page can't be rendered", zap.Error(err))
-		c.Header("ETag", "")
+	if err := p.look.Render(&body, name, v); err != nil {
+		p.log.Error("the page can't be rendered", zap.Error(err))
 		c.String(http.StatusInternalServerError, "This page can't be shown. The service's log says why.\n")
 		return
 	}
 	if status == http.StatusServiceUnavailable {
 		c.Header("Retry-After", retryAfter)
 	}
-	c.Data(status, "text/html; charset=utf-8", body.Bytes())
+	web.Send(c, status, "text/html; charset=utf-8", tag, body.Bytes())
 }
 
 // view finds what an address shows.
-func (s *site) view(c *gin.Context, query url.Values) *view {
-	v := &view{AsJSON: query.Get("view") == "json", console: s.console}
+func (p *Page) view(c *gin.Context, query url.Values) *view {
+	v := &view{AsJSON: query.Get("view") == "json", console: p.console}
 	if v.Query = clean(query.Get("uid")); v.Query != "" {
-		s.order(c, v)
+		p.order(c, v)
 	} else if v.Query = clean(query.Get("q")); v.Query != "" {
-		s.search(c, v, query.Get("by"))
+		p.search(c, v, query.Get("by"))
 	} else {
 		v.State = home
 		v.Filter = readFilter(query)
@@ -191,9 +194,9 @@ func (s *site) view(c *gin.Context, query url.Values) *view {
 	case v.State == home && v.Filter.Problem != "":
 		v.State = refused
 	case v.State == home:
-		s.list(c, v, Query{Filters: v.Filter.api, Cursor: v.Filter.Cursor, Limit: listCount})
+		p.list(c, v, Query{Filters: v.Filter.api, Cursor: v.Filter.Cursor, Limit: listCount})
 	default:
-		s.list(c, v, Query{Limit: besideCount})
+		p.list(c, v, Query{Limit: besideCount})
 	}
 	return v
 }
@@ -201,16 +204,16 @@ func (s *site) view(c *gin.Context, query url.Values) *view {
 // clean is a parameter as a person meant it.
 func clean(text string) string { return strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")) }
 
-func (s *site) order(c *gin.Context, v *view) {
+func (p *Page) order(c *gin.Context, v *view) {
 	if !model.IsOrderUID(v.Query) {
 		v.State = invalid
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), orderTimeout)
 	defer cancel()
-	answer, err := s.orders.Get(ctx, v.Query)
+	answer, err := p.orders.Get(ctx, v.Query)
 	if err != nil {
-		s.notKnown("an order", err)
+		p.notKnown("an order", err)
 		v.State = unavailable
 		return
 	}
@@ -218,7 +221,7 @@ func (s *site) order(c *gin.Context, v *view) {
 		v.State = missing
 		return
 	}
-	if v.Order = s.decode(answer.Canonical); v.Order == nil {
+	if v.Order = p.decode(answer.Canonical); v.Order == nil {
 		v.State = unavailable
 		return
 	}
@@ -227,36 +230,36 @@ func (s *site) order(c *gin.Context, v *view) {
 
 // notKnown logs why something can't be shown. That is of interest only while
 // looking for something: that the database is away is said where it begins.
-func (s *site) notKnown(what string, err error) {
-	s.log.Debug("the page can't show "+what+" now", zap.Error(err))
+func (p *Page) notKnown(what string, err error) {
+	p.log.Debug("the page can't show "+what+" now", zap.Error(err))
 }
 
 // decode gives the order that is shown; nil where its JSON isn't what it should
 // be, which is a fault.
-func (s *site) decode(canonical []byte) *order {
+func (p *Page) decode(canonical []byte) *order {
 	o, err := decode(canonical)
 	if err != nil {
-		s.log.Error("the page can't show an order", zap.Error(err))
+		p.log.Error("the page can't show an order", zap.Error(err))
 		return nil
 	}
 	return o
 }
 
-func (s *site) list(c *gin.Context, v *view, query Query) {
+func (p *Page) list(c *gin.Context, v *view, query Query) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
 	defer cancel()
-	list, err := s.orders.List(ctx, query)
+	list, err := p.orders.List(ctx, query)
 	if wrong, ok := errors.AsType[*RefusedError](err); ok {
 		v.State, v.Filter.Problem, v.Filter.WrongCursor = refused, wrong.Detail, wrong.Cursor
 		return
 	}
 	if err != nil {
-		s.notKnown("a list", err)
+		p.notKnown("a list", err)
 		return
 	}
 	v.List = orderList{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), Next: list.Next, canonical: list.Canonical}
 	for _, canonical := range list.Canonical {
-		if o := s.decode(canonical); o != nil {
+		if o := p.decode(canonical); o != nil {
 			v.List.Orders = append(v.List.Orders, o)
 		}
 	}
@@ -268,7 +271,7 @@ func wholeSecond(t time.Time) time.Time { return t.Round(time.Second) }
 
 // etag covers everything that the rendering depends on, so that asking again
 // costs no rendering while nothing has changed.
-func (s *site) etag(v *view, query url.Values, fragment bool) string {
+func (p *Page) etag(v *view, query url.Values, fragment bool) string {
 	sum := sha256.New()
 	var head []byte
 	add := func(part []byte) {
@@ -276,7 +279,7 @@ func (s *site) etag(v *view, query url.Values, fragment bool) string {
 		sum.Write(head)
 		sum.Write(part)
 	}
-	add([]byte(s.look.Build()))
+	add([]byte(p.look.Build()))
 	query.Del("fragment")
 	add([]byte(query.Encode()))
 	add(fmt.Appendf(nil, "%t %s %t", fragment, v.State, v.List.Known))

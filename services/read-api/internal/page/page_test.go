@@ -84,7 +84,7 @@ func samples(t *testing.T) *fakeOrders {
 func serve(o Options) http.Handler {
 	gin.SetMode(gin.TestMode)
 	engine := gin.New()
-	Register(engine, o)
+	New(o).Register(engine)
 	return engine
 }
 

@@ -18,23 +18,23 @@ const maxSearch = 128
 // search finds out what a text is: an order_uid, a track number or a customer.
 // One order is shown, several are a list; by says which of them is meant where
 // a person has chosen.
-func (s *site) search(c *gin.Context, v *view, by string) {
+func (p *Page) search(c *gin.Context, v *view, by string) {
 	if utf8.RuneCountInString(v.Query) > maxSearch || strings.ContainsRune(v.Query, 0) {
 		v.State = invalid
 		return
 	}
 	v.Searched = true
 	if by != KindTrackNumber && by != KindCustomer && model.IsOrderUID(v.Query) {
-		if s.order(c, v); v.State == found {
+		if p.order(c, v); v.State == found {
 			v.leadTo(url.Values{"uid": {v.Query}})
 			return
 		}
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
 	defer cancel()
-	suggestions, err := s.orders.Suggest(ctx, v.Query)
+	suggestions, err := p.orders.Suggest(ctx, v.Query)
 	if err != nil {
-		s.notKnown("what a search finds", err)
+		p.notKnown("what a search finds", err)
 		v.State = unavailable
 		return
 	}
@@ -54,19 +54,19 @@ func (s *site) search(c *gin.Context, v *view, by string) {
 	case len(lists) == 0 && v.State != unavailable:
 		v.State = missing
 	case len(lists) == 1:
-		s.open(ctx, v, lists[0])
+		p.open(ctx, v, lists[0])
 	case len(lists) > 1:
 		v.State, v.Choices = choice, lists
 	}
 }
 
 // open leads to a list, or to its order where it is the only one.
-func (s *site) open(ctx context.Context, v *view, chosen Suggestion) {
+func (p *Page) open(ctx context.Context, v *view, chosen Suggestion) {
 	filters := chosen.filters()
 	if chosen.Orders == 1 {
-		list, err := s.orders.List(ctx, Query{Filters: filters, Limit: 1})
+		list, err := p.orders.List(ctx, Query{Filters: filters, Limit: 1})
 		if err == nil && len(list.Canonical) == 1 {
-			if o := s.decode(list.Canonical[0]); o != nil {
+			if o := p.decode(list.Canonical[0]); o != nil {
 				filters = url.Values{"uid": {o.OrderUID}}
 			}
 		}

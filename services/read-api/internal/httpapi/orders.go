@@ -2,10 +2,10 @@ package httpapi
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
@@ -26,25 +26,13 @@ func (a *api) list(c *gin.Context) {
 		a.unavailable(c, err)
 		return
 	}
-	send(c, jsonType, appendPage(nil, request.filter, page))
+	send(c, jsonType[0], appendPage(nil, request.filter, page))
 }
 
-// send answers with a body, or with 304 where the client has it.
-func send(c *gin.Context, contentType []string, body []byte) {
-	sendTagged(c, contentType, cache.ETag(body), body)
-}
-
-func sendTagged(c *gin.Context, contentType []string, tag string, body []byte) {
-	h := c.Writer.Header()
-	h["Cache-Control"] = revalidate
-	h["Etag"] = []string{tag}
-	if matches(c.Request.Header["If-None-Match"], tag) {
-		c.Status(http.StatusNotModified)
-		return
-	}
-	h["X-Content-Type-Options"] = nosniff
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	c.Data(http.StatusOK, contentType[0], body)
+// send answers with a body that clients may keep, but have to ask about each time.
+func send(c *gin.Context, contentType string, body []byte) {
+	c.Writer.Header()["Cache-Control"] = revalidate
+	web.Send(c, http.StatusOK, contentType, cache.ETag(body), body)
 }
 
 // appendPage writes {"orders":[…],"next_cursor":"…"}; at the end of the list
