@@ -9,10 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 )
 
 // ErrNoTopic means that a topic does not exist.
-var ErrNoTopic = errors.New("the topic does not exist")
+var ErrNoTopic = kafkaconn.ErrNoTopic
 
 // Client speaks to the brokers. Safe for concurrent use.
 type Client struct {

@@ -1,6 +1,8 @@
 package kafkaconn
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -50,6 +52,61 @@ func OrderTopics(cfg config.Kafka, partitions, replication int) []TopicSpec {
 			Check: checkDeadLetters,
 		},
 	}
+}
+
+// ErrNoTopic means that a topic does not exist.
+var ErrNoTopic = errors.New("the topic does not exist")
+
+// Admin is what EnsureTopics needs of a Kafka client.
+type Admin interface {
+	// Partitions counts a topic's partitions, or fails with ErrNoTopic.
+	Partitions(ctx context.Context, topic string) (int, error)
+	Settings(ctx context.Context, topic string) (map[string]string, error)
+	// Create is false without an error if the topic exists by now.
+	Create(ctx context.Context, spec TopicSpec) (bool, error)
+}
+
+// EnsureTopics creates the topics that are missing and checks the settings of those
+// that exist. It changes no existing topic. Several processes may call it at once.
+// The error names the topic.
+func EnsureTopics(ctx context.Context, admin Admin, specs []TopicSpec) ([]TopicState, error) {
+	states := make([]TopicState, 0, len(specs))
+	for _, spec := range specs {
+		state, err := ensureTopic(ctx, admin, spec)
+		if err != nil {
+			return states, fmt.Errorf("topic %s: %w", spec.Name, err)
+		}
+		states = append(states, state)
+	}
+	return states, nil
+}
+
+func ensureTopic(ctx context.Context, admin Admin, spec TopicSpec) (TopicState, error) {
+	state := TopicState{Name: spec.Name, Partitions: spec.Partitions}
+	partitions, err := admin.Partitions(ctx, spec.Name)
+	if errors.Is(err, ErrNoTopic) {
+		if state.Created, err = admin.Create(ctx, spec); err != nil {
+			return state, fmt.Errorf("does not exist and cannot be created: %w", err)
+		}
+		if state.Created {
+			return state, nil
+		}
+		state.Partitions, err = admin.Partitions(ctx, spec.Name)
+		return state, err
+	}
+	if err != nil {
+		return state, err
+	}
+	state.Partitions = partitions
+	settings, err := admin.Settings(ctx, spec.Name)
+	switch {
+	case err != nil:
+		// A principal without DescribeConfigs can still do its work.
+		state.Problems = []string{"its settings could not be read: " + err.Error()}
+	case spec.Check != nil:
+		state.Problems = spec.Check(settings)
+	}
+	return state, nil
 }
 
 func checkOrders(settings map[string]string) (problems []string) {

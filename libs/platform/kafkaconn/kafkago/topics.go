@@ -3,68 +3,15 @@ package kafkago
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/segmentio/kafka-go"
 
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 )
 
-// EnsureTopics creates the topics that are missing and checks the settings of those
-// that exist. It changes no existing topic. Several processes may call it at once.
-// The error names the topic.
+// EnsureTopics is kafkaconn.EnsureTopics with a client of kafka-go.
 func EnsureTopics(ctx context.Context, client *kafka.Client, specs []kafkaconn.TopicSpec) ([]kafkaconn.TopicState, error) {
-	states := make([]kafkaconn.TopicState, 0, len(specs))
-	for _, spec := range specs {
-		state, err := ensureTopic(ctx, client, spec)
-		if err != nil {
-			return states, fmt.Errorf("topic %s: %w", spec.Name, err)
-		}
-		states = append(states, state)
-	}
-	return states, nil
-}
-
-func ensureTopic(ctx context.Context, client *kafka.Client, spec kafkaconn.TopicSpec) (kafkaconn.TopicState, error) {
-	state := kafkaconn.TopicState{Name: spec.Name}
-	partitions, err := PartitionCount(ctx, client, spec.Name)
-	if errors.Is(err, kafka.UnknownTopicOrPartition) {
-		return createTopic(ctx, client, spec)
-	}
-	if err != nil {
-		return state, err
-	}
-	state.Partitions = partitions
-	settings, err := topicConfig(ctx, client, spec.Name)
-	switch {
-	case err != nil:
-		// A principal without DescribeConfigs can still do its work.
-		state.Problems = []string{"its settings could not be read: " + err.Error()}
-	case spec.Check != nil:
-		state.Problems = spec.Check(settings)
-	}
-	return state, nil
-}
-
-func createTopic(ctx context.Context, client *kafka.Client, spec kafkaconn.TopicSpec) (kafkaconn.TopicState, error) {
-	state := kafkaconn.TopicState{Name: spec.Name, Partitions: spec.Partitions}
-	topic := kafka.TopicConfig{Topic: spec.Name, NumPartitions: spec.Partitions, ReplicationFactor: spec.Replication}
-	for name, value := range spec.Config {
-		topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
-	}
-	answer, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
-	if err == nil {
-		err = answer.Errors[spec.Name]
-	}
-	if errors.Is(err, kafka.TopicAlreadyExists) {
-		state.Partitions, err = PartitionCount(ctx, client, spec.Name)
-		return state, err
-	}
-	if err != nil {
-		return state, fmt.Errorf("does not exist and cannot be created: %w", err)
-	}
-	state.Created = true
-	return state, nil
+	return kafkaconn.EnsureTopics(ctx, admin{client}, specs)
 }
 
 // PartitionCount returns the number of a topic's partitions. A topic that does not
@@ -82,8 +29,34 @@ func PartitionCount(ctx context.Context, client *kafka.Client, topic string) (in
 	return 0, kafka.UnknownTopicOrPartition
 }
 
-func topicConfig(ctx context.Context, client *kafka.Client, topic string) (map[string]string, error) {
-	answer, err := client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
+// admin implements kafkaconn.Admin.
+type admin struct{ client *kafka.Client }
+
+func (a admin) Partitions(ctx context.Context, topic string) (int, error) {
+	n, err := PartitionCount(ctx, a.client, topic)
+	if errors.Is(err, kafka.UnknownTopicOrPartition) {
+		err = kafkaconn.ErrNoTopic
+	}
+	return n, err
+}
+
+func (a admin) Create(ctx context.Context, spec kafkaconn.TopicSpec) (bool, error) {
+	topic := kafka.TopicConfig{Topic: spec.Name, NumPartitions: spec.Partitions, ReplicationFactor: spec.Replication}
+	for name, value := range spec.Config {
+		topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
+	}
+	answer, err := a.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
+	if err == nil {
+		err = answer.Errors[spec.Name]
+	}
+	if errors.Is(err, kafka.TopicAlreadyExists) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (a admin) Settings(ctx context.Context, topic string) (map[string]string, error) {
+	answer, err := a.client.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}},
 	})
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package cli is orderctl's command line: one file a command.
+// Package cli is orderctl's command line.
 package cli
 
 import (
@@ -11,19 +11,10 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
-)
-
-// Exit codes. Scripts rely on them.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitNothing     = 3   // nothing matched, such as no order in a file
-	exitInterrupted = 130 // Ctrl-C or SIGTERM, as a shell has it
+	"github.com/orderhub/orderhub/libs/platform/errs"
 )
 
 // Main runs orderctl with its arguments, without the program's name, and
@@ -33,11 +24,16 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	return Run(ctx, args, stdin, stdout, stderr)
+}
+
+// Run is Main for callers that stop a command by ending its context.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return newApp(stdin, stdout, stderr).run(ctx, args)
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
-	return &app{stdin: stdin, stdout: stdout, stderr: stderr, output: outputText, settings: map[*cobra.Command]any{}, connect: connect}
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr, output: outputText, settings: map[*cobra.Command]any{}}
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
@@ -52,33 +48,15 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	output         outputFormat
-	// settings are the environment variables that a command reads, for its help.
+	// settings are the environment variables that a command reads.
 	settings map[*cobra.Command]any
-	// running is set when a command's own work begins: errors before that are
-	// wrong usage.
+	// running is set when a command's own work begins: errors of cobra, before
+	// that, are wrong usage.
 	running bool
-	// connect gives a client of the brokers and what closes it.
-	connect func(config.Kafka) (*kafka.Client, func(), error)
 }
 
-// Settings that commands read from the environment.
-type (
-	kafkaSettings    struct{ Kafka config.Kafka }
-	databaseSettings struct{ Database config.Database }
-	publishSettings  struct {
-		Kafka config.Kafka
-		Rules ruleSettings
-	}
-	allSettings struct {
-		Topics   topicsSettings
-		Database config.Database
-		Rules    ruleSettings
-		Console  consoleSettings
-	}
-)
-
 func (a *app) rootCommand() *cobra.Command {
-	root := &cobra.Command{
+	root := a.parent(&cobra.Command{
 		Use:   "orderctl",
 		Short: "The operator's tool of Orderhub",
 		Long: `orderctl is the operator's tool of Orderhub: it publishes orders, checks files
@@ -96,48 +74,114 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
   orderctl verify --sample 10000
   orderctl dlq list --since 2h
   orderctl migrate --wait 30s`,
-		Args:          cobra.ArbitraryArgs, // an unknown command is for RunE to tell
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				cmd.SetOut(a.stderr)
-				return errors.Join(cmd.Help(), silent(exitUsage))
-			}
-			return unknownCommand(cmd, args[0])
-		},
-	}
+		Version:       thisBuild().String(), // --version
+	})
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.SetHelpFunc(a.help)
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.Version = thisBuild().String() // --version
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.PersistentFlags().Var(&a.output, "output", "what stdout is for: text (people) or json (programs)")
-	mustRegister(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)))
-	a.settings[root] = &allSettings{}
+	complete(root, "output", "text", "json")
+	a.settings[root] = &struct {
+		Topics   topicsSettings
+		Database config.Database
+		Rules    ruleSettings
+		Console  consoleSettings
+	}{}
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 
-// work wraps what a command does once its arguments and flags are understood.
-func (a *app) work(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
+// command finishes a command. The settings, which may be nil, are filled from the
+// environment before the command runs, and listed in its help.
+func (a *app) command(cmd *cobra.Command, settings any) *cobra.Command {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.running = true
-		return do(cmd, args)
+		if settings != nil {
+			if err := load(settings); err != nil {
+				return err
+			}
+		}
+		return run(cmd, args)
 	}
+	if settings != nil {
+		a.settings[cmd] = settings
+	}
+	return cmd
 }
 
-// load fills a command's settings from the environment.
-func load(settings any) error {
-	if err := config.Load(settings); err != nil {
-		return usage(err)
+// parent finishes a command that only has others below it.
+func (a *app) parent(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs // RunE reports an unknown command
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			cmd.SetOut(a.stderr)
+			return errors.Join(cmd.Help(), errs.New(errs.Invalid, ""))
+		}
+		return unknownCommand(cmd, args[0])
 	}
-	return nil
+	return cmd
+}
+
+// load fills settings from the environment.
+func load(settings any) error { return usage(config.Load(settings)) }
+
+// usage marks an error in how orderctl was called, or in its settings.
+func usage(err error) error { return errs.Wrap(errs.Invalid, err, "") }
+
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// failed ends a command that has said already what failed.
+func failed() error { return errs.New(errs.Internal, "") }
+
+// nothing ends a command that found nothing.
+func nothing(format string, args ...any) error { return errs.New(errs.NotFound, format, args...) }
+
+// exitCode reports an error on stderr and turns it into the exit code.
+func (a *app) exitCode(ctx context.Context, cmd *cobra.Command, err error) int {
+	code := errs.CodeOf(err)
+	switch {
+	case err == nil:
+		return errs.ExitDone
+	case !a.running:
+		code = errs.Invalid
+	case ctx.Err() != nil && code != errs.Invalid && code != errs.NotFound:
+		if code = errs.Interrupted; !isSaid(err) {
+			err = errors.New("interrupted")
+		}
+	}
+	// Several errors, such as those of settings, come on a line each.
+	switch message := strings.ReplaceAll(text(err), "\n", "\n  "); {
+	case isSaid(err):
+	case code == errs.Invalid:
+		a.say("%s: %s (see '%s --help')", cmd.CommandPath(), message, cmd.CommandPath())
+	case code == errs.NotFound:
+		a.say("%s", message)
+	default:
+		a.say("%s: %s", cmd.CommandPath(), message)
+	}
+	return code.ExitCode()
+}
+
+// isSaid is true of an error that only ends a command: all was said before.
+func isSaid(err error) bool {
+	coded, ok := errors.AsType[*errs.Error](err)
+	return ok && coded.Message == "" && coded.Err == nil
+}
+
+// text is what an error tells a person: its message, without the cause.
+func text(err error) string {
+	if message := errs.Message(err); message != "" {
+		return message
+	}
+	return err.Error()
 }
 
 // say tells about the work on stderr.
@@ -150,7 +194,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {
 		message += ", did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return usage(errors.New(message))
+	return usagef("%s", message)
 }
 
 func helpCommand(root *cobra.Command) *cobra.Command {
@@ -173,13 +217,23 @@ func noArgs(hint string) cobra.PositionalArgs {
 		if len(args) == 0 {
 			return nil
 		}
-		return usage(fmt.Errorf("unexpected argument %q%s", args[0], hint))
+		return usagef("unexpected argument %q%s", args[0], hint)
 	}
 }
 
-// mustRegister is for registrations that fail only by a mistake in this package.
-func mustRegister(err error) {
-	if err != nil {
-		panic(err)
+// oneArg demands one argument, or fails with message.
+func oneArg(message string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || args[0] == "" {
+			return usagef("%s", message)
+		}
+		return nil
+	}
+}
+
+// complete has a shell complete a flag's values.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // no such flag: a mistake in this package
 	}
 }

@@ -11,13 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
-	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/services/orderctl/internal/publish/publishtest"
+	"github.com/orderhub/orderhub/libs/platform/errs"
+	"go.uber.org/goleak"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -62,21 +60,6 @@ func orderctl(t *testing.T, stdin string, args ...string) result {
 	return result{code, stdout.String(), stderr.String()}
 }
 
-// orderctlWith runs a command with played brokers.
-func orderctlWith(ctx context.Context, t *testing.T, brokers *publishtest.Brokers, stdin string, args ...string) result {
-	t.Helper()
-	isolate(t)
-	var stdout, stderr bytes.Buffer
-	a := newApp(strings.NewReader(stdin), &stdout, &stderr)
-	a.connect = played(brokers)
-	code := a.run(ctx, args)
-	return result{code, stdout.String(), stderr.String()}
-}
-
-func played(brokers *publishtest.Brokers) func(config.Kafka) (*kafka.Client, func(), error) {
-	return func(config.Kafka) (*kafka.Client, func(), error) { return brokers.Client(), func() {}, nil }
-}
-
 func commands(cmd *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{cmd}
 	for _, c := range cmd.Commands() {
@@ -90,7 +73,7 @@ func TestHelp(t *testing.T) {
 		path := strings.Fields(cmd.CommandPath())
 		t.Run(strings.Join(path, "_"), func(t *testing.T) {
 			got := orderctl(t, "", append(path[1:], "--help")...)
-			require.Equal(t, exitDone, got.code)
+			require.Equal(t, errs.ExitDone, got.code)
 			require.Empty(t, got.stderr)
 			// The table of variables is libs/platform's.
 			text, settings, has := strings.Cut(got.stdout, "\nEnvironment (")
@@ -136,7 +119,7 @@ func TestErrors(t *testing.T) {
 		"migrate sideways", "migrate --wait soon", "migrate up extra", "migrate down", "migrate down --to -1 --yes",
 	} {
 		got := orderctl(t, "", strings.Fields(args)...)
-		require.Equal(t, exitUsage, got.code, args)
+		require.Equal(t, errs.ExitUsage, got.code, args)
 		require.Empty(t, got.stdout, args)
 		require.Equal(t, 1, strings.Count(got.stderr, "\n"), "more than a line: %s", got.stderr)
 		fmt.Fprintf(&all, "$ orderctl %s\n%s", args, got.stderr)
@@ -146,7 +129,7 @@ func TestErrors(t *testing.T) {
 
 func TestNoCommandIsWrongUsage(t *testing.T) {
 	got := orderctl(t, "")
-	require.Equal(t, exitUsage, got.code)
+	require.Equal(t, errs.ExitUsage, got.code)
 	require.Empty(t, got.stdout)
 	require.Contains(t, got.stderr, "Available Commands:")
 }
@@ -157,7 +140,7 @@ func TestWrongSettingNamesItsVariable(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			t.Setenv(variable, value)
 			code := newApp(nil, &stdout, &stderr).run(t.Context(), []string{"publish"})
-			require.Equal(t, exitUsage, code)
+			require.Equal(t, errs.ExitUsage, code)
 			require.Contains(t, stderr.String(), variable)
 		})
 	}
@@ -170,7 +153,7 @@ func TestNobodyThere(t *testing.T) {
 	for _, args := range []string{"publish --brokers 127.0.0.1:1", "topics --brokers 127.0.0.1:1", "migrate", "migrate status", "migrate --wait 1ms"} {
 		var stdout, stderr bytes.Buffer
 		code := newApp(strings.NewReader(""), &stdout, &stderr).run(t.Context(), strings.Fields(args))
-		require.Equal(t, exitFailed, code, args)
+		require.Equal(t, errs.ExitFailed, code, args)
 		require.Empty(t, stdout.String())
 		require.Contains(t, stderr.String(), "127.0.0.1:1", args)
 		require.Contains(t, stderr.String(), "start it, or say where it is with", args)
@@ -182,7 +165,7 @@ func TestWrongDatabaseURLHidesThePassword(t *testing.T) {
 	isolate(t)
 	t.Setenv("DATABASE_URL", "postgres://operator:hush@127.0.0.1:port/orders")
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitUsage, newApp(nil, &stdout, &stderr).run(t.Context(), []string{"migrate"}))
+	require.Equal(t, errs.ExitUsage, newApp(nil, &stdout, &stderr).run(t.Context(), []string{"migrate"}))
 	require.Contains(t, stderr.String(), "DATABASE_URL")
 	require.NotContains(t, stderr.String(), "hush")
 }
@@ -193,7 +176,7 @@ func TestInterruptedWait(t *testing.T) {
 	stop()
 	var stdout, stderr bytes.Buffer
 	code := newApp(nil, &stdout, &stderr).run(ctx, []string{"topics", "--brokers", "127.0.0.1:1", "--wait", "1h"})
-	require.Equal(t, exitInterrupted, code)
+	require.Equal(t, errs.ExitInterrupted, code)
 	require.Equal(t, "orderctl topics: interrupted\n", stderr.String())
 }
 
@@ -206,7 +189,7 @@ func TestVersion(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	for _, shell := range shells {
 		got := orderctl(t, "", "completion", shell)
-		require.Equal(t, exitDone, got.code)
+		require.Equal(t, errs.ExitDone, got.code)
 		require.Contains(t, got.stdout, "orderctl", shell)
 	}
 	require.Contains(t, orderctl(t, "", "__complete", "publish", "--faults", "tomb").stdout, "tombstone")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,8 +11,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/errs"
 )
+
+type databaseSettings struct{ Database config.Database }
 
 // maxConns: one holds the migrations' lock while others work.
 const maxConns = 4
@@ -22,21 +28,27 @@ type database struct {
 	conn *pgx.ConnConfig
 }
 
-// openDatabase reads the settings. It doesn't connect.
-func openDatabase() (*database, error) {
-	var s databaseSettings
-	if err := load(&s); err != nil {
-		return nil, err
-	}
-	conn, err := bundb.Config(s.Database, "orderctl")
+// openDatabase opens a pool. It doesn't connect.
+func openDatabase(cfg config.Database) (*database, error) {
+	conn, err := bundb.Config(cfg, "orderctl")
 	if err != nil {
 		return nil, usage(err)
 	}
-	db, err := bundb.Open(s.Database, bundb.Options{MaxConns: maxConns, ApplicationName: "orderctl"})
+	db, err := bundb.Open(cfg, bundb.Options{MaxConns: maxConns, ApplicationName: "orderctl"})
 	if err != nil {
 		return nil, usage(err)
 	}
 	return &database{pool: db, conn: conn}, nil
+}
+
+// stored gives those of the orders that are stored, all as of one moment.
+func (d *database) stored(ctx context.Context, uids []string) (map[string]orderdb.Stored, error) {
+	var stored map[string]orderdb.Stored
+	err := orderdb.View(ctx, d.pool, func(ctx context.Context, tx bun.Tx) (err error) {
+		stored, err = orderdb.Read(ctx, tx, uids)
+		return err
+	})
+	return stored, d.explain(err)
 }
 
 // place is the database's address without the password.
@@ -48,13 +60,14 @@ func (d *database) place() string {
 func (d *database) explain(err error) error {
 	var refused *pgconn.PgError
 	var connecting *pgconn.ConnectError
+	var coded *errs.Error
 	switch {
-	case err == nil:
-		return nil
+	case err == nil || errors.As(err, &coded):
+		return err
 	case errors.As(err, &refused):
-		return fmt.Errorf("PostgreSQL at %s: %s (SQLSTATE %s)%s%w", d.place(), refused.Message, refused.Code, d.advice(refused.Code), hidden{err})
+		return errs.Wrap(errs.Unavailable, err, "PostgreSQL at %s: %s (SQLSTATE %s)%s", d.place(), refused.Message, refused.Code, d.advice(refused.Code))
 	case errors.As(err, &connecting):
-		return fmt.Errorf("cannot reach PostgreSQL at %s: %w: start it, or say where it is with DATABASE_URL%w", d.place(), rootCause(connecting), hidden{err})
+		return errs.Wrap(errs.Unavailable, err, "cannot reach PostgreSQL at %s: %v: start it, or say where it is with DATABASE_URL", d.place(), rootCause(connecting))
 	default:
 		return fmt.Errorf("PostgreSQL at %s: %w", d.place(), err)
 	}
@@ -72,12 +85,6 @@ func (d *database) advice(sqlstate string) string {
 		return ""
 	}
 }
-
-// hidden keeps an error to be found by errors.As where its text adds nothing.
-type hidden struct{ error }
-
-func (hidden) Error() string   { return "" }
-func (h hidden) Unwrap() error { return h.error }
 
 // rootCause is the innermost error, such as "connection refused", of the first
 // address that was tried.

@@ -1,29 +1,30 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"os/user"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
+	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 func (a *app) dlqCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := a.parent(&cobra.Command{
 		Use:   "dlq",
 		Short: "Look at dead letters, and deal with them",
 		Long: `Look at dead letters, the records that could not be stored, and deal with them.
@@ -42,119 +43,110 @@ is written to the audit log.`,
   orderctl dlq redrive --reason conflict --dry-run
   orderctl dlq edit orders/0/17
   orderctl dlq discard orders/0/17 --why 'a test'`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				cmd.SetOut(a.stderr)
-				return errors.Join(cmd.Help(), silent(exitUsage))
-			}
-			return unknownCommand(cmd, args[0])
-		},
-	}
+	})
 	cmd.AddCommand(a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand(),
 		a.dlqRedriveCommand(), a.dlqEditCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand(),
 		a.dlqExportCommand(), a.dlqImportCommand(), a.dlqUICommand())
 	return cmd
 }
 
-// dlqFlags say where the letters are.
-type dlqFlags struct {
-	brokers []string
-	dlq     string
-	foreign string
+// lookSettings are those of commands that judge letters by today's rules.
+type lookSettings struct {
+	Kafka    config.Kafka
+	Database optionalDatabase
+	Rules    ruleSettings
+	Audit    auditSettings
 }
 
-// registerOurs adds the flags of commands that are for our letters alone.
-func (f *dlqFlags) registerOurs(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&f.brokers, "brokers", nil, "brokers, host:port,… (default: KAFKA_BROKERS)")
-	cmd.Flags().StringVar(&f.dlq, "dlq-topic", "", "topic of the dead letters (default: KAFKA_DLQ_TOPIC)")
+// optionalDatabase has no default: the database is asked only where somebody says
+// that it is there.
+type optionalDatabase struct {
+	URL config.Secret `env:"DATABASE_URL" help:"PostgreSQL with the orders, to compare letters with (default: none)"`
 }
 
-func (f *dlqFlags) register(cmd *cobra.Command) {
-	f.registerOurs(cmd)
-	cmd.Flags().StringVar(&f.foreign, "foreign", "", "topic with the letters of Kafka Connect, Spring Kafka or others,\nto look at these instead; what is done is kept in --dlq-topic")
+type auditSettings struct {
+	Log string `env:"ORDERHUB_AUDIT_LOG" help:"file that records who looked at personal data (default: orderhub/audit.jsonl in the user's configuration folder)"`
 }
 
-// letters is an open store of letters.
-type letters struct {
-	*dlq.Queue
-	cfg   config.Kafka
-	close func()
+func (s auditSettings) write(actor, action string, items ...dlq.Item) error {
+	ids := make([]string, len(items))
+	for i := range items {
+		ids[i] = mask.ID(items[i].ID)
+	}
+	return audit.Append(s.Log, audit.Entry{At: time.Now(), Actor: actor, Action: action, Letters: ids})
 }
 
-func (f *dlqFlags) open() (*letters, error) {
-	cfg, client, err := f.client()
+// orders gives what letters are compared with: nothing without a database.
+func (d optionalDatabase) orders() (orders dryrun.Orders, closing func(), err error) {
+	if d.URL == "" {
+		return nil, func() {}, nil
+	}
+	var s databaseSettings
+	if err := load(&s); err != nil {
+		return nil, nil, err
+	}
+	db, err := openDatabase(s.Database)
+	if err != nil {
+		return nil, nil, err
+	}
+	return db.stored, func() { _ = db.pool.Close() }, nil // nothing was written
+}
+
+// withLetters opens the queue of letters that settings and flags name, and
+// explains what goes wrong with it.
+func (a *app) withLetters(flags *kafkaFlags, cfg *config.Kafka, use func(*dlq.Queue) error) error {
+	client, err := flags.client(cfg)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return explainKafka(cfg, use(dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Foreign: flags.foreign})))
+}
+
+func (f *kafkaFlags) client(cfg *config.Kafka) (*dlq.Client, error) {
+	options, err := f.options(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &letters{dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Foreign: f.foreign}), cfg, client.Close}, nil
-}
-
-// client reads the settings and makes a client of the brokers, which connects
-// when first used.
-func (f *dlqFlags) client() (config.Kafka, *dlq.Client, error) {
-	var s kafkaSettings
-	if err := load(&s); err != nil {
-		return config.Kafka{}, nil, err
-	}
-	cfg := s.Kafka
-	if len(f.brokers) > 0 {
-		cfg.Brokers = f.brokers
-	}
-	if f.dlq != "" {
-		cfg.DLQTopic = f.dlq
-	}
-	if err := cfg.Validate(); err != nil {
-		asFlags := strings.NewReplacer("KAFKA_BROKERS:", "--brokers:", "KAFKA_DLQ_TOPIC:", "--dlq-topic:")
-		return cfg, nil, usage(errors.New(asFlags.Replace(err.Error())))
-	}
-	options, err := franz.Options(cfg)
-	if err != nil {
-		return cfg, nil, usage(err)
-	}
 	client, err := dlq.NewClient(options...)
-	if err != nil {
-		return cfg, nil, usage(err)
-	}
-	return cfg, client, nil
+	return client, usage(err)
 }
 
-// explainLetters says what is wrong with the brokers or topics, and what to do.
-func explainLetters(cfg config.Kafka, err error) error {
-	var answer *kerr.Error
-	var network *net.OpError
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, dlq.ErrChanged), errors.Is(err, dlq.ErrNotFound), errors.Is(err, dlq.ErrAmbiguous), errors.Is(err, context.Canceled):
-		return err
-	case errors.Is(err, dlq.ErrNoTopic):
-		return fmt.Errorf("%w: start the worker, which creates the topics, or run 'orderctl topics', or name others with KAFKA_TOPIC, KAFKA_DLQ_TOPIC%w", err, hidden{err})
-	case errors.Is(err, dlq.ErrInterfered):
-		return fmt.Errorf("%w%w", dlq.ErrInterfered, hidden{err})
-	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
-		return fmt.Errorf("%w: the user %q lacks the right: undo and purge, which must not meet, need Write and Describe on the transactional id orderhub-dlq/%s", err, cfg.SASLUsername, cfg.DLQTopic)
-	case errors.Is(err, kerr.TopicAuthorizationFailed):
-		return fmt.Errorf("%w: the user %q lacks the right: reading needs Describe and Read on the dead-letter topic, dealing with letters Write on it, redriving Write on the source's topic", err, cfg.SASLUsername)
-	case errors.As(err, &answer), errors.As(err, &network):
-		return explainKafka(cfg, err)
-	case errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, kgo.ErrRecordRetries):
-		return fmt.Errorf("%w: the topic takes no records now; what was done until then is done, run the command again for the rest", err)
-	default:
-		return explainKafka(cfg, err)
+// listChunk is how many letters are in memory at a time.
+const listChunk = 500
+
+// inChunks hands out letters some at a time. Those that load did not find any more
+// are left out, which is dlq.ErrChanged at the end.
+func inChunks(refs []dlq.Ref, load func([]dlq.Ref) ([]dlq.Item, error), use func([]dlq.Item) error) error {
+	var changed error
+	for len(refs) > 0 {
+		n := dlq.Chunk(refs, listChunk)
+		items, err := load(refs[:n])
+		if err != nil && !errors.Is(err, dlq.ErrChanged) {
+			return err
+		}
+		if err != nil {
+			changed = err
+		}
+		if err := use(items); err != nil {
+			return err
+		}
+		refs = refs[n:]
 	}
+	return changed
 }
 
 // filterFlags say which letters are meant.
 type filterFlags struct {
 	letter.Filter
+	flags        *pflag.FlagSet
 	partitions   []int
 	offsets      string
 	since, until string
 }
 
 func (f *filterFlags) register(cmd *cobra.Command) {
-	flags := cmd.Flags()
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.StringSliceVar(&f.Reasons, "reason", nil, "only letters with one of these reasons, such as invalid or conflict")
 	flags.StringSliceVar(&f.Stages, "stage", nil, "only letters that failed in one of these: decode, validate, conflict, write")
 	flags.StringSliceVar(&f.Rules, "rule", nil, "only letters that broke one of these rules")
@@ -165,27 +157,25 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.since, "since", "", "only letters that failed since: 2h, 30d, 2026-01-31, or RFC 3339")
 	flags.StringVar(&f.until, "until", "", "only letters that failed before: as --since")
 	flags.StringVar(&f.Text, "text", "", "only letters with this text in their value")
-	mustRegister(cmd.RegisterFlagCompletionFunc("stage", cobra.FixedCompletions([]string{"decode", "validate", "conflict", "write"}, cobra.ShellCompDirectiveNoFileComp)))
-	mustRegister(cmd.RegisterFlagCompletionFunc("reason", cobra.FixedCompletions(knownReasons, cobra.ShellCompDirectiveNoFileComp)))
-}
-
-var knownReasons = []string{
-	"conflict", "duplicate_name", "empty", "invalid", "invalid_utf8", "lone_surrogate", "not_json", "nul_character", "out_of_range",
-	"pretty_printed", "refused_by_database", "tombstone", "too_deep", "too_large", "trailing_data", "unknown_field", "wrong_type",
+	f.flags = flags
+	cmd.Flags().AddFlagSet(flags)
+	complete(cmd, "stage", "decode", "validate", "conflict", "write")
+	complete(cmd, "reason",
+		"conflict", "duplicate_name", "empty", "invalid", "invalid_utf8", "lone_surrogate", "not_json", "nul_character", "out_of_range",
+		"pretty_printed", "refused_by_database", "tombstone", "too_deep", "too_large", "trailing_data", "unknown_field", "wrong_type")
 }
 
 // filter is what the flags say.
-func (f *filterFlags) filter(now time.Time) (letter.Filter, error) {
-	filter := f.Filter
+func (f *filterFlags) filter(now time.Time) (filter letter.Filter, err error) {
+	filter = f.Filter
 	for _, p := range f.partitions {
 		filter.Partitions = append(filter.Partitions, int32(p))
 	}
-	var err error
-	if filter.Since, err = parseWhen("--since", f.since, now); err != nil {
-		return filter, err
+	if filter.Since, err = letter.ParseWhen(f.since, now); err != nil {
+		return filter, usagef("--since: %w", err)
 	}
-	if filter.Until, err = parseWhen("--until", f.until, now); err != nil {
-		return filter, err
+	if filter.Until, err = letter.ParseWhen(f.until, now); err != nil {
+		return filter, usagef("--until: %w", err)
 	}
 	if filter.MinOffset, filter.MaxOffset, err = letter.ParseOffsets(f.offsets); err != nil {
 		return filter, usagef("--offsets: %w", err)
@@ -194,35 +184,163 @@ func (f *filterFlags) filter(now time.Time) (letter.Filter, error) {
 }
 
 // set says whether any flag limits the letters.
-func (f *filterFlags) set(cmd *cobra.Command) bool {
-	for _, name := range []string{"reason", "stage", "rule", "path", "key", "partition", "offsets", "since", "until", "text"} {
-		if cmd.Flags().Changed(name) {
-			return true
-		}
-	}
-	return false
-}
-
-func parseWhen(flag, text string, now time.Time) (time.Time, error) {
-	at, err := letter.ParseWhen(text, now)
-	if err != nil {
-		return at, usagef("%s: %w", flag, err)
-	}
-	return at, nil
+func (f *filterFlags) set() (any bool) {
+	f.flags.VisitAll(func(flag *pflag.Flag) { any = any || flag.Changed })
+	return any
 }
 
 // statusFlag is the value of --status.
-func statusFlag(cmd *cobra.Command, status *string, standard letter.Status) {
-	cmd.Flags().StringVar(status, "status", string(standard), "open, resolved or any")
-	mustRegister(cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"open", "resolved", "any"}, cobra.ShellCompDirectiveNoFileComp)))
+type statusFlag string
+
+func (f *statusFlag) register(cmd *cobra.Command, standard letter.Status) {
+	cmd.Flags().StringVar((*string)(f), "status", string(standard), "open, resolved or any")
+	complete(cmd, "status", "open", "resolved", "any")
 }
 
-func parseStatus(text string) (letter.Status, error) {
-	status, err := letter.ParseStatus(text)
+func (f *statusFlag) status() (letter.Status, error) {
+	status, err := letter.ParseStatus(string(*f))
 	if err != nil {
 		return "", usagef("--status: %w", err)
 	}
 	return status, nil
+}
+
+// actorFlag says who does something.
+func actorFlag(cmd *cobra.Command, actor *string, what string) {
+	cmd.Flags().StringVar(actor, "actor", currentUser(), what)
+	cmd.Flag("actor").DefValue = "the user's name"
+}
+
+func currentUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "unknown"
+}
+
+// targetFlags say which letters are to be dealt with, and by whom.
+type targetFlags struct {
+	where kafkaFlags
+	which filterFlags
+	all   bool
+	yes   bool
+	by    dlq.By
+}
+
+// register adds the flags; what is the verb of the help.
+func (f *targetFlags) register(cmd *cobra.Command, what string) {
+	f.where.registerLetters(cmd)
+	f.which.register(cmd)
+	cmd.Flags().BoolVar(&f.all, "all", false, what+" all of them")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "do it without asking; letters named by id are not asked about")
+}
+
+func (f *targetFlags) registerBy(cmd *cobra.Command) {
+	actorFlag(cmd, &f.by.Actor, "who does it, to be kept with the letters")
+	cmd.Flags().StringVar(&f.by.Why, "why", "", "why, to be kept with the letters")
+}
+
+// check refuses arguments that do not say which letters are meant.
+func (f *targetFlags) check(_ *cobra.Command, ids []string) error {
+	given := 0
+	for _, is := range []bool{len(ids) > 0, f.which.set(), f.all} {
+		if is {
+			given++
+		}
+	}
+	switch given {
+	case 1:
+		return nil
+	case 0:
+		return usagef("say which letters: by their ids, by filters such as --reason, or --all")
+	}
+	return usagef("say which letters in one way: by ids, by filters, or --all")
+}
+
+// find gives the letters with a status that are meant.
+func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, cfg *config.Kafka, ids []string, status letter.Status) (*dlq.View, []dlq.Ref, error) {
+	var refs []dlq.Ref
+	var view *dlq.View
+	if len(ids) == 0 {
+		filter, err := f.which.filter(time.Now())
+		if err != nil {
+			return nil, nil, err
+		}
+		if view, err = queue.Scan(ctx, filter); err != nil {
+			return nil, nil, err
+		}
+		a.sayGaps(view, cfg.DLQTopic)
+		refs = view.Select(status, 0)
+	} else {
+		items, found, err := queue.Find(ctx, ids...)
+		if err != nil {
+			return nil, nil, err
+		}
+		view = found
+		for _, item := range items {
+			if item.Ref.Status != status {
+				a.say("%s is %s", mask.ID(item.ID), item.Ref.Status)
+				continue
+			}
+			refs = append(refs, item.Ref)
+		}
+	}
+	if len(refs) == 0 {
+		return nil, nil, nothing("no %s letter matches", status)
+	}
+	return view, refs, nil
+}
+
+// confirm asks where somebody can answer, and demands --yes where nobody can.
+func (a *app) confirm(yes bool, what string) error {
+	if yes {
+		return nil
+	}
+	stdin, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(stdin.Fd())) {
+		return usagef("this would %s; add --yes to do it", what)
+	}
+	return a.ask(what)
+}
+
+// ask reads an answer; anything but yes is no.
+func (a *app) ask(what string) error {
+	a.say("This will %s. Go on? [y/N] ", what)
+	if answer, _ := a.answer(); answer != "y" && answer != "yes" { // no answer is a no
+		a.say("nothing was done")
+		return failed()
+	}
+	return nil
+}
+
+func (a *app) answer() (string, error) {
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	return strings.ToLower(strings.TrimSpace(line)), err
+}
+
+// ended says how far the work got, and what its end means.
+func (a *app) ended(ctx context.Context, done, of int, did string, err error) error {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		a.say("interrupted: %d of %s %s; run the command again for the rest", done, plural(of, "letter"), did)
+		return errs.New(errs.Interrupted, "")
+	case err != nil:
+		a.say("stopped: %d of %s %s", done, plural(of, "letter"), did)
+		return err
+	}
+	a.say("%d of %s %s", done, plural(of, "letter"), did)
+	if done < of {
+		return failed()
+	}
+	return nil
+}
+
+// printID reports on stdout what was done with a letter.
+func (a *app) printID(id, did string) error {
+	return a.print(struct {
+		ID   string `json:"id"`
+		Done string `json:"done"`
+	}{mask.ID(id), did}, mask.ID(id)+"\n")
 }
 
 // style is how stdout is written.
@@ -238,17 +356,9 @@ func (a *app) style() dlqview.Style {
 	return dlqview.Style{Width: columns, Color: os.Getenv("NO_COLOR") == ""}
 }
 
-// sayGaps tells of letters that were gone before they could be read.
-func (a *app) sayGaps(snap *dlq.View, name string) {
-	for _, gap := range snap.Gaps() {
-		a.say("%s, partition %d: offsets %d to %d were removed while the topic was read: its retention.ms should be -1", name, gap.Partition, gap.From, gap.To-1)
+// sayGaps reports letters that were gone before they could be read.
+func (a *app) sayGaps(view *dlq.View, topic string) {
+	for _, gap := range view.Gaps() {
+		a.say("%s, partition %d: offsets %d to %d were removed while the topic was read: its retention.ms should be -1", topic, gap.Partition, gap.From, gap.To-1)
 	}
-}
-
-// defaultActor is who is at the keyboard.
-func defaultActor() string {
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		return u.Username
-	}
-	return "unknown"
 }

@@ -2,20 +2,20 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -27,17 +27,9 @@ type editFlags struct {
 	reveal    bool
 }
 
-// editSettings are those of dlq edit.
-type editSettings struct {
-	Kafka    config.Kafka
-	Database optionalDatabase
-	Rules    ruleSettings
-	Audit    auditSettings
-}
-
 func (a *app) dlqEditCommand() *cobra.Command {
 	var f editFlags
-	cmd := &cobra.Command{
+	cmd := a.command(&cobra.Command{
 		Use:   "edit ID...",
 		Short: "Mend letters' values and send them back",
 		Long: `Mend the values of open letters and send them back, as 'orderctl dlq redrive' does.
@@ -64,10 +56,7 @@ letter matches.`,
   orderctl dlq edit --reason invalid --path locale --set locale=en --dry-run
   orderctl dlq edit --reason invalid --path items[].price --patch mend.json --yes`,
 		Args: func(cmd *cobra.Command, ids []string) error {
-			if err := f.check(cmd, ids); err != nil {
-				return err
-			}
-			if err := f.checkRedrive(); err != nil {
+			if err := f.checkRedrive(cmd, ids); err != nil {
 				return err
 			}
 			if f.inEditor() && (len(ids) != 1 || f.dryRun) {
@@ -75,18 +64,27 @@ letter matches.`,
 			}
 			return nil
 		},
-		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
-			return a.edit(cmd.Context(), &f, ids)
-		}),
-	}
-	f.register(cmd, "edit")
-	f.registerBy(cmd)
-	f.rules.register(cmd)
-	f.registerRedrive(cmd)
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if f.inEditor() {
+				return a.editTyping(cmd.Context(), &f.redriveFlags, ids)
+			}
+			edits, err := f.edits(a)
+			if err != nil {
+				return err
+			}
+			var audit func([]dlq.Item) error
+			if f.reveal {
+				audit = func(items []dlq.Item) error { return f.Audit.write(f.by.Actor, "reveal", items...) }
+			}
+			return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", func(item *dlq.Item) ([]byte, error) {
+				return edit.Apply(item.Value, edits...)
+			}, audit)
+		},
+	}, &f.lookSettings)
+	f.registerRedrive(cmd, "edit")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "path=value: put a value at a path; can be repeated")
 	cmd.Flags().StringVar(&f.patchFile, "patch", "", "file with a JSON Patch (RFC 6902); - is stdin")
 	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "with --dry-run: show people's data too, and write that to the audit log")
-	a.settings[cmd] = &editSettings{}
 	return cmd
 }
 
@@ -109,10 +107,8 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = file.Close() }() // it was only read
 	document, err := io.ReadAll(file)
-	if closed := file.Close(); err == nil {
-		err = closed
-	}
 	if err != nil {
 		return nil, fmt.Errorf("--patch: %w", err)
 	}
@@ -123,174 +119,45 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 	return append(edits, e), nil
 }
 
-func (a *app) edit(ctx context.Context, f *editFlags, ids []string) error {
-	var s editSettings
-	if err := load(&s); err != nil {
-		return err
-	}
-	edits, err := f.edits(a)
-	if err != nil {
-		return err
-	}
-	codec, err := f.rules.codec()
-	if err != nil {
-		return err
-	}
-	box, err := f.where.open()
-	if err != nil {
-		return err
-	}
-	defer box.close()
-	snap, refs, err := f.find(ctx, a, box, ids, letter.Open)
-	if err != nil {
-		return err
-	}
-	work := editing{a: a, f: f, s: &s, box: box, codec: codec, edits: edits}
-	switch {
-	case f.inEditor():
-		return work.inEditor(ctx, snap, refs)
-	case f.dryRun:
-		return work.dryRun(ctx, refs)
-	}
-	if err := a.confirm(f.yes || len(ids) > 0, "edit and redrive "+plural(len(refs), "letter")); err != nil {
-		return err
-	}
-	return a.sendBack(ctx, &f.redriveFlags, box, snap, refs, func(item *dlq.Item) ([]byte, error) {
-		value, err := edit.Apply(item.Value, edits...)
-		if err != nil {
-			return nil, err
-		}
-		if refused := work.refused(item, value); refused != nil {
-			refused.Errors = mask.Errors(refused.Errors)
-			return nil, fmt.Errorf("edited, it would be refused: %w", refused)
-		}
-		return value, nil
-	})
-}
-
-// editing is one run of dlq edit.
-type editing struct {
-	a     *app
-	f     *editFlags
-	s     *editSettings
-	box   *letters
-	codec *model.Codec
-	edits []edit.Edit
-}
-
-// refused says why a value is no valid order; nil where it is, and of letters of
+// refused says why a value is no valid order; nil where it is, and for letters of
 // topics that have no orders.
-func (e *editing) refused(item *dlq.Item, value []byte) *model.RecordError {
-	if item.Source.Topic != e.box.cfg.Topic {
+func (f *redriveFlags) refused(item *dlq.Item, value []byte) *model.RecordError {
+	if item.Source.Topic != f.Kafka.Topic {
 		return nil
 	}
-	_, err := e.codec.Decode(value)
+	_, err := f.rules.codec(f.Rules).Decode(value)
 	refused, _ := errors.AsType[*model.RecordError](err)
 	return refused
 }
 
-// editVerdict is what a dry run says of a letter.
-type editVerdict struct {
-	dryrun.Verdict
-	Changes []edit.Change `json:"changes"`
-}
-
-func (e *editing) dryRun(ctx context.Context, refs []dlq.Ref) error {
-	compare := e.s.Database.URL != ""
-	orders, closing, err := storedOrders(compare)
-	if err != nil {
-		return err
-	}
-	defer closing()
-	run := dryrun.New(e.codec, orders, e.box.cfg.Topic, e.f.maxRedrives)
-	counts := map[string]int{}
-	err = e.a.inSourceOrder(ctx, e.box, refs, func(items []dlq.Item) error {
-		if e.f.reveal {
-			if err := writeAudit(e.s.Audit.Log, e.f.by.Actor, "reveal", idsOf(items)...); err != nil {
-				return err
-			}
-		}
-		verdicts, err := e.judge(ctx, run, items)
-		for _, v := range verdicts {
-			counts[v.Would]++
-			if err := e.a.writeEditVerdict(v); err != nil {
-				return err
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return e.a.dryRunEnded(len(refs), counts, compare)
-}
-
-func idsOf(items []dlq.Item) []string {
-	ids := make([]string, len(items))
-	for i := range items {
-		ids[i] = mask.ID(items[i].ID)
-	}
-	return ids
-}
-
-// judge makes the edits, and tells what would become of the letters.
-func (e *editing) judge(ctx context.Context, run *dryrun.Run, items []dlq.Item) ([]editVerdict, error) {
-	said := make([]editVerdict, len(items))
-	var edited []dlq.Item
-	var at []int
-	for i, item := range items {
-		value, err := edit.Apply(item.Value, e.edits...)
+// editTyping has somebody edit one letter in an editor.
+func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) error {
+	return a.withLetters(&f.where, &f.Kafka, func(queue *dlq.Queue) error {
+		view, refs, err := f.find(ctx, a, queue, &f.Kafka, ids, letter.Open)
 		if err != nil {
-			said[i].Verdict = dryrun.Verdict{ID: mask.ID(item.ID), Would: dryrun.Stay, Reason: err.Error()}
-			said[i].Changes = []edit.Change{}
-			continue
+			return err
 		}
-		said[i].Changes = edit.Diff(item.Value, value, e.f.reveal)
-		item.Value = value
-		edited, at = append(edited, item), append(at, i)
-	}
-	verdicts, err := run.Judge(ctx, edited)
-	if err != nil {
-		return nil, err
-	}
-	for i, v := range verdicts {
-		said[at[i]].Verdict = v
-	}
-	return said, nil
-}
-
-func (a *app) writeEditVerdict(v editVerdict) error {
-	if a.output == outputJSON {
-		return writeJSON(a.stdout, v)
-	}
-	if err := a.writeVerdict(v.Verdict); err != nil {
-		return err
-	}
-	return dlqview.ShowChanges(a.stdout, a.style(), v.Changes)
-}
-
-// inEditor has somebody edit one letter.
-func (e *editing) inEditor(ctx context.Context, snap *dlq.View, refs []dlq.Ref) error {
-	items, err := e.box.Load(ctx, refs)
-	if err != nil {
-		return explainLetters(e.box.cfg, err)
-	}
-	item := &items[0]
-	if err := dlq.Redrivable(&item.Letter, e.f.maxRedrives); err != nil {
-		return fmt.Errorf("%s %w", mask.ID(item.ID), err)
-	}
-	if err := writeAudit(e.s.Audit.Log, e.f.by.Actor, "edit", mask.ID(item.ID)); err != nil {
-		return err
-	}
-	value, err := e.typed(ctx, item)
-	if err != nil {
-		return err
-	}
-	return e.a.sendBack(ctx, &e.f.redriveFlags, e.box, snap, refs, func(*dlq.Item) ([]byte, error) { return value, nil })
+		items, err := queue.Load(ctx, refs)
+		if err != nil {
+			return err
+		}
+		item := &items[0]
+		if err := dlq.Redrivable(&item.Letter, f.maxRedrives); err != nil {
+			return local(fmt.Errorf("%s %w", mask.ID(item.ID), err))
+		}
+		if err := f.Audit.write(f.by.Actor, "edit", *item); err != nil {
+			return local(err)
+		}
+		value, err := a.typed(ctx, f, item)
+		if err != nil {
+			return local(err)
+		}
+		return a.send(ctx, f, queue, view, refs, func(*dlq.Item) ([]byte, error) { return value, nil })
+	})
 }
 
 // typed gives the value that somebody made of a letter's in the editor.
-func (e *editing) typed(ctx context.Context, item *dlq.Item) ([]byte, error) {
+func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byte, error) {
 	folder, err := os.MkdirTemp("", "orderctl-edit-") // for the user alone
 	if err != nil {
 		return nil, err
@@ -302,7 +169,7 @@ func (e *editing) typed(ctx context.Context, item *dlq.Item) ([]byte, error) {
 		return nil, err
 	}
 	for {
-		if err := e.a.runEditor(ctx, name); err != nil {
+		if err := a.runEditor(ctx, name); err != nil {
 			return nil, err
 		}
 		saved, err := os.ReadFile(name)
@@ -310,15 +177,15 @@ func (e *editing) typed(ctx context.Context, item *dlq.Item) ([]byte, error) {
 			return nil, err
 		}
 		value := back(saved)
-		if string(value) == string(item.Value) {
-			e.a.say("the value is as it was: nothing was sent")
-			return nil, silent(exitFailed)
+		if bytes.Equal(value, item.Value) {
+			a.say("the value is as it was: nothing was sent")
+			return nil, failed()
 		}
-		refused := e.refused(item, value)
+		refused := f.refused(item, value)
 		if refused == nil {
 			return value, nil
 		}
-		e.a.say("this would be refused: %s", refused.Reason)
+		a.say("this would be refused: %s", refused.Reason)
 		for i, place := range model.Locate(saved, refused.Errors) {
 			if refused.Errors[i].Path == "" {
 				place = -1
@@ -326,20 +193,34 @@ func (e *editing) typed(ctx context.Context, item *dlq.Item) ([]byte, error) {
 					place = refused.Offset
 				}
 			}
-			e.a.say("  %s%s [%s]", lineOf(saved, place), dlqview.Clean(refused.Errors[i].String()), dlqview.Clean(refused.Errors[i].Rule))
+			at := ""
+			if place >= 0 {
+				line, column := model.LineColumn(saved, place)
+				at = fmt.Sprintf("line %d, column %d: ", line, column)
+			}
+			a.say("  %s%s [%s]", at, dlqview.Clean(refused.Errors[i].String()), dlqview.Clean(refused.Errors[i].Rule))
 		}
-		if !e.a.editOn() {
-			e.a.say("nothing was sent")
-			return nil, silent(exitFailed)
+		a.say("Edit on? [Y/n] ")
+		switch answer, err := a.answer(); {
+		case err == nil && (answer == "" || answer == "y" || answer == "yes" || answer == "e"):
+		default: // no answer means giving up
+			a.say("nothing was sent")
+			return nil, failed()
 		}
 	}
 }
 
-// lineOf names a place in a text; negative: none.
-func lineOf(text []byte, place int64) string {
-	if place < 0 {
-		return ""
+// runEditor opens a file in the user's editor, and returns when that ends. The
+// variable may have arguments, as in "code --wait".
+func (a *app) runEditor(ctx context.Context, file string) error {
+	editor := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
+	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", file) //nolint:gosec // the user's own choice
+	if terminal, ok := a.stdin.(*os.File); ok {                             // what is piped in answers our questions
+		cmd.Stdin = terminal
 	}
-	line, column := model.LineColumn(text, place)
-	return fmt.Sprintf("line %d, column %d: ", line, column)
+	cmd.Stdout, cmd.Stderr = a.stdout, a.stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the editor %q: %w: choose another in VISUAL or EDITOR, or use --set; nothing was sent", editor, err)
+	}
+	return nil
 }

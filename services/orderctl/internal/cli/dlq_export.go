@@ -27,23 +27,22 @@ const (
 )
 
 type exportFlags struct {
-	where  dlqFlags
+	settings struct {
+		Kafka config.Kafka
+		Audit auditSettings
+	}
+	where  kafkaFlags
 	which  filterFlags
-	status string
+	status statusFlag
 	format string
 	to     string
 	reveal bool
 	actor  string
 }
 
-type exportSettings struct {
-	Kafka config.Kafka
-	Audit auditSettings
-}
-
 func (a *app) dlqExportCommand() *cobra.Command {
 	var f exportFlags
-	cmd := &cobra.Command{
+	cmd := a.command(&cobra.Command{
 		Use:   "export [ID...]",
 		Short: "Write letters to files: JSON lines, CSV, or their values as they are",
 		Long: `Write letters to files, all of them or those that flags or ids name.
@@ -63,7 +62,7 @@ Exit code 3: no letter matches.`,
   orderctl dlq export orders/0/17 --format raw --reveal --to values/`,
 		Args: func(cmd *cobra.Command, ids []string) error {
 			switch {
-			case len(ids) > 0 && f.which.set(cmd):
+			case len(ids) > 0 && f.which.set():
 				return usagef("say which letters in one way: by ids or by filters")
 			case f.format != exportLines && f.format != exportCSV && f.format != exportRaw:
 				return usagef("--format: jsonl, csv or raw, not %q", f.format)
@@ -76,29 +75,23 @@ Exit code 3: no letter matches.`,
 			}
 			return nil
 		},
-		RunE: a.work(func(cmd *cobra.Command, ids []string) error {
-			return a.export(cmd.Context(), &f, ids)
-		}),
-	}
-	f.where.register(cmd)
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return a.withLetters(&f.where, &f.settings.Kafka, func(queue *dlq.Queue) error { return a.export(cmd.Context(), &f, queue, ids) })
+		},
+	}, &f.settings)
+	f.where.registerLetters(cmd)
 	f.which.register(cmd)
-	statusFlag(cmd, &f.status, letter.Any)
+	f.status.register(cmd, letter.Any)
 	cmd.Flags().StringVar(&f.format, "format", exportLines, "jsonl, csv or raw")
 	cmd.Flags().StringVar(&f.to, "to", "", "file to write, or folder of raw files (default: stdout)")
 	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "mask nothing, and write that to the audit log")
-	cmd.Flags().StringVar(&f.actor, "actor", defaultActor(), "who exports")
-	cmd.Flag("actor").DefValue = "the user's name"
-	mustRegister(cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{exportLines, exportCSV, exportRaw}, cobra.ShellCompDirectiveNoFileComp)))
-	a.settings[cmd] = &exportSettings{}
+	actorFlag(cmd, &f.actor, "who exports")
+	complete(cmd, "format", exportLines, exportCSV, exportRaw)
 	return cmd
 }
 
-func (a *app) export(ctx context.Context, f *exportFlags, ids []string) error {
-	var s exportSettings
-	if err := load(&s); err != nil {
-		return err
-	}
-	status, err := parseStatus(f.status)
+func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids []string) error {
+	status, err := f.status.status()
 	if err != nil {
 		return err
 	}
@@ -107,26 +100,38 @@ func (a *app) export(ctx context.Context, f *exportFlags, ids []string) error {
 		return err
 	}
 	filter.IDs = ids
-	box, err := f.where.open()
+	view, err := queue.Scan(ctx, filter)
 	if err != nil {
 		return err
 	}
-	defer box.close()
-	snap, err := box.Scan(ctx, filter)
-	if err != nil {
-		return explainLetters(box.cfg, err)
-	}
-	a.sayGaps(snap, box.cfg.DLQTopic)
-	refs := snap.Select(status, 0)
+	a.sayGaps(view, f.settings.Kafka.DLQTopic)
+	refs := view.Select(status, 0)
 	if len(refs) == 0 {
-		a.say("no letter matches")
-		return silent(exitNothing)
+		return nothing("no letter matches")
 	}
 	out, err := a.exportTo(f)
 	if err != nil {
-		return err
+		return local(err)
 	}
-	exported, err := a.exportAll(ctx, f, &s, box, refs, out)
+	exported := 0
+	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
+	err = inChunks(refs, load, func(items []dlq.Item) error {
+		if f.reveal && f.format != exportCSV {
+			if err := f.settings.Audit.write(f.actor, "export", items...); err != nil {
+				return local(err)
+			}
+		}
+		for i := range items {
+			if err := out.write(&items[i]); err != nil {
+				return local(err)
+			}
+			exported++
+		}
+		return nil
+	})
+	if errors.Is(err, dlq.ErrChanged) { // those that are gone since are missing below
+		err = nil
+	}
 	if err := out.end(err); err != nil {
 		return err
 	}
@@ -138,32 +143,9 @@ func (a *app) export(ctx context.Context, f *exportFlags, ids []string) error {
 		}{exported, f.to})
 	}
 	if exported < len(refs) {
-		return silent(exitFailed) // some are gone since
+		return failed()
 	}
 	return nil
-}
-
-func (a *app) exportAll(ctx context.Context, f *exportFlags, s *exportSettings, box *letters, refs []dlq.Ref, out exportSink) (exported int, err error) {
-	for rest := refs; len(rest) > 0; {
-		n := dlq.Chunk(rest, listChunk)
-		items, err := box.Load(ctx, rest[:n])
-		if err != nil && !errors.Is(err, dlq.ErrChanged) {
-			return exported, explainLetters(box.cfg, err)
-		}
-		if f.reveal && f.format != exportCSV {
-			if err := writeAudit(s.Audit.Log, f.actor, "export", idsOf(items)...); err != nil {
-				return exported, err
-			}
-		}
-		for i := range items {
-			if err := out.write(&items[i]); err != nil {
-				return exported, err
-			}
-			exported++
-		}
-		rest = rest[n:]
-	}
-	return exported, nil
 }
 
 // exportSink takes letters.
@@ -257,3 +239,61 @@ func (folder rawFiles) write(item *dlq.Item) error {
 }
 
 func (folder rawFiles) end(err error) error { return err }
+
+func (a *app) dlqImportCommand() *cobra.Command {
+	var s kafkaSettings
+	var where kafkaFlags
+	cmd := a.command(&cobra.Command{
+		Use:   "import FILE",
+		Short: "Put exported letters back, with their resolutions",
+		Long: `Put letters back that 'orderctl dlq export --reveal' wrote as JSON lines (- is
+stdin), into this topic or another: ids, headers and values are as they were, and
+what was resolved is resolved. Letters that are there already stay as they are, so
+an import can be run again.
+
+Letters that others wrote cannot be imported: they are known by their places.
+
+Exit code 3: the file has no letters.`,
+		Example: `  orderctl dlq import letters.jsonl
+  orderctl dlq import letters.jsonl --dlq-topic orders.dlq.copy`,
+		Args: oneArg("name one file, or - for stdin"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := a.open(args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { _ = file.Close() }() // it was only read
+			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), queue, file) })
+		},
+	}, &s)
+	where.registerOurs(cmd)
+	return cmd
+}
+
+func (a *app) importLetters(ctx context.Context, queue *dlq.Queue, file io.Reader) error {
+	imported, there := 0, 0
+	var writing error
+	err := queue.Import(ctx, file, func(id string, was bool) {
+		did := "imported"
+		if was {
+			did = "nothing"
+			there++
+		} else {
+			imported++
+		}
+		if !was || a.output == outputJSON {
+			writing = errors.Join(writing, a.printID(id, did))
+		}
+	})
+	a.say("%s imported, %d were there already", plural(imported, "letter"), there)
+	if errors.Is(err, dlq.ErrEntry) { // the file is wrong, not the broker
+		err = local(err)
+	}
+	if err := errors.Join(err, writing); err != nil {
+		return err
+	}
+	if imported+there == 0 {
+		return nothing("")
+	}
+	return nil
+}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/platform/errs"
 )
 
 func TestDLQWrongUsage(t *testing.T) {
@@ -27,7 +29,7 @@ func TestDLQWrongUsage(t *testing.T) {
 		"find":                                            "name one order",
 	} {
 		got := orderctl(t, "", strings.Fields(args)...)
-		require.Equal(t, exitUsage, got.code, args)
+		require.Equal(t, errs.ExitUsage, got.code, args)
 		require.Contains(t, got.stderr, want, args)
 		require.Empty(t, got.stdout)
 	}
@@ -43,12 +45,14 @@ func TestParseWhen(t *testing.T) {
 		"2026-03-01 10:00:00":  time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
 		"2026-03-01T10:00:00Z": time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
 	} {
-		got, err := parseWhen("--since", text, now)
+		f := filterFlags{since: text}
+		got, err := f.filter(now)
 		require.NoError(t, err, text)
-		require.True(t, want.Equal(got), text)
+		require.True(t, want.Equal(got.Since), text)
 	}
 	for _, text := range []string{"soon", "-2h", "-1d", "d", "2026-13-01"} {
-		_, err := parseWhen("--since", text, now)
+		f := filterFlags{since: text}
+		_, err := f.filter(now)
 		require.ErrorContains(t, err, "--since", text)
 	}
 }
@@ -69,7 +73,7 @@ func TestOffsets(t *testing.T) {
 }
 
 func TestConfirmation(t *testing.T) {
-	for answer, want := range map[string]error{"y\n": nil, "Yes\n": nil, "n\n": silent(exitFailed), "": silent(exitFailed)} {
+	for answer, want := range map[string]error{"y\n": nil, "Yes\n": nil, "n\n": failed(), "": failed()} {
 		var stderr bytes.Buffer
 		a := newApp(strings.NewReader(answer), nil, &stderr)
 		require.Equal(t, want, a.ask("redrive 3 letters"), "%q", answer)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
@@ -57,10 +58,11 @@ func (s consoleSettings) Validate() error {
 }
 
 func (a *app) dlqUICommand() *cobra.Command {
-	var where dlqFlags
+	var s uiSettings
+	var where kafkaFlags
 	var rules ruleFlags
 	var healthcheck bool
-	cmd := &cobra.Command{
+	cmd := a.command(&cobra.Command{
 		Use:   "ui",
 		Short: "Serve the web console for dead letters",
 		Long: `Serve the web console for dead letters until Ctrl-C: letters by cause, lists,
@@ -76,21 +78,16 @@ If DATABASE_URL is set, letters are compared with the stored orders.`,
   HTTP_ADDR=127.0.0.1:9000 orderctl dlq ui
   ORDERHUB_CONSOLE_TOKEN=… HTTP_ADDR=:8082 ORDERHUB_CONSOLE_HOSTS=dlq.example.com orderctl dlq ui`,
 		Args: noArgs(""),
-		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
-			var s uiSettings
-			if err := load(&s); err != nil {
-				return err
-			}
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if healthcheck {
 				return askHealth(cmd.Context(), s.Console)
 			}
-			return a.serveUI(cmd.Context(), s.Console, s.Database.URL != "", &where, &rules)
-		}),
-	}
-	where.register(cmd)
+			return a.serveUI(cmd.Context(), &s, &where, rules.codec(s.Rules))
+		},
+	}, &s)
+	where.registerLetters(cmd)
 	rules.register(cmd)
 	cmd.Flags().BoolVar(&healthcheck, "healthcheck", false, "only ask the console that listens on HTTP_ADDR whether it is well")
-	a.settings[cmd] = &uiSettings{}
 	return cmd
 }
 
@@ -101,17 +98,14 @@ const (
 	uiAnswer = 90 * time.Second
 )
 
-func (a *app) serveUI(ctx context.Context, s consoleSettings, compare bool, where *dlqFlags, rules *ruleFlags) error {
-	codec, err := rules.codec()
-	if err != nil {
-		return err
-	}
-	cfg, client, err := where.client()
+func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFlags, codec *model.Codec) error {
+	s, cfg := settings.Console, &settings.Kafka
+	client, err := where.client(cfg)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	orders, closing, err := storedOrders(compare)
+	orders, closing, err := settings.Database.orders()
 	if err != nil {
 		return err
 	}
@@ -136,9 +130,14 @@ func (a *app) serveUI(ctx context.Context, s consoleSettings, compare bool, wher
 	c, err := console.New(console.Options{
 		Client: client, Store: dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Foreign: where.foreign}),
 		Topic: cfg.DLQTopic, Foreign: where.foreign, OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
-		Listen: listenedOn(s.Addr, listener), Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: defaultActor(), AuditLog: s.AuditLog,
-		Explain: func(err error) error { return explainLetters(cfg, err) },
-		Log:     func(format string, args ...any) { a.say("console: "+format, args...) },
+		Listen: listenedOn(s.Addr, listener), Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: currentUser(), AuditLog: s.AuditLog,
+		Explain: func(err error) error {
+			if err == nil {
+				return nil
+			}
+			return errors.New(text(explainKafka(cfg, err)))
+		},
+		Log: func(format string, args ...any) { a.say("console: "+format, args...) },
 	})
 	if err != nil {
 		_ = listener.Close() // nobody was served

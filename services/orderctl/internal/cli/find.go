@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
@@ -19,8 +20,9 @@ type findSettings struct {
 }
 
 func (a *app) findCommand() *cobra.Command {
-	var where dlqFlags
-	cmd := &cobra.Command{
+	var s findSettings
+	var where kafkaFlags
+	cmd := a.command(&cobra.Command{
 		Use:   "find UID",
 		Short: "Say where an order is: stored, among the dead letters, or both",
 		Long: `Say where an order is: stored, among the dead letters, or both, and what happened
@@ -33,18 +35,14 @@ letters tell is when each failed and why, and who redrove or discarded it when.
 Exit code 3: the order is nowhere.`,
 		Example: `  orderctl find b563feb7b2b84b6test
   orderctl find b563feb7b2b84b6test --output json`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" {
-				return usagef("name one order by its order_uid")
-			}
-			return nil
+		Args: oneArg("name one order by its order_uid"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+				return a.find(cmd.Context(), queue, &s, args[0])
+			})
 		},
-		RunE: a.work(func(cmd *cobra.Command, args []string) error {
-			return a.find(cmd.Context(), &where, args[0])
-		}),
-	}
-	where.register(cmd)
-	a.settings[cmd] = &findSettings{}
+	}, &s)
+	where.registerLetters(cmd)
 	return cmd
 }
 
@@ -55,26 +53,21 @@ type found struct {
 	Letters     []dlqview.HistoryLine `json:"letters"`
 }
 
-func (a *app) find(ctx context.Context, where *dlqFlags, uid string) error {
-	box, err := where.open()
-	if err != nil {
-		return err
-	}
-	defer box.close()
-	db, err := openDatabase()
+func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid string) error {
+	db, err := openDatabase(s.Database)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.pool.Close() }() // nothing was written
-	stored, err := readOrders(ctx, db, []string{uid})
+	stored, err := db.stored(ctx, []string{uid})
 	if err != nil {
 		return err
 	}
-	items, snap, err := box.List(ctx, letter.Filter{UID: uid}, letter.Any, 0)
+	items, view, err := queue.List(ctx, letter.Filter{UID: uid}, letter.Any, 0)
 	if err != nil {
-		return explainLetters(box.cfg, err)
+		return err
 	}
-	a.sayGaps(snap, box.cfg.DLQTopic)
+	a.sayGaps(view, s.Kafka.DLQTopic)
 	answer := found{UID: uid, Letters: []dlqview.HistoryLine{}}
 	if s, there := stored[uid]; there {
 		answer.Stored, answer.DateCreated = true, &s.Order.DateCreated
@@ -87,15 +80,12 @@ func (a *app) find(ctx context.Context, where *dlqFlags, uid string) error {
 		return err
 	}
 	if !answer.Stored && len(items) == 0 {
-		return silent(exitNothing)
+		return nothing("")
 	}
 	return nil
 }
 
 func (a *app) writeFound(f found) error {
-	if a.output == outputJSON {
-		return writeJSON(a.stdout, f)
-	}
 	text := dlqview.Clean(f.UID) + ": not stored"
 	if f.Stored {
 		text = fmt.Sprintf("%s: stored (since when is not kept; its date_created is %s)", dlqview.Clean(f.UID), f.DateCreated.UTC().Format(time.RFC3339Nano))
@@ -111,6 +101,5 @@ func (a *app) writeFound(f found) error {
 		}
 		text += "\n"
 	}
-	_, err := fmt.Fprint(a.stdout, text)
-	return err
+	return a.print(f, text)
 }

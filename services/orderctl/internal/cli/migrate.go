@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -11,15 +10,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/migrations"
 )
 
 func (a *app) migrateCommand() *cobra.Command {
 	var wait time.Duration
-	up := a.work(func(cmd *cobra.Command, _ []string) error {
-		return a.withDatabase(cmd.Context(), wait, a.migrateUp)
-	})
-	cmd := &cobra.Command{
+	var s databaseSettings
+	up := func(cmd *cobra.Command, _ []string) error {
+		return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateUp)
+	}
+	cmd := a.command(&cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database's schema up, or show or undo its steps",
 		Long: `Bring the database's schema up to what this version needs. Each step is applied in
@@ -35,36 +36,31 @@ its own transaction. Processes that do so at the same time take turns.`,
 			return nil
 		},
 		RunE: up,
-	}
+	}, &s)
 	cmd.PersistentFlags().DurationVar(&wait, "wait", 0, "how long to wait for the database to be there")
-	upCmd := &cobra.Command{
+	cmd.AddCommand(a.command(&cobra.Command{
 		Use:     "up",
 		Short:   "Apply the steps that are pending (what migrate alone does)",
 		Example: "  orderctl migrate up --wait 30s",
 		Args:    noArgs(""),
 		RunE:    up,
-	}
-	statusCmd := &cobra.Command{
+	}, &s), a.command(&cobra.Command{
 		Use:     "status",
 		Short:   "List all steps, and when each was applied",
 		Example: "  orderctl migrate status --output json",
 		Args:    noArgs(""),
-		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
-			return a.withDatabase(cmd.Context(), wait, a.migrateStatus)
-		}),
-	}
-	downCmd := a.migrateDownCommand(&wait)
-	cmd.AddCommand(upCmd, statusCmd, downCmd)
-	for _, c := range []*cobra.Command{cmd, upCmd, statusCmd, downCmd} {
-		a.settings[c] = &databaseSettings{}
-	}
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateStatus)
+		},
+	}, &s), a.migrateDownCommand(&wait))
 	return cmd
 }
 
 func (a *app) migrateDownCommand(wait *time.Duration) *cobra.Command {
+	var s databaseSettings
 	var to int64
 	var yes bool
-	cmd := &cobra.Command{
+	cmd := a.command(&cobra.Command{
 		Use:   "down --to VERSION --yes",
 		Short: "Undo the steps above a version, and delete what their tables hold",
 		Long: `Undo the steps above a version, newest first. What their tables hold is deleted with
@@ -72,15 +68,15 @@ them: --to 0 deletes all orders. Without --yes it only says what would be undone
 		Example: `  orderctl migrate down --to 1
   orderctl migrate down --to 1 --yes`,
 		Args: noArgs(""),
-		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("to") || to < 0 {
 				return usagef("--to: say the version to go down to, 0 for an empty database")
 			}
-			return a.withDatabase(cmd.Context(), *wait, func(ctx context.Context, db *sql.DB) error {
+			return a.withDatabase(cmd.Context(), s.Database, *wait, func(ctx context.Context, db *sql.DB) error {
 				return a.migrateDown(ctx, db, to, yes)
 			})
-		}),
-	}
+		},
+	}, &s)
 	cmd.Flags().Int64Var(&to, "to", 0, "version to go down to")
 	cmd.Flags().BoolVar(&yes, "yes", false, "really delete the tables of the steps that are undone")
 	return cmd
@@ -94,16 +90,10 @@ func (a *app) migrateUp(ctx context.Context, db *sql.DB) error {
 	if err := a.writeSteps("applied", applied); err != nil {
 		return err
 	}
-	current, err := schemaVersion(ctx, db)
-	if err != nil {
-		return err
-	}
 	if len(applied) == 0 {
-		a.say("nothing to apply: the schema is at version %d", current)
-	} else {
-		a.say("the schema is at version %d", current)
+		return a.sayVersion(ctx, db, "nothing to apply: ")
 	}
-	return nil
+	return a.sayVersion(ctx, db, "")
 }
 
 func (a *app) migrateDown(ctx context.Context, db *sql.DB, to int64, yes bool) error {
@@ -131,28 +121,18 @@ func (a *app) migrateDown(ctx context.Context, db *sql.DB, to int64, yes bool) e
 	if err := a.writeSteps("undone", undone); err != nil {
 		return err
 	}
-	current, err := schemaVersion(ctx, db)
-	if err != nil {
-		return err
-	}
-	a.say("the schema is at version %d", current)
-	return nil
+	return a.sayVersion(ctx, db, "")
 }
 
 // writeSteps prints the steps that were taken.
 func (a *app) writeSteps(what string, steps []migrations.Migration) error {
 	for _, s := range steps {
-		var err error
-		if a.output == outputJSON {
-			err = writeJSON(a.stdout, struct {
-				Version int64     `json:"version"`
-				Name    string    `json:"name"`
-				Done    string    `json:"done"`
-				At      time.Time `json:"at"`
-			}{s.Version, s.Name, what, s.AppliedAt.UTC()})
-		} else {
-			_, err = fmt.Fprintf(a.stdout, "%s %s\n", what, s.Name)
-		}
+		err := a.print(struct {
+			Version int64     `json:"version"`
+			Name    string    `json:"name"`
+			Done    string    `json:"done"`
+			At      time.Time `json:"at"`
+		}{s.Version, s.Name, what, s.AppliedAt.UTC()}, what+" "+s.Name+"\n")
 		if err != nil {
 			return err
 		}
@@ -160,10 +140,10 @@ func (a *app) writeSteps(what string, steps []migrations.Migration) error {
 	return nil
 }
 
-func schemaVersion(ctx context.Context, db *sql.DB) (int64, error) {
+func (a *app) sayVersion(ctx context.Context, db *sql.DB, before string) error {
 	steps, err := migrations.Status(ctx, db)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var current int64
 	for _, s := range steps {
@@ -171,7 +151,8 @@ func schemaVersion(ctx context.Context, db *sql.DB) (int64, error) {
 			current = s.Version
 		}
 	}
-	return current, nil
+	a.say("%sthe schema is at version %d", before, current)
+	return nil
 }
 
 func (a *app) migrateStatus(ctx context.Context, db *sql.DB) error {
@@ -203,8 +184,8 @@ func (a *app) migrateStatus(ctx context.Context, db *sql.DB) error {
 }
 
 // withDatabase connects, waits for the database if need be, and lets do work.
-func (a *app) withDatabase(ctx context.Context, wait time.Duration, do func(context.Context, *sql.DB) error) error {
-	db, err := openDatabase()
+func (a *app) withDatabase(ctx context.Context, cfg config.Database, wait time.Duration, do func(context.Context, *sql.DB) error) error {
+	db, err := openDatabase(cfg)
 	if err != nil {
 		return err
 	}
@@ -213,11 +194,5 @@ func (a *app) withDatabase(ctx context.Context, wait time.Duration, do func(cont
 	if err != nil {
 		return err
 	}
-	if err := do(ctx, db.pool.DB); err != nil {
-		if _, ok := errors.AsType[usageError](err); ok {
-			return err
-		}
-		return db.explain(err)
-	}
-	return nil
+	return db.explain(do(ctx, db.pool.DB))
 }

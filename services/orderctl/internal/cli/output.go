@@ -2,10 +2,13 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -23,7 +26,7 @@ const (
 // Set implements pflag.Value.
 func (f *outputFormat) Set(s string) error {
 	if s != string(outputText) && s != string(outputJSON) {
-		return fmt.Errorf("use text or json")
+		return errors.New("use text or json")
 	}
 	*f = outputFormat(s)
 	return nil
@@ -34,6 +37,18 @@ func (f *outputFormat) String() string { return string(*f) }
 
 // Type implements pflag.Value; it is what the help shows.
 func (f *outputFormat) Type() string { return "format" }
+
+// print writes a result to stdout: the value as a line of JSON for programs, or
+// the text for people.
+func (a *app) print(value any, text string) error { return a.printTo(a.stdout, value, text) }
+
+func (a *app) printTo(w io.Writer, value any, text string) error {
+	if a.output == outputJSON {
+		return writeJSON(w, value)
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
 
 // writeJSON writes a value on one line.
 func writeJSON(w io.Writer, v any) error {
@@ -47,6 +62,45 @@ func writeJSON(w io.Writer, v any) error {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// bar shows progress on stderr, if that is a terminal.
+type bar struct{ *progressbar.ProgressBar } // nil: nobody looks
+
+// newBar counts to total, or without end if that is negative.
+func (a *app) newBar(total int, doing, unit string) bar {
+	if !isTerminal(a.stderr) || total == 1 {
+		return bar{}
+	}
+	return bar{progressbar.NewOptions(total, progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription(doing),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString(unit),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetPredictTime(true), progressbar.OptionClearOnFinish())}
+}
+
+// line makes room for lines of text; the bar comes again below them.
+func (b bar) line() {
+	if b.ProgressBar != nil {
+		_ = b.Clear()
+	}
+}
+
+func (b bar) add(n int) {
+	if b.ProgressBar != nil {
+		_ = b.Add(n)
+	}
+}
+
+func (b bar) set(n int64) {
+	if b.ProgressBar != nil {
+		_ = b.Set64(n)
+	}
+}
+
+func (b bar) end() {
+	if b.ProgressBar != nil {
+		_ = b.Exit()
+		_ = b.Clear()
+	}
 }
 
 // help prints a command's help and the environment variables that it reads.

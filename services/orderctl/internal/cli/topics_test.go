@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/platform/errs"
+
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 )
 
@@ -28,7 +30,7 @@ func TestTopicsWithWrongSettingsFail(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	a := newApp(nil, &stdout, &stderr)
 	err := a.reportTopics([]kafkaconn.TopicState{{Name: "orders.dlq", Partitions: 4, Problems: []string{"cleanup.policy is delete"}}})
-	require.Equal(t, silent(exitFailed), err)
+	require.Equal(t, failed(), err)
 	require.Equal(t, "orderctl topics: orders.dlq: cleanup.policy is delete\n", stderr.String())
 }
 
@@ -36,6 +38,6 @@ func TestTopicsTakesTheWorkersSettings(t *testing.T) {
 	isolate(t)
 	t.Setenv("KAFKA_TOPIC_PARTITIONS", "0")
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitUsage, newApp(nil, &stdout, &stderr).run(t.Context(), []string{"topics"}))
+	require.Equal(t, errs.ExitUsage, newApp(nil, &stdout, &stderr).run(t.Context(), []string{"topics"}))
 	require.Contains(t, stderr.String(), "KAFKA_TOPIC_PARTITIONS")
 }

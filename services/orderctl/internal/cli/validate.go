@@ -42,23 +42,20 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.rejectUnknown, "reject-unknown", false, "fields that an order does not have are failures")
 }
 
-// codec knows the rules of the environment and of the flags.
-func (f *ruleFlags) codec() (*model.Codec, error) {
-	var s ruleSettings
-	if err := load(&s); err != nil {
-		return nil, err
-	}
+// codec has the rules of the environment and of the flags.
+func (f *ruleFlags) codec(s ruleSettings) *model.Codec {
 	return model.New(model.Options{
 		MaxRecordBytes: s.MaxRecordBytes,
 		MaxItems:       s.MaxItems,
 		RejectUnknown:  s.RejectUnknown || f.rejectUnknown,
 		CheckSums:      s.CheckSums || f.checkSums,
-	}), nil
+	})
 }
 
 func (a *app) validateCommand() *cobra.Command {
+	var s ruleSettings
 	var rules ruleFlags
-	cmd := &cobra.Command{
+	cmd := a.command(&cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Check the orders in files, naming every failure and its place",
 		Long: `Check the orders in files (- is stdin) by the rules of the worker, and name every
@@ -77,16 +74,11 @@ Exit code 0: all orders are valid; 1: some are not; 3: there are no orders.`,
 			}
 			return nil
 		},
-		RunE: a.work(func(_ *cobra.Command, files []string) error {
-			codec, err := rules.codec()
-			if err != nil {
-				return err
-			}
-			return a.validate(files, codec)
-		}),
-	}
+		RunE: func(_ *cobra.Command, files []string) error {
+			return a.validate(files, rules.codec(s))
+		},
+	}, &s)
 	rules.register(cmd)
-	a.settings[cmd] = &ruleSettings{}
 	return cmd
 }
 
@@ -106,9 +98,9 @@ func (a *app) validate(files []string, codec *model.Codec) error {
 	}
 	switch {
 	case unreadable || total.invalid > 0:
-		return silent(exitFailed)
+		return failed()
 	case total.orders == 0:
-		return silent(exitNothing)
+		return nothing("")
 	}
 	return nil
 }
@@ -154,15 +146,11 @@ func eachEntry(file io.Reader, codec *model.Codec, use func(orderfile.Entry) err
 
 // writeFailure writes a failure in the form that editors and CI logs link.
 func (a *app) writeFailure(w io.Writer, file, uid string, f orderfile.Failure) error {
-	if a.output == outputJSON {
-		return writeJSON(w, struct {
-			File string `json:"file"`
-			orderfile.Failure
-			UID string `json:"order_uid,omitempty"`
-		}{file, f, uid})
-	}
-	_, err := fmt.Fprintf(w, "%s:%d:%d: %s [%s]\n", file, f.Line, f.Column, f.FieldError, f.Rule)
-	return err
+	return a.printTo(w, struct {
+		File string `json:"file"`
+		orderfile.Failure
+		UID string `json:"order_uid,omitempty"`
+	}{file, f, uid}, fmt.Sprintf("%s:%d:%d: %s [%s]\n", file, f.Line, f.Column, f.FieldError, f.Rule))
 }
 
 // open opens a file, or stdin for -.

@@ -8,11 +8,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/platform/errs"
 )
 
 func TestValidateSamples(t *testing.T) {
 	got := orderctl(t, "", "validate", "--check-sums", "--reject-unknown", "../../testdata/model.json", "../../testdata/order1001test.json")
-	require.Equal(t, exitDone, got.code)
+	require.Equal(t, errs.ExitDone, got.code)
 	require.Empty(t, got.stdout)
 	require.Equal(t, "../../testdata/model.json: 1 order, all valid\n../../testdata/order1001test.json: 1 order, all valid\n", got.stderr)
 }
@@ -28,31 +30,31 @@ func spoiled(t *testing.T) string {
 
 func TestValidateNamesEveryFailure(t *testing.T) {
 	got := orderctl(t, spoiled(t), "validate", "-")
-	require.Equal(t, exitFailed, got.code)
+	require.Equal(t, errs.ExitFailed, got.code)
 	requireGolden(t, "validate_text", got.stdout+"--\n"+got.stderr)
 
 	got = orderctl(t, spoiled(t), "validate", "--output", "json", "-")
-	require.Equal(t, exitFailed, got.code)
+	require.Equal(t, errs.ExitFailed, got.code)
 	requireGolden(t, "validate_json", got.stdout)
 }
 
 func TestValidateRulesOfTheWorkersSettings(t *testing.T) {
 	wrongSum := strings.Replace(sample(t, "model.json"), `"amount": 1817`, `"amount": 1818`, 1)
-	require.Equal(t, exitDone, orderctl(t, wrongSum, "validate", "-").code)
+	require.Equal(t, errs.ExitDone, orderctl(t, wrongSum, "validate", "-").code)
 	got := orderctl(t, wrongSum, "validate", "--check-sums", "-")
-	require.Equal(t, exitFailed, got.code)
+	require.Equal(t, errs.ExitFailed, got.code)
 	require.Contains(t, got.stdout, "payment.amount")
 
 	t.Setenv("INGEST_CHECK_SUMS", "true")
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, exitFailed, newApp(strings.NewReader(wrongSum), &stdout, &stderr).run(t.Context(), []string{"validate", "-"}))
+	require.Equal(t, errs.ExitFailed, newApp(strings.NewReader(wrongSum), &stdout, &stderr).run(t.Context(), []string{"validate", "-"}))
 	t.Setenv("INGEST_CHECK_SUMS", "perhaps")
-	require.Equal(t, exitUsage, newApp(strings.NewReader(wrongSum), &stdout, &stderr).run(t.Context(), []string{"validate", "-"}))
+	require.Equal(t, errs.ExitUsage, newApp(strings.NewReader(wrongSum), &stdout, &stderr).run(t.Context(), []string{"validate", "-"}))
 	require.Contains(t, stderr.String(), "INGEST_CHECK_SUMS")
 
 	unknown := strings.Replace(sample(t, "model.json"), `"entry"`, `"colour": "red", "entry"`, 1)
-	require.Equal(t, exitDone, orderctl(t, unknown, "validate", "-").code)
-	require.Equal(t, exitFailed, orderctl(t, unknown, "validate", "--reject-unknown", "-").code)
+	require.Equal(t, errs.ExitDone, orderctl(t, unknown, "validate", "-").code)
+	require.Equal(t, errs.ExitFailed, orderctl(t, unknown, "validate", "--reject-unknown", "-").code)
 }
 
 func TestValidateGoesOnAfterAFileThatCannotBeRead(t *testing.T) {
@@ -60,7 +62,7 @@ func TestValidateGoesOnAfterAFileThatCannotBeRead(t *testing.T) {
 	utf16 := filepath.Join(dir, "utf16.json")
 	require.NoError(t, os.WriteFile(utf16, []byte("\xff\xfe{\x00}\x00"), 0o600))
 	got := orderctl(t, "", "validate", filepath.Join(dir, "absent.json"), utf16, "../../testdata/model.json")
-	require.Equal(t, exitFailed, got.code)
+	require.Equal(t, errs.ExitFailed, got.code)
 	require.Contains(t, got.stderr, "no such file")
 	require.Contains(t, got.stderr, "UTF-16")
 	require.Contains(t, got.stderr, "model.json: 1 order, all valid")
@@ -68,6 +70,13 @@ func TestValidateGoesOnAfterAFileThatCannotBeRead(t *testing.T) {
 
 func TestValidateNothing(t *testing.T) {
 	got := orderctl(t, "", "validate", "-")
-	require.Equal(t, exitNothing, got.code)
+	require.Equal(t, errs.ExitNothing, got.code)
 	require.Equal(t, "stdin: no orders\n", got.stderr)
+}
+
+func sample(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "testdata", name))
+	require.NoError(t, err)
+	return string(b)
 }

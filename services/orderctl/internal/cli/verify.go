@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -23,8 +23,9 @@ type verifyFlags struct {
 }
 
 func (a *app) verifyCommand() *cobra.Command {
+	var s databaseSettings
 	var f verifyFlags
-	cmd := &cobra.Command{
+	cmd := a.command(&cobra.Command{
 		Use:   "verify",
 		Short: "Compare what a read API answers with the tables",
 		Long: `Compare what a running read API answers with the tables: each order byte for byte,
@@ -41,18 +42,17 @@ Exit code 1: something differs, or the comparison could not be made.`,
   orderctl verify --api http://replica-2:8081 --sample 10000
   orderctl verify --output json`,
 		Args: noArgs(""),
-		PreRunE: func(*cobra.Command, []string) error {
-			return f.check()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return a.verify(cmd.Context(), s.Database, f)
 		},
-		RunE: a.work(func(cmd *cobra.Command, _ []string) error {
-			return a.verify(cmd.Context(), f)
-		}),
-	}
+	}, &s)
 	cmd.Flags().StringVar(&f.api, "api", "http://127.0.0.1:8081", "address of the read API")
 	cmd.Flags().IntVar(&f.sample, "sample", 0, "look at so many orders, chosen at random (0: at all)")
 	cmd.Flags().DurationVar(&f.settle, "settle", 2*time.Second, "how long a row must have stood still before a difference counts")
 	cmd.Flags().IntVar(&f.workers, "workers", 16, "requests at a time")
-	a.settings[cmd] = &databaseSettings{}
 	return cmd
 }
 
@@ -80,38 +80,24 @@ type verified struct {
 	Seconds float64 `json:"seconds"`
 }
 
-func (a *app) verify(ctx context.Context, f verifyFlags) error {
-	db, err := openDatabase()
+func (a *app) verify(ctx context.Context, cfg config.Database, f verifyFlags) error {
+	db, err := openDatabase(cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.pool.Close() }() // nothing was written
-	var bar *progressbar.ProgressBar
-	if isTerminal(a.stderr) {
-		bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetDescription("comparing"),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("orders"),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-	}
+	bar := a.newBar(-1, "comparing", "orders")
 	var written error
 	began := time.Now()
 	result, err := verify.Run(ctx, verify.Options{
 		DB: db.pool, API: f.api, Sample: f.sample, Settle: f.settle, Workers: f.workers,
 		Found: func(d verify.Difference) {
-			if bar != nil {
-				_ = bar.Clear() // it comes again below the line
-			}
+			bar.line()
 			written = errors.Join(written, a.writeDifference(d))
 		},
-		Progress: func(checked int64) {
-			if bar != nil {
-				_ = bar.Set64(checked)
-			}
-		},
+		Progress: bar.set,
 	})
-	if bar != nil {
-		_ = bar.Exit()
-		_ = bar.Clear()
-	}
+	bar.end()
 	if err != nil {
 		if result.Checked > 0 {
 			a.say("%s so far", summary(result, time.Since(began)))
@@ -126,26 +112,20 @@ func (a *app) verify(ctx context.Context, f verifyFlags) error {
 }
 
 func (a *app) writeDifference(d verify.Difference) error {
-	if a.output == outputJSON {
-		return writeJSON(a.stdout, d)
-	}
 	line := fmt.Sprintf("%-7s  %s", d.Kind, dlqview.Clean(d.UID))
 	if len(d.Paths) > 0 {
 		line += "  " + strings.Join(d.Paths, ", ")
 	}
-	_, err := fmt.Fprintln(a.stdout, line)
-	return err
+	return a.print(d, line+"\n")
 }
 
 func (a *app) writeVerified(result verify.Result, took time.Duration) error {
-	if a.output == outputJSON {
-		if err := writeJSON(a.stdout, verified{result, result.Equal(), took.Seconds()}); err != nil {
-			return err
-		}
+	if err := a.print(verified{result, result.Equal(), took.Seconds()}, ""); err != nil {
+		return err
 	}
 	a.say("%s", summary(result, took))
 	if !result.Equal() {
-		return silent(exitFailed)
+		return failed()
 	}
 	return nil
 }

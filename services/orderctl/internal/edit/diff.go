@@ -2,9 +2,11 @@ package edit
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/tailscale/hujson"
 
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -29,13 +31,15 @@ func Diff(before, after []byte, reveal bool) []Change {
 	if bytes.Equal(before, after) {
 		return nil
 	}
-	if !json.Valid(before) || !json.Valid(after) {
+	old, err := parse(before)
+	changed, err2 := parse(after)
+	if err != nil || err2 != nil {
 		if !reveal {
 			before, after = mask.Value(before), mask.Value(after)
 		}
 		return []Change{{Before: string(before), After: string(after)}}
 	}
-	was, is := leaves(before), leaves(after)
+	was, is := leaves(old, nil), leaves(changed, nil)
 	key := func(l leaf) string { return shown(l.path) }
 	now := map[string]leaf{}
 	for _, l := range is {
@@ -68,28 +72,20 @@ func change(path []string, before, after string, reveal bool) Change {
 	return c
 }
 
-func leaves(doc []byte) (all []leaf) {
-	var walk func(at span, path []string)
-	walk = func(at span, path []string) {
-		below := func(s span, token string) { walk(s, append(slices.Clip(path), token)) }
-		switch doc[at.start] {
-		case '{':
-			if parts := members(doc, at.start); len(parts) > 0 {
-				for _, m := range parts {
-					below(m.span, m.name)
-				}
-				return
-			}
-		case '[':
-			if parts := elements(doc, at.start); len(parts) > 0 {
-				for i, s := range parts {
-					below(s, strconv.Itoa(i))
-				}
-				return
-			}
+func leaves(at hujson.Value, path []string) (all []leaf) {
+	below := func(v hujson.Value, token string) { all = append(all, leaves(v, append(slices.Clip(path), token))...) }
+	switch part := at.Value.(type) {
+	case *hujson.Object:
+		for i := range part.Members {
+			below(part.Members[i].Value, nameOf(&part.Members[i]))
 		}
-		all = append(all, leaf{path, string(doc[at.start:at.end])})
+	case *hujson.Array:
+		for i, e := range part.Elements {
+			below(e, strconv.Itoa(i))
+		}
 	}
-	walk(root(doc), nil)
+	if len(all) == 0 {
+		all = []leaf{{path, strings.TrimSpace(hujson.Value{Value: at.Value}.String())}}
+	}
 	return all
 }

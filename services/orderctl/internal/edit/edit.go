@@ -1,5 +1,10 @@
 // Package edit changes single places of a JSON value and leaves every other byte
 // as it is: the digits of numbers, escapes, white space and the order of names.
+//
+// The tree is hujson's, which keeps all of that. Its Patch is not used: it compares
+// numbers as float64, which takes different ids beyond 2^53 for equal, picks the
+// first of two members of one name without a word, and adds members without the
+// white space that their neighbours have.
 package edit
 
 import (
@@ -8,12 +13,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/tailscale/hujson"
 )
 
 // An Edit changes a value.
 type Edit interface {
-	// apply is given valid JSON, and does not change it.
-	apply(doc []byte) ([]byte, error)
+	apply(doc *hujson.Value) error
 }
 
 // Errors of Apply.
@@ -24,29 +30,37 @@ var (
 	errAbsent = errors.New("is not there")
 )
 
-// Apply makes edits, one after another, and gives the new value. A value that
-// they leave as it was is ErrUnchanged.
+// Apply makes edits, one after another, and gives the new value: all of them are
+// made, or none. A value that they leave as it was is ErrUnchanged.
 func Apply(value []byte, edits ...Edit) ([]byte, error) {
-	if !json.Valid(value) {
+	doc, err := parse(value)
+	if err != nil {
 		return nil, ErrNotJSON
 	}
-	doc := value
 	for _, e := range edits {
-		var err error
-		if doc, err = e.apply(doc); err != nil {
+		if err := e.apply(&doc); err != nil {
 			return nil, err
 		}
 	}
-	if string(doc) == string(value) {
+	edited := doc.Pack()
+	if string(edited) == string(value) {
 		return nil, ErrUnchanged
 	}
-	return doc, nil
+	return edited, nil
+}
+
+// parse reads plain JSON; hujson alone would take comments too.
+func parse(value []byte) (hujson.Value, error) {
+	if !json.Valid(value) {
+		return hujson.Value{}, ErrNotJSON
+	}
+	return hujson.Parse(value)
 }
 
 // set puts a value at a path.
 type set struct {
 	path  []string // eachElement stands for all elements of an array
-	value []byte
+	value hujson.ValueTrimmed
 }
 
 const eachElement = "[]"
@@ -55,7 +69,7 @@ const eachElement = "[]"
 // items[].price is that of each item. The value is JSON, or else a text. What is
 // not there yet is added, if what is around it is there.
 func ParseSet(assignment string) (Edit, error) {
-	path, value, ok := strings.Cut(assignment, "=")
+	path, text, ok := strings.Cut(assignment, "=")
 	if !ok {
 		return nil, fmt.Errorf("%q is not path=value", assignment)
 	}
@@ -63,11 +77,11 @@ func ParseSet(assignment string) (Edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := []byte(value)
-	if !json.Valid(raw) {
-		raw = text(value)
+	value, err := parse([]byte(text))
+	if err != nil {
+		return set{tokens, hujson.String(text)}, nil
 	}
-	return set{tokens, []byte(strings.TrimSpace(string(raw)))}, nil
+	return set{tokens, value.Value}, nil
 }
 
 // parsePath reads payment.amount, items[2].price and items[].price.
@@ -103,38 +117,40 @@ func parsePath(path string) ([]string, error) {
 	return tokens, nil
 }
 
-func (s set) apply(doc []byte) ([]byte, error) { return setAt(doc, nil, s.path, s.value) }
+func (s set) apply(doc *hujson.Value) error { return setAt(doc, nil, s.path, s.value) }
 
 // setAt sets what rest leads to from the value at a pointer.
-func setAt(doc []byte, pointer, rest []string, value []byte) ([]byte, error) {
+func setAt(doc *hujson.Value, pointer, rest []string, value hujson.ValueTrimmed) error {
 	for i, token := range rest {
 		if token != eachElement {
 			continue
 		}
-		array := append(append([]string{}, pointer...), rest[:i]...)
-		at, err := find(doc, array)
+		path := append(append([]string{}, pointer...), rest[:i]...)
+		at, err := find(doc, path)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if doc[at.start] != '[' {
-			return nil, fmt.Errorf("%s: is no array", shown(array))
+		array, is := at.Value.(*hujson.Array)
+		if !is {
+			return fmt.Errorf("%s: is no array", shown(path))
 		}
-		for n := range elements(doc, at.start) {
-			if doc, err = setAt(doc, append(array, strconv.Itoa(n)), rest[i+1:], value); err != nil {
-				return nil, err
+		for n := range array.Elements {
+			if err := setAt(doc, append(path, strconv.Itoa(n)), rest[i+1:], value); err != nil {
+				return err
 			}
 		}
-		return doc, nil
+		return nil
 	}
 	whole := append(append([]string{}, pointer...), rest...)
 	at, err := find(doc, whole)
-	switch {
-	case err == nil:
-		return splice(doc, at, value), nil
-	case errors.Is(err, errAbsent):
+	if errors.Is(err, errAbsent) {
 		return add(doc, whole, value)
 	}
-	return nil, err
+	if err != nil {
+		return err
+	}
+	at.Value = value
+	return nil
 }
 
 // shown is a pointer for people: items[2].price.

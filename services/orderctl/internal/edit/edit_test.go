@@ -121,16 +121,17 @@ func TestWrongPatches(t *testing.T) {
 		require.Error(t, err, wrong)
 	}
 	for name, c := range map[string][2]string{
-		"A.9":         {`{"baz":"qux"}`, `[{"op":"test","path":"/baz","value":"bar"}]`},
-		"A.12":        {`{"foo":"bar"}`, `[{"op":"add","path":"/baz/bat","value":"qux"}]`},
-		"A.15":        {`{"/":9,"~1":10}`, `[{"op":"test","path":"/~01","value":"10"}]`},
-		"absent":      {`{}`, `[{"op":"replace","path":"/a","value":1}]`},
-		"removed":     {`{}`, `[{"op":"remove","path":"/a"}]`},
-		"the whole":   {`{}`, `[{"op":"remove","path":""}]`},
-		"beyond":      {`[1]`, `[{"op":"add","path":"/2","value":1}]`},
-		"leading":     {`[1]`, `[{"op":"replace","path":"/00","value":1}]`},
-		"after":       {`[1]`, `[{"op":"replace","path":"/-","value":2}]`},
-		"all or none": {`{"a":1}`, `[{"op":"replace","path":"/a","value":2},{"op":"remove","path":"/b"}]`},
+		"A.9":          {`{"baz":"qux"}`, `[{"op":"test","path":"/baz","value":"bar"}]`},
+		"A.12":         {`{"foo":"bar"}`, `[{"op":"add","path":"/baz/bat","value":"qux"}]`},
+		"A.15":         {`{"/":9,"~1":10}`, `[{"op":"test","path":"/~01","value":"10"}]`},
+		"large number": {`{"a":9007199254740993}`, `[{"op":"test","path":"/a","value":9007199254740992}]`},
+		"absent":       {`{}`, `[{"op":"replace","path":"/a","value":1}]`},
+		"removed":      {`{}`, `[{"op":"remove","path":"/a"}]`},
+		"the whole":    {`{}`, `[{"op":"remove","path":""}]`},
+		"beyond":       {`[1]`, `[{"op":"add","path":"/2","value":1}]`},
+		"leading":      {`[1]`, `[{"op":"replace","path":"/00","value":1}]`},
+		"after":        {`[1]`, `[{"op":"replace","path":"/-","value":2}]`},
+		"all or none":  {`{"a":1}`, `[{"op":"replace","path":"/a","value":2},{"op":"remove","path":"/b"}]`},
 	} {
 		e, err := ParsePatch([]byte(c[1]))
 		require.NoError(t, err, name)

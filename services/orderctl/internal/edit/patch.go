@@ -1,12 +1,13 @@
 package edit
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tailscale/hujson"
 )
 
 // operation is one of a JSON Patch.
@@ -17,6 +18,7 @@ type operation struct {
 	Value json.RawMessage `json:"value"`
 
 	path, from []string
+	value      hujson.Value
 }
 
 // patch is a JSON Patch, RFC 6902.
@@ -52,7 +54,9 @@ func (o *operation) check() (err error) {
 		if o.Value == nil {
 			return fmt.Errorf("%s: value is missing", o.Op)
 		}
-		o.Value = bytes.TrimSpace(o.Value)
+		if o.value, err = parse(o.Value); err != nil {
+			return err
+		}
 	case "remove":
 	case "move", "copy":
 		if o.From == nil {
@@ -91,46 +95,44 @@ func parsePointer(pointer string) ([]string, error) {
 	return tokens, nil
 }
 
-func (p patch) apply(doc []byte) ([]byte, error) {
+func (p patch) apply(doc *hujson.Value) error {
 	for i := range p {
-		var err error
-		if doc, err = p[i].apply(doc); err != nil {
-			return nil, fmt.Errorf("operation %d (%s): %w", i+1, p[i].Op, err)
+		if err := p[i].apply(doc); err != nil {
+			return fmt.Errorf("operation %d (%s): %w", i+1, p[i].Op, err)
 		}
 	}
-	return doc, nil
+	return nil
 }
 
-func (o *operation) apply(doc []byte) ([]byte, error) {
+func (o *operation) apply(doc *hujson.Value) error {
 	switch o.Op {
 	case "add":
-		return add(doc, o.path, o.Value)
+		return add(doc, o.path, o.value.Clone().Value)
 	case "remove":
 		return remove(doc, o.path)
 	case "replace", "test":
 		at, err := find(doc, o.path)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if o.Op == "replace" {
-			return splice(doc, at, o.Value), nil
+			at.Value = o.value.Clone().Value
+		} else if !equal(at.Value, o.value.Value) {
+			return fmt.Errorf("%s: is something else", shown(o.path))
 		}
-		if !equal(doc[at.start:at.end], o.Value) {
-			return nil, fmt.Errorf("%s: is something else", shown(o.path))
-		}
-		return doc, nil
+		return nil
 	}
 	at, err := find(doc, o.from)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	value := slices.Clone(doc[at.start:at.end])
+	value := at.Clone().Value
 	if o.Op == "move" {
 		if slices.Equal(o.from, o.path) {
-			return doc, nil
+			return nil
 		}
-		if doc, err = remove(doc, o.from); err != nil {
-			return nil, err
+		if err := remove(doc, o.from); err != nil {
+			return err
 		}
 	}
 	return add(doc, o.path, value)

@@ -1,18 +1,21 @@
-// Package publish sends records to a topic in batches and reports each record
-// when all replicas in sync have it.
+// Package publish sends records to a topic and reports each record when all
+// replicas in sync have it.
 package publish
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-	"golang.org/x/sync/errgroup"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
@@ -27,7 +30,7 @@ type Record struct {
 // Ack is a record that the brokers have.
 type Ack struct {
 	Record
-	Partition int
+	Partition int32
 	Offset    int64
 }
 
@@ -36,83 +39,88 @@ type Options struct {
 	Topic string
 	// Rate is in records a second; 0 means as fast as possible.
 	Rate float64
-	// GiveUpAfter is how long a batch is tried while brokers are away.
+	// GiveUpAfter is how long a record is tried while brokers are away.
 	GiveUpAfter time.Duration
 	// Acked is told of records when they are acknowledged, those of a
 	// partition in their order; its error ends the work. Refused is told of
-	// records that the broker does not take, Retrying of a batch that is tried
-	// again. The calls come one at a time.
+	// records that the broker does not take. Retrying is told when the brokers
+	// have not answered for a while, with the latest error, if any. The calls
+	// come one at a time.
 	Acked    func([]Ack) error
 	Refused  func(Record, error)
 	Retrying func(error)
 }
 
-// ErrNoTopic says that the topic does not exist.
-var ErrNoTopic = errors.New("the topic does not exist")
+const (
+	// maxBatchBytes keeps a batch below what topics take by default (1 MiB).
+	maxBatchBytes   = 900_000
+	maxBatchRecords = 5000
+	// maxRecordBytes is more than any topic takes.
+	maxRecordBytes = 32 << 20
+	// overhead is what a record takes in a batch besides key and value, at most.
+	overhead = 32
+	// stopTimeout is how long a batch that was sent is waited for when the
+	// work is to stop.
+	stopTimeout = 3 * time.Second
+	// slow is how long the brokers may take to answer before Retrying is called.
+	slow = 2 * time.Second
+)
 
-// Publisher sends to one topic.
+// Publisher sends to one topic. It is for one goroutine.
 type Publisher struct {
-	client     *kafka.Client
-	opts       Options
-	partitions []int
-	report     sync.Mutex // held while the caller is told something
+	client *kgo.Client
+	opts   Options
+	conns  *connections
+	report sync.Mutex // held during the caller's callbacks
 }
 
-// New looks the topic up. The error is ErrNoTopic, or says why the brokers
-// cannot be asked. It creates no topic: its settings are the worker's to choose.
-func New(ctx context.Context, client *kafka.Client, opts Options) (*Publisher, error) {
-	count, err := kafkago.PartitionCount(ctx, client, opts.Topic)
-	if errors.Is(err, kafka.UnknownTopicOrPartition) {
-		return nil, ErrNoTopic
-	}
+// New looks the topic up. The error is kafkaconn.ErrNoTopic, or says why the
+// brokers cannot be asked. It creates no topic: its settings are the worker's to choose. Close
+// the publisher after use. Connection options come from the caller.
+//
+// The partitioner is franz-go's default, which puts a key into the partition that
+// Java's clients and the worker's producer choose.
+func New(ctx context.Context, connection []kgo.Opt, opts Options) (*Publisher, error) {
+	conns := &connections{}
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.ProducerBatchMaxBytes(maxRecordBytes), // Run bounds what it sends at once
+		kgo.WithCompressor(largeOnly{}),
+		kgo.ProducerLinger(time.Second), // until ProduceSync has all: one batch a partition, in order
+		kgo.RecordDeliveryTimeout(opts.GiveUpAfter),
+		kgo.WithHooks(conns),
+	}, connection...)...)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("settings of Kafka: %w", err)
 	}
-	p := &Publisher{client: client, opts: opts}
-	for i := range count {
-		p.partitions = append(p.partitions, i)
+	p := &Publisher{client: client, opts: opts, conns: conns}
+	if _, err := franz.PartitionCount(ctx, client, opts.Topic); err != nil {
+		p.Close()
+		return nil, err
 	}
 	return p, nil
 }
 
+// Close ends the connections.
+func (p *Publisher) Close() { p.client.Close() }
+
 // Run sends what next gives, until next returns io.EOF and all is acknowledged
 // or refused. When ctx ends it sends no more, waits a few seconds for what is
-// under way, and returns the cause.
+// sent already, and returns the cause.
 func (p *Publisher) Run(ctx context.Context, next func() (Record, error)) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	lanes := make([]*lane, len(p.partitions))
-	for i, partition := range p.partitions {
-		lanes[i] = &lane{Publisher: p, partition: partition, queue: make(chan []Record, 1)}
-		group.Go(func() error { return lanes[i].run(groupCtx) })
-	}
-	err := p.route(groupCtx, lanes, next)
-	for _, l := range lanes {
-		close(l.queue)
-	}
-	// A lane that failed ended groupCtx, and routing with it: its error is the
-	// one to tell.
-	if laneErr := group.Wait(); laneErr != nil {
-		return laneErr
-	}
-	return err
-}
-
-// route hands records to the lanes of their partitions.
-func (p *Publisher) route(ctx context.Context, lanes []*lane, next func() (Record, error)) error {
-	flush := func() error {
-		for _, l := range lanes {
-			if err := l.flush(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	// Java's clients and librdkafka choose the same partition for a key.
-	var balancer kafka.Murmur2Balancer
 	pace := pacer{rate: p.opts.Rate, start: time.Now()}
+	var batch []Record
+	size := 0
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := p.send(ctx, batch)
+		batch, size = nil, 0
+		return err
+	}
 	for {
 		if wait := pace.wait(time.Now()); wait > 0 {
-			if err := flush(); err != nil { // a record that is due doesn't wait for others
+			if err := flush(); err != nil { // a record that is due does not wait for others
 				return err
 			}
 			if err := retry.Sleep(ctx, wait); err != nil {
@@ -129,12 +137,109 @@ func (p *Publisher) route(ctx context.Context, lanes []*lane, next func() (Recor
 		if err != nil {
 			return err
 		}
-		partition := balancer.Balance(kafka.Message{Key: record.Key}, p.partitions...)
-		if err := lanes[partition].add(ctx, record); err != nil {
+		pace.sent++
+		bytes := len(record.Key) + len(record.Value) + overhead
+		if len(batch) == maxBatchRecords || size+bytes > maxBatchBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		batch, size = append(batch, record), size+bytes
+	}
+}
+
+// send returns when each record of a batch is acknowledged or refused. If the
+// broker refuses a batch for what is in it, its records are sent one by one.
+func (p *Publisher) send(ctx context.Context, batch []Record) error {
+	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(stopTimeout, cancel)
+		context.AfterFunc(sending, func() { timer.Stop() })
+	})()
+	defer time.AfterFunc(slow, func() { p.tell(func() { p.opts.Retrying(p.conns.last()) }) }).Stop()
+
+	records, numbers := make([]*kgo.Record, len(batch)), make(map[*kgo.Record]int, len(batch))
+	for i, r := range batch {
+		records[i] = &kgo.Record{Topic: p.opts.Topic, Key: r.Key, Value: r.Value}
+		numbers[records[i]] = i
+	}
+	failures := make([]error, len(batch))
+	for _, result := range p.client.ProduceSync(sending, records...) {
+		failures[numbers[result.Record]] = result.Err
+	}
+	var acks []Ack
+	for i, err := range failures {
+		if err == nil {
+			acks = append(acks, Ack{Record: batch[i], Partition: records[i].Partition, Offset: records[i].Offset})
+		}
+	}
+	if len(acks) > 0 {
+		var err error
+		if p.tell(func() { err = p.opts.Acked(acks) }); err != nil {
 			return err
 		}
-		pace.sent++
 	}
+	for i, err := range failures {
+		switch {
+		case err == nil:
+		case isRecordsFault(err) && len(batch) > 1:
+			if err := p.send(ctx, batch[i:i+1]); err != nil {
+				return err
+			}
+		case isRecordsFault(err):
+			p.tell(func() { p.opts.Refused(batch[i], err) })
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, kgo.ErrRecordTimeout) && p.conns.last() != nil:
+			return fmt.Errorf("%w: %w", err, p.conns.last())
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Publisher) tell(call func()) {
+	p.report.Lock()
+	defer p.report.Unlock()
+	call()
+}
+
+// isRecordsFault is true where the broker would take a batch with other records.
+func isRecordsFault(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) || errors.Is(err, kerr.InvalidRecord)
+}
+
+// largeOnly compresses batches that topics would otherwise refuse for their size.
+type largeOnly struct{}
+
+var zstd, _ = kgo.DefaultCompressor(kgo.ZstdCompression()) // it is a codec that there is
+
+func (largeOnly) Compress(dst *bytes.Buffer, src []byte, flags ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
+	if len(src) <= maxBatchBytes {
+		return src, kgo.CodecNone
+	}
+	return zstd.Compress(dst, src, flags...)
+}
+
+// connections remembers why the latest connection failed. Safe for concurrent use.
+type connections struct {
+	mu  sync.Mutex
+	err error
+}
+
+// OnBrokerConnect implements kgo.HookBrokerConnect.
+func (c *connections) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *connections) last() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 // pacer spreads records over time. It sleeps in steps that a timer can keep,

@@ -1,4 +1,4 @@
-package cli
+package integration
 
 import (
 	"bytes"
@@ -10,31 +10,46 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/services/orderctl/internal/publish/publishtest"
+	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/services/orderctl/internal/cli"
 )
 
-func orders(partitions int) *publishtest.Brokers {
-	return &publishtest.Brokers{Topic: "orders", Partitions: partitions}
+// publishing runs orderctl until it ends or the context does.
+func (w *world) publishing(ctx context.Context, stdin string, args ...string) result {
+	w.t.Helper()
+	w.t.Setenv("KAFKA_BROKERS", w.broker.Addr())
+	var stdout, stderr bytes.Buffer
+	code := cli.Run(ctx, args, strings.NewReader(stdin), &stdout, &stderr)
+	return result{code, stdout.String(), stderr.String()}
+}
+
+// everything are the records of all partitions.
+func (w *world) everything() (all []*kgo.Record) {
+	for _, log := range w.read(orders) {
+		all = append(all, log...)
+	}
+	return all
 }
 
 func sample(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "..", "testdata", name))
+	b, err := os.ReadFile(filepath.Join("..", "testdata", name))
 	require.NoError(t, err)
 	return string(b)
 }
 
 func TestPublishPrintsTheUidsOfWhatIsThere(t *testing.T) {
-	brokers := orders(3)
-	got := orderctlWith(t.Context(), t, brokers, "", "publish", "--count", "50")
-	require.Equal(t, exitDone, got.code, got.stderr)
+	brokers := newOrders(t, 3, 0)
+	got := brokers.publishing(t.Context(), "", "publish", "--count", "50")
+	require.Equal(t, errs.ExitDone, got.code, got.stderr)
 	uids := strings.Fields(got.stdout)
 	require.Len(t, uids, 50)
 	var keys []string
-	for _, r := range brokers.All() {
+	for _, r := range brokers.everything() {
 		keys = append(keys, string(r.Key))
 	}
 	require.ElementsMatch(t, keys, uids)
@@ -42,17 +57,23 @@ func TestPublishPrintsTheUidsOfWhatIsThere(t *testing.T) {
 }
 
 func TestPublishJSONNamesPartitionOffsetAndKind(t *testing.T) {
-	brokers := orders(3)
-	got := orderctlWith(t.Context(), t, brokers, "", "publish", "--output", "json", "--count", "200",
+	brokers := newOrders(t, 3, 0)
+	got := brokers.publishing(t.Context(), "", "publish", "--output", "json", "--count", "200",
 		"--invalid", "0.4", "--duplicates", "0.1", "--conflicts", "0.1", "--seed", "5")
-	require.Equal(t, exitDone, got.code, got.stderr)
+	require.Equal(t, errs.ExitDone, got.code, got.stderr)
 	kinds := map[string]int{}
 	decoder := json.NewDecoder(strings.NewReader(got.stdout))
 	for decoder.More() {
-		var line recordInfo
+		var line struct {
+			UID       string `json:"order_uid"`
+			Partition int32  `json:"partition"`
+			Offset    int64  `json:"offset"`
+			Kind      string `json:"kind"`
+			Fault     string `json:"fault"`
+		}
 		require.NoError(t, decoder.Decode(&line))
 		kinds[line.Kind]++
-		record := brokers.Log(line.Partition)[line.Offset]
+		record := brokers.log(line.Partition)[line.Offset]
 		require.Equal(t, line.Kind == "invalid", line.Fault != "")
 		if line.UID != "" {
 			require.Contains(t, string(record.Value), line.UID)
@@ -63,20 +84,20 @@ func TestPublishJSONNamesPartitionOffsetAndKind(t *testing.T) {
 }
 
 func TestPublishTextLeavesOutRecordsWithoutUid(t *testing.T) {
-	got := orderctlWith(t.Context(), t, orders(1), "", "publish", "--count", "4", "--invalid", "1", "--faults", "tombstone,bad_email")
-	require.Equal(t, exitDone, got.code, got.stderr)
+	got := newOrders(t, 1, 0).publishing(t.Context(), "", "publish", "--count", "4", "--invalid", "1", "--faults", "tombstone,bad_email")
+	require.Equal(t, errs.ExitDone, got.code, got.stderr)
 	require.Len(t, strings.Fields(got.stdout), 2)
 }
 
 func TestPublishSameSeedSameBytes(t *testing.T) {
 	args := []string{"publish", "--count", "100", "--seed", "9", "--invalid", "0.2", "--items", "2-3", "--quiet"}
-	first, second, other := orders(2), orders(2), orders(2)
-	require.Empty(t, orderctlWith(t.Context(), t, first, "", args...).stdout)
-	orderctlWith(t.Context(), t, second, "", args...)
+	first, second, other := newOrders(t, 2, 0), newOrders(t, 2, 0), newOrders(t, 2, 0)
+	require.Empty(t, first.publishing(t.Context(), "", args...).stdout)
+	second.publishing(t.Context(), "", args...)
 	args[4] = "10"
-	orderctlWith(t.Context(), t, other, "", args...)
-	values := func(b *publishtest.Brokers) (all []string) { // where records without key go is left to chance
-		for _, r := range b.All() {
+	other.publishing(t.Context(), "", args...)
+	values := func(w *world) (all []string) { // where records without key go is left to chance
+		for _, r := range w.everything() {
 			all = append(all, string(r.Value))
 		}
 		return all
@@ -102,11 +123,11 @@ func TestPublishFile(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "orders.json")
 			require.NoError(t, os.WriteFile(path, []byte(input), 0o600))
 			for _, args := range [][]string{{"--file", path}, {"--file", "-"}, {"--file", "-", "--no-validate"}} {
-				brokers := orders(1)
-				got := orderctlWith(t.Context(), t, brokers, input, append([]string{"publish"}, args...)...)
-				require.Equal(t, exitDone, got.code, got.stderr)
+				brokers := newOrders(t, 1, 0)
+				got := brokers.publishing(t.Context(), input, append([]string{"publish"}, args...)...)
+				require.Equal(t, errs.ExitDone, got.code, got.stderr)
 				require.Equal(t, "b563feb7b2b84b6test\norder1001test\n", got.stdout)
-				log := brokers.Log(0)
+				log := brokers.log(0)
 				require.Len(t, log, 2)
 				require.Equal(t, compact(one), string(log[0].Value))
 				require.Equal(t, compact(two), string(log[1].Value))
@@ -118,63 +139,56 @@ func TestPublishFile(t *testing.T) {
 
 func TestPublishRefusesAFileWithAnInvalidOrder(t *testing.T) {
 	input := sample(t, "model.json") + strings.Replace(sample(t, "order1001test.json"), `"sale": 30`, `"sale": 300`, 1)
-	brokers := orders(1)
-	got := orderctlWith(t.Context(), t, brokers, input, "publish", "--file", "-")
-	require.Equal(t, exitFailed, got.code)
+	brokers := newOrders(t, 1, 0)
+	got := brokers.publishing(t.Context(), input, "publish", "--file", "-")
+	require.Equal(t, errs.ExitFailed, got.code)
 	require.Empty(t, got.stdout)
 	require.Equal(t, `stdin:81:15: items[0].sale: must be at most 100 [max]
 orderctl publish: stdin: 2 orders, 1 invalid (1 failure): nothing was sent; --no-validate sends them all as they are
 `, got.stderr)
-	require.Empty(t, brokers.All())
+	require.Empty(t, brokers.everything())
 
-	got = orderctlWith(t.Context(), t, brokers, input, "publish", "--file", "-", "--no-validate")
-	require.Equal(t, exitDone, got.code)
-	require.Len(t, brokers.All(), 2)
+	got = brokers.publishing(t.Context(), input, "publish", "--file", "-", "--no-validate")
+	require.Equal(t, errs.ExitDone, got.code)
+	require.Len(t, brokers.everything(), 2)
 }
 
 func TestPublishBoundsTheFailuresItShows(t *testing.T) {
-	got := orderctlWith(t.Context(), t, orders(1), strings.Repeat("{}\n", 100), "publish", "--file", "-")
-	require.Equal(t, exitFailed, got.code)
-	require.Equal(t, maxShownFailures+2, strings.Count(got.stderr, "\n"))
+	got := newOrders(t, 1, 0).publishing(t.Context(), strings.Repeat("{}\n", 100), "publish", "--file", "-")
+	require.Equal(t, errs.ExitFailed, got.code)
+	require.Equal(t, 22, strings.Count(got.stderr, "\n"))
 	require.Contains(t, got.stderr, "'orderctl validate -' shows all")
 }
 
 func TestPublishBrokenLineAsItIs(t *testing.T) {
-	brokers := orders(1)
-	got := orderctlWith(t.Context(), t, brokers, "{\"order_uid\": \"a\",\n{ \"order_uid\": \"b\" }\n", "publish", "--file", "-", "--no-validate")
-	require.Equal(t, exitDone, got.code)
+	brokers := newOrders(t, 1, 0)
+	got := brokers.publishing(t.Context(), "{\"order_uid\": \"a\",\n{ \"order_uid\": \"b\" }\n", "publish", "--file", "-", "--no-validate")
+	require.Equal(t, errs.ExitDone, got.code)
 	require.Equal(t, "b\n", got.stdout)
 	for i, want := range []string{`{"order_uid": "a"`, `{"order_uid":"b"}`} {
-		require.Equal(t, want, string(brokers.Log(0)[i].Value))
+		require.Equal(t, want, string(brokers.log(0)[i].Value))
 	}
 }
 
 func TestPublishNothing(t *testing.T) {
-	got := orderctlWith(t.Context(), t, orders(1), " \n", "publish", "--file", "-")
-	require.Equal(t, exitNothing, got.code)
-	got = orderctlWith(t.Context(), t, orders(1), "", "publish", "--file", filepath.Join(t.TempDir(), "absent"))
-	require.Equal(t, exitFailed, got.code)
+	got := newOrders(t, 1, 0).publishing(t.Context(), " \n", "publish", "--file", "-")
+	require.Equal(t, errs.ExitNothing, got.code)
+	got = newOrders(t, 1, 0).publishing(t.Context(), "", "publish", "--file", filepath.Join(t.TempDir(), "absent"))
+	require.Equal(t, errs.ExitFailed, got.code)
 	require.Contains(t, got.stderr, "no such file")
 }
 
 func TestPublishWithoutTopic(t *testing.T) {
-	got := orderctlWith(t.Context(), t, orders(1), "", "publish", "--topic", "elsewhere")
-	require.Equal(t, exitFailed, got.code)
+	got := newOrders(t, 1, 0).publishing(t.Context(), "", "publish", "--topic", "elsewhere")
+	require.Equal(t, errs.ExitFailed, got.code)
 	require.Equal(t, "orderctl publish: topic elsewhere does not exist: start the worker, which creates it, or run 'orderctl topics'\n", got.stderr)
 }
 
 func TestPublishTellsOfRefusedRecords(t *testing.T) {
-	brokers := orders(1)
-	brokers.OnProduce = func(_ context.Context, _ int, batch []publishtest.Record) error {
-		for _, r := range batch {
-			if string(r.Key) == "order1001test" {
-				return kafka.MessageSizeTooLarge
-			}
-		}
-		return nil
-	}
-	got := orderctlWith(t.Context(), t, brokers, sample(t, "model.json")+sample(t, "order1001test.json"), "publish", "--file", "-")
-	require.Equal(t, exitFailed, got.code)
+	brokers := newOrders(t, 1, 2000)
+	large := strings.Replace(sample(t, "order1001test.json"), `"entry"`, `"note": "`+strings.Repeat("x", 3000)+`", "entry"`, 1)
+	got := brokers.publishing(t.Context(), sample(t, "model.json")+large, "publish", "--file", "-")
+	require.Equal(t, errs.ExitFailed, got.code)
 	require.Equal(t, "b563feb7b2b84b6test\n", got.stdout)
 	require.Contains(t, got.stderr, "the broker refuses order order1001test")
 	require.Contains(t, got.stderr, "1 refused by the broker")
@@ -183,15 +197,12 @@ func TestPublishTellsOfRefusedRecords(t *testing.T) {
 func TestPublishInterrupted(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	brokers := orders(1)
-	brokers.OnProduce = func(context.Context, int, []publishtest.Record) error {
-		stop()
-		return nil
-	}
-	got := orderctlWith(ctx, t, brokers, "", "publish", "--count", "1000000", "--items", "1")
-	require.Equal(t, exitInterrupted, got.code)
+	brokers := newOrders(t, 1, 0)
+	brokers.onProduce(func() *kerr.Error { stop(); return nil })
+	got := brokers.publishing(ctx, "", "publish", "--count", "1000000", "--items", "1")
+	require.Equal(t, errs.ExitInterrupted, got.code)
 	require.Regexp(t, `^interrupted: published \d+ records in .* to orders\n$`, got.stderr)
-	require.Len(t, strings.Fields(got.stdout), len(brokers.All()))
+	require.Len(t, strings.Fields(got.stdout), len(brokers.everything()))
 }
 
 // full is a stdout that takes nothing.
@@ -200,12 +211,10 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestPublishStopsWhenTheUidsCannotBeWritten(t *testing.T) {
-	isolate(t)
-	brokers := orders(1)
+	brokers := newOrders(t, 1, 0)
+	t.Setenv("KAFKA_BROKERS", brokers.broker.Addr())
 	var stderr bytes.Buffer
-	a := newApp(nil, full{}, &stderr)
-	a.connect = played(brokers)
-	require.Equal(t, exitFailed, a.run(t.Context(), []string{"publish", "--count", "1000000", "--items", "1"}))
+	require.Equal(t, errs.ExitFailed, cli.Run(t.Context(), []string{"publish", "--count", "1000000", "--items", "1"}, strings.NewReader(""), full{}, &stderr))
 	require.Contains(t, stderr.String(), "write to stdout: no space left")
-	require.Less(t, len(brokers.All()), 1_000_000)
+	require.Less(t, len(brokers.everything()), 1_000_000)
 }

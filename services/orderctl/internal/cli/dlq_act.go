@@ -1,0 +1,384 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
+)
+
+// defaultMaxRedrives keeps a letter from being redriven without end.
+const defaultMaxRedrives = 3
+
+// redriveFlags are those of redrive and edit.
+type redriveFlags struct {
+	lookSettings
+	targetFlags
+	rules       ruleFlags
+	dryRun      bool
+	rate        float64
+	maxRedrives int
+}
+
+func (a *app) dlqRedriveCommand() *cobra.Command {
+	var f redriveFlags
+	cmd := a.command(&cobra.Command{
+		Use:   "redrive ID...",
+		Short: "Send letters back to where they came from",
+		Long: `Send open letters back to the partition that they came from, in the order that they
+had there. Records that came later have overtaken them. A letter is resolved once
+its copy is acknowledged; a copy that fails again becomes a new letter with the
+history of the old.
+
+Interrupted, it can be run again: what was sent twice is stored once. A letter
+that was redriven --max-redrives times is left alone.
+
+With --dry-run nothing is sent: each letter is decoded and validated by today's
+rules and, if DATABASE_URL is set, compared with the stored orders.
+
+Exit code 1: some letters were not sent (or would fail); 3: no open letter matches.`,
+		Example: `  orderctl dlq redrive orders/0/17 --why 'price mended'
+  orderctl dlq redrive --reason invalid --rule bcp47 --dry-run
+  orderctl dlq redrive --all --rate 100 --yes`,
+		Args: f.checkRedrive,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return a.redrive(cmd.Context(), &f, ids, "redrive", nil, nil)
+		},
+	}, &f.lookSettings)
+	f.registerRedrive(cmd, "redrive")
+	return cmd
+}
+
+func (f *redriveFlags) registerRedrive(cmd *cobra.Command, what string) {
+	f.register(cmd, what)
+	f.registerBy(cmd)
+	f.rules.register(cmd)
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say which letters would pass now, and why the others would not")
+	cmd.Flags().Float64Var(&f.rate, "rate", 0, "letters a second; 0: as fast as possible")
+	cmd.Flags().IntVar(&f.maxRedrives, "max-redrives", defaultMaxRedrives, "leave letters alone that were redriven so often")
+}
+
+func (f *redriveFlags) checkRedrive(cmd *cobra.Command, ids []string) error {
+	switch err := f.check(cmd, ids); {
+	case err != nil:
+		return err
+	case f.rate < 0 || math.IsNaN(f.rate) || math.IsInf(f.rate, 0):
+		return usagef("--rate: letters a second, 0 for as fast as possible, not %v", f.rate)
+	case f.maxRedrives < 1:
+		return usagef("--max-redrives: at least 1, not %d", f.maxRedrives)
+	}
+	return nil
+}
+
+// redrive sends letters, or says what would become of them. With change they are
+// edited: it is given a letter's value, and returns the new one. audit, if any, is
+// told of letters before they are looked at.
+func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb string, change changeFunc, audit func([]dlq.Item) error) error {
+	return a.withLetters(&f.where, &f.Kafka, func(queue *dlq.Queue) error {
+		view, refs, err := f.find(ctx, a, queue, &f.Kafka, ids, letter.Open)
+		if err != nil {
+			return err
+		}
+		if f.dryRun {
+			return a.dryRun(ctx, f, queue, refs, change, audit)
+		}
+		if err := a.confirm(f.yes || len(ids) > 0, verb+" "+plural(len(refs), "letter")); err != nil {
+			return err
+		}
+		return a.send(ctx, f, queue, view, refs, change)
+	})
+}
+
+// send redrives letters, edited or as they are, and reports each: where it was
+// sent on stdout, why it was not on stderr.
+func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, change changeFunc) error {
+	bar := a.newBar(len(refs), "redriving", "letters")
+	how := dlq.Redrive{By: f.by, MaxRedrives: f.maxRedrives, Rate: f.rate}
+	if change != nil {
+		how.Edit = func(item *dlq.Item) ([]byte, error) {
+			value, err := change(item)
+			if err != nil {
+				return nil, err
+			}
+			if refused := f.refused(item, value); refused != nil {
+				refused.Errors = mask.Errors(refused.Errors)
+				return nil, fmt.Errorf("edited, it would be refused: %w", refused)
+			}
+			return value, nil
+		}
+	}
+	sent := 0
+	var writing error
+	how.Done = func(o dlq.Outcome) {
+		bar.line()
+		out := struct {
+			ID     string `json:"id"`
+			Done   string `json:"done"`
+			Became string `json:"became,omitempty"`
+			Error  string `json:"error,omitempty"`
+		}{ID: mask.ID(o.Item.ID), Done: "redriven", Became: o.Copy.String()}
+		w, text := a.stdout, "-> "+out.Became
+		if o.Err != nil {
+			out.Done, out.Became, out.Error = "nothing", "", o.Err.Error()
+			if text = out.Error; a.output == outputText {
+				w = a.stderr
+			}
+		} else {
+			sent++
+		}
+		writing = errors.Join(writing, a.printTo(w, out, out.ID+" "+dlqview.Clean(text)+"\n"))
+		bar.add(1)
+	}
+	err := queue.Redrive(ctx, view, refs, how)
+	bar.end()
+	return errors.Join(a.ended(ctx, sent, len(refs), "redriven", err), writing)
+}
+
+// A changeFunc gives the value that an edit makes of a letter's, or says why the
+// letter is to stay.
+type changeFunc func(*dlq.Item) ([]byte, error)
+
+// verdict is what a dry run says of a letter.
+type verdict struct {
+	dryrun.Verdict
+	Changes []edit.Change `json:"changes,omitzero"`
+}
+
+// dryRun says what would become of letters, in the order in which they would be
+// sent.
+func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, refs []dlq.Ref, change changeFunc, audit func([]dlq.Item) error) error {
+	orders, closing, err := f.Database.orders()
+	if err != nil {
+		return err
+	}
+	defer closing()
+	run := dryrun.New(f.rules.codec(f.Rules), orders, f.Kafka.Topic, f.maxRedrives)
+	counts := map[string]int{}
+	dlq.InSourceOrder(refs)
+	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
+	err = inChunks(refs, load, func(items []dlq.Item) error {
+		if audit != nil {
+			if err := audit(items); err != nil {
+				return err
+			}
+		}
+		verdicts := make([]verdict, len(items))
+		var judged []dlq.Item
+		var at []int
+		for i, item := range items {
+			if change != nil {
+				verdicts[i].Changes = []edit.Change{}
+				value, err := change(&item)
+				if err != nil {
+					verdicts[i].Verdict = dryrun.Verdict{ID: mask.ID(item.ID), Would: dryrun.Stay, Reason: err.Error()}
+					continue
+				}
+				verdicts[i].Changes = edit.Diff(item.Value, value, audit != nil)
+				item.Value = value
+			}
+			judged, at = append(judged, item), append(at, i)
+		}
+		answers, err := run.Judge(ctx, judged)
+		if err != nil {
+			return err
+		}
+		for i, v := range answers {
+			verdicts[at[i]].Verdict = v
+		}
+		for _, v := range verdicts {
+			counts[v.Would]++
+			if err := a.printVerdict(v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, dlq.ErrChanged) { // those that are gone by now are left out
+		return err
+	}
+	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", plural(len(refs), "letter"),
+		counts[dryrun.Stored], counts[dryrun.Duplicate], counts[dryrun.Pass], counts[dryrun.Fail], counts[dryrun.Stay], counts[dryrun.Unknown])
+	if orders == nil {
+		a.say("DATABASE_URL is not set: nothing was compared with the stored orders")
+	}
+	if counts[dryrun.Fail]+counts[dryrun.Stay] > 0 {
+		return failed()
+	}
+	return nil
+}
+
+func (a *app) printVerdict(v verdict) error {
+	var text strings.Builder
+	would := v.Would
+	if v.Reason != "" {
+		would += ": " + v.Reason
+	}
+	fmt.Fprintf(&text, "%s  %s\n", dlqview.Clean(v.ID), dlqview.Clean(would))
+	for _, e := range v.Errors {
+		fmt.Fprintf(&text, "    %s [%s]\n", dlqview.Clean(e.String()), dlqview.Clean(e.Rule))
+	}
+	if err := dlqview.ShowChanges(&text, a.style(), v.Changes); err != nil {
+		return err
+	}
+	return a.print(v, text.String())
+}
+
+func (a *app) dlqDiscardCommand() *cobra.Command {
+	var s kafkaSettings
+	var f targetFlags
+	cmd := a.command(&cobra.Command{
+		Use:   "discard ID...",
+		Short: "Mark letters as not wanted",
+		Long: `Mark open letters as not wanted: they are resolved then, and stay in the topic
+until 'orderctl dlq purge'. 'orderctl dlq undo' opens them again.
+
+Exit code 3: no open letter matches.`,
+		Example: `  orderctl dlq discard orders/0/17 --why 'a test of ours'
+  orderctl dlq discard --reason pretty_printed --since 1h --why 'sent a file by hand' --yes`,
+		Args: func(cmd *cobra.Command, ids []string) error {
+			if err := f.check(cmd, ids); err != nil {
+				return err
+			}
+			if strings.TrimSpace(f.by.Why) == "" {
+				return usagef("--why: say why they are not wanted")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return a.resolve(cmd.Context(), &s, &f, ids, letter.Open, "discard", "discarded", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, done func(dlq.Outcome)) error {
+				return queue.Discard(cmd.Context(), view, refs, f.by, done)
+			})
+		},
+	}, &s)
+	f.register(cmd, "discard")
+	f.registerBy(cmd)
+	return cmd
+}
+
+func (a *app) dlqUndoCommand() *cobra.Command {
+	var s kafkaSettings
+	var f targetFlags
+	cmd := a.command(&cobra.Command{
+		Use:   "undo ID...",
+		Short: "Open letters again that were redriven or discarded",
+		Long: `Open letters again that were redriven or discarded. What a redrive sent stays sent.
+
+Exit code 3: no resolved letter matches.`,
+		Example: `  orderctl dlq undo orders/0/17
+  orderctl dlq undo --reason conflict --since 1h`,
+		Args: f.check,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return a.resolve(cmd.Context(), &s, &f, ids, letter.Resolved, "open again", "opened", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, done func(dlq.Outcome)) error {
+				return queue.Undo(cmd.Context(), view, refs, done)
+			})
+		},
+	}, &s)
+	f.register(cmd, "open")
+	return cmd
+}
+
+// resolve finds letters and changes their status.
+func (a *app) resolve(ctx context.Context, s *kafkaSettings, f *targetFlags, ids []string, status letter.Status, verb, did string,
+	do func(*dlq.Queue, *dlq.View, []dlq.Ref, func(dlq.Outcome)) error) error {
+	return a.withLetters(&f.where, &s.Kafka, func(queue *dlq.Queue) error {
+		view, refs, err := f.find(ctx, a, queue, &s.Kafka, ids, status)
+		if err != nil {
+			return err
+		}
+		if err := a.confirm(f.yes || len(ids) > 0, verb+" "+plural(len(refs), "letter")); err != nil {
+			return err
+		}
+		done := 0
+		var writing error
+		err = do(queue, view, refs, func(o dlq.Outcome) {
+			if o.Err != nil {
+				a.say("%s %v", mask.ID(o.Item.ID), o.Err)
+				return
+			}
+			done++
+			writing = errors.Join(writing, a.printID(o.Item.ID, did))
+		})
+		return errors.Join(a.ended(ctx, done, len(refs), did, err), writing)
+	})
+}
+
+func (a *app) dlqPurgeCommand() *cobra.Command {
+	var s kafkaSettings
+	var where kafkaFlags
+	var resolved, dryRun, yes bool
+	var olderThan string
+	cmd := a.command(&cobra.Command{
+		Use:   "purge --resolved --older-than AGE",
+		Short: "Remove letters from the topic that were resolved long ago",
+		Long: `Remove letters from the topic that were resolved long ago, and what is said about
+them. Open letters stay. This cannot be undone: the broker deletes the values
+when it next compacts the topic.
+
+Letters that others wrote (--foreign) are not removed.
+
+Exit code 3: there is nothing to remove.`,
+		Example: `  orderctl dlq purge --resolved --older-than 30d --dry-run
+  orderctl dlq purge --resolved --older-than 30d --yes`,
+		Args: noArgs(": purge goes by age"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !resolved {
+				return usagef("--resolved: only resolved letters are removed; say so")
+			}
+			age, err := letter.ParseAge(olderThan)
+			if err != nil || olderThan == "" {
+				return usagef("--older-than: an age such as 30d or 12h, not %q", olderThan)
+			}
+			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+				return a.purge(cmd.Context(), queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
+			})
+		},
+	}, &s)
+	where.registerOurs(cmd)
+	cmd.Flags().BoolVar(&resolved, "resolved", false, "remove resolved letters; open ones are never removed")
+	cmd.Flags().StringVar(&olderThan, "older-than", "", "only what was resolved so long ago: 30d, 12h")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it without asking")
+	return cmd
+}
+
+func (a *app) purge(ctx context.Context, queue *dlq.Queue, options dlq.PurgeOptions, yes bool) error {
+	looking := options
+	looking.DryRun = true
+	var ids []string
+	err := queue.Purge(ctx, looking, func(id string) { ids = append(ids, id) })
+	switch {
+	case err != nil:
+		return err
+	case len(ids) == 0:
+		return nothing("no letter was resolved before %s", options.Before.UTC().Format(time.RFC3339))
+	case options.DryRun:
+		for _, id := range ids {
+			if err := a.printID(id, "nothing"); err != nil {
+				return err
+			}
+		}
+		a.say("%s would be removed", plural(len(ids), "letter"))
+		return nil
+	}
+	if err := a.confirm(yes, "remove "+plural(len(ids), "letter")+" for good"); err != nil {
+		return err
+	}
+	done := 0
+	var writing error
+	err = queue.Purge(ctx, options, func(id string) {
+		done++
+		writing = errors.Join(writing, a.printID(id, "removed"))
+	})
+	return errors.Join(a.ended(ctx, done, len(ids), "removed", err), writing)
+}
