@@ -60,12 +60,12 @@ func consoleOn(t *testing.T, w *world, change func(*console.Options)) *consoleWo
 	var err error
 	c.console, err = console.New(opts)
 	require.NoError(t, err)
-	c.console.Start()
+	require.NoError(t, c.console.Start(t.Context()))
 	c.server.Config.Handler = c.console.Handler()
 	c.server.Start()
 	t.Cleanup(func() {
 		c.server.Close()
-		c.console.Close()
+		c.console.Stop()
 	})
 	return c
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 )
@@ -94,6 +94,7 @@ If DATABASE_URL is set, letters are compared with the stored orders.`,
 const (
 	// uiStop bounds how long open requests are waited for at the end.
 	uiStop = 3 * time.Second
+	uiRead = 30 * time.Second
 	// uiAnswer is the longest that an answer takes: a search reads the topic.
 	uiAnswer = 90 * time.Second
 )
@@ -143,15 +144,15 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		_ = listener.Close() // nobody was served
 		return usage(err)
 	}
-	c.Start()
-	server := &http.Server{
-		Handler: c.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: uiAnswer, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: log.New(saying{a}, "", 0),
-	}
+	defer c.Stop()
+	died := make(chan error, 1)
+	server := httpserver.New(httpserver.Options{
+		Name: "console", Listener: listener, Handler: c.Handler(), TLS: certificate, ReadTimeout: uiRead, WriteTimeout: uiAnswer,
+		MaxHeaderBytes: 64 << 10, StopTimeout: uiStop, Died: func(err error) { died <- err },
+	})
 	scheme := "http"
 	if certificate != nil {
 		scheme = "https"
-		server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*certificate}, MinVersion: tls.VersionTLS12}
 	}
 	a.say("console for %s: %s://%s", cfg.DLQTopic, scheme, browsed(c.Listen()))
 	if !chosen {
@@ -160,35 +161,20 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	if scheme == "http" && !console.IsLoopback(s.Addr) {
 		a.say("the token crosses the network unencrypted: set ORDERHUB_CONSOLE_TLS_CERT and ORDERHUB_CONSOLE_TLS_KEY, or serve it behind something that encrypts")
 	}
-	return a.serve(ctx, server, listener, c)
-}
-
-// serve answers until the context ends, which is no failure here.
-func (a *app) serve(ctx context.Context, server *http.Server, listener net.Listener, c *console.Console) error {
-	ended := make(chan error, 1)
-	go func() {
-		if server.TLSConfig != nil {
-			ended <- server.ServeTLS(listener, "", "")
-			return
-		}
-		ended <- server.Serve(listener)
-	}()
-	var failure error
-	select {
-	case failure = <-ended:
-	case <-ctx.Done():
-		a.say("stopping")
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), uiStop)
-		defer cancel()
-		if server.Shutdown(stopping) != nil {
-			_ = server.Close() // somebody holds a connection open
-		}
+	if err := errors.Join(c.Start(ctx), server.Start(ctx)); err != nil {
+		return err
 	}
-	c.Close()
-	return failure
+	defer server.Stop()
+	select {
+	case err := <-died:
+		return err
+	case <-ctx.Done(): // which is no failure
+		a.say("stopping")
+		return nil
+	}
 }
 
-func (s consoleSettings) certificate() (*tls.Certificate, error) {
+func (s consoleSettings) certificate() (*tls.Config, error) {
 	if s.TLSCert == "" {
 		return nil, nil //nolint:nilnil // none is wanted
 	}
@@ -196,7 +182,7 @@ func (s consoleSettings) certificate() (*tls.Certificate, error) {
 	if err != nil {
 		return nil, usage(fmt.Errorf("ORDERHUB_CONSOLE_TLS_CERT, ORDERHUB_CONSOLE_TLS_KEY: %w", err))
 	}
-	return &pair, nil
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // listenedOn is the address as it was given, with the port that was taken where
@@ -214,14 +200,6 @@ func browsed(listen string) string {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port)
-}
-
-// saying is a writer of lines that goes to stderr.
-type saying struct{ a *app }
-
-func (s saying) Write(line []byte) (int, error) {
-	s.a.say("console: %s", strings.TrimSpace(string(line)))
-	return len(line), nil
 }
 
 // askHealth is what a container's health check runs.

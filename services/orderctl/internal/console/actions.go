@@ -1,9 +1,10 @@
 package console
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,56 +12,58 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gin-gonic/gin"
+	"github.com/gin-gonic/gin/binding"
+
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
 const (
-	// defaultMaxRedrives stops a letter from going round for ever.
+	// defaultMaxRedrives keeps a letter from being redriven for ever.
 	defaultMaxRedrives = 3
-	maxMaxRedrives     = 1000
 	maxWhy             = 500
-	// quick is how long an answer waits for a job that may be done at once.
-	quick = 1500 * time.Millisecond
+	// atOnce is how long an answer waits for a job that may end quickly.
+	atOnce = 1500 * time.Millisecond
 )
 
-// target says which letters something is to be done with.
-type target struct {
-	Kind    kind
-	Letters []string // places; or:
-	From    string   // the letters of a job; or:
-	Match   string   // those that an address asks for …
-	AsOf    string   // … and that had failed when that was asked
-	Back    string
+// request is what a form asks for: an operation, and the letters that it is for.
+type request struct {
+	Kind    kind     `form:"kind" binding:"oneof=dry-run redrive discard undo"`
+	Letters []string `form:"letter"` // handles; or:
+	From    string   `form:"from"`   // the letters of a job; or:
+	Match   string   `form:"match"`  // those that an address asks for …
+	AsOf    string   `form:"asof"`   // … and that had failed when it was asked
+	Back    string   `form:"back"`
+
+	Job  string  `form:"job"` // the id that the job gets
+	Why  string  `form:"why" binding:"max=500"`
+	Max  int     `form:"max" binding:"omitempty,min=1,max=1000"`
+	Rate float64 `form:"rate" binding:"min=0,max=1e9"`
 }
 
-func parseTarget(values url.Values) target {
-	t := target{
-		Kind: kind(values.Get("kind")), Letters: values["letter"], From: values.Get("from"), Match: values.Get("match"),
-		AsOf: values.Get("asof"), Back: values.Get("back"),
+// parse reads a request, or answers that it is wrong.
+func (c *Console) parse(g *gin.Context, from binding.Binding) (request, bool) {
+	r := request{Max: defaultMaxRedrives}
+	if err := g.ShouldBindWith(&r, from); err != nil {
+		c.refuse(g, http.StatusBadRequest, "That can’t be done", "The form has a value that is not possible: "+err.Error())
+		return r, false
 	}
-	t.Back = safePath(t.Back)
-	return t
+	r.Back, r.Why = safePath(r.Back), strings.TrimSpace(r.Why)
+	return r, true
 }
 
-// safePath is an address of this console's own, whatever a form says.
-func safePath(address string) string {
-	if !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//") || strings.ContainsAny(address, "\\\r\n\t") {
-		return "/"
-	}
-	return address
-}
+type field struct{ Name, Value string }
 
-// header is a field of a form.
-type header struct{ Name, Value string }
-
-// Hidden are the fields that a form hands on.
-func (t target) Hidden() []header {
-	fields := []header{{"kind", string(t.Kind)}, {"back", t.Back}}
-	for _, at := range t.Letters {
-		fields = append(fields, header{"letter", at})
+// Hidden are the fields that a form passes on.
+func (r request) Hidden() []field {
+	fields := []field{{"kind", string(r.Kind)}, {"back", r.Back}}
+	for _, handle := range r.Letters {
+		fields = append(fields, field{"letter", handle})
 	}
-	for _, f := range []header{{"from", t.From}, {"match", t.Match}, {"asof", t.AsOf}} {
+	for _, f := range []field{{"from", r.From}, {"match", r.Match}, {"asof", r.AsOf}} {
 		if f.Value != "" {
 			fields = append(fields, f)
 		}
@@ -68,192 +71,254 @@ func (t target) Hidden() []header {
 	return fields
 }
 
-// letters gives those that are meant and have the status that the kind is for.
-// What says in words which they are. The status of the answer is 0 unless there
-// is something wrong, which problem says then.
-func (c *Console) letters(r *http.Request, v *view, t *target) (refs []dlq.Ref, what string, err error) {
+var errNoJob = errors.New("no such job")
+
+// letters returns the letters that a request is for and that have the status which its
+// kind needs, and says in words which they are.
+func (c *Console) letters(g *gin.Context, l *list, r *request) (refs []dlq.Ref, what string, err error) {
+	chosen := map[string]bool{}
 	switch {
-	case t.From != "":
-		j := c.jobs.find(t.From)
+	case r.From != "":
+		j := c.jobs.find(r.From)
 		if j == nil {
 			return nil, "", errNoJob
 		}
-		refs, what = v.at(j.touched()), "the letters that "+map[kind]string{dryRun: "would pass"}[j.Kind]
-		if j.Kind != dryRun {
+		if chosen, what = j.touched(), "the letters that would pass"; j.Kind != dryRun {
 			what = "what was " + strings.ToLower(j.view().Title()) + " before"
 		}
-	case len(t.Letters) > 0:
-		places := map[place]bool{}
-		for _, text := range t.Letters {
-			if at, ok := parsePlace(text); ok {
-				places[at] = true
-			}
+	case len(r.Letters) > 0:
+		for _, handle := range r.Letters {
+			chosen[handle] = true
 		}
-		refs, what = v.at(places), "letters that were chosen"
-		if len(t.Letters) == 1 {
+		if what = "letters that were chosen"; len(r.Letters) == 1 {
 			what = "one letter"
 		}
 	default:
-		values, err := url.ParseQuery(t.Match)
+		values, err := url.ParseQuery(r.Match)
 		if err != nil {
 			return nil, "", err
 		}
 		q := parseQuery(values, c.opts.Now())
-		if len(q.Problems) > 0 { // with a condition left out, it would be too many
-			return nil, "", fmt.Errorf("%s", strings.Join(q.Problems, "; "))
+		if len(q.Problems) > 0 { // without a condition it would be too many
+			return nil, "", errors.New(strings.Join(q.Problems, "; "))
 		}
-		q.status = t.Kind.status()
-		if refs, err = c.selection(r.Context(), v, &q); err != nil {
-			return nil, "", err
+		q.status = r.Kind.status()
+		asked, err := strconv.ParseInt(r.AsOf, 10, 64)
+		if err != nil {
+			asked = c.opts.Now().UnixNano()
+			r.AsOf = strconv.FormatInt(asked, 10)
 		}
-		if nanos, err := strconv.ParseInt(t.AsOf, 10, 64); err == nil {
-			refs = slices.DeleteFunc(refs, func(r dlq.Ref) bool { return r.FailedAt.UnixNano() > nanos })
-		} else {
-			t.AsOf = strconv.FormatInt(c.opts.Now().UnixNano(), 10)
-		}
-		what = q.Words()
+		refs, err = c.selection(g.Request.Context(), l, &q)
+		return slices.DeleteFunc(refs, func(ref dlq.Ref) bool { return ref.FailedAt.UnixNano() > asked }), q.Words(), err
 	}
-	refs = slices.DeleteFunc(refs, func(r dlq.Ref) bool { return r.Status != t.Kind.status() })
+	for i := range l.refs {
+		if ref := &l.refs[i]; ref.Status == r.Kind.status() && chosen[handle(ref)] {
+			refs = append(refs, *ref)
+		}
+	}
 	return refs, what, nil
 }
 
 type confirmPage struct {
 	frame
-	target
+	request
 	Count int
 	What  string
-	Job   string // the id that the job will have
-	Max   int
 	Words confirmWords
 	Undo  bool
 }
 
-// confirmWords are what the page says of a kind.
-type confirmWords struct{ Title, Verb, Explain string }
+// confirmWords are what the page says about a kind.
+type confirmWords struct{ Title, Explain string }
 
 var wordsOf = map[kind]confirmWords{
-	dryRun:  {"Try out", "Try out", "Each letter is decoded and validated by today’s rules and compared with the stored orders. Nothing is sent and nothing changes."},
-	redrive: {"Redrive", "Redrive", "Each letter goes back to the partition that it came from, in the order that they had there. Records that came later have overtaken them. A letter is resolved once its copy is acknowledged; one that fails again becomes a new letter."},
-	discard: {"Discard", "Discard", "The letters are marked as not wanted. They stay in the topic, and can be opened again."},
-	undo:    {"Open again", "Open again", "The letters are open again. What a redrive has sent stays sent."},
+	dryRun:  {"Try out", "Each letter is decoded and validated by today’s rules and compared with the stored orders. Nothing is sent and nothing changes."},
+	redrive: {"Redrive", "Each letter goes back to the partition that it came from, in the order that they had there. Records that came later have overtaken them. A letter is resolved once its copy is acknowledged; one that fails again becomes a new letter."},
+	discard: {"Discard", "The letters are marked as not wanted. They stay in the topic, and can be opened again."},
+	undo:    {"Open again", "The letters are open again. What a redrive has sent stays sent."},
 }
 
-func (c *Console) confirmPage(w http.ResponseWriter, r *http.Request) {
-	t := parseTarget(r.URL.Query())
-	if !t.Kind.known() {
-		c.refuse(w, r, http.StatusBadRequest, "That can’t be done", "Letters can be tried out, redriven, discarded and opened again.")
+func (c *Console) confirmPage(g *gin.Context) {
+	r, ok := c.parse(g, binding.Query)
+	if !ok {
 		return
 	}
-	words := wordsOf[t.Kind]
-	f := c.frame(r, "letters", words.Title)
-	v := c.current(w, r, &f)
-	if v == nil {
+	words := wordsOf[r.Kind]
+	f := c.frame(g, "letters", words.Title)
+	l := c.current(g, &f)
+	if l == nil {
 		return
 	}
-	refs, what, err := c.letters(r, v, &t)
+	refs, what, err := c.letters(g, l, &r)
 	if err != nil {
-		c.targetRefused(w, r, err)
+		c.lettersRefused(g, err)
 		return
 	}
-	c.send(w, r, http.StatusOK, "confirm.html", confirmPage{
-		frame: f, target: t, Count: len(refs), What: what, Job: rand.Text(), Max: defaultMaxRedrives, Words: words, Undo: t.Kind == undo,
-	})
+	r.Job = rand.Text()
+	c.send(g, http.StatusOK, "confirm.html", confirmPage{frame: f, request: r, Count: len(refs), What: what, Words: words, Undo: r.Kind == undo})
 }
 
-func (c *Console) targetRefused(w http.ResponseWriter, r *http.Request, err error) {
-	if err == errNoJob { //nolint:errorlint // it is never wrapped
-		c.refuse(w, r, http.StatusNotFound, "That job is not known", noJobText)
+func (c *Console) lettersRefused(g *gin.Context, err error) {
+	if errors.Is(err, errNoJob) {
+		c.noJob(g)
 		return
 	}
-	c.refuse(w, r, http.StatusBadRequest, "These letters can’t be found", c.explain(err))
+	c.refuse(g, http.StatusBadRequest, "These letters can’t be found", c.explain(err))
 }
 
-// beginJob starts what a form asks for.
-func (c *Console) beginJob(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil {
-		c.refuse(w, r, http.StatusBadRequest, "That can’t be understood", "The form is too large or broken.")
+// sentTwice leads to the job that the same form started before, if it did.
+func (c *Console) sentTwice(g *gin.Context) bool {
+	j := c.jobs.find(g.PostForm("job"))
+	if j == nil {
+		return false
+	}
+	g.Redirect(http.StatusSeeOther, jobAddress(j.ID))
+	return true
+}
+
+// startJob starts what a form asks for.
+func (c *Console) startJob(g *gin.Context) {
+	r, ok := c.parse(g, binding.Form)
+	if !ok {
 		return
 	}
-	t := parseTarget(r.PostForm)
-	if isDry := strings.HasSuffix(r.URL.Path, "/dry-run"); !t.Kind.known() || isDry != (t.Kind == dryRun) {
-		c.refuse(w, r, http.StatusBadRequest, "That can’t be done", "Letters can be tried out, redriven, discarded and opened again.")
+	if isDry := strings.HasSuffix(g.FullPath(), "/dry-run"); isDry != (r.Kind == dryRun) {
+		c.refuse(g, http.StatusBadRequest, "That can’t be done", "Dry runs have an address of their own.")
 		return
 	}
-	f := c.frame(r, "letters", "Job")
-	v := c.current(w, r, &f)
-	if v == nil {
+	if r.Kind == discard && r.Why == "" {
+		c.refuse(g, http.StatusBadRequest, "Something is missing", "Say why the letters are not wanted: it is kept with them.")
 		return
 	}
-	if there := c.jobs.find(r.PostFormValue("job")); there != nil { // the form was sent twice
-		http.Redirect(w, r, "/jobs/"+url.PathEscape(there.ID), http.StatusSeeOther)
+	f := c.frame(g, "letters", "Job")
+	l := c.current(g, &f)
+	if l == nil || c.sentTwice(g) {
 		return
 	}
-	o, problem := orderOf(r, t)
-	if problem != "" {
-		c.refuse(w, r, http.StatusBadRequest, "Something is missing", problem)
-		return
-	}
-	refs, what, err := c.letters(r, v, &t)
+	refs, what, err := c.letters(g, l, &r)
 	if err != nil {
-		c.targetRefused(w, r, err)
+		c.lettersRefused(g, err)
 		return
 	}
 	if len(refs) == 0 {
-		c.refuse(w, r, http.StatusConflict, "There is nothing to do", "None of these letters is "+string(t.Kind.status())+" any more: somebody has dealt with them.")
+		c.refuse(g, http.StatusConflict, "There is nothing to do", fmt.Sprintf("None of these letters is %s any more: somebody has dealt with them.", r.Kind.status()))
 		return
 	}
-	o.What, o.single = what, len(refs) == 1
-	if t.Kind != dryRun && !c.audit(w, r, audit.Entry{Action: string(t.Kind) + ": " + what, Letters: []string{}, Count: len(refs)}) {
+	if r.Kind != dryRun && !c.audit(g, audit.Entry{Action: string(r.Kind) + ": " + what, Letters: []string{}, Count: len(refs)}) {
 		return
 	}
-	j, err := c.jobs.begin(r.PostFormValue("job"), o, len(refs), c.work(refs, o))
-	if err != nil {
-		c.refuse(w, r, http.StatusServiceUnavailable, "Not now", err.Error())
-		return
+	o := order{Kind: r.Kind, Actor: sessionOf(g).Actor, Why: r.Why, What: what, Back: r.Back, MaxRedrives: r.Max, Rate: r.Rate, single: len(refs) == 1}
+	if r.Kind == undo {
+		o.UndoOf = r.From
 	}
-	c.answerJob(w, r, j)
+	c.answerJob(g, r.Job, o, refs)
 }
 
-// answerJob goes to a job's page; or, where one letter was dealt with at once,
-// back to it.
-func (c *Console) answerJob(w http.ResponseWriter, r *http.Request, j *job) {
+// answerJob starts a job and leads to its page; or, where one letter was dealt with at
+// once, back to the letter.
+func (c *Console) answerJob(g *gin.Context, id string, o order, refs []dlq.Ref) {
+	j, err := c.jobs.start(id, o, len(refs), c.work(refs, o))
+	if err != nil {
+		c.refuse(g, http.StatusServiceUnavailable, "Not now", err.Error())
+		return
+	}
 	select {
 	case <-j.done:
-	case <-time.After(quick):
-	case <-r.Context().Done():
+	case <-time.After(atOnce):
+	case <-g.Request.Context().Done():
 	}
+	address := jobAddress(j.ID)
 	if j.single && j.isOver() && strings.HasPrefix(j.Back, "/letter?") {
-		http.Redirect(w, r, j.Back+"&job="+url.QueryEscape(j.ID), http.StatusSeeOther) //nolint:gosec // see safePath
-		return
+		address = j.Back + "&job=" + url.QueryEscape(j.ID)
 	}
-	http.Redirect(w, r, "/jobs/"+url.PathEscape(j.ID), http.StatusSeeOther)
+	g.Redirect(http.StatusSeeOther, address)
 }
 
-// orderOf reads what a form says besides the letters.
-func orderOf(r *http.Request, t target) (o order, problem string) {
-	o = order{Kind: t.Kind, Actor: sessionOf(r).Actor, Why: strings.TrimSpace(r.PostFormValue("why")), Back: t.Back, MaxRedrives: defaultMaxRedrives}
-	if t.Kind == undo {
-		o.UndoOf = t.From
+// work is what a job does with letters.
+func (c *Console) work(refs []dlq.Ref, o order) work {
+	queue, by := c.opts.Store, dlq.By{Actor: o.Actor, Why: o.Why}
+	if o.Kind == dryRun {
+		return func(j *job) error { return c.tryOut(j, refs) }
 	}
-	if len(o.Why) > maxWhy {
-		return o, fmt.Sprintf("The reason is longer than %d bytes.", maxWhy)
-	}
-	if t.Kind == discard && o.Why == "" {
-		return o, "Say why the letters are not wanted: it is kept with them."
-	}
-	if text := r.PostFormValue("max"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxMaxRedrives {
-			return o, fmt.Sprintf("How often letters may be redriven is a number from 1 to %d.", maxMaxRedrives)
+	return func(j *job) error {
+		// Also a job that was stopped is shown with what it did.
+		defer c.live.catchUp(context.WithoutCancel(j.ctx))
+		view := c.live.state().View
+		switch o.Kind {
+		case redrive:
+			return queue.Redrive(j.ctx, view, refs, dlq.Redrive{By: by, MaxRedrives: o.MaxRedrives, Rate: o.Rate, Edit: o.edit, Done: j.outcome})
+		case discard:
+			return queue.Discard(j.ctx, view, refs, by, j.outcome)
 		}
-		o.MaxRedrives = n
-	}
-	if text := r.PostFormValue("rate"); text != "" {
-		rate, err := strconv.ParseFloat(text, 64)
-		if err != nil || rate < 0 || math.IsNaN(rate) || math.IsInf(rate, 0) {
-			return o, "The rate is a number of letters a second; 0 is as fast as possible."
+		mine, err := c.ownResolutions(j, view, refs)
+		if err != nil {
+			return err
 		}
-		o.Rate = rate
+		return queue.Undo(j.ctx, view, mine, j.outcome)
 	}
-	return o, ""
+}
+
+// inChunks loads letters some at a time.
+func (c *Console) inChunks(j *job, refs []dlq.Ref, use func([]dlq.Item) error) error {
+	const most = 200
+	for chunk := range slices.Chunk(refs, most) {
+		items, err := c.load(j.ctx, chunk)
+		if err != nil {
+			return err
+		}
+		if err := use(items); err != nil {
+			return err
+		}
+	}
+	return j.ctx.Err()
+}
+
+// ownResolutions leaves, where a job is undone, only the letters that it resolved:
+// somebody else may have opened and resolved others since.
+func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine []dlq.Ref, err error) {
+	undone := c.jobs.find(j.UndoOf)
+	if undone == nil {
+		return refs, nil
+	}
+	if err := view.Refresh(j.ctx); err != nil {
+		return nil, err
+	}
+	for i := range refs {
+		refs[i], _ = view.Current(refs[i]) // one that is gone is not loaded below
+	}
+	const slack = time.Second
+	from, to := undone.Began.Add(-slack), undone.view().Ended.Add(slack)
+	err = c.inChunks(j, refs, func(items []dlq.Item) error {
+		for _, item := range items {
+			if r := item.Resolution; r != nil && r.By == undone.Actor && !r.When.Before(from) && !r.When.After(to) {
+				mine = append(mine, item.Ref)
+				continue
+			}
+			j.left(rowOf(&item, "was dealt with by somebody since"))
+		}
+		return nil
+	})
+	return mine, err
+}
+
+// tryOut predicts what would become of letters that are redriven now.
+func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
+	run := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, j.MaxRedrives)
+	dlq.InSourceOrder(refs)
+	return c.inChunks(j, refs, func(items []dlq.Item) error {
+		verdicts, err := run.Judge(j.ctx, items)
+		for i, verdict := range verdicts {
+			r := rowOf(&items[i], verdict.Reason)
+			r.Would = verdict.Would
+			for n, failure := range verdict.Errors {
+				if n == rowErrors {
+					r.Errors = append(r.Errors, "and "+dlqview.Plural(len(verdict.Errors)-n, "more failure"))
+					break
+				}
+				r.Errors = append(r.Errors, textOf(failure))
+			}
+			j.judged(r)
+		}
+		return err
+	})
 }

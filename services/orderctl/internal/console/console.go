@@ -1,3 +1,17 @@
+// Package console is the web console for dead letters: an overview by cause,
+// lists, single letters, and what can be done with them.
+//
+// All HTML comes from the templates of this package, and the address says what is
+// shown. Everything except the validation of a value while it is typed works without
+// JavaScript. The script asks for the same address again and replaces the parts that
+// changed.
+//
+// live follows the topic and keeps a list of its letters, without values. Values are
+// read again when a letter is shown. jobs are the operations on letters that were
+// started in this process. The console writes to the topic and to the audit log only.
+//
+// Every request passes guard, which checks the host name, the origin and the session.
+// Pages get letters from package dlqview, which masks personal data.
 package console
 
 import (
@@ -8,11 +22,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
@@ -28,59 +44,56 @@ type Options struct {
 	// Client reads and writes the topics; Store is on it.
 	Client *dlq.Client
 	Store  *dlq.Queue
-	// Topic holds our letters and all resolutions; Foreign, if not empty, the
-	// letters that somebody else wrote, which are shown instead.
+	// Topic holds our letters and all resolutions. Foreign is a topic with letters that
+	// others wrote, to show instead; empty: none.
 	Topic, Foreign string
 
 	// Codec has today's rules.
 	Codec *model.Codec
-	// Orders gives the stored orders; nil: letters are compared with none.
+	// Orders reads the stored orders; nil: letters are not compared.
 	Orders dryrun.Orders
-	// OrdersTopic is where orders come from.
+	// OrdersTopic is the topic that the worker reads.
 	OrdersTopic string
 
-	// Listen is the address that is listened on, as it was given: it decides who
-	// may read, and what the console may be called.
+	// Listen is the address to listen on, as it was given. It decides whether reading
+	// needs the token, and which host names are accepted.
 	Listen string
-	// Hosts are further names by which the console may be called.
+	// Hosts are further host names to accept.
 	Hosts []string
-	// TLS says that it is served over TLS.
+	// TLS says that the console is served over TLS.
 	TLS bool
-	// Token is what signs people in.
+	// Token signs people in. It has at least MinTokenLength characters.
 	Token string
-	// Actor is proposed as the name of who signs in.
+	// Actor is the name that the sign-in page proposes.
 	Actor string
 	// AuditLog is the path of the audit log.
 	AuditLog string
 
-	// Explain says what is wrong with the brokers or topics, and what to do.
+	// Explain adds to an error of the brokers or topics what to do about it.
 	Explain func(error) error
-	// Log tells about faults of the console's own.
+	// Log reports failures of the console itself.
 	Log func(format string, args ...any)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Console serves the pages. Make one with New, Start it, and Close it at the end.
+// Console serves the pages. Its Handler works before Start, and says that the letters
+// are being read.
 type Console struct {
 	opts     Options
-	store    *dlq.Queue
 	look     *web.Look
 	live     *live
 	jobs     *jobs
-	searches *searches
+	searches searches
 	sessions *sessions
-	handler  http.Handler
-
-	stop    context.CancelFunc
-	stopped chan struct{}
+	hosts    hostNames
+	engine   *gin.Engine
 }
 
-// MinTokenLength is how long a token must be.
+// MinTokenLength is the smallest number of characters of a token.
 const MinTokenLength = 16
 
-// New makes a console. It refuses settings that would open it to more people than
-// they should.
+// New makes a console. It refuses settings that would open it to too many people.
 func New(opts Options) (*Console, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -92,83 +105,68 @@ func New(opts Options) (*Console, error) {
 	if err != nil {
 		return nil, fmt.Errorf("address to listen on: %w", err)
 	}
-	letters := opts.Topic
-	if opts.Foreign != "" {
-		letters = opts.Foreign
-	}
 	c := &Console{
-		opts: opts, store: opts.Store,
-		look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
-		live: newLive(opts.Client, opts.Store, letters, opts.Topic, opts.Now), jobs: newJobs(opts.Now), searches: newSearches(opts.Now),
-		sessions: newSessions(opts.Token, port, opts.TLS, opts.Now),
-		stop:     func() {}, stopped: make(chan struct{}),
+		opts: opts, look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
+		live: newLive(opts), jobs: newJobs(opts.Now), sessions: newSessions(opts.Token, port, opts.TLS, opts.Now), hosts: newHostNames(opts.Listen, opts.Hosts),
 	}
-	g := &guard{sessions: c.sessions, hosts: newHostNames(opts.Listen, opts.Hosts), open: IsLoopback(opts.Listen), tls: opts.TLS, deny: c.refuse}
-	c.handler = g.wrap(c.routes(g))
+	c.engine = web.NewEngine(web.EngineOptions{
+		OnPanic: func(route string, cause any, stack []byte) { opts.Log("panic at %s: %v\n%s", route, cause, stack) },
+		Answer:  func(g *gin.Context, p *problem.Error) { c.refuse(g, p.Status(), p.Kind.Title, p.Detail()) },
+	})
+	c.routes()
 	return c, nil
 }
 
-func (c *Console) routes(g *guard) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /assets/{name}", c.look)
-	mux.HandleFunc("GET /healthz", c.health)
-	mux.HandleFunc("GET /login", c.loginPage)
-	mux.HandleFunc("POST /login", c.login)
-	mux.HandleFunc("POST /logout", g.changing(c.logout))
+func (c *Console) routes() {
+	c.engine.Use(c.guard)
+	c.look.Register(c.engine)
+	web.Get(c.engine, "/healthz", c.health)
+	web.Get(c.engine, "/login", c.loginPage)
+	c.engine.POST("/login", c.login)
+	c.engine.POST("/jobs/dry-run", c.startJob) // it changes nothing
 
-	mux.HandleFunc("GET /{$}", c.overviewPage)
-	mux.HandleFunc("GET /letters", c.lettersPage)
-	mux.HandleFunc("GET /letter", c.letterPage)
-	mux.HandleFunc("POST /letter/reveal", g.changing(c.reveal))
-	mux.HandleFunc("POST /edit", g.changing(c.editPage))
-	mux.HandleFunc("POST /edit/check", g.changing(c.checkEdit))
-	mux.HandleFunc("POST /edit/send", g.changing(c.sendEdit))
-	mux.HandleFunc("GET /confirm", c.confirmPage)
-	mux.HandleFunc("POST /jobs/dry-run", c.beginJob) // it changes nothing
-	mux.HandleFunc("POST /jobs", g.changing(c.beginJob))
-	mux.HandleFunc("GET /jobs", c.jobsPage)
-	mux.HandleFunc("GET /jobs/{id}", c.jobPage)
-	mux.HandleFunc("POST /jobs/{id}/stop", g.changing(c.stopJob))
-	mux.HandleFunc("GET /audit", c.auditPage)
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
-		c.refuse(w, r, http.StatusNotFound, "There is no such page", "The address is not one of the console’s.")
-	})
-	return mux
+	web.Get(c.engine, "/", c.overviewPage)
+	web.Get(c.engine, "/letters", c.listPage)
+	web.Get(c.engine, "/letter", c.letterPage)
+	web.Get(c.engine, "/confirm", c.confirmPage)
+	web.Get(c.engine, "/jobs", c.jobsPage)
+	web.Get(c.engine, "/jobs/:id", c.jobPage)
+	web.Get(c.engine, "/audit", c.auditPage)
+
+	signedIn := c.engine.Group("", c.signedIn)
+	signedIn.POST("/logout", c.logout)
+	signedIn.POST("/letter/reveal", c.reveal)
+	signedIn.POST("/edit", c.editPage)
+	signedIn.POST("/edit/check", c.checkEdit)
+	signedIn.POST("/edit/send", c.sendEdit)
+	signedIn.POST("/jobs", c.startJob)
+	signedIn.POST("/jobs/:id/stop", c.stopJob)
 }
 
 // Handler answers all requests.
-func (c *Console) Handler() http.Handler { return c.handler }
+func (c *Console) Handler() http.Handler { return c.engine }
 
-// Start follows the topic until Close.
-func (c *Console) Start() {
-	ctx, stop := context.WithCancel(context.Background())
-	c.stop = stop
-	go func() {
-		defer close(c.stopped)
-		c.live.run(ctx)
-	}()
+// Listen is the address that the console was made for.
+func (c *Console) Listen() string { return c.opts.Listen }
+
+// Start follows the topic in the background until Stop.
+func (c *Console) Start(ctx context.Context) error { return c.live.Start(ctx) }
+
+// Stop stops the jobs, waits until their results are written, and stops following.
+func (c *Console) Stop() {
+	c.jobs.Stop()
+	c.live.Stop()
 }
 
-// Close stops the jobs, waits until what they did is written down, and stops
-// following. Only after Start.
-func (c *Console) Close() {
-	c.jobs.close()
-	c.stop()
-	<-c.stopped
-}
-
-func (c *Console) health(w http.ResponseWriter, _ *http.Request) {
-	s := c.live.state()
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if s.View == nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = fmt.Fprintln(w, "the letters are not read yet")
+func (c *Console) health(g *gin.Context) {
+	if c.live.state().List == nil {
+		g.String(http.StatusServiceUnavailable, "the letters are not read yet\n")
 		return
 	}
-	_, _ = fmt.Fprintln(w, "ok")
+	g.String(http.StatusOK, "ok\n")
 }
 
-// explain says what is wrong for people.
+// explain makes an error readable.
 func (c *Console) explain(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "It took too long. Narrow it down, or try again."
@@ -180,24 +178,15 @@ func (c *Console) explain(err error) string {
 }
 
 // send renders a page.
-func (c *Console) send(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+func (c *Console) send(g *gin.Context, status int, name string, data any) {
 	var body bytes.Buffer
 	if err := c.look.Render(&body, name, data); err != nil {
-		c.opts.Log("the page %s can't be shown: %v", name, err)
-		http.Error(w, "This page can't be shown. What the console says in its terminal tells why.", http.StatusInternalServerError)
+		c.opts.Log("cannot render %s: %v", name, err)
+		g.String(http.StatusInternalServerError, "This page can't be shown. The console's log says why.")
 		return
 	}
 	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "2")
+		g.Header("Retry-After", "2")
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(body.Bytes())
-	}
+	g.Data(status, "text/html; charset=utf-8", body.Bytes())
 }
-
-func escapeQuery(text string) string { return url.QueryEscape(text) }
-
-// Listen is the address that the console was made for.
-func (c *Console) Listen() string { return c.opts.Listen }

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
@@ -17,23 +19,22 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 type editPage struct {
 	frame
-	ID    string
-	At    string
-	Value string
-	Check check
-	Why   string
-	Wrong string
+	ID, Handle string
+	Value      string
+	Check      check
+	Why        string
+	Wrong      string
 }
 
-// check is what today's rules say of an edited value.
+// check is what today's rules say about an edited value.
 type check struct {
-	Valid bool `json:"valid"`
-	// Text sums it up.
-	Text     string        `json:"text"`
+	Valid    bool          `json:"valid"`
+	Text     string        `json:"text"` // the summary
 	Failures []checkFailed `json:"failures"`
 	// Changed are the fields that differ from the letter's value.
 	Changed []string `json:"changed"`
@@ -46,85 +47,74 @@ type checkFailed struct {
 	Offset int    `json:"offset"` // in UTF-16 code units, as browsers count
 }
 
-// editPage shows a letter's value as it is, to be edited, once that is written
-// down.
-func (c *Console) editPage(w http.ResponseWriter, r *http.Request) {
-	f := c.frame(r, "letters", "Edit a letter")
-	v := c.current(w, r, &f)
-	if v == nil {
+// editPage shows a letter's value unmasked in an editor, once that is in the audit log.
+func (c *Console) editPage(g *gin.Context) {
+	f := c.frame(g, "letters", "Edit a letter")
+	if c.current(g, &f) == nil {
 		return
 	}
-	item, ok := c.find(w, r, v, r.PostFormValue("id"), r.PostFormValue("at"))
+	item, ok := c.findOrRefuse(g, g.PostForm("id"))
 	if !ok {
 		return
 	}
 	problem := ""
+	if err := dlq.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
+		problem = "It can’t be sent back: " + err.Error() + "."
+	}
 	switch {
 	case item.Ref.Status != letter.Open:
 		problem = "It is resolved. Open it again first."
 	case !utf8.Valid(item.Value):
 		problem = "Its value is no text."
-	default:
-		if err := dlq.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
-			problem = "It can’t be sent back: " + err.Error() + "."
-		}
 	}
 	if problem != "" {
-		c.refuse(w, r, http.StatusConflict, "This letter can’t be edited", problem)
+		c.refuse(g, http.StatusConflict, "This letter can’t be edited", problem)
 		return
 	}
-	if !c.audit(w, r, audit.Entry{Action: "edit", Letters: []string{shownID(&item)}}) {
+	if !c.audit(g, audit.Entry{Action: "edit", Letters: []string{mask.ID(item.ID)}}) {
 		return
 	}
-	page := editPage{frame: f, ID: shownID(&item), At: place{item.Ref.Partition, item.Ref.Offset}.String(), Value: dlqview.Pretty(item.Value)}
+	page := editPage{frame: f, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: dlqview.Pretty(item.Value)}
 	page.Check = c.check(item.Value, []byte(page.Value))
-	c.send(w, r, http.StatusOK, "edit.html", page)
+	c.send(g, http.StatusOK, "edit.html", page)
 }
 
-// compact is what is sent of an edited value: JSON without the white space that
-// is there for people.
-func compact(text string) []byte {
-	var out bytes.Buffer
-	if json.Compact(&out, []byte(text)) != nil {
-		return []byte(text)
-	}
-	return out.Bytes()
-}
-
-// check validates an edited value, which is shown as text.
+// check validates an edited value.
 func (c *Console) check(original, text []byte) check {
-	result := check{Failures: []checkFailed{}, Changed: []string{}}
+	result := check{Failures: []checkFailed{}, Changed: changes(original, text)}
 	_, err := c.opts.Codec.Decode(text)
-	result.Changed = append(result.Changed, changes(original, text)...)
-	if err == nil {
+	refused, isRefused := errors.AsType[*model.RecordError](err)
+	switch {
+	case err == nil:
 		result.Valid, result.Text = true, "Valid by today’s rules."
-		return result
-	}
-	refused, ok := errors.AsType[*model.RecordError](err)
-	if !ok {
+	case !isRefused:
 		result.Text = err.Error()
-		return result
-	}
-	places := model.Locate(text, refused.Errors)
-	for i, failure := range refused.Errors {
-		at := places[i]
-		if failure.Path == "" && refused.Offset >= 0 {
-			at = refused.Offset
+	default:
+		places := model.Locate(text, refused.Errors)
+		for i, failure := range refused.Errors {
+			at := places[i]
+			if failure.Path == "" && refused.Offset >= 0 {
+				at = refused.Offset
+			}
+			line, column := model.LineColumn(text, at)
+			offset := len(utf16.Encode([]rune(string(text[:min(at, int64(len(text)))]))))
+			result.Failures = append(result.Failures, checkFailed{textOf(failure), line, column, offset})
 		}
-		line, column := model.LineColumn(text, at)
-		result.Failures = append(result.Failures, checkFailed{textOf(failure), line, column, utf16Length(text[:min(at, int64(len(text)))])})
+		result.Text = dlqview.Plural(len(refused.Errors), "failure") + "."
 	}
-	result.Text = dlqview.Plural(len(refused.Errors), "failure") + "."
 	return result
 }
+
+func textOf(f model.FieldError) string { return clean(f.String() + " [" + f.Rule + "]") }
 
 // maxChanges bounds how many changed places are named.
 const maxChanges = 50
 
-// changes names the places at which an edited value differs. White space is none.
-func changes(original, text []byte) (found []string) {
+// changes names the places at which an edited value differs, apart from white space.
+func changes(original, text []byte) []string {
+	found := []string{}
 	if !json.Valid(original) || !json.Valid(text) {
-		return nil
+		return found
 	}
 	for i, change := range edit.Diff(original, text, true) {
 		if i == maxChanges {
@@ -136,107 +126,88 @@ func changes(original, text []byte) (found []string) {
 	return found
 }
 
-// utf16Length is how long a browser takes text to be.
-func utf16Length(text []byte) int {
-	n := 0
-	for len(text) > 0 {
-		r, size := utf8.DecodeRune(text)
-		if n++; r >= 0x10000 {
-			n++
-		}
-		text = text[size:]
-	}
-	return n
+// editedText is the value of the editor's form, without what forms do to line ends.
+func editedText(g *gin.Context) []byte {
+	return []byte(strings.ReplaceAll(g.PostForm("value"), "\r\n", "\n"))
 }
 
 // checkEdit answers the editor while somebody types.
-func (c *Console) checkEdit(w http.ResponseWriter, r *http.Request) {
-	v := c.live.state().View
-	if v == nil {
-		http.Error(w, "the letters are not read yet", http.StatusServiceUnavailable)
-		return
-	}
+func (c *Console) checkEdit(g *gin.Context) {
 	var original []byte
-	if item, err := c.letterAt(r.Context(), v, r.PostFormValue("id"), r.PostFormValue("at")); err == nil {
-		original = item.Value
+	if c.live.state().List != nil {
+		if item, err := c.find(g.Request.Context(), g.PostForm("id")); err == nil {
+			original = item.Value
+		}
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(c.check(original, []byte(normal(r.PostFormValue("value")))))
+	g.JSON(http.StatusOK, c.check(original, editedText(g)))
 }
 
-// normal undoes what forms do to the ends of lines.
-func normal(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
-
-// sendEdit sends the edited value in the letter's place; or, where it was only to
-// be checked, or is not to be sent, shows the editor again.
-func (c *Console) sendEdit(w http.ResponseWriter, r *http.Request) {
-	f := c.frame(r, "letters", "Edit a letter")
-	v := c.current(w, r, &f)
-	if v == nil {
+// sendEdit sends the edited value in place of the letter's. Where it was only to be
+// checked, or must not be sent, it shows the editor again.
+func (c *Console) sendEdit(g *gin.Context) {
+	f := c.frame(g, "letters", "Edit a letter")
+	if c.current(g, &f) == nil || c.sentTwice(g) {
 		return
 	}
-	if there := c.jobs.find(r.PostFormValue("job")); there != nil { // the form was sent twice
-		http.Redirect(w, r, "/jobs/"+url.PathEscape(there.ID), http.StatusSeeOther)
-		return
-	}
-	item, ok := c.find(w, r, v, r.PostFormValue("id"), r.PostFormValue("at"))
+	item, ok := c.findOrRefuse(g, g.PostForm("id"))
 	if !ok {
 		return
 	}
-	text := normal(r.PostFormValue("value"))
-	at := place{item.Ref.Partition, item.Ref.Offset}
+	text := editedText(g)
 	page := editPage{
-		frame: f, ID: shownID(&item), At: at.String(), Value: text, Why: strings.TrimSpace(r.PostFormValue("why")),
-		Check: c.check(item.Value, []byte(text)),
+		frame: f, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: string(text), Why: strings.TrimSpace(g.PostForm("why")),
+		Check: c.check(item.Value, text),
 	}
-	value := compact(text)
-	switch do := r.PostFormValue("do"); {
+	value := text
+	var compact bytes.Buffer // without the white space that is there for people
+	if json.Compact(&compact, text) == nil {
+		value = compact.Bytes()
+	}
+	switch do := g.PostForm("do"); {
 	case item.Ref.Status != letter.Open:
-		page.Wrong = "The letter is resolved by now. Open it again first."
+		page.Wrong = "The letter is resolved now. Open it again first."
 	case len(page.Why) > maxWhy:
 		page.Wrong = "The reason is too long."
 	case do == "check":
 		if page.Check.Valid {
-			page.Check.Text = c.foretell(r, item, value)
+			page.Check.Text = c.foretell(g, item, value)
 		}
-		c.send(w, r, http.StatusOK, "edit.html", page)
+		c.send(g, http.StatusOK, "edit.html", page)
 		return
 	case !page.Check.Valid:
 		page.Wrong = "It still breaks today’s rules, so it would come back at once. Nothing was sent."
 	}
 	if page.Wrong != "" {
-		c.send(w, r, http.StatusUnprocessableEntity, "edit.html", page)
+		c.send(g, http.StatusUnprocessableEntity, "edit.html", page)
 		return
 	}
-	o := order{Kind: redrive, Actor: sessionOf(r).Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(shownID(&item), at), MaxRedrives: defaultMaxRedrives, single: true}
-	if !c.audit(w, r, audit.Entry{Action: "redrive edited", Letters: []string{shownID(&item)}}) {
+	if !c.audit(g, audit.Entry{Action: "redrive edited", Letters: []string{page.ID}}) {
 		return
 	}
-	j, err := c.jobs.begin(r.PostFormValue("job"), o, 1, c.workEdited(item.Ref, value, o))
-	if err != nil {
-		c.refuse(w, r, http.StatusServiceUnavailable, "Not now", err.Error())
-		return
-	}
-	c.answerJob(w, r, j)
+	o := order{Kind: redrive, Actor: sessionOf(g).Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(page.Handle), MaxRedrives: defaultMaxRedrives, single: true}
+	o.edit = func(*dlq.Item) ([]byte, error) { return value, nil }
+	c.answerJob(g, g.PostForm("job"), o, []dlq.Ref{item.Ref})
+}
+
+var foretold = map[string]string{
+	dryrun.Stored:    "Valid, and no such order is stored: it would be stored.",
+	dryrun.Duplicate: "Valid, and stored with this very content: it would be a duplicate.",
+	dryrun.Pass:      "Valid by today’s rules. It was not compared with the stored orders: DATABASE_URL is not set.",
 }
 
 // foretell says what would become of an edited value that is valid.
-func (c *Console) foretell(r *http.Request, item dlq.Item, value []byte) string {
+func (c *Console) foretell(g *gin.Context, item dlq.Item, value []byte) string {
 	item.Value = value
-	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, defaultMaxRedrives).Judge(r.Context(), []dlq.Item{item})
+	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, defaultMaxRedrives).Judge(g.Request.Context(), []dlq.Item{item})
 	if err != nil {
 		return "Valid by today’s rules. The stored orders can’t be read now: " + err.Error()
 	}
-	text := map[string]string{
-		dryrun.Stored:    "Valid, and no such order is stored: it would be stored.",
-		dryrun.Duplicate: "Valid, and stored with this very content: it would be a duplicate.",
-		dryrun.Pass:      "Valid by today’s rules. It was not compared with the stored orders: DATABASE_URL is not set.",
-	}[verdicts[0].Would]
-	if text == "" {
-		text = "Valid, but it would come back: " + verdicts[0].Reason + "."
-		for _, failure := range verdicts[0].Errors {
-			text += " " + clean(failure.String()) + "."
-		}
+	if text := foretold[verdicts[0].Would]; text != "" {
+		return text
+	}
+	text := "Valid, but it would come back: " + verdicts[0].Reason + "."
+	for _, failure := range verdicts[0].Errors {
+		text += " " + clean(failure.String()) + "."
 	}
 	return text
 }

@@ -1,119 +1,72 @@
 package console
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
-// maxForm is the largest request: the largest record as a form writes it, and
-// some more.
+// maxForm is the largest request in bytes: the largest record in a form, and some more.
 const maxForm = 4 << 20
 
+// crossOrigin refuses changes that browsers say come from other sites. Forms of people
+// who are signed in have a token as well, which signedIn checks.
+var crossOrigin = http.NewCrossOriginProtection()
+
 // guard decides which requests reach the pages.
-type guard struct {
-	sessions *sessions
-	hosts    hostNames
-	// open says that reading needs no token: only this machine can ask.
-	open bool
-	tls  bool
-	// deny answers a request that is refused.
-	deny func(w http.ResponseWriter, r *http.Request, status int, title, text string)
-}
-
-// session is who asks. The zero value is somebody who is not signed in.
-type session struct {
-	SignedIn bool
-	Actor    string
-	CSRF     string // what the session's forms bring along
-}
-
-type sessionKey struct{}
-
-func sessionOf(r *http.Request) session {
-	s, _ := r.Context().Value(sessionKey{}).(session)
-	return s
-}
-
-// wrap puts the guard before a handler.
-func (g *guard) wrap(next http.Handler) http.Handler {
-	checked := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := g.sessions.read(r)
-		r = r.WithContext(context.WithValue(r.Context(), sessionKey{}, s))
-		public := r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/assets/") || r.URL.Path == "/healthz"
-		if !g.open && !s.SignedIn && !public {
-			if r.Method == http.MethodGet || r.Method == http.MethodHead {
-				http.Redirect(w, r, "/login?to="+escapeQuery(r.URL.RequestURI()), http.StatusSeeOther)
-				return
-			}
-			g.deny(w, r, http.StatusUnauthorized, "Sign in first", "This console is open to others than this machine, so it wants its token.")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-	// Browsers say where a request comes from. Forms of signed-in people bring
-	// a token besides, which signedIn asks for.
-	crossOrigin := http.NewCrossOriginProtection()
-	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		g.deny(w, r, http.StatusForbidden, "That came from another site", "Only the console's own pages may change anything.")
-	}))
-	protected := crossOrigin.Handler(checked)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		secure(w.Header(), g.tls)
-		if !g.hosts.allowed(r.Host) {
-			// A name that an attacker points at this machine (DNS rebinding).
-			http.Error(w, "The console is not called that. Use the address that it printed when it started, or name this one in ORDERHUB_CONSOLE_HOSTS.", http.StatusMisdirectedRequest)
-			return
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		protected.ServeHTTP(w, r)
-	})
-}
-
-// changing puts the demand for a signed-in person and their form's token before
-// a handler.
-func (g *guard) changing(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		s := sessionOf(r)
-		if !s.SignedIn {
-			g.deny(w, r, http.StatusUnauthorized, "Sign in first", "Changing letters, and seeing people’s data, needs the console’s token.")
-			return
-		}
-		given := r.Header.Get("X-CSRF-Token")
-		if given == "" {
-			given = r.PostFormValue("csrf")
-		}
-		if !sameText(given, s.CSRF) {
-			g.deny(w, r, http.StatusForbidden, "This form is out of date", "It was made before you signed in, or by somebody else. Go back, load the page again and repeat what you did.")
-			return
-		}
-		next(w, r)
+func (c *Console) guard(g *gin.Context) {
+	web.Secure(g)
+	g.Header("Cache-Control", "no-store")
+	if c.opts.TLS {
+		g.Header("Strict-Transport-Security", "max-age=31536000")
+	}
+	r := g.Request
+	if !c.hosts.allowed(r.Host) { // a name that an attacker points at this machine (DNS rebinding)
+		g.String(http.StatusMisdirectedRequest, "The console does not answer to this host name. Use the address that it printed when it started, or add the name to ORDERHUB_CONSOLE_HOSTS.")
+		g.Abort()
+		return
+	}
+	r.Body = http.MaxBytesReader(g.Writer, r.Body, maxForm)
+	s := c.sessions.read(r)
+	g.Set(sessionKey, s)
+	public := r.URL.Path == "/login" || r.URL.Path == "/healthz" || strings.HasPrefix(r.URL.Path, "/assets/")
+	switch {
+	case crossOrigin.Check(r) != nil:
+		c.refuse(g, http.StatusForbidden, "That came from another site", "Only the console's own pages may change anything.")
+	case s.SignedIn || public || IsLoopback(c.opts.Listen):
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		g.Redirect(http.StatusSeeOther, "/login?to="+url.QueryEscape(r.URL.RequestURI()))
+		g.Abort()
+	default:
+		c.refuse(g, http.StatusUnauthorized, "Sign in first", "Other machines can reach this console, so it needs its token.")
 	}
 }
 
-// secure sets the headers that keep what a letter holds from becoming more than
-// text, and the pages out of other sites' hands.
-func secure(h http.Header, tls bool) {
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
-		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
-	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-	h.Set("Cache-Control", "no-store")
-	if tls {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+// signedIn demands a session and the token of its forms.
+func (c *Console) signedIn(g *gin.Context) {
+	s := sessionOf(g)
+	given := g.GetHeader("X-CSRF-Token")
+	if given == "" {
+		given = g.PostForm("csrf")
+	}
+	switch {
+	case !s.SignedIn:
+		c.refuse(g, http.StatusUnauthorized, "Sign in first", "Changing letters, and seeing personal data, needs the console’s token.")
+	case !sameText(given, s.CSRF):
+		c.refuse(g, http.StatusForbidden, "This form is out of date", "It was made before you signed in, or by somebody else. Go back, load the page again and repeat what you did.")
 	}
 }
 
-// hostNames are the names by which the console may be called.
+// hostNames are the host names that the console accepts.
 type hostNames struct {
 	names map[string]bool
-	// anyAddress allows all IP addresses: whoever listens on all of them has no
+	// anyAddress accepts all IP addresses: a console that listens on all of them has no
 	// list, and an address, unlike a name, can't be pointed elsewhere.
 	anyAddress bool
 }
@@ -127,7 +80,7 @@ func newHostNames(listen string, more []string) hostNames {
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		h.anyAddress = true
 	} else {
-		h.names[strings.ToLower(host)] = true
+		more = append(more, host)
 	}
 	for _, name := range more {
 		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
@@ -150,7 +103,7 @@ func (h hostNames) allowed(host string) bool {
 	return h.anyAddress && err == nil
 }
 
-// IsLoopback says whether only this machine can reach an address to listen on.
+// IsLoopback reports whether only this machine can reach an address to listen on.
 func IsLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -161,4 +114,12 @@ func IsLoopback(listen string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// safePath returns an address of the console itself, whatever a form says.
+func safePath(address string) string {
+	if !strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//") || strings.ContainsAny(address, "\\\r\n\t") {
+		return "/"
+	}
+	return address
 }

@@ -1,15 +1,26 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"maps"
+	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // kind is what a job does with letters.
@@ -22,15 +33,18 @@ const (
 	undo    kind = "undo"
 )
 
-// known says whether a form may ask for a kind.
-func (k kind) known() bool { return slices.Contains([]kind{dryRun, redrive, discard, undo}, k) }
-
-// status is that of the letters that a kind is for.
+// status is the status that letters must have.
 func (k kind) status() letter.Status {
 	if k == undo {
 		return letter.Resolved
 	}
 	return letter.Open
+}
+
+// titles say what a job does, and what it did.
+var titles = map[kind][2]string{
+	dryRun: {"Trying out", "Tried out"}, redrive: {"Redriving", "Redriven"},
+	discard: {"Discarding", "Discarded"}, undo: {"Opening again", "Opened again"},
 }
 
 // progress of a job.
@@ -46,15 +60,16 @@ const (
 
 const (
 	keptJobs = 100
-	// keptRows bounds what a job's page lists.
-	keptRows = 200
-	// keptPlaces bounds for how many letters a job can be undone, or gone on
-	// with, as a whole.
-	keptPlaces = 1 << 20
-	// maxWaiting bounds how many jobs wait for their turn.
-	maxWaiting = 20
-	// dryRuns is how many dry runs work at once; jobs that change letters work
-	// one after another.
+	// keptRows bounds what a job's page lists, and rowErrors the failures of each row.
+	keptRows  = 200
+	rowErrors = 20
+	// keptHandles bounds for how many letters a job can be undone, or continued, as a
+	// whole.
+	keptHandles = 1 << 20
+	// maxUnfinished bounds how many jobs run or wait.
+	maxUnfinished = 20
+	// dryRuns is how many dry runs run at once. Jobs that change letters run one after
+	// another.
 	dryRuns = 2
 )
 
@@ -66,52 +81,180 @@ type order struct {
 	Back        string // address of where it was asked
 	MaxRedrives int
 	Rate        float64
-	// UndoOf is the job whose doing is taken back.
-	UndoOf string
-	// single is set where the job is about one letter.
-	single bool
+	UndoOf      string                          // the job that is undone
+	single      bool                            // the job is about one letter
+	edit        func(*dlq.Item) ([]byte, error) // nil: values stay as they are
 }
 
-// row is what a job's page says of a letter.
+// row is what a job's page says about a letter.
 type row struct {
-	ID     string
-	At     place
-	Would  string // of a dry run
-	Text   string
-	Errors []string
+	ID, Handle string
+	Would      string // of a dry run
+	Text       string
+	Errors     []string
 }
 
-// job is some work on letters. Its fields are guarded by its lock but for those
-// that are set once.
-type job struct {
+func rowOf(item *dlq.Item, text string) row {
+	return row{ID: mask.ID(item.ID), Handle: handle(&item.Ref), Text: text}
+}
+
+// jobView is a job at a moment.
+type jobView struct {
 	order
-
-	ID    string
-	Total int
-	Began time.Time
-	stop  context.CancelFunc
-	done  chan struct{} // closed at the end
-
-	mu       sync.Mutex
-	progress progress
-	ended    time.Time
-	dealt    int // letters that are behind us
-	good     int
-	counts   map[string]int // of a dry run, by what would become of them
-	rows     []row
-	failure  error
-	places   []place // letters that were changed, or that would pass
+	ID       string
+	Total    int
+	Began    time.Time
+	Ended    time.Time
+	Progress progress
+	Dealt    int // letters that are done
+	Good     int // of them, those that were dealt with as asked, or would pass
+	Counts   map[string]int
+	Rows     []row
+	Failure  error
 	changes  int
 }
 
-// jobs are those of this process, the newest last. They are gone with it: what
-// was done is in the topic.
+// Over reports whether the job has ended.
+func (v jobView) Over() bool { return v.Progress != waiting && v.Progress != running }
+
+// Left are the letters that were not dealt with as asked.
+func (v jobView) Left() int { return v.Dealt - v.Good }
+
+// Rest are the letters that the job did not reach.
+func (v jobView) Rest() int { return v.Total - v.Dealt }
+
+// More are the letters that were left and are not listed.
+func (v jobView) More() int { return max(v.Left()-len(v.Rows), 0) }
+
+// CanUndo reports whether the job changed letters.
+func (v jobView) CanUndo() bool {
+	return v.Over() && v.Good > 0 && (v.Kind == redrive || v.Kind == discard)
+}
+
+// Title is what the job does, or did.
+func (v jobView) Title() string {
+	if v.Over() {
+		return titles[v.Kind][1]
+	}
+	return titles[v.Kind][0]
+}
+
+// Address is where the job is shown.
+func (v jobView) Address() string { return jobAddress(v.ID) }
+
+func jobAddress(id string) string { return "/jobs/" + url.PathEscape(id) }
+
+// version changes whenever the job does.
+func (v *jobView) version() string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v.ID, v.Progress, v.changes)
+}
+
+// work is what a job does. It stops when the job's context ends.
+type work func(*job) error
+
+// job is an operation on letters. What is not in state is set once.
+type job struct {
+	order
+	ID    string
+	Began time.Time
+	ctx   context.Context //nolint:containedctx // the job's own life
+	stop  context.CancelFunc
+	done  chan struct{} // closed at the end
+
+	mu      sync.Mutex
+	state   jobView
+	handles map[string]bool // of letters that were changed, or that would pass
+}
+
+// view is the job at this moment.
+func (j *job) view() jobView {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	v := j.state
+	v.Rows, v.Counts = slices.Clone(v.Rows), maps.Clone(v.Counts)
+	return v
+}
+
+func (j *job) change(how func(*jobView)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	how(&j.state)
+	j.state.changes++
+}
+
+func (j *job) isOver() bool {
+	select {
+	case <-j.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// touched are the handles of the letters that the job changed, or that would pass.
+func (j *job) touched() map[string]bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.handles)
+}
+
+// outcome counts a letter that was dealt with, or that was left.
+func (j *job) outcome(o dlq.Outcome) {
+	if o.Err != nil {
+		j.left(rowOf(&o.Item, o.Err.Error()))
+		return
+	}
+	j.change(func(v *jobView) {
+		v.Dealt++
+		j.good(v, handle(&o.Item.Ref))
+	})
+}
+
+// good is called with the lock held.
+func (j *job) good(v *jobView, handle string) {
+	v.Good++
+	if len(j.handles) < keptHandles {
+		j.handles[handle] = true
+	}
+}
+
+// left counts a letter that was not dealt with, and says why.
+func (j *job) left(r row) {
+	j.change(func(v *jobView) {
+		v.Dealt++
+		v.add(r)
+	})
+}
+
+func (v *jobView) add(r row) {
+	if len(v.Rows) < keptRows {
+		v.Rows = append(v.Rows, r)
+	}
+}
+
+// judged counts a letter of a dry run.
+func (j *job) judged(r row) {
+	passes := r.Would == dryrun.Stored || r.Would == dryrun.Duplicate || r.Would == dryrun.Pass
+	j.change(func(v *jobView) {
+		v.Dealt++
+		v.Counts[r.Would]++
+		if passes {
+			j.good(v, r.Handle)
+		}
+		if !passes || j.single {
+			v.add(r)
+		}
+	})
+}
+
+// jobs are those of this process, the newest last. They end with it: what was done is in
+// the topic.
 type jobs struct {
-	now    func() time.Time
-	ctx    context.Context //nolint:containedctx // the jobs' life, not a call's
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	// turns are for jobs that change letters, and for dry runs.
+	now             func() time.Time
+	runner          lifecycle.Runner
 	turns, dryTurns chan struct{}
 
 	mu   sync.Mutex
@@ -119,8 +262,7 @@ type jobs struct {
 }
 
 func newJobs(now func() time.Time) *jobs {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &jobs{now: now, ctx: ctx, cancel: cancel, turns: make(chan struct{}, 1), dryTurns: make(chan struct{}, dryRuns)}
+	return &jobs{now: now, turns: make(chan struct{}, 1), dryTurns: make(chan struct{}, dryRuns)}
 }
 
 var (
@@ -128,235 +270,169 @@ var (
 	errStopping = errors.New("the console is stopping")
 )
 
-// begin starts work, or, where a form was sent twice, gives the job that the
-// first one started. id is the form's; empty: a new one.
-func (j *jobs) begin(id string, o order, total int, work func(context.Context, *job) error) (*job, error) {
-	if id == "" {
-		id = rand.Text()
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if there := j.findLocked(id); there != nil {
-		return there, nil
-	}
-	if j.ctx.Err() != nil {
-		return nil, errStopping
-	}
+// start starts work; or, where a form was sent twice, returns the job that the first one
+// started. id is the form's; empty: a new one.
+func (s *jobs) start(id string, o order, total int, do work) (*job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	unfinished := 0
-	for _, other := range j.kept {
-		if !other.isOver() {
+	for _, j := range s.kept {
+		if j.ID == id {
+			return j, nil
+		}
+		if !j.isOver() {
 			unfinished++
 		}
 	}
-	if unfinished >= maxWaiting {
+	if unfinished >= maxUnfinished {
 		return nil, errBusy
 	}
-	ctx, stop := context.WithCancel(j.ctx)
-	begun := &job{
-		order: o, ID: id, Total: total, Began: j.now(), stop: stop, done: make(chan struct{}),
-		progress: waiting, counts: map[string]int{},
+	j := &job{order: o, ID: cmp.Or(id, rand.Text()), Began: s.now(), done: make(chan struct{}), handles: map[string]bool{}}
+	j.ctx, j.stop = context.WithCancel(s.runner.Context())
+	j.state = jobView{order: o, ID: j.ID, Total: total, Began: j.Began, Progress: waiting, Counts: map[string]int{}}
+	if !s.runner.Go(func(context.Context) { s.run(j, do) }) {
+		j.stop()
+		return nil, errStopping
 	}
-	j.kept = append(j.kept, begun)
-	for i := 0; len(j.kept) > keptJobs && i < len(j.kept); i++ {
-		if j.kept[i].isOver() {
-			j.kept = slices.Delete(j.kept, i, i+1)
+	s.kept = append(s.kept, j)
+	for i := 0; len(s.kept) > keptJobs && i < len(s.kept); i++ {
+		if s.kept[i].isOver() {
+			s.kept = slices.Delete(s.kept, i, i+1)
 			i--
 		}
 	}
-	j.work.Go(func() {
-		defer stop()
-		begun.end(j.now, j.take(ctx, begun, work))
-	})
-	return begun, nil
+	return j, nil
 }
 
-// take waits for a job's turn and does it.
-func (j *jobs) take(ctx context.Context, b *job, work func(context.Context, *job) error) error {
-	turns := j.turns
-	if b.Kind == dryRun {
-		turns = j.dryTurns
+// run waits for a job's turn and does it.
+func (s *jobs) run(j *job, do work) {
+	defer close(j.done)
+	defer j.stop()
+	turns := s.turns
+	if j.Kind == dryRun {
+		turns = s.dryTurns
 	}
+	err := context.Canceled
 	select {
 	case turns <- struct{}{}:
-		defer func() { <-turns }()
-	case <-ctx.Done():
-		return ctx.Err()
+		j.change(func(v *jobView) { v.Progress = running })
+		err = do(j)
+		<-turns
+	case <-j.ctx.Done():
 	}
-	b.change(func() { b.progress = running })
-	return work(ctx, b)
+	j.change(func(v *jobView) {
+		v.Ended = s.now()
+		switch {
+		case err == nil:
+			v.Progress = finished
+		case errors.Is(err, context.Canceled), errors.Is(err, lifecycle.ErrStopped):
+			v.Progress = stopped
+		default:
+			v.Progress, v.Failure = broken, err
+		}
+	})
 }
 
-func (j *jobs) find(id string) *job {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.findLocked(id)
-}
+// Stop stops all jobs and waits until what they did is written.
+func (s *jobs) Stop() { s.runner.Stop() }
 
-func (j *jobs) findLocked(id string) *job {
-	for _, b := range j.kept {
-		if b.ID == id {
-			return b
+// find returns a job by its id, or nil.
+func (s *jobs) find(id string) *job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range s.kept {
+		if j.ID == id {
+			return j
 		}
 	}
 	return nil
 }
 
-// newest gives the last jobs, the newest first.
-func (j *jobs) newest(most int) []jobView {
-	j.mu.Lock()
-	kept := slices.Clone(j.kept)
-	j.mu.Unlock()
-	slices.Reverse(kept)
-	views := make([]jobView, 0, most)
-	for _, b := range kept[:min(most, len(kept))] {
-		views = append(views, b.view())
+// newest are the last jobs, the newest first.
+func (s *jobs) newest() []jobView {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const most = 50
+	views := []jobView{}
+	for _, j := range slices.Backward(s.kept) {
+		if len(views) < most {
+			views = append(views, j.view())
+		}
 	}
 	return views
 }
 
-// close stops all jobs and waits until what they sent is written down.
-func (j *jobs) close() {
-	j.cancel()
-	j.work.Wait()
+// unfinished are the jobs that run or wait.
+func (s *jobs) unfinished() []jobView {
+	return slices.DeleteFunc(s.newest(), jobView.Over)
 }
 
-func (b *job) change(what func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	what()
-	b.changes++
+// version changes whenever any job does.
+func (s *jobs) version() string {
+	var b strings.Builder
+	for _, v := range s.newest() {
+		b.WriteString(v.version())
+	}
+	return b.String()
 }
 
-func (b *job) end(now func() time.Time, err error) {
-	b.change(func() {
-		b.ended = now()
-		switch {
-		case errors.Is(err, context.Canceled):
-			b.progress = stopped
-		case err != nil:
-			b.progress, b.failure = broken, err
-		default:
-			b.progress = finished
-		}
-	})
-	close(b.done)
+// jobOrRefuse returns the job of the address, or answers that it is not known.
+func (c *Console) jobOrRefuse(g *gin.Context) *job {
+	j := c.jobs.find(g.Param("id"))
+	if j == nil {
+		c.noJob(g)
+	}
+	return j
 }
 
-func (b *job) isOver() bool {
+func (c *Console) noJob(g *gin.Context) {
+	c.refuse(g, http.StatusNotFound, "That job is not known", "The console knows the jobs of its own process only. After a restart the jobs before it have ended: what was done is kept with the letters, the rest of them is still open.")
+}
+
+func (c *Console) jobPage(g *gin.Context) {
+	j := c.jobOrRefuse(g)
+	if j == nil {
+		return
+	}
+	seen := j.view()
+	page := struct {
+		frame
+		Job     jobView
+		Failure string
+	}{frame: c.frame(g, "jobs", seen.Title()), Job: seen}
+	if c.unchanged(g, &page.frame, seen.version()) {
+		return
+	}
+	if !page.Session.SignedIn {
+		page.Job.Back = withoutPersonal(seen.Back)
+	}
+	if seen.Failure != nil {
+		page.Failure = c.explain(seen.Failure)
+	}
+	page.Live, page.Reload = !seen.Over(), !seen.Over()
+	c.send(g, http.StatusOK, "job.html", page)
+}
+
+func (c *Console) jobsPage(g *gin.Context) {
+	page := struct {
+		frame
+		Jobs []jobView
+	}{c.frame(g, "jobs", "Jobs"), c.jobs.newest()}
+	page.Live = true
+	if !c.unchanged(g, &page.frame, c.jobs.version()) {
+		c.send(g, http.StatusOK, "jobs.html", page)
+	}
+}
+
+func (c *Console) stopJob(g *gin.Context) {
+	j := c.jobOrRefuse(g)
+	if j == nil {
+		return
+	}
+	j.stop()
 	select {
-	case <-b.done:
-		return true
-	default:
-		return false
+	case <-j.done:
+	case <-g.Request.Context().Done():
 	}
-}
-
-// did counts a letter that was dealt with as asked.
-func (b *job) did(at place) {
-	b.change(func() {
-		b.dealt++
-		b.good++
-		b.keep(at)
-	})
-}
-
-// left counts a letter that was not, and says why.
-func (b *job) left(r row) {
-	b.change(func() {
-		b.dealt++
-		if len(b.rows) < keptRows {
-			b.rows = append(b.rows, r)
-		}
-	})
-}
-
-// judged counts a letter of a dry run.
-func (b *job) judged(r row, passes bool) {
-	b.change(func() {
-		b.dealt++
-		b.counts[r.Would]++
-		if passes {
-			b.good++
-			b.keep(r.At)
-		}
-		if (!passes || b.single) && len(b.rows) < keptRows {
-			b.rows = append(b.rows, r)
-		}
-	})
-}
-
-// keep is called with the lock held.
-func (b *job) keep(at place) {
-	if len(b.places) < keptPlaces {
-		b.places = append(b.places, at)
-	}
-}
-
-// touched are the letters that a job changed, or of a dry run those that would
-// pass.
-func (b *job) touched() map[place]bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	places := make(map[place]bool, len(b.places))
-	for _, p := range b.places {
-		places[p] = true
-	}
-	return places
-}
-
-// jobView is a job at a moment, for the templates.
-type jobView struct {
-	order
-
-	ID       string
-	Total    int
-	Began    time.Time
-	Ended    time.Time
-	Progress progress
-	Dealt    int
-	Good     int
-	Counts   map[string]int
-	Rows     []row
-	Failure  error
-	changes  int
-}
-
-func (b *job) view() jobView {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	v := jobView{
-		order: b.order, ID: b.ID, Total: b.Total, Began: b.Began, Ended: b.ended, Progress: b.progress,
-		Dealt: b.dealt, Good: b.good, Rows: slices.Clone(b.rows), Failure: b.failure, changes: b.changes,
-		Counts: maps.Clone(b.counts),
-	}
-	return v
-}
-
-// Over says whether the job has ended.
-func (v jobView) Over() bool { return v.Progress != waiting && v.Progress != running }
-
-// Left are the letters that were not dealt with as asked.
-func (v jobView) Left() int { return v.Dealt - v.Good }
-
-// Rest are the letters that the job did not come to.
-func (v jobView) Rest() int { return v.Total - v.Dealt }
-
-// More are the letters that were left and are not listed.
-func (v jobView) More() int { return max(v.Left()-len(v.Rows), 0) }
-
-// CanUndo says whether something was done that can be taken back.
-func (v jobView) CanUndo() bool {
-	return v.Over() && v.Good > 0 && (v.Kind == redrive || v.Kind == discard)
-}
-
-// Title is what the job does, or did.
-func (v jobView) Title() string {
-	verbs := map[kind][2]string{
-		dryRun: {"Trying out", "Tried out"}, redrive: {"Redriving", "Redriven"},
-		discard: {"Discarding", "Discarded"}, undo: {"Opening again", "Opened again"},
-	}[v.Kind]
-	if v.Over() {
-		return verbs[1]
-	}
-	return verbs[0]
+	g.Redirect(http.StatusSeeOther, jobAddress(j.ID))
 }

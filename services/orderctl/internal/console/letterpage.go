@@ -6,102 +6,107 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 type letterPage struct {
 	frame
-	// Letter is masked unless somebody who is signed in asked for all of it.
+	// Letter is masked unless somebody who is signed in asked to reveal it.
 	Letter dlqview.Letter
-	At     string // the letter's place
+	Handle string
 	// HistoryNote says why there is no history.
 	HistoryNote string
 	// Same are the lists of letters that failed for the same cause.
-	Same []sameCause
+	Same []link
 	// Job is what was just done with the letter.
 	Job *jobView
 	// NotRedrivable says why the letter can't be sent back, or is empty.
 	NotRedrivable string
 }
 
-type sameCause struct{ Text, Address string }
+type link struct{ Text, Address string }
 
-func (c *Console) letterPage(w http.ResponseWriter, r *http.Request) {
-	values := r.URL.Query()
-	f := c.frame(r, "letters", "Letter")
-	v := c.current(w, r, &f)
-	if v == nil {
+// Open reports whether the letter is open.
+func (p letterPage) Open() bool { return p.Letter.Status == letter.Open }
+
+// Foreign reports whether another program than our worker wrote the letter.
+func (p letterPage) Foreign() bool { return p.Letter.Format != letter.Orderhub }
+
+// databaseTimeout bounds how long a page waits for the database.
+const databaseTimeout = 5 * time.Second
+
+func (c *Console) letterPage(g *gin.Context) {
+	f := c.frame(g, "letters", "Letter")
+	l := c.current(g, &f)
+	if l == nil {
 		return
 	}
 	var done *jobView
-	if j := c.jobs.find(values.Get("job")); j != nil {
+	if j := c.jobs.find(g.Query("job")); j != nil {
 		seen := j.view()
 		done = &seen
 	}
-	if c.unchanged(w, r, &f, v.version, stateOf(done)) {
+	if c.unchanged(g, &f, l.version, done.version()) {
 		return
 	}
-	item, ok := c.find(w, r, v, values.Get("id"), values.Get("at"))
+	item, ok := c.findOrRefuse(g, g.Query("id"))
 	if !ok {
 		return
 	}
-	page := c.show(r.Context(), f, v, item, false)
-	page.Job = done
-	page.Live = true
-	c.send(w, r, http.StatusOK, "letter.html", page)
+	page := c.show(g.Request.Context(), f, l, item, false)
+	page.Job, page.Live = done, true
+	c.send(g, http.StatusOK, "letter.html", page)
 }
 
-// find reads the letter that a request names, or answers that it is not there.
-func (c *Console) find(w http.ResponseWriter, r *http.Request, v *view, id, at string) (dlq.Item, bool) {
-	item, err := c.letterAt(r.Context(), v, id, at)
+// reveal shows a letter unmasked, once that is in the audit log.
+func (c *Console) reveal(g *gin.Context) {
+	f := c.frame(g, "letters", "Letter")
+	l := c.current(g, &f)
+	if l == nil {
+		return
+	}
+	item, ok := c.findOrRefuse(g, g.PostForm("id"))
+	if ok && c.audit(g, audit.Entry{Action: "reveal", Letters: []string{mask.ID(item.ID)}}) {
+		c.send(g, http.StatusOK, "letter.html", c.show(g.Request.Context(), f, l, item, true))
+	}
+}
+
+// findOrRefuse reads a letter, or answers that it is not there.
+func (c *Console) findOrRefuse(g *gin.Context, id string) (dlq.Item, bool) {
+	item, err := c.find(g.Request.Context(), id)
 	switch {
 	case errors.Is(err, errGone):
-		c.refuse(w, r, http.StatusNotFound, "This letter is not in the topic",
-			"It was purged, or its id is not whole. An id is topic/partition/offset/digits of the record that failed.")
-		return item, false
+		c.refuse(g, http.StatusNotFound, "This letter is not in the topic", "It was purged, or its id is not complete. An id is topic/partition/offset/digits of the record that failed.")
 	case err != nil:
-		c.fail(w, r, err)
-		return item, false
+		c.fail(g, err)
 	}
-	return item, true
+	return item, err == nil
 }
 
-// reveal shows a letter without masks, once that is written down.
-func (c *Console) reveal(w http.ResponseWriter, r *http.Request) {
-	f := c.frame(r, "letters", "Letter")
-	v := c.current(w, r, &f)
-	if v == nil {
-		return
-	}
-	item, ok := c.find(w, r, v, r.PostFormValue("id"), r.PostFormValue("at"))
-	if !ok || !c.audit(w, r, audit.Entry{Action: "reveal", Letters: []string{shownID(&item)}}) {
-		return
-	}
-	c.send(w, r, http.StatusOK, "letter.html", c.show(r.Context(), f, v, item, true))
-}
-
-// audit writes to the audit log, or answers that it can't: then nothing that it
-// guards may happen.
-func (c *Console) audit(w http.ResponseWriter, r *http.Request, entry audit.Entry) bool {
-	entry.At, entry.Actor = c.opts.Now(), sessionOf(r).Actor
+// audit writes to the audit log, or answers that it can't: then nothing that the entry
+// is about may happen.
+func (c *Console) audit(g *gin.Context, entry audit.Entry) bool {
+	entry.At, entry.Actor = c.opts.Now(), sessionOf(g).Actor
 	err := audit.Append(c.opts.AuditLog, entry)
 	if err != nil {
 		c.opts.Log("%v", err)
-		c.refuse(w, r, http.StatusInternalServerError, "This can’t be written down", "The audit log takes no entry, so nothing is shown and nothing was done. What the console says in its terminal tells why.")
-		return false
+		c.refuse(g, http.StatusInternalServerError, "The audit log can’t be written", "So nothing is shown and nothing was done. The console's log says why.")
 	}
-	return true
+	return err == nil
 }
 
-func (c *Console) show(ctx context.Context, f frame, v *view, item dlq.Item, reveal bool) letterPage {
-	page := letterPage{frame: f, At: place{item.Ref.Partition, item.Ref.Offset}.String()}
+func (c *Console) show(ctx context.Context, f frame, l *list, item dlq.Item, reveal bool) letterPage {
+	page := letterPage{frame: f, Handle: handle(&item.Ref)}
 	details := dlqview.Details{Item: item, Failures: item.Errors(), Offset: inspect.Offset(&item.Letter, c.opts.Codec)}
 	var err error
-	if details.History, err = c.history(ctx, v, item); err != nil {
+	if details.History, err = c.history(ctx, l, item); err != nil {
 		page.HistoryNote = "The other letters of this record can’t be read now: " + c.explain(err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, databaseTimeout)
@@ -122,18 +127,7 @@ func (c *Console) show(ctx context.Context, f frame, v *view, item dlq.Item, rev
 				text += " · " + part
 			}
 		}
-		page.Same = append(page.Same, sameCause{clean(text), causeAddress(letter.Open, reason, rule, path)})
+		page.Same = append(page.Same, link{clean(text), causeAddress(letter.Open, reason, rule, path)})
 	}
 	return page
 }
-
-// Names of what a letter is, for the templates.
-
-// Open says whether the letter waits to be dealt with.
-func (p letterPage) Open() bool { return p.Letter.Status == letter.Open }
-
-// Foreign says whether somebody else than our worker wrote the letter.
-func (p letterPage) Foreign() bool { return p.Letter.Format != letter.Orderhub }
-
-// databaseTimeout bounds how long a page waits for the database.
-const databaseTimeout = 5 * time.Second

@@ -1,110 +1,168 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // errGone says that a letter is not in the topic.
 var errGone = errors.New("the letter is not in the topic")
 
-// letterAt reads the letter with an id. The place says where it stood when the
-// address was made; there it is looked for first.
-func (c *Console) letterAt(ctx context.Context, v *view, id, at string) (dlq.Item, error) {
-	if where, ok := parsePlace(at); ok {
-		if items, err := c.load(ctx, v.at(map[place]bool{where: true})); err != nil || len(items) == 1 && (items[0].ID == id || shownID(&items[0]) == id) {
-			return first(items), err
-		}
+// handle is how addresses and forms name a letter: by its id, or by its place where the
+// id may hold personal data.
+func handle(r *dlq.Ref) string {
+	if mask.ID(r.ID) == r.ID {
+		return r.ID
 	}
-	items, err := c.load(ctx, v.fromSource(id))
-	if err != nil {
-		return dlq.Item{}, err
-	}
-	for _, item := range items {
-		if letter.SameID(id, item.ID) {
-			return item, nil
-		}
-	}
-	return dlq.Item{}, errGone
+	return fmt.Sprintf("@%d.%d", r.Partition, r.Offset)
 }
 
-func first(items []dlq.Item) dlq.Item {
-	if len(items) == 0 {
-		return dlq.Item{}
+// letterAddress is where a letter is shown.
+func letterAddress(handle string) string { return "/letter?" + url.Values{"id": {handle}}.Encode() }
+
+// find reads the letter with a handle, or with an id that may lack its hex digits.
+func (c *Console) find(ctx context.Context, id string) (dlq.Item, error) {
+	s := c.live.state()
+	ref, there := s.View.Current(dlq.Ref{ID: id})
+	if !there || !ref.HasLetter() {
+		i := slices.IndexFunc(s.List.refs, func(r dlq.Ref) bool { return letter.SameID(id, r.ID) || strings.HasPrefix(id, "@") && handle(&r) == id })
+		if i < 0 {
+			return dlq.Item{}, errGone
+		}
+		ref = s.List.refs[i]
 	}
-	return items[0]
+	items, err := c.load(ctx, []dlq.Ref{ref})
+	if err != nil || len(items) == 0 {
+		return dlq.Item{}, cmp.Or(err, errGone)
+	}
+	return items[0], nil
 }
 
 // load reads letters; those that are gone are left out.
 func (c *Console) load(ctx context.Context, refs []dlq.Ref) ([]dlq.Item, error) {
-	if len(refs) == 0 {
-		return nil, nil
-	}
-	items, err := c.store.Load(ctx, refs)
+	items, err := c.opts.Store.Load(ctx, refs)
 	if errors.Is(err, dlq.ErrChanged) {
 		err = nil
 	}
 	return items, err
 }
 
+// linesTimeout bounds how long a list waits for letters that are not in memory.
+const linesTimeout = 5 * time.Second
+
+// lines returns what a list says of letters, by their handles. Those that can't be read
+// are missing.
+func (c *Console) lines(ctx context.Context, refs []dlq.Ref) map[string]dlqview.Line {
+	ctx, cancel := context.WithTimeout(ctx, linesTimeout)
+	defer cancel()
+	items, _ := c.live.state().View.Heads(ctx, refs)
+	found := make(map[string]dlqview.Line, len(items))
+	for i := range items {
+		found[handle(&items[i].Ref)] = dlqview.LineOf(&items[i].Letter, items[i].Ref.Status)
+	}
+	return found
+}
+
+// selection returns the letters that a query asks for, newest first.
+func (c *Console) selection(ctx context.Context, l *list, q *query) ([]dlq.Ref, error) {
+	var among map[string]bool
+	if f, scan := q.scanned(); scan {
+		var err error
+		if among, err = c.searches.find(ctx, c.opts.Store, f, l.version); err != nil {
+			return nil, err
+		}
+	}
+	var found []dlq.Ref
+	for i := range l.refs {
+		if r := &l.refs[i]; (among == nil || among[r.ID]) && q.matches(r) {
+			found = append(found, *r)
+		}
+	}
+	return found, nil
+}
+
 // maxHistory bounds how many letters of a row of redrives are shown.
 const maxHistory = 50
 
-// history gives the letters of the row of redrives that a letter is in, the first
-// first; only the letter itself where there are no others. It has to read the
-// whole topic, but only for letters that were redriven.
-func (c *Console) history(ctx context.Context, v *view, item dlq.Item) ([]dlq.Item, error) {
-	sent := item.Resolution != nil && item.Resolution.Kind == letter.Redriven
-	if item.Origin == item.ID && !sent {
-		return []dlq.Item{item}, nil
+// history returns the letters of the row of redrives that a letter belongs to, the first
+// first. It reads the whole topic, but only for letters that were redriven.
+func (c *Console) history(ctx context.Context, l *list, item dlq.Item) ([]dlq.Item, error) {
+	alone := []dlq.Item{item}
+	if item.Origin == item.ID && (item.Resolution == nil || item.Resolution.Kind != letter.Redriven) {
+		return alone, nil
 	}
-	positions, err := c.searches.find(ctx, c.store, letter.Filter{Origin: item.Origin}, v.version)
+	ids, err := c.searches.find(ctx, c.opts.Store, letter.Filter{Origin: item.Origin}, l.version)
 	if err != nil {
-		return []dlq.Item{item}, err
+		return alone, err
 	}
 	var refs []dlq.Ref
-	for _, p := range positions[:min(len(positions), maxHistory)] {
-		if r, ok := v.find(p); ok {
-			refs = append(refs, r)
+	for i := range l.refs {
+		if ids[l.refs[i].ID] && len(refs) < maxHistory {
+			refs = append(refs, l.refs[i])
 		}
 	}
 	row, err := c.load(ctx, refs)
 	if err != nil || len(row) == 0 {
-		return []dlq.Item{item}, err
+		return alone, err
 	}
-	slices.SortStableFunc(row, func(a, b dlq.Item) int { return a.FailedAt.Compare(b.FailedAt) })
+	slices.Reverse(row)
 	return row, nil
 }
 
-// letterAddress is where a letter is shown.
-func letterAddress(id string, at place) string {
-	return "/letter?" + url.Values{"id": {id}, "at": {at.String()}}.Encode()
+const (
+	// searchTimeout is how long a search through the whole topic may take.
+	searchTimeout = 60 * time.Second
+	// searchLife is how long a result is used while new letters arrive.
+	searchLife = 10 * time.Second
+	// keptSearches bounds the number of results that are kept.
+	keptSearches = 8
+)
+
+// searches reads the topic for what lists can't answer, one search at a time. It keeps
+// some results, so that turning pages does not read again.
+type searches struct {
+	mu   sync.Mutex
+	kept map[string]searched
 }
 
-// shownID is a letter's id without personal data.
-func shownID(item *dlq.Item) string { return dlqview.LineOf(&item.Letter, item.Ref.Status).ID }
+type searched struct {
+	version string // of the list that it was made for
+	at      time.Time
+	ids     map[string]bool
+}
 
-// causeAddress is the list of a cause's letters. What is masked of the cause is no
-// condition.
-func causeAddress(status letter.Status, reason, rule, path string) string {
-	values := url.Values{"reason": {reason}, "rule": {rule}, "path": {path}}
-	for _, name := range []string{"reason", "rule", "path"} {
-		switch text := values.Get(name); {
-		case text == "":
-			values.Set(name, none)
-		case strings.Contains(text, dlqview.Hidden):
-			values.Del(name)
-		}
+func (s *searches) find(ctx context.Context, queue *dlq.Queue, f letter.Filter, version string) (map[string]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
+	defer cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := fmt.Sprintf("%q %q %q %q %q %q", f.Text, f.UID, f.Origin, f.Keys, f.Paths, f.Rules)
+	if kept, ok := s.kept[name]; ok && (kept.version == version || time.Since(kept.at) < searchLife) {
+		return kept.ids, nil
 	}
-	if status != letter.Open {
-		values.Set("status", string(status))
+	view, err := queue.Scan(ctx, f)
+	if err != nil {
+		return nil, err
 	}
-	return "/letters?" + values.Encode()
+	result := searched{version, time.Now(), map[string]bool{}}
+	for ref := range view.Each(letter.Any) {
+		result.ids[ref.ID] = true
+	}
+	if s.kept == nil || len(s.kept) >= keptSearches {
+		s.kept = map[string]searched{}
+	}
+	s.kept[name] = result
+	return result.ids, nil
 }

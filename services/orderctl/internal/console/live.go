@@ -11,154 +11,152 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 const (
-	// beat is how often the topics are asked for their ends.
-	beat        = 250 * time.Millisecond
-	beatTimeout = 4 * time.Second
-	// restPerBuild keeps the making of views to a fraction of the time.
-	restPerBuild = 4
+	// pollEvery is how often the topics are asked for their ends.
+	pollEvery   = 250 * time.Millisecond
+	pollTimeout = 4 * time.Second
+	// restPerList limits the work on lists to a fraction of the time.
+	restPerList = 4
 	// catchUpTimeout bounds how long a page waits for what was just written.
 	catchUpTimeout = 5 * time.Second
-
-	firstRetry = 500 * time.Millisecond
-	lastRetry  = 5 * time.Second
+	longestRetry   = 5 * time.Second
+	// keptHeads is how many letters are kept without their values, so that lists need
+	// not read them again: some 20 MB.
+	keptHeads = 50_000
 )
 
-// live follows the topics and makes views of them. It holds some 300 bytes for
-// each letter, and no values. While the topics can't be read, the last view stays.
-type live struct {
-	client      *dlq.Client
-	store       *dlq.Queue
-	letters     string // topic of the letters
-	resolutions string // topic of the resolutions, the same unless the letters are another's
-	now         func() time.Time
-	instance    string // tells views of one process from those of another
+// list is what the topic held at a moment. It is never changed.
+type list struct {
+	version string
+	refs    []dlq.Ref // newest first
+	open    int
+}
 
-	// building is held while a view is made, so that an older one never follows
-	// a newer.
+// live follows the topics and makes lists of their letters. It keeps some 400 bytes a
+// letter. While the topics can't be read, the last list stays. Safe for concurrent use.
+type live struct {
+	*lifecycle.Loop
+
+	client   *dlq.Client
+	queue    *dlq.Queue
+	letters  string   // topic of the letters
+	topics   []string // that one, and the topic of the resolutions
+	now      func() time.Time
+	instance string // tells lists of one process from those of another
+
+	// building is held while a list is made, so that an older one never replaces a
+	// newer one.
 	building sync.Mutex
 
-	mu       sync.Mutex
-	snapshot *dlq.View // nil until the topics were read once
-	view     *view     // likewise
-	version  uint64
-	err      error // why the topics can't be read now
-	since    time.Time
+	mu      sync.Mutex
+	view    *dlq.View // nil until the topics were read once
+	list    *list     // likewise
+	version uint64
+	err     error // why the topics can't be read now
+	since   time.Time
 }
 
-func newLive(client *dlq.Client, from *dlq.Queue, letters, resolutions string, now func() time.Time) *live {
-	return &live{client: client, store: from, letters: letters, resolutions: resolutions, now: now, instance: rand.Text()[:8]}
+func newLive(opts Options) *live {
+	l := &live{client: opts.Client, queue: opts.Store, letters: opts.Topic, topics: []string{opts.Topic}, now: opts.Now, instance: rand.Text()[:8]}
+	if opts.Foreign != "" {
+		l.letters, l.topics = opts.Foreign, append(l.topics, opts.Foreign)
+	}
+	l.Loop = lifecycle.NewLoop("console", l.run, nil)
+	return l
 }
 
-// run follows the topics until the context ends.
-func (l *live) run(ctx context.Context) {
-	pause := firstRetry
+func (l *live) run(ctx context.Context) error {
+	backoff := retry.NewBackoff(longestRetry)
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := l.once(ctx)
-		if ctx.Err() != nil || errors.Is(err, errOtherTopic) {
+		err := l.follow(ctx)
+		if errors.Is(err, errOtherTopic) {
 			continue
 		}
-		l.fail(err)
-		if time.Since(began) > 2*lastRetry {
-			pause = firstRetry
+		l.failed(err)
+		if time.Since(began) > 2*longestRetry {
+			backoff.Reset()
 		}
-		select {
-		case <-time.After(pause):
-			pause = min(pause*2, lastRetry)
-		case <-ctx.Done():
-		}
+		_ = backoff.Wait(ctx) // the loop looks at ctx
 	}
+	return nil
 }
 
-// errOtherTopic says that a topic ends before what was read of it: it is another
-// one, or lost its end.
+// errOtherTopic says that a topic ends before what was read of it: it was made anew, or
+// lost its end.
 var errOtherTopic = errors.New("the topic was made anew")
 
-// ends are those of the topics' partitions.
-type ends map[string]map[int32]int64
-
-// once reads the topics and follows them until they are others.
-func (l *live) once(ctx context.Context) error {
+// follow reads the topics, and then what is added to them.
+func (l *live) follow(ctx context.Context) error {
 	known, err := l.ends(ctx)
 	if err != nil {
 		return err
 	}
-	snap, err := l.store.Scan(ctx, letter.Filter{})
+	view, err := l.queue.ScanHeads(ctx, letter.Filter{}, keptHeads)
 	if err != nil {
 		return err
 	}
-	l.build(snap)
-	for rest := beat; ; {
-		select {
-		case <-time.After(rest):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		rest = beat
+	l.build(view)
+	for rest := pollEvery; retry.Sleep(ctx, rest) == nil; {
+		rest = pollEvery
 		now, err := l.ends(ctx)
-		if err != nil {
-			l.fail(err)
-			continue
-		}
-		if now.before(known) {
-			return errOtherTopic
-		}
-		if now.equal(known) {
-			l.recover()
-			continue
-		}
 		began := time.Now()
-		if err := snap.Refresh(ctx); err != nil {
-			l.fail(err)
+		switch {
+		case err != nil:
+		case now.before(known):
+			return errOtherTopic
+		case maps.Equal(now, known):
+			l.failed(nil)
+			continue
+		default:
+			err = view.Refresh(ctx)
+		}
+		if err != nil {
+			l.failed(err)
 			continue
 		}
 		known = now
-		l.build(snap)
-		rest = max(beat, restPerBuild*time.Since(began))
+		l.build(view)
+		rest = max(pollEvery, restPerList*time.Since(began))
 	}
+	return ctx.Err()
 }
 
-// ends asks for the topics' ends. It costs two small requests a topic.
+// ends are the ends of partitions, by topic and number.
+type ends map[string]int64
+
 func (l *live) ends(ctx context.Context) (ends, error) {
-	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	all := ends{}
-	for _, name := range []string{l.resolutions, l.letters} {
-		if all[name] != nil {
-			continue
-		}
-		bounds, err := l.client.Bounds(ctx, name)
+	for _, topic := range l.topics {
+		bounds, err := l.client.Bounds(ctx, topic)
 		if err != nil {
 			return nil, err
 		}
-		all[name] = map[int32]int64{}
 		for partition, span := range bounds {
-			all[name][partition] = span.To
+			all[fmt.Sprint(topic, "/", partition)] = span.To
 		}
 	}
 	return all, nil
 }
 
-func (e ends) equal(other ends) bool {
-	return maps.EqualFunc(e, other, maps.Equal)
-}
-
-// before says whether any partition ends earlier than it did, or is gone.
-func (e ends) before(other ends) bool {
-	for name, partitions := range other {
-		for partition, end := range partitions {
-			if e[name][partition] < end {
-				return true
-			}
+// before reports whether any partition ends earlier than it did, or is gone.
+func (e ends) before(earlier ends) bool {
+	for partition, end := range earlier {
+		if e[partition] < end {
+			return true
 		}
 	}
 	return false
 }
 
-func (l *live) fail(err error) {
+// failed notes why the topics can't be read; nil: they can.
+func (l *live) failed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil {
@@ -167,49 +165,42 @@ func (l *live) fail(err error) {
 	l.err = err
 }
 
-func (l *live) recover() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.err = nil
-}
-
-func (l *live) build(snap *dlq.View) {
+func (l *live) build(view *dlq.View) {
 	l.building.Lock()
 	defer l.building.Unlock()
-	v := newView(snap.Select(letter.Any, 0))
+	made := &list{refs: view.Select(letter.Any, 0)}
+	for i := range made.refs {
+		if made.refs[i].Status == letter.Open {
+			made.open++
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.version++
-	v.version = fmt.Sprintf("%s-%d", l.instance, l.version)
-	l.snapshot, l.view, l.err = snap, v, nil
+	made.version = fmt.Sprintf("%s-%d", l.instance, l.version)
+	l.view, l.list, l.err = view, made, nil
 }
 
-// state is how well the topics are known.
-type state struct {
-	View  *view // nil: not yet
+// liveState is how well the topics are known.
+type liveState struct {
+	List  *list // nil: not yet
+	View  *dlq.View
 	Err   error // why they can't be read now
 	Since time.Time
 }
 
-func (l *live) state() state {
+func (l *live) state() liveState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return state{View: l.view, Err: l.err, Since: l.since}
+	return liveState{l.list, l.view, l.err, l.since}
 }
 
-// current is the snapshot that is followed, nil until there is one.
-func (l *live) current() *dlq.View {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.snapshot
-}
-
-// catchUp makes a view of all that is in the topics now, for pages that show what
-// was just done. It gives up quietly: the view comes later then.
+// catchUp makes a list of everything that is in the topics now, for pages that show what
+// was just done. It gives up silently: the list comes later then.
 func (l *live) catchUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	if snap := l.current(); snap != nil && snap.Refresh(ctx) == nil {
-		l.build(snap)
+	if view := l.state().View; view != nil && view.Refresh(ctx) == nil {
+		l.build(view)
 	}
 }

@@ -1,7 +1,7 @@
 package console
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -14,98 +14,102 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
-// query says which letters an address asks for.
+// query is which letters an address asks for.
 type query struct {
-	// The fields as the address has them, empty where it hasn't.
-	Q, Status, Reason, Stage, Rule, Path, Key, Partition, Offsets, Since, Until, Text string
-
-	status    letter.Status
-	partition *int32
-	low, high *int64
-	since     time.Time
-	until     time.Time
-	// Problems say what can't be understood; such a field is left out.
+	values url.Values // the conditions, without those that can't be understood
+	status letter.Status
+	filter letter.Filter
+	// Problems say which conditions are left out, and why.
 	Problems []string
 }
 
-// fields are the names in the address, in its order.
-func (q *query) fields() []struct {
-	Name  string
-	Value *string
-} {
-	return []struct {
-		Name  string
-		Value *string
-	}{
-		{"q", &q.Q}, {"status", &q.Status}, {"reason", &q.Reason}, {"stage", &q.Stage}, {"rule", &q.Rule}, {"path", &q.Path},
-		{"key", &q.Key}, {"partition", &q.Partition}, {"offsets", &q.Offsets}, {"since", &q.Since}, {"until", &q.Until}, {"text", &q.Text},
-	}
-}
+// conditions are the names in an address.
+var conditions = []string{"q", "status", "reason", "stage", "rule", "path", "key", "partition", "offsets", "since", "until", "text"}
 
-// maxField is the longest condition, in bytes.
-const maxField = 500
+// personalConditions may hold personal data.
+var personalConditions = []string{"q", "key", "text"}
+
+const (
+	// maxCondition is the longest condition, in bytes.
+	maxCondition = 500
+	// none is a failure without rule, or without path.
+	none = "-"
+)
 
 func parseQuery(values url.Values, now time.Time) query {
-	var q query
-	for _, f := range q.fields() {
-		*f.Value = strings.TrimSpace(values.Get(f.Name))
-		if len(*f.Value) > maxField {
-			q.Problems = append(q.Problems, fmt.Sprintf("%s is longer than %d bytes", f.Name, maxField))
-			*f.Value = ""
+	q := query{values: url.Values{}, status: letter.Open}
+	if values.Get("q") != "" {
+		q.status = letter.Any // who looks for an order wants all of its letters
+	}
+	for _, name := range conditions {
+		text := strings.TrimSpace(values.Get(name))
+		if text == "" {
+			continue
 		}
-	}
-	problem := func(field *string, format string, args ...any) {
-		q.Problems = append(q.Problems, fmt.Sprintf(format, args...))
-		*field = ""
-	}
-	var err error
-	if q.status, err = letter.ParseStatus(q.Status); err != nil {
-		if q.Status != "" {
-			problem(&q.Status, "status: %v", err)
+		if err := q.set(name, text, now); err != nil {
+			q.Problems = append(q.Problems, fmt.Sprintf("%s: %v", name, err))
+			continue
 		}
-		q.status = letter.Open
-		if q.Q != "" {
-			q.status = letter.Any // who looks for an order wants to know all of it
-		}
+		q.values.Set(name, text)
 	}
-	if q.Partition != "" {
-		n, err := strconv.ParseInt(q.Partition, 10, 32)
-		if err != nil || n < 0 {
-			problem(&q.Partition, "partition: a number, such as 0")
-		} else {
-			number := int32(n)
-			q.partition = &number
-		}
-	}
-	if q.low, q.high, err = letter.ParseOffsets(q.Offsets); err != nil {
-		problem(&q.Offsets, "offsets: %v", err)
-	}
-	if q.since, err = letter.ParseWhen(q.Since, now); err != nil {
-		problem(&q.Since, "since: %v", err)
-	}
-	if q.until, err = letter.ParseWhen(q.Until, now); err != nil {
-		problem(&q.Until, "until: %v", err)
+	if rule, path := q.Get("rule"), q.Get("path"); rule == none || path == none {
+		q.filter.Rules, q.filter.Paths = nil, nil
+		q.filter.Failure = &letter.Failure{Rule: strings.TrimPrefix(rule, none), Path: letter.AnyItem(strings.TrimPrefix(path, none))}
 	}
 	return q
 }
 
-// values are the query as an address has it.
-func (q query) values() url.Values {
-	values := url.Values{}
-	for _, f := range q.fields() {
-		if *f.Value != "" {
-			values.Set(f.Name, *f.Value)
-		}
+func (q *query) set(name, text string, now time.Time) (err error) {
+	if len(text) > maxCondition {
+		return fmt.Errorf("is longer than %d bytes", maxCondition)
 	}
-	return values
+	f := &q.filter
+	switch name {
+	case "q":
+		f.UID = text
+	case "status":
+		status, err := letter.ParseStatus(text)
+		if err != nil {
+			return err
+		}
+		q.status = status
+	case "reason":
+		f.Reasons = []string{text}
+	case "stage":
+		f.Stages = []string{text}
+	case "rule":
+		f.Rules = []string{text}
+	case "path":
+		f.Paths = []string{text}
+	case "key":
+		f.Keys = []string{text}
+	case "partition":
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			return errors.New("a number, such as 0")
+		}
+		f.Partitions = []int32{int32(n)}
+	case "offsets":
+		f.MinOffset, f.MaxOffset, err = letter.ParseOffsets(text)
+	case "since":
+		f.Since, err = letter.ParseWhen(text, now)
+	case "until":
+		f.Until, err = letter.ParseWhen(text, now)
+	case "text":
+		f.Text = text
+	}
+	return err
 }
 
-// Encoded is the query as an address has it, without the question mark.
-func (q query) Encoded() string { return q.values().Encode() }
+// Get is a condition; empty: none.
+func (q query) Get(name string) string { return q.values.Get(name) }
 
-// with is the address of the same list but for one field.
+// Encoded is the query in an address, without the question mark.
+func (q query) Encoded() string { return q.values.Encode() }
+
+// with is the address of the same list except for one condition.
 func (q query) with(name, value string) string {
-	values := q.values()
+	values, _ := url.ParseQuery(q.Encoded()) // a copy
 	values.Set(name, value)
 	if value == "" {
 		values.Del(name)
@@ -113,103 +117,82 @@ func (q query) with(name, value string) string {
 	return "/letters?" + values.Encode()
 }
 
-// Narrowed says whether any condition besides the status limits the letters.
-func (q query) Narrowed() bool {
-	q.Status = ""
-	return len(q.values()) > 0
-}
-
-// Words are the conditions for people. They go into the audit log and onto the pages
-// of jobs, which others see, so they have no text that may be personal data.
+// Words are the conditions for people. They go into the audit log and onto the pages of
+// jobs, which others see, so they leave out texts that may be personal data.
 func (q query) Words() string {
 	words := []string{string(q.status) + " letters"}
 	if q.status == letter.Any {
 		words[0] = "letters"
 	}
-	for _, f := range q.fields()[2:] {
-		switch text := *f.Value; {
+	for _, name := range conditions {
+		switch text := q.Get(name); {
+		case text == "" || name == "status":
 		case text == none:
-			words = append(words, "no "+f.Name)
-		case text != "" && (f.Name == "key" || f.Name == "text"):
-			words = append(words, "a certain "+f.Name)
-		case text != "":
-			words = append(words, f.Name+" "+clean(text))
+			words = append(words, "no "+name)
+		case name == "q":
+			words = append(words, "of one order")
+		case slices.Contains(personalConditions, name):
+			words = append(words, "a certain "+name)
+		default:
+			words = append(words, name+" "+clean(text))
 		}
-	}
-	if q.Q != "" {
-		words = append(words, "of one order")
 	}
 	return strings.Join(words, ", ")
 }
 
+// withoutPersonal removes the conditions that may hold personal data from an address.
+func withoutPersonal(address string) string {
+	at, encoded, _ := strings.Cut(address, "?")
+	values, err := url.ParseQuery(encoded)
+	if err != nil {
+		return at
+	}
+	for _, name := range personalConditions {
+		values.Del(name)
+	}
+	return at + "?" + values.Encode()
+}
+
 var itemNumber = regexp.MustCompile(`\[\d+\]`)
 
-// scanned is the part of the query that only the letters' records can answer;
-// ok is false where there is none.
+// scanned is the part of the query that only the letters' records answer; ok is false
+// where there is none.
 func (q *query) scanned() (f letter.Filter, ok bool) {
-	f = letter.Filter{Text: q.Text, UID: q.Q}
-	if q.Key != "" {
-		f.Keys = []string{q.Key}
-	}
-	if itemNumber.MatchString(q.Path) {
-		f.Paths = []string{q.Path}
-		if q.Rule != "" && q.Rule != none {
-			f.Rules = []string{q.Rule}
-		}
+	f = letter.Filter{Text: q.filter.Text, UID: q.filter.UID, Keys: q.filter.Keys}
+	if itemNumber.MatchString(strings.Join(q.filter.Paths, "")) {
+		f.Paths, f.Rules = q.filter.Paths, q.filter.Rules
 	}
 	return f, f.Text != "" || f.UID != "" || len(f.Keys) > 0 || len(f.Paths) > 0
 }
 
-// matches answers the rest from the index.
-func (q *query) matches(r *dlq.Ref, ofGroup map[*dlq.Group]bool) bool {
+// matches answers the rest of the query from the list.
+func (q *query) matches(r *dlq.Ref) bool {
+	f, g := &q.filter, r.Group
+	has := func(wanted []string, text string) bool { return len(wanted) == 0 || slices.Contains(wanted, text) }
+	sourced := g.SourceTopic != ""
 	switch {
 	case q.status != letter.Any && r.Status != q.status,
-		!q.since.IsZero() && r.FailedAt.Before(q.since),
-		!q.until.IsZero() && !r.FailedAt.Before(q.until),
-		q.low != nil && (r.Group.SourceTopic == "" || r.SourceOffset < *q.low),
-		q.high != nil && (r.Group.SourceTopic == "" || r.SourceOffset > *q.high):
+		!f.Since.IsZero() && r.FailedAt.Before(f.Since),
+		!f.Until.IsZero() && !r.FailedAt.Before(f.Until),
+		f.MinOffset != nil && (!sourced || r.SourceOffset < *f.MinOffset),
+		f.MaxOffset != nil && (!sourced || r.SourceOffset > *f.MaxOffset),
+		len(f.Partitions) > 0 && (!sourced || !slices.Contains(f.Partitions, g.SourcePartition)),
+		!has(f.Reasons, g.Reason), !has(f.Stages, g.Stage):
 		return false
 	}
-	matches, known := ofGroup[r.Group]
-	if !known {
-		matches = q.matchesGroup(r.Group)
-		ofGroup[r.Group] = matches
-	}
-	return matches
+	return slices.ContainsFunc(failuresOf(g), func(failure letter.Failure) bool {
+		if f.Failure != nil {
+			return failure == *f.Failure
+		}
+		return has(f.Rules, failure.Rule) && (len(f.Paths) == 0 || letter.AnyItem(f.Paths[0]) == failure.Path)
+	})
 }
 
-func (q *query) matchesGroup(g *dlq.Group) bool {
-	if q.Reason != "" && g.Reason != q.Reason || q.Stage != "" && g.Stage != q.Stage ||
-		q.partition != nil && (g.SourceTopic == "" || g.SourcePartition != *q.partition) {
-		return false
+// failuresOf are a group's failures. A group without any has one without rule and path,
+// so that it has a cause, too.
+func failuresOf(g *dlq.Group) []letter.Failure {
+	if len(g.Failures) == 0 {
+		return []letter.Failure{{}}
 	}
-	is := func(wanted, has string) bool {
-		return wanted == "" || wanted == has || wanted == none && has == ""
-	}
-	path := letter.AnyItem(q.Path)
-	return slices.ContainsFunc(failuresOf(g), func(f letter.Failure) bool { return is(q.Rule, f.Rule) && is(path, f.Path) })
-}
-
-// selection gives the letters that a query asks for, newest first.
-func (c *Console) selection(ctx context.Context, v *view, q *query) ([]dlq.Ref, error) {
-	ofGroup := map[*dlq.Group]bool{}
-	var found []dlq.Ref
-	if f, ok := q.scanned(); ok {
-		positions, err := c.searches.find(ctx, c.store, f, v.version)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range positions {
-			if r, ok := v.find(p); ok && q.matches(&r, ofGroup) {
-				found = append(found, r)
-			}
-		}
-		return found, nil
-	}
-	for i := range v.refs {
-		if q.matches(&v.refs[i], ofGroup) {
-			found = append(found, v.refs[i])
-		}
-	}
-	return found, nil
+	return g.Failures
 }

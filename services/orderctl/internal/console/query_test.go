@@ -19,8 +19,8 @@ func TestQueryKeepsItsAddress(t *testing.T) {
 	q := parseQuery(values, now)
 	require.Empty(t, q.Problems)
 	require.Equal(t, address, q.Encoded())
-	require.Equal(t, now.Add(-2*time.Hour), q.since)
-	require.EqualValues(t, 9, *q.high)
+	require.Equal(t, now.Add(-2*time.Hour), q.filter.Since)
+	require.EqualValues(t, 9, *q.filter.MaxOffset)
 	require.Equal(t, letter.Any, q.status)
 	f, scanned := q.scanned()
 	require.True(t, scanned)
@@ -41,7 +41,7 @@ func TestQueryMatches(t *testing.T) {
 		}
 		q := parseQuery(values, at)
 		require.Empty(t, q.Problems)
-		return q.matches(&dlq.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7}, map[*dlq.Group]bool{})
+		return q.matches(&dlq.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7})
 	}
 	require.True(t, matches(g, letter.Open))
 	require.False(t, matches(g, letter.Resolved))
@@ -57,12 +57,16 @@ func TestQueryMatches(t *testing.T) {
 }
 
 func TestPositions(t *testing.T) {
-	p := position{at: -5, partition: 3, offset: 9}
-	parsed, ok := parsePosition(p.String())
-	require.True(t, ok)
-	require.Equal(t, p, parsed)
-	for _, wrong := range []string{"", "1", "1.2", "1.2.x", "x.2.3", "1.-2.3", "1.2.-3", "1.99999999999.3"} {
-		_, ok := parsePosition(wrong)
-		require.False(t, ok, wrong)
+	refs := []dlq.Ref{}
+	for _, at := range []int64{9, 7, 7, 7, -5} {
+		refs = append(refs, dlq.Ref{FailedAt: time.Unix(0, at), Partition: 3, Offset: int64(20 - len(refs))})
+	}
+	for i := range refs {
+		require.Equal(t, i+1, startOf(refs, position(&refs[i])))
+	}
+	require.Equal(t, 1, startOf(refs, "8.3.9"), "a letter that has left the list")
+	require.Equal(t, 2, startOf(append(refs[:2:2], refs[3:]...), position(&refs[2])), "another one")
+	for _, wrong := range []string{"", "1", "1.2", "1.2.x", "x.2.3", "1.99999999999.3"} {
+		require.Zero(t, startOf(refs, wrong), wrong)
 	}
 }

@@ -6,12 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gin-gonic/gin"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	// maxActor is the longest name of a person, in bytes.
 	maxActor = 80
 
-	// Wrong tokens are counted by the minute: of one address, and of all.
+	// Wrong tokens are limited within each span: of one address, and of all.
 	attemptSpan   = time.Minute
 	attemptsOfOne = 10
 	attemptsOfAll = 100
@@ -29,26 +30,43 @@ const (
 // NewToken makes a token that can't be guessed.
 func NewToken() string { return rand.Text() }
 
-// sessions knows who is signed in. Nothing is kept here: the cookie says who, and
-// is signed with a key that follows from the token, so that another token ends
-// all sessions and a restart with the same one ends none.
+// session is who asks. The zero value is somebody who is not signed in.
+type session struct {
+	SignedIn bool
+	Actor    string
+	CSRF     string // the token of the session's forms
+}
+
+const sessionKey = "session"
+
+func sessionOf(g *gin.Context) session {
+	s, _ := g.Value(sessionKey).(session)
+	return s
+}
+
+// sessions knows who is signed in, and keeps nothing: the cookie names the person and is
+// signed with a key that is derived from the token. Another token ends all sessions; a
+// restart with the same token ends none.
 type sessions struct {
 	token  string
 	key    []byte
 	cookie string
 	secure bool
 	now    func() time.Time
-	tries  attempts
+
+	mu       sync.Mutex
+	attempts map[string]int // by address; "" counts all
+	since    time.Time
 }
 
 func newSessions(token, port string, tls bool, now func() time.Time) *sessions {
 	sum := sha256.Sum256([]byte("orderhub console session\x00" + token))
-	// Cookies don't know ports: two consoles of one machine need two names.
+	// Cookies don't know ports: two consoles on one machine need two names.
 	name := "orderhub_console_" + port
 	if tls {
 		name = "__Host-" + name
 	}
-	return &sessions{token: token, key: sum[:], cookie: name, secure: tls, now: now, tries: attempts{byAddr: map[string]int{}}}
+	return &sessions{token: token, key: sum[:], cookie: name, secure: tls, now: now, attempts: map[string]int{}}
 }
 
 var (
@@ -57,50 +75,63 @@ var (
 	errNoName     = errors.New("say who you are: it is kept with what you do")
 )
 
-// signIn checks the token and gives the cookie.
+// signIn checks the token and returns the session's cookie.
 func (s *sessions) signIn(addr, token, actor string) (*http.Cookie, error) {
 	actor = strings.TrimSpace(strings.ToValidUTF8(actor, ""))
-	if len(actor) > maxActor {
-		actor = strings.ToValidUTF8(actor[:maxActor], "")
-	}
-	if actor == "" {
+	if actor = strings.ToValidUTF8(actor[:min(len(actor), maxActor)], ""); actor == "" {
 		return nil, errNoName
 	}
-	if !s.tries.take(addr, s.now()) {
+	if !s.attempt(addr, 1) {
 		return nil, errTooMany
 	}
 	if !sameText(strings.TrimSpace(token), s.token) {
 		return nil, errWrongToken
 	}
-	s.tries.giveBack(addr)
-	ends := s.now().Add(sessionLife)
-	said := base64.RawURLEncoding.EncodeToString([]byte(actor)) + "." + strconv.FormatInt(ends.Unix(), 10)
-	return s.newCookie(said+"."+s.sign("session", said), int(sessionLife/time.Second)), nil
+	s.attempt(addr, -1)
+	content := base64.RawURLEncoding.EncodeToString([]byte(actor)) + "." + strconv.FormatInt(s.now().Add(sessionLife).Unix(), 10)
+	return s.newCookie(content+"."+s.sign("session", content), int(sessionLife/time.Second)), nil
 }
 
-// signOut gives the cookie that ends a session.
+// attempt counts an attempt before its token is compared, so that simultaneous attempts
+// get no further than successive ones. It returns false where there were too many. A
+// successful attempt is taken off the count again.
+func (s *sessions) attempt(addr string, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.now(); now.Sub(s.since) >= attemptSpan {
+		s.since = now
+		clear(s.attempts)
+	}
+	if n > 0 && (s.attempts[""] >= attemptsOfAll || s.attempts[addr] >= attemptsOfOne) {
+		return false
+	}
+	for _, of := range []string{"", addr} { // at most attemptsOfAll addresses
+		s.attempts[of] = max(s.attempts[of]+n, 0)
+	}
+	return true
+}
+
+// signOut returns the cookie that ends a session.
 func (s *sessions) signOut() *http.Cookie { return s.newCookie("", -1) }
 
 func (s *sessions) newCookie(value string, maxAge int) *http.Cookie {
-	return &http.Cookie{ //nolint:gosec // Secure wherever there is TLS: the loopback has none
+	return &http.Cookie{ //nolint:gosec // Secure is set where there is TLS: the loopback has none
 		Name: s.cookie, Value: value, Path: "/", MaxAge: maxAge,
 		HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteStrictMode,
 	}
 }
 
-// read says who asks.
+// read returns the session of a request.
 func (s *sessions) read(r *http.Request) session {
 	cookie, err := r.Cookie(s.cookie)
 	if err != nil {
 		return session{}
 	}
-	i := strings.LastIndexByte(cookie.Value, '.')
-	if i < 0 || !sameText(cookie.Value[i+1:], s.sign("session", cookie.Value[:i])) {
-		return session{}
-	}
-	name, ends, _ := strings.Cut(cookie.Value[:i], ".")
+	i := max(strings.LastIndexByte(cookie.Value, '.'), 0)
+	content, signature := cookie.Value[:i], strings.TrimPrefix(cookie.Value[i:], ".")
+	name, ends, _ := strings.Cut(content, ".")
 	unix, err := strconv.ParseInt(ends, 10, 64)
-	if err != nil || s.now().Unix() >= unix {
+	if err != nil || s.now().Unix() >= unix || !sameText(signature, s.sign("session", content)) {
 		return session{}
 	}
 	actor, err := base64.RawURLEncoding.DecodeString(name)
@@ -110,57 +141,48 @@ func (s *sessions) read(r *http.Request) session {
 	return session{SignedIn: true, Actor: string(actor), CSRF: s.sign("form", cookie.Value)}
 }
 
-func (s *sessions) sign(what, text string) string {
+func (s *sessions) sign(purpose, text string) string {
 	mac := hmac.New(sha256.New, s.key)
-	mac.Write([]byte(what + "\x00" + text))
+	mac.Write([]byte(purpose + "\x00" + text))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// sameText compares in a time that says nothing about where texts differ, nor
-// how long the secret is.
+// sameText compares in a time that depends neither on where texts differ nor on the
+// length of the secret.
 func sameText(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return hmac.Equal(x[:], y[:])
 }
 
-// attempts counts wrong tokens.
-type attempts struct {
-	mu     sync.Mutex
-	since  time.Time
-	all    int
-	byAddr map[string]int
+type loginPage struct {
+	frame
+	To, Actor string
+	Wrong     string
 }
 
-// take counts an attempt before its token is looked at, so that many at once get
-// no further than one after another. It is false where there were too many.
-func (a *attempts) take(addr string, now time.Time) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if now.Sub(a.since) >= attemptSpan {
-		a.since, a.all = now, 0
-		clear(a.byAddr)
-	}
-	if a.all >= attemptsOfAll || a.byAddr[addr] >= attemptsOfOne {
-		return false
-	}
-	a.all++
-	a.byAddr[addr]++ // at most attemptsOfAll of them
-	return true
+func (c *Console) loginPage(g *gin.Context) {
+	c.send(g, http.StatusOK, "login.html", loginPage{frame: c.frame(g, "login", "Sign in"), To: safePath(g.Query("to")), Actor: c.opts.Actor})
 }
 
-// giveBack takes an attempt off the count: it was the right token.
-func (a *attempts) giveBack(addr string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.all = max(a.all-1, 0)
-	a.byAddr[addr] = max(a.byAddr[addr]-1, 0)
-}
-
-// addrOf is the other end's address, without the port.
-func addrOf(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+func (c *Console) login(g *gin.Context) {
+	page := loginPage{frame: c.frame(g, "login", "Sign in"), To: safePath(g.PostForm("to")), Actor: g.PostForm("actor")}
+	cookie, err := c.sessions.signIn(g.RemoteIP(), g.PostForm("token"), page.Actor)
 	if err != nil {
-		return r.RemoteAddr
+		status := http.StatusForbidden
+		if errors.Is(err, errTooMany) {
+			status = http.StatusTooManyRequests
+			g.Header("Retry-After", "60")
+			c.opts.Log("too many wrong tokens from %s", g.RemoteIP())
+		}
+		page.Wrong = err.Error()
+		c.send(g, status, "login.html", page)
+		return
 	}
-	return host
+	http.SetCookie(g.Writer, cookie)
+	g.Redirect(http.StatusSeeOther, page.To)
+}
+
+func (c *Console) logout(g *gin.Context) {
+	http.SetCookie(g.Writer, c.sessions.signOut())
+	g.Redirect(http.StatusSeeOther, "/")
 }

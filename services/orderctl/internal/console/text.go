@@ -9,15 +9,14 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
-// clean makes text harmless to show: what would move, hide or turn the text
-// around it is shown as an escape. Rendering does the rest.
+// clean makes text safe to show: characters that would move, hide or reverse the text
+// around them become escapes. The templates escape HTML.
 func clean(text string) string { return dlqview.Clean(text) }
 
-// longestBrief is the longest of texts that are to be names, in bytes.
+// longestBrief is the longest name that is shown whole, in bytes.
 const longestBrief = 120
 
-// brief is clean for what is to be a name: who writes letters by hand may have
-// put a novel there.
+// brief is clean for names. Letters that somebody wrote by hand may have very long ones.
 func brief(text string) string {
 	text = clean(text)
 	if len(text) <= longestBrief {
@@ -37,7 +36,7 @@ const (
 	curveGap    = 1
 )
 
-// curve draws counts as a picture of bars. It holds numbers only.
+// curve draws counts as an SVG of bars.
 func curve(counts []int, label string) template.HTML {
 	most, all := 1, 0
 	for _, n := range counts {

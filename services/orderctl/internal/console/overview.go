@@ -1,0 +1,174 @@
+package console
+
+import (
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+)
+
+// day is what "since yesterday" means: the same time of yesterday.
+const day = 24 * time.Hour
+
+// span is the time that curves show.
+type span struct {
+	Name   string // in addresses
+	Title  string
+	Bars   int
+	length time.Duration
+}
+
+var (
+	spans    = []span{{"1h", "1 hour", 60, time.Hour}, standard, {"14d", "14 days", 56, 14 * day}}
+	standard = span{"24h", "24 hours", 48, day}
+)
+
+// shownCauses is how many causes the overview has.
+const shownCauses = 100
+
+type overviewPage struct {
+	frame
+	Status   letter.Status
+	Statuses []tab
+	Span     span
+	Spans    []tab
+	Open     int
+	Resolved int
+	NewCount int
+	Curve    []int
+	Causes   []causeView
+	More     int
+	Jobs     []jobView
+}
+
+// causeView is a cause, masked.
+type causeView struct {
+	*dlq.Cause
+	Address string
+	Handle  string // of the newest letter
+	Sample  dlqview.Line
+	Known   bool // Sample was read
+	// Match selects the cause's letters; empty where a part of the cause is masked.
+	Match string
+}
+
+// Message is what the sample says about the cause, or its reason.
+func (v causeView) Message() string {
+	for _, failure := range v.Sample.Errors {
+		if failure.Rule == v.Rule && letter.AnyItem(failure.Path) == v.Path {
+			return failure.Message
+		}
+	}
+	return v.Reason
+}
+
+// IsNew reports whether the cause was first seen within the last day.
+func (v causeView) IsNew() bool { return v.New == v.Total() }
+
+func (c *Console) overviewPage(g *gin.Context) {
+	if q, given := g.GetQuery("q"); given {
+		g.Redirect(http.StatusSeeOther, "/letters?"+url.Values{"q": {q}}.Encode())
+		return
+	}
+	f := c.frame(g, "overview", "Overview")
+	l := c.current(g, &f)
+	now := c.opts.Now()
+	// Curves move with time, so the page changes each minute.
+	if l == nil || c.unchanged(g, &f, l.version, now.Format("200601021504"), c.jobs.version()) {
+		return
+	}
+	status, err := letter.ParseStatus(g.Query("status"))
+	if err != nil {
+		status = letter.Open
+	}
+	shown := standard
+	for _, s := range spans {
+		if s.Name == g.Query("span") {
+			shown = s
+		}
+	}
+	page := overviewPage{frame: f, Status: status, Span: shown, Open: l.open, Resolved: len(l.refs) - l.open, Curve: make([]int, shown.Bars), Jobs: c.jobs.unfinished()}
+	page.Live = true
+	counts := map[letter.Status]int{letter.Open: page.Open, letter.Resolved: page.Resolved, letter.Any: len(l.refs)}
+	for _, s := range statuses {
+		page.Statuses = append(page.Statuses, tab{statusTitles[s], overviewAddress(s, shown), counts[s], s == status})
+	}
+	for _, s := range spans {
+		page.Spans = append(page.Spans, tab{s.Title, overviewAddress(status, s), 0, s.Name == shown.Name})
+	}
+	counted := dlq.StatsOf(withStatus(l, status), dlq.StatsOptions{NewSince: now.Add(-day), Bars: shown.Bars, From: now.Add(-shown.length), Until: now.Add(time.Second)})
+	for ref := range withStatus(l, status) {
+		age := now.Sub(ref.FailedAt)
+		if age < day {
+			page.NewCount++
+		}
+		if age >= 0 && age < shown.length {
+			page.Curve[shown.Bars-1-int(int64(age)*int64(shown.Bars)/int64(shown.length))]++
+		}
+	}
+	causes := counted.Causes[:min(len(counted.Causes), shownCauses)]
+	page.More = len(counted.Causes) - len(causes)
+	newest := make([]dlq.Ref, len(causes))
+	for i, cause := range causes {
+		newest[i] = cause.Newest
+	}
+	samples := c.lines(g.Request.Context(), newest)
+	for _, cause := range causes {
+		reason, rule, path := dlqview.MaskCause(cause.Reason, cause.Rule, cause.Path)
+		exact := reason == cause.Reason && rule == cause.Rule && path == cause.Path
+		cause.Reason, cause.Rule, cause.Path = reason, rule, path
+		one := causeView{Cause: cause, Address: causeAddress(status, reason, rule, path), Handle: handle(&cause.Newest)}
+		one.Sample, one.Known = samples[one.Handle]
+		if exact {
+			one.Match = strings.TrimPrefix(one.Address, "/letters?")
+		}
+		page.Causes = append(page.Causes, one)
+	}
+	c.send(g, http.StatusOK, "overview.html", page)
+}
+
+func withStatus(l *list, status letter.Status) iter.Seq[*dlq.Ref] {
+	return func(yield func(*dlq.Ref) bool) {
+		for i := range l.refs {
+			if (status == letter.Any || l.refs[i].Status == status) && !yield(&l.refs[i]) {
+				return
+			}
+		}
+	}
+}
+
+func overviewAddress(status letter.Status, s span) string {
+	values := url.Values{}
+	if status != letter.Open {
+		values.Set("status", string(status))
+	}
+	if s.Name != standard.Name {
+		values.Set("span", s.Name)
+	}
+	return strings.TrimSuffix("/?"+values.Encode(), "?")
+}
+
+// causeAddress is the list of a cause's letters. A part of the cause that is masked is
+// no condition.
+func causeAddress(status letter.Status, reason, rule, path string) string {
+	values := url.Values{"reason": {reason}, "rule": {rule}, "path": {path}}
+	for name := range values {
+		switch text := values.Get(name); {
+		case text == "":
+			values.Set(name, none)
+		case strings.Contains(text, dlqview.Hidden):
+			values.Del(name)
+		}
+	}
+	if status != letter.Open {
+		values.Set("status", string(status))
+	}
+	return "/letters?" + values.Encode()
+}
