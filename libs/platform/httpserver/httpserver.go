@@ -26,6 +26,8 @@ type Options struct {
 	// Listener is used instead of Addr where it is set, and closed by Stop.
 	Listener net.Listener
 	Handler  http.Handler
+	// ConnContext is as in http.Server.
+	ConnContext func(context.Context, net.Conn) context.Context
 	// TLS serves HTTPS where it is set.
 	TLS *tls.Config
 
@@ -89,6 +91,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{opts: o, done: make(chan struct{}), http: &http.Server{
 		Handler:           o.Handler,
+		ConnContext:       o.ConnContext,
 		TLSConfig:         o.TLS,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       o.ReadTimeout,

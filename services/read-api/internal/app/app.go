@@ -199,7 +199,7 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 // end, and streams don't by themselves.
 func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *zap.Logger) *httpserver.Server {
 	return httpserver.New(httpserver.Options{
-		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: api,
+		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: api, ConnContext: httpapi.ConnContext,
 		StopTimeout: s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
 	})
 }

@@ -33,12 +33,11 @@ const streamPath = "/api/v1/orders/stream"
 
 type api struct {
 	Options
-	lengths []string // Content-Length values, prepared so that a hit does not allocate one
 }
 
 // New returns the handler of all routes.
 func New(o Options) *gin.Engine {
-	a := &api{Options: o, lengths: decimals(maxPreparedLength)}
+	a := &api{Options: o}
 	durations := newDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
 		First: []gin.HandlerFunc{durations.measure},

@@ -32,7 +32,7 @@ type fixed struct{}
 
 func (fixed) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
 	sink.Put("b563feb7b2b84b6test", []byte(canonical))
-	sink.Put("large", []byte(`"`+strings.Repeat("x", 2*maxPreparedLength)+`"`))
+	sink.Put("large", []byte(`"`+strings.Repeat("x", 2*len(lengths))+`"`))
 	return changes.Position{}, nil
 }
 
@@ -149,7 +149,7 @@ func TestAHitIsTheCanonicalJSON(t *testing.T) {
 				require.Equal(t, r.header, head.header)
 			}
 			large := b.ask(t, "GET", "/order/large")
-			require.Len(t, large.body, 2*maxPreparedLength+2)
+			require.Len(t, large.body, 2*len(lengths)+2)
 		})
 	}
 }
@@ -262,6 +262,7 @@ func TestWhatMemoryKnowsAllocatesNothing(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, one.address, nil)
 		r.Header = one.header
+		r = r.WithContext(ConnContext(t.Context(), nil))
 		b.handler.ServeHTTP(w, r)
 		require.Zero(t, testing.AllocsPerRun(200, func() { b.handler.ServeHTTP(w, r) }), name)
 	}

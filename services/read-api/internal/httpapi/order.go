@@ -2,11 +2,12 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -22,26 +23,18 @@ import (
 // to within CACHE_MAX_STALENESS.
 const stalenessHeader = "X-Orderhub-Staleness"
 
-// Header values that never change. They are put into the header map as they are,
-// so that a hit makes no garbage; nobody writes to them.
+// Header values that never change, so that a hit need not allocate them. They are
+// shared by all answers and never written to.
 var (
 	jsonType    = []string{"application/json"}
 	problemType = []string{problem.ContentType}
-	textType    = []string{"text/plain; charset=utf-8"}
 	nosniff     = []string{"nosniff"}
-	// Clients may keep an answer, but ask with its ETag whether it still holds.
+	// Clients may keep an answer, but have to ask with its ETag whether it still holds.
 	revalidate = []string{"no-cache"}
 	noStore    = []string{"no-store"}
+	// lengths are the values of Content-Length up to the length of nearly all orders.
+	lengths = decimals(16 << 10)
 )
-
-// minEncoded is the size in bytes from which orders are encoded. A smaller one fits
-// into what TCP sends at once (10 segments, RFC 6928), so it would arrive no sooner,
-// and encoding would cost more than all the rest of a hit.
-const minEncoded = 14 << 10
-
-// maxPreparedLength is up to which length a Content-Length is prepared. Nearly
-// all orders are shorter.
-const maxPreparedLength = 16 << 10
 
 func decimals(n int) []string {
 	texts := make([]string, n)
@@ -51,14 +44,41 @@ func decimals(n int) []string {
 	return texts
 }
 
-// headerValues are the header values of one answer. net/http copies them when
-// the header is written, so they can be used again afterwards.
-type headerValues struct {
-	etag, length [1]string
-	body         []byte // of a 404
+// contentLength is the header's value, prepared where it is short.
+func contentLength(n int) []string {
+	if n < len(lengths) {
+		return lengths[n : n+1 : n+1]
+	}
+	return []string{strconv.Itoa(n)}
 }
 
-var headerPool = sync.Pool{New: func() any { return new(headerValues) }}
+// minEncoded is the size in bytes from which orders are encoded. A smaller one fits
+// into what TCP sends at once (10 segments, RFC 6928), so it would arrive no sooner,
+// and encoding would cost more than all the rest of a hit.
+const minEncoded = 14 << 10
+
+// scratch is memory for one answer at a time: an HTTP/1.1 connection answers its
+// requests one after another, so its scratch belongs to the request in hand until the
+// next one is read.
+type scratch struct {
+	etag [1]string
+	body []byte // of a 404
+}
+
+type scratchKey struct{}
+
+// ConnContext gives a connection its scratch; it is for http.Server. Without it, and
+// with HTTP/2, each answer allocates.
+func ConnContext(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, scratchKey{}, new(scratch))
+}
+
+func scratchOf(r *http.Request) *scratch {
+	if s, ok := r.Context().Value(scratchKey{}).(*scratch); ok && r.ProtoMajor == 1 {
+		return s
+	}
+	return new(scratch)
+}
 
 // order answers GET and HEAD of one order. What memory knows, that an order is
 // there or that it isn't, it answers without an allocation.
@@ -98,26 +118,17 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 			return
 		}
 	}
-	values := headerPool.Get().(*headerValues)
-	values.etag[0] = answer.ETag()
-	h["Etag"] = values.etag[:]
-	if held := c.Request.Header["If-None-Match"]; held != nil && web.Matches(held, values.etag[0]) {
-		c.Writer.WriteHeader(http.StatusNotModified)
-		c.Writer.WriteHeaderNow()
-		headerPool.Put(values)
+	s := scratchOf(c.Request)
+	s.etag[0] = answer.ETag()
+	h["Etag"] = s.etag[:]
+	if held := c.Request.Header["If-None-Match"]; held != nil && web.Matches(held, s.etag[0]) {
+		c.Status(http.StatusNotModified)
 		return
-	}
-	if n < len(a.lengths) {
-		values.length[0] = a.lengths[n]
-	} else {
-		values.length[0] = strconv.Itoa(n)
 	}
 	h["X-Content-Type-Options"] = nosniff
 	h["Content-Type"] = jsonType
-	h["Content-Length"] = values.length[:]
-	c.Writer.WriteHeader(http.StatusOK)
-	c.Writer.WriteHeaderNow()
-	headerPool.Put(values)
+	h["Content-Length"] = contentLength(n)
+	c.Status(http.StatusOK)
 	if c.Request.Method == http.MethodHead {
 		return
 	}
@@ -137,21 +148,19 @@ var notFoundHead, notFoundTail = func() (head, tail []byte) {
 	return head, tail
 }()
 
-// notFound is problem for what is asked for often by mistake, or on purpose.
+// notFound is web.Problem without its allocations: clients ask often for what is not
+// stored yet.
 func (a *api) notFound(c *gin.Context, uid string) {
-	values := headerPool.Get().(*headerValues)
-	defer headerPool.Put(values)
-	values.body = append(append(append(values.body[:0], notFoundHead...), uid...), notFoundTail...)
-	values.length[0] = a.lengths[len(values.body)]
+	s := scratchOf(c.Request)
+	s.body = append(append(append(s.body[:0], notFoundHead...), uid...), notFoundTail...)
 	h := c.Writer.Header()
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = nosniff
 	h["Content-Type"] = problemType
-	h["Content-Length"] = values.length[:]
-	c.Writer.WriteHeader(http.StatusNotFound)
-	c.Writer.WriteHeaderNow()
+	h["Content-Length"] = contentLength(len(s.body))
+	c.Status(http.StatusNotFound)
 	if c.Request.Method != http.MethodHead {
-		_, _ = c.Writer.Write(values.body)
+		_, _ = c.Writer.Write(s.body)
 	}
 }
 

@@ -55,6 +55,7 @@ func serve(tb testing.TB, handler *gin.Engine) *pipes {
 	server := httpserver.New(httpserver.Options{
 		Name: "API", Listener: p, Handler: handler, StopTimeout: patience,
 		WriteTimeout: time.Hour, // streams have their own
+		ConnContext:  ConnContext,
 		Died:         func(err error) { tb.Error(err) },
 	})
 	require.NoError(tb, server.Start(tb.Context()))
