@@ -47,7 +47,7 @@ func TestSmoke(t *testing.T) {
 	})
 	for program, words := range map[string][]string{
 		"ingest":    {"| ingest-worker ", "rate: "},
-		"read":      {"| hits (200) ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
+		"read":      {"| hits (200) ", "| not modified (304), browser with a cookie ", "| not found (404), through an ingress ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
 		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
 		"dlq":       {"orderctl dlq list --reason --path"},
 		"freshness": {"produced → readable idle: p99", "all answers on the way were the cache's own", "cache caught up after, s"},

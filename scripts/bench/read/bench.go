@@ -16,7 +16,48 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
-// asked is from how many different orders wrk chooses.
+// goal is the rate of every kind of request, × bare gin's.
+const goal = 0.95
+
+// clients are who asks: a program with nothing but a Host header, a browser, and an
+// ingress that passes requests on.
+var clients = []struct {
+	name    string // after the name of what is asked
+	headers []string
+}{
+	{"", nil},
+	{", browser with a cookie", []string{
+		"Connection: keep-alive",
+		"Cache-Control: max-age=0",
+		`sec-ch-ua: "Chromium";v="140", "Not=A?Brand";v="24"`,
+		"sec-ch-ua-mobile: ?0",
+		`sec-ch-ua-platform: "Linux"`,
+		"Upgrade-Insecure-Requests: 1",
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+		"Sec-Fetch-Site: none",
+		"Sec-Fetch-Mode: navigate",
+		"Sec-Fetch-User: ?1",
+		"Sec-Fetch-Dest: document",
+		"Accept-Encoding: gzip, deflate, br, zstd",
+		"Accept-Language: en-US,en;q=0.9",
+		"Cookie: session=4f6c1b2a9d8e7f60; theme=dark",
+	}},
+	{", through an ingress", []string{
+		"X-Request-ID: 5e4d6f1c2b3a49788796a5b4c3d2e1f0",
+		"X-Real-IP: 203.0.113.7",
+		"X-Forwarded-For: 203.0.113.7",
+		"X-Forwarded-Host: orders.example",
+		"X-Forwarded-Port: 443",
+		"X-Forwarded-Proto: https",
+		"X-Forwarded-Scheme: https",
+		"X-Scheme: https",
+		"User-Agent: curl/8.5.0",
+		"Accept: */*",
+	}},
+}
+
+// asked is how many different orders wrk chooses from.
 const asked = 100_000
 
 func bench(ctx context.Context, s *settings) (err error) {
@@ -42,7 +83,7 @@ func bench(ctx context.Context, s *settings) (err error) {
 	return b.underIngest(ctx)
 }
 
-// runner has the servers up that are measured in turn.
+// runner holds the servers that are measured in turn.
 type runner struct {
 	settings *settings
 	site     *rig.Site
@@ -62,7 +103,7 @@ type subject struct {
 	requests wrk.Requests
 }
 
-// prepare fills the databases, each on from the last one, and starts the readers.
+// prepare fills the databases, each continuing the one before, and starts the readers.
 func (b *runner) prepare(ctx context.Context) (err error) {
 	counts := append(slices.Clone(b.settings.Others), b.settings.Orders)
 	slices.Sort(counts)
@@ -147,13 +188,17 @@ func hits(name string, s *subject, goal float64) target {
 	return target{name: name, addr: s.Addr, pid: s.Pid(), requests: s.requests.Hits, goal: goal}
 }
 
-// quiet is the table of what is answered while nothing is written.
+// quiet makes the table of requests answered while nothing is written.
 func (b *runner) quiet(ctx context.Context) error {
 	m := b.main
-	targets := []target{
-		hits("hits (200)", m, 0.95),
-		{name: "not modified (304)", addr: m.Addr, pid: m.Pid(), requests: m.requests.NotModified, goal: 1},
-		{name: "not found (404)", addr: m.Addr, pid: m.Pid(), requests: m.requests.NotFound, refusals: 1, goal: 1},
+	var targets []target
+	for _, c := range clients {
+		t := target{addr: m.Addr, pid: m.Pid(), headers: c.headers, goal: goal}
+		hit, held, unknown := t, t, t
+		hit.name, hit.requests = "hits (200)"+c.name, m.requests.Hits
+		held.name, held.requests = "not modified (304)"+c.name, m.requests.NotModified
+		unknown.name, unknown.requests, unknown.refusals = "not found (404)"+c.name, m.requests.NotFound, 1
+		targets = append(targets, hit, held, unknown)
 	}
 	if b.zstd != nil {
 		targets = append(targets, hits("hits, CACHE_COMPRESSION=zstd", b.zstd, 0.80))
@@ -171,8 +216,9 @@ func (b *runner) quiet(ctx context.Context) error {
 	return b.site.Save("read", body)
 }
 
-// underIngest is the table of what is answered while orders come in, which slows
-// the bare server as well. The other readers would take these orders in, too.
+// underIngest makes the table of requests answered while orders are ingested, which
+// slows the bare server as well. The other readers are stopped: they would read these
+// orders, too.
 func (b *runner) underIngest(ctx context.Context) (err error) {
 	if err := b.stopOthers(); err != nil {
 		return err

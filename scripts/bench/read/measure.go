@@ -19,8 +19,9 @@ type target struct {
 	addr     string
 	pid      int
 	requests string
-	refusals int64   // answers of 400 and above for each request: 0 or 1
-	goal     float64 // × bare gin's rate, at least; 0: none
+	headers  []string // of the client, for each request
+	refusals int64    // answers of 400 and above for each request: 0 or 1
+	goal     float64  // × bare gin's rate, at least; 0: none
 }
 
 // sample is one measurement of a target.
@@ -34,12 +35,12 @@ func (s sample) cost() float64 { return s.cpu.Seconds() * 1e6 / float64(s.Reques
 func (s sample) p50() float64  { return float64(s.P50) / 1000 }
 func (s sample) p99() float64  { return float64(s.P99) / 1000 }
 
-// pairs are a target's measurements, and the bare server's right beside each.
+// pairs are a target's measurements, and those of the bare server beside each.
 type pairs struct{ of, bare []sample }
 
-// rounds drives the targets in turn, beginning with another one each time, and
-// the bare server with the same requests before or after each. Before that each is driven for a moment
-// that does not count.
+// rounds measures the targets in turn, beginning with another one each time, and the
+// bare server with the same requests right before or after each. A warm-up of each
+// comes first and does not count.
 func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) {
 	bare := b.bareTarget()
 	for _, t := range append([]target{bare}, targets...) {
@@ -52,7 +53,7 @@ func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) 
 		program.Progress("round %d of %d", round+1, b.settings.Rounds)
 		for i := range targets {
 			at := (round + i) % len(targets)
-			bare.requests = targets[at].requests
+			bare.requests, bare.headers = targets[at].requests, targets[at].headers
 			pair := []target{bare, targets[at]}
 			first := (round + at) % 2
 			var found [2]sample
@@ -76,7 +77,7 @@ func (b *runner) measure(ctx context.Context, t target, duration time.Duration) 
 	if err != nil {
 		return sample{}, err
 	}
-	found, err := b.wrk.Run(ctx, t.addr, t.requests, duration)
+	found, err := b.wrk.Run(ctx, t.addr, t.requests, duration, t.headers...)
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", t.name, err)
 	}
@@ -90,8 +91,8 @@ func (b *runner) measure(ctx context.Context, t target, duration time.Duration) 
 	return sample{Load: found, cpu: after - before}, nil
 }
 
-// table has a row for each target, with medians of its rounds, and ratios to the
-// bare server's measurements beside them.
+// table has a row for each target: the medians of its rounds, and their ratios to the
+// bare server given the same requests.
 func table(title, bare string, targets []target, measured []pairs) string {
 	t := report.Table{Title: title, Columns: []string{"", "requests/s", "× bare gin", "p50 ms", "p99 ms", "× bare gin", "server's CPU µs/request"}}
 	add := func(name string, of, to []sample) {
@@ -115,7 +116,7 @@ func table(title, bare string, targets []target, measured []pairs) string {
 	return t.Markdown()
 }
 
-// goals say what is wanted of each target.
+// goals compares each target with its goal.
 func goals(targets []target, measured []pairs) string {
 	var b strings.Builder
 	for i, t := range targets {
@@ -129,7 +130,7 @@ func goals(targets []target, measured []pairs) string {
 	return b.String()
 }
 
-// sizes compare hits among other numbers of orders, by their ratios to bare gin.
+// sizes compares hits among other numbers of orders, by their ratios to bare gin.
 func (b *runner) sizes(targets []target, measured []pairs) string {
 	var text strings.Builder
 	ratio := func(i int) float64 { return stats.RatioOf(measured[i].of, measured[i].bare, sample.rate) }

@@ -51,12 +51,17 @@ type Load struct {
 	P99          int64 `json:"p99"`     // µs
 }
 
-// Run sends requests from a file to a server for so long, in whole seconds.
-func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Duration) (Load, error) {
-	out, err := exec.CommandContext(ctx, w.program,
+// Run sends requests from a file to a server for a duration, in whole seconds. Each
+// request has these header lines besides.
+func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Duration, headers ...string) (Load, error) {
+	args := []string{
 		"--threads", strconv.Itoa(w.threads), "--connections", strconv.Itoa(w.connections),
-		"--duration", strconv.Itoa(int(duration.Seconds()))+"s", "--latency", "--script", w.script,
-		"http://"+addr, requests).CombinedOutput()
+		"--duration", strconv.Itoa(int(duration.Seconds())) + "s", "--latency", "--script", w.script,
+	}
+	for _, header := range headers {
+		args = append(args, "--header", header)
+	}
+	out, err := exec.CommandContext(ctx, w.program, append(args, "http://"+addr, requests)...).CombinedOutput()
 	if err != nil {
 		return Load{}, fmt.Errorf("wrk: %w\n%s", err, out)
 	}

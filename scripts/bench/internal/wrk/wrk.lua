@@ -1,5 +1,6 @@
 -- Requests for wrk: one of a file's at random, each time. A line of the file is
--- a path and, where the request is conditional, a tag behind a blank.
+-- a path and, where the request is conditional, a tag behind a blank. Headers of
+-- the command line go with each.
 
 local requests = {}
 
@@ -13,7 +14,10 @@ function init(args)
   math.randomseed(seed)
   for line in io.lines(args[1]) do
     local path, tag = line:match("^(%S+)%s*(.*)$")
-    local headers = { Host = wrk.headers["Host"] }
+    local headers = {}
+    for name, value in pairs(wrk.headers) do
+      headers[name] = value
+    end
     if tag ~= "" then
       headers["If-None-Match"] = tag
     end
