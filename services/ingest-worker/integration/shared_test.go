@@ -33,20 +33,21 @@ func entries(t *testing.T, records ...[]byte) (all []*orderwrite.Entry) {
 	return all
 }
 
+// limits are the batch limits of a worker by default.
+var limits = batch.Limits{Busy: 8, Count: 1000, Period: 40 * time.Millisecond}
+
 // newWriter returns a writer whose calls share transactions of up to most orders.
 func newWriter(db *bun.DB, most int) *orderwrite.Writer {
-	return orderwrite.New(db, orderwrite.Options{
-		Timeout: deadline, MaxOrders: most, Batch: batch.Limits{Busy: 8, Count: 1000, Period: 40 * time.Millisecond},
-	})
+	return orderwrite.New(db, orderwrite.Options{Timeout: deadline, MaxOrders: most, Batch: limits})
 }
 
 // openWriter returns a worker's writer with a pool of its own.
-func (b *bundle) openWriter() *orderwrite.Writer {
+func (b *bundle) openWriter(limits batch.Limits) *orderwrite.Writer {
 	b.t.Helper()
 	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 4, ApplicationName: "shared"})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = db.Close() })
-	return newWriter(db, 4000)
+	return orderwrite.New(db, orderwrite.Options{Timeout: deadline, MaxOrders: 4000, Batch: limits})
 }
 
 func (b *bundle) write(s *orderwrite.Writer, all []*orderwrite.Entry) *writer {
@@ -94,7 +95,7 @@ func (b *bundle) waits(writers int) {
 // somebody's lock holds up the others for a moment only, and goes on by itself.
 func TestALockHoldsUpItsOwnBatchOnly(t *testing.T) {
 	b := setup(t, 1)
-	s := b.openWriter()
+	s := b.openWriter(limits)
 	release := b.holding("held")
 	first := b.write(s, entries(t, order(t, "held", "1")))
 	b.waits(1)
@@ -119,7 +120,7 @@ func TestALockHoldsUpItsOwnBatchOnly(t *testing.T) {
 
 func TestBatchesThatComeTogetherShareATransaction(t *testing.T) {
 	b := setup(t, 1)
-	s := b.openWriter()
+	s := b.openWriter(limits)
 	b.eventually("two batches share a transaction", func() (bool, string) {
 		b.exec(`TRUNCATE orders CASCADE`)
 		release := b.holding("held")
@@ -136,13 +137,19 @@ func TestBatchesThatComeTogetherShareATransaction(t *testing.T) {
 	})
 }
 
-// An order that the database refuses, or that is there already, is its own batch's
-// matter, whoever shares the transaction with it.
-func TestAFaultyOrderIsItsOwnBatchsMatter(t *testing.T) {
+// An order that the database refuses, or that is stored already, does not affect the
+// batches that share a transaction with its own, whether or not orders are looked up.
+func TestARefusedOrderAffectsItsOwnBatchOnly(t *testing.T) {
+	t.Run("orders are looked up", func(t *testing.T) { testRefusedOrders(t, limits) })
+	t.Run("orders are inserted without looking up", func(t *testing.T) { testRefusedOrders(t, batch.Limits{}) })
+}
+
+func testRefusedOrders(t *testing.T, limits batch.Limits) {
+	t.Helper()
 	b := setup(t, 1)
 	b.exec(`ALTER TABLE deliveries ADD CONSTRAINT no_such_city CHECK (city <> 'forbidden')`)
-	s := b.openWriter()
-	for round := range 20 { // from the fifth on new orders are not looked up beforehand
+	s := b.openWriter(limits)
+	for round := range 20 { // without limits, from the fifth on new orders are not looked up
 		uid := func(name string) string { return fmt.Sprint(name, "-", round) }
 		var good []*writer
 		for n := range 3 {

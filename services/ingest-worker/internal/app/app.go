@@ -57,7 +57,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}, args, stdout, stderr)
 }
 
-// Options are the worker's parts and how they hang together.
+// Options are the worker's parts and their dependencies.
 func Options(settings *Settings) fx.Option {
 	return fx.Options(
 		fx.Supply(settings),
@@ -109,13 +109,13 @@ func newClient(s *Settings, transport *kafka.Transport) *kafka.Client {
 	return kafkago.Client(s.Kafka, transport)
 }
 
-// fatal ends the process: what is our fault is not mended by waiting.
+// fatal stops the process, because of a defect that waiting does not resolve.
 type fatal func(error)
 
 func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
 	return func(err error) {
-		log.Error("the worker stops: this is not mended by waiting; nothing is lost", zap.Error(err))
-		_ = shutdown.Shutdown(fx.ExitCode(1)) // fails only where a shutdown is under way
+		log.Error("unrecoverable error, stopping; uncommitted records will be read again", zap.Error(err))
+		_ = shutdown.Shutdown(fx.ExitCode(1)) // fails only during a shutdown
 	}
 }
 
@@ -130,7 +130,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 ) *pipeline.Pipeline {
 	return pipeline.New(
 		pipeline.Config{
-			Topic: s.Kafka.Topic, Group: s.Kafka.Group, MaxRecordBytes: s.MaxRecordBytes, Batch: s.batch(), MaxBatch: s.MaxBatch,
+			Topic: s.Kafka.Topic, Group: s.Kafka.Group, Batch: s.batch(), MaxBatch: s.MaxBatch,
 			Grace: min(s.SessionTimeout/2, s.StopTimeout/2),
 		},
 		pipeline.Deps{

@@ -1,5 +1,5 @@
-// Package consumer makes the worker a member of its consumer group, and has each
-// partition consumed that the group assigns to it.
+// Package consumer makes the worker a member of its consumer group, and consumes the
+// partitions that the group assigns to it.
 package consumer
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/pipeline"
 )
@@ -26,21 +27,21 @@ type Config struct {
 	Brokers []string
 	Group   string
 	Topic   string
-	Topics  []kafkaconn.TopicSpec // created where missing, before the group is joined
-	// SessionTimeout is how long the group waits for a member that is silent.
+	Topics  []kafkaconn.TopicSpec // created if missing, before the group is joined
+	// SessionTimeout is how long the group waits for a silent member.
 	SessionTimeout time.Duration
-	// TopicWatchInterval is how often the number of partitions is looked at.
+	// TopicWatchInterval is how often the number of partitions is checked.
 	TopicWatchInterval time.Duration
 }
 
 // consume takes one partition until ctx ends; see pipeline.Pipeline.Consume.
 type consume = func(ctx context.Context, partition int, offset int64, assigned int, committer pipeline.Committer)
 
-// prepare returns once partitions can be consumed, or with an error where that
-// will not be, or when ctx ends.
+// prepare returns once partitions can be consumed, or with an error if they never
+// can, or when ctx ends.
 type prepare = func(ctx context.Context) error
 
-// Membership is told whether the worker is a member of its group.
+// Membership is notified whether the worker is a member of its group.
 type Membership interface {
 	BlockGroup(why error)
 	ClearGroup()
@@ -52,68 +53,43 @@ type Deps struct {
 	Dialer     *kafka.Dialer
 	Prepare    prepare     // called before the group is joined
 	Consume    consume     // takes the assigned partitions
-	Fatal      func(error) // told of Prepare's error: the process is to stop
+	Fatal      func(error) // called with Prepare's error: the process is to stop
 	Membership Membership
 	Component  *health.Component
 	Log        *zap.Logger
 }
 
-// Consumer is a member of the group. Start and Stop are called once each, in
-// that order.
+// Consumer is a member of the group from Start until Stop. It joins in the
+// background, once its topics exist. Stop lets each partition finish its batch, and
+// leaves the group.
 type Consumer struct {
+	*lifecycle.Loop
 	cfg  Config
 	deps Deps
-
-	stop context.CancelFunc
-	done chan struct{}
 }
 
 // New returns a consumer that has joined nothing yet.
 func New(cfg Config, deps Deps) *Consumer {
-	return &Consumer{cfg: cfg, deps: deps, done: make(chan struct{})}
+	c := &Consumer{cfg: cfg, deps: deps}
+	c.Loop = lifecycle.NewLoop("consumer", c.run, deps.Fatal)
+	return c
 }
 
-// Start joins the group in the background, once its topics are there.
-func (c *Consumer) Start(context.Context) error {
-	ctx, stop := context.WithCancel(context.Background())
-	c.stop = stop
-	go func() {
-		defer close(c.done)
-		c.run(ctx)
-	}()
-	return nil
-}
-
-// Stop has each partition finish what is in hand, leaves the group and returns,
-// or returns with ctx's error when that takes too long.
-func (c *Consumer) Stop(ctx context.Context) error {
-	c.stop()
-	select {
-	case <-c.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("leave the consumer group: %w", ctx.Err())
-	}
-}
-
-func (c *Consumer) run(ctx context.Context) {
+func (c *Consumer) run(ctx context.Context) error {
 	if err := c.deps.Prepare(ctx); err != nil {
-		if ctx.Err() == nil {
-			c.deps.Fatal(err)
-		}
-		return
+		return err
 	}
-	for ctx.Err() == nil {
+	for {
 		partitions, err := c.ensureTopics(ctx)
 		if err != nil {
-			return
+			return err // ctx's
 		}
 		c.member(ctx, partitions)
 	}
 }
 
-// ensureTopics waits until the topics are there, and returns how many partitions
-// the orders' topic has.
+// ensureTopics waits until the topics exist, and returns the number of partitions of
+// the orders' topic.
 func (c *Consumer) ensureTopics(ctx context.Context) (partitions int, err error) {
 	backoff := retry.NewBackoff(5 * time.Second)
 	for {
@@ -124,7 +100,7 @@ func (c *Consumer) ensureTopics(ctx context.Context) (partitions int, err error)
 			return c.report(states), nil
 		}
 		c.deps.Component.NotReady("topics: " + err.Error())
-		c.deps.Membership.BlockGroup(fmt.Errorf("the topics cannot be created or looked at: %w", err))
+		c.deps.Membership.BlockGroup(fmt.Errorf("the topics cannot be created or checked: %w", err))
 		if err := backoff.Wait(ctx); err != nil {
 			return 0, err
 		}
@@ -140,14 +116,14 @@ func (c *Consumer) report(states []kafkaconn.TopicState) (partitions int) {
 			c.deps.Log.Info("topic created", zap.String("topic", s.Name), zap.Int("partitions", s.Partitions))
 		}
 		for _, problem := range s.Problems {
-			c.deps.Log.Warn("topic's settings", zap.String("topic", s.Name), zap.String("problem", problem))
+			c.deps.Log.Warn("unsuitable topic setting", zap.String("topic", s.Name), zap.String("problem", problem))
 		}
 	}
 	return partitions
 }
 
-// member is a member of the group until ctx ends or the topic gets more
-// partitions: kafka-go's members do not reliably take those up, a new one does.
+// member is a member of the group until ctx ends or the topic gets more partitions:
+// kafka-go's members do not reliably consume those, a new member does.
 func (c *Consumer) member(ctx context.Context, partitions int) {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                c.cfg.Group,
@@ -162,7 +138,7 @@ func (c *Consumer) member(ctx context.Context, partitions int) {
 		StartOffset:       kafka.FirstOffset,
 	})
 	if err != nil {
-		panic("consumer group's settings: " + err.Error()) // they were checked at start
+		panic("settings of the consumer group: " + err.Error()) // they were checked at start
 	}
 	member, leave := context.WithCancel(ctx)
 	defer leave()
@@ -172,8 +148,8 @@ func (c *Consumer) member(ctx context.Context, partitions int) {
 		c.watchPartitions(member, partitions)
 		leave()
 	}()
-	// Closing ends the generation, whose functions finish what is in hand, and
-	// leaves the group.
+	// Closing ends the generation, whose functions finish their batches, and leaves
+	// the group.
 	closed := make(chan struct{})
 	stopClosing := context.AfterFunc(member, func() {
 		defer close(closed)
@@ -192,12 +168,10 @@ func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 	for {
 		generation, err := group.Next(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, kafka.ErrGroupClosed):
+		case ctx.Err() != nil, errors.Is(err, kafka.ErrGroupClosed):
 			return
 		case err != nil:
-			// kafka-go waits a little before it tries again.
+			// kafka-go waits before it tries again.
 			c.deps.Component.NotReady("group: " + err.Error())
 			c.deps.Membership.BlockGroup(fmt.Errorf("not a member of group %s: %w", c.cfg.Group, err))
 			continue
@@ -210,7 +184,7 @@ func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 		}
 		c.deps.Membership.ClearGroup()
 		c.deps.Component.Ready(fmt.Sprintf("generation %d, partitions %s", generation.ID, list(assigned)))
-		c.deps.Log.Info("assigned", zap.String("group", c.cfg.Group), zap.Int32("generation", generation.ID), zap.String("partitions", list(assigned)))
+		c.deps.Log.Info("partitions assigned", zap.String("group", c.cfg.Group), zap.Int32("generation", generation.ID), zap.String("partitions", list(assigned)))
 	}
 }
 
@@ -219,17 +193,14 @@ func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 func (c *Consumer) watchPartitions(ctx context.Context, known int) {
 	for {
 		// Jitter, so that the members do not all leave at once.
-		wait := c.cfg.TopicWatchInterval + time.Duration(rand.Int64N(int64(c.cfg.TopicWatchInterval/2)+1))
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, c.cfg.TopicWatchInterval+rand.N(c.cfg.TopicWatchInterval/2+1)) != nil {
 			return
-		case <-time.After(wait):
 		}
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
 		now, err := kafkago.PartitionCount(attempt, c.deps.Client, c.cfg.Topic)
 		cancel()
 		if err == nil && now != known {
-			c.deps.Log.Info("the number of partitions has changed; joining the group anew", zap.Int("before", known), zap.Int("now", now))
+			c.deps.Log.Info("the number of partitions has changed; joining the group again", zap.Int("before", known), zap.Int("now", now))
 			return
 		}
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// detourTime is for how long a broker is left alone that let a request time out.
+// detourTime is for how long a broker is not asked that let a request time out.
 const detourTime = 10 * time.Second
 
-// detour leads the group's connections round brokers that are silent.
+// detour keeps the group's connections away from silent brokers.
 //
-// kafka-go asks the first broker that takes a connection who the coordinator is,
-// and goes to the next only where it takes none. One that hangs takes connections
-// and answers nothing, so the worker would stay out of its group for as long.
+// kafka-go asks the first broker that accepts a connection for the coordinator, and
+// the next one only if none is accepted. A broker that hangs accepts connections and
+// answers nothing, which would keep the worker out of its group.
 type detour struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -26,8 +26,8 @@ type detour struct {
 	silent map[string]time.Time // by address, since when
 }
 
-// withDetour returns a dialer like the given one that goes round silent brokers.
-// A single broker cannot be gone round.
+// withDetour returns a dialer like the given one that avoids silent brokers. A single
+// broker cannot be avoided.
 func withDetour(dialer *kafka.Dialer, brokers []string) *kafka.Dialer {
 	if len(brokers) < 2 {
 		return dialer
@@ -60,7 +60,7 @@ func (d *detour) dialRound(ctx context.Context, network, address string) (net.Co
 	}}, nil
 }
 
-// watchedConn tells when an answer does not come in time.
+// watchedConn calls timedOut when an answer does not come in time.
 type watchedConn struct {
 	net.Conn
 	timedOut func()

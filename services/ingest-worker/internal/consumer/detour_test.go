@@ -21,7 +21,7 @@ func listen(t *testing.T) string {
 
 // A broker that takes connections and lets requests time out is not asked again
 // for a while; the others are.
-func TestSilentBrokersAreGoneRound(t *testing.T) {
+func TestSilentBrokersAreAvoided(t *testing.T) {
 	silent, other := listen(t), listen(t)
 	dialer := withDetour(&kafka.Dialer{Timeout: time.Minute}, []string{silent, other})
 	conn, err := dialer.Dial("tcp", silent)
@@ -39,7 +39,7 @@ func TestSilentBrokersAreGoneRound(t *testing.T) {
 }
 
 // A single broker is asked for ever: there is no other.
-func TestASingleBrokerIsNotGoneRound(t *testing.T) {
+func TestASingleBrokerIsNotAvoided(t *testing.T) {
 	dialer := &kafka.Dialer{}
 	require.Same(t, dialer, withDetour(dialer, []string{"only:9092"}))
 }

@@ -1,4 +1,4 @@
-// Package letters writes dead letters into their topic.
+// Package letters produces dead letters to their topic.
 package letters
 
 import (
@@ -14,25 +14,29 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 )
 
-// batchBytes is how many bytes of letters go in one request, at most; a larger
-// letter goes alone. The topic's max.message.bytes holds for the whole request,
-// so this stays below Kafka's default of 1 MiB.
+// batchBytes is how many bytes of letters a request has at most, unless it is a single
+// letter. The topic's max.message.bytes applies to the whole request, so this is below
+// Kafka's default of 1 MiB.
 const batchBytes = 512 << 10
 
-// requestTimeout bounds one request, from the first byte to the last replica's
-// acknowledgement.
+// requestTimeout bounds a request, up to the last replica's acknowledgement.
 const requestTimeout = 15 * time.Second
 
-// cuts are the sizes to which the value of a letter that the topic does not take
-// is cut, one after another. Behind the last the source's headers go as well.
+// cuts are the sizes to which the value of a letter is cut that the topic refuses for
+// its size, one after another. After the last one the source's headers are dropped too.
 var cuts = []int{900_000, 200_000, 10_000, 0}
 
-// Producer writes letters with acknowledgement by all in-sync replicas. Safe for
+// Producer produces letters with acknowledgement by all in-sync replicas. Safe for
 // concurrent use.
+//
+// It uses kafka-go's Client, not its Writer. A Writer has one limit, BatchBytes, for a
+// request and for a single message: it either refuses the whole call for one letter
+// above it, or joins letters into requests that the topic refuses. It also continues
+// to send after the context has ended, when the partition may belong to another worker.
 type Producer struct {
 	client     *kafka.Client
 	topic      string
-	partitions atomic.Int64 // 0: to be asked
+	partitions atomic.Pointer[[]int] // nil: not known
 }
 
 // NewProducer returns a producer for a topic.
@@ -40,35 +44,31 @@ func NewProducer(client *kafka.Client, topic string) *Producer {
 	return &Producer{client: client, topic: topic}
 }
 
-// Pending are letters on their way. Those that are acknowledged are not sent
-// again, however often Send is called.
+// Pending are letters to be sent. Those that are acknowledged are not sent again,
+// however often Send is called.
 type Pending struct {
 	letters []deadletter.Letter
 	sent    []bool
-	left    int
 }
 
-// NewPending wraps letters that are to be sent.
+// NewPending returns letters to be sent.
 func NewPending(letters []deadletter.Letter) *Pending {
-	return &Pending{letters: letters, sent: make([]bool, len(letters)), left: len(letters)}
+	return &Pending{letters: letters, sent: make([]bool, len(letters))}
 }
 
-// Send writes the letters that are left, partition by partition, and returns nil
-// once all are acknowledged. On an error (never a letter's fault) what was
-// acknowledged stays so. A letter that the topic does not take for its size is
-// cut until it does.
+// Send sends the remaining letters, partition by partition, and returns nil once all
+// are acknowledged. An error is never a letter's: one that the topic refuses for its
+// size is cut until it is accepted.
 func (p *Producer) Send(ctx context.Context, pending *Pending) error {
-	if pending.left == 0 {
-		return nil
-	}
-	partitions, err := p.partitionCount(ctx)
+	partitions, err := p.knownPartitions(ctx)
 	if err != nil {
 		return fmt.Errorf("dead-letter topic %s: %w", p.topic, err)
 	}
 	byPartition := map[int][]int{}
 	for i, sent := range pending.sent {
 		if !sent {
-			partition := partitionOf(pending.letters[i].ID, partitions)
+			key := kafka.Message{Key: []byte(pending.letters[i].ID)}
+			partition := kafkago.Balancer.Balance(key, partitions...)
 			byPartition[partition] = append(byPartition[partition], i)
 		}
 	}
@@ -84,12 +84,12 @@ func (p *Producer) Send(ctx context.Context, pending *Pending) error {
 		}
 	}
 	if len(errs) > 0 {
-		p.partitions.Store(0) // the topic may have been made anew
+		p.partitions.Store(nil) // the topic may have been recreated
 	}
 	return errors.Join(errs...)
 }
 
-// fitting says how many of the letters go into one request: at least one.
+// fitting returns how many of the letters go into one request: at least one.
 func fitting(letters []deadletter.Letter, indices []int) int {
 	size := 0
 	for n, i := range indices {
@@ -101,41 +101,42 @@ func fitting(letters []deadletter.Letter, indices []int) int {
 	return len(indices)
 }
 
-// produce sends letters in one request. Where they are too large together they
-// are sent one by one; where one is too large alone it is cut.
+// produce sends letters in one request. If they are too large together, it sends each
+// alone; a letter that is too large alone is cut.
 func (p *Producer) produce(ctx context.Context, partition int, pending *Pending, indices []int) error {
-	err := p.request(ctx, partition, pending, indices)
-	if err == nil {
+	err := p.request(ctx, partition, pending.letters, indices)
+	switch {
+	case err == nil:
 		for _, i := range indices {
 			pending.sent[i] = true
 		}
-		pending.left -= len(indices)
 		return nil
-	}
-	if !messageTooLarge(err) {
+	case !messageTooLarge(err):
 		return err
-	}
-	if len(indices) > 1 {
-		for _, i := range indices {
-			if err := p.produce(ctx, partition, pending, []int{i}); err != nil {
+	case len(indices) > 1:
+		for n := range indices {
+			if err := p.produce(ctx, partition, pending, indices[n:n+1]); err != nil {
 				return err
 			}
 		}
 		return nil
+	case !shorten(&pending.letters[indices[0]]):
+		return fmt.Errorf("refuses even a letter without its value; increase max.message.bytes: %w", err)
 	}
-	letter := &pending.letters[indices[0]]
+	return p.produce(ctx, partition, pending, indices)
+}
+
+// shorten cuts a letter, and reports whether anything could be cut.
+func shorten(letter *deadletter.Letter) bool {
 	for _, size := range cuts {
 		if len(letter.Value) > size {
 			letter.Truncate(size)
-			return p.produce(ctx, partition, pending, indices)
+			return true
 		}
 	}
 	before := letter.Size()
 	letter.DropSourceHeaders()
-	if letter.Size() == before {
-		return fmt.Errorf("takes not even a letter without its value (%d bytes): raise max.message.bytes: %w", before, err)
-	}
-	return p.produce(ctx, partition, pending, indices)
+	return letter.Size() < before
 }
 
 // messageTooLarge reports whether the broker refuses a record for its size.
@@ -145,11 +146,11 @@ func messageTooLarge(err error) bool {
 		errors.Is(err, kafka.RecordListTooLarge)
 }
 
-func (p *Producer) request(ctx context.Context, partition int, pending *Pending, indices []int) error {
+func (p *Producer) request(ctx context.Context, partition int, letters []deadletter.Letter, indices []int) error {
 	records := make([]kafka.Record, len(indices))
 	now := time.Now()
 	for n, i := range indices {
-		letter := &pending.letters[i]
+		letter := &letters[i]
 		headers := make([]kafka.Header, len(letter.Headers))
 		for h, header := range letter.Headers {
 			headers[h] = kafka.Header{Key: header.Key, Value: header.Value}
@@ -176,28 +177,24 @@ func (p *Producer) request(ctx context.Context, partition int, pending *Pending,
 	return nil
 }
 
-func (p *Producer) partitionCount(ctx context.Context) (int, error) {
-	if n := p.partitions.Load(); n > 0 {
-		return int(n), nil
+// knownPartitions returns the numbers of the topic's partitions.
+func (p *Producer) knownPartitions(ctx context.Context) ([]int, error) {
+	if known := p.partitions.Load(); known != nil {
+		return *known, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	n, err := kafkago.PartitionCount(ctx, p.client, p.topic)
-	if err != nil {
-		return 0, err
+	switch {
+	case err != nil:
+		return nil, err
+	case n == 0:
+		return nil, errors.New("has no partition")
 	}
-	if n == 0 {
-		return 0, errors.New("has no partition")
+	partitions := make([]int, n)
+	for i := range partitions {
+		partitions[i] = i
 	}
-	p.partitions.Store(int64(n))
-	return n, nil
-}
-
-// partitionOf is where Kafka's own producers put a record with this key.
-func partitionOf(id string, partitions int) int {
-	all := make([]int, partitions)
-	for i := range all {
-		all[i] = i
-	}
-	return kafkago.Balancer.Balance(kafka.Message{Key: []byte(id)}, all...)
+	p.partitions.Store(&partitions)
+	return partitions, nil
 }

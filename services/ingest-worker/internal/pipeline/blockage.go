@@ -13,12 +13,12 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/health"
 )
 
-// remindEvery is how often the log repeats that something is still in the way.
+// remindEvery is how often the log repeats that partitions are waiting.
 const remindEvery = 30 * time.Second
 
-// Blockage knows which partitions wait, for what, since when, and tells
-// readiness, the metric and the log: one line when it starts, one now and then,
-// one when it is over, however many partitions wait. Safe for concurrent use.
+// Blockage tracks which partitions wait, for what, and since when. It reports to
+// readiness, the metric and the log: a line at the start, one now and then, and one at
+// the end, however many partitions wait. Safe for concurrent use.
 type Blockage struct {
 	component *health.Component
 	metrics   *Metrics
@@ -28,7 +28,7 @@ type Blockage struct {
 	waiting map[errclass.Cause]*wait
 }
 
-// waiter is one of the two goroutines that work for a partition.
+// waiter is one of the two goroutines of a partition.
 type waiter struct {
 	partition int
 	side      side
@@ -41,6 +41,9 @@ const (
 	writing side = true  // to the tables, the dead-letter topic, and the offset
 )
 
+// membership is the waiter of the worker's membership in its group.
+var membership = waiter{-1, reading}
+
 type wait struct {
 	waiters  map[waiter]bool
 	since    time.Time
@@ -48,8 +51,8 @@ type wait struct {
 	why      string
 }
 
-// count is how many partitions wait.
-func (w *wait) count() int {
+// partitions is how many partitions wait.
+func (w *wait) partitions() int {
 	partitions := map[int]bool{}
 	for who := range w.waiters {
 		partitions[who.partition] = true
@@ -57,14 +60,14 @@ func (w *wait) count() int {
 	return len(partitions)
 }
 
-// NewBlockage returns a blockage of nothing.
+// NewBlockage returns a blockage without waiters.
 func NewBlockage(component *health.Component, metrics *Metrics, log *zap.Logger) *Blockage {
 	component.Ready("")
 	return &Blockage{component: component, metrics: metrics, log: log, waiting: map[errclass.Cause]*wait{}}
 }
 
-// block says that someone waits for cause to go away.
-func (b *Blockage) block(who waiter, cause errclass.Cause, unlisted bool, err error) {
+// block adds a waiter for a cause. It is called after every failed attempt.
+func (b *Blockage) block(who waiter, class errclass.Class, cause errclass.Cause, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
@@ -75,32 +78,20 @@ func (b *Blockage) block(who waiter, cause errclass.Cause, unlisted bool, err er
 	}
 	w.waiters[who] = true
 	w.why = err.Error()
-	b.metrics.blocked.WithLabelValues(string(cause)).Set(float64(w.count()))
-	b.tell()
+	b.report(cause, w)
 	if now.Sub(w.reminded) < remindEvery {
 		return
 	}
 	w.reminded = now
 	fields := []zap.Field{zap.String("cause", string(cause)), zap.Duration("for", now.Sub(w.since).Round(time.Millisecond)), zap.Error(err)}
-	if unlisted {
-		b.log.Error("waiting: an error that stands in no list is taken for a passing one and retried; please report it", fields...)
+	if class == errclass.Unclassified {
+		b.log.Error("unclassified error, retrying; please report it", fields...)
 	} else {
-		b.log.Warn("waiting: nothing is lost, and it goes on by itself once this is over", fields...)
+		b.log.Warn("waiting, retrying; no record is lost", fields...)
 	}
 }
 
-// BlockGroup says that the worker is no member of its group, and why.
-func (b *Blockage) BlockGroup(err error) {
-	b.block(waiter{noPartition, reading}, errclass.CauseBroker, false, err)
-}
-
-// ClearGroup says that the worker is a member of its group.
-func (b *Blockage) ClearGroup() { b.clear(waiter{noPartition, reading}) }
-
-// noPartition stands for the membership in the group in a waiter.
-const noPartition = -1
-
-// clear says that someone goes on, or that the partition is no longer ours.
+// clear removes a waiter, because it resumed or its partition was revoked.
 func (b *Blockage) clear(who waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -109,24 +100,33 @@ func (b *Blockage) clear(who waiter) {
 			continue
 		}
 		delete(w.waiters, who)
-		b.metrics.blocked.WithLabelValues(string(cause)).Set(float64(w.count()))
 		if len(w.waiters) == 0 {
 			delete(b.waiting, cause)
-			b.log.Info("goes on", zap.String("cause", string(cause)), zap.Duration("waited", time.Since(w.since).Round(time.Millisecond)))
+			waited := time.Since(w.since).Round(time.Millisecond)
+			b.log.Info(fmt.Sprintf("resumed after %v", waited), zap.String("cause", string(cause)), zap.Duration("waited", waited))
 		}
-		b.tell()
+		b.report(cause, w)
 	}
 }
 
-func (b *Blockage) tell() {
+// BlockGroup reports that the worker is not a member of its group, and why.
+func (b *Blockage) BlockGroup(err error) {
+	b.block(membership, errclass.Environment, errclass.CauseBroker, err)
+}
+
+// ClearGroup reports that the worker is a member of its group.
+func (b *Blockage) ClearGroup() { b.clear(membership) }
+
+// report updates the metric of one cause, and readiness.
+func (b *Blockage) report(cause errclass.Cause, w *wait) {
+	b.metrics.blocked.WithLabelValues(string(cause)).Set(float64(w.partitions()))
 	if len(b.waiting) == 0 {
 		b.component.Ready("")
 		return
 	}
 	parts := make([]string, 0, len(b.waiting))
 	for cause, w := range b.waiting {
-		parts = append(parts, fmt.Sprintf("waits for %s since %s: %s",
-			cause, w.since.UTC().Format(time.RFC3339), w.why))
+		parts = append(parts, fmt.Sprintf("waiting for %s since %s: %s", cause, w.since.UTC().Format(time.RFC3339), w.why))
 	}
 	sort.Strings(parts)
 	b.component.NotReady(strings.Join(parts, "; "))

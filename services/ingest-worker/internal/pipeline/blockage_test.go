@@ -16,10 +16,9 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/health"
 )
 
-// While something is in the way readiness says since when and why; the log has a
-// line when it begins, one now and then, one when it is over, however many
-// partitions wait.
-func TestWaitingIsSaid(t *testing.T) {
+// While partitions wait, readiness says since when and why. The log has a line when it
+// begins, one now and then, and one when it ends, however many partitions wait.
+func TestWaitingIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logged := observer.New(zapcore.DebugLevel)
 		registry := health.NewRegistry()
@@ -27,15 +26,15 @@ func TestWaitingIsSaid(t *testing.T) {
 		since := time.Now().UTC().Format(time.RFC3339)
 		one, two := waiter{1, writing}, waiter{2, writing}
 
-		b.block(one, errclass.CauseDatabase, false, errors.New("connection refused"))
+		b.block(one, errclass.Environment, errclass.CauseDatabase, errors.New("connection refused"))
 		for range 9 {
 			time.Sleep(5 * time.Second)
-			b.block(one, errclass.CauseDatabase, false, errors.New("connection reset"))
-			b.block(two, errclass.CauseDatabase, false, errors.New("connection reset"))
+			b.block(one, errclass.Environment, errclass.CauseDatabase, errors.New("connection reset"))
+			b.block(two, errclass.Environment, errclass.CauseDatabase, errors.New("connection reset"))
 		}
 		ready, components := registry.Status()
 		require.False(t, ready)
-		require.Equal(t, "waits for database since "+since+": connection reset", components[0].Detail)
+		require.Equal(t, "waiting for database since "+since+": connection reset", components[0].Detail)
 		b.clear(one)
 		ready, _ = registry.Status()
 		require.False(t, ready, "the other one waits")
@@ -47,13 +46,13 @@ func TestWaitingIsSaid(t *testing.T) {
 		require.Len(t, lines, 3)
 		require.Equal(t, "connection refused", lines[0].ContextMap()["error"])
 		require.Equal(t, 30*time.Second, lines[1].ContextMap()["for"])
-		require.Contains(t, lines[2].Message, "goes on")
+		require.Equal(t, "resumed after 45s", lines[2].Message)
 		require.Equal(t, 45*time.Second, lines[2].ContextMap()["waited"])
 
-		b.block(one, errclass.CauseUnknown, true, errors.New("what is this"))
+		b.block(one, errclass.Unclassified, errclass.CauseUnknown, errors.New("what is this"))
 		lines = logged.TakeAll()
 		require.Len(t, lines, 1)
-		require.Equal(t, zapcore.ErrorLevel, lines[0].Level, "what stands in no list is said loudly")
+		require.Equal(t, zapcore.ErrorLevel, lines[0].Level, "an unclassified error is logged as an error")
 		require.Contains(t, lines[0].Message, "please report it")
 	})
 }

@@ -6,12 +6,11 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Budget bounds the bytes in flight, over all partitions: an eighth is for
-// answers of the broker that are being decoded, an eighth for those that are
-// larger than a partition's share of that, the rest for decoded records. They
-// are apart, since an answer is only let go of once its records have found room.
-// Whoever waits is served in turn, so a large record is not overtaken for ever.
-// Safe for concurrent use.
+// Budget bounds the bytes in flight of all partitions. An eighth is for answers of the
+// broker that are being decoded, an eighth for answers that are larger than a
+// partition's share of that, and the rest for decoded records. The parts are separate
+// because an answer is released only after its records were admitted. Waiters are
+// served in turn, so a large record is not overtaken for ever. Safe for concurrent use.
 type Budget struct {
 	answers, records           *semaphore.Weighted
 	answersLimit, recordsLimit int64
@@ -26,8 +25,8 @@ func NewBudget(limit int64) *Budget {
 	}
 }
 
-// share returns one partition's part of the budget where there are so many
-// partitions: one that is blocked cannot starve the others.
+// share returns one partition's part of the budget of so many partitions. A blocked
+// partition cannot starve the others.
 func (b *Budget) share(partitions int) *share {
 	records := max(1, b.recordsLimit/int64(max(1, partitions)))
 	answers := max(1, b.answersLimit/int64(max(1, partitions)))
@@ -37,8 +36,8 @@ func (b *Budget) share(partitions int) *share {
 	}
 }
 
-// share is a partition's part of a budget. What is larger than the share waits
-// for room in the budget besides.
+// share is a partition's part of a budget. Anything larger than the share waits for
+// room in the whole budget as well.
 type share struct {
 	records, answers           *semaphore.Weighted
 	recordsLimit, answersLimit int64
@@ -75,20 +74,20 @@ func (s *share) give(n int64) {
 	s.records.Release(min(n, s.recordsLimit))
 }
 
-// The answers that are asked for fit a share, within these bounds: smaller ones
-// would cost a request for few records, larger ones gain nothing.
+// The requested size of an answer is the share within these bounds: a smaller answer
+// would cost a request for few records, a larger one gains nothing.
 const (
 	minAnswerBytes = 64 << 10
 	maxAnswerBytes = 4 << 20
 )
 
-// answerBytes is how large an answer the broker is asked for.
+// answerBytes is the requested size of the broker's answers.
 func (s *share) answerBytes() int32 {
 	return int32(min(max(s.answersLimit, minAnswerBytes), maxAnswerBytes))
 }
 
-// admit lets an answer of the broker into memory; see fetch.Config.Admit. An
-// answer is larger than the share where a single batch is.
+// admit lets an answer of the broker into memory; see fetch.Config.Admit. An answer is
+// larger than the share if a single batch is.
 func (s *share) admit(ctx context.Context, size int) (release func(), err error) {
 	from, n := s.answers, int64(size)
 	if n > s.answersLimit {

@@ -25,15 +25,14 @@ type Metrics struct {
 	unknownNames map[string]bool
 }
 
-// maxUnknownNames bounds the metric of unknown fields: their names come from
-// outside.
+// maxUnknownNames bounds the metric of unknown fields, whose names are arbitrary.
 const maxUnknownNames = 100
 
 // NewMetrics registers the pipeline's metrics.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		records: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "orderhub_ingest_records_total", Help: "Records that are done, by what became of them.",
+			Name: "orderhub_ingest_records_total", Help: "Records that are done, by outcome.",
 		}, []string{"outcome"}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "orderhub_dead_letters_total", Help: "Records that became dead letters, by reason.",
@@ -42,13 +41,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "orderhub_ingest_lag", Help: "Records of the partition behind the committed offset.",
 		}, []string{"partition"}),
 		blocked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "orderhub_ingest_blocked", Help: "Partitions that wait for something to come back, by what.",
+			Name: "orderhub_ingest_blocked", Help: "Partitions that wait, by cause.",
 		}, []string{"cause"}),
 		gaps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "orderhub_ingest_offset_gap_records_total", Help: "Offsets that were gone from the topic before they were read.",
+			Name: "orderhub_ingest_offset_gap_records_total", Help: "Offsets that were deleted from the topic before they were read.",
 		}, []string{"partition"}),
 		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "orderhub_ingest_skipped_records_total", Help: "Records that are no messages: of aborted transactions, and control records.",
+			Name: "orderhub_ingest_skipped_records_total", Help: "Records that are not consumed: those of aborted transactions, and control records.",
 		}, []string{"kind"}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "orderhub_ingest_batch_records", Help: "Records in a batch.", Buckets: prometheus.ExponentialBuckets(1, 4, 8),

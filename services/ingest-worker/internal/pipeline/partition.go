@@ -34,14 +34,14 @@ type partition struct {
 	queue     *queue
 	log       *zap.Logger
 
-	end       atomic.Int64 // offset behind the last record there is, as the last answer said
-	committed atomic.Int64 // the offset that the group would go on from
+	end       atomic.Int64 // offset after the last record, as of the last answer
+	committed atomic.Int64 // the next offset to read after a restart
 }
 
-// Consume takes the partition's records from offset on (kafka.FirstOffset: from
-// the first) until ctx ends, and returns when the batch in hand is done, or
-// given up after Config.Grace. What was not committed by then is left to the
-// partition's next owner. assigned is how many partitions this worker has.
+// Consume consumes the partition from offset on (kafka.FirstOffset: from the first)
+// until ctx ends. It returns when the current batch is done, or given up after
+// Config.Grace; the partition's next owner reads again what was not committed.
+// assigned is how many partitions this worker has.
 func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned int, committer Committer) {
 	c := &partition{
 		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock)),
@@ -51,7 +51,7 @@ func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned i
 	defer p.blockage.clear(waiter{id, writing})
 	defer p.metrics.lag.DeleteLabelValues(strconv.Itoa(id))
 
-	// Reading ends with the generation, and also when writing has given up.
+	// Reading ends with the generation, or when writing has given up.
 	untilGivenUp, stopReading := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -91,16 +91,16 @@ func (c *partition) read(ctx context.Context, offset int64) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.blockage.block(waiter{c.id, reading}, errclass.CauseBroker, false, err)
+		c.blockage.block(waiter{c.id, reading}, errclass.Environment, errclass.CauseBroker, err)
 		if backoff.Wait(ctx) != nil {
 			return
 		}
 	}
 }
 
-// fetch takes one answer of the broker into the queue and returns the offset to
-// go on from, on an error as well. busy says that it had a load's records, and
-// that there are no more yet.
+// fetch puts one answer of the broker into the queue and returns the next offset to
+// fetch, also with an error. busy reports that the answer indicates load, and that
+// there are no more records yet.
 func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *ingest.Decoder, offset int64) (next int64, busy bool, err error) {
 	if offset == kafka.FirstOffset {
 		first, _, err := reader.Offsets(ctx)
@@ -157,18 +157,18 @@ func (c *partition) makeRoom(ctx context.Context, bytes int64) error {
 	return c.share.take(ctx, bytes)
 }
 
-// skipGap goes on where the topic still has records. Below the first offset,
-// retention was quicker than the worker, and the records in between are lost.
-// Behind the end, the topic was made anew or cut: what is there now is read
-// from its first record, and what was stored before is known as a duplicate.
+// skipGap returns the first offset that the topic still has. If the wanted offset is
+// below it, retention has deleted records before the worker read them. If it is above
+// the end, the topic was deleted and created, or truncated: it is read from its first
+// record, and what was stored before is recognized as a duplicate.
 func (c *partition) skipGap(gap *fetch.OffsetOutOfRangeError) int64 {
 	if gap.Offset < gap.First {
 		lost := gap.First - gap.Offset
 		c.metrics.gaps.WithLabelValues(strconv.Itoa(c.id)).Add(float64(lost))
-		c.log.Error("records are lost: the topic no longer has them, as its retention was shorter than this group's absence",
+		c.log.Error("records are lost: retention deleted them before this group read them",
 			zap.Int64("wanted_offset", gap.Offset), zap.Int64("first_offset", gap.First), zap.Int64("lost", lost))
 	} else {
-		c.log.Error("the topic ends before the committed offset: it was made anew or cut; reading it from its first record",
+		c.log.Error("the topic ends before the committed offset: it was recreated or truncated; reading it from its first record",
 			zap.Int64("committed_offset", gap.Offset), zap.Int64("end_offset", gap.End), zap.Int64("first_offset", gap.First))
 	}
 	return gap.First
@@ -205,7 +205,7 @@ func (c *partition) graceAfter(ctx context.Context) (context.Context, context.Ca
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			cancel(errors.New("the partition had to be given up"))
+			cancel(errors.New("the partition was revoked"))
 		case <-hard.Done():
 		}
 	})
@@ -215,8 +215,8 @@ func (c *partition) graceAfter(ctx context.Context) (context.Context, context.Ca
 	}
 }
 
-// finish brings a batch to its end: stored, dead letters acknowledged, offset
-// committed.
+// finish stores a batch, waits for the acknowledgement of its dead letters, and commits
+// its offset.
 func (c *partition) finish(ctx context.Context, taken []*record, next int64) error {
 	began := time.Now()
 	records := make([]*ingest.Record, len(taken))
@@ -250,8 +250,8 @@ func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) (
 	}, ofBroker(errclass.CauseDeadLetters))
 }
 
-// commit is retried like the rest, but not once the generation is over: the
-// partition may be another's by then.
+// commit is retried like the rest, but not after the generation has ended: another
+// member may own the partition then.
 func (c *partition) commit(ctx context.Context, next int64) error {
 	var over error
 	err := c.retry(ctx, c.id, func(context.Context) error {
@@ -277,7 +277,7 @@ func generationEnded(err error) bool {
 		errors.Is(err, kafka.NotCoordinatorForGroup)
 }
 
-// account tells metrics and log what became of a batch.
+// account counts and logs the outcomes of a batch.
 func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, next int64, took time.Duration) {
 	var stored, duplicates int
 	for _, r := range records {
@@ -302,7 +302,7 @@ func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, 
 	c.committed.Store(next)
 	lag := c.measureLag()
 	if len(records) == 0 {
-		return // only control records were passed
+		return // there were only control records
 	}
 	c.metrics.batch.Observe(float64(len(records)))
 	c.metrics.flush.Observe(took.Seconds())
@@ -316,15 +316,15 @@ func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, 
 	c.log.Info("batch done", fields...)
 }
 
-// measureLag is called when the end is seen to move and when the commit does, so
-// that lag grows while the partition waits.
+// measureLag is called when the end or the committed offset changes, so the lag grows
+// while the partition waits.
 func (c *partition) measureLag() int64 {
 	lag := max(0, c.end.Load()-c.committed.Load())
 	c.metrics.lag.WithLabelValues(strconv.Itoa(c.id)).Set(float64(lag))
 	return lag
 }
 
-// debug writes a line about one order, and costs nothing where none is wanted.
+// debug logs one order, and costs nothing at other log levels.
 func (c *partition) debug(message string, r *ingest.Record) {
 	if line := c.log.Check(zap.DebugLevel, message); line != nil {
 		line.Write(zap.String("order_uid", r.Order().OrderUID), zap.Int64("offset", r.Source.Offset))

@@ -1,8 +1,8 @@
-// Package pipeline takes a partition's records from Kafka into the tables:
-// fetch, decode and validate, batch what has arrived, write in one transaction,
-// have the dead letters acknowledged, commit the offset. In this order, so that
-// a worker killed at any instant has lost nothing: what is not committed is read
-// again, and known as a duplicate.
+// Package pipeline moves a partition's records from Kafka into the tables: fetch,
+// decode and validate, batch what has arrived, write in one transaction, wait for the
+// acknowledgement of the dead letters, commit the offset. In this order a worker that
+// is killed at any instant loses nothing: what is not committed is read again, and
+// recognized as a duplicate.
 package pipeline
 
 import (
@@ -25,15 +25,13 @@ import (
 type Config struct {
 	Topic string
 	Group string
-	// MaxRecordBytes is the largest record that is read whole.
-	MaxRecordBytes int
 	// Batch says when a batch is flushed.
 	Batch batch.Limits
 	// MaxBatch is how many records are in a batch at most.
 	MaxBatch int
-	// Grace is how long a batch in hand may take once the partition is to be
-	// given up: well within the group's session time-out, since no heartbeats
-	// are sent meanwhile.
+	// Grace is how long the current batch may take once the partition is revoked:
+	// well within the group's session time-out, since no heartbeats are sent
+	// meanwhile.
 	Grace time.Duration
 }
 
@@ -56,8 +54,8 @@ type Pipeline struct {
 	clock time.Time // partitions under load flush at the same instants, see batch.New
 }
 
-// Source makes the reader of a partition, whose answers have maxBytes and are let
-// into memory by admit; see fetch.Config.
+// Source returns the reader of a partition. Its answers have maxBytes, and admit lets
+// them into memory; see fetch.Config.
 type Source func(partition int, maxBytes int32, admit func(context.Context, int) (func(), error)) *fetch.Reader
 
 // Deps are the parts of a Pipeline, all required.
@@ -81,7 +79,7 @@ func New(cfg Config, d Deps) *Pipeline {
 	}
 }
 
-// errStopped ends a retry whose worker is to stop.
+// errStopped ends the retries of a worker that stops.
 var errStopped = errors.New("the worker stops")
 
 // retry calls try until it succeeds, and returns nil then. Errors of the environment
@@ -103,7 +101,7 @@ func (p *Pipeline) retry(ctx context.Context, partition int, try func(context.Co
 			p.fatal(err)
 			return errStopped
 		}
-		p.blockage.block(waiter{partition, writing}, cause, class == errclass.Unclassified, err)
+		p.blockage.block(waiter{partition, writing}, class, cause, err)
 		if err := backoff.Wait(ctx); err != nil {
 			return err
 		}

@@ -12,51 +12,37 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
-// Pruner prunes now and then. Start and Stop are called once each, in that order.
+// Pruner prunes in the background from Start until Stop.
 type Pruner struct {
+	*lifecycle.Loop
 	db        *bun.DB
 	retention time.Duration
 	interval  time.Duration
 	log       *zap.Logger
-	stop      context.CancelFunc
-	done      chan struct{}
 }
 
 // New returns a pruner of deletions that are older than retention, which is how
 // long a reader may have been away without a relist.
 func New(db *bun.DB, retention, interval time.Duration, log *zap.Logger) *Pruner {
-	return &Pruner{db: db, retention: retention, interval: interval, log: log, done: make(chan struct{})}
+	p := &Pruner{db: db, retention: retention, interval: interval, log: log}
+	p.Loop = lifecycle.NewLoop("pruner", p.run, nil)
+	return p
 }
 
-// Start prunes in the background.
-func (p *Pruner) Start(context.Context) error {
-	ctx, stop := context.WithCancel(context.Background())
-	p.stop = stop
-	go func() {
-		defer close(p.done)
-		for {
-			// Jitter: several workers prune, and one of them is enough.
-			wait := p.interval/2 + time.Duration(rand.Int64N(int64(p.interval)))
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(wait):
-			}
-			if err := p.Prune(ctx); err != nil && ctx.Err() == nil {
-				p.log.Warn("deletions were not pruned; next time", zap.Error(err))
-			}
+func (p *Pruner) run(ctx context.Context) error {
+	for {
+		// Jitter: several workers prune, and one of them is enough.
+		if err := retry.Sleep(ctx, p.interval/2+rand.N(p.interval)); err != nil {
+			return err
 		}
-	}()
-	return nil
-}
-
-// Stop ends the background work.
-func (p *Pruner) Stop(context.Context) error {
-	p.stop()
-	<-p.done
-	return nil
+		if err := p.Prune(ctx); err != nil && ctx.Err() == nil {
+			p.log.Warn("deletions not pruned, retrying later", zap.Error(err))
+		}
+	}
 }
 
 // Prune removes the deletions that are old now, and moves the horizon past them in

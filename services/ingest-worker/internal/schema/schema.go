@@ -14,22 +14,22 @@ import (
 	"github.com/orderhub/orderhub/migrations"
 )
 
-// Watch looks at the schema before the worker takes its first record: one that
-// cannot write has no business in the group.
+// Watch checks the schema before the worker joins its group: a worker that cannot
+// write must not own partitions.
 type Watch struct {
 	db        *sql.DB
 	component *health.Component
 	log       *zap.Logger
 }
 
-// NewWatch returns a watch that tells component what it finds.
+// NewWatch returns a watch that reports to component.
 func NewWatch(db *sql.DB, component *health.Component, log *zap.Logger) *Watch {
 	return &Watch{db: db, component: component, log: log}
 }
 
-// Wait returns nil once the database is there with the schema that the worker
-// needs. A database that is away is waited for; a schema that is missing or too
-// old is a *migrations.VersionError at once, since waiting does not mend it.
+// Wait returns nil once the database can be reached and has the schema that the worker
+// needs. It waits for a database that cannot be reached. A schema that is missing or
+// too old is a *migrations.VersionError at once.
 func (w *Watch) Wait(ctx context.Context) error {
 	backoff := retry.NewBackoff(2 * time.Second)
 	for said := false; ; said = true {
@@ -40,7 +40,7 @@ func (w *Watch) Wait(ctx context.Context) error {
 		switch {
 		case err == nil:
 			w.component.Ready("")
-			w.log.Info("the database is there")
+			w.log.Info("database ready")
 			return nil
 		case errors.As(err, &version):
 			w.component.NotReady(err.Error())
@@ -48,7 +48,7 @@ func (w *Watch) Wait(ctx context.Context) error {
 		}
 		w.component.NotReady(err.Error())
 		if !said {
-			w.log.Warn("the database cannot be reached; waiting for it", zap.Error(err))
+			w.log.Warn("waiting for the database", zap.Error(err))
 		}
 		if err := backoff.Wait(ctx); err != nil {
 			return err
