@@ -40,6 +40,7 @@ help: ## List the targets
 build: ## Build the services and orderctl into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ \
 		./services/ingest-worker/cmd/ingest-worker \
+		./services/nats-bridge/cmd/nats-bridge \
 		./services/read-api/cmd/read-api \
 		./services/orderctl/cmd/orderctl
 

@@ -165,7 +165,7 @@ func New(source Source, cause Cause, group string, failedAt time.Time) Letter {
 // the SHA-256 over its timestamp (milliseconds since 1970, 8 bytes, big-endian)
 // and value, so that a topic made anew does not overwrite the letters of the one
 // before. Of a value that was cut before it was read whole, its SHA-256 stands
-// for it.
+// for it. The coordinates of a NATS message have no partition: nats/STREAM/SEQUENCE.
 func ID(source Source) string {
 	h := sha256.New()
 	var millis [8]byte
@@ -176,8 +176,23 @@ func ID(source Source) string {
 	} else {
 		h.Write(source.Value)
 	}
-	return fmt.Sprintf("%s/%d/%d/%s", source.Topic, source.Partition, source.Offset, hex.EncodeToString(h.Sum(nil)[:4]))
+	digits := hex.EncodeToString(h.Sum(nil)[:4])
+	if IsNATS(source.Topic) {
+		return fmt.Sprintf("%s/%d/%s", source.Topic, source.Offset, digits)
+	}
+	return fmt.Sprintf("%s/%d/%d/%s", source.Topic, source.Partition, source.Offset, digits)
 }
+
+// natsPrefix marks a source topic that is a NATS stream: no Kafka topic has a slash.
+const natsPrefix = "nats/"
+
+// NATSTopic is the source topic of a message of a NATS stream (a channel in NATS
+// Streaming) that could not be produced. The source's offset is the message's
+// sequence, and it has no partition. It is redriven to the topic of the orders.
+func NATSTopic(stream string) string { return natsPrefix + stream }
+
+// IsNATS reports whether a source topic is a NATS stream.
+func IsNATS(topic string) bool { return strings.HasPrefix(topic, natsPrefix) }
 
 // Truncate cuts the letter's value to size bytes and says so in a header. It is
 // for a letter that the topic does not take whole. A letter that is cut already

@@ -97,6 +97,7 @@ var developmentOnly = []string{
 	"github.com/chromedp/chromedp",
 	"github.com/compose-spec/compose-go/v2",
 	"github.com/fergusstrange/embedded-postgres",
+	"github.com/nats-io/nats-server/v2",
 	"github.com/twmb/franz-go/pkg/kfake",
 }
 

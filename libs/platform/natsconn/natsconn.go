@@ -1,0 +1,104 @@
+// Package natsconn turns the NATS settings into a connection that never gives up.
+package natsconn
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+// Settings say where the NATS server is, and how to log in there.
+type Settings struct {
+	URL config.Secret `env:"NATS_URL" envDefault:"nats://localhost:4222" help:"one or more NATS servers, comma-separated"`
+
+	CredsFile string        `env:"NATS_CREDS_FILE" help:"file with a user's JWT and key, as nsc writes it"`
+	NKeyFile  string        `env:"NATS_NKEY_FILE" help:"file with a user's NKey seed"`
+	User      string        `env:"NATS_USER" help:"user to log in as"`
+	Password  config.Secret `env:"NATS_PASSWORD" help:"the user's password"`
+	Token     config.Secret `env:"NATS_TOKEN" help:"token to log in with"`
+
+	TLSCAFile   string `env:"NATS_TLS_CA_FILE" help:"PEM file with the authority to trust (default: the system's)"`
+	TLSCertFile string `env:"NATS_TLS_CERT_FILE" help:"PEM file with the client's certificate"`
+	TLSKeyFile  string `env:"NATS_TLS_KEY_FILE" help:"PEM file with the client's key"`
+}
+
+// Validate names the variables whose values cannot be used.
+func (s Settings) Validate() error {
+	var errs []error
+	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
+		errs = append(errs, errors.New("NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE: set both or none"))
+	}
+	if (s.User == "") != (s.Password == "") {
+		errs = append(errs, errors.New("NATS_USER and NATS_PASSWORD: set both or none"))
+	}
+	logins := 0
+	for _, set := range []bool{s.CredsFile != "", s.NKeyFile != "", s.User != "", s.Token != ""} {
+		if set {
+			logins++
+		}
+	}
+	if logins > 1 {
+		errs = append(errs, errors.New("NATS_CREDS_FILE, NATS_NKEY_FILE, NATS_USER, NATS_TOKEN: set one of them"))
+	}
+	return errors.Join(errs...)
+}
+
+// Connect returns a connection that is made in the background and made again
+// whenever it is lost, without end. Files that cannot be used are an error at once.
+// Further options come after ours, and win.
+func Connect(s Settings, name string, further ...nats.Option) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.Name(name),
+		nats.Timeout(5 * time.Second),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
+		nats.PingInterval(10 * time.Second), // a dead server is noticed after two
+		nats.IgnoreAuthErrorAbort(),         // a password may be rotated on the server first
+	}
+	named := func(variable, value string, option func() nats.Option) {
+		if value == "" {
+			return
+		}
+		options = append(options, func(o *nats.Options) error {
+			if err := option()(o); err != nil {
+				return fmt.Errorf("%s: %w", variable, err)
+			}
+			return nil
+		})
+	}
+	named("NATS_CREDS_FILE", s.CredsFile, func() nats.Option { return credentials(s.CredsFile) })
+	named("NATS_NKEY_FILE", s.NKeyFile, func() nats.Option { return nkey(s.NKeyFile) })
+	named("NATS_USER", s.User, func() nats.Option { return nats.UserInfo(s.User, s.Password.Reveal()) })
+	named("NATS_TOKEN", s.Token.Reveal(), func() nats.Option { return nats.Token(s.Token.Reveal()) })
+	named("NATS_TLS_CA_FILE", s.TLSCAFile, func() nats.Option { return nats.RootCAs(s.TLSCAFile) })
+	named("NATS_TLS_CERT_FILE", s.TLSCertFile, func() nats.Option { return nats.ClientCert(s.TLSCertFile, s.TLSKeyFile) })
+	return nats.Connect(s.URL.Reveal(), append(options, further...)...)
+}
+
+// credentials checks that the file can be read, which nats.go does only when it
+// logs in.
+func credentials(path string) nats.Option {
+	return func(o *nats.Options) error {
+		if _, err := os.Stat(path); err != nil {
+			return err
+		}
+		return nats.UserCredentials(path)(o)
+	}
+}
+
+func nkey(path string) nats.Option {
+	return func(o *nats.Options) error {
+		option, err := nats.NkeyOptionFromSeed(path)
+		if err != nil {
+			return err
+		}
+		return option(o)
+	}
+}

@@ -1,0 +1,131 @@
+// Package app puts the bridge together. It is the only place that knows fx.
+package app
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
+	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/natsconn"
+	"github.com/orderhub/orderhub/libs/platform/service"
+	"github.com/orderhub/orderhub/services/nats-bridge/internal/forward"
+	"github.com/orderhub/orderhub/services/nats-bridge/internal/jetstream"
+	"github.com/orderhub/orderhub/services/nats-bridge/internal/outage"
+)
+
+const (
+	program = "nats-bridge"
+	about   = "nats-bridge takes orders from NATS JetStream, or from NATS Streaming, into the Kafka\n" +
+		"topic of the orders. It does not look at them: that is the worker's part."
+)
+
+// Main runs the bridge until SIGINT or SIGTERM and returns its exit code; see
+// service.Main.
+func Main(args []string, stdout, stderr io.Writer) int {
+	settings := &Settings{}
+	return service.Main(service.Program{
+		Name: program, About: about, Settings: settings,
+		AdminAddr:   func() string { return settings.AdminAddr },
+		StopTimeout: func() time.Duration { return settings.StopTimeout },
+		New: func() (service.App, error) {
+			app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
+			wait := func() int { return (<-app.Wait()).ExitCode }
+			return service.App{Start: app.Start, Stop: app.Stop, Wait: wait}, app.Err()
+		},
+	}, args, stdout, stderr)
+}
+
+// Options are the bridge's parts and how they hang together.
+func Options(settings *Settings) fx.Option {
+	return fx.Options(
+		fx.Supply(settings),
+		fx.Provide(
+			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
+			health.NewRegistry, newMetricsRegistry, newAdmin, newOutages, newConn, newForwarder, newSource,
+		),
+		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
+			l := &fxevent.ZapLogger{Logger: log}
+			l.UseLogLevel(zap.DebugLevel)
+			return l
+		}),
+		// In this order they start, and in the reverse they stop.
+		fx.Invoke(startAdmin, startForwarder, startSource),
+	)
+}
+
+func newMetricsRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
+
+func newAdmin(s *Settings, checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
+	return admin.New(s.AdminAddr, checks, metrics, log)
+}
+
+// outages are the states of what the bridge depends on.
+type outages struct{ nats, kafka *outage.Outage }
+
+func newOutages(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) outages {
+	waiting := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "orderhub_bridge_waiting", Help: "1 while the bridge waits for NATS or for Kafka.",
+	}, []string{"for"})
+	metrics.MustRegister(waiting)
+	return outages{
+		nats:  outage.New("nats", checks.Component("nats"), waiting, log),
+		kafka: outage.New("kafka", checks.Component("kafka"), waiting, log),
+	}
+}
+
+func newConn(s *Settings, lc fx.Lifecycle, log *zap.Logger) (*nats.Conn, error) {
+	conn, err := natsconn.Connect(s.NATS, program, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		log.Warn("NATS reported an error", zap.Error(err))
+	}))
+	if err == nil {
+		lc.Append(fx.StopHook(func() {
+			_ = conn.FlushTimeout(time.Second) // acknowledgements; what is lost is delivered again
+			conn.Close()
+		}))
+	}
+	return conn, err
+}
+
+func newForwarder(s *Settings, states outages, metrics *prometheus.Registry, log *zap.Logger) (*forward.Forwarder, error) {
+	options, err := franz.Options(s.Kafka)
+	if err != nil {
+		return nil, err
+	}
+	return forward.New(forward.Config{
+		Topic: s.Kafka.Topic, DLQTopic: s.Kafka.DLQTopic, Durable: s.Durable,
+		MaxMessages: s.MaxMessages, MaxBytes: s.MaxBytes, AckWait: s.AckWait, Grace: s.StopTimeout / 2,
+	}, options, states.kafka, forward.NewMetrics(metrics), log)
+}
+
+// source takes messages from NATS.
+type source interface {
+	Start(ctx context.Context) error
+	Stop()
+}
+
+func newSource(s *Settings, conn *nats.Conn, forwarder *forward.Forwarder, states outages, metrics *prometheus.Registry, log *zap.Logger) (source, error) {
+	return jetstream.New(
+		jetstream.Config{Stream: s.Stream, Subject: s.Subject, Durable: s.Durable, MaxMessages: s.MaxMessages, AckWait: s.AckWait},
+		conn, forwarder, states.nats, jetstream.NewMetrics(metrics), log)
+}
+
+func startAdmin(lc fx.Lifecycle, a *admin.Server) { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
+func startForwarder(lc fx.Lifecycle, f *forward.Forwarder) {
+	lc.Append(fx.StartStopHook(f.Start, f.Stop))
+}
+func startSource(lc fx.Lifecycle, s source) { lc.Append(fx.StartStopHook(s.Start, s.Stop)) }

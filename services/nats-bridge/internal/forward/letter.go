@@ -1,0 +1,65 @@
+package forward
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// letterCuts are the sizes to which the value of a letter is cut that the
+// dead-letter topic does not take whole.
+var letterCuts = []int{900_000, 200_000, 10_000, 0}
+
+// writeLetter writes the dead letter of a message that Kafka refused for its size.
+func (f *Forwarder) writeLetter(ctx context.Context, it *item, refusal error) error {
+	m := &it.message
+	letter := deadletter.New(deadletter.Source{
+		Topic: deadletter.NATSTopic(m.Stream), Offset: int64(m.Sequence), Timestamp: m.Time,
+		Key: it.record.Key, Value: m.Data, Headers: letterHeaders(it.record.Headers),
+	}, deadletter.Cause{
+		Reason: string(model.ReasonTooLarge), Stage: deadletter.StageDecode,
+		Errors: []model.FieldError{{Rule: "size", Message: fmt.Sprintf(
+			"the message has %d bytes, more than topic %s takes (max.message.bytes)", len(m.Data), f.cfg.Topic)}},
+	}, f.cfg.Durable, time.Now())
+	err := f.produceLetter(ctx, letter)
+	for _, size := range letterCuts {
+		if !isTooLarge(err) {
+			break
+		}
+		letter.Truncate(size)
+		err = f.produceLetter(ctx, letter)
+	}
+	if isTooLarge(err) {
+		letter.DropSourceHeaders()
+		err = f.produceLetter(ctx, letter)
+	}
+	if err != nil {
+		return fmt.Errorf("dead-letter topic %s: %w", f.cfg.DLQTopic, err)
+	}
+	f.metrics.letters.WithLabelValues(letter.Reason).Inc()
+	f.log.Warn("dead letter: the message is too large for the topic", zap.String("id", letter.ID),
+		zap.Int("bytes", len(m.Data)), zap.Error(refusal))
+	return nil
+}
+
+func (f *Forwarder) produceLetter(ctx context.Context, letter deadletter.Letter) error {
+	record := &kgo.Record{Topic: f.cfg.DLQTopic, Key: []byte(letter.ID), Value: letter.Value}
+	for _, h := range letter.Headers {
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	return f.alone.ProduceSync(ctx, record).FirstErr()
+}
+
+func letterHeaders(headers []kgo.RecordHeader) []deadletter.Header {
+	all := make([]deadletter.Header, len(headers))
+	for i, h := range headers {
+		all[i] = deadletter.Header{Key: h.Key, Value: h.Value}
+	}
+	return all
+}

@@ -1,0 +1,121 @@
+package forward
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/nats-io/nats.go"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Message is a message of a stream, on its way into Kafka.
+type Message struct {
+	Stream   string // the stream's name, or the channel's in NATS Streaming
+	Subject  string
+	Sequence uint64 // in the stream, from 1
+	Time     time.Time
+	Header   nats.Header
+	Data     []byte
+	// Delivery takes the acknowledgement. It is nil for a copy that was read from
+	// the stream: its delivery comes later, or never.
+	Delivery Delivery
+}
+
+// Delivery is one delivery of a message.
+type Delivery interface {
+	Ack() error
+	InProgress() error // postpones a redelivery
+	Nak() error        // asks for a redelivery
+}
+
+// Size is about how many bytes the message takes.
+func (m *Message) Size() int {
+	size := len(m.Data) + len(m.Subject) + 256
+	for name, values := range m.Header {
+		for _, value := range values {
+			size += len(name) + len(value)
+		}
+	}
+	return size
+}
+
+// The headers that a record has besides the message's own, whose names get the
+// prefix: X-Source becomes nats-x-source, Nats-Msg-Id becomes nats-msg-id.
+const (
+	headerPrefix    = "nats-"
+	headerSubject   = "nats-subject"
+	headerStream    = "nats-stream"
+	headerSequence  = "nats-sequence"  // decimal
+	headerTimestamp = "nats-timestamp" // RFC 3339, when the stream stored the message
+)
+
+// traceHeaders keep their names, so that a trace continues behind Kafka.
+var traceHeaders = []string{"traceparent", "tracestate", "baggage"}
+
+func newRecord(topic string, m *Message) *kgo.Record {
+	headers := make([]kgo.RecordHeader, 0, len(m.Header)+4)
+	for name, values := range m.Header {
+		for _, value := range values {
+			headers = append(headers, kgo.RecordHeader{Key: headerName(name), Value: []byte(value)})
+		}
+	}
+	headers = append(headers,
+		kgo.RecordHeader{Key: headerSubject, Value: []byte(m.Subject)},
+		kgo.RecordHeader{Key: headerStream, Value: []byte(m.Stream)},
+		kgo.RecordHeader{Key: headerSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
+		kgo.RecordHeader{Key: headerTimestamp, Value: m.Time.UTC().AppendFormat(nil, time.RFC3339Nano)})
+	return &kgo.Record{Topic: topic, Key: key(m), Value: m.Data, Headers: headers}
+}
+
+func headerName(name string) string {
+	lower := strings.ToLower(name)
+	for _, trace := range traceHeaders {
+		if lower == trace {
+			return trace
+		}
+	}
+	if strings.HasPrefix(lower, headerPrefix) {
+		return lower
+	}
+	return headerPrefix + lower
+}
+
+// key is the order's uid. A message in which it cannot be read has its id as key,
+// or none.
+func key(m *Message) []byte {
+	if uid := orderUID(m.Data); uid != "" {
+		return []byte(uid)
+	}
+	if id := m.Header.Get(nats.MsgIdHdr); id != "" {
+		return []byte(id)
+	}
+	return nil
+}
+
+// orderUID reads the field order_uid of a JSON object, and nothing behind it. What
+// the object is otherwise is for the worker to judge.
+func orderUID(data []byte) string {
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if token, err := decoder.ReadToken(); err != nil || token.Kind() != '{' {
+		return ""
+	}
+	for {
+		name, err := decoder.ReadToken()
+		if err != nil || name.Kind() != '"' {
+			return ""
+		}
+		if name.String() != "order_uid" {
+			if decoder.SkipValue() != nil {
+				return ""
+			}
+			continue
+		}
+		if value, err := decoder.ReadToken(); err == nil && value.Kind() == '"' {
+			return value.String()
+		}
+		return ""
+	}
+}

@@ -1,0 +1,63 @@
+// Package outage reports that a part waits for something that is away.
+package outage
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/health"
+)
+
+// remindEvery is how often the log repeats an outage that lasts.
+const remindEvery = 30 * time.Second
+
+// Outage is the state of one dependency, as readiness, a metric and the log show
+// it. Safe for concurrent use.
+type Outage struct {
+	name      string
+	component *health.Component
+	gauge     prometheus.Gauge
+	log       *zap.Logger
+
+	mu              sync.Mutex
+	since, reminded time.Time // zero without an outage
+}
+
+// New returns the state of a dependency that has not been reached yet.
+func New(name string, component *health.Component, waiting *prometheus.GaugeVec, log *zap.Logger) *Outage {
+	return &Outage{name: name, component: component, gauge: waiting.WithLabelValues(name), log: log}
+}
+
+// Begin says that the dependency cannot be used, and why. Repeated calls are one
+// outage.
+func (o *Outage) Begin(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if o.since.IsZero() {
+		o.since = now
+	}
+	o.gauge.Set(1)
+	o.component.NotReady("waiting since " + o.since.UTC().Format(time.RFC3339) + ": " + err.Error())
+	if now.Sub(o.reminded) >= remindEvery {
+		o.reminded = now
+		o.log.Warn("waiting for "+o.name, zap.Duration("for", now.Sub(o.since).Round(time.Millisecond)), zap.Error(err))
+	}
+}
+
+// End says that the dependency works.
+func (o *Outage) End() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gauge.Set(0)
+	if o.component.Ready("") && o.since.IsZero() {
+		o.log.Info(o.name + " ready")
+	}
+	if !o.since.IsZero() {
+		o.log.Info(o.name+" resumed", zap.Duration("after", time.Since(o.since).Round(time.Millisecond)))
+		o.since, o.reminded = time.Time{}, time.Time{}
+	}
+}
