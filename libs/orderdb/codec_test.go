@@ -59,6 +59,7 @@ func TestColumnsHaveTheNamesAndOrderOfTheJSON(t *testing.T) {
 	require.Equal(t, scalars([]string{"order_uid", "position"}, reflect.TypeFor[model.Item]()), Items.Columns)
 	require.Equal(t, append(slices.Clone(Orders.Columns), "content_hash"), Orders.Stored)
 	require.Equal(t, Items.Columns, Items.Stored)
+	require.Equal(t, []string{"order_uid", "position"}, Items.Key)
 }
 
 func TestRowsAreDecodedAsTheyWereEncoded(t *testing.T) {
@@ -76,10 +77,8 @@ func TestRowsAreDecodedAsTheyWereEncoded(t *testing.T) {
 	order := rows(0)
 	require.Len(t, order, 1)
 	Orders.Decode(order[0], decoded)
-	require.Empty(t, decoded.OrderUID, "the key is read apart")
 	fields := order[0].Fields()
-	decoded.OrderUID = string(fields.Next())
-	for range Orders.Columns[1:] {
+	for range Orders.Columns {
 		fields.Next()
 	}
 	require.Equal(t, []byte{1, 2, 3}, fields.Next()[:3], "the content hash comes last")

@@ -56,7 +56,7 @@ func (c *CopyIn) Add(o *model.Order, hash model.Hash) {
 		}
 	}
 	c.hash = hash
-	c.order.OrderUID, c.order.ContentHash = o.OrderUID, c.hash[:]
+	c.order.ContentHash = c.hash[:]
 	c.delivery.OrderUID, c.payment.OrderUID, c.item.OrderUID = o.OrderUID, o.OrderUID, o.OrderUID
 	c.tables[0] = Orders.AppendRow(c.tables[0], &c.order, o)
 	c.tables[1] = Deliveries.AppendRow(c.tables[1], &c.delivery, o.Delivery)

@@ -38,6 +38,7 @@ type Table struct {
 	// Stored are the columns that the worker writes: Columns, and behind them what
 	// only the database keeps.
 	Stored []string
+	Key    []string // the columns of the primary key
 	Schema *schema.Table
 
 	columns []column // as in Stored
@@ -51,8 +52,8 @@ type Table struct {
 // Queries are answered in the same form if they ask for binary results.
 type Rows[R, P any] struct{ *Table }
 
-// AppendRow appends the row whose key, and whatever the database alone keeps, is in
-// row, and whose other fields are in part.
+// AppendRow appends a row. The fields that part lacks are taken from row: the key, and
+// what only the database keeps.
 func (t Rows[R, P]) AppendRow(dst []byte, row *R, part *P) []byte {
 	return t.appendRow(dst, unsafe.Pointer(row), unsafe.Pointer(part))
 }
@@ -92,7 +93,8 @@ var kinds = map[reflect.Type]kind{
 func rowsOf[R, P any]() Rows[R, P] {
 	s := mapper.Table(reflect.TypeFor[R]())
 	t := &Table{Name: s.Name, Schema: s}
-	part, _ := s.Type.FieldByName(reflect.TypeFor[P]().Name())
+	partType := reflect.TypeFor[P]()
+	part, _ := s.Type.FieldByName(partType.Name())
 	var kept []column
 	var keptNames []string
 	for _, f := range s.Fields {
@@ -101,8 +103,14 @@ func rowsOf[R, P any]() Rows[R, P] {
 			panic(fmt.Sprintf("orderdb: %s.%s: no column type for %s", s.TypeName, f.GoName, f.StructField.Type))
 		}
 		c := column{kind: k, inPart: len(f.Index) > 1, offset: f.StructField.Offset}
-		if json := f.StructField.Tag.Get("json"); c.inPart && (json != f.Name || f.Index[0] != part.Index[0]) {
+		if hidden, ok := partType.FieldByName(f.GoName); ok && !c.inPart {
+			c = column{kind: k, inPart: true, offset: hidden.Offset} // the order's own order_uid
+		}
+		if json := f.StructField.Tag.Get("json"); len(f.Index) > 1 && (json != f.Name || f.Index[0] != part.Index[0]) {
 			panic(fmt.Sprintf("orderdb: %s.%s: the column %s needs the JSON field's name, %s", s.TypeName, f.GoName, f.Name, json))
+		}
+		if f.IsPK {
+			t.Key = append(t.Key, f.Name)
 		}
 		if c.inPart || f.IsPK {
 			t.columns, t.Columns = append(t.columns, c), append(t.Columns, f.Name)
@@ -158,12 +166,12 @@ func (t *Table) decode(raw RawRow, part unsafe.Pointer) {
 		value := fields.Next()
 		c := &t.columns[i]
 		if !c.inPart {
-			continue // of the key
+			continue // a part of the key
 		}
 		at := unsafe.Add(part, c.offset)
 		switch c.kind {
 		case textKind:
-			*(*string)(at) = unsafe.String(unsafe.SliceData(value), len(value))
+			*(*string)(at) = Text(value)
 		case bigintKind:
 			*(*int64)(at) = Integer(value)
 		case timestampKind:
@@ -206,6 +214,9 @@ func (f *Fields) Next() []byte {
 	*f = (*f)[length:]
 	return value
 }
+
+// Text is the value of a text field. It shares the row's memory.
+func Text(value []byte) string { return unsafe.String(unsafe.SliceData(value), len(value)) }
 
 // Integer is the value of a bigint or integer field; 0 for NULL.
 func Integer(value []byte) int64 {

@@ -22,6 +22,7 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -242,7 +243,7 @@ func cruelOrders(t *testing.T, stored int) (*session, *orders.Lists, *asked) {
 	config.DefaultQueryExecMode, config.Tracer = pgx.QueryExecModeExec, tracer
 	db := bun.NewDB(sql.OpenDB(stdlib.GetConnector(*config)), pgdialect.New())
 	t.Cleanup(func() { _ = db.Close() })
-	return client, orders.NewLists(db), tracer
+	return client, orders.NewLists(db, cache.New(time.Second)), tracer
 }
 
 // TestAPageLooksAtFewRows asks for what is rare beside what is common on a large

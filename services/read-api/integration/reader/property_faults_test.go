@@ -168,7 +168,7 @@ var allFaults = []fault{
 	{"the bell is rung without end", func(w *world, _ *rand.Rand) error {
 		for range 1_000_000 {
 			for _, r := range w.readers {
-				r.loop.Ring()
+				r.cache.Refresh()
 			}
 		}
 		return nil

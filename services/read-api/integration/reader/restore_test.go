@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/app"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -21,10 +22,10 @@ type heldOrders struct {
 	held map[string]string
 }
 
-func (h *heldOrders) Put(uid string, canonical []byte) bool {
+func (h *heldOrders) Put(o *model.Order, canonical []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.held[uid] = string(canonical)
+	h.held[strings.Clone(o.OrderUID)] = string(canonical)
 	return true
 }
 

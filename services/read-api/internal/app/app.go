@@ -26,8 +26,9 @@ import (
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+	"github.com/orderhub/orderhub/services/read-api/internal/gcpacer"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
-	"github.com/orderhub/orderhub/services/read-api/internal/memory"
+
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
@@ -62,8 +63,8 @@ func Options(settings *Settings) fx.Option {
 		fx.Provide(
 			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
 			health.NewRegistry, newMetricsRegistry, newAdmin, newFatal,
-			newDatabase, newCache, memory.NewGovernor, newSource, newReflector, newDoorbell,
-			newReadThrough, newLists, orders.New, newHub, newCatchUp, newHandler, newServer,
+			newDatabase, newCache, gcpacer.New, newSource, newReflector, newDoorbell,
+			newReadThrough, orders.NewLists, orders.New, newHub, newCatchUp, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -130,17 +131,16 @@ func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
 }
 
 func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *health.Registry,
-	hub *stream.Hub, governor *memory.Governor, metrics *prometheus.Registry, log *zap.Logger,
+	hub *stream.Hub, pacer *gcpacer.Pacer, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Follower: hub, Memory: governor,
+		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Memory: pacer,
 	})
-	hub.WakeWith(reflector.Ring)
 	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
 	return reflector
 }
 
-func newHub(s *Settings) *stream.Hub { return stream.NewHub(s.StreamClients) }
+func newHub(s *Settings, c *cache.Cache) *stream.Hub { return stream.NewHub(c, s.StreamClients) }
 
 func newCatchUp(s *Settings, db *bun.DB) (*stream.CatchUp, error) {
 	conn, err := bundb.Config(s.Database, program+" stream")
@@ -170,15 +170,6 @@ func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
 	return through
 }
 
-// newLists keeps pages as long as the cache would know of any change.
-func newLists(db *bun.DB, c *cache.Cache, hub *stream.Hub) *orders.Lists {
-	lists := orders.NewLists(db)
-	lists.KeepPages(hub.Changes, func() bool {
-		return c.HasSynced() && c.Staleness(time.Now()) < c.MaxStaleness()
-	})
-	return lists
-}
-
 func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
 	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
 ) *gin.Engine {
@@ -206,8 +197,8 @@ func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *z
 
 // limitMemory has the runtime keep below the container's limit, or a container
 // would be killed for garbage, and near what the orders take.
-func limitMemory(lc fx.Lifecycle, s *Settings, governor *memory.Governor, log *zap.Logger) {
-	limit, err := memory.SetLimit()
+func limitMemory(lc fx.Lifecycle, s *Settings, pacer *gcpacer.Pacer, log *zap.Logger) {
+	limit, err := gcpacer.SetLimit()
 	switch {
 	case err != nil:
 		log.Warn("the container's memory limit is not known; set GOMEMLIMIT", zap.Error(err))
@@ -219,7 +210,7 @@ func limitMemory(lc fx.Lifecycle, s *Settings, governor *memory.Governor, log *z
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	lc.Append(fx.StartStopHook(
-		func() { running.Go(func() { governor.Run(ctx) }) },
+		func() { running.Go(func() { pacer.Run(ctx) }) },
 		func() {
 			cancel()
 			running.Wait()
@@ -231,7 +222,7 @@ func startServer(lc fx.Lifecycle, s *httpserver.Server) { lc.Append(fx.StartStop
 
 // startCache runs the loops that fill the cache in the background: the API is
 // open meanwhile, and /readyz says how far they are.
-func startCache(lc fx.Lifecycle, reflector *cache.Reflector, doorbell *changes.Doorbell, stop fatal) {
+func startCache(lc fx.Lifecycle, c *cache.Cache, reflector *cache.Reflector, doorbell *changes.Doorbell, stop fatal) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	loop := func(name string, run func()) {
@@ -244,7 +235,7 @@ func startCache(lc fx.Lifecycle, reflector *cache.Reflector, doorbell *changes.D
 	}
 	lc.Append(fx.StartStopHook(
 		func() {
-			loop("the doorbell", func() { doorbell.Run(ctx, reflector.Ring) })
+			loop("the doorbell", func() { doorbell.Run(ctx, c.Refresh) })
 			loop("the cache's loop", func() { reflector.Run(ctx) })
 		},
 		func() {

@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/gcpacer"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
-	"github.com/orderhub/orderhub/services/read-api/internal/memory"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -19,7 +19,7 @@ func stats(s *Settings, c *cache.Cache, reflector *cache.Reflector, through *ord
 	now, held, loop := time.Now(), c.Stats(), reflector.Stats()
 	answer := httpapi.Stats{
 		Orders: held.Orders, Bytes: held.Bytes, JSONBytes: held.JSONBytes, BudgetBytes: s.CacheBytes,
-		MemoryLimitBytes: memory.Limit(), Compression: s.CacheCompression, DictionaryBytes: held.DictionaryBytes,
+		MemoryLimitBytes: gcpacer.Limit(), Compression: s.CacheCompression, DictionaryBytes: held.DictionaryBytes,
 		Synced: held.Synced, Complete: held.Complete, Evicted: held.Evicted, Hits: held.Hits, Misses: held.Misses,
 		StalenessSeconds: held.Staleness.Seconds(),
 		Rounds:           loop.Rounds, Changes: loop.Changes, Relists: loop.Relists,

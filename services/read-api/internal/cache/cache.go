@@ -7,6 +7,9 @@ package cache
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
 // Cache is the orders as they are in the tables, a moment ago. Its contract:
@@ -46,17 +49,56 @@ type Cache struct {
 	maxStaleness time.Duration
 	base         time.Time // of the times below: the monotonic clock in one number
 	store        atomic.Pointer[Store]
-	began        atomic.Int64 // when the last complete round began, in ns since base
+	began        atomic.Int64  // when the last complete round began, in ns since base
+	refresh      chan struct{} // holds one request: after one or many, one round follows
+
+	subscribers []Subscriber
+}
+
+// Subscriber is told what comes into a cache that readers have. Its methods are
+// called one at a time from the Reflector's goroutine, and hold up the cache while
+// they run.
+type Subscriber interface {
+	// Begin is called before each round of changes. A round that fails isn't applied;
+	// the next one brings its changes again.
+	Begin(from changes.Position)
+	// Put says that the round has brought an order, which may be kept. canonical is
+	// its JSON, valid only during the call. changed is false where the cache had the
+	// same already.
+	Put(o *model.Order, canonical []byte, changed bool)
+	// Delete says that the round has deleted an order. changed is false where the
+	// cache did not have it.
+	Delete(uid string, changed bool)
+	// Applied says that the round is complete.
+	Applied(to changes.Position)
+	// Relisted says that the cache was filled, or filled anew, with unknown changes.
+	Relisted(to changes.Position)
+}
+
+// Subscribe adds a subscriber. It must be called before the Reflector starts.
+func (c *Cache) Subscribe(s Subscriber) { c.subscribers = append(c.subscribers, s) }
+
+// Refresh asks for a round of changes. It never blocks. If a round is under way,
+// another one follows.
+func (c *Cache) Refresh() {
+	select {
+	case c.refresh <- struct{}{}:
+	default: // one is requested already
+	}
 }
 
 // New returns an empty cache. maxStaleness is the age up to which it says that
 // an order does not exist.
 func New(maxStaleness time.Duration) *Cache {
-	return &Cache{maxStaleness: maxStaleness, base: time.Now()}
+	return &Cache{maxStaleness: maxStaleness, base: time.Now(), refresh: make(chan struct{}, 1)}
 }
 
 // HasSynced tells whether the cache has been filled.
 func (c *Cache) HasSynced() bool { return c.store.Load() != nil }
+
+// Current tells whether the cache has everything that was committed up to
+// MaxStaleness ago.
+func (c *Cache) Current() bool { return c.HasSynced() && c.Staleness(time.Now()) < c.maxStaleness }
 
 // MaxStaleness is the age beyond which answers are marked as stale.
 func (c *Cache) MaxStaleness() time.Duration { return c.maxStaleness }

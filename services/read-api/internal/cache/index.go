@@ -50,10 +50,14 @@ type segment struct {
 	depth uint8 // how many high bits its fingerprints have in common
 }
 
-// index finds records by fingerprint. It grows by a segment at a time (extendible
-// hashing), so that no change takes longer than splitting one, and takes 10 to
-// 20 bytes a record. Several records may have one fingerprint: the caller looks
-// at the records. It isn't safe for concurrent use.
+// index finds records by fingerprint. Several records may have one fingerprint: the
+// caller compares the records. It grows by a segment at a time (extendible hashing),
+// so that no change takes longer than splitting one. It isn't safe for concurrent use.
+//
+// Go's map would do, but takes too much memory. Measured with Go 1.26 for 500,000 to
+// 3,000,000 records, a map[uint64]uint64 takes 24 to 38 bytes a record, and this 11 to
+// 17. Compressed orders are right at their goal of 0.35 × JSON, some 300 bytes an
+// order; 21 bytes more would miss it.
 type index struct {
 	directory []*segment // by the depth high bits of the fingerprint
 	depth     uint8

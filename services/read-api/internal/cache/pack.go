@@ -1,6 +1,11 @@
 package cache
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/json"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
 
 // Packing takes out of an order's canonical JSON what all orders have: the names
 // and punctuation between the values, which then are only separated. What is
@@ -15,29 +20,61 @@ const (
 	theTrack   = 3 // one that is the order's track_number
 )
 
-// What stands before each value; a text's ends with a quote.
+// frame is what canonical JSON has before each value and at the end, for an order
+// with all its parts. A text's ends with a quote.
+type frame struct {
+	beforeItems [][]byte // the first is before the order_uid, the second before the track_number
+	firstItem   []byte   // before the first item's first value
+	nextItem    []byte   // before any other item's
+	inItem      [][]byte // before the other values of an item
+	afterItems  [][]byte
+	end         []byte
+}
+
 var (
-	beforeItems = [][]byte{
-		[]byte(`","track_number":"`), []byte(`","entry":"`),
-		[]byte(`","delivery":{"name":"`), []byte(`","phone":"`), []byte(`","zip":"`), []byte(`","city":"`),
-		[]byte(`","address":"`), []byte(`","region":"`), []byte(`","email":"`),
-		[]byte(`"},"payment":{"transaction":"`), []byte(`","request_id":"`), []byte(`","currency":"`),
-		[]byte(`","provider":"`), []byte(`","amount":`), []byte(`,"payment_dt":`), []byte(`,"bank":"`),
-		[]byte(`","delivery_cost":`), []byte(`,"goods_total":`), []byte(`,"custom_fee":`),
-	}
-	firstItem = []byte(`},"items":[{"chrt_id":`)
-	nextItem  = []byte(`},{"chrt_id":`)
-	inItem    = [][]byte{
-		[]byte(`,"track_number":"`), []byte(`","price":`), []byte(`,"rid":"`), []byte(`","name":"`), []byte(`","sale":`),
-		[]byte(`,"size":"`), []byte(`","total_price":`), []byte(`,"nm_id":`), []byte(`,"brand":"`), []byte(`","status":`),
-	}
-	afterItems = [][]byte{
-		[]byte(`}],"locale":"`), []byte(`","internal_signature":"`), []byte(`","customer_id":"`),
-		[]byte(`","delivery_service":"`), []byte(`","shardkey":"`), []byte(`","sm_id":`), []byte(`,"date_created":"`),
-		[]byte(`","oof_shard":"`),
-	}
-	atTheEnd = []byte(`"}`)
+	canonicalFrame = newFrame()
+	// uidStart is how canonical JSON begins; the order_uid and a quote follow.
+	uidStart = string(canonicalFrame.beforeItems[0])
 )
+
+// newFrame reads the frame off the canonical JSON of an order with two items whose
+// values are empty or 0.
+func newFrame() (f frame) {
+	empty := model.AppendCanonical(nil, &model.Order{Delivery: &model.Delivery{}, Payment: &model.Payment{}, Items: make([]model.Item, 2)})
+	var befores [][]byte
+	first, next := 0, 0 // the items' first values in befores
+	items := json.NewDecoder(bytes.NewReader(empty))
+	done := 0 // of empty
+	value := func(from, to int) {
+		before := empty[done:from]
+		switch {
+		case bytes.Contains(before, []byte(`[{`)):
+			first = len(befores)
+		case bytes.Contains(before, []byte(`},{`)):
+			next = len(befores)
+		}
+		befores, done = append(befores, before), to
+	}
+	for {
+		token, err := items.Token()
+		if err != nil {
+			break // the end
+		}
+		at := int(items.InputOffset())
+		switch v := token.(type) {
+		case string:
+			if empty[at] != ':' { // else it is a name
+				value(at-1-len(v), at-1)
+			}
+		case float64:
+			value(at-1, at)
+		}
+	}
+	return frame{
+		beforeItems: befores[:first], firstItem: befores[first], inItem: befores[first+1 : next], nextItem: befores[next],
+		afterItems: befores[next+next-first:], end: empty[done:],
+	}
+}
 
 // packer walks over a body.
 type packer struct {
@@ -53,18 +90,18 @@ func pack(dst []byte, uid string, body []byte) ([]byte, bool) {
 	}
 	uidEnd := len(uidStart) + len(uid)
 	p := packer{rest: body[uidEnd:], out: dst, uid: body[len(uidStart):uidEnd]}
-	p.values(beforeItems)
-	p.value(firstItem)
+	p.values(canonicalFrame.beforeItems[1:])
+	p.value(canonicalFrame.firstItem)
 	for {
-		p.values(inItem)
-		if p.failed || !bytes.HasPrefix(p.rest, nextItem) {
+		p.values(canonicalFrame.inItem)
+		if p.failed || !bytes.HasPrefix(p.rest, canonicalFrame.nextItem) {
 			break
 		}
 		p.out[len(p.out)-1] = oneMore
-		p.value(nextItem)
+		p.value(canonicalFrame.nextItem)
 	}
-	p.values(afterItems)
-	return p.out, !p.failed && bytes.Equal(p.rest, atTheEnd)
+	p.values(canonicalFrame.afterItems)
+	return p.out, !p.failed && bytes.Equal(p.rest, canonicalFrame.end)
 }
 
 func (p *packer) values(befores [][]byte) {
@@ -126,13 +163,13 @@ func unpack(dst []byte, uid string, packed []byte) []byte {
 	dst = append(dst, uidStart...)
 	dst = append(dst, uid...)
 	u := unpacker{rest: packed, out: dst, uid: uid}
-	u.values(beforeItems)
-	u.value(firstItem)
-	for u.values(inItem) == oneMore {
-		u.value(nextItem)
+	u.values(canonicalFrame.beforeItems[1:])
+	u.value(canonicalFrame.firstItem)
+	for u.values(canonicalFrame.inItem) == oneMore {
+		u.value(canonicalFrame.nextItem)
 	}
-	u.values(afterItems)
-	return append(u.out, atTheEnd...)
+	u.values(canonicalFrame.afterItems)
+	return append(u.out, canonicalFrame.end...)
 }
 
 type unpacker struct {

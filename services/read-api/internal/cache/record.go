@@ -101,9 +101,6 @@ type newRecord struct {
 // There is no uid where the body says it in plain.
 type rawRecord []byte
 
-// uidStart is how canonical JSON begins; the uid and a quote follow.
-const uidStart = `{"order_uid":"`
-
 // saysUID tells whether a uid can be read off a body by cutting at the quote.
 func saysUID(body []byte, uid string) bool {
 	end := len(uidStart) + len(uid)

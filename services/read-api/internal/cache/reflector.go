@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -31,7 +32,7 @@ type Health interface {
 	NotReady(why string) (changed bool)
 }
 
-// Memory is told what the orders take; a *memory.Governor is one.
+// Memory is told what the orders take; a *gcpacer.Pacer is one.
 type Memory interface {
 	// Follow is told how many bytes they take now. It is called often.
 	Follow(orders int64)
@@ -39,24 +40,8 @@ type Memory interface {
 	Settle()
 }
 
-// Follower is told what comes into a cache that readers have. Its methods are
-// called from Run's goroutine, and hold up the cache while they run.
-type Follower interface {
-	// Begin is called before a round; the changes since from go to the sink that
-	// it returns, which passes them on to sink. After a round that failed, the
-	// next one brings them again.
-	Begin(from changes.Position, sink changes.Sink) changes.Sink
-	// Applied says that the round's changes are in the cache.
-	Applied(to changes.Position)
-	// Relisted says that the cache was filled, or filled anew: what changed is not
-	// known.
-	Relisted(to changes.Position)
-}
-
 // ReflectorOptions of a Reflector.
 type ReflectorOptions struct {
-	// Follower may be nil.
-	Follower Follower
 	// Memory may be nil.
 	Memory Memory
 	Store  StoreOptions
@@ -81,14 +66,13 @@ const (
 )
 
 // Reflector fills a Cache: a snapshot, then rounds of changes, each woken by
-// Ring or by the poll; a new snapshot when the source can't tell the changes;
+// Cache.Refresh or by the poll; a new snapshot when the source can't tell the changes;
 // patience with everything else.
 type Reflector struct {
 	source  Source
 	cache   *Cache
 	options ReflectorOptions
 	log     *zap.Logger
-	bell    chan struct{} // holds one ring: rung once or often, one round follows
 
 	progressLog, progressHealth time.Duration // how often a long snapshot says how far it is
 
@@ -111,19 +95,34 @@ type Restore struct {
 // NewReflector prepares the loop that Run is.
 func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflector {
 	return &Reflector{
-		source: source, cache: cache, options: options, log: options.Log, bell: make(chan struct{}, 1),
+		source: source, cache: cache, options: options, log: options.Log,
 		progressLog: progressLog, progressHealth: progressHealth,
 	}
 }
 
-// Ring asks for a round. It never blocks. A ring during a round makes another
-// one follow.
-func (r *Reflector) Ring() {
-	select {
-	case r.bell <- struct{}{}:
-	default: // it is ringing already
-	}
+// sink puts orders into a store, and then tells subscribers.
+type sink struct {
+	store       *Store
+	subscribers []Subscriber
 }
+
+func (s *sink) Put(o *model.Order, canonical []byte) (changed bool) {
+	changed = s.store.Put(o.OrderUID, canonical)
+	for _, one := range s.subscribers {
+		one.Put(o, canonical, changed)
+	}
+	return changed
+}
+
+func (s *sink) Delete(uid string) (changed bool) {
+	changed = s.store.Delete(uid)
+	for _, one := range s.subscribers {
+		one.Delete(uid, changed)
+	}
+	return changed
+}
+
+func (s *sink) LeaveOut() { s.store.LeaveOut() }
 
 // feed is a store with the position that it is at.
 type feed struct {
@@ -171,7 +170,7 @@ func (r *Reflector) Run(ctx context.Context) {
 	}
 }
 
-// wait returns when the bell was rung or the poll is due, and the rest is over.
+// wait returns when a refresh was requested or the poll is due, and the rest is over.
 func (r *Reflector) wait(ctx context.Context, rest time.Time) {
 	if left := time.Until(rest); left > 0 && retry.Sleep(ctx, left) != nil {
 		return
@@ -180,7 +179,7 @@ func (r *Reflector) wait(ctx context.Context, rest time.Time) {
 	timer := time.NewTimer(r.options.Poll - jitter)
 	defer timer.Stop()
 	select {
-	case <-r.bell:
+	case <-r.cache.refresh:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -190,7 +189,7 @@ func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
 	f := &feed{store: NewStore(r.options.Store), started: time.Now()}
 	progress := newThrottle(r.progressLog, r.progressHealth)
 	var err error
-	f.position, err = r.source.Snapshot(ctx, f.store, func(done, expected int64) {
+	f.position, err = r.source.Snapshot(ctx, &sink{store: f.store}, func(done, expected int64) {
 		r.progress(progress, f, done, expected)
 	})
 	if err != nil {
@@ -202,12 +201,14 @@ func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
 // round brings a feed up to date, and gives it to readers when it wasn't yet.
 func (r *Reflector) round(ctx context.Context, f *feed) error {
 	began := time.Now()
-	var sink changes.Sink = f.store
-	follower := r.options.Follower
-	if follower != nil && f.published {
-		sink = follower.Begin(f.position, sink)
+	into := &sink{store: f.store}
+	if f.published {
+		into.subscribers = r.cache.subscribers
 	}
-	round, err := r.source.Tail(ctx, f.position, sink)
+	for _, s := range into.subscribers {
+		s.Begin(f.position)
+	}
+	round, err := r.source.Tail(ctx, f.position, into)
 	if err != nil {
 		return err
 	}
@@ -222,13 +223,13 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 			r.options.Memory.Settle()
 		}
 		r.restored(f)
-		if follower != nil {
-			follower.Relisted(f.position)
+		for _, s := range r.cache.subscribers {
+			s.Relisted(f.position)
 		}
 	} else {
 		r.cache.advance(began)
-		if follower != nil {
-			follower.Applied(f.position)
+		for _, s := range r.cache.subscribers {
+			s.Applied(f.position)
 		}
 	}
 	f.rest = time.Time{}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
@@ -68,7 +69,7 @@ func (s *fakeSource) Snapshot(_ context.Context, sink changes.Sink, progress cha
 		return changes.Position{}, failure
 	}
 	for uid, version := range orders {
-		sink.Put(uid, body(uid, version, 100))
+		sink.Put(&model.Order{OrderUID: uid}, body(uid, version, 100))
 	}
 	progress(int64(len(orders)), int64(len(orders)))
 	if hook != nil {
@@ -97,7 +98,7 @@ func (s *fakeSource) Tail(_ context.Context, from changes.Position, sink changes
 	var round changes.Round
 	for _, uid := range s.log[from.Horizon:] {
 		if version, ok := s.orders[uid]; ok {
-			sink.Put(uid, body(uid, version, 100))
+			sink.Put(&model.Order{OrderUID: uid}, body(uid, version, 100))
 			round.Put++
 		} else if sink.Delete(uid) {
 			round.Deleted++
@@ -211,10 +212,10 @@ func TestARingDuringARoundMakesAnotherRound(t *testing.T) {
 		}
 	})
 	before := b.reflector.Stats().Rounds
-	b.reflector.Ring()
+	b.cache.Refresh()
 	<-inTail
-	b.reflector.Ring()
-	b.reflector.Ring()
+	b.cache.Refresh()
+	b.cache.Refresh()
 	close(goOn)
 	b.eventually(t, "two rounds", func() bool { return b.reflector.Stats().Rounds >= before+2 })
 }
@@ -230,7 +231,7 @@ func TestRoundsRestUnderLoadOnly(t *testing.T) {
 			for i := range changed {
 				source.change(fmt.Sprint("order", i), 1)
 			}
-			b.reflector.Ring()
+			b.cache.Refresh()
 			synctest.Wait()
 			require.Equal(t, 1, b.version("order0"), "the first round of a load is not put off")
 
@@ -238,7 +239,7 @@ func TestRoundsRestUnderLoadOnly(t *testing.T) {
 			var began time.Time
 			source.set(func() { source.inTail = func() { began = time.Now() } })
 			source.change("late", 1)
-			b.reflector.Ring()
+			b.cache.Refresh()
 			time.Sleep(2 * gathering)
 			synctest.Wait() // for the round, as the race detector sees it
 			require.Equal(t, rests, began.Sub(rung))
@@ -266,7 +267,7 @@ func TestRelistTakesAwayWhatIsGoneAndKeepsServingMeanwhile(t *testing.T) {
 		source.relist = "a table was truncated"
 		source.onSnap = func() { during <- b.version("a") }
 	})
-	b.reflector.Ring()
+	b.cache.Refresh()
 	require.Equal(t, 1, <-during, "readers keep the old store until the new one is whole")
 	b.eventually(t, "relisted", func() bool { return b.version("a") == 0 })
 	require.Equal(t, 1, b.version("b"))
@@ -392,4 +393,50 @@ func TestMemoryIsSettledBeforeTheServiceIsReady(t *testing.T) {
 	require.True(t, ready)
 	require.Equal(t, 1, memory.settled)
 	require.Equal(t, f.store.Bytes(), memory.orders)
+}
+
+// order records what a subscriber is told, and how old the cache said it was then.
+type order struct {
+	cache *Cache
+	told  []string
+	ages  []time.Duration
+}
+
+func (o *order) note(what string) {
+	o.told, o.ages = append(o.told, what), append(o.ages, o.cache.Staleness(time.Now()))
+}
+func (o *order) Begin(changes.Position) { o.note("begin") }
+func (o *order) Put(put *model.Order, _ []byte, changed bool) {
+	o.note(fmt.Sprint("put ", put.OrderUID, " ", changed))
+}
+func (o *order) Delete(uid string, changed bool) { o.note(fmt.Sprint("delete ", uid, " ", changed)) }
+func (o *order) Applied(changes.Position)        { o.note("applied") }
+func (o *order) Relisted(changes.Position)       { o.note("relisted") }
+
+// TestSubscribersLearnOfChangesBeforeTheCacheVouchesForThem: a list that was kept
+// before a change must not be given out once the cache says that it knows the change.
+func TestSubscribersLearnOfChangesBeforeTheCacheVouchesForThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, c := newFakeSource("a", "b"), New(time.Hour)
+		seen := &order{cache: c}
+		c.Subscribe(seen)
+		r := NewReflector(source, c, ReflectorOptions{Poll: never, Health: &fakeHealth{}, Log: zap.NewNop()})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.Run(ctx)
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		source.change("a", 1) // as it was
+		source.change("b", 2)
+		source.change("gone", 0)
+		c.Refresh()
+		synctest.Wait()
+		require.Equal(t, []string{"relisted", "begin", "put a false", "put b true", "delete gone false", "applied"}, seen.told)
+		for i, age := range seen.ages[1 : len(seen.ages)-1] {
+			require.Equal(t, time.Minute, age, seen.told[i+1])
+		}
+		require.Zero(t, seen.ages[len(seen.ages)-1])
+		cancel()
+		synctest.Wait()
+	})
 }

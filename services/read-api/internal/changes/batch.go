@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 // batch is whole messages of the server's, end to end, as they came: a byte for
@@ -21,10 +23,10 @@ type batch []byte
 const messageHead = 5
 
 // next takes the next row off the batch; nil: there are no more.
-func (b *batch) next() (row []byte) {
+func (b *batch) next() (row orderdb.RawRow) {
 	for len(*b) > 0 {
 		kind, end := (*b)[0], 1+int(binary.BigEndian.Uint32((*b)[1:]))
-		row, *b = (*b)[messageHead:end], (*b)[end:]
+		row, *b = orderdb.RawRow((*b)[messageHead:end]), (*b)[end:]
 		if kind == copyData && len(row) > len(copyTrailer) {
 			return row
 		}

@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// encode gives the orders that a joiner has put together to sink, on all
+// encode gives sink the orders that a joiner has put together. It uses all
 // processors.
 func encode(ctx context.Context, group *errgroup.Group, j *joiner, sink Sink, progress func(done int64)) {
 	var done atomic.Int64
@@ -24,8 +25,9 @@ func encode(ctx context.Context, group *errgroup.Group, j *joiner, sink Sink, pr
 					return context.Cause(ctx)
 				}
 				for _, e := range batch {
-					canonical = model.AppendCanonical(canonical[:0], d.order(e))
-					sink.Put(string(e.uid), canonical)
+					order := d.order(e)
+					canonical = model.AppendCanonical(canonical[:0], order)
+					sink.Put(order, canonical)
 				}
 				progress(done.Add(int64(len(batch))))
 				select {
@@ -46,45 +48,26 @@ type entryDecoder struct {
 	items    []model.Item
 }
 
-// order is valid until the next one, and as long as the entry's rows are left
-// alone: its texts lie there.
+// order is valid until the next call, and as long as the entry's rows, which hold its
+// texts, are not changed.
 func (d *entryDecoder) order(e *entry) *model.Order {
-	f := e.fields(e.parts[ordersTable])
-	d.decoded = model.Order{
-		OrderUID: f.text(), TrackNumber: f.text(), Entry: f.text(), Locale: f.text(), InternalSignature: f.text(),
-		CustomerID: f.text(), DeliveryService: f.text(), Shardkey: f.text(), SmID: f.integer(), DateCreated: f.time(),
-		OofShard: f.text(),
-	}
+	d.decoded.Delivery, d.decoded.Payment = nil, nil
+	orderdb.Orders.Decode(e.row(e.parts[ordersTable]), &d.decoded)
 	if at := e.parts[deliveriesTable]; at.seen() {
-		f := e.fields(at)
-		f.next() // order_uid
-		d.delivery = model.Delivery{
-			Name: f.text(), Phone: f.text(), Zip: f.text(), City: f.text(), Address: f.text(), Region: f.text(), Email: f.text(),
-		}
+		orderdb.Deliveries.Decode(e.row(at), &d.delivery)
 		d.decoded.Delivery = &d.delivery
 	}
 	if at := e.parts[paymentsTable]; at.seen() {
-		f := e.fields(at)
-		f.next()
-		d.payment = model.Payment{
-			Transaction: f.text(), RequestID: f.text(), Currency: f.text(), Provider: f.text(), Amount: f.integer(),
-			PaymentDT: f.integer(), Bank: f.text(), DeliveryCost: f.integer(), GoodsTotal: f.integer(), CustomFee: f.integer(),
-		}
+		orderdb.Payments.Decode(e.row(at), &d.payment)
 		d.decoded.Payment = &d.payment
 	}
 	slices.SortFunc(e.items, func(a, b itemSpan) int { return a.position - b.position })
-	d.items = d.items[:0]
-	for _, item := range e.items {
-		f := e.fields(item.span)
-		f.next()
-		f.next() // position
-		d.items = append(d.items, model.Item{
-			ChrtID: f.integer(), TrackNumber: f.text(), Price: f.integer(), RID: f.text(), Name: f.text(), Sale: f.integer(),
-			Size: f.text(), TotalPrice: f.integer(), NmID: f.integer(), Brand: f.text(), Status: f.integer(),
-		})
+	d.items = slices.Grow(d.items[:0], len(e.items))[:len(e.items)]
+	for i, item := range e.items {
+		orderdb.Items.Decode(e.row(item.span), &d.items[i])
 	}
 	d.decoded.Items = d.items
 	return &d.decoded
 }
 
-func (e *entry) fields(at span) fields { return fieldsOf(e.rows[at.from:at.to]) }
+func (e *entry) row(at span) orderdb.RawRow { return e.rows[at.from:at.to] }

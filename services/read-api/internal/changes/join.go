@@ -5,7 +5,8 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"unsafe"
+
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 // errScattered says that the rows of orders lie too far apart in the tables to
@@ -146,11 +147,11 @@ func (j *joiner) next() (t table, more bool) {
 func (j *joiner) take(t table, b batch) {
 	var uid []byte
 	for row := b.next(); row != nil; row = b.next() {
-		fields := fieldsOf(row)
-		uid = fields.next()
+		fields := row.Fields()
+		uid = fields.Next()
 		position := 0
 		if t == itemsTable {
-			position = int(fields.integer())
+			position = int(orderdb.Integer(fields.Next()))
 		}
 		e := j.find(t, uid, position)
 		at := span{len(e.rows), len(e.rows) + len(row)}
@@ -244,7 +245,7 @@ func (j *joiner) entry(uid []byte) *entry {
 }
 
 // key is valid as long as the entry isn't used again.
-func (e *entry) key() string { return unsafe.String(unsafe.SliceData(e.uid), len(e.uid)) }
+func (e *entry) key() string { return orderdb.Text(e.uid) }
 
 // check passes an order on that has all its rows.
 func (j *joiner) check(e *entry) {

@@ -80,10 +80,10 @@ type mapSink struct {
 	held map[string]string
 }
 
-func (m *mapSink) Put(uid string, canonical []byte) bool {
+func (m *mapSink) Put(o *model.Order, canonical []byte) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.held[uid] = string(canonical)
+	m.held[strings.Clone(o.OrderUID)] = string(canonical)
 	return true
 }
 func (m *mapSink) Delete(string) bool { panic("a snapshot deletes nothing") }

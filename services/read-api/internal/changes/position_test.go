@@ -64,9 +64,13 @@ func TestRelistOnAnyDoubt(t *testing.T) {
 	require.Empty(t, held.relistReason(next), "the horizon was there already when the last snapshot was taken")
 }
 
-func TestArrayLiteralQuotes(t *testing.T) {
-	require.Equal(t, `{"a","b\"c","d\\e","","{f,g}"}`, string(arrayLiteral([]string{"a", `b"c`, `d\e`, "", "{f,g}"})))
-	require.Equal(t, `{}`, string(arrayLiteral(nil)))
+func TestTextArraysAreQuoted(t *testing.T) {
+	array, err := textArray([]string{"a", `b"c`, `d\e`, "", "{f,g}", "NULL"})
+	require.NoError(t, err)
+	require.Equal(t, `{a,"b\"c","d\\e","","{f,g}","NULL"}`, string(array))
+	array, err = textArray([]string{})
+	require.NoError(t, err)
+	require.Equal(t, `{}`, string(array))
 }
 
 func TestAStandbyThatIsBehindIsToldFromOneThatIsNot(t *testing.T) {

@@ -3,14 +3,17 @@ package changes
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// table is one of the four.
+// table is an index of orderdb.Tables.
 type table int
 
 const (
@@ -18,15 +21,8 @@ const (
 	deliveriesTable
 	paymentsTable
 	itemsTable
-	tableCount
+	tableCount = table(len(orderdb.Tables))
 )
-
-var tables = [tableCount]struct{ name, columns, order string }{
-	{"orders", ordersColumns, "order_uid"},
-	{"deliveries", deliveriesColumns, "order_uid"},
-	{"payments", paymentsColumns, "order_uid"},
-	{"items", itemsColumns, "order_uid, position"},
-}
 
 const (
 	// scanSettings have the server read a table from its beginning to its end, by
@@ -69,12 +65,13 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 		if err != nil {
 			return fmt.Errorf("share the snapshot: %w", err)
 		}
-		query := `SELECT ` + tables[t].columns + ` FROM ` + tables[t].name
+		described := orderdb.Tables[t]
+		query := selectFrom(described)
 		if sorted {
-			query += ` ORDER BY ` + tables[t].order
+			query += ` ORDER BY ` + strings.Join(described.Key, ", ")
 		}
 		if err := copyOut(ctx, conn, `COPY (`+query+`) TO STDOUT (FORMAT binary)`, out); err != nil {
-			return fmt.Errorf("table %s: %w", tables[t].name, err)
+			return fmt.Errorf("table %s: %w", described.Name, err)
 		}
 		return nil
 	})

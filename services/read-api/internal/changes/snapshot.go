@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 const (
@@ -27,9 +30,9 @@ const (
 	exportSnapshot   = `SELECT pg_export_snapshot(),
 		(SELECT greatest(reltuples, 0)::bigint::text FROM pg_class WHERE oid = 'orders'::regclass)`
 	// The n-th newest stamp: at least n orders have it or a newer one.
-	findCut       = `SELECT change_xid::text FROM orders ORDER BY change_xid DESC OFFSET %d LIMIT 1`
-	declareListed = `DECLARE changed NO SCROLL CURSOR FOR SELECT %s FROM orders WHERE order_uid = ANY('%s'::text[])`
-	declareAfter  = `DECLARE changed NO SCROLL CURSOR FOR SELECT %s FROM orders WHERE change_xid >= '%d' ORDER BY change_xid`
+	findCut     = `SELECT change_xid::text FROM orders ORDER BY change_xid DESC OFFSET %d LIMIT 1`
+	whereListed = ` WHERE order_uid = ANY('%s'::text[])`
+	whereAfter  = ` WHERE change_xid >= '%d' ORDER BY change_xid`
 )
 
 // Progress is told how many orders a snapshot has given so far, and about how
@@ -118,29 +121,18 @@ func (s *Source) snapshotNewest(ctx context.Context, sink Sink, w *watch) (Posit
 		return position, err
 	}
 	var cut uint64
-	err = each(answers, &s.row, decodeUID, func(text string) {
-		cut, err = strconv.ParseUint(text, 10, 64)
+	var bad error
+	err = answers.each(func(row orderdb.RawRow) {
+		cut, bad = strconv.ParseUint(uidOf(row), 10, 64)
 		sink.LeaveOut()
 	})
-	if err != nil {
+	if err = errors.Join(err, bad); err != nil {
 		return position, err
 	}
 	if err := answers.close(); err != nil {
 		return position, err
 	}
-	first := s.ask(ctx, query{sql: fmt.Sprintf(declareAfter, ordersColumns, cut)}, query{sql: fetchPage})
-	defer first.drop()
-	first.skip(1)
-	page, err := collect(first, &s.row, decodeOrder)
-	if err != nil {
-		return position, err
-	}
-	if err := first.close(); err != nil {
-		return position, err
-	}
-	counted := &countingSink{Sink: sink, progress: w.tell}
-	_, err = s.pages(ctx, page, counted)
-	return position, err
+	return position, s.give(ctx, fmt.Sprintf(whereAfter, cut), &countingSink{Sink: sink, progress: w.tell})
 }
 
 // countingSink tells of progress a page at a time.
@@ -150,11 +142,11 @@ type countingSink struct {
 	done     int64
 }
 
-func (c *countingSink) Put(uid string, canonical []byte) bool {
+func (c *countingSink) Put(o *model.Order, canonical []byte) bool {
 	if c.done++; c.done%pageOrders == 0 {
 		c.progress(c.done, 0)
 	}
-	return c.Sink.Put(uid, canonical)
+	return c.Sink.Put(o, canonical)
 }
 
 // snapshotAll reads the four tables at once, each through a connection of its own
@@ -170,23 +162,23 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position
 	if err != nil {
 		return position, err
 	}
-	exported, err := collect(answers, &s.row, func(r *row) [2]string { return [2]string{r.text(), r.text()} })
-	if err != nil {
-		return position, err
-	}
-	if err := answers.close(); err != nil {
-		return position, err
-	}
-	expected, err := strconv.ParseInt(exported[0][1], 10, 64)
-	if err != nil {
+	var snapshot string
+	var expected int64
+	var bad error
+	err = answers.each(func(row orderdb.RawRow) {
+		fields := row.Fields()
+		snapshot = orderdb.Text(fields.Next())
+		expected, bad = strconv.ParseInt(orderdb.Text(fields.Next()), 10, 64)
+	})
+	if err = errors.Join(err, bad, answers.close()); err != nil {
 		return position, err
 	}
 	tell := func(done int64) { w.tell(done, expected) }
 
-	split, err := s.assemble(ctx, exported[0][0], false, sink, tell)
+	split, err := s.assemble(ctx, snapshot, false, sink, tell)
 	if errors.Is(err, errScattered) {
 		w.allow(sorting * s.patience())
-		split, err = s.assemble(ctx, exported[0][0], true, sink, tell)
+		split, err = s.assemble(ctx, snapshot, true, sink, tell)
 	}
 	if err != nil {
 		return position, err
@@ -217,18 +209,11 @@ func (s *Source) assemble(ctx context.Context, snapshot string, sorted bool, sin
 // readAgain gives sink orders by uid, as the snapshot's transaction sees them.
 func (s *Source) readAgain(ctx context.Context, uids []string, sink Sink) error {
 	for chunk := range slices.Chunk(uids, pageOrders) {
-		list := strings.ReplaceAll(string(arrayLiteral(chunk)), "'", "''")
-		first := s.ask(ctx, query{sql: fmt.Sprintf(declareListed, ordersColumns, list)}, query{sql: fetchPage})
-		first.skip(1)
-		page, err := collect(first, &s.row, decodeOrder)
+		list, err := textArray(chunk)
 		if err != nil {
-			first.drop()
 			return err
 		}
-		if err := first.close(); err != nil {
-			return err
-		}
-		if _, err := s.pages(ctx, page, sink); err != nil {
+		if err := s.give(ctx, fmt.Sprintf(whereListed, strings.ReplaceAll(string(list), "'", "''")), sink); err != nil {
 			return err
 		}
 		if _, err := s.conn.Exec(ctx, `CLOSE changed`).ReadAll(); err != nil {
@@ -236,4 +221,20 @@ func (s *Source) readAgain(ctx context.Context, uids []string, sink Sink) error 
 		}
 	}
 	return nil
+}
+
+// give reads the orders of a condition into sink.
+func (s *Source) give(ctx context.Context, where string, sink Sink) error {
+	first := s.ask(ctx, query{sql: declareChanged + where}, query{sql: fetchPage})
+	defer first.drop()
+	first.skip(1)
+	page, err := first.orders()
+	if err != nil {
+		return err
+	}
+	if err := first.close(); err != nil {
+		return err
+	}
+	_, err = s.pages(ctx, page, sink)
+	return err
 }

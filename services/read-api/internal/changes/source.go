@@ -17,12 +17,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
-// Sink takes what a Source reads. Put is called from several goroutines during
-// a Snapshot; canonical is only valid during the call.
+// Sink takes what a Source reads.
 type Sink interface {
-	Put(uid string, canonical []byte) (changed bool)
+	// Put takes an order and its canonical JSON, which are valid only during the call.
+	// An order of a Tail may be kept. A Snapshot calls Put from several goroutines.
+	Put(o *model.Order, canonical []byte) (changed bool)
 	Delete(uid string) (changed bool)
 	// LeaveOut says that the Source does not give all orders: the ones that
 	// changed longest ago would not fit Options.Bytes.
@@ -74,7 +77,6 @@ type Source struct {
 	// read is the furthest position whose changes may have been given to a sink.
 	read Position
 	seen atomic.Uint64
-	row  row
 }
 
 // NewSource prepares a source; it doesn't connect yet.

@@ -1,15 +1,18 @@
 package changes
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 const (
@@ -43,15 +46,22 @@ const (
 	// A uid that exists again is no deletion: the order is among the changed.
 	readDeletions = `SELECT DISTINCT order_uid FROM order_deletions d WHERE %s
 		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid)`
-	declareChanged = `DECLARE changed NO SCROLL CURSOR FOR SELECT %s FROM orders WHERE %s`
+	ofPage = ` WHERE order_uid = ANY($1)`
 )
 
+// Several statements are sent at once, which bun can't do. So these are texts.
 var (
+	declareChanged = `DECLARE changed NO SCROLL CURSOR FOR ` + selectFrom(orderdb.Orders.Table)
 	fetchPage      = fmt.Sprintf(`FETCH %d FROM changed`, pageOrders)
-	pageDeliveries = fmt.Sprintf(`SELECT %s FROM deliveries WHERE order_uid = ANY($1)`, deliveriesColumns)
-	pagePayments   = fmt.Sprintf(`SELECT %s FROM payments WHERE order_uid = ANY($1)`, paymentsColumns)
-	pageItems      = fmt.Sprintf(`SELECT %s FROM items WHERE order_uid = ANY($1) ORDER BY order_uid, position`, itemsColumns)
+	pageDeliveries = selectFrom(orderdb.Deliveries.Table) + ofPage
+	pagePayments   = selectFrom(orderdb.Payments.Table) + ofPage
+	pageItems      = selectFrom(orderdb.Items.Table) + ofPage + ` ORDER BY order_uid, position`
 )
+
+// selectFrom reads a table's rows as [orderdb.Rows.Decode] takes them.
+func selectFrom(t *orderdb.Table) string {
+	return `SELECT ` + strings.Join(t.Columns, ", ") + ` FROM ` + t.Name
+}
 
 // Round is what one Tail has done.
 type Round struct {
@@ -93,7 +103,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	answers := s.ask(ctx,
 		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: idle}, query{sql: lockTables}, query{sql: readState},
 		query{sql: fmt.Sprintf(readDeletions, since)},
-		query{sql: fmt.Sprintf(declareChanged, ordersColumns, since)}, query{sql: fetchPage})
+		query{sql: declareChanged + ` WHERE ` + since}, query{sql: fetchPage})
 	defer answers.drop()
 
 	var round Round
@@ -106,8 +116,8 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	if reason := from.relistReason(round.Position); reason != "" {
 		return round, &RelistError{reason}
 	}
-	err = each(answers, &s.row, decodeUID, func(uid string) {
-		if sink.Delete(uid) {
+	err = answers.each(func(row orderdb.RawRow) {
+		if sink.Delete(uidOf(row)) {
 			round.Deleted++
 		}
 	})
@@ -115,7 +125,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 		return round, err
 	}
 	answers.skip(1)
-	page, err := collect(answers, &s.row, decodeOrder)
+	page, err := answers.orders()
 	if err != nil {
 		return round, err
 	}
@@ -133,18 +143,23 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 // the page's order, and goes on with the cursor's next page until there is none.
 // The server reads a page on while the one before it is put: a source that has
 // fallen behind needs both to catch up.
-func (s *Source) pages(ctx context.Context, page []part[*model.Order], sink Sink) (changed int, err error) {
+func (s *Source) pages(ctx context.Context, page []*model.Order, sink Sink) (changed int, err error) {
 	var canonical []byte
-	parts := s.askParts(ctx, page)
+	parts, err := s.askParts(ctx, page)
+	if err != nil {
+		return 0, err
+	}
 	for len(page) > 0 {
 		next, err := s.complete(parts, page)
 		if err != nil {
 			return changed, err
 		}
-		parts = s.askParts(ctx, next)
+		if parts, err = s.askParts(ctx, next); err != nil {
+			return changed, err
+		}
 		for _, o := range page {
-			canonical = model.AppendCanonical(canonical[:0], o.value)
-			if sink.Put(o.uid, canonical) {
+			canonical = model.AppendCanonical(canonical[:0], o)
+			if sink.Put(o, canonical) {
 				changed++
 			}
 		}
@@ -155,41 +170,60 @@ func (s *Source) pages(ctx context.Context, page []part[*model.Order], sink Sink
 
 // askParts asks for the parts of a page's orders, and for the next page; for
 // nothing where the page is empty.
-func (s *Source) askParts(ctx context.Context, page []part[*model.Order]) *answers {
+func (s *Source) askParts(ctx context.Context, page []*model.Order) (*answers, error) {
 	if len(page) == 0 {
-		return nil
+		return nil, nil
 	}
 	uids := make([]string, len(page))
 	for i, o := range page {
-		uids[i] = o.uid
+		uids[i] = o.OrderUID
 	}
-	array := arrayLiteral(uids)
-	return s.ask(ctx, query{pageDeliveries, array}, query{pagePayments, array}, query{pageItems, array}, query{sql: fetchPage})
+	array, err := textArray(uids)
+	if err != nil {
+		return nil, err
+	}
+	return s.ask(ctx, query{pageDeliveries, array}, query{pagePayments, array}, query{pageItems, array}, query{sql: fetchPage}), nil
+}
+
+var pgTypes = pgtype.NewMap()
+
+// textArray is the text form of a text[].
+func textArray(texts []string) ([]byte, error) {
+	return pgTypes.Encode(pgtype.TextArrayOID, pgtype.TextFormatCode, texts, nil)
 }
 
 // complete gives a page's orders their parts, and returns the next page.
-func (s *Source) complete(answers *answers, page []part[*model.Order]) ([]part[*model.Order], error) {
+func (s *Source) complete(answers *answers, page []*model.Order) ([]*model.Order, error) {
 	defer answers.drop()
 	byUID := make(map[string]*model.Order, len(page))
 	for _, o := range page {
-		byUID[o.uid] = o.value
+		byUID[o.OrderUID] = o
 	}
-	err := each(answers, &s.row, decodeDelivery, func(d part[*model.Delivery]) { byUID[d.uid].Delivery = d.value })
-	if err != nil {
-		return nil, err
-	}
-	err = each(answers, &s.row, decodePayment, func(p part[*model.Payment]) { byUID[p.uid].Payment = p.value })
-	if err != nil {
-		return nil, err
-	}
-	err = each(answers, &s.row, decodeItem, func(i part[model.Item]) {
-		o := byUID[i.uid]
-		o.Items = append(o.Items, i.value)
+	err := answers.each(func(row orderdb.RawRow) {
+		d := &model.Delivery{}
+		orderdb.Deliveries.Decode(row, d)
+		byUID[uidOf(row)].Delivery = d
 	})
 	if err != nil {
 		return nil, err
 	}
-	next, err := collect(answers, &s.row, decodeOrder)
+	err = answers.each(func(row orderdb.RawRow) {
+		p := &model.Payment{}
+		orderdb.Payments.Decode(row, p)
+		byUID[uidOf(row)].Payment = p
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = answers.each(func(row orderdb.RawRow) {
+		o := byUID[uidOf(row)]
+		o.Items = append(o.Items, model.Item{})
+		orderdb.Items.Decode(row, &o.Items[len(o.Items)-1])
+	})
+	if err != nil {
+		return nil, err
+	}
+	next, err := answers.orders()
 	if err != nil {
 		return nil, err
 	}
@@ -297,21 +331,33 @@ func (a *answers) state(identity Identity) (Position, error) {
 	return now, err
 }
 
-// each decodes the rows of the next answer.
-func each[T any](a *answers, r *row, decode decoder[T], use func(T)) error {
+// each reads the rows of the next answer. A row may be kept.
+func (a *answers) each(use func(orderdb.RawRow)) error {
 	rows, err := a.next()
 	if err != nil {
 		return err
 	}
+	var row orderdb.RawRow
 	for rows.NextRow() {
-		r.load(rows.Values())
-		use(decode(r))
+		row = orderdb.AppendRaw(row[:0], rows.Values())
+		use(bytes.Clone(row))
 	}
 	_, err = rows.Close()
 	return err
 }
 
-func collect[T any](a *answers, r *row, decode decoder[T]) (all []T, err error) {
-	err = each(a, r, decode, func(one T) { all = append(all, one) })
-	return all, err
+// orders reads the next answer as orders, without their parts.
+func (a *answers) orders() (page []*model.Order, err error) {
+	err = a.each(func(row orderdb.RawRow) {
+		o := &model.Order{}
+		orderdb.Orders.Decode(row, o)
+		page = append(page, o)
+	})
+	return page, err
+}
+
+// uidOf is a row's first column. It shares the row's memory.
+func uidOf(row orderdb.RawRow) string {
+	fields := row.Fields()
+	return orderdb.Text(fields.Next())
 }

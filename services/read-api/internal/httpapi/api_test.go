@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/problem"
@@ -31,8 +32,8 @@ const canonical = `{"order_uid":"b563feb7b2b84b6test","track_number":"WBILMTESTT
 type fixed struct{}
 
 func (fixed) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
-	sink.Put("b563feb7b2b84b6test", []byte(canonical))
-	sink.Put("large", []byte(`"`+strings.Repeat("x", 2*len(lengths))+`"`))
+	sink.Put(&model.Order{OrderUID: "b563feb7b2b84b6test"}, []byte(canonical))
+	sink.Put(&model.Order{OrderUID: "large"}, []byte(`"`+strings.Repeat("x", 2*len(lengths))+`"`))
 	return changes.Position{}, nil
 }
 
@@ -82,7 +83,7 @@ func setupWith(t testing.TB, maxStaleness time.Duration, store cache.StoreOption
 	})
 	b := &bundle{metrics: prometheus.NewRegistry()}
 	options := Options{
-		Orders:  orders.New(memory, through, orders.NewLists(db)),
+		Orders:  orders.New(memory, through, orders.NewLists(db, memory)),
 		Stats:   func() Stats { return Stats{Orders: 1} },
 		Metrics: b.metrics,
 		Log:     zap.NewNop(),

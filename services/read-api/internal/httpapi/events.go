@@ -75,7 +75,7 @@ func (e *eventWriter) event(id string, event stream.Event) {
 		return
 	}
 	e.text("\nevent: upsert\ndata: ")
-	e.bytes(event.Order) // canonical JSON is one line
+	e.bytes(event.JSON) // canonical JSON is one line
 	e.text("\n\n")
 }
 

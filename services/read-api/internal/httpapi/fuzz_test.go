@@ -36,7 +36,7 @@ func FuzzRequests(f *testing.F) {
 	}
 	b := setupWith(f, time.Hour, cache.StoreOptions{}, func(o *Options) {
 		o.Origins = []string{"https://a.example"}
-		o.Streams.Hub = stream.NewHub(1) // not ready
+		o.Streams.Hub = stream.NewHub(cache.New(time.Second), 1) // not ready
 	})
 	p := serve(f, b.handler)
 	f.Fuzz(func(t *testing.T, input []byte) {

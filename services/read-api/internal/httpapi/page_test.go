@@ -25,7 +25,7 @@ func pageOrders(t *testing.T) *PageOrders {
 		through.Stop()
 		require.NoError(t, db.Close())
 	})
-	return NewPageOrders(orders.New(cache.New(time.Second), through, orders.NewLists(db)))
+	return NewPageOrders(orders.New(cache.New(time.Second), through, orders.NewLists(db, cache.New(time.Second))))
 }
 
 func TestThePagesFiltersAreTheAPIs(t *testing.T) {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
@@ -29,12 +31,16 @@ type rounds struct {
 	stopped chan struct{}
 }
 
-// nowhere is a sink that everything is new to.
-type nowhere struct{}
+// Subscribe implements stream.Cache.
+func (r *rounds) Subscribe(cache.Subscriber) {}
 
-func (nowhere) Put(string, []byte) bool { return true }
-func (nowhere) Delete(string) bool      { return true }
-func (nowhere) LeaveOut()               {}
+// Refresh implements stream.Cache.
+func (r *rounds) Refresh() {
+	select {
+	case r.rung <- struct{}{}:
+	default:
+	}
+}
 
 func position(xid uint64) changes.Position {
 	return changes.Position{Snapshot: changes.Snapshot{Xmin: xid, Xmax: xid}}
@@ -43,15 +49,10 @@ func position(xid uint64) changes.Position {
 func newRounds(tb testing.TB, limit int) *rounds {
 	tb.Helper()
 	r := &rounds{
-		hub: stream.NewHub(limit), rung: make(chan struct{}, 1), changes: make(chan []string),
+		rung: make(chan struct{}, 1), changes: make(chan []string),
 		done: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	r.hub.WakeWith(func() {
-		select {
-		case r.rung <- struct{}{}:
-		default:
-		}
-	})
+	r.hub = stream.NewHub(r, limit)
 	r.hub.Relisted(position(1))
 	ended := make(chan struct{})
 	go func() {
@@ -64,9 +65,12 @@ func newRounds(tb testing.TB, limit int) *rounds {
 			case <-r.stopped:
 				return
 			}
-			sink := r.hub.Begin(position(xid), nowhere{})
+			r.hub.Begin(position(xid))
 			for i, body := range bodies {
-				sink.Put(fmt.Sprintf("uid-%d", i), []byte(body))
+				o := &model.Order{}
+				_ = json.Unmarshal([]byte(body), o) // some tests send other things
+				o.OrderUID = fmt.Sprintf("uid-%d", i)
+				r.hub.Put(o, []byte(body), true)
 			}
 			r.hub.Applied(position(xid + 1))
 			if bodies != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
 // ListConns is how many connections Lists uses at most.
@@ -30,27 +31,20 @@ type Page struct {
 type Lists struct {
 	db     *bun.DB
 	slots  chan struct{}
-	recent *recent // nil: every page is read
+	recent *recent
 }
 
-// NewLists reads from db, in transactions of its own.
-func NewLists(db *bun.DB) *Lists {
-	return &Lists{db: db, slots: make(chan struct{}, ListConns)}
-}
-
-// KeepPages has pages given again from memory while nothing changes: changes
-// counts the changes of orders that the cache has seen, and current says whether
-// it would have seen any by now. It is called before anything else.
-func (l *Lists) KeepPages(changes func() int64, current func() bool) {
-	l.recent = &recent{changes: changes, current: current}
+// NewLists reads from db, in transactions of its own. It subscribes to the cache, to
+// know how long it can keep a page.
+func NewLists(db *bun.DB, c *cache.Cache) *Lists {
+	l := &Lists{db: db, slots: make(chan struct{}, ListConns), recent: &recent{current: c.Current}}
+	c.Subscribe(l.recent)
+	return l
 }
 
 // Page is Read, from memory where that has the same page as the database. The
 // page is shared: its orders must not be changed.
 func (l *Lists) Page(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
-	if l.recent == nil {
-		return l.Read(ctx, filter, after, limit)
-	}
 	q := newQuestion(filter, after, limit)
 	page, kept, at := l.recent.get(q)
 	if kept {

@@ -1,20 +1,25 @@
 package orders
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+)
 
 // maxRecentBytes bounds what pages are kept.
 const maxRecentBytes = 16 << 20
 
-// recent keeps pages that were read lately, to give them again for as long as
-// nothing has changed: what people look at, they mostly all look at. A page from
-// here is as current as an order from the cache is. Methods are safe for
+// recent keeps pages that were read lately, and returns them again until something
+// changes: most people look at the same few. A page from here is as current as an
+// order from the cache. It subscribes to the cache; its other methods are safe for
 // concurrent use.
 type recent struct {
-	// changes counts what has come into the cache of any order, whether it made a
-	// difference or not: a page may be of a moment in between. current says that
-	// everything is counted that was committed a moment ago.
-	changes func() int64
-	current func() bool
+	// changes counts what comes into the cache, even if it was there already: a kept
+	// page may be from a moment in between.
+	changes atomic.Int64
+	current func() bool // everything that was committed a moment ago is counted
 
 	mu    sync.Mutex
 	at    int64 // the count that the pages belong to
@@ -37,13 +42,28 @@ func newQuestion(filter Filter, after *Key, limit int) question {
 	return q
 }
 
+// Put implements cache.Subscriber.
+func (r *recent) Put(*model.Order, []byte, bool) { r.changes.Add(1) }
+
+// Delete implements cache.Subscriber.
+func (r *recent) Delete(string, bool) { r.changes.Add(1) }
+
+// Relisted implements cache.Subscriber.
+func (r *recent) Relisted(changes.Position) { r.changes.Add(1) }
+
+// Begin implements cache.Subscriber.
+func (r *recent) Begin(changes.Position) {}
+
+// Applied implements cache.Subscriber.
+func (r *recent) Applied(changes.Position) {}
+
 // get returns a page that is still what the database has, and otherwise the
 // count to keep it under once it has been read.
 func (r *recent) get(q question) (page Page, kept bool, at int64) {
 	// In this order: everything up to the moment for which the cache vouches is
 	// counted by then.
 	current := r.current()
-	at = r.changes()
+	at = r.changes.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if current && r.at == at {

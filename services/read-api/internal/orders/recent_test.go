@@ -4,13 +4,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
 // TestPagesAreKeptWhileNothingChanges goes through what may happen between two
 // questions.
 func TestPagesAreKeptWhileNothingChanges(t *testing.T) {
-	changes, current := int64(1), true
-	r := &recent{changes: func() int64 { return changes }, current: func() bool { return current }}
+	current := true
+	r := &recent{current: func() bool { return current }}
+	r.Relisted(changes.Position{})
 	q, page := newQuestion(Filter{CustomerID: "a"}, nil, 10), Page{Orders: [][]byte{[]byte("{}")}}
 	kept := func(q question) bool {
 		_, kept, _ := r.get(q)
@@ -34,8 +37,8 @@ func TestPagesAreKeptWhileNothingChanges(t *testing.T) {
 	require.True(t, kept(q))
 
 	_, _, at = r.get(q)
-	changes++
-	require.False(t, kept(q))
+	r.Put(nil, nil, false)
+	require.False(t, kept(q), "the order is as it was, but may have been another in between")
 	r.put(q, page, at)
 	require.False(t, kept(q), "it was read before the change came")
 	_, _, at = r.get(q)
@@ -44,11 +47,19 @@ func TestPagesAreKeptWhileNothingChanges(t *testing.T) {
 	r.put(newQuestion(Filter{}, nil, 1), page, at-1)
 	require.True(t, kept(q), "a late one drives out nothing")
 	require.False(t, kept(newQuestion(Filter{}, nil, 1)))
+	r.Delete("uid", false)
+	require.False(t, kept(q))
+	_, _, at = r.get(q)
+	r.put(q, page, at)
+	require.True(t, kept(q))
+	r.Relisted(changes.Position{})
+	require.False(t, kept(q))
 }
 
 // TestKeptPagesAreBounded asks for more than is kept.
 func TestKeptPagesAreBounded(t *testing.T) {
-	r := &recent{changes: func() int64 { return 1 }, current: func() bool { return true }}
+	r := &recent{current: func() bool { return true }}
+	r.Relisted(changes.Position{})
 	large := Page{Orders: [][]byte{make([]byte, maxRecentBytes/4)}}
 	for limit := range 20 {
 		r.put(newQuestion(Filter{}, nil, limit), large, 1)

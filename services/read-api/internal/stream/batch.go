@@ -1,22 +1,24 @@
-// Package stream hands on the changes that come into the cache: to any number
-// of listeners, and from any position that any replica has given out.
+// Package stream passes on the changes that come into the cache: to any number of
+// listeners, and from any position that any replica has given out.
 package stream
 
 import (
-	"fmt"
-	"sync"
+	"bytes"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
-// maxBatchBytes is the most that changes may take to be told one by one.
+// maxBatchBytes is the most JSON that a batch may have. The orders take about as much
+// memory again.
 const maxBatchBytes = 16 << 20
 
 // Event is a change of one order.
 type Event struct {
 	UID   string
-	Order []byte // the canonical JSON as it is now; nil: the order is gone
+	Order *model.Order // as it is now; nil: it was deleted
+	JSON  []byte       // its canonical JSON
 }
 
 // Batch is what changed between two positions. It isn't changed once it has
@@ -24,81 +26,56 @@ type Event struct {
 type Batch struct {
 	From, To string // the positions' tokens
 	Events   []Event
-	// Reset is why the changes can't be told, "" where Events has them: whoever
-	// follows has to read anew what he has.
+	// Reset is why the changes are unknown, and the listener has to read anew what it
+	// has; "" where Events has them.
 	Reset string
 
-	to         changes.Position
-	size       int
-	once       sync.Once
-	attributes []orders.Attributes
+	to   changes.Position
+	size int
 }
 
-// Matching gives use the batch's events that a filter lets through. Deletions
-// always are: what the order was is not known any more.
+// Matching gives use the events that a filter lets through. Deletions always are:
+// what the order was is not known any more.
 func (b *Batch) Matching(filter orders.Filter, use func(Event)) {
-	if filter == (orders.Filter{}) {
-		for _, event := range b.Events {
-			use(event)
-		}
-		return
-	}
-	b.once.Do(func() {
-		b.attributes = make([]orders.Attributes, len(b.Events))
-		for i, event := range b.Events {
-			if event.Order == nil {
-				continue
-			}
-			var err error
-			if b.attributes[i], err = orders.AttributesOf(event.Order); err != nil {
-				panic(fmt.Sprintf("the canonical JSON of %s can't be read: %v", event.UID, err)) // it is ours
-			}
-		}
-	})
-	for i, event := range b.Events {
-		if event.Order == nil || filter.Matches(b.attributes[i]) {
+	for _, event := range b.Events {
+		if event.Order == nil || filter.Matches(event.Order) {
 			use(event)
 		}
 	}
 }
 
-// collector passes changes on to a sink and keeps them.
+// collector is a changes.Sink that keeps a round's changes.
 type collector struct {
-	changes.Sink        // nil: nobody else wants them
-	all          bool   // changes that the sink has already are kept too
-	full         func() // called when there are too many
-	events       []Event
-	size         int
-	overflow     bool
+	full     func() // called when there are too many; nil: nobody needs to know
+	events   []Event
+	size     int
+	overflow bool
 }
 
 const eventOverhead = 64 // bytes, about
 
-func (c *collector) Put(uid string, canonical []byte) bool {
-	changed := c.Sink == nil || c.Sink.Put(uid, canonical)
-	if changed || c.all {
-		c.add(Event{UID: uid, Order: append([]byte(nil), canonical...)})
-	}
-	return changed
+// Put implements changes.Sink.
+func (c *collector) Put(o *model.Order, canonical []byte) bool {
+	c.add(Event{UID: o.OrderUID, Order: o, JSON: canonical})
+	return true
 }
 
+// Delete implements changes.Sink.
 func (c *collector) Delete(uid string) bool {
-	changed := c.Sink == nil || c.Sink.Delete(uid)
-	if changed || c.all {
-		c.add(Event{UID: uid})
-	}
-	return changed
+	c.add(Event{UID: uid})
+	return true
 }
 
-// LeaveOut is of snapshots alone.
+// LeaveOut implements changes.Sink. Only a snapshot calls it.
 func (c *collector) LeaveOut() {}
 
 func (c *collector) add(event Event) {
 	if c.overflow {
 		return
 	}
+	event.JSON = bytes.Clone(event.JSON)
 	c.events = append(c.events, event)
-	c.size += eventOverhead + len(event.UID) + len(event.Order)
+	c.size += eventOverhead + len(event.UID) + len(event.JSON)
 	if c.size > maxBatchBytes {
 		c.overflow, c.events, c.size = true, nil, 0
 		if c.full != nil {

@@ -153,7 +153,7 @@ func (c *CatchUp) read(ctx context.Context, from changes.Position) (*Batch, erro
 	defer source.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	found := &collector{all: true, full: cancel}
+	found := &collector{full: cancel}
 	round, err := source.Tail(ctx, from, found)
 	var relist *changes.RelistError
 	switch {

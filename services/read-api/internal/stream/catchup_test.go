@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
@@ -22,6 +23,11 @@ func (s scripted) Tail(ctx context.Context, _ changes.Position, sink changes.Sin
 
 func (scripted) Close() {}
 
+// put gives a sink an order with so many bytes of JSON.
+func put(sink changes.Sink, uid string, size int) {
+	sink.Put(&model.Order{OrderUID: uid}, make([]byte, size))
+}
+
 func TestCatchingUp(t *testing.T) {
 	since := func(answer scripted) (batch *Batch, err error) {
 		c := NewCatchUp(func() Source { return answer })
@@ -30,7 +36,7 @@ func TestCatchingUp(t *testing.T) {
 	}
 	batch, err := since(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
 		sink.Delete("a")
-		sink.Put("b", order("b"))
+		put(sink, "b", 0)
 		return changes.Round{Position: at(8)}, nil
 	})
 	require.NoError(t, err)
@@ -48,9 +54,8 @@ func TestCatchingUp(t *testing.T) {
 	require.Equal(t, tooFar, batch.Reset)
 
 	batch, err = since(func(ctx context.Context, sink changes.Sink) (changes.Round, error) {
-		body := make([]byte, maxBatchBytes)
 		for ctx.Err() == nil {
-			sink.Put("uid", body)
+			put(sink, "uid", maxBatchBytes)
 		}
 		return changes.Round{}, ctx.Err()
 	})
@@ -80,7 +85,7 @@ func TestListenersOfOnePositionShareAReading(t *testing.T) {
 	c := NewCatchUp(func() Source {
 		return scripted(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
 			reads.Add(1)
-			sink.Put("a", order("a"))
+			put(sink, "a", 0)
 			return changes.Round{Position: at(8)}, nil
 		})
 	})
@@ -138,7 +143,7 @@ func TestWhatCatchesUpTakesBoundedMemory(t *testing.T) {
 	size := 0
 	c := NewCatchUp(func() Source {
 		return scripted(func(_ context.Context, sink changes.Sink) (changes.Round, error) {
-			sink.Put("a", make([]byte, size))
+			put(sink, "a", size)
 			return changes.Round{Position: at(8)}, nil
 		})
 	})

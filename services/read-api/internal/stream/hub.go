@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
@@ -28,15 +29,20 @@ var (
 	ErrSlow     = errors.New("the listener didn't keep up")
 )
 
-// Hub follows the cache's loop, and gives listeners each round's changes. The
-// methods of cache.Follower belong to that loop; the others are safe for
-// concurrent use.
+// Cache is what a Hub subscribes to; a *cache.Cache is one.
+type Cache interface {
+	Subscribe(cache.Subscriber)
+	Refresh()
+}
+
+// Hub gives listeners each round's changes. The methods of cache.Subscriber are the
+// cache's to call; the others are safe for concurrent use.
 type Hub struct {
-	limit   int
-	ring    func()
-	changes atomic.Int64
+	limit int
+	cache Cache
 
 	collecting *collector       // of the round that began last; nil: nobody listens
+	all        bool             // it keeps what the cache had already, too
 	from       changes.Position // at which it began
 	failed     bool             // the last round that began wasn't applied
 
@@ -50,58 +56,47 @@ type Hub struct {
 	dropped   int64
 }
 
-// NewHub returns a hub for up to limit listeners at a time.
-func NewHub(limit int) *Hub {
-	return &Hub{limit: limit, ring: func() {}, listeners: map[*Listener]bool{}}
+// NewHub returns a hub for up to limit listeners at a time, which subscribes to the
+// cache.
+func NewHub(c Cache, limit int) *Hub {
+	h := &Hub{cache: c, limit: limit, listeners: map[*Listener]bool{}}
+	c.Subscribe(h)
+	return h
 }
 
-// WakeWith says how the cache's loop is woken for a listener that waits for its
-// next round. It is called before anything else.
-func (h *Hub) WakeWith(ring func()) { h.ring = ring }
-
-// Changes counts what has come into the cache, before the cache vouches for it:
-// each order put or deleted, whether that changed anything or not, and each time
-// that the cache was filled.
-func (h *Hub) Changes() int64 { return h.changes.Load() }
-
-// counter is a sink that counts.
-type counter struct {
-	changes.Sink
-	hub *Hub
-}
-
-func (c *counter) Put(uid string, canonical []byte) bool {
-	c.hub.changes.Add(1)
-	return c.Sink.Put(uid, canonical)
-}
-
-func (c *counter) Delete(uid string) bool {
-	c.hub.changes.Add(1)
-	return c.Sink.Delete(uid)
-}
-
-// Begin implements cache.Follower.
-func (h *Hub) Begin(from changes.Position, sink changes.Sink) changes.Sink {
+// Begin implements cache.Subscriber.
+func (h *Hub) Begin(from changes.Position) {
 	h.mu.Lock()
 	h.activate(from)
 	listened := len(h.listeners) > 0
 	h.missing = !listened
 	h.mu.Unlock()
 
-	retry := h.failed
+	// A round after one that failed brings changes that the cache has already. A
+	// standby brings some again and again.
+	h.all = h.failed || !from.Standby
 	h.failed = true
 	h.from, h.collecting = from, nil
-	sink = &counter{Sink: sink, hub: h}
-	if !listened {
-		return sink
+	if listened {
+		h.collecting = &collector{}
 	}
-	// A round after one that failed finds changes that the sink has already. A
-	// standby gives some again and again.
-	h.collecting = &collector{Sink: sink, all: retry || !from.Standby}
-	return h.collecting
 }
 
-// Applied implements cache.Follower.
+// Put implements cache.Subscriber.
+func (h *Hub) Put(o *model.Order, canonical []byte, changed bool) {
+	if h.collecting != nil && (changed || h.all) {
+		h.collecting.Put(o, canonical)
+	}
+}
+
+// Delete implements cache.Subscriber.
+func (h *Hub) Delete(uid string, changed bool) {
+	if h.collecting != nil && (changed || h.all) {
+		h.collecting.Delete(uid)
+	}
+}
+
+// Applied implements cache.Subscriber.
 func (h *Hub) Applied(to changes.Position) {
 	h.failed = false
 	var batch *Batch
@@ -112,9 +107,8 @@ func (h *Hub) Applied(to changes.Position) {
 	h.publish(to, batch)
 }
 
-// Relisted implements cache.Follower.
+// Relisted implements cache.Subscriber.
 func (h *Hub) Relisted(to changes.Position) {
-	h.changes.Add(1)
 	h.failed, h.collecting = false, nil
 	token := to.Token()
 	h.publish(to, &Batch{From: token, To: token, Reset: tooFar, to: to})
@@ -218,7 +212,7 @@ func (h *Hub) Join() (*Listener, error) {
 	l := &Listener{hub: h, joined: make(chan struct{}), gone: make(chan struct{}), bell: make(chan struct{}, 1)}
 	h.listeners[l] = false
 	if h.missing {
-		h.ring()
+		h.cache.Refresh()
 	} else {
 		h.activate(h.position)
 	}
@@ -253,7 +247,7 @@ func (l *Listener) Start(ctx context.Context) (changes.Position, error) {
 	}
 }
 
-// Bell is rung when Take is worth calls.
+// Bell signals that Take may return a batch.
 func (l *Listener) Bell() <-chan struct{} { return l.bell }
 
 // Gone is closed when the listener has ended: what it has in hand is not worth

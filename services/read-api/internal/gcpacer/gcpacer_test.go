@@ -1,4 +1,4 @@
-package memory
+package gcpacer
 
 import (
 	"bytes"
@@ -38,10 +38,10 @@ func percentage() int {
 	return percent
 }
 
-func TestAGovernorSetsTheRuntime(t *testing.T) {
+func TestThePacerSetsTheRuntime(t *testing.T) {
 	restore(t)
 	unset(t, "GOGC")
-	g := NewGovernor()
+	g := New()
 	g.Follow(256 << 20)
 	require.Equal(t, 25, percentage(), "while orders are restored")
 	g.Settle()
@@ -52,10 +52,10 @@ func TestAGovernorSetsTheRuntime(t *testing.T) {
 	require.Equal(t, minPercent, percentage())
 }
 
-func TestAGovernorLeavesGOGCAlone(t *testing.T) {
+func TestThePacerLeavesGOGCAlone(t *testing.T) {
 	restore(t)
 	t.Setenv("GOGC", "100")
-	NewGovernor().Follow(1 << 30)
+	New().Follow(1 << 30)
 	require.Equal(t, 100, percentage())
 }
 
@@ -68,7 +68,7 @@ func TestMemoryIsGivenBackAfterChanges(t *testing.T) {
 		metrics.Read(sample)
 		return sample[0].Value.Uint64()
 	}
-	g := NewGovernor()
+	g := New()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -1,10 +1,10 @@
-// Package memory keeps the process's memory near what its orders take.
+// Package gcpacer keeps the process's memory near what its orders take.
 //
 // The orders lie in a few large pieces that hold no pointers: a collection costs
 // the same however many there are. The runtime's own rule, to collect when the
 // heap has grown by its own size, would double the memory for nothing, so a
-// Governor has it collect when a small share of garbage has gathered.
-package memory
+// Pacer has it collect when a small share of garbage has gathered.
+package gcpacer
 
 import (
 	"context"
@@ -56,9 +56,9 @@ func Limit() int64 {
 	return limit
 }
 
-// Governor sets how much garbage may gather. Where GOGC is set, it leaves that
+// Pacer sets how much garbage may gather. Where GOGC is set, it leaves that
 // alone. Its methods are safe for concurrent use.
-type Governor struct {
+type Pacer struct {
 	free    bool // to choose the percentage
 	changed atomic.Bool
 
@@ -68,54 +68,54 @@ type Governor struct {
 	percent int
 }
 
-// NewGovernor returns one that has not changed anything yet.
-func NewGovernor() *Governor {
+// New returns one that has not changed anything yet.
+func New() *Pacer {
 	_, set := os.LookupEnv("GOGC")
-	return &Governor{free: !set, percent: 100}
+	return &Pacer{free: !set, percent: 100}
 }
 
 // Follow says how many bytes the orders take now.
-func (g *Governor) Follow(orders int64) {
-	g.changed.Store(true)
-	if !g.free {
+func (p *Pacer) Follow(orders int64) {
+	p.changed.Store(true)
+	if !p.free {
 		return
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.orders = orders
-	g.choose()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.orders = orders
+	p.choose()
 }
 
-// choose sets the percentage. g.mu is held.
-func (g *Governor) choose() {
+// choose sets the percentage. p.mu is held.
+func (p *Pacer) choose() {
 	room := int64(headroom)
-	if !g.settled {
+	if !p.settled {
 		room = restoreHeadroom
 	}
-	percent := percentFor(g.orders, room)
+	percent := percentFor(p.orders, room)
 	// Each setting stops the world for a moment.
-	if change := percent - g.percent; change*change*25 > g.percent*g.percent {
-		g.percent = percent
+	if change := percent - p.percent; change*change*25 > p.percent*p.percent {
+		p.percent = percent
 		debug.SetGCPercent(percent)
 	}
 }
 
 // Settle says that all orders are in, and gives the system back what nothing uses
 // any more.
-func (g *Governor) Settle() {
-	if g.free {
-		g.mu.Lock()
-		g.settled = true
-		g.choose()
-		g.mu.Unlock()
+func (p *Pacer) Settle() {
+	if p.free {
+		p.mu.Lock()
+		p.settled = true
+		p.choose()
+		p.mu.Unlock()
 	}
 	debug.FreeOSMemory()
 }
 
 // Run gives memory back now and then while orders change, until ctx ends.
-func (g *Governor) Run(ctx context.Context) { g.run(ctx, settleEvery) }
+func (p *Pacer) Run(ctx context.Context) { p.run(ctx, settleEvery) }
 
-func (g *Governor) run(ctx context.Context, every time.Duration) {
+func (p *Pacer) run(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -123,7 +123,7 @@ func (g *Governor) run(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if g.changed.Swap(false) {
+			if p.changed.Swap(false) {
 				debug.FreeOSMemory()
 			}
 		}
