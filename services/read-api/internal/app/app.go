@@ -4,9 +4,7 @@ package app
 
 import (
 	"context"
-	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -28,7 +26,6 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/gcpacer"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
-
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
@@ -131,10 +128,10 @@ func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
 }
 
 func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *health.Registry,
-	hub *stream.Hub, pacer *gcpacer.Pacer, metrics *prometheus.Registry, log *zap.Logger,
+	hub *stream.Hub, pacer *gcpacer.Pacer, stop fatal, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Memory: pacer,
+		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop,
 	})
 	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
 	return reflector
@@ -152,8 +149,8 @@ func newCatchUp(s *Settings, db *bun.DB) (*stream.CatchUp, error) {
 }
 
 // newDoorbell listens where notifications are: a standby has none.
-func newDoorbell(s *Settings, source *changes.Source, log *zap.Logger) (*changes.Doorbell, error) {
-	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval}
+func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal, log *zap.Logger) (*changes.Doorbell, error) {
+	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval, Fatal: stop}
 	if s.ListenURL != "" {
 		where.URL, options.Seen = s.ListenURL, source.Seen
 	}
@@ -161,7 +158,7 @@ func newDoorbell(s *Settings, source *changes.Source, log *zap.Logger) (*changes
 	if err != nil {
 		return nil, err
 	}
-	return changes.NewDoorbell(conn, options, log), nil
+	return changes.NewDoorbell(conn, options, c.Refresh, log), nil
 }
 
 func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
@@ -207,39 +204,15 @@ func limitMemory(lc fx.Lifecycle, s *Settings, pacer *gcpacer.Pacer, log *zap.Lo
 	case limit > 0:
 		log.Info("memory is limited", zap.Int64("memory_limit", limit))
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	lc.Append(fx.StartStopHook(
-		func() { running.Go(func() { pacer.Run(ctx) }) },
-		func() {
-			cancel()
-			running.Wait()
-		}))
+	lc.Append(fx.StartStopHook(pacer.Start, pacer.Stop))
 }
 
 func startAdmin(lc fx.Lifecycle, a *admin.Server)       { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
 func startServer(lc fx.Lifecycle, s *httpserver.Server) { lc.Append(fx.StartStopHook(s.Start, s.Stop)) }
 
-// startCache runs the loops that fill the cache in the background: the API is
-// open meanwhile, and /readyz says how far they are.
-func startCache(lc fx.Lifecycle, c *cache.Cache, reflector *cache.Reflector, doorbell *changes.Doorbell, stop fatal) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	loop := func(name string, run func()) {
-		running.Go(func() {
-			run()
-			if ctx.Err() == nil {
-				stop(errors.New(name + " ended"))
-			}
-		})
-	}
-	lc.Append(fx.StartStopHook(
-		func() {
-			loop("the doorbell", func() { doorbell.Run(ctx, c.Refresh) })
-			loop("the cache's loop", func() { reflector.Run(ctx) })
-		},
-		func() {
-			cancel()
-			running.Wait()
-		}))
+// startCache fills the cache in the background: the API is open meanwhile, and /readyz
+// says how far it is.
+func startCache(lc fx.Lifecycle, reflector *cache.Reflector, doorbell *changes.Doorbell) {
+	lc.Append(fx.StartStopHook(doorbell.Start, doorbell.Stop))
+	lc.Append(fx.StartStopHook(reflector.Start, reflector.Stop))
 }

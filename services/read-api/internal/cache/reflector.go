@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -49,6 +50,8 @@ type ReflectorOptions struct {
 	Poll   time.Duration
 	Health Health
 	Log    *zap.Logger
+	// Fatal is called if the loop ends before Stop. It may be nil.
+	Fatal func(error)
 }
 
 const (
@@ -69,6 +72,8 @@ const (
 // Cache.Refresh or by the poll; a new snapshot when the source can't tell the changes;
 // patience with everything else.
 type Reflector struct {
+	*lifecycle.Loop // of Run
+
 	source  Source
 	cache   *Cache
 	options ReflectorOptions
@@ -92,12 +97,14 @@ type Restore struct {
 	At       time.Time
 }
 
-// NewReflector prepares the loop that Run is.
+// NewReflector returns a reflector, which fills the cache from Start to Stop.
 func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflector {
-	return &Reflector{
+	r := &Reflector{
 		source: source, cache: cache, options: options, log: options.Log,
 		progressLog: progressLog, progressHealth: progressHealth,
 	}
+	r.Loop = lifecycle.NewLoop("cache", r.Run, options.Fatal)
+	return r
 }
 
 // sink puts orders into a store, and then tells subscribers.
@@ -134,7 +141,7 @@ type feed struct {
 }
 
 // Run fills the cache until ctx ends, whatever fails.
-func (r *Reflector) Run(ctx context.Context) {
+func (r *Reflector) Run(ctx context.Context) error {
 	defer r.source.Close()
 	backoff := retry.NewBackoff(longestRetry)
 	var current *feed
@@ -148,7 +155,7 @@ func (r *Reflector) Run(ctx context.Context) {
 		var relist *changes.RelistError
 		switch {
 		case ctx.Err() != nil:
-			return
+			return nil
 		case err == nil && current.published:
 			backoff.Reset()
 			r.wait(ctx, current.rest)
@@ -168,6 +175,7 @@ func (r *Reflector) Run(ctx context.Context) {
 		}
 		_ = backoff.Wait(ctx) // the loop looks at ctx
 	}
+	return nil
 }
 
 // wait returns when a refresh was requested or the poll is due, and the rest is over.

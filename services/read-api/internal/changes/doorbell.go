@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
@@ -41,28 +42,34 @@ type DoorbellOptions struct {
 	// Ping is how long a silent connection is believed in, and twice as long as it
 	// may take to answer when it is asked for a sign of life. 0 means 10 seconds.
 	Ping time.Duration
+	// Fatal is called if the loop ends before Stop. It may be nil.
+	Fatal func(error)
 }
 
 // Doorbell listens for the tables' notifications on a connection of its own.
 // They only say that it is worth to look: whoever is rung must look regularly
 // all the same.
 type Doorbell struct {
+	*lifecycle.Loop
+
 	config  *pgx.ConnConfig
 	options DoorbellOptions
 	log     *zap.Logger
 }
 
-// NewDoorbell prepares a doorbell; it doesn't connect yet.
-func NewDoorbell(config *pgx.ConnConfig, options DoorbellOptions, log *zap.Logger) *Doorbell {
+// NewDoorbell returns a doorbell. From Start to Stop it calls ring for each
+// notification, and at each new connection, since notifications may have been missed
+// before. ring must not block.
+func NewDoorbell(config *pgx.ConnConfig, options DoorbellOptions, ring func(), log *zap.Logger) *Doorbell {
 	if options.Ping == 0 {
 		options.Ping = pingInterval
 	}
-	return &Doorbell{config: config, options: options, log: log}
+	d := &Doorbell{config: config, options: options, log: log}
+	d.Loop = lifecycle.NewLoop("doorbell", func(ctx context.Context) error { return d.run(ctx, ring) }, options.Fatal)
+	return d
 }
 
-// Run calls ring for each notification and at each new connection, since
-// notifications may have been missed before, until ctx ends. ring must not block.
-func (d *Doorbell) Run(ctx context.Context, ring func()) {
+func (d *Doorbell) run(ctx context.Context, ring func()) error {
 	backoff := retry.NewBackoff(listenRetry)
 	quiet := false // the log knows already
 	for {
@@ -72,7 +79,7 @@ func (d *Doorbell) Run(ctx context.Context, ring func()) {
 			ring()
 		}, ring)
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		if !quiet {
 			quiet = true
@@ -84,7 +91,7 @@ func (d *Doorbell) Run(ctx context.Context, ring func()) {
 			}
 		}
 		if backoff.Wait(ctx) != nil {
-			return
+			return nil
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (a at) kept() at {
 
 func (a at) position(left leftOut) Position {
 	p := Position{
-		Snapshot: Snapshot{Xmin: uint64(a.snap.xmin), Xmax: uint64(a.snap.xmax)},
+		Snapshot: TxSnapshot{Xmin: uint64(a.snap.xmin), Xmax: uint64(a.snap.xmax)},
 		Standby:  a.standby, LSN: uint64(a.lsn), Horizon: uint64(a.state.horizon), Relist: uint64(a.state.relist),
 	}
 	if left == leftHorizon {

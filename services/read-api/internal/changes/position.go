@@ -6,27 +6,27 @@ import (
 	"strings"
 )
 
-// Snapshot is what pg_current_snapshot() shows: which transactions' changes
+// TxSnapshot is what pg_current_snapshot() shows: which transactions' changes
 // were visible at a moment.
-type Snapshot struct {
+type TxSnapshot struct {
 	Xmin uint64   // all smaller ones were visible, if they committed
 	Xmax uint64   // this one and all larger ones were not
 	Xip  []uint64 // in progress between the two, and not visible; empty on a standby
 }
 
-// ParseSnapshot reads xmin:xmax:xip,xip,…
-func ParseSnapshot(text string) (Snapshot, error) {
+// ParseTxSnapshot reads xmin:xmax:xip,xip,…
+func ParseTxSnapshot(text string) (TxSnapshot, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
-		return Snapshot{}, fmt.Errorf("%q is no snapshot", text)
+		return TxSnapshot{}, fmt.Errorf("%q is no snapshot", text)
 	}
-	var s Snapshot
+	var s TxSnapshot
 	var err error
 	if s.Xmin, err = strconv.ParseUint(parts[0], 10, 64); err != nil {
-		return Snapshot{}, fmt.Errorf("%q is no snapshot: %w", text, err)
+		return TxSnapshot{}, fmt.Errorf("%q is no snapshot: %w", text, err)
 	}
 	if s.Xmax, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
-		return Snapshot{}, fmt.Errorf("%q is no snapshot: %w", text, err)
+		return TxSnapshot{}, fmt.Errorf("%q is no snapshot: %w", text, err)
 	}
 	if parts[2] == "" {
 		return s, nil
@@ -34,15 +34,15 @@ func ParseSnapshot(text string) (Snapshot, error) {
 	for one := range strings.SplitSeq(parts[2], ",") {
 		xid, err := strconv.ParseUint(one, 10, 64)
 		if err != nil {
-			return Snapshot{}, fmt.Errorf("%q is no snapshot: %w", text, err)
+			return TxSnapshot{}, fmt.Errorf("%q is no snapshot: %w", text, err)
 		}
 		s.Xip = append(s.Xip, xid)
 	}
 	return s, nil
 }
 
-// String is the form that ParseSnapshot reads.
-func (s Snapshot) String() string {
+// String is the form that ParseTxSnapshot reads.
+func (s TxSnapshot) String() string {
 	xip := make([]string, len(s.Xip))
 	for i, xid := range s.Xip {
 		xip[i] = strconv.FormatUint(xid, 10)
@@ -58,7 +58,7 @@ func (s Snapshot) String() string {
 // Stamps from beyond the reading transaction's own snapshot are left out: no
 // transaction of this cluster wrote them, so they came with a dump, and they
 // would be new in every round.
-func (s Snapshot) since(standby bool) string {
+func (s TxSnapshot) since(standby bool) string {
 	condition := fmt.Sprintf("change_xid >= '%d'", s.Xmax)
 	switch {
 	case standby:
@@ -81,7 +81,7 @@ type Identity struct {
 // Position is how far a reader has come. It is as of one transaction.
 type Position struct {
 	Identity Identity
-	Snapshot Snapshot
+	Snapshot TxSnapshot
 	Standby  bool // read from a server in recovery
 	// LSN is a place in the server's log. Whatever Snapshot saw is before it, and
 	// on the disk.

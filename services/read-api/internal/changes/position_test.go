@@ -8,32 +8,32 @@ import (
 
 func TestSnapshotReadsAndWrites(t *testing.T) {
 	for _, text := range []string{"10:10:", "10:20:12,15", "18446744073709551614:18446744073709551615:18446744073709551614"} {
-		s, err := ParseSnapshot(text)
+		s, err := ParseTxSnapshot(text)
 		require.NoError(t, err)
 		require.Equal(t, text, s.String())
 	}
 	for _, text := range []string{"", "1:2", "a:2:", "1:b:", "1:2:c", "1:2:3,", "1:2:3:4"} {
-		_, err := ParseSnapshot(text)
+		_, err := ParseTxSnapshot(text)
 		require.Error(t, err, text)
 	}
 }
 
 func TestSinceAsksForWhatTheSnapshotDidNotSee(t *testing.T) {
 	const own = " AND change_xid < pg_snapshot_xmax(pg_current_snapshot())"
-	quiet, busy := Snapshot{Xmin: 20, Xmax: 20}, Snapshot{Xmin: 10, Xmax: 20, Xip: []uint64{10, 15}}
+	quiet, busy := TxSnapshot{Xmin: 20, Xmax: 20}, TxSnapshot{Xmin: 10, Xmax: 20, Xip: []uint64{10, 15}}
 	require.Equal(t, "change_xid >= '20'"+own, quiet.since(false))
 	require.Equal(t, "(change_xid >= '20' OR change_xid = ANY('{10,15}'))"+own, busy.since(false))
-	require.Equal(t, "change_xid >= '10'"+own, Snapshot{Xmin: 10, Xmax: 20}.since(true))
+	require.Equal(t, "change_xid >= '10'"+own, TxSnapshot{Xmin: 10, Xmax: 20}.since(true))
 }
 
 func TestRelistOnAnyDoubt(t *testing.T) {
 	at := Position{
-		Identity: Identity{System: "7", Timeline: 1, Database: 5}, Snapshot: Snapshot{Xmin: 100, Xmax: 110, Xip: []uint64{100}},
+		Identity: Identity{System: "7", Timeline: 1, Database: 5}, Snapshot: TxSnapshot{Xmin: 100, Xmax: 110, Xip: []uint64{100}},
 		Schema: 2, Horizon: 50, Relist: 40,
 	}
 	require.Empty(t, at.relistReason(at))
 	later := at
-	later.Snapshot = Snapshot{Xmin: 130, Xmax: 130}
+	later.Snapshot = TxSnapshot{Xmin: 130, Xmax: 130}
 	require.Empty(t, at.relistReason(later))
 
 	doubts := map[string]func(*Position){
@@ -60,7 +60,7 @@ func TestRelistOnAnyDoubt(t *testing.T) {
 	held := at
 	held.Horizon = 105
 	next := held
-	next.Snapshot = Snapshot{Xmin: 100, Xmax: 120, Xip: []uint64{100}}
+	next.Snapshot = TxSnapshot{Xmin: 100, Xmax: 120, Xip: []uint64{100}}
 	require.Empty(t, held.relistReason(next), "the horizon was there already when the last snapshot was taken")
 }
 

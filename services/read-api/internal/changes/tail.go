@@ -311,7 +311,7 @@ func (a *answers) state(identity Identity) (Position, error) {
 		found = true
 		now.Standby = string(v[1]) == "true"
 		var bad [6]error
-		now.Snapshot, bad[0] = ParseSnapshot(string(v[0]))
+		now.Snapshot, bad[0] = ParseTxSnapshot(string(v[0]))
 		now.Horizon, bad[1] = strconv.ParseUint(string(v[2]), 10, 64)
 		now.Relist, bad[2] = strconv.ParseUint(string(v[3]), 10, 64)
 		now.Schema, bad[3] = strconv.ParseInt(string(v[4]), 10, 64)

@@ -11,7 +11,7 @@ func TestTokens(t *testing.T) {
 		{},
 		{
 			Identity: Identity{System: "7312345678901234567", Timeline: 1, Database: 16384}, Standby: true, LSN: 1 << 44, Schema: 3, Tables: 1<<63 + 5,
-			Snapshot: Snapshot{Xmin: 1 << 40, Xmax: 1<<40 + 9, Xip: []uint64{1 << 40, 1<<40 + 7}}, Horizon: 12, Relist: 13,
+			Snapshot: TxSnapshot{Xmin: 1 << 40, Xmax: 1<<40 + 9, Xip: []uint64{1 << 40, 1<<40 + 7}}, Horizon: 12, Relist: 13,
 		},
 	} {
 		token := p.Token()
@@ -31,7 +31,7 @@ func TestTokens(t *testing.T) {
 
 func TestALaterPositionCoversAnEarlierOne(t *testing.T) {
 	at := func(text string) Position {
-		s, err := ParseSnapshot(text)
+		s, err := ParseTxSnapshot(text)
 		require.NoError(t, err)
 		return Position{Snapshot: s}
 	}

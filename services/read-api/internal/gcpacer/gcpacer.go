@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
+
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 )
 
 const (
@@ -59,6 +61,8 @@ func Limit() int64 {
 // Pacer sets how much garbage may gather. Where GOGC is set, it leaves that
 // alone. Its methods are safe for concurrent use.
 type Pacer struct {
+	*lifecycle.Loop // gives memory back now and then while orders change
+
 	free    bool // to choose the percentage
 	changed atomic.Bool
 
@@ -71,7 +75,9 @@ type Pacer struct {
 // New returns one that has not changed anything yet.
 func New() *Pacer {
 	_, set := os.LookupEnv("GOGC")
-	return &Pacer{free: !set, percent: 100}
+	p := &Pacer{free: !set, percent: 100}
+	p.Loop = lifecycle.NewLoop("gc pacer", func(ctx context.Context) error { return p.run(ctx, settleEvery) }, nil)
+	return p
 }
 
 // Follow says how many bytes the orders take now.
@@ -112,16 +118,13 @@ func (p *Pacer) Settle() {
 	debug.FreeOSMemory()
 }
 
-// Run gives memory back now and then while orders change, until ctx ends.
-func (p *Pacer) Run(ctx context.Context) { p.run(ctx, settleEvery) }
-
-func (p *Pacer) run(ctx context.Context, every time.Duration) {
+func (p *Pacer) run(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-ticker.C:
 			if p.changed.Swap(false) {
 				debug.FreeOSMemory()
