@@ -80,6 +80,9 @@ func (l *chunkLog) release(at location) {
 	}
 }
 
+// full tells whether there are as many chunks as locations can tell apart: some 4 GiB.
+func (l *chunkLog) full() bool { return len(l.free) == 0 && len(l.chunks) >= maxSlots }
+
 // dead is how many bytes compaction could give back.
 func (l *chunkLog) dead() int64 { return l.used - l.live }
 

@@ -6,9 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// shard is an independent part of the store with a lock of its own. Writers
-// hold it for the time of a memory copy of some maxChunk bytes, or of a split of
-// one of the index's segments.
+// shard is an independent part of the store with a lock of its own. Writers hold it
+// for about as long as it takes to copy maxChunk bytes.
 type shard struct {
 	mu      sync.RWMutex
 	index   index
@@ -30,20 +29,13 @@ func (sh *shard) bytes() int64 { return sh.log.size + sh.index.bytes() }
 
 // find returns a record and where it is.
 func (sh *shard) find(fp fingerprint, uid string) (location, rawRecord, bool) {
-	s := sh.index.segment(fp)
-	for i := fp & slotMask; s.slots[i] != 0; i = (i + 1) & slotMask {
-		if s.slots[i].fingerprint() != fp {
-			continue
-		}
-		at := s.slots[i].location()
+	if at, ok := sh.index.records[fp]; ok {
 		if raw := sh.log.at(at); raw.hasUID(uid) {
 			return at, raw, true
 		}
 	}
-	if sh.index.overflow != nil {
-		if at, ok := sh.index.overflow[uid]; ok {
-			return at, sh.log.at(at), true
-		}
+	if at, ok := sh.index.others[uid]; ok {
+		return at, sh.log.at(at), true
 	}
 	return 0, nil, false
 }
@@ -65,7 +57,7 @@ func (sh *shard) put(fp fingerprint, n *newRecord) bool {
 	if exists && raw.tag() == n.tag {
 		return false
 	}
-	if sh.budget > 0 && int64(n.len())+2*segmentBytes > sh.budget {
+	if sh.budget > 0 && int64(n.len())+entryBytes > sh.budget {
 		if exists {
 			sh.forget(fp, n.uid, old)
 		}
@@ -144,7 +136,7 @@ func (sh *shard) tidy() {
 			sh.index.move(fingerprintOf(sh.hash(uid)), uid, from, to)
 		})
 	}
-	for sh.budget > 0 && sh.bytes() > sh.budget && sh.log.oldest != none {
+	for (sh.budget > 0 && sh.bytes() > sh.budget || sh.log.full()) && sh.log.oldest != none {
 		sh.evictOldest()
 	}
 }

@@ -21,7 +21,7 @@ func MinRecordBytes(options StoreOptions) int64 {
 }
 
 const (
-	maxShards     = 64
+	maxShards     = 48
 	minShardBytes = 256 << 10 // of budget, or records of ordinary size would not fit
 )
 
@@ -32,7 +32,6 @@ const (
 // is held only for the look-up. Methods are safe for concurrent use.
 type Store struct {
 	shards  []shard
-	mask    uint64
 	hash    func(uid string) uint64
 	codec   *codec // nil: bodies are stored as they are
 	partial bool   // orders were left out
@@ -49,7 +48,7 @@ func newStore(options StoreOptions, hash func(string) uint64) *Store {
 	for options.Bytes > 0 && shards > 1 && options.Bytes/int64(shards) < minShardBytes {
 		shards /= 2
 	}
-	s := &Store{shards: make([]shard, shards), mask: uint64(shards - 1), hash: hash}
+	s := &Store{shards: make([]shard, shards), hash: hash}
 	if options.Compress {
 		s.codec = &codec{}
 	}
@@ -59,10 +58,12 @@ func newStore(options StoreOptions, hash func(string) uint64) *Store {
 	return s
 }
 
+func (s *Store) shard(hash uint64) *shard { return &s.shards[hash%uint64(len(s.shards))] }
+
 // Get returns the record of an order.
 func (s *Store) Get(uid string) (Record, bool) {
 	h := s.hash(uid)
-	sh := &s.shards[h&s.mask]
+	sh := s.shard(h)
 	sh.mu.RLock()
 	_, raw, ok := sh.find(fingerprintOf(h), uid)
 	sh.mu.RUnlock()
@@ -98,12 +99,12 @@ func (s *Store) Put(uid string, canonical []byte) (changed bool) {
 func (s *Store) putPlain(uid string, canonical []byte) bool {
 	h := s.hash(uid)
 	n := newRecord{uid: uid, tag: newTag(canonical), stored: canonical, size: len(canonical)}
-	return s.shards[h&s.mask].put(fingerprintOf(h), &n)
+	return s.shard(h).put(fingerprintOf(h), &n)
 }
 
 func (s *Store) putCompressed(d *dictionary, uid string, canonical []byte) bool {
 	h := s.hash(uid)
-	sh := &s.shards[h&s.mask]
+	sh := s.shard(h)
 	n := newRecord{uid: uid, tag: newTag(canonical), size: len(canonical)}
 	if sh.has(fingerprintOf(h), uid, n.tag) {
 		return false
@@ -118,7 +119,7 @@ func (s *Store) putCompressed(d *dictionary, uid string, canonical []byte) bool 
 // there and the same.
 func (s *Store) compressAgain(uid string) {
 	h := s.hash(uid)
-	sh := &s.shards[h&s.mask]
+	sh := s.shard(h)
 	fp := fingerprintOf(h)
 	sh.mu.RLock()
 	_, raw, ok := sh.find(fp, uid)
@@ -137,7 +138,7 @@ func (s *Store) compressAgain(uid string) {
 // Delete removes an order, and reports whether it was there.
 func (s *Store) Delete(uid string) (changed bool) {
 	h := s.hash(uid)
-	return s.shards[h&s.mask].delete(fingerprintOf(h), uid)
+	return s.shard(h).delete(fingerprintOf(h), uid)
 }
 
 // LeaveOut says that orders are left out because they would not fit. It is
@@ -164,7 +165,7 @@ func (s *Store) Stats() StoreStats {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.RLock()
-		sum.Orders += int64(sh.index.entries)
+		sum.Orders += int64(sh.index.entries())
 		sum.Bytes += sh.bytes()
 		sum.JSONBytes += sh.content
 		sum.IndexBytes += sh.index.bytes()
@@ -195,7 +196,7 @@ func (s *Store) Bytes() (sum int64) {
 // Complete tells whether an order that Get doesn't find was never put, or was
 // deleted: false where it may be missing for want of room.
 func (s *Store) Complete(uid string) bool {
-	sh := &s.shards[s.hash(uid)&s.mask]
+	sh := s.shard(s.hash(uid))
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	return sh.evicted == 0 && !s.partial

@@ -116,7 +116,7 @@ func TestChurnReusesSpace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(3, 3))
 			store := NewStore(StoreOptions{Compress: name == "zstd"})
-			store.shards, store.mask = store.shards[:1], 0 // as large as those of half a million orders
+			store.shards = store.shards[:1] // as large as those of half a million orders
 			uid := func(i int) string { return fmt.Sprintf("%015xtest", i) }
 			for i := range orders {
 				store.Put(uid(i), canonicalOf(random, uid(i), 0))
