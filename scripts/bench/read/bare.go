@@ -17,12 +17,11 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-// bareVariable marks the process that is the bare server, and tells it how many
-// bytes to answer.
+// bareVariable marks the process that is the bare server; its value is the length of
+// the answers in bytes.
 const bareVariable = "ORDERHUB_BENCH_BARE"
 
-// runBare is the whole of the process that startBare starts, and returns false
-// in any other.
+// runBare serves in the process that startBare starts, and returns false in any other.
 func runBare() bool {
 	size, marked := os.LookupEnv(bareVariable)
 	if !marked {
@@ -35,7 +34,8 @@ func runBare() bool {
 	return true
 }
 
-// serveBare answers every order with the same bytes, by gin alone, until in ends.
+// serveBare answers every request for an order with the same bytes, with gin alone,
+// until in ends.
 func serveBare(size string, in io.Reader, out io.Writer) error {
 	length, err := strconv.Atoi(size)
 	if err != nil {
@@ -49,7 +49,7 @@ func serveBare(size string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// The time-outs are those that any public server has.
+	// Every public server has such time-outs, so read-api is not compared without.
 	server := &http.Server{
 		Handler: engine, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,

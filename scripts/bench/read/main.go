@@ -1,9 +1,8 @@
-// Command read measures how fast the API answers from memory, against what the
-// framework can do at all: a bare gin server that answers constant bytes of the
-// same size.
+// Command read measures how fast the API answers from memory, compared with a bare gin
+// server that answers constant bytes of the same size to the very same requests.
 //
-// All of it happens in one run: each measurement has one of the bare server right
-// beside it, so that the ratios hold on a noisy machine.
+// Each measurement has one of the bare server right beside it, so that the ratios hold
+// on a noisy machine.
 package main
 
 import (

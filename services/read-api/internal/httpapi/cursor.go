@@ -12,9 +12,9 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
-// A cursor is base64url of: version, a check over the filters of its list,
-// microseconds since 1970, order_uid, and a check over all of these, so that
-// what a client made up is told from what it was given.
+// A cursor is base64url of: version, a checksum of the list's filters, microseconds
+// since 1970, order_uid, and a checksum of all of these, which tells cursors that were
+// given out from invented ones.
 const (
 	cursorVersion   = 2
 	cursorHead      = 1 + cursorFilterLen + 8
@@ -53,14 +53,15 @@ func decodeCursor(filter orders.Filter, text string) (orders.Key, error) {
 	}
 	micros := int64(binary.BigEndian.Uint64(token[1+cursorFilterLen:]))
 	key := orders.Key{Created: time.UnixMicro(micros).UTC(), UID: string(token[cursorHead:])}
-	// Who knows the form can make up what the database would refuse to compare.
+	// An invented cursor with a right checksum may hold values that the database refuses.
 	if key.Created.Year() < firstYear || !utf8.ValidString(key.UID) || strings.ContainsRune(key.UID, 0) {
 		return orders.Key{}, errCursor
 	}
 	return key, nil
 }
 
-// check is no signature: a cursor opens nothing that its holder could not ask for.
+// check is not a signature: a cursor gives access to nothing that cannot be asked for
+// without it.
 func check(of string, token []byte) [sha256.Size]byte {
 	return sha256.Sum256(append([]byte("orderhub "+of+"\x00"), token...))
 }

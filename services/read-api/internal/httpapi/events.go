@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// Events are gathered and sent when they are so long.
+	// streamBuffer is how many bytes of events are collected before they are sent.
 	streamBuffer = 16 << 10
-	// Clients come back after so many milliseconds, as EventSource does.
+	// streamHello tells EventSource to reconnect after one second.
 	streamHello = "retry: 1000\n"
 )
 
@@ -23,19 +23,19 @@ type eventWriter struct {
 	to       http.ResponseWriter
 	control  *http.ResponseController
 	filter   orders.Filter
-	gone     <-chan struct{} // closed when the client has been given up
+	gone     <-chan struct{} // closed when the hub has dropped the client
 	patience time.Duration
-	known    *stream.Batch // what the client was told when it came; nil: nothing
-	buffer   *bytes.Buffer // nil while there is nothing to send: most clients wait
+	known    *stream.Batch // what the client caught up with; nil: nothing
+	buffer   *bytes.Buffer // nil while there is nothing to send, as for most clients
 	events   int
 	err      error
 }
 
 var eventBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 2*streamBuffer)) }}
 
-// batch writes a batch's events. Until the last one is written, the client has
-// come no further than the batch's beginning: each event says from where to go
-// on after it.
+// batch writes the events of a batch. The last one has the id of the batch's end, the
+// others that of its beginning: a client that reconnects in between gets the whole
+// batch again.
 func (e *eventWriter) batch(b *stream.Batch) {
 	if e.known != nil {
 		if e.known.Covers(b) {
@@ -66,7 +66,7 @@ func (e *eventWriter) event(id string, event stream.Event) {
 	e.text(id)
 	if event.Order == nil {
 		e.text("\nevent: delete\ndata: {\"order_uid\":")
-		uid, err := json.Marshal(event.UID) // one that came by hand may hold anything
+		uid, err := json.Marshal(event.UID) // one inserted by hand may contain anything
 		if err != nil {
 			panic(err) // it is a string
 		}
@@ -84,11 +84,11 @@ func (e *eventWriter) reset(id, reason string) {
 	e.text("id: " + id + "\nevent: reset\ndata: {\"reason\":\"" + reason + "\"}\n\n")
 }
 
-// id tells the position without an event.
+// id sends the position without an event.
 func (e *eventWriter) id(id string) { e.text("id: " + id + "\n\n") }
 
-// heartbeat shows that the connection lives, and how far the client has come
-// though nothing happened.
+// heartbeat shows that the connection is alive, and sends the position that was
+// reached without events.
 func (e *eventWriter) heartbeat(id string) {
 	e.text(": alive\n")
 	e.id(id)
@@ -105,7 +105,7 @@ func (e *eventWriter) bytes(data []byte) {
 	if e.err != nil {
 		return
 	}
-	if len(data) > streamBuffer { // such an order is sent as it lies
+	if len(data) > streamBuffer { // so large an order is not copied
 		e.write(e.open().Bytes())
 		e.buffer.Reset()
 		e.write(data)
@@ -122,7 +122,7 @@ func (e *eventWriter) open() *bytes.Buffer {
 	return e.buffer
 }
 
-// release gives the buffer back.
+// release returns the buffer to the pool.
 func (e *eventWriter) release() {
 	if e.buffer != nil {
 		e.buffer.Reset()
@@ -143,16 +143,16 @@ func (e *eventWriter) write(data []byte) {
 		return
 	}
 	select {
-	case <-e.gone: // while it read what came before
+	case <-e.gone: // while the client was reading the previous bytes
 		e.err = stream.ErrSlow
 		return
 	default:
 	}
-	_ = e.control.SetWriteDeadline(time.Now().Add(e.patience)) // else the write says so
+	_ = e.control.SetWriteDeadline(time.Now().Add(e.patience)) // a failure shows in the write
 	_, e.err = e.to.Write(data)
 }
 
-// flush sends all that was written.
+// flush sends everything written so far.
 func (e *eventWriter) flush() {
 	if e.err == nil && e.buffer != nil {
 		e.write(e.buffer.Bytes())

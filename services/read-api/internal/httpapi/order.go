@@ -18,9 +18,9 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
-// stalenessHeader marks an answer that may be out of date: the seconds since the
-// cache last had everything that was committed. Answers without it are current
-// to within CACHE_MAX_STALENESS.
+// stalenessHeader marks an answer that may be out of date: it has the seconds since the
+// cache last had everything committed. Answers without it are at most
+// CACHE_MAX_STALENESS old.
 const stalenessHeader = "X-Orderhub-Staleness"
 
 // Header values that never change, so that a hit need not allocate them. They are
@@ -80,8 +80,8 @@ func scratchOf(r *http.Request) *scratch {
 	return new(scratch)
 }
 
-// order answers GET and HEAD of one order. What memory knows, that an order is
-// there or that it isn't, it answers without an allocation.
+// order answers GET and HEAD of one order. Answers from memory, 404 included, are given
+// without an allocation.
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
 	if refused := noParameters(c.Request.URL); refused != nil {
@@ -182,19 +182,18 @@ func writeEncoded(c *gin.Context, answer orders.Answer, coding *web.Coding) {
 	c.Data(http.StatusOK, jsonType[0], body)
 }
 
-// unavailable answers what can't be known now. The reason is for the log: the
-// state of the database is nothing to tell strangers, and it is logged where it
-// changes.
+// unavailable answers 503. The reason is only logged: strangers need not know the state
+// of the database.
 func (a *api) unavailable(c *gin.Context, err error) {
 	if !errors.Is(err, orders.ErrUnavailable) && c.Request.Context().Err() != nil {
 		c.Abort() // the client has gone
 		return
 	}
-	a.Log.Debug("answered with 503", zap.String("route", c.FullPath()), zap.Error(err))
+	a.Log.Debug("answered 503", zap.String("route", c.FullPath()), zap.Error(err))
 	a.problem(c, unavailable.Wrap(err, "The database cannot be reached now, and the answer is not in memory. Try again in a moment."))
 }
 
-// wantsFresh tells whether the client demands that the database be asked.
+// wantsFresh tells whether the client asks for a read of the database.
 func wantsFresh(h http.Header) bool {
 	for _, line := range h["Cache-Control"] {
 		for directive := range strings.SplitSeq(line, ",") {

@@ -29,7 +29,7 @@ func (a *api) list(c *gin.Context) {
 	send(c, jsonType[0], appendPage(nil, request.filter, page))
 }
 
-// send answers with a body that clients may keep, but have to ask about each time.
+// send answers with a body that clients may keep but must revalidate each time.
 func send(c *gin.Context, contentType string, body []byte) {
 	c.Writer.Header()["Cache-Control"] = revalidate
 	web.Send(c, http.StatusOK, contentType, cache.ETag(body), body)

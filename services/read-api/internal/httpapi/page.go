@@ -10,20 +10,20 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
 )
 
-// PageOrders gives the web page its orders.
+// PageOrders is the web page's source of orders.
 type PageOrders struct {
 	orders *orders.Orders
 	last   atomic.Pointer[lastList]
 }
 
-// lastList is the newest orders as they were known last.
+// lastList is the last list of the newest orders that could be read.
 type lastList struct {
 	canonical [][]byte
 	asked     int
 	at        time.Time
 }
 
-// NewPageOrders gives the page orders from where the API has them.
+// NewPageOrders returns a source that reads what the API reads.
 func NewPageOrders(o *orders.Orders) *PageOrders { return &PageOrders{orders: o} }
 
 // Get implements page.Orders.
@@ -39,9 +39,8 @@ func (p *PageOrders) Get(ctx context.Context, uid string) (page.Found, error) {
 	return found, nil
 }
 
-// List implements page.Orders. While the newest orders can't be read, they are
-// those that were read last: people are better served with that, and with its
-// time, than with nothing.
+// List implements page.Orders. While the newest orders cannot be read, it returns the
+// last list with its time: people are better served with that than with nothing.
 func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, error) {
 	values := map[string]string{}
 	for name := range query.Filters {
@@ -55,9 +54,9 @@ func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, err
 	if query.Cursor != "" {
 		key, err := decodeCursor(filter, query.Cursor)
 		if err != nil {
-			detail := "The address says where the list goes on, but that part of it was cut off or changed."
+			detail := "The address names a part of the list, but that name was cut off or changed."
 			if errors.Is(err, errOtherFilter) {
-				detail = "The address says where the list goes on, but it has other filters than that list."
+				detail = "The address names a part of a list with other filters."
 			}
 			return page.List{}, &page.RefusedError{Cursor: true, Detail: detail}
 		}
@@ -84,7 +83,7 @@ func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, err
 	return list, nil
 }
 
-// keepLonger is for how long a longer list is kept instead of a newer one.
+// keepLonger is how long a longer list is preferred to a newer one.
 const keepLonger = 10 * time.Second
 
 // Suggest implements page.Orders.

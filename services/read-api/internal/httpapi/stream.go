@@ -15,26 +15,25 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
 )
 
-// Streams is where the events of changes come from.
+// Streams is the source of change events.
 type Streams struct {
 	Hub     *stream.Hub
 	CatchUp *stream.CatchUp
-	// Heartbeat is how long a stream is silent at most; 0 means 15 s.
+	// Heartbeat is the longest silence of a stream. Default: 15 s.
 	Heartbeat time.Duration
-	// Patience is how long a client may take to read what it is sent at a time; 0
-	// means 10 s.
+	// Patience is how long a client may take to read one write. Default: 10 s.
 	Patience time.Duration
 }
 
 const (
 	defaultHeartbeat = 15 * time.Second
 	defaultPatience  = 10 * time.Second
-	// streamStart is how long a client waits for the cache's next round.
+	// streamStart bounds the wait for the cache's next round.
 	streamStart = 5 * time.Second
 )
 
-// stream answers with server-sent events until the client goes, or is too slow,
-// or the service stops.
+// stream sends server-sent events until the client disconnects or is too slow, or the
+// service stops.
 func (a *api) stream(c *gin.Context) {
 	filter, ok := a.streamFilter(c)
 	if !ok {
@@ -53,26 +52,26 @@ func (a *api) stream(c *gin.Context) {
 	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter,
 		gone: listener.Gone(), patience: cmp.Or(a.Streams.Patience, defaultPatience)}
 	defer e.release()
-	// The server's time-outs are for requests that end. These fail only where the
-	// connection has gone, which the first write finds out.
+	// The server's time-outs are for requests that end. An error means that the
+	// connection is closed; the first write reports it.
 	_ = e.control.SetReadDeadline(time.Time{})
 	if err := a.beginStream(c, listener, e); err != nil {
 		a.unavailable(c, errors.Join(orders.ErrUnavailable, err))
 		return
 	}
 	if err := a.follow(c.Request.Context(), listener, e); err != nil {
-		a.Log.Debug("a stream ended", zap.Error(err))
+		a.Log.Debug("stream ended", zap.Error(err))
 	}
 }
 
-// streamHead answers HEAD with what GET's header would be.
+// streamHead answers HEAD with the headers of GET.
 func (a *api) streamHead(c *gin.Context) {
 	if _, ok := a.streamFilter(c); ok {
 		streamHeader(c)
 	}
 }
 
-// streamFilter reads the query, or answers what is wrong with it.
+// streamFilter reads the query, or answers with its error.
 func (a *api) streamFilter(c *gin.Context) (filter orders.Filter, ok bool) {
 	values, refused := parseQuery(c.Request.URL.RawQuery, filterNames)
 	if refused == nil {
@@ -87,14 +86,14 @@ func (a *api) streamFilter(c *gin.Context) (filter orders.Filter, ok bool) {
 func streamHeader(c *gin.Context) {
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // a proxy that gathers events would hold them up
+	h.Set("X-Accel-Buffering", "no") // a proxy that buffers would delay the events
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = nosniff
 	c.Status(http.StatusOK)
 }
 
-// beginStream writes the header, and what happened since the client's last
-// event. Nothing is written where it returns an error.
+// beginStream writes the headers and the changes since the client's last event. It
+// writes nothing if it returns an error.
 func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWriter) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), streamStart)
 	defer cancel()
@@ -114,9 +113,9 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 		return nil
 	}
 	from, err := changes.ParseToken(last)
-	if err != nil { // perhaps another version's
+	if err != nil { // perhaps of another version
 		begin()
-		e.reset(start.Token(), "this Last-Event-ID says nothing to this service")
+		e.reset(start.Token(), "this Last-Event-ID cannot be read")
 		e.flush()
 		return nil
 	}
@@ -136,7 +135,7 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 	})
 }
 
-// follow writes what happens from now on, and returns why it ended.
+// follow writes all further changes, and returns why it ended.
 func (a *api) follow(ctx context.Context, listener *stream.Listener, e *eventWriter) error {
 	interval := cmp.Or(a.Streams.Heartbeat, defaultHeartbeat)
 	heartbeat := time.NewTimer(interval)
@@ -166,7 +165,7 @@ func (a *api) follow(ctx context.Context, listener *stream.Listener, e *eventWri
 	return e.err
 }
 
-// take writes what a listener has got, and returns the position reached with it.
+// take writes the batches that are queued, and returns the position reached.
 func (e *eventWriter) take(listener *stream.Listener) (at string, err error) {
 	for e.err == nil {
 		batch, at, err := listener.Take()

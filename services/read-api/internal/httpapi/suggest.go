@@ -8,14 +8,14 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
-// suggestion is what somebody may be about to type.
+// suggestion is a completion of a typed text.
 type suggestion struct {
 	Kind   orders.SuggestionKind `json:"kind"`
 	Value  string                `json:"value"`
 	Orders int                   `json:"orders,omitempty"` // of a track number or a customer
 }
 
-// suggest answers GET and HEAD of what a text may be, or the beginning of.
+// suggest answers GET and HEAD with completions of a text.
 func (a *api) suggest(c *gin.Context) {
 	values, refused := parseQuery(c.Request.URL.RawQuery, []string{"q"})
 	var text string

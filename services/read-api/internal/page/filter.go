@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// filter is what an address says about a list.
+// filter is the part of an address that selects a list.
 type filter struct {
 	Fields []field // of the form, set or not
 	Cursor string
-	// Problem says what is wrong with a filter; "" if nothing is.
+	// Problem is the error of a filter in a sentence; "" for none.
 	Problem     string
 	WrongCursor bool // the problem is the cursor
 
-	api url.Values // what the API calls the same list
+	api url.Values // the same list in the API's parameters
 }
 
-// field is one of the form's.
+// field is a field of the form.
 type field struct {
 	Name, Label, Hint string
 	Value             string    // as it was given
@@ -36,12 +36,12 @@ const (
 	amount
 )
 
-// maxFilter is in bytes. Longer values are cut: nothing has them.
+// maxFilter is in bytes. Longer values are cut: no order has them.
 const maxFilter = 4 * maxSearch
 
-// readFilter reads an address's filters. Amounts are written as people write
-// them, with the digits of the currency that is asked for, or two; dates that
-// name no zone are UTC, since without JavaScript nobody says which it is.
+// readFilter reads the filters of an address. Amounts have the decimal digits of the
+// currency that is asked for, or two. Dates without a zone are UTC, since the browser's
+// zone is unknown without JavaScript.
 func readFilter(query url.Values) filter {
 	f := filter{Cursor: query.Get("cursor"), api: url.Values{}, Fields: []field{
 		{Name: "customer_id", Label: "Customer"},
@@ -141,7 +141,7 @@ func (f filter) Without(name string) string {
 	return address(values, false)
 }
 
-// At is the address of the list where it goes on; "": of its beginning.
+// At is the address of the part of the list at a cursor; "": of the first part.
 func (f filter) At(cursor string) string {
 	values := f.values()
 	if cursor != "" {

@@ -31,24 +31,23 @@ var templateFiles embed.FS
 const (
 	listCount   = 25 // orders of a page of a list
 	besideCount = 15 // orders of the list beside an order
-	// The page shows what it has rather than wait for the rest: a search waits
-	// longer than the list beside it.
+	// The page is shown without what takes longer. A search may take longer than the
+	// list beside it.
 	orderTimeout = 5 * time.Second
 	listTimeout  = 2500 * time.Millisecond
 	retryAfter   = "2" // seconds
 )
 
-// Orders is where the page's orders come from. Its methods are called from many
-// goroutines at once; the bytes that they return are only read. An error means
-// that the answer can't be known now, but for [*RefusedError].
+// Orders is the source of the page's orders. Its methods are called concurrently; the
+// returned bytes are only read. An error other than [*RefusedError] means that the
+// answer cannot be given now.
 type Orders interface {
 	// Get gives one order. The uid has the form of an order_uid.
 	Get(ctx context.Context, uid string) (Found, error)
-	// List gives a part of a list, the newest orders first. A filter or cursor
-	// that can't be is a *RefusedError.
+	// List gives a part of a list, the newest orders first. An invalid filter or cursor
+	// is a *RefusedError.
 	List(ctx context.Context, query Query) (List, error)
-	// Suggest gives what a text is, or is the beginning of: first what it is as it
-	// stands.
+	// Suggest gives completions of a text, exact matches first.
 	Suggest(ctx context.Context, text string) ([]Suggestion, error)
 }
 
@@ -56,23 +55,22 @@ type Orders interface {
 type Found struct {
 	// Canonical is the order's canonical JSON, nil if there is no such order.
 	Canonical []byte
-	// StaleSince is zero while the answer is known to be current, else the time
-	// up to which it was.
+	// StaleSince is zero while the answer is current, else the time until which it was.
 	StaleSince time.Time
 }
 
 // Query asks for a part of a list.
 type Query struct {
 	Filters url.Values // by the names of the API's parameters
-	Cursor  string     // where it goes on; "": from its beginning
+	Cursor  string     // the part to show; "": the first
 	Limit   int
 }
 
 // List is a part of a list.
 type List struct {
 	Canonical [][]byte // each order's canonical JSON
-	// Next is the cursor to go on with, "" at the end. A part with it may be short,
-	// or empty: then it was looked at as much as a request may cost.
+	// Next is the cursor of the next part, "" at the end. A part with it may be short or
+	// empty: then a request may not examine more.
 	Next       string
 	StaleSince time.Time // as in Found
 }
@@ -85,11 +83,11 @@ type RefusedError struct {
 
 func (r *RefusedError) Error() string { return r.Detail }
 
-// Suggestion is what a text may be.
+// Suggestion is a completion of a text.
 type Suggestion struct {
 	Kind   string // KindOrder, KindTrackNumber or KindCustomer
 	Value  string
-	Orders int // that it stands for; of many, so many at least
+	Orders int // number of its orders, counted up to a limit
 }
 
 // The kinds of suggestions, as the API names them.
@@ -105,7 +103,7 @@ type Options struct {
 	// ConsoleURL is the http or https address of the dead-letter console, which
 	// is linked where an order isn't found. Default: "", no link.
 	ConsoleURL string
-	// Log is told why something can't be shown. Default: nobody is told.
+	// Log gets the reasons why something cannot be shown. Default: none.
 	Log *zap.Logger
 }
 
@@ -168,7 +166,7 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 	}
 	var body bytes.Buffer
 	if err := p.look.Render(&body, name, v); err != nil {
-		p.log.Error("the page can't be rendered", zap.Error(err))
+		p.log.Error("page cannot be rendered", zap.Error(err))
 		c.String(http.StatusInternalServerError, "This page can't be shown. The service's log says why.\n")
 		return
 	}
@@ -178,7 +176,7 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 	web.Send(c, status, "text/html; charset=utf-8", tag, body.Bytes())
 }
 
-// view finds what an address shows.
+// view reads what an address shows.
 func (p *Page) view(c *gin.Context, query url.Values) *view {
 	v := &view{AsJSON: query.Get("view") == "json", console: p.console}
 	if v.Query = clean(query.Get("uid")); v.Query != "" {
@@ -201,7 +199,7 @@ func (p *Page) view(c *gin.Context, query url.Values) *view {
 	return v
 }
 
-// clean is a parameter as a person meant it.
+// clean removes white space around a parameter, and bytes that are not UTF-8.
 func clean(text string) string { return strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")) }
 
 func (p *Page) order(c *gin.Context, v *view) {
@@ -228,18 +226,18 @@ func (p *Page) order(c *gin.Context, v *view) {
 	v.State, v.canonical, v.StaleSince = found, answer.Canonical, wholeSecond(answer.StaleSince)
 }
 
-// notKnown logs why something can't be shown. That is of interest only while
-// looking for something: that the database is away is said where it begins.
+// notKnown logs why something cannot be shown, at debug level: that the database is
+// away is logged where it is noticed first.
 func (p *Page) notKnown(what string, err error) {
-	p.log.Debug("the page can't show "+what+" now", zap.Error(err))
+	p.log.Debug("page cannot show "+what+" now", zap.Error(err))
 }
 
-// decode gives the order that is shown; nil where its JSON isn't what it should
-// be, which is a fault.
+// decode returns the order that is shown; nil where its JSON is invalid, which is a
+// defect.
 func (p *Page) decode(canonical []byte) *order {
 	o, err := decode(canonical)
 	if err != nil {
-		p.log.Error("the page can't show an order", zap.Error(err))
+		p.log.Error("page cannot show an order", zap.Error(err))
 		return nil
 	}
 	return o
@@ -265,11 +263,11 @@ func (p *Page) list(c *gin.Context, v *view, query Query) {
 	}
 }
 
-// wholeSecond keeps a time that was computed anew for each answer, and so is a
-// little different each time, from making each answer a different one.
+// wholeSecond rounds a time that is computed for each answer, so that answers do not
+// differ by it alone.
 func wholeSecond(t time.Time) time.Time { return t.Round(time.Second) }
 
-// etag covers everything that the rendering depends on, so that asking again
+// etag covers everything that the rendering depends on, so that a repeated request
 // costs no rendering while nothing has changed.
 func (p *Page) etag(v *view, query url.Values, fragment bool) string {
 	sum := sha256.New()

@@ -382,5 +382,5 @@ func TestOrderThatCannotBeReadIsUnavailable(t *testing.T) {
 	response := get(t, serve(Options{Orders: orders, Log: zap.New(core)}), "/?uid=broken")
 	require.Equal(t, http.StatusServiceUnavailable, response.Code)
 	require.Contains(t, response.Body.String(), sampleUID, "the other orders of the list are shown")
-	require.Equal(t, 2, logged.FilterMessage("the page can't show an order").Len(), "once itself, once in the list")
+	require.Equal(t, 2, logged.FilterMessage("page cannot show an order").Len(), "once itself, once in the list")
 }

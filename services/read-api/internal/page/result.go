@@ -8,24 +8,24 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-// state is what became of what was asked for.
+// state is the result of a request.
 type state string
 
 const (
 	home        state = "home"        // a list
 	found       state = "found"       // the order is shown
-	missing     state = "missing"     // there is nothing of that name
-	choice      state = "choice"      // there are several things of that name
-	invalid     state = "invalid"     // what was searched can't be anything
-	refused     state = "refused"     // a filter can't be
-	unavailable state = "unavailable" // it can't be known now
+	missing     state = "missing"     // nothing has that name
+	choice      state = "choice"      // several things have that name
+	invalid     state = "invalid"     // nothing can have that name
+	refused     state = "refused"     // a filter is invalid
+	unavailable state = "unavailable" // cannot be answered now
 	elsewhere   state = "elsewhere"   // another address shows it
 )
 
 // view is what the templates show.
 type view struct {
 	Query      string // as typed, without white space around it
-	Searched   bool   // as any of the three, not as an order_uid
+	Searched   bool   // as order_uid, track number or customer, not only as order_uid
 	State      state
 	AsJSON     bool // the order as JSON is in front
 	Order      *order
@@ -40,12 +40,12 @@ type view struct {
 	canonical  []byte
 }
 
-// orderList is the list: alone, or beside what was searched.
+// orderList is the list, alone or beside a search result.
 type orderList struct {
 	Orders     []*order
 	Current    string // the uid that is shown beside the list
 	Known      bool
-	Next       string // the cursor of what is older
+	Next       string // the cursor of the older orders
 	StaleSince time.Time
 	canonical  [][]byte
 }
@@ -63,10 +63,10 @@ func (v *view) status() int {
 	return http.StatusOK
 }
 
-// Alone tells whether the list is what is shown, rather than beside something.
+// Alone tells whether the list is all that is shown.
 func (v *view) Alone() bool { return v.State == home }
 
-// Live tells whether the list follows what arrives: its beginning does.
+// Live tells whether the list follows new orders, as its first part does.
 func (v *view) Live() bool { return v.State != refused && v.Filter.Cursor == "" }
 
 // Stream is the address of the changes that the page follows.
@@ -107,7 +107,7 @@ func (v *view) Title() string {
 	return "Orderhub"
 }
 
-// Announcement is what became of it in a sentence, for screen readers.
+// Announcement is the result in a sentence, for screen readers.
 func (v *view) Announcement() string {
 	switch v.State {
 	case found:
@@ -136,7 +136,7 @@ func (v *view) Announcement() string {
 	return ""
 }
 
-// Words say how many orders are shown.
+// Words is the number of orders in words.
 func (l orderList) Words() string {
 	switch n := len(l.Orders); {
 	case !l.Known:

@@ -15,9 +15,8 @@ import (
 // maxSearch is in characters; no record's text that is searched for is longer.
 const maxSearch = 128
 
-// search finds out what a text is: an order_uid, a track number or a customer.
-// One order is shown, several are a list; by says which of them is meant where
-// a person has chosen.
+// search looks a text up as order_uid, track number and customer. One order is shown,
+// several are a list; by is the kind that a person has chosen.
 func (p *Page) search(c *gin.Context, v *view, by string) {
 	if utf8.RuneCountInString(v.Query) > maxSearch || strings.ContainsRune(v.Query, 0) {
 		v.State = invalid
@@ -38,12 +37,12 @@ func (p *Page) search(c *gin.Context, v *view, by string) {
 		v.State = unavailable
 		return
 	}
-	var lists []Suggestion // that the text is as it stands
+	var lists []Suggestion // exact matches
 	for _, suggestion := range suggestions {
 		switch {
 		case suggestion.Kind == KindOrder && suggestion.Value != v.Query:
 			v.Similar = append(v.Similar, suggestion)
-		case suggestion.Kind == KindOrder && by == "": // it has just arrived, or memory couldn't tell
+		case suggestion.Kind == KindOrder && by == "": // it has just arrived, or was not in memory
 			v.leadTo(url.Values{"uid": {v.Query}})
 			return
 		case suggestion.Kind != KindOrder && (by == "" || by == suggestion.Kind):
@@ -60,7 +59,7 @@ func (p *Page) search(c *gin.Context, v *view, by string) {
 	}
 }
 
-// open leads to a list, or to its order where it is the only one.
+// open redirects to a list, or to the order where the list has only one.
 func (p *Page) open(ctx context.Context, v *view, chosen Suggestion) {
 	filters := chosen.filters()
 	if chosen.Orders == 1 {
@@ -76,7 +75,7 @@ func (p *Page) open(ctx context.Context, v *view, chosen Suggestion) {
 
 func (v *view) leadTo(query url.Values) { v.State, v.Target = elsewhere, query }
 
-// filters are those of the orders that a suggestion stands for.
+// filters select the orders of a suggestion.
 func (s Suggestion) filters() url.Values {
 	if s.Kind == KindTrackNumber {
 		return url.Values{"track_number": {s.Value}}
@@ -92,7 +91,7 @@ func (s Suggestion) Address() string {
 	return address(url.Values{"q": {s.Value}, "by": {s.Kind}}, false)
 }
 
-// Words say what it is.
+// Words describe the suggestion.
 func (s Suggestion) Words() string {
 	switch s.Kind {
 	case KindTrackNumber:
@@ -103,7 +102,7 @@ func (s Suggestion) Words() string {
 	return "Order"
 }
 
-// manyOrders is from where on orders aren't counted.
+// manyOrders is the number up to which orders are counted.
 const manyOrders = 100
 
 func counted(orders int) string {

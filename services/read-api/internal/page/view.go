@@ -31,8 +31,7 @@ func (o *order) Currency() string {
 	return o.Payment.Currency
 }
 
-// Unit is what heads a column of numbers: the currency, or the words for an
-// amount whose currency isn't known.
+// Unit heads a column of amounts: the currency, or "minor units" where it is unknown.
 func (o *order) Unit() string {
 	if _, ok := exponent(o.Currency()); !ok {
 		return "minor units"
@@ -68,8 +67,8 @@ func (o *order) ItemCount() string {
 // badge is a state in a word.
 type badge struct{ Class, Word string }
 
-// PaymentState is as much as the data tells: an order that brings a payment
-// with its time was paid then.
+// PaymentState is derived from the data: an order whose payment has a time was paid
+// then.
 func (o *order) PaymentState() badge {
 	switch {
 	case o.Payment == nil:
@@ -82,8 +81,8 @@ func (o *order) PaymentState() badge {
 	return badge{"good", "Paid"}
 }
 
-// DeliveryState is as much as the data tells. It doesn't tell whether a parcel
-// has arrived.
+// DeliveryState is derived from the data, which does not say whether a parcel has
+// arrived.
 func (o *order) DeliveryState() badge {
 	switch {
 	case o.Delivery == nil:
@@ -94,8 +93,7 @@ func (o *order) DeliveryState() badge {
 	return badge{"good", "Tracked"}
 }
 
-// itemState is how many items have a status. What its numbers mean is the
-// shop's own.
+// itemState is how many items have a status. Only the shop knows what the numbers mean.
 type itemState struct {
 	Status int64
 	Items  int
@@ -158,8 +156,8 @@ func (o *order) ItemsSum() string {
 	return o.Number(total)
 }
 
-// Differences says in sentences which sums of the order don't add up. That is
-// allowed unless the writer is set to refuse it, but support wants to know.
+// Differences lists, in sentences, the sums of the order that do not add up. They are
+// allowed unless the writer is set to refuse them, but support wants to see them.
 func (o *order) Differences() []string {
 	if o.Payment == nil {
 		return nil
