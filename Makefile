@@ -9,7 +9,7 @@ SHELL := /bin/sh
 MODULES := $(shell awk '$$1 ~ /^\.\// { print substr($$1, 3) }' go.work)
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
-LDFLAGS := -X github.com/orderhub/orderhub/services/orderctl/internal/cli.version=$(VERSION)
+LDFLAGS := -X github.com/orderhub/orderhub/libs/platform/buildinfo.version=$(VERSION)
 
 # In CI tests always look for data races; elsewhere RACE=1 asks for it.
 RACE ?= $(if $(CI),1,)

@@ -1,5 +1,5 @@
-// Package migrations holds the database schema as goose SQL, embedded, so that
-// any binary can apply it or check what is there.
+// Package migrations embeds the database schema as goose SQL, so that any program
+// can apply it or check whether it is up to date.
 package migrations
 
 import (
@@ -19,17 +19,17 @@ import (
 //go:embed sql/*.sql
 var files embed.FS
 
-// lockID is the advisory lock that lets one process migrate at a time.
+// lockID is the advisory lock that allows one process at a time to migrate.
 const lockID = 0x6f7264657268 // "orderh"
 
 // Migration is one step of the schema.
 type Migration struct {
 	Version   int64     `json:"version"`
 	Name      string    `json:"name"`
-	AppliedAt time.Time `json:"applied_at,omitzero"` // zero where it is pending
+	AppliedAt time.Time `json:"applied_at,omitzero"` // zero: pending
 }
 
-// VersionError says that the schema is older than the binary needs.
+// VersionError means that the schema is older than this program needs.
 type VersionError struct{ Current, Needed int64 }
 
 func (e *VersionError) Error() string {
@@ -39,8 +39,8 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("the database's schema is at version %d, this binary needs %d: run `orderctl migrate`", e.Current, e.Needed)
 }
 
-// Up applies what is pending, each step in its own transaction, and returns the
-// steps it applied. Processes that start at once take turns; the later ones find
+// Up applies the pending steps, each in its own transaction, and returns them.
+// Several processes may call it at once: they take turns, and the later ones have
 // nothing to do.
 func Up(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	p, err := provider(db)
@@ -54,8 +54,8 @@ func Up(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	return fromResults(results), nil
 }
 
-// DownTo undoes every step above version, newest first, and with it the data
-// that the step's tables held. DownTo(0) leaves an empty database.
+// DownTo undoes every step above version, newest first, and deletes the data in the
+// tables of these steps. DownTo(0) leaves an empty database.
 func DownTo(ctx context.Context, db *sql.DB, version int64) ([]Migration, error) {
 	p, err := provider(db)
 	if err != nil {
@@ -68,7 +68,7 @@ func DownTo(ctx context.Context, db *sql.DB, version int64) ([]Migration, error)
 	return fromResults(results), nil
 }
 
-// Status lists all known steps in order, applied or pending. It changes nothing.
+// Status lists all steps in order, applied or pending. It changes nothing.
 func Status(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	sources, err := known()
 	if err != nil {
@@ -85,10 +85,10 @@ func Status(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	return steps, nil
 }
 
-// Check returns a *VersionError where a step is missing, and nothing where the
-// schema is as this binary needs it or newer: new binaries are rolled out after
-// their migration, while older ones still run. It only reads, so it works on a
-// standby and for a user without rights to create tables.
+// Check returns a *VersionError if a step is missing. A newer schema is no error:
+// migrations are applied before the programs that need them are rolled out, while
+// older ones still run. Check only reads, so it works on a standby and for a user
+// without rights to create tables.
 func Check(ctx context.Context, db *sql.DB) error {
 	sources, err := known()
 	if err != nil {
@@ -112,7 +112,7 @@ func appliedVersions(ctx context.Context, db *sql.DB) (map[int64]time.Time, erro
 	applied := map[int64]time.Time{}
 	rows, err := db.QueryContext(ctx, `SELECT version_id, tstamp FROM goose_db_version WHERE is_applied AND version_id > 0`)
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == "42P01" { // undefined_table: nothing was ever applied
+	if errors.As(err, &refused) && refused.Code == "42P01" { // undefined_table: no step was ever applied
 		return applied, nil
 	}
 	if err != nil {
@@ -145,7 +145,7 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	return p, nil
 }
 
-// known lists the embedded steps without touching a database.
+// known lists the embedded steps without using a database.
 func known() ([]*goose.Source, error) {
 	p, err := goose.NewProvider(goose.DialectPostgres, new(sql.DB), sqlFiles())
 	if err != nil {

@@ -1,7 +1,7 @@
--- The four tables of an order. Columns carry the JSON's names. Keys contain
--- order_uid and nothing generated, so that each table can be hash-partitioned
--- by it. Uids sort and compare by bytes (COLLATE "C"): that is cheaper than a
--- locale's rules and the same on every machine.
+-- The four tables of an order. Columns have the names of the JSON fields. Keys
+-- contain order_uid and nothing generated, so that each table can be
+-- hash-partitioned by it. Uids sort and compare by bytes (COLLATE "C"), which is
+-- cheaper than a locale's rules and the same on every machine.
 
 -- +goose Up
 CREATE TABLE orders (
@@ -67,7 +67,7 @@ CREATE TABLE items (
     PRIMARY KEY (order_uid, position)
 );
 
--- The tail's index, and the list's: newest first with order_uid as tie-breaker.
+-- Indexes of the tail, and of lists: newest first, order_uid breaks ties.
 CREATE INDEX orders_change_xid ON orders (change_xid);
 CREATE INDEX orders_newest ON orders (date_created DESC, order_uid DESC);
 

@@ -1,15 +1,16 @@
--- How a change reaches the caches. The promise: any change of the four tables,
--- by whatever client, either stamps the order's row (orders.change_xid), or
--- stands in order_deletions, or calls for a relist; and each statement rings
--- the bell (NOTIFY orders_changed, empty payload) at most once.
+-- How a change reaches the caches. Any change of the four tables, by any client,
+-- does one of three things: it stamps the order's row (orders.change_xid), it adds
+-- a row to order_deletions, or it requests a relist. Each statement notifies at
+-- most once (NOTIFY orders_changed, empty payload).
 --
--- The worker inserts whole orders, whose rows carry their stamp by default, and
--- rings once a transaction itself: it sets orderhub.whole_orders to 'on' for its
--- transaction, and the insert triggers stand aside.
+-- The worker inserts whole orders, whose rows are stamped by the column's default,
+-- and notifies once per transaction itself. It sets orderhub.whole_orders to 'on'
+-- for its transaction, which disables the insert triggers.
 --
--- plan_cache_mode: a statement first planned while the tables are empty would
--- keep its sequential scan long after they have grown.
--- search_path: names mean the tables beside the function, whatever the client has set.
+-- plan_cache_mode: a statement that is first planned while the tables are empty
+-- would keep its sequential scan long after they have grown.
+-- search_path: names refer to the tables in the function's schema, whatever the
+-- client's search_path is.
 
 -- +goose Up
 CREATE TABLE order_deletions (
@@ -38,8 +39,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- Rows inserted by hand may bring a change_xid of their own, such as one from
--- another cluster's dump: it is replaced.
+-- Rows inserted by hand may have a change_xid of their own, such as one from
+-- another cluster's dump. It is replaced.
 -- +goose StatementBegin
 CREATE FUNCTION orders_inserted() RETURNS trigger LANGUAGE plpgsql
     SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
@@ -51,7 +52,7 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- An order that changed its uid is gone under the old one.
+-- An order whose uid changed counts as deleted under the old uid.
 -- +goose StatementBegin
 CREATE FUNCTION orders_updated() RETURNS trigger LANGUAGE plpgsql
     SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
@@ -73,8 +74,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
--- A part that changed stamps its order; the stamp's own UPDATE rings the bell.
--- Where the order itself is being deleted there is nothing left to stamp.
+-- A changed part stamps its order, and the stamp's own UPDATE notifies. If the
+-- order itself is being deleted, there is nothing left to stamp.
 -- +goose StatementBegin
 CREATE FUNCTION order_parts_inserted() RETURNS trigger LANGUAGE plpgsql
     SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$

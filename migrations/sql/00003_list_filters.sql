@@ -1,9 +1,9 @@
--- Lists of one customer's or one track number's orders, newest first. The hash
--- makes entries small, cheap to compare and never too long for an index,
--- whatever somebody writes into the columns by hand.
+-- Indexes for lists of one customer's or one track number's orders, newest first.
+-- The hash keeps entries small, cheap to compare and never too long for an index,
+-- whatever values somebody writes by hand.
 --
--- NULLS LAST, though no column has NULLs, tells these apart from orders_newest:
--- a query in this order can't be planned along that one.
+-- NULLS LAST distinguishes these indexes from orders_newest, although no column
+-- has NULLs: a query that sorts this way cannot use orders_newest.
 
 -- +goose Up
 CREATE INDEX orders_customer ON orders

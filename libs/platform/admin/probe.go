@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// probeTimeout is what a health check may take where its caller sets no bound.
+// probeTimeout bounds a health check.
 const probeTimeout = 3 * time.Second
 
 // Probe asks the process on this machine whose admin port is addr (as in
-// ADMIN_ADDR) whether it is ready. Nil means yes; the error says why not, with
-// what /readyz tells about the components.
+// ADMIN_ADDR) whether it is ready. Nil means yes. The error says why not, with the
+// components as /readyz shows them.
 //
-// It is what a container's health check runs where the image has no shell and
-// no curl.
+// Container images have no shell and no curl, so their health checks run this.
 func Probe(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -30,23 +29,23 @@ func Probe(ctx context.Context, addr string) error {
 	if err != nil {
 		return fmt.Errorf("ADMIN_ADDR: %w", err)
 	}
-	// A transport of its own: the default one honours proxies, which know
-	// nothing of this machine's ports.
+	// The default transport would honour proxies, which do not reach this
+	// machine's ports.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("the admin port does not answer: %w", err)
 	}
-	defer func() { _ = response.Body.Close() }() // nothing is left to be told
+	defer func() { _ = response.Body.Close() }() // nothing depends on it
 	if response.StatusCode == http.StatusOK {
 		return nil
 	}
-	body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10)) // the status says enough without it
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10)) // the status says enough if it cannot be read
 	return fmt.Errorf("not ready: %s: %s", response.Status, strings.TrimSpace(string(body)))
 }
 
-// readyzURL is where to ask a process that listens on addr. One that listens on
-// all addresses is asked on the loopback.
+// readyzURL returns the address of /readyz of a process that listens on addr. For
+// one that listens on all addresses it is on the loopback.
 func readyzURL(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

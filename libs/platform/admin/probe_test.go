@@ -65,11 +65,7 @@ func serve(t *testing.T, addr string, registry *health.Registry) string {
 	if err := server.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := server.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(server.Stop)
 	host, _, _ := net.SplitHostPort(addr)
 	_, port, err := net.SplitHostPort(server.Addr())
 	if err != nil {

@@ -1,8 +1,11 @@
-// Package config fills a service's settings from the environment and a .env
-// file, and refuses what it does not understand, naming the variable.
+// Package config fills a program's settings from the environment and a .env file.
+// It refuses values that it does not understand and names their variables.
 //
-// A setting is a struct field with the tags env (the variable's name),
-// envDefault and help. Nested structs group settings that services share.
+// A setting is a struct field with the tags env (the variable's name), envDefault
+// and help. Nested structs group settings that programs share. A tag with a
+// variable's name on the field of a nested struct overrides a default in it:
+//
+//	config.Service `ADMIN_ADDR:"127.0.0.1:9080"`
 package config
 
 import (
@@ -13,22 +16,28 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/joho/godotenv"
 )
 
-// dotenvPath names the variable that says where the .env file is.
+// dotenvPath is the variable with the path of the .env file.
 const dotenvPath = "GO_DOTENV_PATH"
 
 // Load fills cfg, a pointer to a struct, and calls Validate on it and on each
-// nested struct that has that method. The environment wins over the .env file
-// (at GO_DOTENV_PATH, or in the working folder where there is one). All that is
-// wrong is returned in one error, a line a variable.
+// nested struct that has that method. The environment overrides the .env file, which
+// is at GO_DOTENV_PATH or, if there is one, in the working folder. The error has one
+// line for each variable that cannot be used.
 func Load(cfg any) error {
 	environment, err := environment()
 	if err != nil {
 		return err
+	}
+	for _, s := range settings(reflect.ValueOf(cfg).Elem()) {
+		if _, set := environment[s.name]; !set && s.overridden {
+			environment[s.name] = s.fallback
+		}
 	}
 	if err := env.ParseWithOptions(cfg, env.Options{Environment: environment}); err != nil {
 		return readable(err, environment, cfg)
@@ -36,7 +45,7 @@ func Load(cfg any) error {
 	return errors.Join(validate(reflect.ValueOf(cfg).Elem())...)
 }
 
-// Lookup returns one variable as Load would see it.
+// Lookup returns the value of one variable as Load sees it.
 func Lookup(name string) (string, bool) {
 	environment, err := environment()
 	if err != nil {
@@ -60,12 +69,12 @@ func environment() (map[string]string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%s: there is no file %s", dotenvPath, path)
 	default:
-		// The parser quotes the line it stumbled over, which may hold a secret.
+		// The parser's message quotes the line, which may contain a secret.
 		return nil, fmt.Errorf("%s: not a list of NAME=value lines", path)
 	}
 	for _, pair := range os.Environ() {
-		// An empty variable means what an absent one means, as compose files
-		// pass on what is not set as empty.
+		// An empty variable counts as absent: compose files pass on variables
+		// that are not set as empty ones.
 		if name, value, _ := strings.Cut(pair, "="); value != "" {
 			merged[name] = value
 		}
@@ -78,7 +87,7 @@ func environment() (map[string]string, error) {
 	return merged, nil
 }
 
-// readable turns the parser's errors, which name Go fields, into ones that name
+// readable turns the parser's errors, which name Go fields, into errors that name
 // variables. Values of secrets are left out.
 func readable(err error, environment map[string]string, cfg any) error {
 	var all env.AggregateError
@@ -101,7 +110,7 @@ func readable(err error, environment map[string]string, cfg any) error {
 				if unwrapped := errors.Unwrap(cause); unwrapped != nil {
 					cause = unwrapped
 				}
-				out = append(out, fmt.Errorf("%s: %q is no %s: %w", s.name, s.shown(value), s.kind(), cause))
+				out = append(out, fmt.Errorf("%s: %q is not a %s: %w", s.name, s.shown(value), s.kind(), cause))
 			}
 		}
 	}
@@ -125,10 +134,18 @@ func validate(v reflect.Value) (errs []error) {
 	return errs
 }
 
-// OneOf is what a Validate method calls for a setting with a fixed set of values.
+// OneOf checks a setting with a fixed set of values, for Validate methods.
 func OneOf(name, value string, allowed ...string) error {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
 	return fmt.Errorf("%s: unknown value %q: use %s", name, value, strings.Join(allowed, ", "))
+}
+
+// Between checks that a setting is from least to most, for Validate methods.
+func Between[T int | int64 | time.Duration](name string, value, least, most T) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s: %v is not from %v to %v", name, value, least, most)
+	}
+	return nil
 }

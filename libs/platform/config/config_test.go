@@ -45,6 +45,23 @@ func TestDefaults(t *testing.T) {
 	require.Contains(t, s.Database.URL.Reveal(), "@localhost:5432/orders")
 }
 
+func TestAServiceHasADefaultOfItsOwn(t *testing.T) {
+	inEmptyFolder(t)
+	var s struct {
+		Service `ADMIN_ADDR:"127.0.0.1:9999"`
+	}
+	require.NoError(t, Load(&s))
+	require.Equal(t, "127.0.0.1:9999", s.AdminAddr)
+	require.Equal(t, 10*time.Second, s.StopTimeout)
+	t.Setenv("ADMIN_ADDR", ":1")
+	require.NoError(t, Load(&s))
+	require.Equal(t, ":1", s.AdminAddr)
+	for name, value := range map[string]string{"ADMIN_ADDR": "nowhere", "STOP_TIMEOUT": "0s"} {
+		t.Setenv(name, value)
+		require.ErrorContains(t, Load(&s), name+": ")
+	}
+}
+
 func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 	inEmptyFolder(t)
 	require.NoError(t, os.WriteFile(".env", []byte("KAFKA_TOPIC=from-file\nKAFKA_GROUP=from-file\nTEST_COUNT=\n"), 0o600))

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// WriteHelp prints what a program is for and a table of its settings: variable,
-// default, meaning. Values that are set are not shown, secret or not.
+// WriteHelp prints what a program is for, its arguments and the table of its
+// settings. It shows defaults, never the values that are set.
 func WriteHelp(w io.Writer, program, about string, cfg any) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nUsage: %s [--help | --version | --healthcheck]\n\n", about, program)
 	b.WriteString("Settings are environment variables, or lines of a .env file (in the working\n" +
-		"folder, or where GO_DOTENV_PATH points); the environment wins.\n\n")
+		"folder, or at the path in GO_DOTENV_PATH). The environment overrides the file.\n\n")
 	if err := WriteSettings(&b, cfg); err != nil {
 		return err
 	}
@@ -23,12 +23,12 @@ func WriteHelp(w io.Writer, program, about string, cfg any) error {
 	return err
 }
 
-// WriteSettings prints the table of settings alone.
+// WriteSettings prints the table of settings: variable, default, meaning.
 func WriteSettings(w io.Writer, cfg any) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "  VARIABLE\tDEFAULT\tMEANING")
 	for _, s := range settings(reflect.ValueOf(cfg).Elem()) {
-		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\n", s.name, s.fallback, s.help)
+		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\n", s.name, s.shown(s.fallback), s.help)
 	}
 	return t.Flush()
 }
@@ -36,6 +36,7 @@ func WriteSettings(w io.Writer, cfg any) error {
 // setting is one variable as the struct tags describe it.
 type setting struct {
 	name, fallback, help, field string
+	overridden                  bool // the default comes from an outer struct's tag
 	typ                         reflect.Type
 }
 
@@ -44,14 +45,20 @@ func settings(v reflect.Value) (all []setting) {
 		f := v.Type().Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
 		if name == "" {
-			if v.Field(i).Kind() == reflect.Struct && f.IsExported() {
-				all = append(all, settings(v.Field(i))...)
+			if v.Field(i).Kind() != reflect.Struct || !f.IsExported() {
+				continue
+			}
+			for _, s := range settings(v.Field(i)) {
+				if value, ok := f.Tag.Lookup(s.name); ok {
+					s.fallback, s.overridden = value, true
+				}
+				all = append(all, s)
 			}
 			continue
 		}
-		s := setting{name: name, fallback: f.Tag.Get("envDefault"), help: f.Tag.Get("help"), field: f.Name, typ: f.Type}
-		s.fallback = s.shown(s.fallback)
-		all = append(all, s)
+		all = append(all, setting{
+			name: name, fallback: f.Tag.Get("envDefault"), help: f.Tag.Get("help"), field: f.Name, typ: f.Type,
+		})
 	}
 	return all
 }

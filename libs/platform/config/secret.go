@@ -2,14 +2,14 @@ package config
 
 import "net/url"
 
-// Secret is a setting that must not be shown. A URL keeps all but its password;
-// anything else is hidden whole.
+// Secret is a setting that must not be shown. Of a URL only the password is hidden,
+// of anything else the whole value.
 type Secret string
 
-// Reveal returns the value for the one place that needs it.
+// Reveal returns the value itself.
 func (s Secret) Reveal() string { return string(s) }
 
-// String hides what is secret.
+// String returns the value without what is secret.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -28,13 +28,13 @@ func (s Secret) String() string {
 	return u.Redacted()
 }
 
-// GoString hides what is secret from %#v.
+// GoString is String, for %#v.
 func (s Secret) GoString() string { return s.String() }
 
-// MarshalText hides what is secret from encoders, such as a logger's.
+// MarshalText is String, for encoders such as a logger's.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes the value as it stands.
+// UnmarshalText takes the value unchanged.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = Secret(text)
 	return nil

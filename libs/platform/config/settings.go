@@ -5,9 +5,28 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 )
 
-// Log is how a service writes its log.
+// Service holds the settings that every service has. Each service's settings embed
+// it, with a tag for the default of ADMIN_ADDR.
+type Service struct {
+	Log         Log
+	AdminAddr   string        `env:"ADMIN_ADDR" help:"address of /livez, /readyz, /metrics and pprof"`
+	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
+}
+
+// Common returns the settings that every service has.
+func (s *Service) Common() *Service { return s }
+
+// Validate names the variables whose values cannot be used.
+func (s *Service) Validate() error {
+	return errors.Join(
+		ListenAddr("ADMIN_ADDR", s.AdminAddr),
+		Between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour))
+}
+
+// Log is how a program writes its log.
 type Log struct {
 	Level  string `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 	Format string `env:"LOG_FORMAT" envDefault:"json" help:"json (for programs) or console (for people)"`
@@ -20,12 +39,12 @@ func (l Log) Validate() error {
 		OneOf("LOG_FORMAT", l.Format, "json", "console"))
 }
 
-// Database is where PostgreSQL is.
+// Database is the address of PostgreSQL.
 type Database struct {
 	URL Secret `env:"DATABASE_URL" envDefault:"postgres://orders:orders@localhost:5432/orders?sslmode=disable" help:"PostgreSQL with the orders"`
 }
 
-// Kafka is where the broker is, and how to log in there.
+// Kafka holds the brokers' addresses, how to log in there, and the topics.
 type Kafka struct {
 	Brokers  []string `env:"KAFKA_BROKERS" envDefault:"localhost:9092" help:"host:port of one or more brokers, comma-separated"`
 	Topic    string   `env:"KAFKA_TOPIC" envDefault:"orders" help:"topic of the orders"`
@@ -89,7 +108,7 @@ func validTopic(name string) bool {
 	return true
 }
 
-// ListenAddr checks a setting that says where to listen.
+// ListenAddr checks a setting that is an address to listen on.
 func ListenAddr(name, addr string) error {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return fmt.Errorf("%s: %q is not host:port (or :port)", name, addr)

@@ -23,6 +23,12 @@ import (
 // after Stop.
 var ErrStopped = errors.New("stopped")
 
+// Part is a long-running part of a program.
+type Part interface {
+	Start(ctx context.Context) error
+	Stop()
+}
+
 // Runner owns goroutines and ends them together. The zero value is ready for use.
 // Safe for concurrent use; do not copy it.
 type Runner struct {

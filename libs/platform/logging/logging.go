@@ -11,8 +11,7 @@ import (
 )
 
 // New returns a logger that writes to stderr: JSON lines with RFC 3339 times, or
-// lines for people. Stack traces are left to the places that ask for one; no
-// line is sampled away.
+// lines for people. It samples nothing away and adds no stack traces.
 func New(cfg config.Log, service string) (*zap.Logger, error) {
 	level, err := zap.ParseAtomicLevel(cfg.Level)
 	if err != nil {

@@ -9,14 +9,15 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
 type settings struct {
-	Admin string `env:"TEST_ADMIN" envDefault:"127.0.0.1:1" help:"where"`
-	Count int    `env:"TEST_COUNT" envDefault:"1" help:"how many"`
+	config.Service `ADMIN_ADDR:"127.0.0.1:1"`
+	Count          int `env:"TEST_COUNT" envDefault:"1" help:"how many"`
 }
 
 // program is a service that does nothing and ends with exitCode.
@@ -25,8 +26,6 @@ func program(exitCode int, start, stop error) (Program, *[]string) {
 	s := &settings{}
 	return Program{
 		Name: "nothing", About: "nothing does nothing.", Settings: s,
-		AdminAddr:   func() string { return s.Admin },
-		StopTimeout: func() time.Duration { return time.Second },
 		New: func() (App, error) {
 			return App{
 				Start: func(context.Context) error { did = append(did, "start"); return start },
@@ -63,7 +62,7 @@ func TestRunsToItsEnd(t *testing.T) {
 	p, _ = program(0, nil, context.DeadlineExceeded)
 	code, _, stderr = call(p)
 	require.Equal(t, 1, code)
-	require.Contains(t, stderr, "cut short")
+	require.Contains(t, stderr, "stop incomplete")
 }
 
 // A signal that comes while the service is being put together or started stops it
@@ -98,7 +97,7 @@ func TestArguments(t *testing.T) {
 	p, did := program(0, nil, nil)
 	code, stdout, _ := call(p, "--help")
 	require.Equal(t, 0, code)
-	require.Contains(t, stdout, "TEST_ADMIN")
+	require.Regexp(t, `ADMIN_ADDR +127\.0\.0\.1:1 `, stdout, "the default of this service")
 	code, stdout, _ = call(p, "--version")
 	require.Equal(t, 0, code)
 	require.Contains(t, stdout, "nothing ")
@@ -114,6 +113,16 @@ func TestArguments(t *testing.T) {
 	require.Empty(t, *did)
 }
 
+func TestMetricsNameTheBuild(t *testing.T) {
+	families, err := newMetrics().Gather()
+	require.NoError(t, err)
+	var names []string
+	for _, f := range families {
+		names = append(names, f.GetName())
+	}
+	require.Subset(t, names, []string{"orderhub_build_info", "go_goroutines", "process_cpu_seconds_total"})
+}
+
 func TestHealthcheckAsksTheRunningService(t *testing.T) {
 	t.Chdir(t.TempDir())
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -127,7 +136,7 @@ func TestHealthcheckAsksTheRunningService(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }()
 	defer func() { _ = server.Close(); <-done }()
-	t.Setenv("TEST_ADMIN", listener.Addr().String())
+	t.Setenv("ADMIN_ADDR", listener.Addr().String())
 	p, did := program(0, nil, nil)
 	code, _, stderr := call(p, "--healthcheck")
 	require.Equal(t, 1, code)

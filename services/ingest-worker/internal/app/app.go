@@ -1,4 +1,4 @@
-// Package app puts the worker together. It is the only place that knows fx.
+// Package app assembles the worker. Only its file app.go imports fx.
 package app
 
 import (
@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/segmentio/kafka-go"
 	"github.com/uptrace/bun"
 	"go.uber.org/fx"
@@ -21,7 +20,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
-	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
@@ -37,18 +36,16 @@ const (
 		"PostgreSQL. What cannot be stored goes to the dead-letter topic."
 )
 
-// pruneInterval is how often old deletions are removed, about; more often where
-// they are kept for less.
+// pruneInterval is about how often old deletions are removed. With a shorter
+// retention it is the retention.
 const pruneInterval = 15 * time.Minute
 
-// Main runs the worker until SIGINT or SIGTERM and returns its exit code; see
-// service.Main.
+// Main runs the worker until SIGINT or SIGTERM and returns its exit code. See
+// service.Main for the arguments.
 func Main(args []string, stdout, stderr io.Writer) int {
 	settings := &Settings{}
 	return service.Main(service.Program{
 		Name: program, About: about, Settings: settings,
-		AdminAddr:   func() string { return settings.AdminAddr },
-		StopTimeout: func() time.Duration { return settings.StopTimeout },
 		New: func() (service.App, error) {
 			app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
 			wait := func() int { return (<-app.Wait()).ExitCode }
@@ -61,30 +58,21 @@ func Main(args []string, stdout, stderr io.Writer) int {
 func Options(settings *Settings) fx.Option {
 	return fx.Options(
 		fx.Supply(settings),
+		fx.Provide(service.Parts(program, settings)...),
 		fx.Provide(
-			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
-			health.NewRegistry, newMetricsRegistry, newAdmin,
-			newDatabase, newDialer, newTransport, newClient,
-			newFatal, newMetrics, newBlockage, newPipeline, newConsumer, newPruner, newSchemaWatch,
+			newFatal,
+			newDatabase, newSchemaWatch, newPruner,
+			newDialer, newTransport, newClient,
+			newMetrics, newBlockage, newPipeline, newConsumer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
 			l.UseLogLevel(zap.DebugLevel)
 			return l
 		}),
-		// In this order they start, and in the reverse they stop.
-		fx.Invoke(startAdmin, startPruner, startConsumer),
+		// They start in this order and stop in reverse.
+		fx.Invoke(start[*admin.Server], start[*prune.Pruner], start[*consumer.Consumer]),
 	)
-}
-
-func newMetricsRegistry() *prometheus.Registry {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return registry
-}
-
-func newAdmin(s *Settings, checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
-	return admin.New(s.AdminAddr, checks, metrics, log)
 }
 
 func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
@@ -176,8 +164,7 @@ func newPruner(s *Settings, db *bun.DB, log *zap.Logger) *prune.Pruner {
 	return prune.New(db, s.Retention, min(pruneInterval, s.Retention), log)
 }
 
-func startAdmin(lc fx.Lifecycle, a *admin.Server)  { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
-func startPruner(lc fx.Lifecycle, p *prune.Pruner) { lc.Append(fx.StartStopHook(p.Start, p.Stop)) }
-func startConsumer(lc fx.Lifecycle, c *consumer.Consumer) {
-	lc.Append(fx.StartStopHook(c.Start, c.Stop))
+// start has a part started and stopped with the service.
+func start[P lifecycle.Part](lc fx.Lifecycle, part P) {
+	lc.Append(fx.StartStopHook(part.Start, part.Stop))
 }

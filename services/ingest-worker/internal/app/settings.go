@@ -2,7 +2,6 @@ package app
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/batch"
@@ -11,11 +10,10 @@ import (
 
 // Settings of the worker.
 type Settings struct {
+	config.Service `ADMIN_ADDR:"127.0.0.1:9080"`
+
 	Kafka    config.Kafka
 	Database config.Database
-	Log      config.Log
-
-	AdminAddr string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"where /livez, /readyz, /metrics and pprof are"`
 
 	TopicPartitions  int           `env:"KAFKA_TOPIC_PARTITIONS" envDefault:"4" help:"partitions of a topic that the worker creates"`
 	TopicReplication int           `env:"KAFKA_TOPIC_REPLICATION" envDefault:"-1" help:"replicas of a topic that the worker creates (-1: the broker's default)"`
@@ -36,37 +34,26 @@ type Settings struct {
 	DatabaseConns int           `env:"DATABASE_MAX_CONNS" envDefault:"4" help:"most connections to PostgreSQL"`
 	WriteTimeout  time.Duration `env:"DATABASE_WRITE_TIMEOUT" envDefault:"30s" help:"bound on one transaction; doubled while the database is slower"`
 	Retention     time.Duration `env:"DELETIONS_RETENTION" envDefault:"24h" help:"how long the table of deletions remembers"`
-
-	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
 }
 
 // Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
 	return errors.Join(
-		config.ListenAddr("ADMIN_ADDR", s.AdminAddr),
-		between("KAFKA_TOPIC_PARTITIONS", s.TopicPartitions, 1, 10_000),
-		between("KAFKA_SESSION_TIMEOUT", s.SessionTimeout, time.Second, 30*time.Minute),
-		between("KAFKA_TOPIC_WATCH_INTERVAL", s.TopicWatch, 100*time.Millisecond, 24*time.Hour),
-		between("INGEST_MAX_RECORD_BYTES", s.MaxRecordBytes, 1<<10, 64<<20),
-		between("INGEST_MAX_ITEMS", s.MaxItems, 1, 100_000),
-		between("INGEST_BATCH_BUSY_RECORDS", s.BatchBusy, 1, 100_000),
-		between("INGEST_BATCH_RECORDS", s.BatchRecords, 1, 100_000),
-		between("INGEST_BATCH_BYTES", s.BatchBytes, 0, 1<<40),
-		between("INGEST_BATCH_PERIOD", s.BatchPeriod, 0, 10*time.Second),
-		between("INGEST_MAX_BATCH_RECORDS", s.MaxBatch, 1, 100_000),
-		between("INGEST_MEMORY_BYTES", s.MemoryBytes, 1<<20, 1<<40),
-		between("DATABASE_MAX_CONNS", s.DatabaseConns, 1, 100),
-		between("DATABASE_WRITE_TIMEOUT", s.WriteTimeout, time.Second, time.Hour),
-		between("DELETIONS_RETENTION", s.Retention, time.Second, 365*24*time.Hour),
-		between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour),
+		config.Between("KAFKA_TOPIC_PARTITIONS", s.TopicPartitions, 1, 10_000),
+		config.Between("KAFKA_SESSION_TIMEOUT", s.SessionTimeout, time.Second, 30*time.Minute),
+		config.Between("KAFKA_TOPIC_WATCH_INTERVAL", s.TopicWatch, 100*time.Millisecond, 24*time.Hour),
+		config.Between("INGEST_MAX_RECORD_BYTES", s.MaxRecordBytes, 1<<10, 64<<20),
+		config.Between("INGEST_MAX_ITEMS", s.MaxItems, 1, 100_000),
+		config.Between("INGEST_BATCH_BUSY_RECORDS", s.BatchBusy, 1, 100_000),
+		config.Between("INGEST_BATCH_RECORDS", s.BatchRecords, 1, 100_000),
+		config.Between("INGEST_BATCH_BYTES", s.BatchBytes, 0, 1<<40),
+		config.Between("INGEST_BATCH_PERIOD", s.BatchPeriod, 0, 10*time.Second),
+		config.Between("INGEST_MAX_BATCH_RECORDS", s.MaxBatch, 1, 100_000),
+		config.Between("INGEST_MEMORY_BYTES", s.MemoryBytes, 1<<20, 1<<40),
+		config.Between("DATABASE_MAX_CONNS", s.DatabaseConns, 1, 100),
+		config.Between("DATABASE_WRITE_TIMEOUT", s.WriteTimeout, time.Second, time.Hour),
+		config.Between("DELETIONS_RETENTION", s.Retention, time.Second, 365*24*time.Hour),
 	)
-}
-
-func between[T int | int64 | time.Duration](name string, value, least, most T) error {
-	if value < least || value > most {
-		return fmt.Errorf("%s: %v is not from %v to %v", name, value, least, most)
-	}
-	return nil
 }
 
 // batch returns the limits of a partition's batches.

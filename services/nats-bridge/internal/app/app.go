@@ -1,14 +1,12 @@
-// Package app puts the bridge together. It is the only place that knows fx.
+// Package app assembles the bridge. Only its file app.go imports fx.
 package app
 
 import (
-	"context"
 	"io"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
 	"go.uber.org/zap"
@@ -16,7 +14,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
-	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/forward"
@@ -30,14 +28,12 @@ const (
 		"topic of the orders. It does not look at them: that is the worker's part."
 )
 
-// Main runs the bridge until SIGINT or SIGTERM and returns its exit code; see
-// service.Main.
+// Main runs the bridge until SIGINT or SIGTERM and returns its exit code. See
+// service.Main for the arguments.
 func Main(args []string, stdout, stderr io.Writer) int {
 	settings := &Settings{}
 	return service.Main(service.Program{
 		Name: program, About: about, Settings: settings,
-		AdminAddr:   func() string { return settings.AdminAddr },
-		StopTimeout: func() time.Duration { return settings.StopTimeout },
 		New: func() (service.App, error) {
 			app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
 			wait := func() int { return (<-app.Wait()).ExitCode }
@@ -46,32 +42,20 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}, args, stdout, stderr)
 }
 
-// Options are the bridge's parts and how they hang together.
+// Options are the bridge's parts and their dependencies.
 func Options(settings *Settings) fx.Option {
 	return fx.Options(
 		fx.Supply(settings),
-		fx.Provide(
-			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
-			health.NewRegistry, newMetricsRegistry, newAdmin, newOutages, newConn, newForwarder, newSource,
-		),
+		fx.Provide(service.Parts(program, settings)...),
+		fx.Provide(newOutages, newConn, newForwarder, newSource),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
 			l.UseLogLevel(zap.DebugLevel)
 			return l
 		}),
-		// In this order they start, and in the reverse they stop.
-		fx.Invoke(startAdmin, startForwarder, startSource),
+		// They start in this order and stop in reverse.
+		fx.Invoke(start[*admin.Server], start[*forward.Forwarder], start[lifecycle.Part]),
 	)
-}
-
-func newMetricsRegistry() *prometheus.Registry {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return registry
-}
-
-func newAdmin(s *Settings, checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
-	return admin.New(s.AdminAddr, checks, metrics, log)
 }
 
 // outages are the states of what the bridge depends on.
@@ -112,20 +96,14 @@ func newForwarder(s *Settings, states outages, metrics *prometheus.Registry, log
 	}, options, states.kafka, forward.NewMetrics(metrics), log)
 }
 
-// source takes messages from NATS.
-type source interface {
-	Start(ctx context.Context) error
-	Stop()
-}
-
-func newSource(s *Settings, conn *nats.Conn, forwarder *forward.Forwarder, states outages, metrics *prometheus.Registry, log *zap.Logger) (source, error) {
+// newSource takes messages from NATS.
+func newSource(s *Settings, conn *nats.Conn, forwarder *forward.Forwarder, states outages, metrics *prometheus.Registry, log *zap.Logger) (lifecycle.Part, error) {
 	return jetstream.New(
 		jetstream.Config{Stream: s.Stream, Subject: s.Subject, Durable: s.Durable, MaxMessages: s.MaxMessages, AckWait: s.AckWait},
 		conn, forwarder, states.nats, jetstream.NewMetrics(metrics), log)
 }
 
-func startAdmin(lc fx.Lifecycle, a *admin.Server) { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
-func startForwarder(lc fx.Lifecycle, f *forward.Forwarder) {
-	lc.Append(fx.StartStopHook(f.Start, f.Stop))
+// start has a part started and stopped with the service.
+func start[P lifecycle.Part](lc fx.Lifecycle, part P) {
+	lc.Append(fx.StartStopHook(part.Start, part.Stop))
 }
-func startSource(lc fx.Lifecycle, s source) { lc.Append(fx.StartStopHook(s.Start, s.Stop)) }

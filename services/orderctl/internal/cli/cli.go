@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 )
@@ -76,7 +77,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
   orderctl migrate --wait 30s`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       thisBuild().String(), // --version
+		Version:       "orderctl " + buildinfo.Read().String(), // --version
 	})
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)

@@ -167,9 +167,11 @@ type reader struct {
 func start(t *testing.T, url string, change ...func(*app.Settings)) *reader {
 	t.Helper()
 	settings := &app.Settings{
-		Database: config.Database{URL: config.Secret(url)}, Log: config.Log{Level: "error", Format: "console"},
-		HTTPAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", CacheCompression: "off",
-		CacheMaxStaleness: time.Hour, StreamClients: 100, StopTimeout: 20 * time.Second,
+		Service: config.Service{
+			Log: config.Log{Level: "error", Format: "console"}, AdminAddr: "127.0.0.1:0", StopTimeout: 20 * time.Second,
+		},
+		Database: config.Database{URL: config.Secret(url)},
+		HTTPAddr: "127.0.0.1:0", CacheCompression: "off", CacheMaxStaleness: time.Hour, StreamClients: 100,
 	}
 	if testing.Verbose() {
 		settings.Log.Level = "info"

@@ -1,5 +1,4 @@
-// Package app puts the reader together. Its file app.go is the only one that
-// knows fx.
+// Package app assembles the reader. Only its file app.go imports fx.
 package app
 
 import (
@@ -9,7 +8,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/uptrace/bun"
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
@@ -19,7 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
-	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
@@ -37,14 +35,12 @@ const (
 		"and keeps them equal to the tables."
 )
 
-// Main runs the reader until SIGINT or SIGTERM and returns its exit code; see
-// service.Main.
+// Main runs the reader until SIGINT or SIGTERM and returns its exit code. See
+// service.Main for the arguments.
 func Main(args []string, stdout, stderr io.Writer) int {
 	settings := &Settings{}
 	return service.Main(service.Program{
 		Name: program, About: about, Settings: settings,
-		AdminAddr:   func() string { return settings.AdminAddr },
-		StopTimeout: func() time.Duration { return settings.StopTimeout },
 		New: func() (service.App, error) {
 			app := fx.New(Options(settings), fx.StopTimeout(settings.StopTimeout))
 			wait := func() int { return (<-app.Wait()).ExitCode }
@@ -53,53 +49,49 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}, args, stdout, stderr)
 }
 
-// Options are the reader's parts and how they hang together.
+// Options lists the reader's parts: how each is made, and which are started.
 func Options(settings *Settings) fx.Option {
 	return fx.Options(
 		fx.Supply(settings),
+		fx.Provide(service.Parts(program, settings)...),
 		fx.Provide(
-			func(s *Settings) (*zap.Logger, error) { return logging.New(s.Log, program) },
-			health.NewRegistry, newMetricsRegistry, newAdmin, newFatal,
-			newDatabase, newCache, gcpacer.New, newSource, newReflector, newDoorbell,
-			newReadThrough, orders.NewLists, orders.New, newHub, newCatchUp, newHandler, newServer,
+			newFatal,
+			newDatabase, newSource, newReflector, newDoorbell, newCache, gcpacer.New,
+			newReadThrough, orders.NewLists, orders.New,
+			newHub, newCatchUp, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
 			l.UseLogLevel(zap.DebugLevel)
 			return l
 		}),
-		// In this order they start, and in the reverse they stop: the cache is
-		// kept up to date until the last request is answered.
-		fx.Invoke(limitMemory, startAdmin, startCache, startServer),
+		fx.Invoke(limitMemory),
+		// They start in this order and stop in reverse: the cache is kept up to
+		// date until the last request is answered. The API answers while the cache
+		// fills, and /readyz reports the progress.
+		fx.Invoke(
+			start[*gcpacer.Pacer], start[*admin.Server],
+			start[*changes.Doorbell], start[*cache.Reflector], start[*httpserver.Server],
+		),
 	)
 }
 
-func newMetricsRegistry() *prometheus.Registry {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return registry
-}
-
-func newAdmin(s *Settings, checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
-	return admin.New(s.AdminAddr, checks, metrics, log)
-}
-
-// fatal ends the process when a part of it has died.
+// fatal ends the process after one of its parts has died.
 type fatal func(error)
 
 func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
 	return func(err error) {
-		log.Error("the reader stops", zap.Error(err))
-		_ = shutdown.Shutdown(fx.ExitCode(1)) // fails only where a shutdown is under way
+		log.Error("unrecoverable error, stopping", zap.Error(err))
+		_ = shutdown.Shutdown(fx.ExitCode(1)) // fails only during a shutdown
 	}
 }
 
 func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
 	const (
 		schemaConns = 1
-		// maxIdle is shorter than the tail waits for an answer. When the network has
-		// swallowed its connection, it asks for the schema over one of these, and is
-		// not to wait once more, for one that lay idle and was swallowed too.
+		// maxIdle is shorter than the time that the tail waits for an answer. After
+		// the network has dropped its connection silently, the tail checks the schema
+		// over one of these, and must not wait again for one that was dropped too.
 		maxIdle = 10 * time.Second
 	)
 	db, err := bundb.Open(s.Database, bundb.Options{
@@ -148,7 +140,7 @@ func newCatchUp(s *Settings, db *bun.DB) (*stream.CatchUp, error) {
 	return stream.NewCatchUp(func() stream.Source { return changes.NewSource(conn, options) }), nil
 }
 
-// newDoorbell listens where notifications are: a standby has none.
+// newDoorbell listens on the primary, since a standby sends no notifications.
 func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal, log *zap.Logger) (*changes.Doorbell, error) {
 	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval, Fatal: stop}
 	if s.ListenURL != "" {
@@ -183,8 +175,8 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 	})
 }
 
-// newServer ends the streams when it is stopped: a stop waits for requests to
-// end, and streams don't by themselves.
+// newServer closes the streams when it stops: a stop waits for requests to end, and
+// streams do not end by themselves.
 func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *zap.Logger) *httpserver.Server {
 	return httpserver.New(httpserver.Options{
 		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: api, ConnContext: httpapi.ConnContext,
@@ -192,27 +184,20 @@ func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *z
 	})
 }
 
-// limitMemory has the runtime keep below the container's limit, or a container
-// would be killed for garbage, and near what the orders take.
-func limitMemory(lc fx.Lifecycle, s *Settings, pacer *gcpacer.Pacer, log *zap.Logger) {
+// limitMemory makes the runtime stay below the container's memory limit.
+func limitMemory(s *Settings, log *zap.Logger) {
 	limit, err := gcpacer.SetLimit()
 	switch {
 	case err != nil:
-		log.Warn("the container's memory limit is not known; set GOMEMLIMIT", zap.Error(err))
+		log.Warn("cannot read the container's memory limit; set GOMEMLIMIT", zap.Error(err))
 	case limit > 0 && s.CacheBytes > limit:
-		log.Warn("CACHE_BYTES is more than the memory that there is", zap.Int64("cache_bytes", s.CacheBytes), zap.Int64("memory_limit", limit))
+		log.Warn("CACHE_BYTES exceeds the memory limit", zap.Int64("cache_bytes", s.CacheBytes), zap.Int64("memory_limit", limit))
 	case limit > 0:
-		log.Info("memory is limited", zap.Int64("memory_limit", limit))
+		log.Info("memory limit set", zap.Int64("memory_limit", limit))
 	}
-	lc.Append(fx.StartStopHook(pacer.Start, pacer.Stop))
 }
 
-func startAdmin(lc fx.Lifecycle, a *admin.Server)       { lc.Append(fx.StartStopHook(a.Start, a.Stop)) }
-func startServer(lc fx.Lifecycle, s *httpserver.Server) { lc.Append(fx.StartStopHook(s.Start, s.Stop)) }
-
-// startCache fills the cache in the background: the API is open meanwhile, and /readyz
-// says how far it is.
-func startCache(lc fx.Lifecycle, reflector *cache.Reflector, doorbell *changes.Doorbell) {
-	lc.Append(fx.StartStopHook(doorbell.Start, doorbell.Stop))
-	lc.Append(fx.StartStopHook(reflector.Start, reflector.Stop))
+// start has a part started and stopped with the service.
+func start[P lifecycle.Part](lc fx.Lifecycle, part P) {
+	lc.Append(fx.StartStopHook(part.Start, part.Stop))
 }

@@ -13,12 +13,12 @@ import (
 
 // Settings of the reader.
 type Settings struct {
+	config.Service `ADMIN_ADDR:"127.0.0.1:9081"`
+
 	Database  config.Database
 	ListenURL config.Secret `env:"DATABASE_LISTEN_URL" help:"the primary, to listen there for notifications where DATABASE_URL is a standby (default: DATABASE_URL)"`
-	Log       config.Log
 
-	HTTPAddr  string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"where the API and the web page are"`
-	AdminAddr string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9081" help:"where /livez, /readyz, /metrics and pprof are"`
+	HTTPAddr string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"where the API and the web page are"`
 
 	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
 	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
@@ -28,8 +28,7 @@ type Settings struct {
 
 	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" help:"most streams of changes that are open at a time"`
 
-	ConsoleURL  string        `env:"CONSOLE_URL" help:"address of the dead-letter console, for the page to link to (default: no link)"`
-	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
+	ConsoleURL string `env:"CONSOLE_URL" help:"address of the dead-letter console, for the page to link to (default: no link)"`
 
 	// AnswerTimeout and PingInterval are how long connections that have fallen
 	// silent are believed in. They aren't for operators: 0 means what package
@@ -47,14 +46,12 @@ func (s *Settings) Validate() error {
 	return errors.Join(
 		s.listenURL(),
 		config.ListenAddr("HTTP_ADDR", s.HTTPAddr),
-		config.ListenAddr("ADMIN_ADDR", s.AdminAddr),
-		between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
+		config.Between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
 		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
-		between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
+		config.Between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
 		origins("CORS_ORIGINS", s.CORSOrigins),
-		between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),
+		config.Between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),
 		webAddress("CONSOLE_URL", s.ConsoleURL),
-		between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour),
 	)
 }
 
@@ -71,13 +68,6 @@ func (s *Settings) listenURL() error {
 // poll is how often changes are looked for without a notification: two rounds
 // fit into the staleness that is allowed.
 func (s *Settings) poll() time.Duration { return s.CacheMaxStaleness * 2 / 5 }
-
-func between[T int | int64 | time.Duration](name string, value, least, most T) error {
-	if value < least || value > most {
-		return fmt.Errorf("%s: %v is not from %v to %v", name, value, least, most)
-	}
-	return nil
-}
 
 // origins are as browsers send them: a scheme and a host, and nothing after it.
 func origins(name string, all []string) error {

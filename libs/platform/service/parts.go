@@ -1,0 +1,41 @@
+package service
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/buildinfo"
+	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/logging"
+)
+
+// Parts returns the constructors of what every service has: *zap.Logger,
+// *health.Registry, *prometheus.Registry and *admin.Server. They read the settings
+// when they are called.
+func Parts(program string, settings Settings) []any {
+	common := settings.Common()
+	return []any{
+		func() (*zap.Logger, error) { return logging.New(common.Log, program) },
+		health.NewRegistry,
+		newMetrics,
+		func(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
+			return admin.New(common.AdminAddr, checks, metrics, log)
+		},
+	}
+}
+
+// newMetrics returns a registry with the figures of the process, of Go's runtime and
+// of the build.
+func newMetrics() *prometheus.Registry {
+	build := buildinfo.Read()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "orderhub_build_info", Help: "1; the labels say which build runs.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "go": build.Go},
+	})
+	info.Set(1)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}
