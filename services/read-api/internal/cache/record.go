@@ -33,6 +33,14 @@ type Record struct {
 	dictionary *dictionary // that the body was compressed with, if it was
 }
 
+// NewRecord returns the record that a store would have of an order.
+func NewRecord(uid string, canonical []byte) Record {
+	n := newRecord{uid: uid, tag: newTag(canonical), stored: canonical, size: len(canonical)}
+	raw := make(rawRecord, n.len())
+	n.writeTo(raw)
+	return Record{raw: raw}
+}
+
 // ETag is the strong entity tag of the body. It costs no allocation.
 func (r Record) ETag() string {
 	h := r.raw.head()

@@ -133,7 +133,7 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 		return
 	}
 	// A client that hung up needs no answer.
-	if answer.InPlace() {
+	if !answer.Compressed() {
 		_, _ = c.Writer.Write(answer.Bytes())
 		return
 	}

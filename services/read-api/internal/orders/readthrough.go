@@ -35,7 +35,7 @@ const (
 // might be from before a change that the caller knows of. Methods are safe for
 // concurrent use.
 type ReadThrough struct {
-	read   func(ctx context.Context, uids []string) (map[string]*Stored, error)
+	read   func(ctx context.Context, uids []string) (map[string]*cache.Record, error)
 	ctx    context.Context // of the batches: it outlives their callers
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -49,18 +49,18 @@ type ReadThrough struct {
 // call is what one or more callers wait for.
 type call struct {
 	ready chan struct{}
-	order *Stored // nil: there is none
+	order *cache.Record // nil: there is none
 	err   error
 }
 
 // NewReadThrough reads from db, in transactions of its own.
 func NewReadThrough(db *bun.DB) *ReadThrough {
-	return newReadThrough(func(ctx context.Context, uids []string) (map[string]*Stored, error) {
+	return newReadThrough(func(ctx context.Context, uids []string) (map[string]*cache.Record, error) {
 		return readStored(ctx, db, uids)
 	})
 }
 
-func newReadThrough(read func(context.Context, []string) (map[string]*Stored, error)) *ReadThrough {
+func newReadThrough(read func(context.Context, []string) (map[string]*cache.Record, error)) *ReadThrough {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &ReadThrough{read: read, ctx: ctx, cancel: cancel, waiting: map[string]*call{}}
 }
@@ -77,7 +77,7 @@ func (r *ReadThrough) Reads() int64 { return r.reads.Load() }
 // Read returns an order as the database has it at some moment after the call,
 // nil where there is none. An error is ErrUnavailable, after readTimeout at the
 // latest, or ctx's.
-func (r *ReadThrough) Read(ctx context.Context, uid string) (*Stored, error) {
+func (r *ReadThrough) Read(ctx context.Context, uid string) (*cache.Record, error) {
 	r.reads.Add(1)
 	c, err := r.join(uid)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *ReadThrough) take() map[string]*call {
 	return calls
 }
 
-func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*Stored, error) {
+func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*cache.Record, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, readTimeout)
 	defer cancel()
 	uids := make([]string, 0, len(calls))
@@ -161,17 +161,17 @@ func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*Stored, err
 }
 
 // readStored reads orders as they are at one moment.
-func readStored(ctx context.Context, db *bun.DB, uids []string) (map[string]*Stored, error) {
-	var found map[string]*Stored
+func readStored(ctx context.Context, db *bun.DB, uids []string) (map[string]*cache.Record, error) {
+	var found map[string]*cache.Record
 	err := view(ctx, db, func(ctx context.Context, tx bun.Tx) error {
 		stored, err := orderdb.Read(ctx, tx, uids)
 		if err != nil {
 			return err
 		}
-		found = make(map[string]*Stored, len(stored))
+		found = make(map[string]*cache.Record, len(stored))
 		for uid, s := range stored {
-			canonical := model.AppendCanonical(nil, s.Order)
-			found[uid] = &Stored{canonical: canonical, etag: cache.ETag(canonical)}
+			record := cache.NewRecord(uid, model.AppendCanonical(nil, s.Order))
+			found[uid] = &record
 		}
 		return nil
 	})

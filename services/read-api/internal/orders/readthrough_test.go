@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
 // tables are what a ReadThrough reads in a test. They answer when they are let.
@@ -21,7 +23,7 @@ type tables struct {
 	batches [][]string // begun so far
 }
 
-func (d *tables) read(ctx context.Context, uids []string) (map[string]*Stored, error) {
+func (d *tables) read(ctx context.Context, uids []string) (map[string]*cache.Record, error) {
 	d.mu.Lock()
 	d.batches = append(d.batches, slices.Sorted(slices.Values(uids)))
 	d.mu.Unlock()
@@ -30,10 +32,11 @@ func (d *tables) read(ctx context.Context, uids []string) (map[string]*Stored, e
 	case <-ctx.Done():
 		return nil, errors.Join(ErrUnavailable, ctx.Err())
 	}
-	found := map[string]*Stored{}
+	found := map[string]*cache.Record{}
 	for _, uid := range uids {
 		if !strings.HasPrefix(uid, "no") {
-			found[uid] = &Stored{canonical: []byte(uid)}
+			record := cache.NewRecord(uid, []byte(uid))
+			found[uid] = &record
 		}
 	}
 	return found, nil
@@ -63,7 +66,7 @@ func callers(r *ReadThrough, n int, uid string, wrong chan<- error) {
 			switch there := !strings.HasPrefix(uid, "no"); {
 			case err != nil:
 				wrong <- err
-			case there != (order != nil), there && string(order.canonical) != uid:
+			case there != (order != nil), there && string(order.Bytes()) != uid:
 				wrong <- fmt.Errorf("%s: another answer than the tables'", uid)
 			default:
 				wrong <- nil

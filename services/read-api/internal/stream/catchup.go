@@ -45,11 +45,11 @@ type CatchUp struct {
 
 // turn is one reading, for one or more listeners.
 type turn struct {
-	done  chan struct{}
-	batch *Batch
-	err   error
-	again bool // whoever was to read has gone: somebody else has to
-	users int  // under CatchUp's lock
+	cancel context.CancelFunc
+	users  int           // under CatchUp's lock; when the last one leaves, the reading is given up
+	done   chan struct{} // closed when batch or err is set
+	batch  *Batch
+	err    error
 }
 
 // NewCatchUp reads through sources that open makes, which connect when used.
@@ -63,11 +63,14 @@ func NewCatchUp(open func() Source) *CatchUp {
 func (c *CatchUp) Since(ctx context.Context, from changes.Position, use func(*Batch)) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	t, err := c.take(ctx, from)
-	if err != nil {
-		return err
+	token := from.Token()
+	t := c.join(token, from)
+	defer c.leave(token, t)
+	select {
+	case <-t.done:
+	case <-ctx.Done():
+		return fmt.Errorf("read the changes since a position: %w", ctx.Err())
 	}
-	defer c.leave(t)
 	if t.err != nil {
 		return t.err
 	}
@@ -75,77 +78,68 @@ func (c *CatchUp) Since(ctx context.Context, from changes.Position, use func(*Ba
 	return nil
 }
 
-// take returns a turn that is done, and has to be left.
-func (c *CatchUp) take(ctx context.Context, from changes.Position) (*turn, error) {
-	token := from.Token()
-	for {
-		t, first := c.join(token)
-		if first {
-			c.lead(ctx, token, t, from)
-		}
-		select {
-		case <-t.done:
-		case <-ctx.Done():
-			c.leave(t)
-			return nil, ctx.Err()
-		}
-		if first || !t.again {
-			return t, nil
-		}
-		c.leave(t)
-	}
-}
-
-func (c *CatchUp) join(token string) (t *turn, first bool) {
+// join returns the turn that has not begun to read from a position yet, or a new one.
+func (c *CatchUp) join(token string, from changes.Position) *turn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, there := c.waiting[token]
-	if !there {
-		t = &turn{done: make(chan struct{})}
+	t := c.waiting[token]
+	if t == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		t = &turn{cancel: cancel, done: make(chan struct{})}
 		c.waiting[token] = t
+		go c.run(ctx, token, t, from)
 	}
 	t.users++
-	return t, !there
+	return t
 }
 
-func (c *CatchUp) leave(t *turn) {
+func (c *CatchUp) leave(token string, t *turn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t.users--; t.users == 0 && t.batch != nil {
+	if t.users--; t.users > 0 {
+		return
+	}
+	t.cancel()
+	c.close(token, t)
+	if t.batch != nil {
 		c.inHand -= t.batch.size
 	}
 }
 
-// lead reads for all who have joined until it begins. Nobody joins after that:
-// what is read might be from before his call.
-func (c *CatchUp) lead(ctx context.Context, token string, t *turn, from changes.Position) {
-	defer close(t.done)
-	begin := func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
+// close lets nobody join a turn any more. The caller holds the lock.
+func (c *CatchUp) close(token string, t *turn) {
+	if c.waiting[token] == t {
 		delete(c.waiting, token)
 	}
+}
+
+// run reads for all who have joined until it begins. Nobody joins after that: what is
+// read might be from before his call.
+func (c *CatchUp) run(ctx context.Context, token string, t *turn, from changes.Position) {
+	defer close(t.done)
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
-		begin()
-		t.err, t.again = fmt.Errorf("wait for a turn to read changes: %w", ctx.Err()), true
-		return
-	}
-	begin()
-	batch, err := c.read(ctx, from)
-	if err != nil {
-		t.err, t.again = err, ctx.Err() != nil
-		return
+		return // nobody is left
 	}
 	c.mu.Lock()
+	c.close(token, t)
+	c.mu.Unlock()
+	batch, err := c.read(ctx, from)
+
+	c.mu.Lock()
 	defer c.mu.Unlock()
-	if batch.size > smallCatchUp && c.inHand+batch.size > maxCaughtUp {
-		batch = &Batch{Reset: tooMany}
+	switch {
+	case err != nil:
+		t.err = err
+	case t.users == 0:
+	case batch.size > smallCatchUp && c.inHand+batch.size > maxCaughtUp:
+		t.batch = &Batch{Reset: tooMany}
+	default:
+		c.inHand += batch.size
+		t.batch = batch
 	}
-	c.inHand += batch.size
-	t.batch = batch
 }
 
 func (c *CatchUp) read(ctx context.Context, from changes.Position) (*Batch, error) {
