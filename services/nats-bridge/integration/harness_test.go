@@ -92,7 +92,9 @@ func (b *bundle) settings() *app.Settings {
 	b.t.Chdir(b.t.TempDir())
 	s := &app.Settings{}
 	require.NoError(b.t, config.Load(s))
-	s.NATS.URL = config.Secret(b.nats.URL())
+	if b.nats != nil {
+		s.NATS.URL = config.Secret(b.nats.URL())
+	}
 	s.Kafka.Brokers = []string{b.broker.Addr()}
 	s.AdminAddr = "127.0.0.1:0"
 	s.StopTimeout = 4 * time.Second

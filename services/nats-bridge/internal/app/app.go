@@ -20,6 +20,7 @@ import (
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/forward"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/jetstream"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/outage"
+	"github.com/orderhub/orderhub/services/nats-bridge/internal/streaming"
 )
 
 const (
@@ -98,6 +99,12 @@ func newForwarder(s *Settings, states outages, metrics *prometheus.Registry, log
 
 // newSource takes messages from NATS.
 func newSource(s *Settings, conn *nats.Conn, forwarder *forward.Forwarder, states outages, metrics *prometheus.Registry, log *zap.Logger) (lifecycle.Part, error) {
+	if s.Mode == modeStreaming {
+		return streaming.New(streaming.Config{
+			ClusterID: s.ClusterID, ClientID: s.ClientID, Subject: s.Subject, Durable: s.Durable,
+			MaxMessages: s.MaxMessages, AckWait: s.AckWait,
+		}, conn, forwarder, states.nats, log), nil
+	}
 	return jetstream.New(
 		jetstream.Config{Stream: s.Stream, Subject: s.Subject, Durable: s.Durable, MaxMessages: s.MaxMessages, AckWait: s.AckWait},
 		conn, forwarder, states.nats, jetstream.NewMetrics(metrics), log)
