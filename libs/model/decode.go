@@ -191,51 +191,13 @@ func (d *decoder) readNumber(name string, to *int64, depth int) *fault {
 		d.failShape(start, d.path(name), ReasonWrongType, "must be an integer, written without point and exponent")
 		return nil
 	}
-	n, ok := parseInt(d.data[start:d.pos])
-	if !ok {
+	n, err := strconv.ParseInt(string(d.data[start:d.pos]), 10, 64)
+	if err != nil {
 		d.failShape(start, d.path(name), ReasonOutOfRange, "must be an integer that fits 64 bits")
 		return nil
 	}
 	*to = n
 	return nil
-}
-
-// parseInt reads a well-formed integer; it is not ok if it overflows.
-func parseInt(b []byte) (n int64, ok bool) {
-	if len(b) > 18 { // may overflow
-		n, err := strconv.ParseInt(string(b), 10, 64)
-		return n, err == nil
-	}
-	digits := b
-	if b[0] == '-' {
-		digits = b[1:]
-	}
-	for _, c := range digits {
-		n = n*10 + int64(c-'0')
-	}
-	if b[0] == '-' {
-		n = -n
-	}
-	return n, true
-}
-
-func readDelivery(d *decoder, o *Order) *fault {
-	return readPart(d, "delivery", &o.Delivery, &d.store.delivery, deliveryFields)
-}
-
-func readPayment(d *decoder, o *Order) *fault {
-	return readPart(d, "payment", &o.Payment, &d.store.payment, paymentFields)
-}
-
-func readPart[T any](d *decoder, name string, to **T, part *T, fields []field[T]) *fault {
-	if d.peek() != '{' {
-		return d.wrongType(name, "an object", 1)
-	}
-	*to = part
-	d.container = name
-	f := readObject(d, part, fields, 2)
-	d.container = ""
-	return f
 }
 
 func readItems(d *decoder, o *Order) *fault {

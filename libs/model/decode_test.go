@@ -145,7 +145,7 @@ func TestShape(t *testing.T) {
 		{"array of orders", []byte("[" + sampleRecord() + "]"), ReasonWrongType, "[", []string{"wrong_type"}},
 		{"null for text", edit(t, `"locale":"en"`, `"locale":null`), ReasonWrongType, "null", []string{"locale wrong_type"}},
 		{"null for an optional text", edit(t, `"request_id":""`, `"request_id":null`), ReasonWrongType, "null", []string{"payment.request_id wrong_type"}},
-		{"null for parts", edit(t, string(appendDelivery(nil, sampleOrder())), "null", string(appendItems(nil, sampleOrder())), "null"),
+		{"null for parts", edit(t, string(appendObject(nil, sampleOrder().Delivery, deliveryFields)), "null", string(appendItems(nil, sampleOrder())), "null"),
 			ReasonWrongType, "null", []string{"delivery wrong_type", "items wrong_type"}},
 		{"number for text", edit(t, `"shardkey":"9"`, `"shardkey":9`), ReasonWrongType, "9", []string{"shardkey wrong_type"}},
 		{"text for number", edit(t, `"price":453`, `"price":"453"`), ReasonWrongType, `"453"`, []string{"items[0].price wrong_type"}},

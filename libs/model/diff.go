@@ -13,26 +13,6 @@ func Diff(a, b *Order) []string {
 	return diffObject(nil, "", a, b, orderFields)
 }
 
-func diffDelivery(paths []string, a, b *Order) []string {
-	if a.Delivery == nil || b.Delivery == nil {
-		if a.Delivery != b.Delivery {
-			paths = append(paths, "delivery")
-		}
-		return paths
-	}
-	return diffObject(paths, "delivery.", a.Delivery, b.Delivery, deliveryFields)
-}
-
-func diffPayment(paths []string, a, b *Order) []string {
-	if a.Payment == nil || b.Payment == nil {
-		if a.Payment != b.Payment {
-			paths = append(paths, "payment")
-		}
-		return paths
-	}
-	return diffObject(paths, "payment.", a.Payment, b.Payment, paymentFields)
-}
-
 func diffItems(paths []string, a, b *Order) []string {
 	if len(a.Items) != len(b.Items) {
 		paths = append(paths, "items")

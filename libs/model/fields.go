@@ -2,9 +2,9 @@ package model
 
 import "time"
 
-// A field is one member of the object that a T is in JSON. The tables of
-// fields below are what decoding, canonical JSON, comparison and the order of
-// failures have in common; the rules stand in the structs' tags.
+// A field is one member of the object that a T is in JSON. Decoding, canonical JSON,
+// comparison and the order of failures all follow the tables of fields below; the rules
+// are in the structs' tags.
 type field[T any] struct {
 	name     string
 	member   string // the name as canonical JSON has it: `"name":`
@@ -38,14 +38,46 @@ func number[T any](name string, at func(*T) *int64) field[T] {
 	return field[T]{name: name, member: `"` + name + `":`, number: at}
 }
 
+// object is a part of the order that is an object: nil in an order whose row is missing.
+// room is where decoding puts it.
+func object[P any](name string, fields []field[P], at func(*Order) **P, room func(*storage) *P) field[Order] {
+	return field[Order]{name: name, member: `"` + name + `":`, part: &part[Order]{
+		read: func(d *decoder, o *Order) *fault {
+			if d.peek() != '{' {
+				return d.wrongType(name, "an object", 1)
+			}
+			*at(o) = room(d.store)
+			d.container = name
+			f := readObject(d, *at(o), fields, 2)
+			d.container = ""
+			return f
+		},
+		append: func(dst []byte, o *Order) []byte {
+			if *at(o) == nil {
+				return append(dst, "null"...)
+			}
+			return appendObject(dst, *at(o), fields)
+		},
+		diff: func(paths []string, a, b *Order) []string {
+			switch one, other := *at(a), *at(b); {
+			case one != nil && other != nil:
+				return diffObject(paths, name+".", one, other, fields)
+			case one != other:
+				return append(paths, name)
+			}
+			return paths
+		},
+	}}
+}
+
 // The tables, in the order of the canonical JSON.
 var (
 	orderFields = []field[Order]{
 		text("order_uid", func(o *Order) *string { return &o.OrderUID }),
 		text("track_number", func(o *Order) *string { return &o.TrackNumber }),
 		text("entry", func(o *Order) *string { return &o.Entry }),
-		{name: "delivery", member: `"delivery":`, part: &part[Order]{readDelivery, appendDelivery, diffDelivery}},
-		{name: "payment", member: `"payment":`, part: &part[Order]{readPayment, appendPayment, diffPayment}},
+		object("delivery", deliveryFields, func(o *Order) **Delivery { return &o.Delivery }, func(s *storage) *Delivery { return &s.delivery }),
+		object("payment", paymentFields, func(o *Order) **Payment { return &o.Payment }, func(s *storage) *Payment { return &s.payment }),
 		{name: "items", member: `"items":`, part: &part[Order]{readItems, appendItems, diffItems}},
 		text("locale", func(o *Order) *string { return &o.Locale }),
 		optionalText("internal_signature", func(o *Order) *string { return &o.InternalSignature }),
