@@ -9,8 +9,8 @@ import (
 // AppendCanonical appends the order's canonical JSON to dst. The package
 // documentation specifies the form.
 //
-// Every order has one, also one that doesn't validate: a missing part is null,
-// and what is not UTF-8 becomes U+FFFD.
+// Every order has one, even if it is not valid: a missing part is null, and bytes that are
+// not UTF-8 become U+FFFD.
 func AppendCanonical(dst []byte, o *Order) []byte {
 	return appendObject(dst, o, orderFields)
 }
@@ -41,7 +41,7 @@ func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 		dst = append(dst, f.member...)
 		switch {
 		case f.text != nil:
-			dst, _ = jsontext.AppendQuote(dst, *f.text(v)) // what is not UTF-8 is replaced and an error
+			dst, _ = jsontext.AppendQuote(dst, *f.text(v)) // bytes that are not UTF-8 are replaced, with an error
 		case f.number != nil:
 			dst = strconv.AppendInt(dst, *f.number(v), 10)
 		case f.time != nil:

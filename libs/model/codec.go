@@ -24,15 +24,15 @@ type Options struct {
 	MaxRecordBytes int
 	// MaxItems is the largest number of items; 0 means DefaultMaxItems.
 	MaxItems int
-	// RejectUnknown refuses records with fields that an order doesn't have.
+	// RejectUnknown refuses records with fields that an order does not have.
 	RejectUnknown bool
-	// CheckSums demands amount = goods_total + delivery_cost + custom_fee,
+	// CheckSums requires amount = goods_total + delivery_cost + custom_fee,
 	// and goods_total = the sum of the items' total_price.
 	CheckSums bool
 }
 
-// Codec decodes and validates orders. It is safe for concurrent use; make one
-// and share it.
+// Codec decodes and validates orders. It is safe for concurrent use; create one and share
+// it.
 type Codec struct {
 	opts      Options
 	validator *validator.Validate
@@ -40,16 +40,15 @@ type Codec struct {
 
 // Decoded is what a record holds.
 type Decoded struct {
-	// Order is the order. Its texts don't refer to the record's bytes.
+	// Order is the order. Its strings do not refer to the record's bytes.
 	Order *Order
-	// Unknown are the paths of fields that an order doesn't have, each once,
-	// without indices (items[].colour), at most MaxUnknownFields of them. A
-	// name that could be more than a name is shown as "?". They are given
-	// with a failure too.
+	// Unknown are the paths of fields that an order does not have, each once, without
+	// indices (items[].colour), at most MaxUnknownFields of them. A name that could be
+	// data is shown as "?". They are set with a failure too.
 	Unknown []string
 }
 
-// New makes a Codec. Limits that are not positive mean the default.
+// New returns a Codec. For limits that are not positive it uses the default.
 func New(opts Options) *Codec {
 	if opts.MaxRecordBytes <= 0 {
 		opts.MaxRecordBytes = DefaultMaxRecordBytes
@@ -63,13 +62,13 @@ func New(opts Options) *Codec {
 // Decode reads a record and validates the order in it. A nil record is a
 // tombstone. The record is neither changed nor kept.
 //
-// The error is a *[RecordError] that has all failures. With StageValidate the
-// Order is given too, so that a tool can show it; absent fields are zero in
-// it and items beyond MaxItems are left out, so it must not be stored.
+// The error is a *[RecordError] with all failures. With StageValidate the Order is set
+// too, so that a tool can show it. Its absent fields are zero and items beyond MaxItems
+// are left out, so it must not be stored.
 func (c *Codec) Decode(record []byte) (Decoded, error) {
 	switch {
 	case record == nil:
-		return Decoded{}, refusal(&fault{ReasonTombstone, -1, "", "the record has a null value (a tombstone) and no order"})
+		return Decoded{}, refusal(&fault{ReasonTombstone, -1, "", "the record has a null value (a tombstone) instead of an order"})
 	case len(record) > c.opts.MaxRecordBytes:
 		return Decoded{}, c.TooLarge(int64(len(record)))
 	}
@@ -105,8 +104,8 @@ func refusal(f *fault) *RecordError {
 	}
 }
 
-// Validate checks an order that doesn't come from Decode against the same
-// rules, and gives all failures in the order of the canonical JSON.
+// Validate checks an order that does not come from Decode against the same rules, and
+// returns all failures in the order of the canonical JSON.
 func (c *Codec) Validate(o *Order) []FieldError {
 	if o == nil {
 		return []FieldError{{Rule: ruleRequired, Message: "there is no order"}}
@@ -114,7 +113,7 @@ func (c *Codec) Validate(o *Order) []FieldError {
 	return c.failures(o, nil)
 }
 
-// failures adds to what decoding found what breaks rules.
+// failures adds the failures of rules to those of decoding.
 func (c *Codec) failures(o *Order, found []FieldError) []FieldError {
 	if len(found) == 1 && found[0].Path == "" {
 		return found // not an object: there is nothing to check

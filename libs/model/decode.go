@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// A decoder reads one record into an order. What it finds wrong with single
-// fields it collects, and goes on; a fault ends it.
+// A decoder reads one record into an order. It collects the failures of single fields
+// and continues; a fault ends it.
 type decoder struct {
 	scanner
 	opts  *Options
 	store *storage
-	texts strings.Builder // the bytes of the order's texts
+	texts strings.Builder // the bytes of the order's strings
 
 	failures []FieldError
 	// The first failure of StageDecode; the reason is empty if there is none.
@@ -23,7 +23,7 @@ type decoder struct {
 	unknown []string
 	refused int
 
-	// Where the reader is: "", "delivery", "payment" or "items", and the item.
+	// The place of the reader: "", "delivery", "payment" or "items", and the item.
 	container string
 	item      int
 }
@@ -35,14 +35,14 @@ type storage struct {
 	payment  Payment
 }
 
-// textBlock is the room that is made at once for short texts. A block lives as
-// long as any text in it, so it is small.
+// textBlock is how much is allocated at once for short strings. A block lives as long
+// as any string in it, so it is small.
 const textBlock = 512
 
 // decode reads the whole record into d.store.
 func (d *decoder) decode() *fault {
 	if bytes.HasPrefix(d.data, []byte("\xef\xbb\xbf")) {
-		return d.fault(ReasonNotJSON, 0, "the record begins with a byte order mark, which JSON must not have")
+		return d.fault(ReasonNotJSON, 0, "the record begins with a byte order mark, which is not JSON")
 	}
 	d.space()
 	if d.pos == len(d.data) {
@@ -67,7 +67,7 @@ func (d *decoder) value() (f *fault) {
 	}
 	d.space()
 	if d.pos < len(d.data) {
-		return d.fault(ReasonTrailingData, d.pos, "something follows the JSON value; a record holds one order and nothing else")
+		return d.fault(ReasonTrailingData, d.pos, "the JSON value is followed by something else; a record holds one order only")
 	}
 	return nil
 }
@@ -78,7 +78,7 @@ func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
 	d.pos++
 	var seen uint32
 	var others nameSet
-	guess := 0 // members mostly come in the table's order
+	guess := 0 // members usually come in the table's order
 	for first := true; ; first = false {
 		end, f := d.next(first, '}')
 		if f != nil {
@@ -148,7 +148,7 @@ func readField[T any](d *decoder, v *T, f *field[T], depth int) *fault {
 
 func (d *decoder) readText(name string, to *string, depth int) *fault {
 	if d.peek() != '"' {
-		return d.wrongType(d.path(name), "a text", depth)
+		return d.wrongType(d.path(name), "a string", depth)
 	}
 	b, f := d.str()
 	if f != nil {
@@ -160,7 +160,7 @@ func (d *decoder) readText(name string, to *string, depth int) *fault {
 
 func (d *decoder) readTime(name string, to *time.Time, depth int) *fault {
 	if d.peek() != '"' {
-		return d.wrongType(d.path(name), "a text", depth)
+		return d.wrongType(d.path(name), "a string", depth)
 	}
 	b, f := d.str()
 	if f != nil {
@@ -169,7 +169,7 @@ func (d *decoder) readTime(name string, to *time.Time, depth int) *fault {
 	t, ok := parseTime(string(b))
 	switch {
 	case !ok:
-		d.fail(d.path(name), "rfc3339", "must be a time as in RFC 3339, like 2021-11-26T06:22:19Z")
+		d.fail(d.path(name), "rfc3339", "must be an RFC 3339 time, such as 2021-11-26T06:22:19Z")
 	case !isInYearRange(t):
 		d.fail(d.path(name), "year_range", messageYearRange)
 	default:
@@ -188,7 +188,7 @@ func (d *decoder) readNumber(name string, to *int64, depth int) *fault {
 		return f
 	}
 	if !integer {
-		d.failShape(start, d.path(name), ReasonWrongType, "must be an integer, written without point and exponent")
+		d.failShape(start, d.path(name), ReasonWrongType, "must be an integer without decimal point and exponent")
 		return nil
 	}
 	n, err := strconv.ParseInt(string(d.data[start:d.pos]), 10, 64)
@@ -205,7 +205,7 @@ func readItems(d *decoder, o *Order) *fault {
 		return d.wrongType("items", "an array", 1)
 	}
 	d.pos++
-	// An item has some 200 bytes; a few at first, whatever else is in there.
+	// An item has some 200 bytes. Allocate a few at first, whatever the record holds.
 	o.Items = make([]Item, 0, min(1+(len(d.data)-d.pos)/256, 32))
 	tooMany := false
 	for first := true; ; first = false {
@@ -240,14 +240,14 @@ func (d *decoder) readItem(o *Order) *fault {
 	return f
 }
 
-// keep copies a text, so that it doesn't hold the record in memory.
+// keep copies a string, so that it does not keep the record in memory.
 func (d *decoder) keep(b []byte) string {
 	if len(b) == 0 {
 		return ""
 	}
 	if d.texts.Cap()-d.texts.Len() < len(b) {
-		// What is kept already keeps the old block; a Builder never changes
-		// bytes that are written.
+		// Earlier strings keep the old block: a Builder never changes bytes that
+		// are written.
 		d.texts = strings.Builder{}
 		d.texts.Grow(max(len(b), min(textBlock, len(d.data)-d.pos)))
 	}

@@ -339,7 +339,7 @@ func TestTextsOfEveryLength(t *testing.T) {
 
 func TestErrorText(t *testing.T) {
 	_, err := New(Options{}).Decode([]byte(`{"order_uid":5`))
-	require.EqualError(t, err, "decode: not_json at byte 14: the record ends where a comma or } must be")
+	require.EqualError(t, err, "decode: not_json at byte 14: the record ends, but a comma or } is expected")
 	_, err = New(Options{}).Decode([]byte("{}"))
 	require.EqualError(t, err, "validate: invalid: order_uid: is missing; track_number: is missing; entry: is missing; delivery: is missing; payment: is missing; and 8 more")
 }

@@ -2,9 +2,8 @@ package model
 
 import "strconv"
 
-// Diff gives the paths at which two orders differ, in the order of the
-// canonical JSON, and no values. It is empty if and only if their canonical
-// JSON is the same.
+// Diff returns the paths at which two orders differ, in the order of the canonical JSON,
+// without values. It is empty if and only if their canonical JSON is the same.
 //
 // A part that only one of them has is named as a whole (delivery). Items are
 // compared by position; if one order has more of them, items itself is named

@@ -1,7 +1,7 @@
 /*
-Package model is the order of Orderhub: its types, strict decoding, validation,
-canonical JSON, content hash and comparison. Everything that reads or writes
-orders goes through it, so that all agree on what an order is.
+Package model defines the order of Orderhub: its types, strict decoding, validation,
+canonical JSON, content hash and comparison. Everything that reads or writes orders uses
+it, so all programs agree on what an order is.
 
 	codec := model.New(model.Options{})
 	decoded, err := codec.Decode(record) // err is a *model.RecordError
@@ -12,48 +12,47 @@ orders goes through it, so that all agree on what an order is.
 
 A record is one JSON object as in testdata/samples. Decoding is strict:
 
-  - The record is UTF-8 without byte order mark, at most Options.MaxRecordBytes
-    long, and nothing but white space stands around the object.
-  - Names are compared as they are, case included, after their escapes are
-    resolved; no object has a name twice.
-  - No text has the character NUL, as byte or as \u0000, nor half of a
-    surrogate pair as escape.
+  - The record is UTF-8 without byte order mark, has at most Options.MaxRecordBytes,
+    and only white space surrounds the object.
+  - Names are case-sensitive and compared after their escapes are resolved. No object
+    has a name twice.
+  - No string has the character NUL, as byte or as \u0000, or half of a surrogate
+    pair as escape.
   - Integers are written as integers (not 100.0, not 1e2) and fit 64 bits. -0
     is an integer, and is 0.
   - null is not a value of any field: it fails as wrong_type.
   - Objects and arrays are nested at most MaxDepth levels deep.
-  - request_id and internal_signature may be absent and are "" then. All other
-    fields must be there, some with an empty text (see the rules). An absent
-    field is told apart from one that is 0 or "".
-  - Fields that an order doesn't have are let through and named in
-    Decoded.Unknown. With Options.RejectUnknown they are failures. Their values
-    are held to all of the above.
+  - request_id and internal_signature may be absent and are "" then. All other fields
+    are required, though some may be empty (see the rules). An absent field differs
+    from one that is 0 or "".
+  - Fields that an order does not have are accepted and named in Decoded.Unknown. With
+    Options.RejectUnknown they are failures. All of the above applies to their values
+    too.
 
-What is wrong with a record is a [RecordError] of one of two stages.
+A record that is refused gives a [RecordError] of one of two stages.
 
-StageDecode: the record is no JSON object with an order's shape. Where its text
-can't be relied on (syntax, UTF-8, NUL, surrogates, duplicate names, depth,
-something behind the object), reading ends, and that is the only failure. Where
-single fields have the wrong type, don't fit 64 bits or are refused as unknown,
-reading goes on, and these failures are reported together with the absent
-fields and the rules that other fields break. Reason and Offset are those of
-the first such place in the record.
+StageDecode: the record is no JSON object with an order's shape. If its text cannot be
+trusted (syntax, UTF-8, NUL, surrogates, duplicate names, depth, something after the
+object), reading ends, and that is the only failure. If single fields have the wrong
+type, do not fit 64 bits or are refused as unknown, reading continues, and these failures
+are reported together with the absent fields and the rules that other fields break.
+Reason and Offset are those of the first such place in the record.
 
-StageValidate: the shape is right, and required fields are absent or rules are
-broken. The reason is always "invalid"; the failures name the rules.
+StageValidate: the shape is correct, but required fields are absent or rules are broken.
+The reason is always "invalid"; the failures name the rules.
 
-Failures come in the order of the canonical JSON, at most one for a field. None
-has a value of the record in it, so they can be logged.
+Failures are in the order of the canonical JSON, at most one per field. None contains a
+value of the record, so they can be logged.
 
 # Rules
 
-The rules are tags of validator/v10 on the types, and hold for [Codec.Validate]
-as well. Lengths count characters (Unicode code points). A text may be empty
-where the rules don't say otherwise.
+The rules are tags of validator/v10 on the types, and apply to [Codec.Validate] as well.
+Lengths count characters (Unicode code points). A string may be empty unless a rule
+says otherwise.
 
 	field                  rules
-	all fields             required: must be there, but for request_id and internal_signature
-	all texts              text: UTF-8, no NUL
+	all fields             required: must be present, except request_id and internal_signature
+	all strings            text: UTF-8, no NUL
 	order_uid              order_uid: 1 to 64 of A-Z a-z 0-9 - _ .
 	track_number, entry    required: not empty; max=128
 	delivery.name, .city   required; max=256
@@ -62,7 +61,7 @@ where the rules don't say otherwise.
 	delivery.region        max=256 (nor regions)
 	delivery.phone         phone: E.164, + and 7 to 15 digits, the first not 0
 	delivery.email         email: local@host, at most 254 bytes; the local part is a dot-atom of at
-	                       most 64, the host has two labels or more; beyond ASCII is let through;
+	                       most 64, the host has two labels or more; beyond ASCII is accepted;
 	                       no quoted parts, comments and address literals
 	payment.transaction    required; max=128
 	payment.request_id     max=128
@@ -90,18 +89,18 @@ where the rules don't say otherwise.
 	sm_id                  min=0
 	date_created           rfc3339: see below (decoding only); year_range: 1 to 9999 in UTC
 
-With Options.CheckSums, if nothing else is wrong with payment and items, the
-rule sum demands payment.amount = goods_total + delivery_cost + custom_fee, and
+With Options.CheckSums, if payment and items have no other failures, the rule sum
+requires payment.amount = goods_total + delivery_cost + custom_fee, and
 payment.goods_total = the sum of all total_price.
 
-date_created is RFC 3339 to the letter: T and Z in capitals, a point before the
-fraction, hours to 23, seconds to 59, offsets to 23:59. It is kept in UTC, and
-what is finer than a microsecond is cut off.
+date_created is strictly RFC 3339: T and Z in capitals, a point before the fraction,
+hours to 23, seconds to 59, offsets to 23:59. It is kept in UTC, and digits beyond the
+microsecond are cut.
 
 # Canonical JSON
 
-The canonical JSON of an order is the bytes that the following makes. Orders
-are the same if and only if their canonical JSON is.
+The canonical JSON of an order is defined as follows. Two orders are equal if and only if
+their canonical JSON is.
 
  1. Objects have all of these members, in this order, and no others:
 
@@ -117,7 +116,7 @@ are the same if and only if their canonical JSON is.
     item:     chrt_id track_number price rid name sale size total_price nm_id
     brand status
 
- 2. There is no white space outside of strings, and no line end behind.
+ 2. There is no white space outside of strings, and no line end after it.
 
  3. items is an array of the items in the record's order. A part that is
     missing from the tables is null: delivery, payment, or items if there are
@@ -128,8 +127,8 @@ are the same if and only if their canonical JSON is.
  5. Strings are in quotation marks, encoded as UTF-8. Escaped are only the
     quotation mark as \", the backslash as \\, and the control characters
     U+0000 to U+001F: as \b \t \n \f \r where JSON has these, otherwise as
-    \u00xx with lower-case hexadecimal digits. All else stands for itself,
-    such as / < > & U+007F U+2028 and characters beyond U+FFFF. Nothing is
+    \u00xx with lower-case hexadecimal digits. Every other character is
+    written as it is, such as / < > & U+007F U+2028 and characters beyond U+FFFF. Nothing is
     normalized. (Should a text not be UTF-8, which no accepted order has, each
     byte in question becomes U+FFFD.)
 

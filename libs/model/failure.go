@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Stage says where in its reading a record failed.
+// Stage is where a record failed.
 type Stage string
 
 // The stages.
 const (
-	// StageDecode: the record is not JSON, or has not an order's shape.
+	// StageDecode: the record is not JSON, or does not have an order's shape.
 	StageDecode Stage = "decode"
 	// StageValidate: the record has an order's shape and breaks rules.
 	StageValidate Stage = "validate"
@@ -19,24 +19,24 @@ const (
 // Reason is a stable code for why a record was refused.
 type Reason string
 
-// The reasons. Those of the first group are about the record as a whole and
-// end its reading at the first failure, so Errors has one entry. Those of the
-// second group are about single fields, and all failures are collected.
+// The reasons. Those of the first group concern the record as a whole: reading ends at
+// the first failure, and Errors has one entry. Those of the second group concern single
+// fields, and all failures are collected.
 const (
 	ReasonTombstone     Reason = "tombstone"      // a null value
-	ReasonEmpty         Reason = "empty"          // no bytes, or white space alone
+	ReasonEmpty         Reason = "empty"          // no bytes, or only white space
 	ReasonTooLarge      Reason = "too_large"      // more than Options.MaxRecordBytes
 	ReasonNotJSON       Reason = "not_json"       // a syntax error
-	ReasonPrettyPrinted Reason = "pretty_printed" // not JSON, but like one line of a pretty-printed file
+	ReasonPrettyPrinted Reason = "pretty_printed" // not JSON, but probably one line of a pretty-printed file
 	ReasonTrailingData  Reason = "trailing_data"  // something follows the JSON value
-	ReasonInvalidUTF8   Reason = "invalid_utf8"   // text that is not UTF-8
-	ReasonNUL           Reason = "nul_character"  // the character U+0000 in a text, as byte or as escape
+	ReasonInvalidUTF8   Reason = "invalid_utf8"   // a string that is not UTF-8
+	ReasonNUL           Reason = "nul_character"  // the character U+0000 in a string, as byte or as escape
 	ReasonLoneSurrogate Reason = "lone_surrogate" // half a \uD800 pair
 	ReasonDuplicateName Reason = "duplicate_name" // an object has a name twice
 	ReasonTooDeep       Reason = "too_deep"       // objects and arrays nested deeper than MaxDepth
 
 	ReasonWrongType    Reason = "wrong_type"    // a field, or the record, has another JSON type; null too
-	ReasonOutOfRange   Reason = "out_of_range"  // an integer that doesn't fit 64 bits
+	ReasonOutOfRange   Reason = "out_of_range"  // an integer that does not fit 64 bits
 	ReasonUnknownField Reason = "unknown_field" // with Options.RejectUnknown
 	ReasonInvalid      Reason = "invalid"       // breaks rules; the only reason of StageValidate
 )
@@ -53,7 +53,7 @@ type FieldError struct {
 	Message string `json:"message"`
 }
 
-// String is the path, if there is one, and the message.
+// String returns the path, if there is one, and the message.
 func (e FieldError) String() string {
 	if e.Path == "" {
 		return e.Message
@@ -61,23 +61,23 @@ func (e FieldError) String() string {
 	return e.Path + ": " + e.Message
 }
 
-// RecordError says why a record is not a valid order. It never holds a value
-// of the record.
+// RecordError is why a record is not a valid order. It never holds a value of the
+// record.
 type RecordError struct {
 	Stage  Stage
 	Reason Reason
 	// Offset is the place of the first failure that has one, in bytes from
 	// the record's start; -1 if none has, as in StageValidate. [LineColumn]
-	// turns it into line and column.
+	// converts it to line and column.
 	Offset int64
 	// Errors are all failures, in the order of the canonical JSON; never empty.
 	Errors []FieldError
 }
 
-// maxErrorsInText is how many failures the text of a RecordError spells out.
+// maxErrorsInText is how many failures the text of a RecordError lists.
 const maxErrorsInText = 5
 
-// Error gives stage, reason, place and the first failures.
+// Error returns stage, reason, place and the first failures.
 func (e *RecordError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s", e.Stage, e.Reason)

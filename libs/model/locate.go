@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// Locate gives for each failure its place in the record, in bytes from the
-// start: that of the field's value, or of the nearest value around it that is
-// there. It passes over the record once, as far as it can be read.
+// Locate returns for each failure its place in the record, in bytes from the start: that
+// of the field's value, or of the nearest existing value around it. It reads the record
+// once, as far as it is valid.
 func Locate(record []byte, failures []FieldError) []int64 {
 	l := locator{scanner: scanner{data: record}, places: make(map[string]int)}
 	for _, f := range failures {
@@ -18,7 +18,7 @@ func Locate(record []byte, failures []FieldError) []int64 {
 	}
 	l.space()
 	l.places[""] = l.pos
-	_ = l.value("", 0) // places before a fault are good
+	_ = l.value("", 0) // places before a fault are valid
 	offsets := make([]int64, len(failures))
 	for i, f := range failures {
 		path := f.Path
@@ -30,16 +30,16 @@ func Locate(record []byte, failures []FieldError) []int64 {
 	return offsets
 }
 
-// A locator notes where the values of wanted paths begin.
+// A locator records where the values of wanted paths begin.
 type locator struct {
 	scanner
 	places map[string]int // -1 until found
 }
 
-// value steps over the value at path.
+// value skips the value at path.
 func (l *locator) value(path string, depth int) *fault {
 	if _, wanted := l.places[path]; !wanted {
-		return l.skip(depth) // nor is anything in it
+		return l.skip(depth) // nothing in it is wanted either
 	}
 	l.places[path] = l.pos
 	switch l.peek() {
@@ -77,8 +77,8 @@ func (l *locator) elements(path string, depth int, closing byte) *fault {
 	}
 }
 
-// LineColumn turns a place in a record into line and column, both from 1; the
-// column counts characters. A place outside the record gives the nearest one.
+// LineColumn converts a place in a record to line and column, both from 1. The column
+// counts characters. For a place outside the record it returns the nearest one.
 func LineColumn(record []byte, offset int64) (line, column int) {
 	before := record[:min(max(offset, 0), int64(len(record)))]
 	line = 1 + bytes.Count(before, []byte("\n"))

@@ -2,17 +2,16 @@ package model
 
 import "time"
 
-// Limits of an order that are part of its definition. The limits that an
-// operator may move are in [Options].
+// Limits that are part of the definition of an order. Those that an operator may change
+// are in [Options].
 const (
 	// MaxOrderUIDLength is the largest number of characters of an order_uid.
 	MaxOrderUIDLength = 64
-	// MaxAmount is the largest amount in minor units: the largest integer
-	// that every JSON reader keeps exactly (2^53 - 1). A thousand of them
-	// still fit an int64.
+	// MaxAmount is the largest amount in minor units: the largest integer that every
+	// JSON reader represents exactly (2^53 - 1). A thousand of them fit an int64.
 	MaxAmount = 1<<53 - 1
-	// MaxPaymentDT is the last second of the year 9999. Milliseconds given
-	// by mistake lie beyond it from 1978 on.
+	// MaxPaymentDT is the last second of the year 9999. A time in milliseconds by
+	// mistake is larger from 1978 on.
 	MaxPaymentDT = 253402300799
 )
 

@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// validator/v10 walks an order by reflection, which costs more than all else
-// that is done with it. So the tags are also compiled into plain functions,
-// which can only say that an order breaks no rule; if they don't, validator is
-// asked, and its word counts. The tags remain the only place of the rules.
+// validator/v10 walks an order by reflection, which costs more than everything else that
+// is done with it. So the tags are also compiled into plain functions, which can only
+// report that an order breaks no rule. Otherwise validator decides. The tags remain the
+// only source of the rules.
 
-// A check is true of values that don't break one field's rules.
+// A check reports whether a value breaks no rule of one field.
 type check[T any] func(*T) bool
 
 var (
@@ -23,7 +23,7 @@ var (
 	itemChecks     = compile(itemFields)
 )
 
-// surelyValid is true of orders in which validator would find no failure.
+// surelyValid reports whether validator would find no failure in an order.
 func surelyValid(o *Order, maxItems int) bool {
 	if o.Delivery == nil || o.Payment == nil || len(o.Items) == 0 || len(o.Items) > maxItems ||
 		!passes(o, orderChecks) || !passes(o.Delivery, deliveryChecks) || !passes(o.Payment, paymentChecks) {
@@ -46,13 +46,13 @@ func passes[T any](v *T, checks []check[T]) bool {
 	return true
 }
 
-// compile makes the checks of the fields' tags. It panics on a rule that it
-// doesn't know, so that none can be passed over.
+// compile returns the checks of the fields' tags. It panics on an unknown rule, so that
+// none is left out.
 func compile[T any](fields []field[T]) []check[T] {
 	var checks []check[T]
 	tags := tagsOf(reflect.TypeFor[T]())
 	for _, f := range fields {
-		if f.part != nil { // surelyValid looks after these
+		if f.part != nil { // surelyValid checks these
 			continue
 		}
 		for tag := range strings.SplitSeq(tags[f.name], ",") {

@@ -11,8 +11,8 @@ import (
 // maxShownName is how many bytes of an unknown field's name are shown.
 const maxShownName = 64
 
-// path gives the path of a field of the object that is being read, or of the
-// object itself if name is empty.
+// path returns the path of a field of the current object, or of the object itself if
+// name is empty.
 func (d *decoder) path(name string) string {
 	path := d.container
 	if path == "items" {
@@ -28,7 +28,7 @@ func itemPath(i int) string { return "items" + indexPath(i) }
 
 func indexPath(i int) string { return "[" + strconv.Itoa(i) + "]" }
 
-// within names the field around a fault, unless one further in is named.
+// within sets the path of a fault, unless an inner field has set it.
 func (d *decoder) within(name string, f *fault) *fault {
 	if f != nil && f.path == "" {
 		f.path = d.path(name)
@@ -49,8 +49,7 @@ func (d *decoder) failShape(offset int, path string, reason Reason, message stri
 	d.fail(path, string(reason), message)
 }
 
-// wrongType collects the failure of a value of the wrong type and steps over
-// the value.
+// wrongType collects the failure of a value of the wrong type and skips the value.
 func (d *decoder) wrongType(path, wanted string, depth int) *fault {
 	start := d.pos
 	if f := d.skip(depth); f != nil {
@@ -59,7 +58,7 @@ func (d *decoder) wrongType(path, wanted string, depth int) *fault {
 	found := "a number"
 	switch d.data[start] {
 	case '"':
-		found = "a text"
+		found = "a string"
 	case '{':
 		found = "an object"
 	case '[':
@@ -73,7 +72,7 @@ func (d *decoder) wrongType(path, wanted string, depth int) *fault {
 	return nil
 }
 
-// unknownField notes a field that an order doesn't have.
+// unknownField records a field that an order does not have.
 func (d *decoder) unknownField(shown string, offset int) {
 	if d.opts.RejectUnknown {
 		if d.refused < MaxUnknownFields {
@@ -98,8 +97,8 @@ func (d *decoder) unknownField(shown string, offset int) {
 	}
 }
 
-// shownName is an unknown field's name as it may go into logs and metrics: a
-// map keyed by e-mail addresses, say, has names that are data.
+// shownName is an unknown field's name as it may appear in logs and metrics. A name can
+// be personal data, for example in a map keyed by e-mail addresses.
 func shownName(name []byte) string {
 	if len(name) == 0 {
 		return "?"
@@ -119,9 +118,9 @@ func shownName(name []byte) string {
 	return string(name)
 }
 
-// looksLikePrettyLine says whether a record that is not JSON could be one line
-// of a pretty-printed order, as `cat order.json | kafka-console-producer`
-// sends it: a bracket or two, or a name and a colon.
+// looksLikePrettyLine reports whether a record that is not JSON could be one line of a
+// pretty-printed order, as `cat order.json | kafka-console-producer` sends it: one or two
+// brackets, or a name and a colon.
 func looksLikePrettyLine(record []byte) bool {
 	line := strings.TrimSpace(string(record[:min(len(record), 1<<10)]))
 	if strings.ContainsAny(line, "\r\n") {
@@ -166,7 +165,7 @@ func rankOf(path string) rank {
 	return r
 }
 
-// position is a field's place in a table; unknown fields come last.
+// position is a field's index in a table; unknown fields come last.
 func position[T any](fields []field[T], name string) int {
 	for i := range fields {
 		if fields[i].name == name {
@@ -176,7 +175,7 @@ func position[T any](fields []field[T], name string) int {
 	return len(fields)
 }
 
-// sortFailures puts failures into the order of the canonical JSON.
+// sortFailures sorts failures by the order of the canonical JSON.
 func sortFailures(failures []FieldError) {
 	type ranked struct {
 		rank
@@ -192,12 +191,12 @@ func sortFailures(failures []FieldError) {
 	}
 }
 
-// withoutKnown gives the failures of rules that say something new: not of a
-// field, nor of a part of one, whose shape or absence has been reported.
+// withoutKnown returns the failures of rules without those of fields, or parts of
+// fields, whose wrong type or absence is reported already.
 func withoutKnown(rules, known []FieldError) []FieldError {
 	paths := make(map[string]struct{}, len(known))
 	for _, f := range known {
-		if f.Rule != ruleMaxItems { // the items there is room for are checked
+		if f.Rule != ruleMaxItems { // the items up to the limit are checked
 			paths[f.Path] = struct{}{}
 		}
 	}
@@ -211,7 +210,7 @@ func withoutKnown(rules, known []FieldError) []FieldError {
 	})
 }
 
-// parentPath gives the path of what a field stands in; empty at the top.
+// parentPath returns the path of what contains a field; empty at the top.
 func parentPath(path string) string {
 	return path[:max(strings.LastIndexAny(path, ".["), 0)]
 }

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// A rule is one that this package adds to validator/v10's own. It depends on
-// the value alone and allocates nothing. One of its functions is set.
+// A rule is one that this package adds to those of validator/v10. It depends on the
+// value alone and allocates nothing. One of its functions is set.
 type rule struct {
 	name    string
 	text    func(string) bool
@@ -26,25 +26,24 @@ const (
 
 const (
 	messageMissing   = "is missing"
-	messageYearRange = "must lie in the years 1 to 9999 in UTC"
+	messageYearRange = "must be in the years 1 to 9999 in UTC"
 )
 
-// rules are the registered rules. email and iso4217 take the place of
-// validator's rules of these names, which are slower; iso4217 also knows
-// currencies that old orders were paid in.
+// rules are the registered rules. email and iso4217 replace validator's rules of these
+// names, which are slower; iso4217 also accepts currencies that old orders were paid in.
 var rules = []rule{
 	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ."},
 	{name: "text", text: isText, message: "must be UTF-8 without the character NUL"},
 	{name: "email", text: isEmail, message: "must be an e-mail address"},
-	{name: "phone", text: isPhone, message: "must be a phone number as in E.164: + and 7 to 15 digits"},
+	{name: "phone", text: isPhone, message: "must be an E.164 phone number: + and 7 to 15 digits"},
 	{name: "iso4217", text: isCurrency, message: "must be an ISO 4217 currency code in capitals"},
 	{name: "bcp47", text: isLocale, message: "must be a BCP 47 language tag, like en or pt-BR"},
-	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, after 1970-01-01 and before the year 10000 (milliseconds are too large)"},
+	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, from 1 to the end of the year 9999 (not in milliseconds)"},
 	{name: "year_range", time: isInYearRange, message: messageYearRange},
 }
 
-// IsOrderUID says whether s is 1 to 64 characters of A-Z, a-z, 0-9, -, _ and .
-// so that it can stand in an address as it is.
+// IsOrderUID reports whether s is 1 to 64 characters of A-Z, a-z, 0-9, -, _ and .
+// Such an order_uid needs no escaping in a URL.
 func IsOrderUID(s string) bool {
 	if len(s) == 0 || len(s) > MaxOrderUIDLength {
 		return false
@@ -61,7 +60,7 @@ func isLetter(c byte) bool       { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 func isDigit(c byte) bool        { return c >= '0' && c <= '9' }
 func isAlphanumeric(c byte) bool { return isLetter(c) || isDigit(c) }
 
-// isText is true of what PostgreSQL stores as text.
+// isText reports whether PostgreSQL can store s as text.
 func isText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
@@ -85,9 +84,9 @@ func isInYearRange(t time.Time) bool {
 	return year >= 1 && year <= 9999
 }
 
-// isEmail is true of addresses as mail servers use them: a dot-atom, @, and a
-// host name of two labels or more; characters beyond ASCII are let through on
-// both sides. Quoted local parts, comments and address literals are refused.
+// isEmail reports whether s is an address as mail servers use them: a dot-atom, @, and a
+// host name of two labels or more. Characters beyond ASCII are accepted on both sides.
+// Quoted local parts, comments and address literals are refused.
 func isEmail(s string) bool {
 	at := strings.LastIndexByte(s, '@')
 	return at >= 1 && at <= 64 && len(s) <= 254 && isDotAtom(s[:at]) && isHost(s[at+1:])
@@ -145,8 +144,8 @@ func isHost(s string) bool {
 	return labels >= 2 && previous != '.' && previous != '-'
 }
 
-// mailCharacter gives the size of the character beyond ASCII that s begins
-// with, or 0 if an address can't have it.
+// mailCharacter returns the size of the character beyond ASCII that s begins with, or 0
+// if an address cannot have it.
 func mailCharacter(s string) int {
 	r, size := utf8.DecodeRuneInString(s)
 	if r == utf8.RuneError && size == 1 || unicode.IsSpace(r) || unicode.IsControl(r) {
@@ -155,10 +154,10 @@ func mailCharacter(s string) int {
 	return size
 }
 
-// isLocale is true of well-formed language tags (RFC 5646): a language of two
-// or three letters, then script, region, variants, extensions and private use.
-// It doesn't ask whether the subtags are registered, and refuses the old
-// irregular tags.
+// isLocale reports whether s is a well-formed language tag (RFC 5646): a language of two
+// or three letters, then script, region, variants, extensions and private use. It does
+// not check whether the subtags are registered, and refuses the old irregular tags.
+// x/text's language.Parse refuses unregistered subtags, and accepts underscores.
 func isLocale(s string) bool {
 	if len(s) > 35 {
 		return false
@@ -187,7 +186,8 @@ func isVariant(tag string) bool {
 	return (len(tag) >= 5 && len(tag) <= 8 || len(tag) == 4 && isDigit(tag[0])) && all(tag, isAlphanumeric)
 }
 
-// isExtension is true of extensions and private use, and of nothing at all.
+// isExtension reports whether what is left of a tag is extensions and private use, or
+// nothing.
 func isExtension(tag, rest string) bool {
 	for tag != "" {
 		if len(tag) != 1 || !isAlphanumeric(tag[0]) {
@@ -208,9 +208,8 @@ func isExtension(tag, rest string) bool {
 	return rest == ""
 }
 
-// cutSubtag gives the first subtag, and what follows its hyphen. An empty
-// subtag before a hyphen, or after the last one, comes out as "-", which
-// nothing matches.
+// cutSubtag returns the first subtag, and what follows its hyphen. An empty subtag
+// before a hyphen, or after the last one, is returned as "-", which nothing matches.
 func cutSubtag(s string) (tag, rest string) {
 	if s == "" {
 		return "", ""

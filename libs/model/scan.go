@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// A fault ends the reading of a record: what follows it can't be relied on.
+// A fault ends the reading of a record: what follows it cannot be trusted.
 type fault struct {
 	reason  Reason
 	offset  int
@@ -13,19 +13,24 @@ type fault struct {
 	message string
 }
 
-// A scanner steps over the JSON text of a record. Its methods begin and end
-// at d.pos and give a fault at the first thing that strict JSON hasn't.
+// A scanner reads the JSON text of a record. Its methods begin and end at s.pos, and
+// return a fault at the first violation of strict JSON.
+//
+// It is not jsontext, which everything else here uses for JSON: the reasons of dead
+// letters are part of their contract, each with its place in the record, and their
+// messages must not quote the record, as jsontext's errors do. jsontext has no limit of
+// depth to set and accepts NUL. And decoding is the worker's hottest path.
 type scanner struct {
 	data []byte
 	pos  int
-	// scratch holds the last text that had escapes.
+	// scratch holds the last string that had escapes.
 	scratch []byte
 }
 
 // Classes of bytes inside a JSON string.
 const (
-	plain uint8 = iota // stands for itself
-	special
+	plain   uint8 = iota // an ordinary ASCII character
+	special              // a quotation mark or a backslash
 	control
 	wide // part of a character beyond ASCII
 )
@@ -48,13 +53,12 @@ func (s *scanner) fault(reason Reason, offset int, message string) *fault {
 	return &fault{reason: reason, offset: offset, message: message}
 }
 
-// unexpected is the fault of a byte at s.pos that has no place there, or of
-// the record's end.
+// unexpected is the fault of an unexpected byte at s.pos, or of the record's end.
 func (s *scanner) unexpected(wanted string) *fault {
 	if s.pos >= len(s.data) {
-		return s.fault(ReasonNotJSON, len(s.data), "the record ends where "+wanted+" must be")
+		return s.fault(ReasonNotJSON, len(s.data), "the record ends, but "+wanted+" is expected")
 	}
-	return s.fault(ReasonNotJSON, s.pos, "there must be "+wanted+" here")
+	return s.fault(ReasonNotJSON, s.pos, wanted+" is expected here")
 }
 
 func (s *scanner) space() {
@@ -68,7 +72,7 @@ func (s *scanner) space() {
 	}
 }
 
-// peek gives the byte at s.pos, or 0 at the end.
+// peek returns the byte at s.pos, or 0 at the end.
 func (s *scanner) peek() byte {
 	if s.pos < len(s.data) {
 		return s.data[s.pos]
@@ -76,9 +80,8 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// next steps to the next element of an object or array that has begun at a
-// bracket, and says whether it ended instead. It leaves s.pos at the element,
-// or behind the closing bracket.
+// next moves to the next element of an object or array, or reports that it has ended.
+// It leaves s.pos at the element, or after the closing bracket.
 func (s *scanner) next(first bool, closing byte) (end bool, f *fault) {
 	s.space()
 	if s.peek() == closing {
@@ -96,8 +99,8 @@ func (s *scanner) next(first bool, closing byte) (end bool, f *fault) {
 	return false, nil
 }
 
-// name reads a member's name and the colon, and leaves s.pos at its value.
-// The bytes are good until the next call of a method.
+// name reads a member's name and the colon, and leaves s.pos at its value. The bytes are
+// valid until the next call of a method.
 func (s *scanner) name() ([]byte, *fault) {
 	if s.peek() != '"' {
 		return nil, s.unexpected("a name in quotation marks")
@@ -115,8 +118,8 @@ func (s *scanner) name() ([]byte, *fault) {
 	return name, nil
 }
 
-// str reads a string and gives its text without escapes. The bytes are part
-// of the record or of s.scratch.
+// str reads a string and returns its text without escapes. The bytes are part of the
+// record or of s.scratch.
 func (s *scanner) str() ([]byte, *fault) {
 	data, start := s.data, s.pos+1
 	for i := start; i < len(data); {
@@ -142,10 +145,10 @@ func (s *scanner) str() ([]byte, *fault) {
 		}
 	}
 	s.pos = len(data)
-	return nil, s.unexpected("the end of a text")
+	return nil, s.unexpected("the end of the string")
 }
 
-// escaped goes on with str at the first backslash.
+// escaped continues str at the first backslash.
 func (s *scanner) escaped(start, i int) ([]byte, *fault) {
 	data := s.data
 	out := s.scratch[:0]
@@ -179,14 +182,14 @@ func (s *scanner) escaped(start, i int) ([]byte, *fault) {
 		}
 	}
 	s.pos = len(data)
-	return nil, s.unexpected("the end of a text")
+	return nil, s.unexpected("the end of the string")
 }
 
-// character checks the character beyond ASCII at i and gives its length.
+// character checks the character beyond ASCII at i and returns its length.
 func (s *scanner) character(i int) (int, *fault) {
 	r, size := utf8.DecodeRune(s.data[i:])
 	if r == utf8.RuneError && size == 1 {
-		return 0, s.fault(ReasonInvalidUTF8, i, "this text is not UTF-8")
+		return 0, s.fault(ReasonInvalidUTF8, i, "this string is not UTF-8")
 	}
 	return size, nil
 }
@@ -195,14 +198,14 @@ func (s *scanner) control(i int) *fault {
 	if s.data[i] == 0 {
 		return s.nul(i)
 	}
-	return s.fault(ReasonNotJSON, i, "control characters in a text must be escaped")
+	return s.fault(ReasonNotJSON, i, "control characters in a string must be escaped")
 }
 
 func (s *scanner) nul(i int) *fault {
-	return s.fault(ReasonNUL, i, "a text must not contain the character NUL")
+	return s.fault(ReasonNUL, i, "a string must not contain the character NUL")
 }
 
-// escape reads the escape at i and gives its character and its length.
+// escape reads the escape at i and returns its character and its length.
 func (s *scanner) escape(i int) (rune, int, *fault) {
 	if i+1 < len(s.data) {
 		switch c := s.data[i+1]; c {
@@ -222,7 +225,7 @@ func (s *scanner) escape(i int) (rune, int, *fault) {
 			return s.unicodeEscape(i)
 		}
 	}
-	return 0, 0, s.fault(ReasonNotJSON, i, "this is not an escape that JSON has")
+	return 0, 0, s.fault(ReasonNotJSON, i, "this is not a JSON escape")
 }
 
 // unicodeEscape reads \uXXXX, or a pair of surrogates, at i.
@@ -269,7 +272,7 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
-// num steps over a number and says whether it is written as an integer.
+// num skips a number and reports whether it is written as an integer.
 func (s *scanner) num() (integer bool, f *fault) {
 	if s.peek() == '-' {
 		s.pos++
@@ -319,8 +322,8 @@ func (s *scanner) literal(word string) *fault {
 	return nil
 }
 
-// skip steps over any value, checking it as strictly as the order itself;
-// depth is the number of objects and arrays around it.
+// skip skips any value and checks it as strictly as the order itself. depth is the
+// number of objects and arrays around it.
 func (s *scanner) skip(depth int) *fault {
 	switch c := s.peek(); c {
 	case '"':
@@ -392,10 +395,10 @@ func (s *scanner) duplicate(at int) *fault {
 	return s.fault(ReasonDuplicateName, at, "the object has this name twice")
 }
 
-// A nameSet is the names of an object that have been seen.
+// A nameSet is the set of an object's names so far.
 type nameSet map[string]struct{}
 
-// add says whether the name is new.
+// add adds a name and reports whether it is new.
 func (n *nameSet) add(name []byte) bool {
 	if _, seen := (*n)[string(name)]; seen {
 		return false

@@ -11,7 +11,7 @@ import (
 	"github.com/go-playground/validator/v10"
 )
 
-// newValidator makes a validator with the rules of this package.
+// newValidator returns a validator with the rules of this package.
 func newValidator(maxItems int) *validator.Validate {
 	v := validator.New(validator.WithRequiredStructEnabled())
 	v.RegisterTagNameFunc(func(f reflect.StructField) string { return f.Tag.Get("json") })
@@ -34,12 +34,12 @@ func newValidator(maxItems int) *validator.Validate {
 
 func register(v *validator.Validate, name string, ok validator.Func) {
 	if err := v.RegisterValidation(name, ok); err != nil {
-		panic("model: the rule " + name + " can't be registered: " + err.Error())
+		panic("model: the rule " + name + " cannot be registered: " + err.Error())
 	}
 }
 
-// ruleFailures gives the failures that validator finds, in the order of the
-// canonical JSON, which is the structs'.
+// ruleFailures returns the failures that validator finds, in the order of the structs,
+// which is that of the canonical JSON.
 func (c *Codec) ruleFailures(o *Order) []FieldError {
 	err := c.validator.Struct(o)
 	if err == nil {
@@ -47,7 +47,7 @@ func (c *Codec) ruleFailures(o *Order) []FieldError {
 	}
 	var found validator.ValidationErrors
 	if !errors.As(err, &found) {
-		panic("model: validator can't check orders: " + err.Error()) // it isn't given a struct
+		panic("model: validator cannot check orders: " + err.Error()) // only if it is not given a struct
 	}
 	failures := make([]FieldError, len(found))
 	for i, fe := range found {
@@ -57,7 +57,7 @@ func (c *Codec) ruleFailures(o *Order) []FieldError {
 	return failures
 }
 
-// message says in words what a failed rule demands.
+// message describes in words what a failed rule requires.
 func (c *Codec) message(fe validator.FieldError) string {
 	text := fe.Kind() == reflect.String
 	switch fe.Tag() {
@@ -91,8 +91,8 @@ func messageMaxItems(n int) string {
 	return "must have at most " + strconv.Itoa(n) + " items"
 }
 
-// sumFailures compares the sums of an order whose payment and items have no
-// failure otherwise.
+// sumFailures checks the sums of an order whose payment and items have no other
+// failures.
 func sumFailures(o *Order, failures []FieldError) []FieldError {
 	for _, f := range failures {
 		if strings.HasPrefix(f.Path, "payment") || strings.HasPrefix(f.Path, "items") {
@@ -101,7 +101,7 @@ func sumFailures(o *Order, failures []FieldError) []FieldError {
 	}
 	var sums []FieldError
 	p := o.Payment
-	// Amounts are at most MaxAmount, so three of them don't overflow.
+	// Amounts are at most MaxAmount, so the sum of three does not overflow.
 	if p.Amount != p.GoodsTotal+p.DeliveryCost+p.CustomFee {
 		sums = append(sums, FieldError{"payment.amount", ruleSum, "must be the sum of goods_total, delivery_cost and custom_fee"})
 	}
@@ -109,7 +109,7 @@ func sumFailures(o *Order, failures []FieldError) []FieldError {
 	for i := range o.Items {
 		price := o.Items[i].TotalPrice
 		if goods > math.MaxInt64-price {
-			goods = -1 // no goods_total is that large
+			goods = -1 // larger than any goods_total
 			break
 		}
 		goods += price
