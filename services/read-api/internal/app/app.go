@@ -13,6 +13,7 @@ import (
 	"go.uber.org/fx/fxevent"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/health"
@@ -123,7 +124,7 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 	hub *stream.Hub, pacer *gcpacer.Pacer, stop fatal, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop,
+		Store: s.store(), Poll: s.poll(), Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod}, Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop,
 	})
 	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
 	return reflector

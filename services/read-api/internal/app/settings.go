@@ -23,6 +23,8 @@ type Settings struct {
 	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
 	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
 	CacheMaxStaleness time.Duration `env:"CACHE_MAX_STALENESS" envDefault:"1s" help:"age of the cache up to which it says that an order does not exist, and beyond which answers are marked as stale"`
+	BatchBusy         int           `env:"CACHE_BATCH_BUSY_CHANGES" envDefault:"8" help:"a round of so many changes indicates load: the next one waits for the period"`
+	BatchPeriod       time.Duration `env:"CACHE_BATCH_PERIOD" envDefault:"20ms" help:"time between two rounds of changes under load (0: rounds never wait)"`
 
 	CORSOrigins []string `env:"CORS_ORIGINS" help:"origins whose pages may read the API, such as https://shop.example, comma-separated; * for any (default: none)"`
 
@@ -49,6 +51,8 @@ func (s *Settings) Validate() error {
 		config.Between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
 		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
 		config.Between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
+		config.Between("CACHE_BATCH_BUSY_CHANGES", s.BatchBusy, 1, 100_000),
+		config.Between("CACHE_BATCH_PERIOD", s.BatchPeriod, 0, s.CacheMaxStaleness/2),
 		origins("CORS_ORIGINS", s.CORSOrigins),
 		config.Between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),
 		webAddress("CONSOLE_URL", s.ConsoleURL),

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
@@ -47,7 +48,9 @@ type ReflectorOptions struct {
 	Memory Memory
 	Store  StoreOptions
 	// Poll is the longest time between two rounds, less a jitter of a fifth.
-	Poll   time.Duration
+	Poll time.Duration
+	// Batch says when a round begins under load.
+	Batch  batch.Limits
 	Health Health
 	Log    *zap.Logger
 	// Fatal is called if the loop ends before Stop. It may be nil.
@@ -61,11 +64,6 @@ const (
 	// A long snapshot says how far it is so often.
 	progressLog    = 5 * time.Second
 	progressHealth = 200 * time.Millisecond
-	// A round that brought busyChanges tells of a load under which rounds should
-	// grow: one costs the database as much as dozens of orders in it. The next one
-	// then begins gathering after the last one's begin, at the earliest.
-	busyChanges = 8
-	gathering   = 20 * time.Millisecond
 )
 
 // Reflector fills a Cache: a snapshot, then rounds of changes, each woken by
@@ -77,6 +75,7 @@ type Reflector struct {
 	source  Source
 	cache   *Cache
 	options ReflectorOptions
+	policy  *batch.Policy // of the rounds
 	log     *zap.Logger
 
 	progressLog, progressHealth time.Duration // how often a long snapshot says how far it is
@@ -100,7 +99,7 @@ type Restore struct {
 // NewReflector returns a reflector, which fills the cache from Start to Stop.
 func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflector {
 	r := &Reflector{
-		source: source, cache: cache, options: options, log: options.Log,
+		source: source, cache: cache, options: options, log: options.Log, policy: batch.New(options.Batch, time.Time{}),
 		progressLog: progressLog, progressHealth: progressHealth,
 	}
 	r.Loop = lifecycle.NewLoop("cache", r.Run, options.Fatal)
@@ -137,7 +136,6 @@ type feed struct {
 	position  changes.Position
 	started   time.Time // of its snapshot
 	published bool      // readers have it
-	rest      time.Time // no round before, but for one that failed
 }
 
 // Run fills the cache until ctx ends, whatever fails.
@@ -158,7 +156,7 @@ func (r *Reflector) Run(ctx context.Context) error {
 			return nil
 		case err == nil && current.published:
 			backoff.Reset()
-			r.wait(ctx, current.rest)
+			r.wait(ctx)
 			continue
 		case err == nil:
 			continue // right on to the changes since the snapshot
@@ -178,9 +176,10 @@ func (r *Reflector) Run(ctx context.Context) error {
 	return nil
 }
 
-// wait returns when a refresh was requested or the poll is due, and the rest is over.
-func (r *Reflector) wait(ctx context.Context, rest time.Time) {
-	if left := time.Until(rest); left > 0 && retry.Sleep(ctx, left) != nil {
+// wait returns when a refresh was requested or the poll is due, but not before the batch
+// policy allows the next round.
+func (r *Reflector) wait(ctx context.Context) {
+	if left := r.policy.UntilNext(time.Now()); left > 0 && retry.Sleep(ctx, left) != nil {
 		return
 	}
 	jitter := time.Duration(rand.Int64N(int64(r.options.Poll)/5 + 1))
@@ -240,10 +239,8 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 			s.Applied(f.position)
 		}
 	}
-	f.rest = time.Time{}
-	if round.Put+round.Deleted >= busyChanges {
-		f.rest = began.Add(gathering)
-	}
+	r.policy.Add(round.Put+round.Deleted, 0)
+	r.policy.Flush(began)
 	if round.Put+round.Deleted > 0 {
 		r.followMemory(f.store)
 		r.log.Debug("changes applied", zap.Int("orders", round.Put), zap.Int("deletions", round.Deleted),

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -145,7 +146,7 @@ func setup(t *testing.T, source *fakeSource, poll time.Duration) *bundle {
 	t.Helper()
 	core, logged := observer.New(zapcore.InfoLevel)
 	b := &bundle{source: source, cache: New(time.Hour), health: &fakeHealth{}, logged: logged}
-	b.reflector = NewReflector(source, b.cache, ReflectorOptions{Poll: poll, Health: b.health, Log: zap.New(core)})
+	b.reflector = NewReflector(source, b.cache, ReflectorOptions{Poll: poll, Batch: limits, Health: b.health, Log: zap.New(core)})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -220,10 +221,12 @@ func TestARingDuringARoundMakesAnotherRound(t *testing.T) {
 	b.eventually(t, "two rounds", func() bool { return b.reflector.Stats().Rounds >= before+2 })
 }
 
+var limits = batch.Limits{Busy: 8, Period: 20 * time.Millisecond}
+
 // TestRoundsRestUnderLoadOnly rings right after a round that brought many changes,
 // and after one that brought few.
 func TestRoundsRestUnderLoadOnly(t *testing.T) {
-	for changed, rests := range map[int]time.Duration{busyChanges: gathering, busyChanges - 1: 0} {
+	for changed, rests := range map[int]time.Duration{limits.Busy: limits.Period, limits.Busy - 1: 0} {
 		synctest.Test(t, func(t *testing.T) {
 			source := newFakeSource()
 			b := setup(t, source, never)
@@ -240,7 +243,7 @@ func TestRoundsRestUnderLoadOnly(t *testing.T) {
 			source.set(func() { source.inTail = func() { began = time.Now() } })
 			source.change("late", 1)
 			b.cache.Refresh()
-			time.Sleep(2 * gathering)
+			time.Sleep(2 * limits.Period)
 			synctest.Wait() // for the round, as the race detector sees it
 			require.Equal(t, rests, began.Sub(rung))
 			require.Equal(t, 1, b.version("late"))
