@@ -40,6 +40,7 @@ var needles = []string{"quack", "zebulon", "5550199", "квакин"}
 
 // planted are values with personal data in every place that a record has.
 func planted(t *testing.T) map[string][]byte {
+	t.Helper()
 	quoted := func(v any) string {
 		text, err := json.Marshal(v)
 		require.NoError(t, err)

@@ -228,7 +228,7 @@ func (c *Console) answerJob(g *gin.Context, id string, o order, refs []dlq.Ref) 
 	case <-g.Request.Context().Done():
 	}
 	address := jobAddress(j.ID)
-	if j.single && j.isOver() && strings.HasPrefix(j.Back, "/letter?") {
+	if j.single && j.view().Over() && strings.HasPrefix(j.Back, "/letter?") {
 		address = j.Back + "&job=" + url.QueryEscape(j.ID)
 	}
 	g.Redirect(http.StatusSeeOther, address)
@@ -244,10 +244,10 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 		// Also a job that was stopped is shown with what it did.
 		defer c.live.catchUp(context.WithoutCancel(j.ctx))
 		view := c.live.state().View
-		switch o.Kind {
-		case redrive:
+		if o.Kind == redrive {
 			return queue.Redrive(j.ctx, view, refs, dlq.Redrive{By: by, MaxRedrives: o.MaxRedrives, Rate: o.Rate, Edit: o.edit, Done: j.outcome})
-		case discard:
+		}
+		if o.Kind == discard {
 			return queue.Discard(j.ctx, view, refs, by, j.outcome)
 		}
 		mine, err := c.ownResolutions(j, view, refs)
@@ -294,7 +294,7 @@ func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine [
 				mine = append(mine, item.Ref)
 				continue
 			}
-			j.left(rowOf(&item, "was dealt with by somebody since"))
+			j.dealt(rowOf(&item, "was dealt with by somebody since"), false)
 		}
 		return nil
 	})
@@ -317,7 +317,7 @@ func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
 				}
 				r.Errors = append(r.Errors, textOf(failure))
 			}
-			j.judged(r)
+			j.dealt(r, r.Would == dryrun.Stored || r.Would == dryrun.Duplicate || r.Would == dryrun.Pass)
 		}
 		return err
 	})

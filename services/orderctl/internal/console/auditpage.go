@@ -6,7 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 const (
@@ -33,8 +33,12 @@ func (c *Console) auditPage(g *gin.Context) {
 		page.Wrong = err.Error()
 	}
 	for _, entry := range entries {
-		named := dlqview.MaskIDs(entry.Letters[:min(len(entry.Letters), auditIDs)])
-		page.Entries = append(page.Entries, auditRow{entry, named, max(entry.Count, len(entry.Letters)) - len(named)})
+		row := auditRow{Entry: entry}
+		for _, id := range entry.Letters[:min(len(entry.Letters), auditIDs)] {
+			row.Named = append(row.Named, mask.ID(id))
+		}
+		row.More = max(entry.Count, len(entry.Letters)) - len(row.Named)
+		page.Entries = append(page.Entries, row)
 	}
 	c.send(g, http.StatusOK, "audit.html", page)
 }

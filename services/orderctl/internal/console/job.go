@@ -19,7 +19,6 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -155,17 +154,15 @@ func (v *jobView) version() string {
 // work is what a job does. It stops when the job's context ends.
 type work func(*job) error
 
-// job is an operation on letters. What is not in state is set once.
+// job is an operation on letters.
 type job struct {
-	order
-	ID    string
-	Began time.Time
-	ctx   context.Context //nolint:containedctx // the job's own life
-	stop  context.CancelFunc
-	done  chan struct{} // closed at the end
+	ctx  context.Context //nolint:containedctx // the job's own life
+	stop context.CancelFunc
+	done chan struct{} // closed at the end
 
-	mu      sync.Mutex
-	state   jobView
+	mu sync.Mutex
+	// jobView is guarded by mu, except for its order, ID and Began, which never change.
+	jobView
 	handles map[string]bool // of letters that were changed, or that would pass
 }
 
@@ -173,25 +170,9 @@ type job struct {
 func (j *job) view() jobView {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	v := j.state
+	v := j.jobView
 	v.Rows, v.Counts = slices.Clone(v.Rows), maps.Clone(v.Counts)
 	return v
-}
-
-func (j *job) change(how func(*jobView)) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	how(&j.state)
-	j.state.changes++
-}
-
-func (j *job) isOver() bool {
-	select {
-	case <-j.done:
-		return true
-	default:
-		return false
-	}
 }
 
 // touched are the handles of the letters that the job changed, or that would pass.
@@ -201,53 +182,40 @@ func (j *job) touched() map[string]bool {
 	return maps.Clone(j.handles)
 }
 
+func (j *job) change(how func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	how()
+	j.changes++
+}
+
+// dealt counts a letter: good ones were dealt with as asked, or would pass. Rows of others
+// are listed; those of a dry run of a single letter always.
+func (j *job) dealt(r row, good bool) {
+	j.change(func() {
+		j.Dealt++
+		if r.Would != "" {
+			j.Counts[r.Would]++
+		}
+		if good {
+			j.Good++
+			if len(j.handles) < keptHandles {
+				j.handles[r.Handle] = true
+			}
+		}
+		if (!good || j.single && j.Kind == dryRun) && len(j.Rows) < keptRows {
+			j.Rows = append(j.Rows, r)
+		}
+	})
+}
+
 // outcome counts a letter that was dealt with, or that was left.
 func (j *job) outcome(o dlq.Outcome) {
+	text := ""
 	if o.Err != nil {
-		j.left(rowOf(&o.Item, o.Err.Error()))
-		return
+		text = o.Err.Error()
 	}
-	j.change(func(v *jobView) {
-		v.Dealt++
-		j.good(v, handle(&o.Item.Ref))
-	})
-}
-
-// good is called with the lock held.
-func (j *job) good(v *jobView, handle string) {
-	v.Good++
-	if len(j.handles) < keptHandles {
-		j.handles[handle] = true
-	}
-}
-
-// left counts a letter that was not dealt with, and says why.
-func (j *job) left(r row) {
-	j.change(func(v *jobView) {
-		v.Dealt++
-		v.add(r)
-	})
-}
-
-func (v *jobView) add(r row) {
-	if len(v.Rows) < keptRows {
-		v.Rows = append(v.Rows, r)
-	}
-}
-
-// judged counts a letter of a dry run.
-func (j *job) judged(r row) {
-	passes := r.Would == dryrun.Stored || r.Would == dryrun.Duplicate || r.Would == dryrun.Pass
-	j.change(func(v *jobView) {
-		v.Dealt++
-		v.Counts[r.Would]++
-		if passes {
-			j.good(v, r.Handle)
-		}
-		if !passes || j.single {
-			v.add(r)
-		}
-	})
+	j.dealt(rowOf(&o.Item, text), o.Err == nil)
 }
 
 // jobs are those of this process, the newest last. They end with it: what was done is in
@@ -280,23 +248,23 @@ func (s *jobs) start(id string, o order, total int, do work) (*job, error) {
 		if j.ID == id {
 			return j, nil
 		}
-		if !j.isOver() {
+		if !j.view().Over() {
 			unfinished++
 		}
 	}
 	if unfinished >= maxUnfinished {
 		return nil, errBusy
 	}
-	j := &job{order: o, ID: cmp.Or(id, rand.Text()), Began: s.now(), done: make(chan struct{}), handles: map[string]bool{}}
+	j := &job{done: make(chan struct{}), handles: map[string]bool{}}
+	j.jobView = jobView{order: o, ID: cmp.Or(id, rand.Text()), Total: total, Began: s.now(), Progress: waiting, Counts: map[string]int{}}
 	j.ctx, j.stop = context.WithCancel(s.runner.Context())
-	j.state = jobView{order: o, ID: j.ID, Total: total, Began: j.Began, Progress: waiting, Counts: map[string]int{}}
 	if !s.runner.Go(func(context.Context) { s.run(j, do) }) {
 		j.stop()
 		return nil, errStopping
 	}
 	s.kept = append(s.kept, j)
 	for i := 0; len(s.kept) > keptJobs && i < len(s.kept); i++ {
-		if s.kept[i].isOver() {
+		if s.kept[i].view().Over() {
 			s.kept = slices.Delete(s.kept, i, i+1)
 			i--
 		}
@@ -315,20 +283,20 @@ func (s *jobs) run(j *job, do work) {
 	err := context.Canceled
 	select {
 	case turns <- struct{}{}:
-		j.change(func(v *jobView) { v.Progress = running })
+		j.change(func() { j.Progress = running })
 		err = do(j)
 		<-turns
 	case <-j.ctx.Done():
 	}
-	j.change(func(v *jobView) {
-		v.Ended = s.now()
+	j.change(func() {
+		j.Ended = s.now()
 		switch {
 		case err == nil:
-			v.Progress = finished
+			j.Progress = finished
 		case errors.Is(err, context.Canceled), errors.Is(err, lifecycle.ErrStopped):
-			v.Progress = stopped
+			j.Progress = stopped
 		default:
-			v.Progress, v.Failure = broken, err
+			j.Progress, j.Failure = broken, err
 		}
 	})
 }
@@ -376,22 +344,14 @@ func (s *jobs) version() string {
 	return b.String()
 }
 
-// jobOrRefuse returns the job of the address, or answers that it is not known.
-func (c *Console) jobOrRefuse(g *gin.Context) *job {
-	j := c.jobs.find(g.Param("id"))
-	if j == nil {
-		c.noJob(g)
-	}
-	return j
-}
-
 func (c *Console) noJob(g *gin.Context) {
 	c.refuse(g, http.StatusNotFound, "That job is not known", "The console knows the jobs of its own process only. After a restart the jobs before it have ended: what was done is kept with the letters, the rest of them is still open.")
 }
 
 func (c *Console) jobPage(g *gin.Context) {
-	j := c.jobOrRefuse(g)
+	j := c.jobs.find(g.Param("id"))
 	if j == nil {
+		c.noJob(g)
 		return
 	}
 	seen := j.view()
@@ -425,8 +385,9 @@ func (c *Console) jobsPage(g *gin.Context) {
 }
 
 func (c *Console) stopJob(g *gin.Context) {
-	j := c.jobOrRefuse(g)
+	j := c.jobs.find(g.Param("id"))
 	if j == nil {
+		c.noJob(g)
 		return
 	}
 	j.stop()

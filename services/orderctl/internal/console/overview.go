@@ -12,6 +12,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // day is what "since yesterday" means: the same time of yesterday.
@@ -163,7 +164,7 @@ func causeAddress(status letter.Status, reason, rule, path string) string {
 		switch text := values.Get(name); {
 		case text == "":
 			values.Set(name, none)
-		case strings.Contains(text, dlqview.Hidden):
+		case strings.Contains(text, mask.Name):
 			values.Del(name)
 		}
 	}

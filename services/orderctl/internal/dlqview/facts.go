@@ -93,22 +93,13 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// FileName is a name for a file with a letter's value. Ids that others chose
+// FileName is a name for a file with a letter's value. An id that somebody else chose
 // cannot lead out of a folder, and no two ids have the same name.
 func FileName(l *letter.Letter) string {
-	name := strings.Map(func(r rune) rune {
-		switch {
-		case r == '/':
-			return '_'
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-", r):
-			return r
-		}
-		return -1
-	}, l.ID)
-	const longest = 150
-	if strings.ReplaceAll(l.ID, "/", "_") != name || strings.Contains(l.ID, "_") || strings.HasPrefix(name, ".") || len(name) > longest {
+	name := strings.ReplaceAll(l.ID, "/", "_")
+	if mask.ID(l.ID) != l.ID || strings.Contains(l.ID, "_") || strings.HasPrefix(name, ".") {
 		sum := sha256.Sum256([]byte(l.ID))
-		name = strings.TrimLeft(name[:min(len(name), longest)], ".") + "-" + hex.EncodeToString(sum[:8])
+		name = "letter-" + hex.EncodeToString(sum[:16])
 	}
 	switch {
 	case l.Value == nil:

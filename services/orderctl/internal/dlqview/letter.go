@@ -170,19 +170,7 @@ func ResolutionOf(r *letter.Resolution) *Resolution {
 	return &Resolution{Kind: string(r.Kind), By: r.By, When: r.When, Why: r.Why, Became: mask.ID(r.Became), Edited: r.Edited}
 }
 
-// Hidden stands for what is masked.
-const Hidden = "***"
-
 // MaskCause masks the parts of a cause.
 func MaskCause(reason, rule, path string) (shownReason, shownRule, shownPath string) {
 	return mask.Label(reason), mask.Label(rule), mask.Path(path)
-}
-
-// MaskIDs masks what is not of the form of a letter's id.
-func MaskIDs(ids []string) []string {
-	masked := make([]string, len(ids))
-	for i, id := range ids {
-		masked[i] = mask.ID(id)
-	}
-	return masked
 }

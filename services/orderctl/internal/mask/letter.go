@@ -26,7 +26,7 @@ func ID(id string) string {
 	if id == "" || letterID(id) {
 		return id
 	}
-	return hidden
+	return Name
 }
 
 // Label masks what is no name of a topic, group, class, reason, stage or rule.
@@ -34,7 +34,7 @@ func Label(text string) string {
 	if text == "" || label(text) {
 		return text
 	}
-	return hidden
+	return Name
 }
 
 // Key masks a record's key, and keeps its length. Nil stays nil.
@@ -55,7 +55,7 @@ func HeaderName(name string) string {
 	if _, known := headers[strings.ToLower(name)]; known || isName(name) {
 		return name
 	}
-	return hidden
+	return Name
 }
 
 // Header masks a header's value, unless the header is known and its value is of the

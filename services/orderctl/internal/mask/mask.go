@@ -13,11 +13,12 @@ import (
 	"unicode/utf8"
 )
 
-// Hidden stands for a masked value, as JSON.
-const Hidden = `"***"`
-
-// hidden stands for a masked text.
-const hidden = "***"
+const (
+	// Hidden stands for a masked value, as JSON.
+	Hidden = `"***"`
+	// Name stands for a masked name, id or label.
+	Name = "***"
+)
 
 // Value masks a record's value. JSON stays JSON; other text and bytes keep their
 // length, so that offsets into them stay right. Nil stays nil.
@@ -151,7 +152,7 @@ func Path(path string) string {
 	for i, name := range names {
 		bare, index, _ := strings.Cut(name, "[")
 		if bare != "" && bare != "?" && !isName(bare) {
-			names[i] = hidden
+			names[i] = Name
 			if index != "" && matcherIndex(index) {
 				names[i] += "[" + index
 			}
