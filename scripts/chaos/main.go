@@ -53,7 +53,7 @@ func (o *options) Validate() error {
 	switch {
 	case o.Kills < 0 || min(o.Workers, o.Readers, o.Brokers, o.Rate) < 1:
 		return errors.New("--kills takes numbers from 0, --workers, --readers, --brokers and --rate from 1")
-	case !slices.ContainsFunc(kindsOf[:], func(k kindOf) bool { return k.matches(o.Only, o.Kafka == kafkaApache) }):
+	case !slices.ContainsFunc(kinds, func(k kind) bool { return k.matches(o.Only, o.Kafka == kafkaApache) }):
 		return fmt.Errorf("--only: no strike has %q in its name (those of brokers need --kafka apache)", o.Only)
 	}
 	return nil

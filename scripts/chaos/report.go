@@ -13,15 +13,15 @@ import (
 
 // report prints what was done and what was found.
 func report(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
-	byKind, all := [kinds][]time.Duration{}, make([]time.Duration, 0, len(hits))
+	byKind, all := map[*kind][]time.Duration{}, make([]time.Duration, 0, len(hits))
 	for _, h := range hits {
 		byKind[h.kind] = append(byKind[h.kind], h.recovery)
 		all = append(all, h.recovery)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(table, "strike\ttimes\trecovery p50\tp99\tworst\t")
-	for k, recoveries := range byKind {
-		row(table, kindsOf[k].name, recoveries)
+	for i := range kinds {
+		row(table, kinds[i].name, byKind[&kinds[i]])
 	}
 	row(table, "all", all)
 	_ = table.Flush()

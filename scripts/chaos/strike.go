@@ -10,62 +10,75 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 )
 
 // kind is a kind of strike.
-type kind int
-
-const (
-	killWorker kind = iota
-	terminateWorker
-	freezeWorker // for less than the session time-out, or more
-	killReader
-	terminateReader
-	freezeReader
-	killDatabase
-	restartDatabase
-	freezeDatabase
-	cutDatabase
-	silenceDatabase
-	killBroker
-	terminateBroker
-	freezeBroker
-	cutKafka
-	silenceKafka
-	kinds
-)
-
-// kindOf is a kind's name, and how often it comes relative to the others.
-type kindOf struct {
+type kind struct {
 	name   string
-	weight int
+	weight int  // how often it comes, relative to the others
 	broker bool // needs Apache Kafka
+	strike func(ctx context.Context, s *site, random *rand.Rand) error
 }
 
-// matches says whether a strike is wanted, and can be.
-func (k kindOf) matches(only string, apache bool) bool {
+// matches says whether a strike is wanted and possible.
+func (k kind) matches(only string, apache bool) bool {
 	return strings.Contains(k.name, only) && (apache || !k.broker)
 }
 
-var kindsOf = [kinds]kindOf{
-	killWorker:      {"SIGKILL of a worker", 24, false},
-	terminateWorker: {"SIGTERM of a worker", 8, false},
-	freezeWorker:    {"SIGSTOP of a worker", 8, false},
-	killReader:      {"SIGKILL of a reader", 8, false},
-	terminateReader: {"SIGTERM of a reader", 4, false},
-	freezeReader:    {"SIGSTOP of a reader", 4, false},
-	killDatabase:    {"SIGKILL of PostgreSQL", 8, false},
-	restartDatabase: {"restart of PostgreSQL", 4, false},
-	freezeDatabase:  {"SIGSTOP of PostgreSQL", 4, false},
-	cutDatabase:     {"network to PostgreSQL cut", 5, false},
-	silenceDatabase: {"network to PostgreSQL silent", 3, false},
-	killBroker:      {"SIGKILL of a broker", 8, true},
-	terminateBroker: {"SIGTERM of a broker", 4, true},
-	freezeBroker:    {"SIGSTOP of a broker", 4, true},
-	cutKafka:        {"network to a broker cut", 5, true},
-	silenceKafka:    {"network to a broker silent", 3, true},
+// kinds are all strikes. Each leaves everything running again, except that
+// connections may stay silent.
+var kinds = []kind{
+	{"SIGKILL of a worker", 24, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), true) }},
+	{"SIGTERM of a worker", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), false) }},
+	// For less than the session timeout, or more.
+	{"SIGSTOP of a worker", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return one(r, s.workers).freeze(ctx, upTo(r, 2*sessionTimeout))
+	}},
+	{"SIGKILL of a reader", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), true) }},
+	{"SIGTERM of a reader", 4, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), false) }},
+	{"SIGSTOP of a reader", 4, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return one(r, s.readers).freeze(ctx, upTo(r, 4*time.Second))
+	}},
+	{"SIGKILL of PostgreSQL", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return outage(ctx, upTo(r, 2*time.Second), s.database.Kill, s.database.Restart)
+	}},
+	{"restart of PostgreSQL", 4, false, func(ctx context.Context, s *site, _ *rand.Rand) error { return s.database.Restart(ctx) }},
+	{"SIGSTOP of PostgreSQL", 4, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return freeze(ctx, upTo(r, 2*time.Second), s.database)
+	}},
+	{"network to PostgreSQL cut", 5, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return cut(ctx, s.network, upTo(r, 3*time.Second))
+	}},
+	{"network to PostgreSQL silent", 3, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return silence(ctx, s.network, upTo(r, 3*time.Second), r.IntN(2) == 0)
+	}},
+	{"SIGKILL of a broker", 8, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+		b := one(r, s.cluster.Brokers)
+		return outage(ctx, upTo(r, 5*time.Second), b.Kill, b.Start)
+	}},
+	{"SIGTERM of a broker", 4, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+		b := one(r, s.cluster.Brokers)
+		stopping, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return outage(ctx, upTo(r, 5*time.Second), func() error { return b.Terminate(stopping) }, b.Start)
+	}},
+	{"SIGSTOP of a broker", 4, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+		b := one(r, s.cluster.Brokers)
+		return errors.Join(freeze(ctx, upTo(r, 5*time.Second), b), b.WaitReady(ctx))
+	}},
+	{"network to a broker cut", 5, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return cut(ctx, one(r, s.cluster.Brokers).Proxy, upTo(r, 5*time.Second))
+	}},
+	{"network to a broker silent", 3, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return silence(ctx, one(r, s.cluster.Brokers).Proxy, upTo(r, 5*time.Second), r.IntN(2) == 0)
+	}},
+}
+
+func one[T any](random *rand.Rand, of []T) T { return of[random.IntN(len(of))] }
+
+func upTo(random *rand.Rand, d time.Duration) time.Duration {
+	return time.Duration(random.Int64N(int64(d)))
 }
 
 // strike strikes so many times. Half of the strikes come while an earlier one is
@@ -85,9 +98,9 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 			}
 		}
 		k := s.pick(random, o.Only)
-		h := s.watch.addHit(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, kindsOf[k].name)}, 1)
+		h := s.watch.addHit(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, k.name)}, 1)
 		hits = append(hits, h)
-		if err := s.strikeOnce(ctx, random, k); err != nil {
+		if err := k.strike(ctx, s, random); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.what, err)
 		}
 		if random.IntN(2) == 0 {
@@ -107,43 +120,15 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 	return hits, nil
 }
 
-func (s *site) pick(random *rand.Rand, only string) kind {
-	var all []kind // each as often as it weighs
-	for k, of := range kindsOf {
-		if of.matches(only, s.cluster != nil) {
-			all = append(all, slices.Repeat([]kind{kind(k)}, of.weight)...)
+// pick chooses a kind of strike, each as often as it weighs.
+func (s *site) pick(random *rand.Rand, only string) *kind {
+	var all []*kind
+	for i := range kinds {
+		if kinds[i].matches(only, s.cluster != nil) {
+			all = append(all, slices.Repeat([]*kind{&kinds[i]}, kinds[i].weight)...)
 		}
 	}
-	return all[random.IntN(len(all))]
-}
-
-// strikeOnce leaves everything running again, but for connections that stay
-// silent.
-func (s *site) strikeOnce(ctx context.Context, random *rand.Rand, k kind) error {
-	upTo := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
-	worker, reader := s.workers[random.IntN(len(s.workers))], s.readers[random.IntN(len(s.readers))]
-	switch k {
-	case killWorker:
-		return restart(ctx, worker, true)
-	case terminateWorker:
-		return restart(ctx, worker, false)
-	case freezeWorker:
-		return worker.freeze(ctx, upTo(2*sessionTimeout))
-	case killReader:
-		return restart(ctx, reader, true)
-	case terminateReader:
-		return restart(ctx, reader, false)
-	case freezeReader:
-		return reader.freeze(ctx, upTo(4*time.Second))
-	case cutDatabase:
-		return cut(ctx, s.network, upTo(3*time.Second))
-	case silenceDatabase:
-		return silence(ctx, s.network, upTo(3*time.Second), random.IntN(2) == 0)
-	case killDatabase, restartDatabase, freezeDatabase:
-		return s.strikeDatabase(ctx, k, upTo(2*time.Second))
-	default:
-		return s.strikeBroker(ctx, k, s.cluster.Brokers[random.IntN(len(s.cluster.Brokers))], upTo(5*time.Second), random.IntN(2) == 0)
-	}
+	return one(random, all)
 }
 
 func restart(ctx context.Context, service *service, kill bool) error {
@@ -155,53 +140,27 @@ func restart(ctx context.Context, service *service, kill bool) error {
 	return service.start()
 }
 
-func (s *site) strikeDatabase(ctx context.Context, k kind, away time.Duration) error {
-	switch k {
-	case freezeDatabase:
-		if err := s.database.Pause(); err != nil {
-			return err
-		}
-		_ = retry.Sleep(ctx, away) // it continues in any case
-		return s.database.Resume()
-	case killDatabase:
-		if err := s.database.Kill(); err != nil {
-			return err
-		}
-		if err := retry.Sleep(ctx, away); err != nil {
-			return err
-		}
-	default: // Restart stops it
-	}
-	return s.database.Restart(ctx)
-}
-
-func (s *site) strikeBroker(ctx context.Context, k kind, b *apachekafka.Broker, away time.Duration, end bool) error {
-	switch k {
-	case cutKafka:
-		return cut(ctx, b.Proxy, away)
-	case silenceKafka:
-		return silence(ctx, b.Proxy, away, end)
-	case freezeBroker:
-		if err := b.Pause(); err != nil {
-			return err
-		}
-		_ = retry.Sleep(ctx, away) // it continues in any case
-		return errors.Join(b.Resume(), b.WaitReady(ctx))
-	case terminateBroker:
-		stopping, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		if err := b.Terminate(stopping); err != nil {
-			return err
-		}
-	default:
-		if err := b.Kill(); err != nil {
-			return err
-		}
+// outage stops something, and starts it again after a while.
+func outage(ctx context.Context, away time.Duration, stop func() error, start func(context.Context) error) error {
+	if err := stop(); err != nil {
+		return err
 	}
 	if err := retry.Sleep(ctx, away); err != nil {
 		return err
 	}
-	return b.Start(ctx)
+	return start(ctx)
+}
+
+// freeze pauses something for a while.
+func freeze(ctx context.Context, away time.Duration, of interface {
+	Pause() error
+	Resume() error
+}) error {
+	if err := of.Pause(); err != nil {
+		return err
+	}
+	_ = retry.Sleep(ctx, away) // it continues in any case
+	return of.Resume()
 }
 
 // cut breaks all connections, and lets none be made for a while.

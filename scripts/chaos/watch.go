@@ -18,7 +18,7 @@ import (
 // to read changes after that.
 type hit struct {
 	what  string
-	kind  kind
+	kind  *kind // nil for no strike
 	began time.Time
 
 	goal     ledger.Offsets // nil until the ends are known
@@ -59,7 +59,7 @@ func (w *watch) stop() {
 // add has a hit watched. Of a load that goes on, more is the number of records
 // of each partition that are to be committed beyond those that are there.
 func (w *watch) add(what string, more int64) *hit {
-	return w.addHit(&hit{what: what, kind: kinds}, more)
+	return w.addHit(&hit{what: what}, more)
 }
 
 func (w *watch) addHit(h *hit, more int64) *hit {

@@ -37,8 +37,8 @@ func bench(ctx context.Context, s *settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	b := &runner{settings: s, site: site}
-	defer func() { err = errors.Join(err, b.stop()) }()
+	b := &runner{settings: s, site: site, flow: &flow{}}
+	defer func() { err = errors.Join(err, b.flow.stop()) }()
 	if err := b.start(ctx); err != nil {
 		return err
 	}
@@ -68,26 +68,12 @@ func (b *runner) start(ctx context.Context) (err error) {
 // renew has the services begin anew, with the orders that were stored beforehand
 // and no others: tables that grow make each order dearer.
 func (b *runner) renew(ctx context.Context) error {
-	if before := b.flow; before != nil {
-		b.flow = nil
-		if err := before.stop(); err != nil {
-			return err
-		}
+	if err := b.flow.stop(); err != nil {
+		return err
 	}
 	b.flows++
 	b.flow = &flow{site: b.site, topic: fmt.Sprintf("fresh-%d", b.flows), preload: int64(b.settings.Preload)}
 	return b.flow.start(ctx, b.settings, b.orders)
-}
-
-func (b *runner) stop() error {
-	var errs []error
-	if b.flow != nil {
-		errs = append(errs, b.flow.stop())
-	}
-	if b.orders != nil {
-		errs = append(errs, b.orders.Close())
-	}
-	return errors.Join(errs...)
 }
 
 func (b *runner) measure(ctx context.Context) (f findings, err error) {
@@ -147,7 +133,7 @@ func (b *runner) round(ctx context.Context, about float64) (l loaded, err error)
 // has to be held under what orders are then timed under, for as long, with the same
 // tables to begin with and with the same probes, which take their share of the cores.
 func (b *runner) fullLoad(ctx context.Context, about float64) (float64, error) {
-	return highest(about, func(rate float64) (bool, error) {
+	return highest(about, 1.05, func(rate float64) (bool, error) {
 		if err := b.renew(ctx); err != nil {
 			return false, err
 		}
@@ -159,9 +145,9 @@ func (b *runner) fullLoad(ctx context.Context, about float64) (float64, error) {
 	})
 }
 
-// highest goes up or down from about to the highest rate that is held.
-func highest(about float64, holds func(rate float64) (bool, error)) (float64, error) {
-	const step = 1.05
+// highest goes up or down from about, by a factor of step each time, to the
+// highest rate that is held.
+func highest(about, step float64, holds func(rate float64) (bool, error)) (float64, error) {
 	held, err := holds(about)
 	if err != nil {
 		return 0, err
@@ -180,6 +166,8 @@ func highest(about float64, holds func(rate float64) (bool, error)) (float64, er
 			return rate, nil
 		case !held && ok:
 			return next, nil
+		case next < 1:
+			return 0, errors.New("no rate is held")
 		}
 		rate = next
 	}

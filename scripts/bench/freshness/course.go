@@ -208,37 +208,16 @@ func (f *flow) holds(ctx context.Context, rate float64, duration time.Duration) 
 }
 
 // lowestRate is what is tried first.
-const lowestRate = 2000
+const lowestRate = 1000
 
-// closeIn is about the highest rate that is held for some seconds: doubled until one
-// is not, then closed in on.
-func (f *flow) closeIn(ctx context.Context, trial time.Duration) (float64, error) {
-	held, lost := 0.0, 0.0
-	for rate := float64(lowestRate); lost == 0; rate *= 2 {
-		ok, err := f.holds(ctx, rate, trial/2)
+// closeIn is about the highest rate that is held for some seconds.
+func (f *flow) closeIn(ctx context.Context, trial time.Duration) (rate float64, err error) {
+	rate = lowestRate
+	for _, step := range []float64{2, 1.15} {
+		rate, err = highest(rate, step, func(rate float64) (bool, error) { return f.holds(ctx, rate, trial) })
 		if err != nil {
 			return 0, err
 		}
-		if ok {
-			held = rate
-		} else {
-			lost = rate
-		}
 	}
-	if held == 0 {
-		return 0, fmt.Errorf("not even %d orders/s are held", lowestRate)
-	}
-	for lost/held > 1.05 {
-		rate := (held + lost) / 2
-		ok, err := f.holds(ctx, rate, trial)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			held = rate
-		} else {
-			lost = rate
-		}
-	}
-	return held, nil
+	return rate, nil
 }

@@ -37,12 +37,12 @@ func TestARateIsHeldWhereNothingPilesUp(t *testing.T) {
 
 func TestTheHighestRateIsFoundFromAboveAndFromBelow(t *testing.T) {
 	for _, about := range []float64{500, 990, 1000, 1001, 2000} {
-		found, err := highest(about, func(rate float64) (bool, error) { return rate <= 1000, nil })
+		found, err := highest(about, 1.05, func(rate float64) (bool, error) { return rate <= 1000, nil })
 		require.NoError(t, err)
 		require.LessOrEqual(t, found, 1000.0, about)
 		require.Greater(t, found, 950.0, about)
 	}
-	_, err := highest(1000, func(rate float64) (bool, error) { return false, errFor(rate < 900) })
+	_, err := highest(1000, 1.05, func(rate float64) (bool, error) { return false, errFor(rate < 900) })
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 

@@ -80,7 +80,6 @@ func (b *runner) withOrders(ctx context.Context, items, partitions int, use func
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, orders.Close()) }()
 	return use(orders)
 }
 
@@ -207,11 +206,9 @@ func (b *runner) scaling(ctx context.Context, orders *rig.Orders) error {
 
 // preloaded is the first table again, with orders stored already.
 func (b *runner) preloaded(ctx context.Context, orders *rig.Orders) error {
-	originals, err := b.site.Store(ctx, b.settings.Preload, orders.Items)
-	if err != nil {
+	if _, err := b.site.Store(ctx, b.settings.Preload, orders.Items); err != nil {
 		return err
 	}
-	defer func() { _ = originals.Close() }()
 	b.stored = b.settings.Preload
 	warming, err := b.makeOrders(ctx, rig.OrdersOptions{
 		Topic: "warming", Partitions: 1, Count: orders.Count, Items: orders.Items, Seed: warmSeed,
@@ -219,7 +216,6 @@ func (b *runner) preloaded(ctx context.Context, orders *rig.Orders) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = warming.Close() }()
 	contenders := []contender{rawCopy, worker, warm(rawCopy, warming), warm(worker, warming)}
 	measured, err := b.rounds(ctx, orders, contenders)
 	if err != nil {

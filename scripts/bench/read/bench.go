@@ -70,7 +70,11 @@ func bench(ctx context.Context, s *settings) (err error) {
 	if b.wrk, err = wrk.New(site.Folder, s.Threads, s.Connections); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.stop()) }()
+	defer func() {
+		if b.bare != nil {
+			err = errors.Join(err, b.bare.Stop())
+		}
+	}()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
@@ -113,7 +117,6 @@ func (b *runner) prepare(ctx context.Context) (err error) {
 			if orders, err = b.site.Store(ctx, count, b.settings.Items); err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, orders.Close()) }()
 		} else if err := b.site.Server.Preload(ctx, orders, count); err != nil {
 			return err
 		}
@@ -151,10 +154,7 @@ func (b *runner) start(ctx context.Context, database string, orders int, compres
 	if err = os.Mkdir(folder, 0o700); err == nil {
 		s.requests, err = wrk.Choose(ctx, database, reader.Addr, folder, asked)
 	}
-	if err != nil {
-		return nil, errors.Join(err, reader.Stop())
-	}
-	return s, nil
+	return s, err
 }
 
 // stopOthers stops all readers but the main one.
@@ -166,17 +166,6 @@ func (b *runner) stopOthers() error {
 		}
 	}
 	b.others, b.zstd = nil, nil
-	return errors.Join(errs...)
-}
-
-func (b *runner) stop() error {
-	errs := []error{b.stopOthers()}
-	if b.main != nil {
-		errs = append(errs, b.main.Stop())
-	}
-	if b.bare != nil {
-		errs = append(errs, b.bare.Stop())
-	}
 	return errors.Join(errs...)
 }
 

@@ -46,11 +46,9 @@ func bench(ctx context.Context, s *settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	orders, err := site.Store(ctx, s.Orders, s.Items)
-	if err != nil {
+	if _, err := site.Store(ctx, s.Orders, s.Items); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, orders.Close()) }()
 	database, _, err := site.Server.Fresh(ctx) // it goes with the server
 	if err != nil {
 		return err

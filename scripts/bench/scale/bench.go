@@ -35,7 +35,6 @@ func bench(ctx context.Context, s *settings) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.orders.Close()) }()
 	points, err := b.grow(ctx)
 	if err != nil {
 		return err

@@ -118,7 +118,6 @@ func (p *partitioned) fill(orders int) {
 	})
 	require.NoError(p, err)
 	require.NoError(p, p.orders.Copy(p.Context(), p.database, rig.CopyOptions{Conns: 1}))
-	require.NoError(p, p.orders.Close())
 }
 
 func (p *partitioned) startWorker() {

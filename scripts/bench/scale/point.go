@@ -60,13 +60,11 @@ func (b *runner) measure(ctx context.Context, database string, orders, slice int
 func (b *runner) ingest(ctx context.Context, database string, count int) (rate float64, err error) {
 	b.slices++
 	topic := fmt.Sprintf("slice-%d", b.slices)
-	slice, err := b.site.MakeOrders(ctx, rig.OrdersOptions{
+	if _, err := b.site.MakeOrders(ctx, rig.OrdersOptions{
 		Topic: topic, Partitions: b.settings.Partitions, Count: count, Items: b.settings.Items, Seed: 1 + b.slices,
-	})
-	if err != nil {
+	}); err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, slice.Close()) }()
 	if err := rig.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"); err != nil {
 		return 0, err
 	}

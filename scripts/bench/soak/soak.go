@@ -47,10 +47,10 @@ func soak(ctx context.Context, s *settings) (err error) {
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
 	r := &runner{settings: s, site: site}
-	defer func() { err = errors.Join(err, r.stop()) }()
 	if err := r.start(ctx); err != nil {
 		return err
 	}
+	defer r.churn.close()
 	if err := r.run(ctx); err != nil {
 		return err
 	}
@@ -91,9 +91,6 @@ func (r *runner) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := orders.Close(); err != nil { // only the sample is needed
-		return err
-	}
 	if r.reader, err = r.site.StartReader(ctx, r.database); err != nil {
 		return err
 	}
@@ -105,20 +102,6 @@ func (r *runner) start(ctx context.Context) (err error) {
 	}
 	r.churn, err = newChurn(ctx, r.site, r.database, orders, s)
 	return err
-}
-
-func (r *runner) stop() error {
-	var errs []error
-	if r.churn != nil {
-		r.churn.close()
-	}
-	if r.worker != nil {
-		errs = append(errs, r.worker.Stop())
-	}
-	if r.reader != nil {
-		errs = append(errs, r.reader.Stop())
-	}
-	return errors.Join(errs...)
 }
 
 // run fills up, and then has load, letters and samples go on for the time.

@@ -34,23 +34,31 @@ func makeCertificates(folder string) (Certificates, error) {
 		Client:    filepath.Join(folder, "client.pem"),
 		ClientKey: filepath.Join(folder, "client-key.pem"),
 	}
-	a, err := newAuthority()
+	ca, err := issue("authority", nil, func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
+	})
 	if err != nil {
 		return files, err
 	}
-	broker, brokerKey, err := a.issue(2, "broker", x509.ExtKeyUsageServerAuth)
+	usage := func(usage x509.ExtKeyUsage) func(*x509.Certificate) {
+		return func(c *x509.Certificate) {
+			c.KeyUsage, c.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{usage}
+			c.DNSNames, c.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+		}
+	}
+	broker, err := issue("broker", ca, usage(x509.ExtKeyUsageServerAuth))
 	if err != nil {
 		return files, err
 	}
-	client, clientKey, err := a.issue(3, "client", x509.ExtKeyUsageClientAuth)
+	client, err := issue("client", ca, usage(x509.ExtKeyUsageClientAuth))
 	if err != nil {
 		return files, err
 	}
 	for name, content := range map[string][]byte{
-		files.Authority:                          certificatePEM(a.certificate.Raw),
-		filepath.Join(folder, brokerCertificate): append(brokerKey, broker...),
-		files.Client:                             client,
-		files.ClientKey:                          clientKey,
+		files.Authority:                          ca.certificatePEM,
+		filepath.Join(folder, brokerCertificate): append(broker.keyPEM, broker.certificatePEM...),
+		files.Client:                             client.certificatePEM,
+		files.ClientKey:                          client.keyPEM,
 	} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			return files, err
@@ -59,56 +67,41 @@ func makeCertificates(folder string) (Certificates, error) {
 	return files, nil
 }
 
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+// identity is a certificate with its key.
+type identity struct {
+	certificate            *x509.Certificate
+	key                    *ecdsa.PrivateKey
+	certificatePEM, keyPEM []byte
 }
 
-func newAuthority() (*authority, error) {
+// issue makes an identity that issuer signs, or that signs itself where issuer is
+// nil.
+func issue(name string, issuer *identity, set func(*x509.Certificate)) (*identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	template := template(1, "authority")
-	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, err
-	}
-	certificate, err := x509.ParseCertificate(der)
-	return &authority{certificate, key}, err
-}
-
-// issue makes a certificate with its key, both as PEM.
-func (a *authority) issue(serial int64, name string, usage x509.ExtKeyUsage) (certificate, key []byte, err error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	template := template(serial, name)
-	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{usage}
-	template.DNSNames, template.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, private.Public(), a.key)
-	if err != nil {
-		return nil, nil, err
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, nil, err
-	}
-	return certificatePEM(der), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), nil
-}
-
-func template(serial int64, name string) *x509.Certificate {
 	now := time.Now()
-	return &x509.Certificate{
-		SerialNumber: big.NewInt(serial),
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()),
 		Subject:      pkix.Name{CommonName: name, Organization: []string{"Orderhub's tests"}},
 		NotBefore:    now.Add(-time.Hour),
 		NotAfter:     now.Add(certificateLife),
 	}
-}
-
-func certificatePEM(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	set(template)
+	made := &identity{certificate: template, key: key}
+	if issuer == nil {
+		issuer = made
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer.certificate, key.Public(), issuer.key)
+	if err != nil {
+		return nil, err
+	}
+	if made.certificate, err = x509.ParseCertificate(der); err != nil {
+		return nil, err
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	made.certificatePEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	made.keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+	return made, err
 }

@@ -1,10 +1,10 @@
-// Package apachekafka runs Apache Kafka itself on this machine, in KRaft mode, a
-// process for each broker: for tests of what an embedded broker does not show
-// (replicas, elections, compaction, transactions, other clients).
+// Package apachekafka runs Apache Kafka on this machine, in KRaft mode, one
+// process for each broker. It is for tests of what the embedded broker lacks:
+// replicas, elections, compaction, transactions, other clients.
 //
-// It needs Java, and Maven for the first time, which fetches Kafka's archives
-// into a cache folder. The data lies in a temporary folder. The processes end
-// with this one, however that ends.
+// It needs Java, and at first Maven, which fetches Kafka's archives into a cache
+// folder. The data is in a temporary folder. The processes end with this one,
+// however it ends.
 package apachekafka
 
 import (
@@ -15,9 +15,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
@@ -70,6 +70,7 @@ type Cluster struct {
 
 	options Options
 	dir     string
+	id      string
 }
 
 // Start brings up a cluster and returns once all of its brokers serve. ctx
@@ -105,12 +106,9 @@ func (c *Cluster) prepare() (err error) {
 			return fmt.Errorf("make certificates: %w", err)
 		}
 	}
-	id, err := clusterID()
-	if err != nil {
-		return err
-	}
+	c.id = clusterID()
 	for n := range c.options.Brokers {
-		b := &Broker{ID: n + 1, cluster: c, clusterID: id, ports: map[Listener]int{}, dir: filepath.Join(c.dir, fmt.Sprint("broker-", n+1))}
+		b := newBroker(c, n+1)
 		c.Brokers = append(c.Brokers, b)
 		if err := os.Mkdir(b.dir, 0o700); err != nil {
 			return err
@@ -136,17 +134,16 @@ func (c *Cluster) prepare() (err error) {
 
 // launch starts all brokers at once, since none serves without the others.
 func (c *Cluster) launch(ctx context.Context) error {
-	errs := make([]error, len(c.Brokers))
-	var all sync.WaitGroup
-	for i, b := range c.Brokers {
-		all.Go(func() {
-			if errs[i] = b.format(ctx); errs[i] == nil {
-				errs[i] = b.launch()
+	group, launching := errgroup.WithContext(ctx)
+	for _, b := range c.Brokers {
+		group.Go(func() error {
+			if err := b.format(launching); err != nil {
+				return err
 			}
+			return b.daemon.Start()
 		})
 	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	return c.WaitReady(ctx)
@@ -171,13 +168,11 @@ func (c *Cluster) listeners() []Listener {
 }
 
 // clusterID is a random UUID as Kafka writes them.
-func clusterID() (string, error) {
+func clusterID() string {
 	var id [16]byte
-	if _, err := rand.Read(id[:]); err != nil {
-		return "", err
-	}
-	id[0] &= 0x7f // no "-" in front, which would look like a flag
-	return base64.RawURLEncoding.EncodeToString(id[:]), nil
+	_, _ = rand.Read(id[:]) // never fails
+	id[0] &= 0x7f           // no "-" in front, which would look like a flag
+	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // Addrs are the brokers' addresses, host:port, for clients of a listener.

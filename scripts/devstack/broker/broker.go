@@ -7,11 +7,11 @@
 //
 // With a data folder, each record and each committed offset is handed to the
 // operating system before it is acknowledged: what was acknowledged survives
-// the death of this process, even by SIGKILL. It survives a crash of the
-// machine only with [Options.SyncWrites].
+// the death of this process, even by SIGKILL, but not a crash of the machine.
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,14 +47,10 @@ type Options struct {
 	Port int
 	// Topics are made at the start where they are missing.
 	Topics map[string]Topic
-	// AutoCreate makes topics when clients ask for them, as Kafka does by default.
-	AutoCreate bool
 	// DefaultPartitions is for topics made without a number; 0 means 4.
 	DefaultPartitions int
 	// Configs are settings of the broker, such as {"message.max.bytes": "2097152"}.
 	Configs map[string]string
-	// SyncWrites flushes to disk before each acknowledgement.
-	SyncWrites bool
 	// LogWriter takes the broker's warnings; nil drops them.
 	LogWriter io.Writer
 	// Extra are further options of kfake's, such as TLS or SASL.
@@ -102,25 +98,15 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 }
 
 func (o Options) kfake() []kfake.Opt {
-	partitions := o.DefaultPartitions
-	if partitions == 0 {
-		partitions = defaultPartitions
-	}
 	options := []kfake.Opt{
 		kfake.Ports(o.Port), // one node; 0 is a free port
-		kfake.DefaultNumPartitions(partitions),
+		kfake.DefaultNumPartitions(cmp.Or(o.DefaultPartitions, defaultPartitions)),
 	}
 	if len(o.Configs) > 0 {
 		options = append(options, kfake.BrokerConfigs(o.Configs))
 	}
-	if o.AutoCreate {
-		options = append(options, kfake.AllowAutoTopicCreation())
-	}
 	if o.DataDir != "" {
 		options = append(options, kfake.DataDir(o.DataDir))
-	}
-	if o.SyncWrites {
-		options = append(options, kfake.SyncWrites())
 	}
 	if o.LogWriter != nil {
 		options = append(options, kfake.WithLogger(kfake.BasicLogger(o.LogWriter, kfake.LogLevelWarn)))
@@ -149,11 +135,7 @@ func (b *Broker) CreateTopics(ctx context.Context, topics map[string]Topic) erro
 		for key, value := range topic.Configs {
 			configs[key] = &value
 		}
-		partitions := topic.Partitions
-		if partitions == 0 {
-			partitions = -1
-		}
-		_, err := admin.CreateTopic(ctx, partitions, -1, configs, name)
+		_, err := admin.CreateTopic(ctx, cmp.Or(topic.Partitions, -1), -1, configs, name)
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("create topic %s: %w", name, err)
 		}

@@ -41,6 +41,9 @@ func TestFaultsOfAPageAreFound(t *testing.T) {
 func TestAnotherAxeIsRefused(t *testing.T) {
 	t.Parallel()
 	require.False(t, axeIs([]byte("/*! axe v4.14.1 */")))
-	_, err := unpackAxe([]byte("no archive"))
-	require.Error(t, err)
+	source, err := axeSource()
+	if err != nil {
+		t.Skipf("no axe-core: %v", err)
+	}
+	require.True(t, axeIs([]byte(source)))
 }

@@ -1,4 +1,4 @@
-// Package datadir keeps a second process away from a data folder in use.
+// Package datadir locks a data folder for one process.
 package datadir
 
 import (
@@ -7,15 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"github.com/gofrs/flock"
 )
 
-const lockFile = "lock"
+const lockFile = "lock" // holds the process id of its holder
 
 // InUseError reports a folder that another process has locked.
 type InUseError struct {
 	Dir string
-	Pid string // the holder's process id as the lock file has it, perhaps empty
+	Pid string // of the holder, from the lock file; may be empty
 }
 
 func (e *InUseError) Error() string {
@@ -27,47 +28,43 @@ func (e *InUseError) Error() string {
 
 // Lock is a held lock. It ends with Release or with the process, however that ends.
 type Lock struct {
-	file      *os.File
+	flock     *flock.Flock
 	abandoned bool
 }
 
-// Acquire makes dir where it is missing and locks it for this process. It
-// doesn't wait: a folder in use is an [*InUseError].
+// Acquire makes dir where it is missing and locks it for this process. It doesn't
+// wait: a folder in use is an [*InUseError].
 func Acquire(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
-	file, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	path := filepath.Join(dir, lockFile)
+	lock := &Lock{flock: flock.New(path, flock.SetPermissions(0o600))}
+	held, err := lock.flock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("open lock file: %w", err)
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer func() { _ = file.Close() }()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			holder, _ := os.ReadFile(file.Name())
-			return nil, &InUseError{Dir: dir, Pid: strings.TrimSpace(string(holder))}
-		}
-		return nil, fmt.Errorf("lock %s: %w", file.Name(), err)
+	holder, _ := os.ReadFile(path)
+	if !held {
+		return nil, &InUseError{Dir: dir, Pid: strings.TrimSpace(string(holder))}
 	}
-	lock := &Lock{file: file}
-	if info, err := file.Stat(); err == nil {
-		lock.abandoned = info.Size() > 0
-	}
-	if err := file.Truncate(0); err != nil {
-		return nil, errors.Join(fmt.Errorf("write lock file: %w", err), lock.Release())
-	}
-	if _, err := fmt.Fprintln(file, os.Getpid()); err != nil {
+	lock.abandoned = len(holder) > 0
+	if err := os.WriteFile(path, fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("write lock file: %w", err), lock.Release())
 	}
 	return lock, nil
 }
 
-// Abandoned tells whether the former holder died without Release: then what it
-// started may still be shutting down.
+// Abandoned tells whether the former holder died without Release: then processes
+// that it started may still be shutting down.
 func (l *Lock) Abandoned() bool { return l.abandoned }
 
-// Release lets others have the folder. The lock file stays: removing it would
-// let two processes each lock a file of that name.
+// Release unlocks the folder. The lock file stays: removing it would let two
+// processes each lock a file of that name.
 func (l *Lock) Release() error {
-	return errors.Join(l.file.Truncate(0), l.file.Close())
+	err := os.Truncate(l.flock.Path(), 0)
+	if errors.Is(err, os.ErrNotExist) { // the folder was temporary
+		err = nil
+	}
+	return errors.Join(err, l.flock.Unlock())
 }

@@ -21,6 +21,9 @@ import (
 // still hold its output open.
 const outputDelay = 10 * time.Second
 
+// runGrace is how long a child of Run may take to stop.
+const runGrace = 3 * time.Second
+
 // Process is a running child. Its methods may be called concurrently.
 type Process struct {
 	cmd     *exec.Cmd
@@ -108,5 +111,22 @@ func (p *Process) Stop(ctx context.Context, sig os.Signal) error {
 		_ = p.Signal(syscall.SIGKILL)
 		<-p.done
 		return fmt.Errorf("%s (pid %d) did not stop in time and was killed: %w", p.name, p.Pid(), ctx.Err())
+	}
+}
+
+// Run runs cmd to its end. When ctx ends first, the child gets SIGTERM, and
+// SIGKILL if it needs longer than runGrace to stop.
+func Run(ctx context.Context, cmd *exec.Cmd) error {
+	p, err := Start(cmd, syscall.SIGKILL)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), runGrace)
+		defer cancel()
+		return errors.Join(context.Cause(ctx), p.Stop(stopping, syscall.SIGTERM))
 	}
 }

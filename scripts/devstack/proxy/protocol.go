@@ -1,58 +1,51 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
+	"io"
 )
 
 // Protocol is what the proxied server speaks.
 type Protocol int
 
-// The protocols. PostgreSQL must be spoken without TLS, and so must Kafka.
+// The protocols. Both must be spoken without TLS.
 const (
 	Kafka Protocol = iota
 	Postgres
 )
 
-// requests returns a function for one connection that says how long the first
-// request in the client's bytes is; 0 where there is too little to say.
-func (p Protocol) requests() func([]byte) int {
+// requests returns a function that reads the next request of one connection.
+func (p Protocol) requests(from io.Reader) func() ([]byte, error) {
+	r := bufio.NewReaderSize(from, 32<<10)
 	if p == Kafka {
-		return kafkaRequest
-	}
-	started := false
-	return func(b []byte) int {
-		if started {
-			return postgresMessage(b)
+		return func() ([]byte, error) {
+			return read(r, 4, func(head []byte) int { return 4 + int(binary.BigEndian.Uint32(head)) })
 		}
-		n, begins := postgresStart(b)
-		started = begins && n <= len(b)
-		return n
+	}
+	started := false // before, messages have no type
+	return func() ([]byte, error) {
+		if started {
+			return read(r, 5, func(head []byte) int { return 1 + int(binary.BigEndian.Uint32(head[1:])) })
+		}
+		const protocolVersion = 3 // else it is a request for TLS or a cancellation
+		request, err := read(r, 8, func(head []byte) int { return int(binary.BigEndian.Uint32(head)) })
+		started = err == nil && binary.BigEndian.Uint16(request[4:]) == protocolVersion
+		return request, err
 	}
 }
 
-func kafkaRequest(b []byte) int {
-	if len(b) < 4 {
-		return 0
+// read reads a request whose size its first bytes, the head, tell.
+func read(r io.Reader, head int, size func(head []byte) int) ([]byte, error) {
+	request := make([]byte, head)
+	if _, err := io.ReadFull(r, request); err != nil {
+		return nil, err
 	}
-	return 4 + int(binary.BigEndian.Uint32(b))
-}
-
-// postgresStart is for the messages without a type at the beginning of a
-// connection; begins says whether typed ones follow.
-func postgresStart(b []byte) (n int, begins bool) {
-	const protocolVersion = 3
-	if len(b) < 8 {
-		return 0, false
-	}
-	return int(binary.BigEndian.Uint32(b)), binary.BigEndian.Uint16(b[4:]) == protocolVersion
-}
-
-func postgresMessage(b []byte) int {
-	if len(b) < 5 {
-		return 0
-	}
-	return 1 + int(binary.BigEndian.Uint32(b[1:]))
+	rest := max(0, size(request)-head)
+	request = append(request, make([]byte, rest)...)
+	_, err := io.ReadFull(r, request[head:])
+	return request, err
 }
 
 // KafkaKey matches Kafka's requests of a kind, by their key.

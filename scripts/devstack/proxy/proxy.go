@@ -1,9 +1,11 @@
-// Package proxy is a TCP proxy that fails the way networks and servers do, for
-// tests: connections are reset, refused, delayed or fall silent, and a chosen
-// request is lost on its way, or its answer is.
+// Package proxy is a TCP proxy for tests that makes connections fail: they are
+// reset, refused or delayed, fall silent (half-open), or lose one chosen request
+// or its answer.
 //
-// The proxy knows where the requests of PostgreSQL and Kafka begin and end, so
-// that a test can cut a connection between a COMMIT that was done and its answer.
+// The proxy knows where the requests of PostgreSQL and Kafka begin and end, so a
+// test can cut a connection between a COMMIT that was done and its answer.
+// Shopify/toxiproxy cannot express this: its toxics see chunks of bytes, each
+// direction by itself, and apply to later connections as well.
 package proxy
 
 import (
@@ -15,7 +17,7 @@ import (
 	"time"
 )
 
-// Proxy passes connections on to one server. Its methods may be called
+// Proxy connects clients to one server. Its methods may be called
 // concurrently.
 type Proxy struct {
 	upstream string
@@ -58,35 +60,35 @@ func (p *Proxy) Close() {
 	p.running.Wait()
 }
 
-// Cut resets all connections that there are. New ones work.
+// Cut resets all present connections. New ones work.
 func (p *Proxy) Cut() {
 	for _, l := range p.all() {
 		l.cut()
 	}
 }
 
-// Silence makes the connections that there are half-open: nothing arrives any
-// more, and neither side hears that the other closes or is gone, until Cut or
-// Close. New ones work.
+// Silence makes the present connections half-open: nothing arrives any more, and
+// neither side notices that the other one closes, until Cut or Close. New
+// connections work.
 func (p *Proxy) Silence() {
 	for _, l := range p.all() {
 		l.silent.Store(true)
 	}
 }
 
-// Refuse says whether new connections are closed at once.
+// Refuse sets whether new connections are closed at once.
 func (p *Proxy) Refuse(refuse bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse = refuse
 }
 
-// Delay holds up everything that is passed on, in both directions, by d.
+// Delay delays everything by d, in both directions.
 func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
 
-// Trap is a fault that one request springs.
+// Trap is a fault that one request triggers.
 type Trap struct {
-	// Match chooses the request, which it sees whole.
+	// Match chooses the request. It gets the whole request.
 	Match  func(request []byte) bool
 	Effect Effect
 }
@@ -101,17 +103,17 @@ const (
 	FallSilent                // it falls silent, as with Silence, before the request is sent on
 )
 
-// Set waits for a request to spring the trap. Each trap springs once.
+// Set arms a trap for one request.
 func (p *Proxy) Set(t Trap) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.traps = append(p.traps, &t)
 }
 
-// Sprung is how many traps have sprung.
+// Sprung is how many traps were triggered.
 func (p *Proxy) Sprung() int { return int(p.sprung.Load()) }
 
-// spring takes the first trap that the request springs; nil for none.
+// spring takes the first trap that the request triggers; nil for none.
 func (p *Proxy) spring(request []byte) *Trap {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,24 +152,23 @@ func (p *Proxy) accept() {
 
 // serve passes on what one client and the server say to each other.
 func (p *Proxy) serve(client net.Conn) {
-	l := &link{proxy: p, client: client, ended: make(chan struct{})}
-	if !p.add(l) {
-		reset(client)
-		return
-	}
-	defer p.remove(l)
 	server, err := net.Dial("tcp", p.upstream)
 	if err != nil {
 		reset(client)
 		return
 	}
-	if !l.joined(server) {
+	l := &link{proxy: p, client: client, server: server, ended: make(chan struct{})}
+	if !p.add(l) {
+		l.cut()
 		return
 	}
 	var both sync.WaitGroup
 	both.Go(l.requests)
 	both.Go(l.answers)
 	both.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.links, l)
 }
 
 func (p *Proxy) add(l *link) bool {
@@ -178,11 +179,4 @@ func (p *Proxy) add(l *link) bool {
 	}
 	p.links[l] = true
 	return true
-}
-
-func (p *Proxy) remove(l *link) {
-	l.cut()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.links, l)
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -41,59 +40,38 @@ func serveBroker(in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = b.Stop() }() // what it holds is thrown away
-	gate := newGate()
+	var gate sync.RWMutex           // locked: no answer to Fetch requests
 	b.Cluster().ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.Cluster().KeepControl()
-		if gate.closed.Load() {
-			b.Cluster().SleepControl(gate.wait)
+		if gate.TryRLock() {
+			gate.RUnlock()
+		} else {
+			b.Cluster().SleepControl(func() { gate.RLock(); gate.RUnlock() }) //nolint:staticcheck // it waits for the gate
 		}
 		return nil, nil, false
 	})
 	if _, err := fmt.Fprintln(out, b.Addr()); err != nil {
 		return err
 	}
+	closed := false
+	set := func(want bool) {
+		switch {
+		case want && !closed:
+			gate.Lock()
+		case closed && !want:
+			gate.Unlock()
+		}
+		closed = want
+	}
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
-		gate.set(lines.Text() == "close")
+		set(lines.Text() == "close")
 		if _, err := fmt.Fprintln(out, "done"); err != nil {
 			return err
 		}
 	}
-	gate.set(false) // lets go of requests, so that the broker can stop
+	set(false) // lets requests through, so that the broker can stop
 	return lines.Err()
-}
-
-// gate holds requests back while it is closed.
-type gate struct {
-	closed atomic.Bool
-	mu     sync.Mutex
-	opened chan struct{}
-}
-
-func newGate() *gate {
-	g := &gate{opened: make(chan struct{})}
-	close(g.opened)
-	return g
-}
-
-func (g *gate) set(closed bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case closed == g.closed.Load():
-	case closed:
-		g.opened = make(chan struct{})
-	default:
-		close(g.opened)
-	}
-	g.closed.Store(closed)
-}
-
-func (g *gate) wait() {
-	g.mu.Lock()
-	opened := g.opened
-	g.mu.Unlock()
-	<-opened
 }
 
 // Broker is an embedded broker in a process of its own. It keeps its records in

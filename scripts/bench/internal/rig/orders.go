@@ -37,7 +37,7 @@ type Orders struct {
 	Bytes int64
 
 	batches []batch
-	rows    *os.File
+	rows    string // file
 }
 
 // batch is where a transaction's rows lie in the file, by table.
@@ -78,23 +78,17 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) (*Orders, error)
 		return nil, err
 	}
 	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items}
-	if orders.rows, err = os.CreateTemp(s.Folder, "rows-*"); err != nil {
+	rows, err := os.CreateTemp(s.Folder, "rows-*")
+	if err != nil {
 		return nil, fmt.Errorf("keep the rows: %w", err)
 	}
-	if err := orders.encode(ctx, client, o); err != nil {
-		return nil, errors.Join(err, orders.Close())
-	}
-	return orders, nil
-}
-
-// Close removes the rows.
-func (o *Orders) Close() error {
-	return errors.Join(o.rows.Close(), os.Remove(o.rows.Name()))
+	orders.rows = rows.Name()
+	return orders, errors.Join(orders.encode(ctx, client, rows, o), rows.Close())
 }
 
 // encode reads the topic and writes the rows of each batch, whose orders are of
 // one partition and sorted by uid, as the worker's are.
-func (o *Orders) encode(ctx context.Context, client *kgo.Client, opts OrdersOptions) error {
+func (o *Orders) encode(ctx context.Context, client *kgo.Client, rows io.Writer, opts OrdersOptions) error {
 	codec := model.New(model.Options{})
 	pending := make([][]*model.Order, opts.Partitions)
 	var at int64
@@ -104,7 +98,7 @@ func (o *Orders) encode(ctx context.Context, client *kgo.Client, opts OrdersOpti
 		slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
 		b := batch{orders: len(orders)}
 		for i, data := range encodeRows(orders) {
-			if _, err := o.rows.Write(data); err != nil {
+			if _, err := rows.Write(data); err != nil {
 				return fmt.Errorf("keep the rows: %w", err)
 			}
 			b.tables[i].from, b.tables[i].size = at, int64(len(data))
@@ -156,6 +150,11 @@ type CopyOptions struct {
 
 // Copy stores the orders by binary COPY, each batch in a transaction.
 func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) error {
+	rows, err := os.Open(o.rows)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }() // it was only read
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range opts.Conns {
@@ -166,7 +165,7 @@ func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) er
 			}
 			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 			for i := int(next.Add(1)) - 1; i < len(o.batches); i = int(next.Add(1)) - 1 {
-				if err := o.copyBatch(ctx, conn, &o.batches[i], opts); err != nil {
+				if err := copyBatch(ctx, conn, rows, &o.batches[i], opts); err != nil {
 					return fmt.Errorf("COPY batch %d: %w", i, err)
 				}
 			}
@@ -176,13 +175,13 @@ func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) er
 	return group.Wait()
 }
 
-func (o *Orders) copyBatch(ctx context.Context, conn *pgx.Conn, b *batch, opts CopyOptions) error {
+func copyBatch(ctx context.Context, conn *pgx.Conn, file io.ReaderAt, b *batch, opts CopyOptions) error {
 	pg := conn.PgConn()
 	if _, err := pg.Exec(ctx, statements("BEGIN", opts.Before)).ReadAll(); err != nil {
 		return err
 	}
 	for i, table := range orderdb.Tables {
-		rows := io.NewSectionReader(o.rows, b.tables[i].from, b.tables[i].size)
+		rows := io.NewSectionReader(file, b.tables[i].from, b.tables[i].size)
 		if _, err := pg.CopyFrom(ctx, rows, table.CopyInStatement()); err != nil {
 			return err
 		}

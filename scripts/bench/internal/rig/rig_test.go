@@ -41,7 +41,8 @@ func testOrders(t *testing.T, groups ...[]*model.Order) *Orders {
 	t.Helper()
 	file, err := os.CreateTemp(t.TempDir(), "rows")
 	require.NoError(t, err)
-	o := &Orders{rows: file}
+	defer func() { require.NoError(t, file.Close()) }()
+	o := &Orders{rows: file.Name()}
 	var at int64
 	for _, group := range groups {
 		b := batch{}

@@ -42,6 +42,7 @@ func (s *Site) StartService(name string, environment ...string) (*Service, error
 	service := &Service{Admin: admin}
 	log := filepath.Join(s.Folder, fmt.Sprintf("%s-%d.log", name, port))
 	service.daemon = process.NewDaemon(name, log, func() *exec.Cmd { return cmd })
+	s.services = append(s.services, service)
 	return service, service.daemon.Start()
 }
 
@@ -141,11 +142,11 @@ func get(ctx context.Context, address string) (io.ReadCloser, error) {
 	return response.Body, nil
 }
 
-// Stop ends the service and removes its log.
+// Stop ends the service. [Site.Close] does it, too.
 func (s *Service) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	return errors.Join(s.daemon.Stop(ctx, syscall.SIGTERM), os.Remove(s.daemon.LogFile))
+	return s.daemon.Stop(ctx, syscall.SIGTERM)
 }
 
 // StartWorker starts an ingest-worker on a topic, and waits until it is ready.
@@ -156,10 +157,7 @@ func (s *Site) StartWorker(ctx context.Context, topic, database string, environm
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := w.WaitReady(ctx); err != nil {
-		return nil, errors.Join(err, w.Stop())
-	}
-	return w, nil
+	return w, w.WaitReady(ctx)
 }
 
 // kafka is the environment of programs that work on a topic.
@@ -199,13 +197,11 @@ func (s *Site) StartReader(ctx context.Context, database string, environment ...
 	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
 	defer cancel()
 	if err := r.WaitReady(ctx); err != nil {
-		return nil, errors.Join(err, r.Stop())
+		return nil, err
 	}
 	r.Restore = time.Since(began)
-	if r.Memory, r.Peak, err = procfs.Memory(r.Pid()); err != nil {
-		return nil, errors.Join(err, r.Stop())
-	}
-	return r, nil
+	r.Memory, r.Peak, err = procfs.Memory(r.Pid())
+	return r, err
 }
 
 // ReaderStats are what a reader says of itself.

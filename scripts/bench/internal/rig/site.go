@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
@@ -16,6 +17,8 @@ type Site struct {
 	Server  *Server // nil until StartServer
 	Broker  *Broker // nil until RenewBroker
 	Version string  // of PostgreSQL
+
+	services []*Service
 }
 
 // NewSite makes a site's folder.
@@ -63,9 +66,12 @@ func (s *Site) RenewBroker() (err error) {
 // Save prints a result, and puts it into the document where there is one.
 func (s *Site) Save(section, body string) error { return s.Flags.Save(section, body, s.Version) }
 
-// Close stops what runs and removes everything.
+// Close stops everything that was started in the site, and removes its files.
 func (s *Site) Close() error {
 	var errs []error
+	for _, service := range slices.Backward(s.services) {
+		errs = append(errs, service.Stop())
+	}
 	if s.Broker != nil {
 		errs = append(errs, s.Broker.Stop())
 	}
@@ -87,8 +93,5 @@ func (s *Site) Store(ctx context.Context, count, items int) (*Orders, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Server.Preload(ctx, orders, count); err != nil {
-		return nil, errors.Join(err, orders.Close())
-	}
-	return orders, nil
+	return orders, s.Server.Preload(ctx, orders, count)
 }
