@@ -11,21 +11,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-// binaries are built once, for all programs. They are built without the race
-// detector even where this test is not: it is the programs' working that is
-// tested.
-func binaries(t *testing.T) string {
-	t.Helper()
-	folder := t.TempDir()
-	build := exec.Command("go", "build", "-o", folder+string(filepath.Separator),
-		"../../services/ingest-worker/cmd/ingest-worker", "../../services/read-api/cmd/read-api", "../../services/orderctl/cmd/orderctl",
-		"./ingest", "./read", "./restore", "./freshness", "./dlq", "./scale", "./soak")
-	output, err := build.CombinedOutput()
-	require.NoError(t, err, string(output))
-	return folder
-}
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
+)
 
 // TestSmoke has each program measure what takes seconds, and print its tables. Of
 // the documents' tables each is written by one of them, and those of
@@ -35,7 +23,10 @@ func TestSmoke(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts databases and brokers")
 	}
-	folder := binaries(t)
+	// Without the race detector even where this test has it: the programs are tested.
+	folder := t.TempDir()
+	require.NoError(t, binaries.Build(folder, "./scripts/bench/ingest", "./scripts/bench/read", "./scripts/bench/restore",
+		"./scripts/bench/freshness", "./scripts/bench/dlq", "./scripts/bench/scale", "./scripts/bench/soak"))
 	var mu sync.Mutex
 	writtenBy := map[string]string{} // the program, by section
 	document := map[string]string{}  // that a program writes to unless it is told another, by program

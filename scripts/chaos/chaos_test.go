@@ -2,26 +2,22 @@ package main
 
 import (
 	"bytes"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestAFewStrikesLoseNothing(t *testing.T) {
-	binaries := t.TempDir()
-	for _, service := range []string{"ingest-worker", "read-api"} {
-		build := exec.Command("go", "build", "-o", binaries, "./cmd/"+service)
-		build.Dir = "../../services/" + service
-		output, err := build.CombinedOutput()
-		require.NoError(t, err, string(output))
-	}
+	folder := t.TempDir()
+	require.NoError(t, binaries.Build(folder))
 	var stdout, stderr bytes.Buffer
-	code := run([]string{"--kills", "6", "--rate", "300", "--kafka", kafkaEmbedded, "--binaries", binaries}, &stdout, &stderr)
+	code := run([]string{"--kills", "6", "--rate", "300", "--kafka", kafkaEmbedded, "--binaries", folder}, &stdout, &stderr)
 	t.Logf("%s%s", &stderr, &stdout)
 	require.Zero(t, code)
 	require.Contains(t, stdout.String(), "0 lost, 0 extra, 0 wrong, 0 stale")

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -27,16 +26,17 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
-// binaries is the folder of the binaries under test, built once.
-var binaries string
+// programs is the folder of the binaries under test, built once.
+var programs string
 
 func TestMain(m *testing.M) {
 	folder, err := os.MkdirTemp("", "orderhub-e2e-")
 	if err == nil {
-		binaries = folder
-		err = build(folder)
+		programs = folder
+		err = binaries.Build(folder)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the binaries cannot be built:", err)
@@ -46,15 +46,6 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(folder)
 		os.Exit(code)
 	}))
-}
-
-func build(folder string) error {
-	_, file, _, _ := runtime.Caller(0)
-	cmd := exec.Command("go", "build", "-o", folder+"/",
-		"./services/ingest-worker/cmd/ingest-worker", "./services/read-api/cmd/read-api", "./services/orderctl/cmd/orderctl")
-	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	return cmd.Run()
 }
 
 // deadline bounds every wait; nothing is expected to take long.
@@ -90,7 +81,7 @@ func newPipelineOn(t *testing.T, url string) *pipeline {
 // orderctl runs a command of the tool and returns what it printed.
 func (p *pipeline) orderctl(stdin string, args ...string) string {
 	p.t.Helper()
-	cmd := exec.CommandContext(p.ctx, filepath.Join(binaries, "orderctl"), args...)
+	cmd := exec.CommandContext(p.ctx, filepath.Join(programs, "orderctl"), args...)
 	cmd.Env, cmd.Dir, cmd.Stdin = p.env, p.t.TempDir(), strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -116,7 +107,7 @@ func (p *pipeline) reader() *process { return p.start("read-api") }
 func (p *pipeline) start(name string) *process {
 	p.t.Helper()
 	s := &process{t: p.t, addr: freeAddr(p.t), admin: freeAddr(p.t)}
-	s.cmd = exec.Command(filepath.Join(binaries, name))
+	s.cmd = exec.Command(filepath.Join(programs, name))
 	s.cmd.Env = append(slices.Clone(p.env), "HTTP_ADDR="+s.addr, "ADMIN_ADDR="+s.admin)
 	s.cmd.Dir = p.t.TempDir()
 	s.cmd.Stderr = &s.log

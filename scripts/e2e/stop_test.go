@@ -55,7 +55,7 @@ func TestASecondSignalEndsTheWorkerAtOnce(t *testing.T) {
 func TestTheServicesCommandLines(t *testing.T) {
 	for _, name := range []string{"ingest-worker", "read-api"} {
 		run := func(env []string, args ...string) (int, string) {
-			cmd := exec.CommandContext(t.Context(), filepath.Join(binaries, name), args...)
+			cmd := exec.CommandContext(t.Context(), filepath.Join(programs, name), args...)
 			cmd.Dir, cmd.Env = t.TempDir(), env
 			out, err := cmd.CombinedOutput()
 			if err != nil {

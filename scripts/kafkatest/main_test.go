@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -16,10 +13,11 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/devstack/apachekafka"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
-// binaries is the folder of the binaries under test, built once.
-var binaries string
+// programs is the folder of the binaries under test, built once.
+var programs string
 
 func TestMain(m *testing.M) {
 	if os.Getenv(apachekafka.TestVariable) != "" {
@@ -29,21 +27,16 @@ func TestMain(m *testing.M) {
 		}
 	}
 	goleak.VerifyTestMain(postgres.Shared(m), goleak.Cleanup(func(code int) {
-		_ = os.RemoveAll(binaries)
+		_ = os.RemoveAll(programs)
 		os.Exit(code)
 	}))
 }
 
 func build() (err error) {
-	if binaries, err = os.MkdirTemp("", "orderhub-kafkatest-"); err != nil {
+	if programs, err = os.MkdirTemp("", "orderhub-kafkatest-"); err != nil {
 		return err
 	}
-	_, file, _, _ := runtime.Caller(0)
-	cmd := exec.Command("go", "build", "-o", binaries+"/",
-		"./services/ingest-worker/cmd/ingest-worker", "./services/read-api/cmd/read-api", "./services/orderctl/cmd/orderctl")
-	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	return cmd.Run()
+	return binaries.Build(programs)
 }
 
 // site is where a test runs that others share.

@@ -154,7 +154,7 @@ func (s *stage) orderctl(args ...string) string {
 func (s *stage) tryOrderctl(args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(bounded(s.t), filepath.Join(binaries, "orderctl"), args...)
+	cmd := exec.CommandContext(bounded(s.t), filepath.Join(programs, "orderctl"), args...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = s.env, s.t.TempDir(), &out, &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		require.NoError(s.t, err)
@@ -207,7 +207,7 @@ func (s *stage) start(name string, settings ...string) *service {
 	log, err := os.Create(p.log)
 	require.NoError(s.t, err)
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(filepath.Join(binaries, name))
+	cmd := exec.Command(filepath.Join(programs, name))
 	cmd.Env = append(append(slices.Clone(s.env), "HTTP_ADDR="+p.addr, "ADMIN_ADDR="+p.admin), settings...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, log, log
 	p.proc, err = process.Start(cmd, syscall.SIGKILL)

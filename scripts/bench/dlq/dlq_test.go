@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
 // The broker and the bare consumer are this test's binary once more.
@@ -49,13 +48,11 @@ func TestFlags(t *testing.T) {
 
 // All contenders find what is there; their speed is no matter here.
 func TestSmoke(t *testing.T) {
-	binaries := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(binaries, "orderctl"), "../../../services/orderctl/cmd/orderctl")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	folder := t.TempDir()
+	require.NoError(t, binaries.Build(folder))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	r, err := measureTopic(ctx, &settings{Flags: program.Flags{Binaries: binaries}, Partitions: 3, Rounds: 1}, 1500)
+	r, err := measureTopic(ctx, &settings{Flags: program.Flags{Binaries: folder}, Partitions: 3, Rounds: 1}, 1500)
 	require.NoError(t, err)
 	require.Equal(t, written{records: 1650, bytes: r.written.bytes, resolved: 150, listed: 30}, r.written)
 	table := r.table()

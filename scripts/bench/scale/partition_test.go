@@ -6,8 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
 func TestMain(m *testing.M) {
@@ -95,10 +94,8 @@ func newPartitioned(t *testing.T) *partitioned {
 		t.Skip("starts a database, a broker and readers")
 	}
 	p := &partitioned{T: t, binaries: t.TempDir()}
-	build := exec.Command("go", "build", "-o", p.binaries+string(filepath.Separator),
-		"../../../services/ingest-worker/cmd/ingest-worker", "../../../services/read-api/cmd/read-api", "../../../services/orderctl/cmd/orderctl")
-	output, err := build.CombinedOutput()
-	require.NoError(t, err, string(output))
+	require.NoError(t, binaries.Build(p.binaries))
+	var err error
 	p.site, err = rig.OpenSite(t.Context(), &program.Flags{Binaries: p.binaries}, map[string]string{"fsync": "off", "shared_buffers": "64MB", "min_wal_size": "64MB"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.site.Close()) })

@@ -18,6 +18,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
 const repository = "../../.."
@@ -45,19 +47,7 @@ func build() (dir string, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return dir, err
 	}
-	for program, module := range map[string]string{
-		"ingest-worker": "services/ingest-worker",
-		"read-api":      "services/read-api",
-		"orderctl":      "services/orderctl",
-		"stack":         "scripts",
-	} {
-		cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/"+program)
-		cmd.Dir = filepath.Join(repository, module)
-		if output, err := cmd.CombinedOutput(); err != nil {
-			return dir, fmt.Errorf("build %s: %w\n%s", program, err, output)
-		}
-	}
-	return dir, nil
+	return dir, binaries.Build(dir, "./scripts/cmd/stack")
 }
 
 // get returns the status and body of a path of the API's.

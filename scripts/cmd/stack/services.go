@@ -1,28 +1,27 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 const (
 	readyPolling   = 100 * time.Millisecond
-	readyReporting = 10 * time.Second // how often it's said what is waited for
-	serviceStop    = 3 * time.Second  // then it is killed, which each service must stand anyway
+	readyReporting = 10 * time.Second // between reports of what is waited for
+	serviceStop    = 3 * time.Second  // then it is killed, which loses nothing
 )
 
 // service is a program that runs as long as the stack does.
@@ -30,8 +29,8 @@ type service struct {
 	name        string // in the log
 	program     string // in the folder of binaries
 	arguments   []string
-	environment map[string]string // besides what all services get
-	readyURL    string            // answers 200 once the service can do its work
+	environment []string // besides what all services get
+	readyURL    string   // answers 200 once the service can do its work
 }
 
 // services are the programs to run, in the order in which they start; they stop
@@ -41,14 +40,14 @@ func (s settings) services() []service {
 		{
 			name:        "worker",
 			program:     "ingest-worker",
-			environment: map[string]string{"ADMIN_ADDR": s.AdminAddr},
+			environment: []string{"ADMIN_ADDR=" + s.AdminAddr},
 			readyURL:    "http://" + local(s.AdminAddr) + "/readyz",
 		},
 		{
 			name:    "api",
 			program: "read-api",
-			environment: map[string]string{
-				"ADMIN_ADDR": s.apiAdminAddr(), "HTTP_ADDR": s.HTTPAddr, "CONSOLE_URL": "http://" + local(s.consoleAddr()),
+			environment: []string{
+				"ADMIN_ADDR=" + s.apiAdminAddr(), "HTTP_ADDR=" + s.HTTPAddr, "CONSOLE_URL=http://" + local(s.consoleAddr()),
 			},
 			readyURL: "http://" + local(s.apiAdminAddr()) + "/readyz",
 		},
@@ -56,8 +55,8 @@ func (s settings) services() []service {
 			name:      "console",
 			program:   "orderctl",
 			arguments: []string{"dlq", "ui"},
-			environment: map[string]string{
-				"HTTP_ADDR": s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN": s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_LOG": s.AuditLog,
+			environment: []string{
+				"HTTP_ADDR=" + s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN=" + s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_LOG=" + s.AuditLog,
 			},
 			readyURL: "http://" + local(s.consoleAddr()) + "/healthz",
 		},
@@ -70,9 +69,8 @@ type running struct {
 	process *process.Process
 }
 
-// start runs a service and calls failed when it ends. A service that loses the
-// stack to a kill is killed too: each of them stands that without harm, and
-// nothing then depends on stores that are gone as well.
+// start runs a service and calls failed when it ends. When the stack is killed,
+// its services are killed too: they lose nothing, and their stores are gone.
 func (st *stack) start(s service, failed func(error)) error {
 	cmd := st.command(s.program, s.environment, s.arguments...)
 	log := st.out.named(s.name)
@@ -83,102 +81,74 @@ func (st *stack) start(s service, failed func(error)) error {
 	}
 	st.running = append(st.running, running{s, proc})
 	go func() {
-		err := proc.Err()
+		<-proc.Done()
 		log.flush()
-		failed(fmt.Errorf("%s (%s) ended by itself: %s", s.name, s.program, ending(err)))
+		failed(fmt.Errorf("%s (%s) ended by itself: %s", s.name, s.program, cmd.ProcessState))
 	}()
 	return nil
 }
 
-func ending(err error) string {
-	if err == nil {
-		return "exit status 0"
-	}
-	return err.Error()
-}
-
-// runOnce runs a program to its end. Its output goes to the log of that name;
-// what it says on standard output is left out where that is for programs.
+// runOnce runs a program to its end. Its standard error goes to the log of that
+// name, and with it its standard output unless dropStdout is set.
 func (st *stack) runOnce(ctx context.Context, name string, stdin io.Reader, dropStdout bool, program string, arguments ...string) error {
 	cmd := st.command(program, nil, arguments...)
-	cmd.Stdin = stdin
 	log := st.out.named(name)
-	cmd.Stderr = log
+	defer log.flush()
+	cmd.Stdin, cmd.Stderr = stdin, log
 	if !dropStdout {
 		cmd.Stdout = log
 	}
-	proc, err := process.Start(cmd, syscall.SIGKILL)
-	if err != nil {
-		return err
-	}
-	defer log.flush()
-	select {
-	case <-proc.Done():
-	case <-ctx.Done():
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), serviceStop)
-		defer cancel()
-		return errors.Join(context.Cause(ctx), proc.Stop(stopCtx, syscall.SIGTERM))
-	}
-	if err := proc.Err(); err != nil {
+	if err := process.Run(ctx, cmd); err != nil {
 		return fmt.Errorf("%s %s: %w", program, strings.Join(arguments, " "), err)
 	}
 	return nil
 }
 
 // command prepares a program with the environment that all of them get. No
-// context ends it: that takes a signal first, and patience.
-func (st *stack) command(program string, extra map[string]string, arguments ...string) *exec.Cmd {
-	own := map[string]string{
-		"KAFKA_BROKERS": st.kafkaBrokers,
-		"DATABASE_URL":  st.databaseURL,
-	}
-	if _, chosen := config.Lookup("LOG_FORMAT"); !chosen {
-		own["LOG_FORMAT"] = "console"
-	}
-	maps.Copy(own, extra)
+// context ends it: it must be able to stop in order.
+func (st *stack) command(program string, extra []string, arguments ...string) *exec.Cmd {
 	cmd := exec.CommandContext(context.Background(), filepath.Join(st.binaries, program), arguments...)
-	cmd.Env = os.Environ()
-	for _, name := range slices.Sorted(maps.Keys(own)) {
-		cmd.Env = append(cmd.Env, name+"="+own[name]) // the last one of a name counts
+	cmd.Env = append(os.Environ(), "KAFKA_BROKERS="+st.kafkaBrokers, "DATABASE_URL="+st.databaseURL)
+	if _, chosen := config.Lookup("LOG_FORMAT"); !chosen {
+		cmd.Env = append(cmd.Env, "LOG_FORMAT=console")
 	}
+	cmd.Env = append(cmd.Env, extra...) // the last one of a name counts
 	return cmd
 }
 
-// waitReady returns once the service says that it is ready, or when ctx ends.
+// waitReady returns once the service is ready, or when ctx ends.
 func (st *stack) waitReady(ctx context.Context, s service) error {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	reported := time.Now()
 	for {
-		reason := probe(ctx, client, s.readyURL)
-		if reason == "" {
+		err := ask(ctx, client, s.readyURL)
+		if err == nil {
 			return nil
 		}
 		if time.Since(reported) > readyReporting {
-			st.out.say("still waiting for %s: %s", s.name, reason)
+			st.out.say("still waiting for %s: %v", s.name, err)
 			reported = time.Now()
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(readyPolling):
+		if err := retry.Sleep(ctx, readyPolling); err != nil {
+			return err
 		}
 	}
 }
 
-// probe returns why a service isn't ready, or "".
-func probe(ctx context.Context, client *http.Client, url string) string {
+// ask returns an error where a service isn't ready.
+func ask(ctx context.Context, client *http.Client, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err.Error()
+		return err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return err.Error()
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusOK {
-		return ""
+		return nil
 	}
 	body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
-	return response.Status + " " + strings.Join(strings.Fields(string(body)), " ")
+	return fmt.Errorf("%s %s", response.Status, bytes.Join(bytes.Fields(body), []byte(" ")))
 }

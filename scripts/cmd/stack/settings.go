@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
@@ -66,22 +67,35 @@ type endpoint struct {
 	addr     string
 	what     string
 	variable string // moves it
-	example  string // a value of variable that would do
+}
+
+// example is a value of the endpoint's variable that would move it elsewhere.
+func (e endpoint) example() string {
+	host, port, _ := splitAddr(e.addr)
+	if port < 50000 {
+		port += 10000
+	} else {
+		port -= 10000
+	}
+	if strings.HasSuffix(e.variable, "_PORT") {
+		return strconv.Itoa(port)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 func (s settings) endpoints() []endpoint {
 	var all []endpoint
 	if s.embeddedBroker() {
-		all = append(all, endpoint{ports.Loopback(s.KafkaPort), "the embedded broker", "KAFKA_PORT", strconv.Itoa(higher(s.KafkaPort))})
+		all = append(all, endpoint{ports.Loopback(s.KafkaPort), "the embedded broker", "KAFKA_PORT"})
 	}
 	if s.embeddedDatabase() {
-		all = append(all, endpoint{ports.Loopback(s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT", strconv.Itoa(higher(s.PostgresPort))})
+		all = append(all, endpoint{ports.Loopback(s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT"})
 	}
 	return append(all,
-		endpoint{s.HTTPAddr, "the API", "HTTP_ADDR", higherAddr(s.HTTPAddr)},
-		endpoint{s.consoleAddr(), "the dead-letter console", "HTTP_ADDR", higherAddr(s.HTTPAddr)},
-		endpoint{s.AdminAddr, "the worker's admin port", "ADMIN_ADDR", higherAddr(s.AdminAddr)},
-		endpoint{s.apiAdminAddr(), "the API's admin port", "ADMIN_ADDR", higherAddr(s.AdminAddr)},
+		endpoint{s.HTTPAddr, "the API", "HTTP_ADDR"},
+		endpoint{s.consoleAddr(), "the dead-letter console", "HTTP_ADDR"},
+		endpoint{s.AdminAddr, "the worker's admin port", "ADMIN_ADDR"},
+		endpoint{s.apiAdminAddr(), "the API's admin port", "ADMIN_ADDR"},
 	)
 }
 
@@ -97,19 +111,6 @@ func splitAddr(addr string) (host string, port int, err error) {
 func nextPort(addr string) string {
 	host, port, _ := splitAddr(addr) // Validate has seen it
 	return net.JoinHostPort(host, strconv.Itoa(port+1))
-}
-
-func higherAddr(addr string) string {
-	host, port, _ := splitAddr(addr)
-	return net.JoinHostPort(host, strconv.Itoa(higher(port)))
-}
-
-// higher is a port to propose instead of one that is taken.
-func higher(port int) int {
-	if port < 50000 {
-		return port + 10000
-	}
-	return port - 10000
 }
 
 // local is addr as a client on this machine dials it.

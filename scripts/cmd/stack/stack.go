@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
@@ -153,10 +154,8 @@ func (st *stack) claim(ctx context.Context) error {
 		if err == nil || time.Now().After(until) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(portPolling):
+		if err := retry.Sleep(ctx, portPolling); err != nil {
+			return err
 		}
 	}
 }
@@ -170,7 +169,7 @@ func (st *stack) checkPorts() error {
 		switch {
 		case taken:
 			_, port, _ := splitAddr(e.addr)
-			errs = append(errs, fmt.Errorf("port %d, for %s, is taken: free it, or move it, as in %s=%s", port, e.what, e.variable, e.example))
+			errs = append(errs, fmt.Errorf("port %d, for %s, is taken: free it, or move it, as in %s=%s", port, e.what, e.variable, e.example()))
 		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", e.variable, err))
 		}

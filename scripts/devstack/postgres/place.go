@@ -207,12 +207,8 @@ func (p *place) fill(ctx context.Context, program func(making string) *exec.Cmd)
 	cmd := program(making)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	proc, err := process.Start(cmd, syscall.SIGKILL)
-	if err != nil {
-		return err
-	}
-	if err := proc.Err(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), errors.Join(err, ctx.Err()), bytes.TrimSpace(output.Bytes()))
+	if err := process.Run(ctx, cmd); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, bytes.TrimSpace(output.Bytes()))
 	}
 	return os.Rename(making, p.cluster)
 }
