@@ -88,7 +88,7 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 		s.workers = append(s.workers, newService(s, workerName, n, ""))
 	}
 	for n := range o.Readers {
-		port, err := ports.Lasting()
+		port, err := ports.Free()
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 }
 
 func (s *site) startDatabase(ctx context.Context) error {
-	port, err := ports.Lasting()
+	port, err := ports.Free()
 	if err != nil {
 		return err
 	}

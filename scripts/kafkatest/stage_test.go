@@ -287,7 +287,7 @@ var client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	port, err := ports.Lasting()
+	port, err := ports.Free()
 	require.NoError(t, err)
 	return ports.Loopback(port)
 }

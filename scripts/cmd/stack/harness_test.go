@@ -83,32 +83,21 @@ type site struct {
 
 func newSite(t *testing.T, a account, binaries string) *site {
 	t.Helper()
-	port := freePair(t)
 	return &site{
 		account:  a,
 		dir:      a.folder(t),
 		binaries: binaries,
-		kafka:    port(), postgres: port(),
-		http: ports.Loopback(port()), admin: ports.Loopback(port()),
+		kafka:    freePair(t), postgres: freePair(t),
+		http: ports.Loopback(freePair(t)), admin: ports.Loopback(freePair(t)),
 	}
 }
 
-// freePair returns a source of free ports whose next ports are free as well.
-func freePair(t *testing.T) func() int {
+// freePair returns the first of two adjacent ports.
+func freePair(t *testing.T) int {
 	t.Helper()
-	given := map[int]bool{}
-	return func() int {
-		for range 100 {
-			port, err := ports.Free()
-			require.NoError(t, err)
-			if !given[port] && !given[port+1] && ports.Check(ports.Loopback(port+1)) == nil {
-				given[port], given[port+1] = true, true
-				return port
-			}
-		}
-		t.Fatal("no two free ports in a row")
-		return 0
-	}
+	port, err := ports.Adjacent(2)
+	require.NoError(t, err)
+	return port
 }
 
 func (s *site) environment() []string {

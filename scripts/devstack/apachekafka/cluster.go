@@ -114,7 +114,7 @@ func (c *Cluster) prepare() (err error) {
 			return err
 		}
 		for _, listener := range c.listeners() {
-			if b.ports[listener], err = ports.Lasting(); err != nil {
+			if b.ports[listener], err = ports.Free(); err != nil {
 				return err
 			}
 		}

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -20,10 +21,10 @@ type TakenError struct {
 
 func (e *TakenError) Error() string { return e.Addr + " is taken by another process" }
 
-// Check reports a [*TakenError] where addr (host:port) can't be listened on
-// because something already does, and any other reason as it is.
+// Check returns a [*TakenError] where something listens on addr (host:port), and
+// other errors as they are.
 func Check(addr string) error {
-	listener, err := listen(addr)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return &TakenError{Addr: addr}
 	}
@@ -33,41 +34,54 @@ func Check(addr string) error {
 	return listener.Close()
 }
 
-// Free returns a port that is free on 127.0.0.1 now. Another process may take
-// it before the caller does, so whoever needs certainty tries again.
-func Free() (int, error) {
-	listener, err := listen(Loopback(0))
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	addr, err := netip.ParseAddrPort(listener.Addr().String())
-	return int(addr.Port()), errors.Join(err, listener.Close())
-}
-
-// listen takes no time that a caller would want to cut short.
-func listen(addr string) (net.Listener, error) {
-	return new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
-}
-
 // Loopback is 127.0.0.1 with port.
 func Loopback(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
-// lasting are the ports that Lasting has returned, or found taken.
-var lasting sync.Map
+// Free returns a free port of 127.0.0.1; see [Adjacent].
+func Free() (int, error) { return Adjacent(1) }
 
-// Lasting returns a port that is free on 127.0.0.1 now, and that the system does
-// not give to outgoing connections: a server that is down for a while finds it
-// free again, and a client that knocks meanwhile cannot meet itself. No port is
-// returned twice.
-func Lasting() (int, error) {
-	const from, to, attempts = 15_000, 32_000, 100 // Linux and macOS give out ports above
+// Adjacent returns the first of n adjacent free ports of 127.0.0.1. They are this
+// process's until it ends, also while nothing listens on them: no other process of
+// this user gets them from this package, and the system gives ports of this range
+// to no outgoing connection. (A port that the system chooses for a listener is of
+// the other kind: on a busy machine a client may have it before a server listens.)
+func Adjacent(n int) (int, error) {
+	const from, to, attempts = 15_000, 32_000, 200 // Linux and macOS use ports above for clients
+	given.Lock()
+	defer given.Unlock()
 	for range attempts {
-		port := from + rand.IntN(to-from)
-		if _, again := lasting.LoadOrStore(port, true); !again && Check(Loopback(port)) == nil {
-			return port, nil
+		first := from + rand.IntN(to-from-n)
+		free := true
+		for port := first; free && port < first+n; port++ {
+			free = !given.ports[port] && reserve(port) && Check(Loopback(port)) == nil
+		}
+		if free {
+			for port := first; port < first+n; port++ {
+				given.ports[port] = true
+			}
+			return first, nil
 		}
 	}
-	return 0, errors.New("find a free port: none of those that were tried")
+	return 0, fmt.Errorf("find %d free ports: none in %d attempts", n, attempts)
+}
+
+// given are the ports that this process has.
+var given = struct {
+	sync.Mutex
+	ports map[int]bool
+}{ports: map[int]bool{}}
+
+// reservations is a file in which each process locks the byte of each of its
+// ports.
+var reservations = sync.OnceValues(func() (*os.File, error) {
+	return os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprint("orderhub-ports-", os.Getuid())), os.O_CREATE|os.O_RDWR, 0o600)
+})
+
+// reserve returns false where another process has the port. The reservation ends
+// with this process.
+func reserve(port int) bool {
+	file, err := reservations()
+	return err == nil && syscall.FcntlFlock(file.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK, Start: int64(port), Len: 1}) == nil
 }

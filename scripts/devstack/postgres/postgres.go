@@ -25,7 +25,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,7 +36,6 @@ import (
 const (
 	startTimeout = 60 * time.Second // crash recovery included
 	stopTimeout  = 20 * time.Second // for callers whose context has no deadline
-	portAttempts = 5                // a free port may be taken before the server binds it
 )
 
 // Options say where and how a server runs. The zero value is a server on a free
@@ -116,19 +114,11 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	anyPort := s.port == 0 && s.options.Port == 0
-	for attempt := 1; ; attempt++ {
-		err := s.launch(ctx)
-		if err == nil {
-			return nil
-		}
+	err := s.launch(ctx)
+	if err != nil {
 		_ = s.halt(context.WithoutCancel(ctx), syscall.SIGQUIT)
-		portLost := anyPort && strings.Contains(err.Error(), "could not bind")
-		if !portLost || attempt == portAttempts {
-			return err
-		}
-		s.port = 0
 	}
+	return err
 }
 
 // launch runs the server's process and waits until it answers and has its

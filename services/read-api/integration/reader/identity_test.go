@@ -33,7 +33,7 @@ func restore(t *testing.T, server *postgres.Server, sql string) {
 // TestADumpInAnotherClusterCallsForAllOrders puts another server, with a dump of
 // the first one's orders, in its place.
 func TestADumpInAnotherClusterCallsForAllOrders(t *testing.T) {
-	port, err := ports.Lasting()
+	port, err := ports.Free()
 	require.NoError(t, err)
 	first, err := postgres.Start(t.Context(), postgres.Options{Unsafe: true, Port: port})
 	require.NoError(t, err)

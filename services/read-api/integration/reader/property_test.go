@@ -76,7 +76,7 @@ type world struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
-	port, err := ports.Lasting()
+	port, err := ports.Free()
 	require.NoError(t, err)
 	w := &world{t: t, seed: seed}
 	w.primary = postgres.ServerForTest(t, postgres.Options{Unsafe: true, Port: port})
@@ -86,7 +86,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	for i := range 10 {
 		client.insert(someUID(i))
 	}
-	port, err = ports.Lasting()
+	port, err = ports.Free()
 	require.NoError(t, err)
 	w.standby = postgres.StandbyForTest(t, w.primary, postgres.Options{Unsafe: true, Port: port, Settings: map[string]string{
 		"wal_retrieve_retry_interval": "100ms", "max_standby_streaming_delay": "1s",
