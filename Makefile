@@ -1,4 +1,4 @@
-# `make` lists the targets. All of them need Go; those that need more say so.
+# `make` lists the targets. All of them need Go; a target that needs more says so.
 # Variables: RACE=1, TESTFLAGS=…, FUZZTIME=10s, KILLS=100, SEED=…, CHAOSFLAGS=…,
 # BENCHFLAGS=…, VERSION=….
 
@@ -11,7 +11,7 @@ MODULES := $(shell awk '$$1 ~ /^\.\// { print substr($$1, 3) }' go.work)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -X github.com/orderhub/orderhub/libs/platform/buildinfo.version=$(VERSION)
 
-# In CI tests always look for data races; elsewhere RACE=1 asks for it.
+# In CI tests run with the race detector; elsewhere RACE=1 turns it on.
 RACE ?= $(if $(CI),1,)
 TESTFLAGS ?=
 FUZZTIME ?= 10s
@@ -21,7 +21,7 @@ GOTEST = go test $(if $(RACE),-race) -timeout 20m $(TESTFLAGS)
 
 GOLANGCI_VERSION := 2.15.0
 
-# $(call each_module,COMMAND) runs COMMAND in each module and names the one that fails.
+# $(call each_module,COMMAND) runs COMMAND in each module and names the module that fails.
 define each_module
 	@for module in $(MODULES); do \
 		(cd $$module && $(1)) || { echo "failed in $$module: $(1)" >&2; exit 1; }; \
@@ -44,21 +44,21 @@ build: ## Build the services and orderctl into bin/
 		./services/read-api/cmd/read-api \
 		./services/orderctl/cmd/orderctl
 
-# The stack takes the place of the recipe's shell, so that signals reach it
-# directly, and stops when make is gone.
+# The stack replaces the recipe's shell, so that signals reach it directly. It
+# stops when make ends.
 .PHONY: run
-run: build ## Run all of Orderhub here: broker, database, worker, API; Ctrl-C stops it
+run: build ## Run Orderhub on this machine: broker, database, worker, API; Ctrl-C stops it
 	@CGO_ENABLED=0 go build -trimpath -o bin/ ./scripts/cmd/stack
 	@exec bin/stack --stop-with $$PPID
 
 .PHONY: clean
-clean: ## Remove what make built; the data in .orderhub stays
+clean: ## Remove the programs that make built; the data in .orderhub stays
 	rm -rf bin .tools
 
 ##@ Check
 
-# The tests in scripts build and read what lies outside their module, which Go's
-# cache of test results doesn't look at: they are run each time.
+# The tests in scripts build and read files outside their module. Go's cache of
+# test results does not notice changes of those, so these tests run each time.
 .PHONY: test
 test: ## Run all tests (RACE=1 with the race detector, which needs a C compiler)
 	@failed=0; \
@@ -92,30 +92,30 @@ vet:
 	go build work
 	go vet work
 
-# A workspace can hide a requirement that is missing or too old.
+# A workspace can hide a missing or too old requirement.
 .PHONY: alone
 alone:
 	$(call each_module,GOWORK=off go mod tidy -diff)
 	$(call each_module,GOWORK=off go build ./... && GOWORK=off go vet ./...)
 
-# The binaries run on Apache Kafka; the race detector would look at the tests only.
-# ORDERHUB_TEST_SEED replays a run, as it prints it.
+# ORDERHUB_TEST_SEED replays a run; each run prints its seed.
 POINTS ?= 100
 .PHONY: test-reader
-test-reader: ## Play random histories against the reader up to POINTS quiet points (100), walk its whole model, list a million orders
+test-reader: ## Test the reader at length: random histories with POINTS comparisons (100), the whole model, lists among a million orders
 	cd services/read-api/integration && ORDERHUB_TEST_POINTS=$(POINTS) go test -count=1 -timeout 3h -v -run TestCachesEqualTheTables ./reader
 	cd services/read-api && ORDERHUB_TEST_MODEL=1 go test -count=1 -timeout 3h -v -run TestNoInterleavingLosesAChange ./internal/changes
 	cd services/read-api/integration && ORDERHUB_TEST_LISTED_ORDERS=1000000 go test -count=1 -timeout 1h -v -run TestAPageLooksAtFewRows ./reader
 
+# Without the race detector: it would watch only the tests, not the services.
 .PHONY: test-kafka
 test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
 	@ORDERHUB_TEST_KAFKA=1 go test -p 1 -count=1 -timeout 30m $(TESTFLAGS) ./scripts/devstack/apachekafka ./scripts/kafkatest
 
-# SEED replays a run's load and strikes; CHAOSFLAGS=--help lists more.
+# SEED repeats the load and the strikes of a run; CHAOSFLAGS=--help lists all flags.
 KILLS ?= 100
 CHAOSFLAGS ?=
 .PHONY: chaos
-chaos: build ## Strike KILLS times (100) at all that runs, under load; account for every record (needs Java, Maven)
+chaos: build ## Kill, stop and cut off services and stores KILLS times (100) under load, then account for every record (needs Java, Maven)
 	@go run ./scripts/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(CHAOSFLAGS)
 
 .PHONY: fuzz
@@ -130,7 +130,7 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 ##@ Measure
 
 .PHONY: bench
-bench: bench-ingest bench-read bench-restore bench-dlq bench-freshness ## Run all benchmarks, and write the tables of docs/benchmarks.md
+bench: bench-ingest bench-read bench-restore bench-dlq bench-freshness ## Run all benchmarks and write the tables of docs/benchmarks.md
 
 .PHONY: bench-ingest
 bench-ingest: build ## Compare the worker with a bare COPY on the same database
@@ -141,7 +141,7 @@ bench-read: build ## Compare the API with a bare gin server (needs wrk)
 	@go run ./scripts/bench/read $(BENCHFLAGS)
 
 .PHONY: bench-restore
-bench-restore: build ## Compare the API's start with COPY OUT, and look at its memory (BENCHFLAGS='--churn 10m')
+bench-restore: build ## Compare the API's start with COPY OUT, and measure its memory (BENCHFLAGS='--churn 10m')
 	@go run ./scripts/bench/restore $(BENCHFLAGS)
 
 .PHONY: bench-dlq
@@ -152,13 +152,13 @@ bench-dlq: build ## Compare orderctl dlq with a bare consumer of the dead-letter
 bench-freshness: build ## Time orders from the producer to the API, idle, loaded and overloaded (6 minutes)
 	@go run ./scripts/bench/freshness $(BENCHFLAGS)
 
-# HOURS and ORDERS are how long and how many.
+# ORDERS and HOURS set the size and the length of these runs.
 ORDERS ?= 10000000
 .PHONY: scale
-scale: build ## Fill ORDERS orders (10000000) and measure as they grow (needs wrk; a quarter of an hour, 30 GB)
+scale: build ## Measure while the tables grow to ORDERS orders (10000000) (needs wrk; a quarter of an hour, 30 GB)
 	@go run ./scripts/bench/scale --orders $(ORDERS) $(BENCHFLAGS)
 
 HOURS ?= 1
 .PHONY: soak
-soak: build ## Run for HOURS (1) under load with churn, and see that everything stays flat
+soak: build ## Run under load with churn for HOURS (1), and check that memory, files and lag stay flat
 	@go run ./scripts/bench/soak --hours $(HOURS) $(BENCHFLAGS)
