@@ -26,7 +26,7 @@ func restartable(t *testing.T) (natsserver.Options, broker.Options) {
 
 func lasting(t *testing.T) int {
 	t.Helper()
-	port, err := ports.Lasting()
+	port, err := ports.Free()
 	require.NoError(t, err)
 	return port
 }
