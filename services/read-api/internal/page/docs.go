@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
 // The page that shows the API's description is our own. The viewers that npm has
@@ -141,7 +142,7 @@ func (p *Page) Docs(openapi []byte) gin.HandlerFunc {
 	if err := p.look.Render(&body, "docs.html", &d); err != nil {
 		panic(fmt.Sprintf("docs.html: %v", err))
 	}
-	tag := `"` + p.look.Build() + `"`
+	tag := cache.ETag(body.Bytes())
 	return func(c *gin.Context) {
 		web.Secure(c)
 		c.Header("Cache-Control", "no-cache")
