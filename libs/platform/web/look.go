@@ -180,33 +180,16 @@ func (l *Look) Register(r gin.IRouter) {
 	})
 }
 
-// ServeHTTP serves the files to programs without gin.
-func (l *Look) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	SecureHeaders(w.Header())
-	f, ok := l.files[path.Base(r.URL.Path)]
-	if !ok {
-		w.Header().Set("Cache-Control", "no-store")
-		http.Error(w, "no such asset", http.StatusNotFound)
-		return
-	}
-	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	w.Header().Set("ETag", f.etag)
-	w.Header().Set("Content-Type", f.contentType)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
-}
-
 // Policy is the Content-Security-Policy of every page. It allows what comes from
 // the page's own server and nothing else: no inline script or style, no foreign
 // host, no frame around the page.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// Secure is a handler that sets SecureHeaders.
-func Secure(c *gin.Context) { SecureHeaders(c.Writer.Header()) }
-
-// SecureHeaders sets the headers that keep what a page shows from being more than
-// text, and the page out of other sites' frames.
-func SecureHeaders(h http.Header) {
+// Secure is a handler that sets the headers which keep what a page shows from being
+// more than text, and the page out of other sites' frames.
+func Secure(c *gin.Context) {
+	h := c.Writer.Header()
 	h.Set("Content-Security-Policy", Policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")

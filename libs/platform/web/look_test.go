@@ -37,22 +37,22 @@ func render(t *testing.T, l *Look) string {
 func TestAPageHasItsFilesAndOurs(t *testing.T) {
 	t.Parallel()
 	l := page(t, "p{}")
+	engine := NewEngine(EngineOptions{})
+	l.Register(engine)
 	body := render(t, l)
 	addresses := regexp.MustCompile(`/assets/[^"]+`).FindAllString(body, -1)
 	require.Len(t, addresses, 5, "icon twice, base.css, base.js, page.css")
 	for _, address := range addresses {
-		w := httptest.NewRecorder()
-		l.ServeHTTP(w, httptest.NewRequest(http.MethodGet, address, nil))
+		w := ask(engine, http.MethodGet, address)
 		require.Equal(t, http.StatusOK, w.Code, address)
 		require.Contains(t, w.Header().Get("Cache-Control"), "immutable")
 		again := httptest.NewRequest(http.MethodGet, address, nil)
 		again.Header.Set("If-None-Match", w.Header().Get("ETag"))
 		w = httptest.NewRecorder()
-		l.ServeHTTP(w, again)
+		engine.ServeHTTP(w, again)
 		require.Equal(t, http.StatusNotModified, w.Code)
 	}
-	w := httptest.NewRecorder()
-	l.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/assets/base.css", nil))
+	w := ask(engine, http.MethodGet, "/assets/base.css")
 	require.Equal(t, http.StatusNotFound, w.Code, "only hashed names are kept for ever")
 	require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
 
@@ -80,8 +80,9 @@ func TestAMisspeltFileDoesNotReachARelease(t *testing.T) {
 
 func TestThePolicyForbidsWhatIsInline(t *testing.T) {
 	t.Parallel()
-	h := http.Header{}
-	SecureHeaders(h)
+	engine := NewEngine(EngineOptions{})
+	Get(engine, "/", Secure)
+	h := ask(engine, http.MethodGet, "/").Header()
 	require.NotContains(t, h.Get("Content-Security-Policy"), "unsafe")
 	require.True(t, strings.HasPrefix(h.Get("Content-Security-Policy"), "default-src 'none'"))
 	require.Equal(t, "nosniff", h.Get("X-Content-Type-Options"))

@@ -115,18 +115,14 @@ func (d *description) Lines() (all []line) {
 	return all
 }
 
-var (
-	quoted   = regexp.MustCompile("`([^`]*)`")
-	docFuncs = template.FuncMap{
-		// line shows what is between backquotes as code, text parts it at its empty
-		// lines besides.
-		"line": inline,
-		"text": func(text string) template.HTML {
-			return "<p>" + template.HTML(strings.ReplaceAll(string(inline(strings.TrimSpace(text))), "\n\n", "</p>\n<p>")) + "</p>" //nolint:gosec // inline escapes
-		},
-	}
-)
+var quoted = regexp.MustCompile("`([^`]*)`")
 
+// prose shows a text of the description as paragraphs, parted by empty lines.
+func prose(text string) template.HTML {
+	return "<p>" + template.HTML(strings.ReplaceAll(string(inline(strings.TrimSpace(text))), "\n\n", "</p>\n<p>")) + "</p>" //nolint:gosec // inline escapes
+}
+
+// inline shows what is between backquotes as code.
 func inline(text string) template.HTML {
 	return template.HTML(quoted.ReplaceAllString(template.HTMLEscapeString(text), "<code>$1</code>")) //nolint:gosec // it is escaped
 }

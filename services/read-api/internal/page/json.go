@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 )
 
 // colouredJSON is the size in bytes up to which JSON is shown in colours. An
@@ -28,61 +29,25 @@ func prettyJSON(canonical []byte) ([]token, error) {
 	return tokens(text), nil
 }
 
-// tokens splits valid JSON text. All of the text is in the result, in order.
-func tokens(text string) []token {
-	var out []token
-	for plain := 0; plain < len(text); {
-		start := plain
-		for start < len(text) && !startsValue(text[start]) {
-			start++
-		}
-		if start > plain {
-			out = append(out, token{Text: text[plain:start]})
-		}
-		if start == len(text) {
-			break
-		}
-		end := start + 1
-		class := "j-word"
-		if first := text[start]; first == '"' {
-			end = stringEnd(text, start)
+// jsonToken is a string, with the colon behind it where it is a name, a number or a
+// word.
+var jsonToken = regexp.MustCompile(`(?s)"(?:[^"\\]|\\.)*"?(:)?|[^\s{}\[\]:,"]+`)
+
+// tokens splits JSON text. All of the text is in the result, in order.
+func tokens(text string) (all []token) {
+	done := 0
+	for _, at := range jsonToken.FindAllStringSubmatchIndex(text, -1) {
+		start, end, class := at[0], at[1], "j-word"
+		switch first := text[start]; {
+		case at[2] >= 0:
+			class, end = "j-name", at[2]
+		case first == '"':
 			class = "j-text"
-			if end < len(text) && text[end] == ':' {
-				class = "j-name"
-			}
-		} else {
-			if first == '-' || (first >= '0' && first <= '9') {
-				class = "j-number"
-			}
-			for end < len(text) && startsValue(text[end]) {
-				end++
-			}
+		case first == '-' || first >= '0' && first <= '9':
+			class = "j-number"
 		}
-		out = append(out, token{Class: class, Text: text[start:end]})
-		plain = end
+		all = append(all, token{Text: text[done:start]}, token{class, text[start:end]})
+		done = end
 	}
-	return out
-}
-
-// startsValue tells whether a byte belongs to a string, number or word rather
-// than to white space and punctuation.
-func startsValue(b byte) bool {
-	switch b {
-	case ' ', '\n', '{', '}', '[', ']', ':', ',':
-		return false
-	}
-	return true
-}
-
-// stringEnd gives the index behind the string that begins at start.
-func stringEnd(text string, start int) int {
-	for i := start + 1; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return len(text)
+	return append(all, token{Text: text[done:]})
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
@@ -117,7 +118,9 @@ type Page struct {
 
 // New prepares the page. An error in its files is a defect of the build and panics.
 func New(o Options) *Page {
-	look := web.NewLook(assetFiles, "assets", templateFiles, "templates", docFuncs)
+	look := web.NewLook(assetFiles, "assets", templateFiles, "templates", template.FuncMap{
+		"line": inline, "text": prose, "address": templateAddress,
+	})
 	return &Page{orders: o.Orders, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
 }
 
@@ -288,6 +291,15 @@ func (p *Page) etag(v *view, query url.Values, fragment bool) string {
 		add(canonical)
 	}
 	return `W/"` + hex.EncodeToString(sum.Sum(nil)[:12]) + `"`
+}
+
+// templateAddress is address for templates: names and values in turn.
+func templateAddress(pairs ...string) string {
+	values := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		values.Set(pairs[i], pairs[i+1])
+	}
+	return address(values, false)
 }
 
 // address is one of this page's.

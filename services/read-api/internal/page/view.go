@@ -3,7 +3,6 @@ package page
 import (
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"time"
 
@@ -111,24 +110,6 @@ func (o *order) ItemStates() []itemState {
 		states[at].Items++
 	}
 	return states
-}
-
-// CustomerAddress is where the customer's orders are listed.
-func (o *order) CustomerAddress() string {
-	return address(url.Values{"customer_id": {o.CustomerID}}, false)
-}
-
-// TrackAddress is where the orders with the same track number are listed.
-func (o *order) TrackAddress() string {
-	return address(url.Values{"track_number": {o.TrackNumber}}, false)
-}
-
-// Address is where the page shows the order.
-func (o *order) Address() string { return address(url.Values{"uid": {o.OrderUID}}, false) }
-
-// JSONAddress is where the page shows the order as JSON.
-func (o *order) JSONAddress() string {
-	return address(url.Values{"uid": {o.OrderUID}, "view": {"json"}}, false)
 }
 
 // Complete tells whether all parts of the order are stored.
