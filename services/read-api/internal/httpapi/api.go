@@ -53,8 +53,8 @@ func New(o Options) *gin.Engine {
 		durations.add(path, name)
 		web.Get(engine, path, handlers...)
 	}
-	get("order", "/order/:order_uid", a.order)
-	get("order", "/api/v1/orders/:order_uid", a.order)
+	get("order", "/order/:order_uid", a.plain, a.order)
+	get("order", "/api/v1/orders/:order_uid", a.plain, a.order)
 	get("orders", "/api/v1/orders", a.list)
 	// The duration of a stream would say nothing beside those of requests.
 	engine.GET(streamPath, a.stream)
@@ -79,7 +79,7 @@ func New(o Options) *gin.Engine {
 
 // plain refuses requests with parameters: the route has none.
 func (a *api) plain(c *gin.Context) {
-	if refused := noParameters(c.Request.URL); refused != nil {
-		a.problem(c, refused)
+	if c.Request.URL.RawQuery != "" {
+		a.problem(c, readQuery(c.Request.URL.RawQuery).refused)
 	}
 }

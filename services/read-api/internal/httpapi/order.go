@@ -84,10 +84,6 @@ func scratchOf(r *http.Request) *scratch {
 // without an allocation.
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
-	if refused := noParameters(c.Request.URL); refused != nil {
-		a.problem(c, refused)
-		return
-	}
 	if !model.IsOrderUID(uid) {
 		a.problem(c, invalidUID.New("The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'."))
 		return

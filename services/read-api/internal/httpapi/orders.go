@@ -5,14 +5,38 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
+// listRequest is what a list was asked for.
+type listRequest struct {
+	filter orders.Filter
+	after  *orders.Key
+	limit  int
+}
+
+const defaultLimit = 20
+
+func readList(rawQuery string) (listRequest, *problem.Error) {
+	q := readQuery(rawQuery, append([]string{"limit", "cursor"}, filterNames...)...)
+	r := listRequest{limit: defaultLimit, filter: q.filter()}
+	q.read("limit", limitInto(&r.limit))
+	if text, given := q.values["cursor"]; given && q.refused == nil {
+		key, err := decodeCursor(r.filter, text)
+		if err != nil {
+			return r, invalidCursor.New("cursor: " + err.Error() + ".")
+		}
+		r.after = &key
+	}
+	return r, q.refused
+}
+
 // list answers GET and HEAD of the orders, newest first.
 func (a *api) list(c *gin.Context) {
-	request, refused := parseList(c.Request.URL.RawQuery)
+	request, refused := readList(c.Request.URL.RawQuery)
 	if refused != nil {
 		a.problem(c, refused)
 		return

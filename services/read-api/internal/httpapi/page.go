@@ -42,13 +42,10 @@ func (p *PageOrders) Get(ctx context.Context, uid string) (page.Found, error) {
 // List implements page.Orders. While the newest orders cannot be read, it returns the
 // last list with its time: people are better served with that than with nothing.
 func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, error) {
-	values := map[string]string{}
-	for name := range query.Filters {
-		values[name] = query.Filters.Get(name)
-	}
-	filter, wrong := parseFilter(values)
-	if wrong != nil {
-		return page.List{}, &page.RefusedError{Detail: wrong.Detail()}
+	q := readQuery(query.Filters.Encode(), filterNames...)
+	filter := q.filter()
+	if q.refused != nil {
+		return page.List{}, &page.RefusedError{Detail: q.refused.Detail()}
 	}
 	var after *orders.Key
 	if query.Cursor != "" {

@@ -14,86 +14,60 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
-const defaultLimit = 20
+// Queries are read by our own code, though gin binds them and validator checks them.
+// That was tried, and longer: gin takes +1 and 01 for numbers and does not name the
+// parameter that it cannot convert, so each had to be bound as text, checked by a rule
+// of our own, and parsed again; what is unknown or repeated was still to be found by
+// hand.
 
-// maxFilterText is in characters; no stored record's text of such a name is longer.
-const maxFilterText = 128
-
-// listRequest is what a list was asked for.
-type listRequest struct {
-	filter orders.Filter
-	after  *orders.Key
-	limit  int
+// query has the parameters of a request, each given once. Methods keep the first
+// error in refused, and do nothing after it.
+type query struct {
+	values  map[string]string
+	refused *problem.Error
 }
 
-func parseList(rawQuery string) (listRequest, *problem.Error) {
-	r := listRequest{limit: defaultLimit}
-	values, refused := parseQuery(rawQuery, append([]string{"limit", "cursor"}, filterNames...))
-	if refused != nil {
-		return r, refused
+// readQuery takes these parameters and no others.
+func readQuery(rawQuery string, known ...string) *query {
+	q := &query{values: map[string]string{}}
+	if rawQuery == "" {
+		return q
 	}
-	if r.filter, refused = parseFilter(values); refused != nil {
-		return r, refused
-	}
-	if text, given := values["limit"]; given {
-		limit, ok := wholeNumber(text)
-		if !ok || limit < 1 || limit > orders.MaxLimit {
-			return r, wrong("limit", text, fmt.Errorf("is no whole number from 1 to %d", orders.MaxLimit))
-		}
-		r.limit = int(limit)
-	}
-	if text, given := values["cursor"]; given {
-		key, err := decodeCursor(r.filter, text)
-		if err != nil {
-			return r, invalidCursor.New("cursor: " + err.Error() + ".")
-		}
-		r.after = &key
-	}
-	return r, nil
-}
-
-// parseQuery returns a query's parameters, each of which may be given once.
-func parseQuery(rawQuery string, known []string) (map[string]string, *problem.Error) {
-	query, err := url.ParseQuery(rawQuery)
+	all, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return nil, invalidParameter.New("The query can't be read: " + strconv.Quote(cut(err.Error())) + ".")
+		q.refuse("The query can't be read: %q.", cut(err.Error()))
+		return q
 	}
-	values := make(map[string]string, len(query))
-	for name, all := range query {
+	for name, values := range all {
 		switch {
+		case !slices.Contains(known, name) && len(known) == 0:
+			q.refuse("The parameter %q is unknown; this address has none.", cut(name))
 		case !slices.Contains(known, name):
-			there := "this address has none"
-			if len(known) > 0 {
-				there = "there are " + strings.Join(known, ", ")
-			}
-			return nil, invalidParameter.New(fmt.Sprintf("The parameter %q is unknown; %s.", cut(name), there))
-		case len(all) > 1:
-			return nil, invalidParameter.New(fmt.Sprintf("The parameter %q is given more than once.", name))
+			q.refuse("The parameter %q is unknown; there are %s.", cut(name), strings.Join(known, ", "))
+		case len(values) > 1:
+			q.refuse("The parameter %q is given more than once.", name)
 		}
-		values[name] = all[0]
+		q.values[name] = values[0]
 	}
-	return values, nil
+	return q
 }
 
-// noParameters refuses those of a resource that has none.
-func noParameters(address *url.URL) *problem.Error {
-	if address.RawQuery == "" {
-		return nil
+func (q *query) refuse(format string, args ...any) {
+	if q.refused == nil {
+		q.refused = invalidParameter.New(fmt.Sprintf(format, args...))
 	}
-	_, refused := parseQuery(address.RawQuery, nil)
-	return refused
 }
 
-// required reads a parameter that has to be given.
-func required(values map[string]string, name string, parse func(text string) error) *problem.Error {
-	text, given := values[name]
-	if !given {
-		return invalidParameter.New("The parameter \"" + name + "\" is missing.")
+// read parses a parameter where it is given.
+func (q *query) read(name string, parse func(text string) error) (given bool) {
+	text, given := q.values[name]
+	if !given || q.refused != nil {
+		return given
 	}
 	if err := parse(text); err != nil {
-		return wrong(name, text, err)
+		q.refuse("%s: %q %s.", name, cut(text), err)
 	}
-	return nil
+	return true
 }
 
 var filterNames = []string{
@@ -101,39 +75,30 @@ var filterNames = []string{
 	"created_from", "created_to", "amount_min", "amount_max",
 }
 
-// parseFilter reads the parameters of filterNames.
-func parseFilter(values map[string]string) (f orders.Filter, refused *problem.Error) {
-	read := func(name string, parse func(text string) error) {
-		if text, given := values[name]; given && refused == nil {
-			if err := parse(text); err != nil {
-				refused = wrong(name, text, err)
-			}
-		}
+// filter reads the parameters of filterNames.
+func (q *query) filter() (f orders.Filter) {
+	q.read("customer_id", textInto(&f.CustomerID))
+	q.read("track_number", textInto(&f.TrackNumber))
+	q.read("delivery_service", textInto(&f.DeliveryService))
+	q.read("locale", textInto(&f.Locale))
+	q.read("currency", textInto(&f.Currency))
+	// Orders have whole microseconds. A moment between two of them is moved to the one
+	// that neither loses nor adds an order.
+	q.read("created_from", momentInto(&f.CreatedFrom, time.Microsecond-1))
+	q.read("created_to", momentInto(&f.CreatedTo, 0))
+	q.read("amount_min", amountInto(&f.AmountMin))
+	q.read("amount_max", amountInto(&f.AmountMax))
+	if f.CreatedFrom != nil && f.CreatedTo != nil && f.CreatedFrom.After(*f.CreatedTo) {
+		q.refuse("created_from is after created_to: no order can be in between.")
 	}
-	read("customer_id", textInto(&f.CustomerID))
-	read("track_number", textInto(&f.TrackNumber))
-	read("delivery_service", textInto(&f.DeliveryService))
-	read("locale", textInto(&f.Locale))
-	read("currency", textInto(&f.Currency))
-	// A moment between two microseconds, as which orders are kept, is cut to the
-	// side on which no order is lost or won.
-	read("created_from", momentInto(&f.CreatedFrom, time.Microsecond-1))
-	read("created_to", momentInto(&f.CreatedTo, 0))
-	read("amount_min", amountInto(&f.AmountMin))
-	read("amount_max", amountInto(&f.AmountMax))
-	switch {
-	case refused != nil:
-	case f.CreatedFrom != nil && f.CreatedTo != nil && f.CreatedFrom.After(*f.CreatedTo):
-		refused = invalidParameter.New("created_from is after created_to: no order can be in between.")
-	case f.AmountMin != nil && f.AmountMax != nil && *f.AmountMin > *f.AmountMax:
-		refused = invalidParameter.New("amount_min is more than amount_max: no order can be in between.")
+	if f.AmountMin != nil && f.AmountMax != nil && *f.AmountMin > *f.AmountMax {
+		q.refuse("amount_min is more than amount_max: no order can be in between.")
 	}
-	return f, refused
+	return f
 }
 
-func wrong(name, text string, err error) *problem.Error {
-	return invalidParameter.New(fmt.Sprintf("%s: %q %s.", name, cut(text), err))
-}
+// maxFilterText is in characters; no stored text of such a name is longer.
+const maxFilterText = 128
 
 func textInto(to *string) func(string) error {
 	return func(text string) error {
@@ -175,6 +140,17 @@ func amountInto(to **int64) func(string) error {
 			return errors.New("is no whole number, from 0, of the currency's minor units")
 		}
 		*to = &amount
+		return nil
+	}
+}
+
+func limitInto(to *int) func(string) error {
+	return func(text string) error {
+		limit, ok := wholeNumber(text)
+		if !ok || limit < 1 || limit > orders.MaxLimit {
+			return fmt.Errorf("is no whole number from 1 to %d", orders.MaxLimit)
+		}
+		*to = int(limit)
 		return nil
 	}
 }

@@ -73,14 +73,11 @@ func (a *api) streamHead(c *gin.Context) {
 
 // streamFilter reads the query, or answers with its error.
 func (a *api) streamFilter(c *gin.Context) (filter orders.Filter, ok bool) {
-	values, refused := parseQuery(c.Request.URL.RawQuery, filterNames)
-	if refused == nil {
-		filter, refused = parseFilter(values)
+	q := readQuery(c.Request.URL.RawQuery, filterNames...)
+	if filter = q.filter(); q.refused != nil {
+		a.problem(c, q.refused)
 	}
-	if refused != nil {
-		a.problem(c, refused)
-	}
-	return filter, refused == nil
+	return filter, q.refused == nil
 }
 
 func streamHeader(c *gin.Context) {

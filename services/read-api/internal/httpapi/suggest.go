@@ -17,13 +17,13 @@ type suggestion struct {
 
 // suggest answers GET and HEAD with completions of a text.
 func (a *api) suggest(c *gin.Context) {
-	values, refused := parseQuery(c.Request.URL.RawQuery, []string{"q"})
+	q := readQuery(c.Request.URL.RawQuery, "q")
 	var text string
-	if refused == nil {
-		refused = required(values, "q", textInto(&text))
+	if !q.read("q", textInto(&text)) {
+		q.refuse("The parameter \"q\" is missing.")
 	}
-	if refused != nil {
-		a.problem(c, refused)
+	if q.refused != nil {
+		a.problem(c, q.refused)
 		return
 	}
 	found, err := a.Orders.Suggest(c.Request.Context(), text)
