@@ -20,6 +20,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // Kind of a difference.
@@ -331,15 +332,6 @@ func (r *run) count(ctx context.Context) error {
 	return nil
 }
 
-// wait sleeps a little longer than d, by chance, so as not to fall into step
-// with what changes regularly.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d + time.Duration(rand.Int64N(int64(d)/4+1)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+// wait sleeps for d and up to a quarter more, so as not to fall into step with
+// regular changes.
+func wait(ctx context.Context, d time.Duration) error { return retry.Sleep(ctx, d+rand.N(d/4+1)) }

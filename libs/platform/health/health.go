@@ -1,5 +1,5 @@
-// Package health tells whether a service can do its work, by component, and
-// since when and why it can't.
+// Package health reports whether a service can do its work: for each component
+// whether it is ready, since when, and why not.
 package health
 
 import (
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Registry holds the components of one service. It is ready when all of them
-// are. Methods are safe for concurrent use.
+// Registry holds the components of one service. It is ready when all of them are.
+// Safe for concurrent use.
 type Registry struct {
 	mu         sync.Mutex
 	components []*Component
@@ -20,7 +20,7 @@ type Registry struct {
 // NewRegistry returns an empty registry, which is ready.
 func NewRegistry() *Registry { return &Registry{now: time.Now} }
 
-// Component is one part that must work, such as "database".
+// Component is a part that must work, such as "database". Safe for concurrent use.
 type Component struct {
 	registry *Registry
 	name     string
@@ -29,7 +29,7 @@ type Component struct {
 	since    time.Time
 }
 
-// Component adds a part that is not ready yet.
+// Component adds a component that is not ready yet.
 func (r *Registry) Component(name string) *Component {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -38,13 +38,12 @@ func (r *Registry) Component(name string) *Component {
 	return c
 }
 
-// Ready says that the component works; detail may be empty. It reports whether
-// the component was not ready before.
+// Ready marks the component as working. detail may be empty. It returns whether the
+// component was not ready before.
 func (c *Component) Ready(detail string) (changed bool) { return c.set(true, detail) }
 
-// NotReady says that the component does not work, and why. It reports whether
-// the component was ready before. The time of the change stays that of the
-// first call in a row.
+// NotReady marks the component as not working, and why. It returns whether the
+// component was ready before. Repeated calls keep the time of the first.
 func (c *Component) NotReady(why string) (changed bool) { return c.set(false, why) }
 
 func (c *Component) set(ready bool, detail string) bool {
@@ -58,7 +57,7 @@ func (c *Component) set(ready bool, detail string) bool {
 	return changed
 }
 
-// Status is one component as /readyz shows it.
+// Status is the state of one component, as /readyz shows it.
 type Status struct {
 	Name   string    `json:"name"`
 	Ready  bool      `json:"ready"`
@@ -66,7 +65,7 @@ type Status struct {
 	Since  time.Time `json:"since"` // of the last change between ready and not
 }
 
-// Status returns whether all is ready, and each component's state.
+// Status returns whether all components are ready, and the state of each.
 func (r *Registry) Status() (ready bool, components []Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,8 +77,8 @@ func (r *Registry) Status() (ready bool, components []Status) {
 	return ready, components
 }
 
-// Readyz answers 200 when all components are ready and 503 otherwise, with the
-// state of each as JSON.
+// Readyz answers 200 if all components are ready and 503 otherwise, with the state of
+// each as JSON.
 func (r *Registry) Readyz() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		ready, components := r.Status()
@@ -91,8 +90,8 @@ func (r *Registry) Readyz() http.Handler {
 	})
 }
 
-// Livez answers 200 as long as the process serves requests at all: what waits
-// for a database must not be restarted for that.
+// Livez answers 200 as long as the process serves requests: a process that waits for
+// a database must not be restarted for that.
 func (r *Registry) Livez() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]any{"live": true})
@@ -103,5 +102,5 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a client that hung up needs no answer
+	_ = json.NewEncoder(w).Encode(body) // fails only if the client hung up
 }

@@ -1,4 +1,4 @@
-// Package retry waits between attempts at what must succeed in the end.
+// Package retry waits between attempts.
 package retry
 
 import (
@@ -8,12 +8,12 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// Backoff hands out growing waits with jitter, from 50 ms up to Max, so that
-// many waiting processes do not come back in step. It has no limit on attempts.
-// Not safe for concurrent use.
+// Backoff yields growing waits, from 50 ms up to a longest one. Their jitter keeps
+// processes that wait for the same thing from retrying in step. The number of
+// attempts is not limited. Not safe for concurrent use.
 type Backoff struct{ exponential *backoff.ExponentialBackOff }
 
-// NewBackoff returns a Backoff whose waits grow to about longest.
+// NewBackoff returns a Backoff whose waits grow to longest, plus or minus a half.
 func NewBackoff(longest time.Duration) *Backoff {
 	e := backoff.NewExponentialBackOff()
 	e.InitialInterval = min(50*time.Millisecond, longest)
@@ -23,13 +23,13 @@ func NewBackoff(longest time.Duration) *Backoff {
 	return &Backoff{exponential: e}
 }
 
-// Wait sleeps for the next wait, or until ctx ends, whose cause it then returns.
+// Wait sleeps for the next wait. If ctx ends before, it returns the context's cause.
 func (b *Backoff) Wait(ctx context.Context) error { return Sleep(ctx, b.exponential.NextBackOff()) }
 
-// Reset starts over with short waits, after a success.
+// Reset starts again with short waits. Call it after a success.
 func (b *Backoff) Reset() { b.exponential.Reset() }
 
-// Sleep waits for d, or until ctx ends, whose cause it then returns.
+// Sleep waits for d. If ctx ends before, it returns the context's cause.
 func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
