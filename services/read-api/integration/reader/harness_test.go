@@ -172,6 +172,7 @@ func start(t *testing.T, url string, change ...func(*app.Settings)) *reader {
 		},
 		Database: config.Database{URL: config.Secret(url)},
 		HTTPAddr: "127.0.0.1:0", CacheCompression: "off", CacheMaxStaleness: time.Hour, StreamClients: 100,
+		BatchBusy: 8, BatchPeriod: 20 * time.Millisecond,
 	}
 	if testing.Verbose() {
 		settings.Log.Level = "info"
