@@ -12,8 +12,8 @@ type Answer struct {
 	// LogStartOffset the first; -1 if the broker does not say.
 	LastStableOffset int64
 	LogStartOffset   int64
-	// What was in the answer and is not for consumers, by the batches' headers:
-	// records of transactions that were aborted, and the transactions' markers.
+	// How many records of the answer are not for consumers, by the batches' headers:
+	// those of aborted transactions, and the transactions' markers.
 	AbortedRecords int
 	ControlRecords int
 
@@ -22,17 +22,17 @@ type Answer struct {
 	release func()
 	next    int64         // where to fetch on
 	wanted  int64         // records before it are not delivered
-	batches []batch       // to be delivered, the one that is being read included
+	batches []batch       // to be delivered, including the present one
 	reading *recordReader // of the first batch; nil until it is begun
-	read    int32         // how many records of the first batch were read,
-	before  int64         // and the offset of the last of them
+	read    int32         // how many records of the first batch were read
+	before  int64         // the offset of the last of them
 	memory  memory
 	wide    bool  // the first batch needs a large zstd window
 	err     error // what ended the answer
 }
 
-// newAnswer looks through the batches of a response. If the response has only a
-// part of the first one, short is the number of bytes to ask for instead.
+// newAnswer reads the headers of the batches of a response. If the response has only a
+// part of the first one, short is the number of bytes to request instead.
 func newAnswer(cfg Config, offset int64, r *response) (a *Answer, short int, err error) {
 	a = &Answer{
 		LastStableOffset: r.lastStableOffset, LogStartOffset: r.logStartOffset,
@@ -43,7 +43,7 @@ func newAnswer(cfg Config, offset int64, r *response) (a *Answer, short int, err
 		b, size, ok, err := parseBatch(rest)
 		if err == nil && !ok {
 			if len(rest) < len(r.records) {
-				break // the answer was full; the next one begins with this batch
+				break // the answer is full; the next one begins with this batch
 			}
 			if size > maxBatchBytes {
 				return nil, 0, &TooLargeError{Topic: cfg.Topic, Partition: cfg.Partition, Size: size, Limit: maxBatchBytes}
@@ -56,7 +56,7 @@ func newAnswer(cfg Config, offset int64, r *response) (a *Answer, short int, err
 		}
 		if err != nil {
 			if a.next > offset {
-				break // what came before it is good, and the next answer begins with it
+				break // the batches before it are valid; the next answer begins with it
 			}
 			return nil, 0, a.corrupt(&b, err)
 		}
@@ -89,20 +89,18 @@ func (a *Answer) corrupt(b *batch, err error) error {
 	return &CorruptBatchError{Topic: a.cfg.Topic, Partition: a.cfg.Partition, Offset: b.base, Next: next, Err: err}
 }
 
-// NextOffset is where to fetch on: past the last batch's last offset, even where
-// batches were emptied or cut by compaction, or skipped; the offset that was asked
-// for if nothing came. It is known from the beginning, so that the next Fetch can
-// run while this answer's records are worked on. It holds only if Next ends
-// without an error.
+// NextOffset is the offset to fetch next: past the last batch's last offset, even if
+// batches were emptied or cut by compaction, or skipped; the requested offset if there are
+// no batches. It is known from the beginning, so that the next Fetch can run while this
+// answer's records are processed. It is valid only if Next ends without an error.
 func (a *Answer) NextOffset() int64 { return a.next }
 
 // Size is the number of bytes that Config.Admit was asked for.
 func (a *Answer) Size() int { return a.size }
 
-// Next gives the next record, from the offset on that was asked for, or ok = false
-// after the last. The error is a [*CorruptBatchError], or ctx's if that ends while
-// a large record is decompressed. After an error every further call gives it
-// again; fetch anew after the last record that was given.
+// Next returns the next record from the requested offset on, or ok = false after the last.
+// The error is a [*CorruptBatchError], or ctx's if that ends during decompression. Every
+// further call returns the same error; fetch again after the last record.
 func (a *Answer) Next(ctx context.Context) (rec Record, ok bool, err error) {
 	for a.err == nil && len(a.batches) > 0 {
 		rec, ok, err = a.step(ctx)
@@ -115,8 +113,8 @@ func (a *Answer) Next(ctx context.Context) (rec Record, ok bool, err error) {
 	return Record{}, false, a.err
 }
 
-// step reads one record, or ends the first batch; ok is false where that gives no
-// record to deliver.
+// step reads one record, or ends the first batch; ok is false if that gives no record to
+// deliver.
 func (a *Answer) step(ctx context.Context) (Record, bool, error) {
 	b := &a.batches[0]
 	if a.reading == nil {
@@ -154,12 +152,11 @@ func (a *Answer) step(ctx context.Context) (Record, bool, error) {
 	return rec, true, nil
 }
 
-// fault ends the answer with an error, unless the batch can be read on with a larger
-// window.
+// fault ends the answer with an error, unless the batch can be read with a wide window.
 func (a *Answer) fault(ctx context.Context, err error) {
 	a.closeSource()
 	if needsWide(err) && !a.wide {
-		a.wide = true // records that were given already are before wanted
+		a.wide = true // records that were delivered are before wanted
 		return
 	}
 	if ctx.Err() != nil {
@@ -176,9 +173,8 @@ func (a *Answer) closeSource() {
 	}
 }
 
-// Release gives back what Config.Admit gave and what decompressing uses. It must
-// be called, once the answer's records are no longer in use, and can be called
-// again. Next must not be called after it.
+// Release releases what Config.Admit admitted and what decompression uses. It must be
+// called, and can be called again. Next must not be called after it.
 func (a *Answer) Release() {
 	a.closeSource()
 	a.batches, a.memory = nil, memory{}

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// The layout of a batch of format 2: its first offset, its length from here on,
-// the leader's epoch, the format's number, a checksum of all that follows, and so
-// forth until the records.
+// The layout of a batch of format 2: its first offset, the length of the rest, the leader's
+// epoch, the format's number, a checksum of everything after it, and further fields before
+// the records.
 const (
 	lengthAt  = 8
-	countedAt = 12 // what the length counts begins here
+	countedAt = 12 // the length counts from here
 	magicAt   = 16
 	crcAt     = 17
-	checkedAt = 21 // what the checksum covers begins here
+	checkedAt = 21 // the checksum covers from here
 	recordsAt = 61
 
-	// shortestBatch is enough of a batch of any format to see which it is.
+	// shortestBatch is enough of a batch to see its format.
 	shortestBatch = magicAt + 1
 )
 
@@ -37,12 +37,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // batch is the header of a batch and what follows it, still compressed.
 type batch struct {
 	base          int64 // first offset
-	last          int64 // last offset, whether or not that record is still there
+	last          int64 // last offset, whether or not that record still exists
 	attributes    int16
-	baseTimestamp int64 // ms; the records' timestamps count from it
+	baseTimestamp int64 // ms; the records' timestamps are relative to it
 	maxTimestamp  int64
 	producer      int64 // -1: none
-	count         int32 // of records that are there
+	count         int32 // of existing records
 	payload       []byte
 }
 
@@ -61,10 +61,9 @@ func (b *batch) timestamp(delta int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// parseBatch reads the batch at the beginning of data, which may go on after it.
-// A batch that isn't there as a whole has ok = false and its size, or 0 where not
-// even that is there. The error says why the batch cannot be read; what it
-// returns beside it is then only good for its offsets: last is -1 where that is
+// parseBatch reads the header of the batch at the beginning of data. For an incomplete
+// batch ok is false and size is its size, or 0 if that is missing too. The error says why
+// the batch cannot be read; only the offsets of b are valid then, and last is -1 if it is
 // unknown.
 func parseBatch(data []byte) (b batch, size int, ok bool, why error) {
 	if len(data) < countedAt {
@@ -105,15 +104,14 @@ func parseBatch(data []byte) (b batch, size int, ok bool, why error) {
 	return b, size, true, nil
 }
 
-// abortedTransaction is where a transaction that was aborted later began.
+// abortedTransaction is where an aborted transaction begins.
 type abortedTransaction struct {
 	producer int64
 	first    int64 // offset
 }
 
-// transactions tells which batches belong to aborted transactions, in the manner
-// of the Java client: the answer lists where they begin, and a marker in the log
-// says where they end.
+// transactions finds the batches of aborted transactions, as the Java client does: the
+// answer lists where the transactions begin, and a marker in the log ends them.
 type transactions struct {
 	ahead []abortedTransaction // by first offset
 	open  map[int64]bool       // producers with an aborted transaction that has begun
@@ -124,8 +122,8 @@ func newTransactions(aborted []abortedTransaction) *transactions {
 	return &transactions{ahead: ahead, open: map[int64]bool{}}
 }
 
-// aborts says whether the records of b are not to be delivered because their
-// transaction was aborted. It must see all batches of an answer in order.
+// aborts reports whether the records of b belong to an aborted transaction. It must be
+// called for all batches of an answer in order.
 func (t *transactions) aborts(b *batch) (bool, error) {
 	if b.producer < 0 {
 		return false, nil
@@ -144,8 +142,8 @@ func (t *transactions) aborts(b *batch) (bool, error) {
 	return false, err
 }
 
-// abortMarker says whether a control batch ends an aborted transaction. One whose
-// marker compaction has removed doesn't.
+// abortMarker reports whether a control batch ends an aborted transaction. One whose
+// marker was removed by compaction does not.
 func (b *batch) abortMarker() (bool, error) {
 	if b.count == 0 {
 		return false, nil

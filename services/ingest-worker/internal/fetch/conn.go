@@ -21,23 +21,21 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 )
 
-// conn is a connection to one broker, logged in, with the versions of the
-// requests agreed on.
+// conn is an authenticated connection to one broker, with negotiated request versions.
 type conn struct {
 	*protocol.Conn
 	address      string
 	clientID     string
 	fetchVersion int16
 	correlation  int32     // of the last Fetch; kafka-go numbers its own requests
-	expires      time.Time // the broker wants a new login then; zero: never
+	expires      time.Time // the broker requires a new login then; zero: never
 	timeout      time.Duration
 }
 
-// leader gives the connection to the partition's leader, and opens it where there
-// is none.
+// leader returns the connection to the partition's leader, and opens it if there is none.
 func (r *Reader) leader(ctx context.Context) (*conn, error) {
 	if r.conn != nil && !r.conn.expires.IsZero() && time.Now().After(r.conn.expires) {
-		_ = r.Close() // the broker would close it under our next request
+		_ = r.Close() // the broker would close it during the next request
 	}
 	if r.conn != nil {
 		return r.conn, nil
@@ -50,7 +48,7 @@ func (r *Reader) leader(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// findLeader asks one broker after another who the leader is and connects to it.
+// findLeader asks one broker after another for the leader, and connects to it.
 func (r *Reader) findLeader(ctx context.Context) (*conn, error) {
 	var errs []error
 	candidates := slices.Clone(r.cfg.Brokers)
@@ -81,14 +79,14 @@ func (r *Reader) leaderBy(ctx context.Context, address string) (*conn, error) {
 	if err == nil && leader == c.address {
 		return c, nil
 	}
-	_ = c.Close() // it has served
+	_ = c.Close() // it is not needed any more
 	if err != nil {
 		return nil, err
 	}
 	return dial(ctx, r.cfg, leader)
 }
 
-// askLeader gives the address of the partition's leader by the broker's metadata.
+// askLeader returns the address of the partition's leader from the broker's metadata.
 func (r *Reader) askLeader(ctx context.Context, c *conn) (string, error) {
 	response, err := ask[*metadata.Response](ctx, c, &metadata.Request{TopicNames: []string{r.cfg.Topic}})
 	if err != nil {
@@ -123,7 +121,7 @@ func (r *Reader) askLeader(ctx context.Context, c *conn) (string, error) {
 	return "", kafka.UnknownTopicOrPartition
 }
 
-// listOffset asks for the first or the last offset of the partition.
+// listOffset returns the first or the last offset of the partition.
 func (c *conn) listOffset(ctx context.Context, cfg Config, at int64) (int64, error) {
 	response, err := ask[*listoffsets.Response](ctx, c, &listoffsets.Request{
 		ReplicaID: -1,
@@ -166,15 +164,15 @@ func ask[Response protocol.Message](ctx context.Context, c *conn, request protoc
 	return response, nil
 }
 
-// closeOn closes the connection when ctx ends, which interrupts what is waiting
-// for it, until the returned function is called.
+// closeOn closes the connection when ctx ends, which interrupts its readers and writers,
+// until the returned function is called.
 func (c *conn) closeOn(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
-		_ = c.Close() // whoever waits gets an error of its own
+		_ = c.Close() // the interrupted call returns an error
 	})
 }
 
-// dial connects to a broker, agrees on versions and logs in.
+// dial connects to a broker, negotiates versions and authenticates.
 func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
 	timeout := cfg.Dialer.Timeout
 	if timeout <= 0 {
@@ -230,7 +228,7 @@ func connect(ctx context.Context, d *kafka.Dialer, address string) (net.Conn, er
 	return secure, nil
 }
 
-// agree finds out which versions of the requests the broker knows.
+// agree negotiates the versions of the requests.
 func (c *conn) agree(ctx context.Context) error {
 	response, err := ask[*apiversions.Response](ctx, c, &apiversions.Request{})
 	if err != nil {
@@ -248,7 +246,7 @@ func (c *conn) agree(ctx context.Context) error {
 		}
 		c.fetchVersion = min(newestFetch, api.MaxVersion)
 		if c.fetchVersion < max(oldestFetch, api.MinVersion) {
-			return fmt.Errorf("the broker speaks versions %d to %d of Fetch and we %d to %d: %w",
+			return fmt.Errorf("the broker supports versions %d to %d of Fetch, the worker %d to %d: %w",
 				api.MinVersion, api.MaxVersion, oldestFetch, newestFetch, kafka.UnsupportedVersion)
 		}
 	}
@@ -279,7 +277,7 @@ func (c *conn) logIn(ctx context.Context, mechanism sasl.Mechanism) error {
 	}
 	for done := false; !done; {
 		response, err := ask[*saslauthenticate.Response](ctx, c, &saslauthenticate.Request{AuthBytes: message})
-		if errors.Is(err, io.ErrUnexpectedEOF) { // some brokers just hang up
+		if errors.Is(err, io.ErrUnexpectedEOF) { // some brokers just close the connection
 			err = kafka.SASLAuthenticationFailed
 		}
 		if err != nil {

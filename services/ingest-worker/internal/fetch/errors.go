@@ -2,14 +2,14 @@ package fetch
 
 import "fmt"
 
-// OffsetOutOfRangeError says that the partition doesn't hold Offset: retention
-// has passed it by (Offset < First), or the log was truncated or the topic made
-// anew (Offset > End). Going on elsewhere is for the caller to decide and to say.
+// OffsetOutOfRangeError is the error of an offset that the partition does not have:
+// retention has deleted it (Offset < First), or the log was truncated or the topic
+// recreated (Offset > End). The caller decides where to continue.
 type OffsetOutOfRangeError struct {
 	Topic     string
 	Partition int
 	Offset    int64
-	First     int64 // the first offset that is there
+	First     int64 // the first existing offset
 	End       int64 // one past the last
 }
 
@@ -18,15 +18,14 @@ func (e *OffsetOutOfRangeError) Error() string {
 		e.Topic, e.Partition, e.Offset, e.First, e.End)
 }
 
-// CorruptBatchError says that a batch cannot be read. Fetching it again helps
-// where the network or the disk of one broker is to blame. Nothing of the batch
-// was delivered, or, where its checksum was right and its content was not, only
-// the records before the fault.
+// CorruptBatchError is the error of a batch that cannot be read. Fetching it again helps
+// if the network or the disk of one broker caused it. Nothing of the batch was delivered,
+// or only the records before the fault if the checksum was correct.
 type CorruptBatchError struct {
 	Topic     string
 	Partition int
 	Offset    int64 // the batch's first offset
-	Next      int64 // one past its last offset; -1 where its header cannot be read
+	Next      int64 // one past its last offset; -1 if its header cannot be read
 	Err       error // why
 }
 
@@ -40,9 +39,9 @@ func (e *CorruptBatchError) Error() string {
 
 func (e *CorruptBatchError) Unwrap() error { return e.Err }
 
-// TooLargeError says that the broker's answer, or the first batch in it, is larger
-// than this package takes into memory. Such a batch can only be there where the
-// topic's max.message.bytes allows it.
+// TooLargeError is the error of an answer, or of its first batch, that is larger than this
+// package reads into memory. Such a batch exists only if the topic's max.message.bytes
+// allows it.
 type TooLargeError struct {
 	Topic     string
 	Partition int
@@ -51,6 +50,6 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("%s/%d: a batch or answer of %d bytes is over the limit of %d; lower the topic's max.message.bytes, and pass this batch by setting the group's offset after it",
+	return fmt.Sprintf("%s/%d: a batch or answer of %d bytes is over the limit of %d; decrease the topic's max.message.bytes, and skip this batch by setting the group's offset after it",
 		e.Topic, e.Partition, e.Size, e.Limit)
 }

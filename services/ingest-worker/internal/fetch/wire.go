@@ -13,8 +13,8 @@ import (
 	fetchapi "github.com/segmentio/kafka-go/protocol/fetch"
 )
 
-// The versions of Fetch that are spoken here: 4 brought isolation levels, and 11
-// is the last that kafka-go can write.
+// The supported versions of Fetch: 4 introduced isolation levels, and 11 is the last that
+// kafka-go can write.
 const (
 	oldestFetch = 4
 	newestFetch = 11
@@ -23,8 +23,8 @@ const (
 const (
 	readCommitted = 1
 	readBytes     = 1 << 20 // read from the network under one deadline
-	// envelopeBytes is room for what an answer has beside its records, chiefly
-	// the list of aborted transactions.
+	// envelopeBytes bounds what an answer has besides its records, mainly the list of
+	// aborted transactions.
 	envelopeBytes = 4 << 20
 )
 
@@ -38,11 +38,10 @@ type response struct {
 	aborted          []abortedTransaction
 	records          []byte
 	size             int    // of the whole answer
-	release          func() // gives back what was admitted
+	release          func() // releases what was admitted
 }
 
-// fetch asks for records and gives the answer, or the error that the broker
-// names, as a kafka.Error.
+// fetch requests records and returns the answer, or the broker's error as a kafka.Error.
 func (c *conn) fetch(ctx context.Context, cfg Config, offset int64, maxBytes int32) (*response, error) {
 	defer c.closeOn(ctx)()
 	c.correlation++
@@ -84,7 +83,7 @@ func (c *conn) fetch(ctx context.Context, cfg Config, offset int64, maxBytes int
 	return r, nil
 }
 
-// receive reads an answer of any kind, without the length before it.
+// receive reads an answer, without the length before it.
 func (c *conn) receive(ctx context.Context, cfg Config, limit int) (data []byte, release func(), err error) {
 	var length [4]byte
 	if _, err := io.ReadFull(c, length[:]); err != nil {
@@ -117,7 +116,7 @@ func (c *conn) receive(ctx context.Context, cfg Config, limit int) (data []byte,
 	return data, release, nil
 }
 
-// noEOF keeps a closed connection from being taken for the end of the topic.
+// noEOF distinguishes a closed connection from the end of the topic.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -159,7 +158,7 @@ func parseResponse(data []byte, version int16, correlation int32, cfg Config) (*
 		}
 	}
 	if version >= 11 {
-		w.int32() // a replica that would be nearer
+		w.int32() // the preferred read replica
 	}
 	r.records = w.bytes(int(w.int32()))
 	if w.short {
@@ -171,8 +170,8 @@ func parseResponse(data []byte, version int16, correlation int32, cfg Config) (*
 	return r, nil
 }
 
-// wire reads what Kafka's protocol is made of. At the end it gives zeros and
-// remembers that it was short.
+// wire reads the primitives of Kafka's protocol. After the end of the data it returns zeros
+// and sets short.
 type wire struct {
 	b     []byte
 	short bool
@@ -190,7 +189,7 @@ func (w *wire) bytes(n int) []byte {
 	return b
 }
 
-// has says whether so many things of a size are still there.
+// has reports whether so many elements of a size are left.
 func (w *wire) has(count, size int) bool {
 	if count > len(w.b)/size {
 		w.b, w.short = nil, true
