@@ -122,63 +122,34 @@ func (s *scanner) name() ([]byte, *fault) {
 // record or of s.scratch.
 func (s *scanner) str() ([]byte, *fault) {
 	data, start := s.data, s.pos+1
+	out, copied := s.scratch[:0], start // data[start:copied] is in out, without escapes
 	for i := start; i < len(data); {
-		c := data[i]
-		if class[c] == plain {
+		switch c := data[i]; {
+		case class[c] == plain:
 			i++
-			continue
-		}
-		switch {
 		case c == '"':
 			s.pos = i + 1
-			return data[start:i], nil
+			if copied == start {
+				return data[start:i], nil
+			}
+			s.scratch = append(out, data[copied:i]...)
+			return s.scratch, nil
 		case class[c] == wide:
 			size, f := s.character(i)
 			if f != nil {
 				return nil, f
 			}
 			i += size
-		case c == '\\':
-			return s.escaped(start, i)
-		default:
-			return nil, s.control(i)
-		}
-	}
-	s.pos = len(data)
-	return nil, s.unexpected("the end of the string")
-}
-
-// escaped continues str at the first backslash.
-func (s *scanner) escaped(start, i int) ([]byte, *fault) {
-	data := s.data
-	out := s.scratch[:0]
-	out = append(out, data[start:i]...)
-	for i < len(data) {
-		c := data[i]
-		switch {
-		case c == '"':
-			s.pos = i + 1
-			s.scratch = out
-			return out, nil
 		case c == '\\':
 			r, size, f := s.escape(i)
 			if f != nil {
 				return nil, f
 			}
-			out = utf8.AppendRune(out, r)
+			out = utf8.AppendRune(append(out, data[copied:i]...), r)
 			i += size
-		case class[c] == wide:
-			size, f := s.character(i)
-			if f != nil {
-				return nil, f
-			}
-			out = append(out, data[i:i+size]...)
-			i += size
-		case class[c] == control:
-			return nil, s.control(i)
+			copied = i
 		default:
-			out = append(out, c)
-			i++
+			return nil, s.control(i)
 		}
 	}
 	s.pos = len(data)
@@ -336,9 +307,9 @@ func (s *scanner) skip(depth int) *fault {
 	case 'n':
 		return s.literal("null")
 	case '{':
-		return s.skipObject(depth + 1)
+		return s.skipElements(depth+1, '}')
 	case '[':
-		return s.skipArray(depth + 1)
+		return s.skipElements(depth+1, ']')
 	default:
 		if c == '-' || c-'0' <= 9 {
 			_, f := s.num()
@@ -348,38 +319,26 @@ func (s *scanner) skip(depth int) *fault {
 	}
 }
 
-func (s *scanner) skipObject(depth int) *fault {
+// skipElements skips the rest of an object or array that begins at s.pos.
+func (s *scanner) skipElements(depth int, closing byte) *fault {
 	if depth > MaxDepth {
 		return s.tooDeep()
 	}
 	s.pos++
 	var names nameSet
 	for first := true; ; first = false {
-		if end, f := s.next(first, '}'); end || f != nil {
+		if end, f := s.next(first, closing); end || f != nil {
 			return f
 		}
-		at := s.pos
-		name, f := s.name()
-		if f != nil {
-			return f
-		}
-		if !names.add(name) {
-			return s.duplicate(at)
-		}
-		if f := s.skip(depth); f != nil {
-			return f
-		}
-	}
-}
-
-func (s *scanner) skipArray(depth int) *fault {
-	if depth > MaxDepth {
-		return s.tooDeep()
-	}
-	s.pos++
-	for first := true; ; first = false {
-		if end, f := s.next(first, ']'); end || f != nil {
-			return f
+		if closing == '}' {
+			at := s.pos
+			name, f := s.name()
+			if f != nil {
+				return f
+			}
+			if !names.add(name) {
+				return s.duplicate(at)
+			}
 		}
 		if f := s.skip(depth); f != nil {
 			return f
