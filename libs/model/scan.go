@@ -132,8 +132,9 @@ func (s *scanner) str() ([]byte, *fault) {
 			if copied == start {
 				return data[start:i], nil
 			}
-			s.scratch = append(out, data[copied:i]...)
-			return s.scratch, nil
+			out = append(out, data[copied:i]...)
+			s.scratch = out
+			return out, nil
 		case class[c] == wide:
 			size, f := s.character(i)
 			if f != nil {

@@ -288,6 +288,7 @@ func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, 
 		case ingest.Duplicate:
 			duplicates++
 			c.debug("order is a duplicate", r)
+		case ingest.DeadLetter, ingest.Pending: // dead letters are counted below, and none is pending
 		}
 	}
 	reasons := map[string]int{}
