@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
 // tableRow is a row as COPY sends it.
@@ -28,46 +29,30 @@ type tableRow struct {
 	data     []byte
 }
 
-func copied(values ...any) []byte {
-	row := binary.BigEndian.AppendUint16(nil, uint16(len(values)))
-	for _, value := range values {
-		switch v := value.(type) {
-		case string:
-			row = append(binary.BigEndian.AppendUint32(row, uint32(len(v))), v...)
-		case int64:
-			row = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(row, 8), uint64(v))
-		case int:
-			row = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(row, 4), uint32(v))
-		}
-	}
-	return row
-}
-
 // someTables are orders with all of their rows; some lack parts.
 func someTables(random *rand.Rand, count int, lacking bool) (rows [tableCount][]tableRow, want map[string]string) {
 	want = map[string]string{}
 	date := time.Date(2021, 11, 26, 6, 22, 19, 5000, time.UTC)
-	micros := date.UnixMicro() - 946684800_000000
 	for n := range count {
 		uid := fmt.Sprintf("%08x%04d", random.Uint32(), n)
-		add := func(t table, position int, values ...any) {
-			rows[t] = append(rows[t], tableRow{uid, position, copied(values...)})
+		add := func(t table, position int, row []byte) {
+			rows[t] = append(rows[t], tableRow{uid, position, row})
 		}
 		o := &model.Order{OrderUID: uid, TrackNumber: "T", Entry: "E", SmID: int64(n), DateCreated: date, OofShard: "1"}
-		add(ordersTable, 0, uid, "T", "E", "", "", "", "", "", int64(n), micros, "1")
+		add(ordersTable, 0, orderdb.Orders.AppendRow(nil, &orderdb.Order{}, o))
 		lacks := func() bool { return lacking && random.IntN(4) == 0 }
 		if !lacks() {
 			o.Delivery = &model.Delivery{Name: "N" + uid, City: "Łódź"}
-			add(deliveriesTable, 0, uid, "N"+uid, "", "", "Łódź", "", "", "")
+			add(deliveriesTable, 0, orderdb.Deliveries.AppendRow(nil, &orderdb.Delivery{OrderUID: uid}, o.Delivery))
 		}
 		if !lacks() {
 			o.Payment = &model.Payment{Transaction: uid, Amount: -5}
-			add(paymentsTable, 0, uid, uid, "", "", "", int64(-5), int64(0), "", int64(0), int64(0), int64(0))
+			add(paymentsTable, 0, orderdb.Payments.AppendRow(nil, &orderdb.Payment{OrderUID: uid}, o.Payment))
 		}
 		if !lacks() {
 			for position := range 1 + random.IntN(4) {
 				o.Items = append(o.Items, model.Item{ChrtID: int64(position), Name: uid})
-				add(itemsTable, position, uid, position, int64(position), "", int64(0), "", uid, int64(0), "", int64(0), int64(0), "", int64(0))
+				add(itemsTable, position, orderdb.Items.AppendRow(nil, &orderdb.Item{OrderUID: uid, Position: int32(position)}, &o.Items[position]))
 			}
 		}
 		want[uid] = string(model.AppendCanonical(nil, o))
@@ -296,7 +281,7 @@ func TestALongRowComesWhole(t *testing.T) {
 	rows, want := someTables(rand.New(rand.NewPCG(5, 5)), 3, false)
 	long := strings.Repeat("long ", batchBytes)
 	uid := rows[deliveriesTable][1].uid
-	rows[deliveriesTable][1].data = copied(uid, long, "", "", "Łódź", "", "", "")
+	rows[deliveriesTable][1].data = orderdb.Deliveries.AppendRow(nil, &orderdb.Delivery{OrderUID: uid}, &model.Delivery{Name: long})
 	held, split, err := join(t, rows, false, 1<<40)
 	require.NoError(t, err)
 	require.Empty(t, split)
