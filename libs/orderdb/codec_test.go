@@ -45,9 +45,9 @@ func filled(items int) *model.Order {
 func TestColumnsHaveTheNamesAndOrderOfTheJSON(t *testing.T) {
 	scalars := func(key []string, part reflect.Type) []string {
 		names := key
-		for i := range part.NumField() {
-			name := part.Field(i).Tag.Get("json")
-			if _, stored := kinds[part.Field(i).Type]; stored && name != key[0] {
+		for field := range part.Fields() {
+			name := field.Tag.Get("json")
+			if _, stored := kinds[field.Type]; stored && name != key[0] {
 				names = append(names, name)
 			}
 		}

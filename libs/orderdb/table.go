@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -118,7 +119,8 @@ func rowsOf[R, P any]() Rows[R, P] {
 			kept, keptNames = append(kept, c), append(keptNames, f.Name)
 		}
 	}
-	t.columns, t.Stored = append(t.columns, kept...), append(t.Columns[:len(t.Columns):len(t.Columns)], keptNames...)
+	t.columns = append(t.columns, kept...)
+	t.Stored = slices.Concat(t.Columns, keptNames)
 	return Rows[R, P]{t}
 }
 
@@ -174,8 +176,12 @@ func (t *Table) decode(raw RawRow, part unsafe.Pointer) {
 			*(*string)(at) = Text(value)
 		case bigintKind:
 			*(*int64)(at) = Integer(value)
+		case integerKind:
+			*(*int32)(at) = int32(Integer(value))
 		case timestampKind:
 			*(*time.Time)(at) = time.UnixMicro(Integer(value) + postgresEpoch).UTC()
+		case byteaKind:
+			*(*[]byte)(at) = value
 		}
 	}
 }

@@ -103,7 +103,7 @@ func (t tables) deletions(ctx context.Context, most int, use func([]suspect) err
 
 func (t tables) count(ctx context.Context) (int64, error) {
 	n, err := t.db.NewSelect().Model((*orderdb.Order)(nil)).Count(ctx)
-	return int64(n), wrap("count the orders", err)
+	return n, wrap("count the orders", err)
 }
 
 // read returns orders as they are now, with their stamps. A change of an order changes

@@ -1,10 +1,10 @@
 // Package verify compares what a running read API answers with the tables,
 // order by order: the detector of a cache that has gone wrong.
 //
-// Orders are walked in the order of their uids, a page at a time, each page in a
-// short transaction of its own, so memory is bounded and the database is not held
-// up. A change on its way is no difference: what doesn't match is looked at again
-// until the row has stood still for a while, and only then counts.
+// Run reads orders by uid, a page at a time, each page in its own short transaction, so
+// that memory is bounded and no snapshot is held for long. A change that has not
+// reached the API yet is no difference: an order that doesn't match is compared again
+// until its row has not changed for a while, and only then counts.
 package verify
 
 import (
@@ -83,8 +83,8 @@ const (
 	pageOrders     = 200
 	defaultWorkers = 16
 	defaultSettle  = 2 * time.Second
-	// maxSuspects is after how many of them they are looked at again, before the
-	// walk goes on.
+	// maxSuspects is how many orders that don't match are gathered before they are
+	// compared again.
 	maxSuspects = 1000
 	// maxLooks is how often an order that keeps changing is looked at.
 	maxLooks = 10
@@ -298,8 +298,8 @@ func (r *run) found(order suspect, answer answer) {
 	}
 }
 
-// count finds orders that the API holds and nobody can name any more. It alarms
-// only where each look shows too many, whatever is written meanwhile.
+// count finds out whether the API holds orders that no table and no deletion names. It
+// counts them only if each of several looks shows too many.
 func (r *run) count(ctx context.Context) error {
 	least := int64(0)
 	for look := range maxLooks / 2 {

@@ -14,15 +14,15 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// batch is whole messages of the server's, end to end, as they came: a byte for
-// the kind, the length of what follows with itself, and that. Each CopyData has
-// a row; others are to be passed over.
+// batch holds complete messages from the server, one after another: a byte for the
+// kind, the length (its own four bytes included), and the content. Each CopyData
+// message has one row; other messages are skipped.
 type batch []byte
 
 // messageHead is how long kind and length are.
 const messageHead = 5
 
-// next takes the next row off the batch; nil: there are no more.
+// next removes the next row from the batch; nil means there are no more.
 func (b *batch) next() (row orderdb.RawRow) {
 	for len(*b) > 0 {
 		kind, end := (*b)[0], 1+int(binary.BigEndian.Uint32((*b)[1:]))
@@ -117,8 +117,8 @@ func (c *copyReader) next(from io.Reader) (kind byte, message []byte, err error)
 	}
 }
 
-// begin takes COPY's header off the message that was read last, the first
-// CopyData, and leaves out what came before it.
+// begin removes COPY's header from the first CopyData message, which was read last, and
+// everything before that message.
 func (c *copyReader) begin(message []byte) error {
 	rest, ok := bytes.CutPrefix(message, copySignature)
 	if !ok || len(rest) < 8 {
@@ -136,8 +136,8 @@ func (c *copyReader) begin(message []byte) error {
 	return nil
 }
 
-// send passes on the messages that are whole, and goes on with what is left of
-// the buffer in another one of at least so many bytes.
+// send passes on the complete messages, and moves the rest of the buffer to another one
+// of at least size bytes.
 func (c *copyReader) send(size int) error {
 	rest := c.buffer[c.last:c.read]
 	var next batch

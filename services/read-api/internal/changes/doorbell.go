@@ -15,40 +15,39 @@ import (
 )
 
 const (
-	// pingInterval is how long the doorbell believes in a silent connection, and
-	// waits for the answer to a ping.
+	// pingInterval is how long a connection may be silent before it is pinged.
 	pingInterval = 10 * time.Second
 	pingTimeout  = 5 * time.Second
-	// listenRetry is the longest wait between attempts to listen: polling goes on
-	// in the meantime.
+	// listenRetry is the longest wait between attempts to listen. Polling continues
+	// meanwhile.
 	listenRetry = 15 * time.Second
-	// After a notification of a primary its standby is asked again after such
-	// waits, until it has replayed what was notified, or for so long.
+	// After a notification from the primary, the reader polls the standby after these
+	// pauses until the standby has replayed the change, for pursuitEnds at most.
 	firstPursuit   = time.Millisecond
 	longestPursuit = 100 * time.Millisecond
 	pursuitEnds    = time.Minute
 )
 
-// currentFlush is a primary's place in the log behind everything that it has
-// notified of.
+// currentFlush is the primary's log position. Everything that it has notified of lies
+// before it.
 const currentFlush = `SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint`
 
 // DoorbellOptions of a Doorbell.
 type DoorbellOptions struct {
-	// Seen is given where the doorbell listens on the primary of the standby that
-	// is read from. It tells up to where in the log the reader has seen everything,
-	// and the doorbell rings until that is what was notified of.
+	// Seen is needed if the reader reads from a standby and the doorbell listens on its
+	// primary. It returns the log position up to which the reader has seen everything.
+	// The doorbell rings until that position covers the notification.
 	Seen func() uint64
-	// Ping is how long a silent connection is believed in, and twice as long as it
-	// may take to answer when it is asked for a sign of life. 0 means 10 seconds.
+	// Ping is how long a connection may be silent before it is pinged. It has half as
+	// long to answer. 0 means 10 seconds.
 	Ping time.Duration
 	// Fatal is called if the loop ends before Stop. It may be nil.
 	Fatal func(error)
 }
 
-// Doorbell listens for the tables' notifications on a connection of its own.
-// They only say that it is worth to look: whoever is rung must look regularly
-// all the same.
+// Doorbell listens for the tables' notifications on its own connection. A notification
+// only says that there may be changes, and some may get lost. So the reader must poll
+// as well.
 type Doorbell struct {
 	*lifecycle.Loop
 
@@ -72,16 +71,13 @@ func NewDoorbell(config *pgx.ConnConfig, options DoorbellOptions, ring func(), l
 func (d *Doorbell) run(ctx context.Context, ring func()) error {
 	backoff := retry.NewBackoff(listenRetry)
 	quiet := false // the log knows already
-	for {
+	for ctx.Err() == nil {
 		err := d.listen(ctx, func() {
 			backoff.Reset()
 			quiet = false
 			ring()
 		}, ring)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !quiet {
+		if ctx.Err() == nil && !quiet {
 			quiet = true
 			var refused *pgconn.PgError
 			if errors.As(err, &refused) && refused.Code == "25006" { // read_only_sql_transaction
@@ -90,10 +86,9 @@ func (d *Doorbell) run(ctx context.Context, ring func()) error {
 				d.log.Warn("not listening for notifications; changes are found by polling until this comes back", zap.Error(err))
 			}
 		}
-		if backoff.Wait(ctx) != nil {
-			return nil
-		}
+		_ = backoff.Wait(ctx) // the loop looks at ctx
 	}
+	return nil
 }
 
 // listen returns when the connection has failed.
@@ -129,8 +124,8 @@ func (d *Doorbell) listen(ctx context.Context, connected, ring func()) error {
 	}
 }
 
-// wait returns at a notification. While there is none it asks the server for a
-// sign of life now and then: a connection can be dead without anybody telling.
+// wait returns at a notification. While there is none it pings the server, since a
+// broken connection may go unnoticed.
 func (d *Doorbell) wait(ctx context.Context, conn *pgx.Conn) error {
 	for {
 		rung, err := hear(ctx, conn, d.options.Ping)
@@ -143,7 +138,7 @@ func (d *Doorbell) wait(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// pursue rings until the reader has seen what the server has notified of so far.
+// pursue rings until the reader has seen everything that the server has notified of.
 func (d *Doorbell) pursue(ctx context.Context, conn *pgx.Conn, ring func()) error {
 	for began := time.Now(); ; {
 		var target uint64
@@ -171,7 +166,7 @@ func (d *Doorbell) pursue(ctx context.Context, conn *pgx.Conn, ring func()) erro
 	}
 }
 
-// hear waits for a notification, but only for so long.
+// hear waits for a notification, for most at most.
 func hear(ctx context.Context, conn *pgx.Conn, most time.Duration) (rung bool, err error) {
 	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()

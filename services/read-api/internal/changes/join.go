@@ -9,8 +9,8 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// errScattered says that the rows of orders lie too far apart in the tables to
-// be put together as they come.
+// errScattered says that the rows of orders lie too far apart in the tables to be joined
+// in the order in which they come.
 var errScattered = errors.New("too many rows wait for others of their orders")
 
 const (
@@ -79,9 +79,9 @@ func newJoiner(sorted bool, most int64) *joiner {
 	return j
 }
 
-// run reads the scans to their ends. An order is whole when it has a row of each
-// table, and the items have gone on to another order. Where rows of an order
-// come after that, or without an order, its uid is returned in the end.
+// run reads the scans to their ends. An order counts as complete when it has a row of
+// each table and the items' scan has reached another order. If rows of an order come
+// after that, or without an order, run returns its uid.
 func (j *joiner) run(ctx context.Context) (split []string, err error) {
 	for {
 		t, more := j.next()

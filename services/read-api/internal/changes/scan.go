@@ -25,12 +25,12 @@ const (
 )
 
 const (
-	// scanSettings have the server read a table from its beginning to its end, by
-	// one process: others would mix the rows up. work_mem is for sorting.
+	// scanSettings make the server read a table from its beginning to its end in one
+	// process, so that rows come in the order of the table. work_mem is for sorting.
 	scanSettings = `SET LOCAL enable_seqscan = on; SET LOCAL synchronize_seqscans = off;
 		SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'`
-	// batchBytes is how much of a table travels between goroutines at a time, and
-	// scanBatches how many such batches a scan may be ahead: little, so that rows
+	// batchBytes is how much of a table passes between goroutines at a time, and
+	// scanBatches is how many batches a scan may be ahead. Both are small, so that rows
 	// are still in the processor's cache when they are used.
 	batchBytes  = 64 << 10
 	scanBatches = 2
@@ -78,10 +78,9 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 	return out
 }
 
-// copyOut asks for a COPY, and reads the answer straight from the connection:
-// pgconn's CopyTo takes a message at a time, each of which is one row, and costs
-// more than all else that is done with it until it is encoded. After an error the
-// connection is only good for closing.
+// copyOut runs a COPY and reads the answer directly from the connection: pgconn's
+// CopyTo handles each row as a message, which costs more than everything else that is
+// done with the row until it is encoded. After an error the connection must be closed.
 func copyOut(ctx context.Context, conn *pgconn.PgConn, query string, out *scan) error {
 	if err := conn.SyncConn(ctx); err != nil { // nothing of it is in pgconn's own buffers
 		return err

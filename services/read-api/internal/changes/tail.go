@@ -22,13 +22,12 @@ const (
 
 	beginRead = `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`
 	// TRUNCATE empties a table for older snapshots too, so it must not happen
-	// between our snapshot and our reading: a lock taken before the snapshot
-	// keeps it out. The lock's time-out is below deadlock_timeout's usual
-	// second, so that in a tangle of locks it is we who give way.
+	// between our snapshot and our reading: a lock taken before the snapshot prevents
+	// it. The lock's time-out is below deadlock_timeout's default of one second, so that
+	// in a deadlock this transaction fails first.
 	lockTimeout = `SET LOCAL lock_timeout = '500ms'`
 	lockTables  = `LOCK TABLE orders, deliveries, payments, items, order_deletions IN ACCESS SHARE MODE`
-	// A round whose connection has fallen silent must not keep its locks, and
-	// with them TRUNCATE and VACUUM, waiting for long.
+	// A round whose connection is lost must not block TRUNCATE and VACUUM for long.
 	idleTimeout = `SET LOCAL idle_in_transaction_session_timeout = %d`
 	// Without statistics the planner takes a third of the table to be new, and
 	// scans all of it. The log's place is asked for after the snapshot was taken,
@@ -37,9 +36,9 @@ const (
 		(SELECT max(version_id)::text FROM goose_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true),
 		` + currentLSN + `, ` + tablesNow + `
 		FROM order_changes_state s`
-	// Tables that were made anew, and triggers that were switched off and on, have
-	// changed in ways that no stamp shows. Both show in the catalog: the first in
-	// the oid, the second in a new version of the trigger's row.
+	// Tables that were recreated, and triggers that were disabled and enabled again, may
+	// have changes without a stamp. Both show in the catalog: a recreated table has
+	// another oid, and the trigger's row a new version.
 	tablesNow = `(SELECT to_hex(hashtextextended(string_agg(concat_ws(' ', c.oid, t.oid, t.tgenabled, t.xmin), ',' ORDER BY c.oid, t.oid), 0))
 		FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
 		WHERE c.oid = ANY(ARRAY['orders', 'deliveries', 'payments', 'items', 'order_deletions', 'order_changes_state']::regclass[]))`
@@ -139,10 +138,10 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	return round, s.end(ctx)
 }
 
-// pages completes the orders of a page with their parts, gives them to sink in
-// the page's order, and goes on with the cursor's next page until there is none.
-// The server reads a page on while the one before it is put: a source that has
-// fallen behind needs both to catch up.
+// pages completes the orders of a page with their parts, gives them to sink in the
+// page's order, and continues with the cursor's next page until there is none. The
+// server already reads the next page while this one is put: a source that is behind
+// needs both to catch up.
 func (s *Source) pages(ctx context.Context, page []*model.Order, sink Sink) (changed int, err error) {
 	var canonical []byte
 	parts, err := s.askParts(ctx, page)

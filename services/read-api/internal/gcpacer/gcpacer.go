@@ -1,9 +1,9 @@
 // Package gcpacer keeps the process's memory near what its orders take.
 //
 // The orders lie in a few large pieces that hold no pointers: a collection costs
-// the same however many there are. The runtime's own rule, to collect when the
-// heap has grown by its own size, would double the memory for nothing, so a
-// Pacer has it collect when a small share of garbage has gathered.
+// the same however many there are. The runtime's default, to collect when the heap has
+// grown by its own size, would double the memory for nothing. So a Pacer makes it
+// collect when a small share of garbage has gathered.
 package gcpacer
 
 import (
