@@ -34,7 +34,7 @@ var jobs = []string{"migrate", "topics"}
 func TestComposeServices(t *testing.T) {
 	project := compose(t)
 	names := slices.Sorted(maps.Keys(project.Services))
-	require.Equal(t, []string{"console", "gateway", "grafana", "ingest-worker", "kafka", "migrate", "postgres", "prometheus", "read-api", "topics"}, names)
+	require.Equal(t, []string{"console", "gateway", "grafana", "ingest-worker", "kafka", "migrate", "nats", "nats-bridge", "postgres", "prometheus", "read-api", "topics"}, names)
 
 	pinned := regexp.MustCompile(`^[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?$`)
 	for name, service := range project.Services {
@@ -59,6 +59,8 @@ func TestComposeServices(t *testing.T) {
 		require.True(t, os.SameFile(root, context), "%s: the context is the repository", name)
 		require.Equal(t, "orderhub/"+service.Build.Target, service.Image, name)
 	}
+	require.Equal(t, []string{"nats"}, project.Services["nats"].Profiles)
+	require.Equal(t, []string{"nats"}, project.Services["nats-bridge"].Profiles)
 	require.Equal(t, []string{"monitoring"}, project.Services["grafana"].Profiles)
 	require.Equal(t, []string{"monitoring"}, project.Services["prometheus"].Profiles)
 }
@@ -72,6 +74,8 @@ func TestComposeStartsInOrder(t *testing.T) {
 		"topics":        {"kafka": healthy},
 		"migrate":       {"postgres": healthy},
 		"ingest-worker": {"topics": done, "migrate": done},
+		"nats":          {},
+		"nats-bridge":   {"topics": done, "nats": healthy},
 		"read-api":      {"migrate": done},
 		"console":       {"topics": done, "migrate": done},
 		"gateway":       {"read-api": healthy},
@@ -97,7 +101,7 @@ func TestComposePublishesOnTheLoopbackOnly(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]string{
-		"3000": "grafana:3000", "5432": "postgres:5432", "8081": "gateway:8081", "8082": "console:8082", "9090": "prometheus:9090", "9092": "kafka:9092",
+		"3000": "grafana:3000", "4222": "nats:4222", "5432": "postgres:5432", "8081": "gateway:8081", "8082": "console:8082", "9090": "prometheus:9090", "9092": "kafka:9092",
 	}, published, "and none of services that are to be scaled: their containers would fight for it")
 }
 

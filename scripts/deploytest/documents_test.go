@@ -20,7 +20,7 @@ func helpOf(t *testing.T) map[string]string {
 	stack, err := exec.Command("go", "run", "../cmd/stack", "--help").CombinedOutput()
 	require.NoError(t, err, "%s", stack)
 	help := map[string]string{"make run": string(stack)}
-	for name, target := range map[string]string{"worker": "ingest-worker", "API": "read-api", "orderctl": "orderctl"} {
+	for name, target := range map[string]string{"worker": "ingest-worker", "bridge": "nats-bridge", "API": "read-api", "orderctl": "orderctl"} {
 		output, err := exec.Command(build(t, target).program(), "--help").CombinedOutput()
 		require.NoError(t, err, "%s", output)
 		help[name] = string(output)
@@ -91,7 +91,7 @@ func TestTheExampleOfDotenvIsOfSettingsThatExist(t *testing.T) {
 		environment[match[1]] = match[2]
 	}
 	require.NotEmpty(t, environment)
-	for _, target := range []string{"ingest-worker", "read-api"} {
+	for _, target := range []string{"ingest-worker", "nats-bridge", "read-api"} {
 		requireAccepted(t, ".env.example", target, environment)
 	}
 }

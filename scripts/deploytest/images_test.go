@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var targets = []string{"ingest-worker", "read-api", "orderctl"}
+var targets = []string{"ingest-worker", "nats-bridge", "read-api", "orderctl"}
 
 func TestEachImageBuildsFromWhatItCopies(t *testing.T) {
 	for _, target := range targets {

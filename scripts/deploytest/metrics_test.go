@@ -106,6 +106,7 @@ func jobsScraped(t *testing.T) map[string]string {
 func TestPrometheusAsksTheAdminPorts(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"ingest-worker": listens(t, "ingest-worker", "ADMIN_ADDR"),
+		"nats-bridge":   listens(t, "nats-bridge", "ADMIN_ADDR"),
 		"read-api":      listens(t, "read-api", "ADMIN_ADDR"),
 	}, jobsScraped(t))
 }

@@ -75,7 +75,7 @@ func listens(t *testing.T, target, variable string) string {
 }
 
 func TestImagesSetWhatTheProgramsRead(t *testing.T) {
-	for _, target := range []string{"ingest-worker", "read-api"} {
+	for _, target := range []string{"ingest-worker", "nats-bridge", "read-api"} {
 		i := build(t, target)
 		own := maps.Clone(i.env)
 		for name := range build(t, "runtime").env {
