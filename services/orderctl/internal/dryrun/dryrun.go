@@ -1,15 +1,17 @@
-// Package dryrun tells what would become of dead letters if they were sent back:
-// it plays the worker, without writing.
+// Package dryrun says what would become of dead letters if they were sent back. It
+// decides as the worker does, with libs/ingest, and writes nothing.
 package dryrun
 
 import (
 	"bytes"
 	"context"
-	"errors"
+	"maps"
 	"slices"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
@@ -28,7 +30,7 @@ const (
 // All are the verdicts, the good ones first.
 var All = []string{Stored, Duplicate, Pass, Unknown, Stay, Fail}
 
-// Verdict is what is said of a letter, with personal data masked.
+// Verdict is what would become of a letter, with personal data masked.
 type Verdict struct {
 	ID     string             `json:"id"`
 	Would  string             `json:"would"`
@@ -41,95 +43,107 @@ type Orders func(ctx context.Context, uids []string) (map[string]orderdb.Stored,
 
 // Run is one dry run. It is for one goroutine.
 type Run struct {
-	codec       *model.Codec
-	orders      Orders
+	decoder     *ingest.Decoder
+	writer      *comparer // nil: nothing is compared
 	topic       string
 	maxRedrives int
-	// first has the content of each order that would be stored: of two that
-	// differ the first wins.
-	first map[string]model.Hash
 }
 
 // New begins a dry run. Without orders (nil) nothing is compared with what is
 // stored. topic is that of the orders.
 func New(codec *model.Codec, orders Orders, topic string, maxRedrives int) *Run {
-	return &Run{codec: codec, orders: orders, topic: topic, maxRedrives: maxRedrives, first: map[string]model.Hash{}}
+	d := &Run{decoder: ingest.NewDecoder(codec, nil), topic: topic, maxRedrives: maxRedrives}
+	if orders != nil {
+		d.writer = &comparer{orders: orders, first: map[string]model.Hash{}}
+	}
+	return d
 }
 
-// Judge tells of letters, which come in the order in which they would be sent:
-// see dlq.InSourceOrder. It remembers what would be stored by then.
+// Judge returns the verdict on each letter. The letters come in the order in which
+// they would be sent (see dlq.InSourceOrder), also from call to call: Judge
+// remembers what would be stored by then.
 func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
-	verdicts := make([]Verdict, len(items))
-	orders := make([]*model.Order, len(items))
-	var uids []string
+	verdicts, records := make([]Verdict, len(items)), make([]*ingest.Record, len(items))
+	var tried []*ingest.Record
 	for i := range items {
-		verdicts[i], orders[i] = d.decode(&items[i])
-		if orders[i] != nil {
-			uids = append(uids, orders[i].OrderUID)
+		v, item := &verdicts[i], &items[i]
+		v.ID = mask.ID(item.ID)
+		switch err := dlq.Redrivable(&item.Letter, d.maxRedrives); {
+		case err != nil:
+			v.Would, v.Reason = Stay, err.Error()
+		case item.Source.Topic != d.topic:
+			v.Would, v.Reason = Unknown, item.Source.Topic+" is not the topic of the orders"
+		default:
+			records[i] = d.decoder.Decode(deadletter.Source{Value: item.Value})
+			tried = append(tried, records[i])
 		}
 	}
-	if d.orders == nil || len(uids) == 0 {
-		return verdicts, nil
+	if d.writer != nil {
+		if err := ingest.Store(ctx, d.writer, tried); err != nil {
+			return nil, err
+		}
 	}
-	slices.Sort(uids)
-	stored, err := d.orders(ctx, slices.Compact(uids))
-	if err != nil {
-		return nil, err
-	}
-	for i, order := range orders {
-		if order != nil {
-			d.compare(&verdicts[i], order, stored)
+	for i, r := range records {
+		if r != nil {
+			verdicts[i].take(r)
 		}
 	}
 	return verdicts, nil
 }
 
-// decode gives the order of a letter that is valid now.
-func (d *Run) decode(item *dlq.Item) (Verdict, *model.Order) {
-	v := Verdict{ID: mask.ID(item.ID)}
-	if err := dlq.Redrivable(&item.Letter, d.maxRedrives); err != nil {
-		v.Would, v.Reason = Stay, err.Error()
-		return v, nil
+func (v *Verdict) take(r *ingest.Record) {
+	switch r.Outcome() {
+	case ingest.Stored:
+		v.Would = Stored
+	case ingest.Duplicate:
+		v.Would = Duplicate
+	case ingest.Pending:
+		v.Would = Pass
+	case ingest.DeadLetter:
+		cause := r.Cause()
+		v.Would, v.Reason, v.Errors = Fail, cause.Reason, mask.Errors(cause.Errors)
+		if len(v.Errors) == 0 {
+			v.Errors = []model.FieldError{{Rule: cause.Reason, Message: "differs from an order of the same uid that goes before it"}}
+		}
 	}
-	if item.Source.Topic != d.topic {
-		v.Would, v.Reason = Unknown, item.Source.Topic+" is not the topic of the orders"
-		return v, nil
-	}
-	decoded, err := d.codec.Decode(item.Value)
-	if refused, ok := errors.AsType[*model.RecordError](err); ok {
-		v.Would, v.Reason, v.Errors = Fail, string(refused.Reason), mask.Errors(refused.Errors)
-		return v, nil
-	}
-	v.Would = Pass
-	return v, decoded.Order
 }
 
-// compare does as the worker: the same content is a duplicate, by the hash of
+// comparer is an ingest.Writer that only compares.
+type comparer struct {
+	orders Orders
+	// first has the content of each order that would be stored: of two that
+	// differ the first wins.
+	first map[string]model.Hash
+}
+
+// Write decides like the worker: the same content is a duplicate, by the hash of
 // what was stored or by what is stored now.
-func (d *Run) compare(v *Verdict, order *model.Order, stored map[string]orderdb.Stored) {
-	hash := model.ContentHash(model.AppendCanonical(nil, order))
-	there, exists := stored[order.OrderUID]
-	earlier, sent := d.first[order.OrderUID]
-	var differs []string
-	switch {
-	case exists && !bytes.Equal(there.ContentHash, hash[:]):
-		if differs = model.Diff(there.Order, order); len(differs) == 0 {
-			v.Would = Duplicate
-			return
+func (c *comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error {
+	uids := map[string]bool{}
+	for _, e := range entries {
+		uids[e.Order.OrderUID] = true
+	}
+	stored, err := c.orders(ctx, slices.Sorted(maps.Keys(uids)))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		there, exists := stored[e.Order.OrderUID]
+		earlier, sent := c.first[e.Order.OrderUID]
+		switch {
+		case exists && bytes.Equal(there.ContentHash, e.Hash[:]), !exists && sent && earlier == e.Hash:
+			e.Outcome = orderwrite.Duplicate
+		case exists:
+			e.Outcome = orderwrite.Duplicate
+			if e.Differs = model.Diff(there.Order, e.Order); len(e.Differs) > 0 {
+				e.Outcome = orderwrite.Conflict
+			}
+		case sent:
+			e.Outcome = orderwrite.Conflict
+		default:
+			c.first[e.Order.OrderUID] = e.Hash
+			e.Outcome = orderwrite.Stored
 		}
-	case exists, sent && earlier == hash:
-		v.Would = Duplicate
-		return
-	case !sent:
-		d.first[order.OrderUID] = hash
-		v.Would = Stored
-		return
 	}
-	v.Would, v.Reason = Fail, deadletter.ReasonConflict
-	for _, path := range differs {
-		v.Errors = append(v.Errors, model.FieldError{Path: path, Rule: deadletter.ReasonConflict, Message: "differs from the stored order"})
-	}
-	if !exists {
-		v.Errors = []model.FieldError{{Rule: deadletter.ReasonConflict, Message: "differs from an order of the same uid that goes before it"}}
-	}
+	return nil
 }

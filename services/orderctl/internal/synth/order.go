@@ -26,18 +26,18 @@ func newMaker(seed uint64, minItems, maxItems int) *maker {
 // same order can be made again at any time.
 func (m *maker) order(number uint64, created time.Time) *model.Order {
 	m.pcg.Seed(mix(m.seed), mix(number))
-	land := &markets[m.rnd.IntN(len(markets))]
+	land := &words.Markets[m.rnd.IntN(len(words.Markets))]
 	uid := orderUID(m.seed, number)
 	track := "WBILM" + m.text(trackCharacters, 9)
 	o := &model.Order{
 		OrderUID:        uid,
 		TrackNumber:     track,
-		Entry:           m.pick(entries),
+		Entry:           m.pick(words.Entries),
 		Delivery:        m.delivery(land),
 		Items:           m.items(land, track),
-		Locale:          m.pick(land.locales),
+		Locale:          m.pick(land.Locales),
 		CustomerID:      "c" + strconv.Itoa(100_000+m.rnd.IntN(900_000)),
-		DeliveryService: m.pickOf(land.services, everywhereServices),
+		DeliveryService: m.pickOf(land.Services, words.Services),
 		Shardkey:        strconv.Itoa(m.rnd.IntN(10)),
 		SmID:            1 + m.rnd.Int64N(100),
 		DateCreated:     created,
@@ -48,14 +48,14 @@ func (m *maker) order(number uint64, created time.Time) *model.Order {
 }
 
 func (m *maker) delivery(land *market) *model.Delivery {
-	first, last, town := m.pick(land.firstNames), m.pick(land.lastNames), land.cities[m.rnd.IntN(len(land.cities))]
+	first, last, town := m.pick(land.FirstNames), m.pick(land.LastNames), land.Cities[m.rnd.IntN(len(land.Cities))]
 	return &model.Delivery{
 		Name:    first + " " + last,
-		Phone:   m.digits(land.phone),
-		Zip:     m.digits(town.zip),
-		City:    town.name,
-		Address: m.pick(land.streets) + " " + strconv.Itoa(1+m.rnd.IntN(180)),
-		Region:  town.region,
+		Phone:   m.digits(land.Phone),
+		Zip:     m.digits(town.Zip),
+		City:    town.Name,
+		Address: m.pick(land.Streets) + " " + strconv.Itoa(1+m.rnd.IntN(180)),
+		Region:  town.Region,
 		Email:   m.email(first, last),
 	}
 }
@@ -74,16 +74,14 @@ func (m *maker) email(first, last string) string {
 	if len(local) < 5 || strings.HasPrefix(local, ".") || strings.HasSuffix(local, ".") {
 		local = "customer"
 	}
-	return local + strconv.Itoa(1+m.rnd.IntN(999)) + m.pick(mailDomains)
+	return local + strconv.Itoa(1+m.rnd.IntN(999)) + m.pick(words.MailDomains)
 }
-
-var mailDomains = []string{"@example.com", "@example.org", "@example.net", "@mail.example"}
 
 func (m *maker) items(land *market, track string) []model.Item {
 	items := make([]model.Item, m.minItems+m.rnd.IntN(m.spread))
 	for i := range items {
-		shelf := &shelves[m.rnd.IntN(len(shelves))]
-		price := (shelf.low + m.rnd.Int64N(shelf.spans)) * land.scale
+		shelf := &words.Shelves[m.rnd.IntN(len(words.Shelves))]
+		price := (shelf.Low + m.rnd.Int64N(shelf.Spans)) * land.Scale
 		var sale int64
 		if m.rnd.IntN(3) > 0 {
 			sale = 5 * m.rnd.Int64N(15)
@@ -93,13 +91,13 @@ func (m *maker) items(land *market, track string) []model.Item {
 			TrackNumber: track,
 			Price:       price,
 			RID:         m.text(hexDigits, 17) + "test",
-			Name:        m.pick(shelf.products),
+			Name:        m.pick(shelf.Products),
 			Sale:        sale,
-			Size:        m.pick(shelf.sizes),
+			Size:        m.pick(shelf.Sizes),
 			TotalPrice:  price * (100 - sale) / 100,
 			NmID:        1_000_000 + m.rnd.Int64N(9_000_000),
-			Brand:       m.pick(shelf.brands),
-			Status:      statuses[m.rnd.IntN(len(statuses))],
+			Brand:       m.pick(shelf.Brands),
+			Status:      words.Statuses[m.rnd.IntN(len(words.Statuses))],
 		}
 	}
 	return items
@@ -109,11 +107,11 @@ func (m *maker) items(land *market, track string) []model.Item {
 func (m *maker) payment(land *market, o *model.Order) *model.Payment {
 	p := &model.Payment{
 		Transaction:  o.OrderUID,
-		Currency:     land.currency,
-		Provider:     m.pickOf(land.providers, everywhereProviders),
+		Currency:     land.Currency,
+		Provider:     m.pickOf(land.Providers, words.Providers),
 		PaymentDT:    o.DateCreated.Unix() - 5 - m.rnd.Int64N(120),
-		Bank:         m.pick(land.banks),
-		DeliveryCost: 100 * m.rnd.Int64N(20) * land.scale,
+		Bank:         m.pick(land.Banks),
+		DeliveryCost: 100 * m.rnd.Int64N(20) * land.Scale,
 	}
 	for i := range o.Items {
 		p.GoodsTotal += o.Items[i].TotalPrice
