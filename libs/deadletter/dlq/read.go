@@ -28,8 +28,6 @@ const (
 	// attempts is how often a fetch is tried, with a growing pause.
 	attempts   = 6
 	firstPause = 100 * time.Millisecond
-	// followPause is between two looks at a partition that has nothing new.
-	followPause = 200 * time.Millisecond
 )
 
 // Gap is a range of offsets that were gone when they were to be read.
@@ -48,7 +46,7 @@ type Gap struct {
 //
 // The gaps are what the broker removed before it was read.
 func (c *Client) Read(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error) ([]Gap, error) {
-	r := newReading(c, topic, handle)
+	r := &reading{client: c, topic: topic, handle: handle, decompress: kgo.DefaultDecompressor()}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(inParallel)
 	for partition, wanted := range spans {
@@ -65,31 +63,7 @@ func (c *Client) Read(ctx context.Context, topic string, spans map[int32][]Span,
 	return r.gaps, err
 }
 
-// Follow hands out the records from the given offsets on, and those that arrive,
-// until the context ends or handle fails. It never returns nil.
-func (c *Client) Follow(ctx context.Context, topic string, from map[int32]int64, handle func(*kgo.Record) error) error {
-	r := newReading(c, topic, handle)
-	group, ctx := errgroup.WithContext(ctx)
-	for partition, offset := range from {
-		group.Go(func() error {
-			for {
-				next, err := r.step(ctx, partition, Span{From: offset, To: -1}, answerBytes)
-				if err != nil {
-					return err
-				}
-				if next == offset {
-					if err := retry.Sleep(ctx, followPause); err != nil {
-						return err
-					}
-				}
-				offset = next
-			}
-		})
-	}
-	return group.Wait()
-}
-
-// reading is one Read or Follow.
+// reading is one Read.
 type reading struct {
 	client     *Client
 	topic      string
@@ -100,10 +74,6 @@ type reading struct {
 	leaders map[int32]int32
 	topicID [16]byte
 	gaps    []Gap
-}
-
-func newReading(c *Client, topic string, handle func(*kgo.Record) error) *reading {
-	return &reading{client: c, topic: topic, handle: handle, decompress: kgo.DefaultDecompressor()}
 }
 
 func (r *reading) span(ctx context.Context, partition int32, span Span) error {
@@ -132,8 +102,7 @@ func (r *reading) span(ctx context.Context, partition int32, span Span) error {
 	return nil
 }
 
-// step fetches once and returns the offset to fetch next. A span's To of -1 means
-// without end.
+// step fetches once and returns the offset to fetch next.
 func (r *reading) step(ctx context.Context, partition int32, span Span, size int32) (int64, error) {
 	answer, err := r.fetch(ctx, partition, span.From, size)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
@@ -146,7 +115,7 @@ func (r *reading) step(ctx context.Context, partition int32, span Span, size int
 		Offset: span.From, IsolationLevel: kgo.ReadCommitted(), Topic: r.topic, Partition: partition,
 	}, answer, r.decompress, nil)
 	for _, record := range records.Records {
-		if span.To >= 0 && record.Offset >= span.To {
+		if record.Offset >= span.To {
 			return span.To, nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -172,10 +141,7 @@ func (r *reading) outOfRange(ctx context.Context, partition int32, span Span) (i
 	if start <= span.From {
 		return 0, fmt.Errorf("topic %s, partition %d: ends at offset %d now, before %d: it was recreated or lost its end while it was read; run the command again", r.topic, partition, bounds[partition].To, span.From)
 	}
-	gap := Gap{Partition: partition, Span: Span{From: span.From, To: start}}
-	if span.To >= 0 {
-		gap.To = min(start, span.To)
-	}
+	gap := Gap{Partition: partition, Span: Span{From: span.From, To: min(start, span.To)}}
 	r.mu.Lock()
 	r.gaps = append(r.gaps, gap)
 	r.mu.Unlock()

@@ -86,34 +86,25 @@ type Stats struct {
 
 type causeKey struct{ reason, rule, path string }
 
-// perGroup is what the letters of a group are counted under.
-type perGroup struct {
-	reason    string
-	open      int
-	resolved  int
-	partition string
-	rules     []string
-	causes    []*Cause
-}
-
 // StatsOf counts letters, such as those of View.Each, which come in any order.
 func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 	s := &Stats{
 		ByReason: map[string]int{}, OpenByReason: map[string]int{}, ByRule: map[string]Count{}, ByPartition: map[string]Count{},
 		Causes: []*Cause{},
 	}
-	causes, groups := map[causeKey]*Cause{}, map[*Group]*perGroup{}
+	// What a group's letters have in common is looked up once for all of them.
+	type counted struct {
+		Count
+		causes []*Cause
+	}
+	causes, groups := map[causeKey]*Cause{}, map[*Group]*counted{}
 	for ref := range refs {
 		g := groups[ref.Group]
 		if g == nil {
-			g = s.group(ref.Group, causes, o)
+			g = &counted{causes: s.causesOf(ref.Group, causes, o)}
 			groups[ref.Group] = g
 		}
-		if ref.Status == letter.Open {
-			g.open++
-		} else {
-			g.resolved++
-		}
+		g.add(ref.Status)
 		s.times = append(s.times, ref.FailedAt.UnixNano())
 		if s.First.IsZero() || ref.FailedAt.Before(s.First) {
 			s.First = ref.FailedAt
@@ -125,22 +116,21 @@ func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 			c.take(ref, o)
 		}
 	}
-	for _, g := range groups {
-		s.Open, s.Resolved = s.Open+g.open, s.Resolved+g.resolved
-		s.ByReason[g.reason] += g.open + g.resolved
-		if g.open > 0 {
-			s.OpenByReason[g.reason] += g.open
+	for of, g := range groups {
+		s.Open, s.Resolved = s.Open+g.Open, s.Resolved+g.Resolved
+		s.ByReason[of.Reason] += g.Total()
+		if g.Open > 0 {
+			s.OpenByReason[of.Reason] += g.Open
 		}
-		sum := func(counts map[string]Count, name string) {
-			c := counts[name]
-			c.Open, c.Resolved = c.Open+g.open, c.Resolved+g.resolved
-			counts[name] = c
+		if of.SourceTopic != "" {
+			sum(s.ByPartition, of.SourceTopic+"/"+strconv.Itoa(int(of.SourcePartition)), g.Count)
 		}
-		if g.partition != "" {
-			sum(s.ByPartition, g.partition)
-		}
-		for _, rule := range g.rules {
-			sum(s.ByRule, rule)
+		rules := map[string]bool{}
+		for _, f := range of.Failures {
+			if f.Rule != "" && !rules[f.Rule] {
+				rules[f.Rule] = true
+				sum(s.ByRule, f.Rule, g.Count)
+			}
 		}
 	}
 	slices.SortFunc(s.Causes, func(a, b *Cause) int {
@@ -149,32 +139,26 @@ func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 	return s
 }
 
-func (s *Stats) group(of *Group, causes map[causeKey]*Cause, o StatsOptions) *perGroup {
-	g := &perGroup{reason: of.Reason}
-	if of.SourceTopic != "" {
-		g.partition = of.SourceTopic + "/" + strconv.Itoa(int(of.SourcePartition))
-	}
+func sum(counts map[string]Count, name string, more Count) {
+	c := counts[name]
+	counts[name] = Count{c.Open + more.Open, c.Resolved + more.Resolved}
+}
+
+// causesOf are the causes that a group's letters count under.
+func (s *Stats) causesOf(of *Group, known map[causeKey]*Cause, o StatsOptions) (causes []*Cause) {
 	failures := of.Failures
 	if len(failures) == 0 {
 		failures = []letter.Failure{{}}
 	}
 	for _, f := range failures {
-		if f.Rule != "" && !slices.Contains(g.rules, f.Rule) {
-			g.rules = append(g.rules, f.Rule)
-		}
 		k := causeKey{of.Reason, f.Rule, f.Path}
-		c := causes[k]
-		if c == nil {
-			c = &Cause{Reason: k.reason, Rule: k.rule, Path: k.path}
-			if o.Bars > 0 {
-				c.Curve = make([]int, o.Bars)
-			}
-			causes[k] = c
-			s.Causes = append(s.Causes, c)
+		if known[k] == nil {
+			known[k] = &Cause{Reason: k.reason, Rule: k.rule, Path: k.path, Curve: make([]int, o.Bars)}
+			s.Causes = append(s.Causes, known[k])
 		}
-		g.causes = append(g.causes, c)
+		causes = append(causes, known[k])
 	}
-	return g
+	return causes
 }
 
 func (c *Cause) take(ref *Ref, o StatsOptions) {

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // View is what the topics held when it was taken, or last refreshed: which
@@ -33,6 +34,8 @@ type View struct {
 	known   map[groupKey]*Group      // with the failures as the letters write them
 	next    map[topicPartition]int64 // the offset to read next
 	gaps    []Gap
+
+	failures failures
 
 	headsLeft int // how many more heads may be kept; negative: none are
 }
@@ -83,9 +86,11 @@ type Group struct {
 	SourcePartition int32
 }
 
+// groupKey is what makes a group: as the letter writes it, or with failures that
+// are normalized and then no exception.
 type groupKey struct {
-	reason, stage, topic, failures string
-	partition                      int32
+	reason, stage, topic, exception, failures string
+	partition                                 int32
 }
 
 const (
@@ -103,8 +108,30 @@ func newView(letters, resolutions string, filter letter.Filter) *View {
 
 // Refresh reads what was written since.
 func (v *View) Refresh(ctx context.Context) error {
+	return v.refresh(ctx, nil)
+}
+
+// followPause is between two looks at the ends of the topics.
+const followPause = 200 * time.Millisecond
+
+// Follow refreshes the view again and again, and hands out the letters that
+// arrive and match its filter, one at a time. It returns when ctx ends or use
+// fails.
+func (v *View) Follow(ctx context.Context, use func(*letter.Letter, letter.Status) error) error {
+	for {
+		if err := v.refresh(ctx, use); err != nil {
+			return err
+		}
+		if err := retry.Sleep(ctx, followPause); err != nil {
+			return err
+		}
+	}
+}
+
+func (v *View) refresh(ctx context.Context, use func(*letter.Letter, letter.Status) error) error {
 	v.refreshing.Lock()
 	defer v.refreshing.Unlock()
+	var using sync.Mutex // partitions are read in parallel
 	for _, topic := range v.queue.topics() {
 		bounds, err := v.queue.client.Bounds(ctx, topic)
 		if err != nil {
@@ -117,8 +144,14 @@ func (v *View) Refresh(ctx context.Context) error {
 			}
 		}
 		gaps, err := v.queue.client.Read(ctx, topic, spans, func(r *kgo.Record) error {
-			v.add(r)
-			return nil
+			status, matches := v.add(r)
+			if !matches || use == nil {
+				return nil
+			}
+			using.Lock()
+			defer using.Unlock()
+			l := letter.Parse(r)
+			return use(&l, status)
 		})
 		if err != nil {
 			return err
@@ -147,57 +180,25 @@ func (v *View) Gaps() []Gap {
 	return slices.Clone(v.gaps)
 }
 
-// Follow continues where the view ended, and hands out the letters that arrive
-// and match its filter, one at a time. It returns when ctx ends or use fails.
-func (v *View) Follow(ctx context.Context, use func(*letter.Letter, letter.Status) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var using sync.Mutex
-	var followers sync.WaitGroup
-	for _, topic := range v.queue.topics() {
-		from := map[int32]int64{}
-		v.mu.Lock()
-		for at, next := range v.next {
-			if at.topic == topic {
-				from[at.partition] = next
-			}
-		}
-		v.mu.Unlock()
-		followers.Go(func() {
-			cancel(v.queue.client.Follow(ctx, topic, from, func(r *kgo.Record) error {
-				using.Lock()
-				defer using.Unlock()
-				if l, status := v.add(r); l != nil {
-					return use(l, status)
-				}
-				return nil
-			}))
-		})
-	}
-	followers.Wait()
-	return context.Cause(ctx)
-}
-
-// add takes a record of either topic. It returns the letter that the record
-// brings, if that matches, with its status. Records of a partition come in their
-// order; one that was added already is ignored.
-func (v *View) add(r *kgo.Record) (*letter.Letter, letter.Status) {
+// add takes a record of either topic. If the record is a letter that matches, it
+// returns the letter's status. Records of a partition come in their order; one that
+// was added already is ignored.
+func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 	id, isResolution := "", false
 	if r.Topic == v.resolutions {
 		id, isResolution = letter.ResolutionOf(r)
 	}
 	var l letter.Letter
-	matches := false
 	isLetter := !isResolution && r.Topic == v.letters && !isTombstone(r)
 	if isLetter {
 		l = letter.Parse(r)
-		id, matches = l.ID, v.filter.Matches(&l)
+		id, matches = l.ID, v.filter.MatchesWith(&l, v.failures.of)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	at := topicPartition{r.Topic, r.Partition}
 	if r.Offset < v.next[at] {
-		return nil, ""
+		return "", false
 	}
 	v.next[at] = r.Offset + 1
 	here := position{r.Partition, r.Offset}
@@ -215,7 +216,7 @@ func (v *View) add(r *kgo.Record) (*letter.Letter, letter.Status) {
 		ref.FailedAt, ref.SourceOffset, ref.Size = l.FailedAt.UTC(), l.Source.Offset, int64(len(l.Value))
 		ref.Group, ref.ours = v.group(&l), l.Format == letter.Orderhub
 		v.keepHead(ref, &l)
-		return &l, ref.Status
+		return ref.Status, true
 	case isLetter: // the id's letter was replaced by one that does not match
 		v.change(id, func(ref *Ref) { ref.letters = nil })
 	case r.Topic == v.letters: // the tombstone of a letter of ours; a key of another's is not its id
@@ -225,7 +226,7 @@ func (v *View) add(r *kgo.Record) (*letter.Letter, letter.Status) {
 			}
 		})
 	}
-	return nil, ""
+	return "", false
 }
 
 func isTombstone(r *kgo.Record) bool { return r.Value == nil && len(r.Headers) == 0 }
@@ -274,15 +275,41 @@ func without(positions []position, partition int32) []position {
 	return kept
 }
 
+// failures remembers what is in the headers dlq-errors, since many letters have the
+// same. Safe for concurrent use.
+type failures struct {
+	mu    sync.RWMutex
+	known map[string][]letter.Failure
+}
+
+func (f *failures) of(l *letter.Letter) []letter.Failure {
+	f.mu.RLock()
+	known, is := f.known[string(l.ErrorsJSON)]
+	f.mu.RUnlock()
+	if is && l.Format == letter.Orderhub {
+		return known
+	}
+	decoded := l.Failures()
+	if l.Format == letter.Orderhub {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.known == nil || len(f.known) >= maxKnown {
+			f.known = map[string][]letter.Failure{}
+		}
+		f.known[string(l.ErrorsJSON)] = decoded
+	}
+	return decoded
+}
+
 // group finds the letter's group, or makes it.
 func (v *View) group(l *letter.Letter) *Group {
-	asWritten := groupKey{l.Reason, l.Stage, l.Source.Topic, l.Exception.Class + string(l.ErrorsJSON), l.Source.Partition}
-	if g := v.known[asWritten]; g != nil {
+	if g := v.known[groupKey{l.Reason, l.Stage, l.Source.Topic, l.Exception.Class, string(l.ErrorsJSON), l.Source.Partition}]; g != nil {
 		return g
 	}
+	asWritten := groupKey{l.Reason, l.Stage, l.Source.Topic, l.Exception.Class, string(l.ErrorsJSON), l.Source.Partition}
 	g := &Group{Reason: l.Reason, Stage: l.Stage, SourceTopic: l.Source.Topic, SourcePartition: l.Source.Partition}
 	key := asWritten
-	key.failures = ""
+	key.exception, key.failures = "", ""
 	for _, f := range l.Failures() {
 		f.Path = letter.AnyItem(f.Path)
 		if len(g.Failures) < maxFailures && !slices.Contains(g.Failures, f) {

@@ -159,10 +159,11 @@ func TestForeignLetters(t *testing.T) {
 	foreign := &kgo.Record{Topic: "their.DLT", Partition: 1, Offset: 4, Key: []byte("k"), Value: []byte("v")}
 	x := newView("their.DLT", dlq, letter.Filter{})
 	x.add(letterRecord(1, "ours"))
-	l, status := x.add(foreign)
+	status, matches := x.add(foreign)
+	require.True(t, matches)
 	require.Equal(t, letter.Open, status)
 	require.Len(t, x.Select(letter.Open, 0), 1)
-	resolution := letter.Resolution{ID: l.ID, Kind: letter.Redriven}.Record(dlq, 0)
+	resolution := letter.Resolution{ID: x.Select(letter.Open, 0)[0].ID, Kind: letter.Redriven}.Record(dlq, 0)
 	resolution.Offset = 1
 	x.add(resolution)
 	require.Empty(t, x.Select(letter.Open, 0))

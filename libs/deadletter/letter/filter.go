@@ -48,7 +48,11 @@ type Filter struct {
 }
 
 // Matches reports whether a letter meets the filter.
-func (f *Filter) Matches(l *Letter) bool {
+func (f *Filter) Matches(l *Letter) bool { return f.MatchesWith(l, (*Letter).Failures) }
+
+// MatchesWith is Matches for a caller that remembers the failures of letters. They
+// are asked for only if a condition needs them.
+func (f *Filter) MatchesWith(l *Letter, failuresOf func(*Letter) []Failure) bool {
 	switch {
 	case len(f.IDs) > 0 && !slices.ContainsFunc(f.IDs, func(id string) bool { return SameID(id, l.ID) }),
 		f.Origin != "" && l.Origin != f.Origin && l.ID != f.Origin,
@@ -64,15 +68,13 @@ func (f *Filter) Matches(l *Letter) bool {
 		f.UID != "" && !ofOrder(l, f.UID):
 		return false
 	}
-	return f.matchesFailures(l)
-}
-
-// matchesFailures decodes the letter's failures only if a condition needs them.
-func (f *Filter) matchesFailures(l *Letter) bool {
 	if !f.NoFailures && f.Failure == nil && len(f.Rules) == 0 && len(f.Paths) == 0 {
 		return true
 	}
-	failures := l.Failures()
+	return f.matchesFailures(failuresOf(l))
+}
+
+func (f *Filter) matchesFailures(failures []Failure) bool {
 	if f.NoFailures && len(failures) > 0 {
 		return false
 	}

@@ -145,7 +145,9 @@ func (l *Letter) orderhub(r *kgo.Record) {
 		case deadletter.HeaderRedriveCount:
 			l.Redrives = int(max(number(h.Value, 32), 0))
 		case deadletter.HeaderOrigin:
-			l.Origin = string(h.Value)
+			if l.Origin = l.ID; string(h.Value) != l.ID { // mostly it is the id
+				l.Origin = string(h.Value)
+			}
 		case deadletter.HeaderTruncated:
 			var t deadletter.Truncation
 			if json.Unmarshal(h.Value, &t) == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
 // batch makes a batch as compaction leaves it: it spans the offsets first to last
@@ -181,15 +182,16 @@ func TestALeaderThatIsAwayForAMoment(t *testing.T) {
 	require.EqualValues(t, 4, refused.Load())
 }
 
-func TestFollow(t *testing.T) {
+func TestFollowHandsOutWhatArrives(t *testing.T) {
 	w := newWorld(t)
+	view := w.scan()
 	w.letters(1)
-	got := make(chan *kgo.Record, 10)
+	got := make(chan string, 10)
 	done := make(chan error, 1)
 	stop := errors.New("enough")
 	go func() {
-		done <- w.client.Follow(t.Context(), dlqTopic, map[int32]int64{0: 0, 1: 0, 2: 0}, func(r *kgo.Record) error {
-			got <- r
+		done <- view.Follow(t.Context(), func(l *letter.Letter, _ letter.Status) error {
+			got <- l.ID
 			if len(got) == 6 {
 				return stop
 			}

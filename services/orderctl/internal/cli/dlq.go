@@ -184,9 +184,9 @@ func (f *filterFlags) filter(now time.Time) (filter letter.Filter, err error) {
 }
 
 // set says whether any flag limits the letters.
-func (f *filterFlags) set() (any bool) {
-	f.flags.VisitAll(func(flag *pflag.Flag) { any = any || flag.Changed })
-	return any
+func (f *filterFlags) set() (given bool) {
+	f.flags.VisitAll(func(flag *pflag.Flag) { given = given || flag.Changed })
+	return given
 }
 
 // statusFlag is the value of --status.

@@ -109,9 +109,9 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 	if len(refs) == 0 {
 		return nothing("no letter matches")
 	}
-	out, err := a.exportTo(f)
+	write, end, err := a.exportTo(f)
 	if err != nil {
-		return local(err)
+		return local(fmt.Errorf("--to: %w", err))
 	}
 	exported := 0
 	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
@@ -122,7 +122,7 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 			}
 		}
 		for i := range items {
-			if err := out.write(&items[i]); err != nil {
+			if err := write(&items[i]); err != nil {
 				return local(err)
 			}
 			exported++
@@ -132,7 +132,7 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 	if errors.Is(err, dlq.ErrChanged) { // those that are gone since are missing below
 		err = nil
 	}
-	if err := out.end(err); err != nil {
+	if err := end(err); err != nil {
 		return err
 	}
 	a.say("%d of %s exported", exported, plural(len(refs), "letter"))
@@ -148,42 +148,42 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 	return nil
 }
 
-// exportSink takes letters.
-type exportSink interface {
-	write(item *dlq.Item) error
-	// end finishes what is written, or removes it if that failed.
-	end(err error) error
-}
-
-func (a *app) exportTo(f *exportFlags) (exportSink, error) {
+// exportTo gives what writes a letter, and what ends the writing: a file appears
+// whole or, after an error, not at all.
+func (a *app) exportTo(f *exportFlags) (write func(*dlq.Item) error, end func(error) error, err error) {
 	if f.format == exportRaw {
-		if err := os.MkdirAll(f.to, 0o700); err != nil {
-			return nil, fmt.Errorf("--to: %w", err)
+		write = func(item *dlq.Item) error {
+			return os.WriteFile(filepath.Join(f.to, dlqview.FileName(&item.Letter)), item.Value, 0o600)
 		}
-		return rawFiles(f.to), nil
+		return write, func(err error) error { return err }, os.MkdirAll(f.to, 0o700)
 	}
-	out := &exportFile{w: a.stdout}
+	out, end := a.stdout, func(err error) error { return err }
 	if f.to != "" {
 		file, err := os.CreateTemp(filepath.Dir(f.to), ".orderctl-export-*")
 		if err != nil {
-			return nil, fmt.Errorf("--to: %w", err)
+			return nil, nil, err
 		}
-		out.w, out.file, out.name = file, file, f.to
+		out, end = file, func(err error) error {
+			if err = errors.Join(err, file.Close()); err == nil {
+				err = os.Rename(file.Name(), f.to)
+			}
+			if err != nil {
+				_ = os.Remove(file.Name())
+			}
+			return err
+		}
 	}
 	if f.format == exportCSV {
-		facts := dlqview.NewFacts(out.w)
-		out.letter, out.flush = facts.Write, facts.Flush
-		return out, nil
+		facts := dlqview.NewFacts(out)
+		return facts.Write, func(err error) error { return end(errors.Join(err, facts.Flush())) }, nil
 	}
-	out.flush = func() error { return nil }
-	out.letter = func(item *dlq.Item) error {
+	return func(item *dlq.Item) error {
 		e := dlq.ArchiveEntryOf(item)
 		if !f.reveal {
 			maskEntry(&e)
 		}
-		return writeJSON(out.w, e)
-	}
-	return out, nil
+		return writeJSON(out, e)
+	}, end, nil
 }
 
 // maskEntry masks personal data in an entry.
@@ -204,41 +204,6 @@ func maskEntry(e *dlq.ArchiveEntry) {
 		r.Key = []byte(mask.Hidden)
 	}
 }
-
-// exportFile writes letters one after another. A file appears whole or not at
-// all.
-type exportFile struct {
-	w      io.Writer
-	file   *os.File // nil: stdout
-	name   string
-	letter func(*dlq.Item) error
-	flush  func() error
-}
-
-func (e *exportFile) write(item *dlq.Item) error { return e.letter(item) }
-
-func (e *exportFile) end(err error) error {
-	err = errors.Join(err, e.flush())
-	if e.file == nil {
-		return err
-	}
-	if err = errors.Join(err, e.file.Close()); err == nil {
-		err = os.Rename(e.file.Name(), e.name)
-	}
-	if err != nil {
-		_ = os.Remove(e.file.Name())
-	}
-	return err
-}
-
-// rawFiles is a folder with a file a letter.
-type rawFiles string
-
-func (folder rawFiles) write(item *dlq.Item) error {
-	return os.WriteFile(filepath.Join(string(folder), dlqview.FileName(&item.Letter)), item.Value, 0o600)
-}
-
-func (folder rawFiles) end(err error) error { return err }
 
 func (a *app) dlqImportCommand() *cobra.Command {
 	var s kafkaSettings

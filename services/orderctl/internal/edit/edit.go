@@ -77,11 +77,10 @@ func ParseSet(assignment string) (Edit, error) {
 	if err != nil {
 		return nil, err
 	}
-	value, err := parse([]byte(text))
-	if err != nil {
-		return set{tokens, hujson.String(text)}, nil
+	if value, err := parse([]byte(text)); err == nil {
+		return set{tokens, value.Value}, nil
 	}
-	return set{tokens, value.Value}, nil
+	return set{tokens, hujson.String(text)}, nil
 }
 
 // parsePath reads payment.amount, items[2].price and items[].price.
