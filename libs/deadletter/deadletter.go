@@ -1,6 +1,6 @@
-// Package deadletter is the form of a dead letter: a record that could not be
-// stored, as it stands in the dead-letter topic, where people look at it, mend
-// it and send it again.
+// Package deadletter defines the form of a dead letter: a record that could not be
+// stored, as it is in the dead-letter topic. Operators look at it there, repair it
+// and send it again.
 //
 // The key is the letter's [ID], the value the source record's bytes untouched,
 // and the headers are the source record's own, unchanged, plus ours. The same
@@ -39,7 +39,7 @@ const (
 	HeaderValue           = "dlq-value"            // "null" where the source's value is null and the letter's empty
 )
 
-// Headers of a copy whose value somebody edited before it was sent back. They
+// Headers of a copy whose value was edited before it was sent back. They
 // stay with the record: a letter of it has them among its source's headers.
 const (
 	HeaderEditedBy   = "dlq-edited-by"   // who

@@ -46,7 +46,7 @@ func Chunk(refs []Ref, most int) int {
 	return n
 }
 
-// chunks hands out letters some at a time.
+// chunks calls use with some of the letters at a time.
 func chunks(ctx context.Context, refs []Ref, use func([]Ref) error) error {
 	for len(refs) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -61,7 +61,7 @@ func chunks(ctx context.Context, refs []Ref, use func([]Ref) error) error {
 	return nil
 }
 
-// Discard resolves letters that nobody wants any more. done is told of each.
+// Discard resolves letters that nobody wants any more. It calls done for each.
 func (q *Queue) Discard(ctx context.Context, view *View, refs []Ref, by By, done func(Outcome)) error {
 	return chunks(ctx, refs, func(refs []Ref) error {
 		items, err := view.current(ctx, refs, letter.Open, func(i Item) { done(Outcome{Item: i, Err: ErrNotOpen}) })

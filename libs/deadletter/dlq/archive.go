@@ -98,9 +98,9 @@ func (e *ArchiveEntry) check() error {
 }
 
 // Import writes the letters of an archive, with their resolutions, that the topic
-// does not have; done is told of each, and whether it was there already. What is
-// there stays as it is, so an interrupted import can be run again. An error of the
-// archive names the entry by its number, and is an ErrEntry.
+// does not have. It calls done for each letter, and says whether the letter was
+// there already. What is there stays as it is, so an interrupted import can be run
+// again. An error of the archive names the entry by its number, and is an ErrEntry.
 func (q *Queue) Import(ctx context.Context, archive io.Reader, done func(id string, there bool)) error {
 	if q.opts.Foreign != "" {
 		return errors.New("letters cannot be imported into a topic that others write")

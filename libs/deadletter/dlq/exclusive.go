@@ -19,16 +19,14 @@ var ErrInterfered = errors.New("somebody else changes the letters at the same mo
 // that died within a transaction.
 const transactionTimeout = 10 * time.Second
 
-// Exclusive is the only one of its name that can write: Kafka's producer of a
-// transactional id. Whoever comes later takes its place, and from then on it
-// cannot write any more. So what it read since it began holds until its writes
-// are in, as far as others of the same name are concerned.
-//
-// For one goroutine.
+// Exclusive is Kafka's producer of a transactional id: of all with one name only
+// the latest can write. So what it read since it began still holds when its writes
+// are committed, as far as others of the same name are concerned. It is for one
+// goroutine.
 type Exclusive struct{ client *kgo.Client }
 
-// Exclusive becomes the only one of a name. What the one before wrote is in, and
-// can be read, or will never be.
+// Exclusive fences all earlier ones of a name. What they wrote is committed by now,
+// or never will be.
 func (c *Client) Exclusive(ctx context.Context, name string) (*Exclusive, error) {
 	client, err := kgo.NewClient(append(slices.Clone(c.options), kgo.TransactionalID(name), kgo.TransactionTimeout(transactionTimeout))...)
 	if err != nil {
@@ -41,8 +39,8 @@ func (c *Client) Exclusive(ctx context.Context, name string) (*Exclusive, error)
 	return &Exclusive{client}, nil
 }
 
-// Write writes records all or none. After an error it is of no more use; with
-// ErrInterfered none were written.
+// Write writes all of the records or none. After an error the Exclusive cannot be
+// used any more. ErrInterfered means that none were written.
 func (e *Exclusive) Write(ctx context.Context, records ...*kgo.Record) error {
 	if err := e.client.BeginTransaction(); err != nil {
 		return interfered(err)
@@ -60,8 +58,7 @@ func (e *Exclusive) Write(ctx context.Context, records ...*kgo.Record) error {
 // Close ends the connections.
 func (e *Exclusive) Close() { e.client.Close() }
 
-// interfered turns the broker's words for a producer that was replaced into
-// ErrInterfered.
+// interfered turns the broker's errors for a fenced producer into ErrInterfered.
 func interfered(err error) error {
 	for _, fenced := range []*kerr.Error{
 		kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidProducerIDMapping, kerr.InvalidTxnState, kerr.TransactionAbortable,

@@ -36,9 +36,9 @@ type Gap struct {
 	Span
 }
 
-// Read hands out the records in the spans of each partition, in the order of
-// their offsets. Partitions are read in parallel: handle is called for several
-// partitions at once, and must be safe for that; its error ends the reading.
+// Read calls handle for the records in the spans of each partition, in the order
+// of their offsets. It reads partitions in parallel, so handle must be safe for
+// concurrent use. An error of handle ends the reading.
 //
 // Read fetches by itself, and leaves the decoding to franz-go, since it must know
 // which offset a fetch reached: a consumer that only sees records cannot tell

@@ -27,7 +27,7 @@ type Redrive struct {
 	// Edit gives the value to send instead of the letter's; its error keeps the
 	// letter from being sent, and the work continues. Nil: the letter's own value.
 	Edit func(*Item) ([]byte, error)
-	// Done is told of each letter, those of a source partition in their order.
+	// Done is called for each letter, in order within a source partition.
 	Done func(Outcome)
 }
 
@@ -90,9 +90,9 @@ func EditedCopy(l *letter.Letter, value []byte, by string) *kgo.Record {
 // the worker recognizes them as duplicates. It stops at the first error that is
 // not a letter's own; what was done until then stays done and is written down.
 //
-// Letters that somebody else resolves meanwhile are left alone. The topic is
-// looked at again before each send; of two people who send the same letter in
-// the same moment, one makes a duplicate.
+// Letters that others resolve meanwhile are skipped: Redrive reads the topic again
+// before each send. If two people send the same letter in the same moment, the
+// worker recognizes one of the copies as a duplicate.
 func (q *Queue) Redrive(ctx context.Context, view *View, refs []Ref, how Redrive) error {
 	refs = slices.Clone(refs)
 	InSourceOrder(refs)
@@ -241,8 +241,8 @@ func tooLarge(err error) bool {
 	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
 }
 
-// stillOpen leaves out the letters that somebody else resolved since they were
-// looked at, if that is a while ago.
+// stillOpen drops the letters that others resolved since the topic was last read,
+// if that is older than lookAgain.
 func (d *redriving) stillOpen(ctx context.Context, batch []draft) ([]draft, error) {
 	if time.Since(d.looked) < lookAgain {
 		return batch, nil

@@ -15,20 +15,20 @@ import (
 
 // Undo and Purge remove records. A purge that did not know of an undo would
 // remove an open letter, and Kafka has no "write if nothing changed". So both
-// write with the same transactional id: whoever begins fences the other, reads
-// the topic up to its end, and only then writes. Either what was read still holds
-// when the records are written, or they are not written.
+// write with the same transactional id: the one that begins fences the other, reads
+// the topic up to its end, and only then writes. Either what it read still holds
+// when its records are committed, or they are not committed.
 
 const (
-	// tries is how often work that somebody else interrupted is begun anew.
+	// tries is how often fenced work begins anew.
 	tries = 8
 	// longestPause is the longest pause before that. It is random, so that two
 	// do not keep interrupting each other.
 	longestPause = 300 * time.Millisecond
 )
 
-// exclusively runs work as the only writer of the topic's undos and purges, and
-// begins anew when somebody else becomes that.
+// exclusively runs work as the only writer of the topic's undos and purges. It
+// begins anew when another writer fences it.
 func (q *Queue) exclusively(ctx context.Context, work func(*Exclusive) error) error {
 	once := func() error {
 		only, err := q.client.Exclusive(ctx, "orderhub-dlq/"+q.opts.Topic)
@@ -92,7 +92,7 @@ type PurgeOptions struct {
 
 // Purge removes what was resolved before a time, letter and resolution together.
 // Letters that are not ours stay, and so do their resolutions, without which they
-// would be open again. done is told of each letter once it is gone.
+// would be open again. It calls done for each letter that is gone.
 func (q *Queue) Purge(ctx context.Context, o PurgeOptions, done func(id string)) error {
 	switch {
 	case q.opts.Foreign != "":

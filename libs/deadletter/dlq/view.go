@@ -114,9 +114,8 @@ func (v *View) Refresh(ctx context.Context) error {
 // followPause is between two looks at the ends of the topics.
 const followPause = 200 * time.Millisecond
 
-// Follow refreshes the view again and again, and hands out the letters that
-// arrive and match its filter, one at a time. It returns when ctx ends or use
-// fails.
+// Follow refreshes the view continually, and calls use for each letter that arrives
+// and matches the filter, one at a time. It returns when ctx ends or use fails.
 func (v *View) Follow(ctx context.Context, use func(*letter.Letter, letter.Status) error) error {
 	for {
 		if err := v.refresh(ctx, use); err != nil {
@@ -442,8 +441,8 @@ func (v *View) Orphans() []Ref {
 	return found
 }
 
-// current loads those of the letters that have a status now, and hands the others
-// to changed: somebody else has dealt with them. Those that are gone are left out.
+// current loads the letters that have a status now, and calls changed for those
+// that others have dealt with. It leaves out those that are gone.
 func (v *View) current(ctx context.Context, refs []Ref, status letter.Status, changed func(Item)) ([]Item, error) {
 	if err := v.Refresh(ctx); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Status says whether a letter still needs somebody to deal with it.
+// Status says whether a letter still needs attention.
 type Status string
 
 // The statuses. Any is for selecting.

@@ -1,5 +1,5 @@
-// Package letter reads dead letters from records, by whomever they were written:
-// our worker, Kafka Connect, Spring Kafka, or somebody who left no headers.
+// Package letter reads dead letters and their resolutions from Kafka's records. It
+// knows the headers of our worker, Kafka Connect and Spring Kafka.
 package letter
 
 import (

@@ -141,7 +141,7 @@ func TestDryRunConflictAndFind(t *testing.T) {
 
 	found := w.orderctl("find", "b563feb7b2b84b6test")
 	require.Equal(t, 0, found.code, found.stderr)
-	require.Contains(t, found.stdout, "b563feb7b2b84b6test: stored (since when is not kept; its date_created is 2021-11-26T06:22:19Z), 6 dead letters\n")
+	require.Contains(t, found.stdout, "b563feb7b2b84b6test: stored (date_created 2021-11-26T06:22:19Z), 6 dead letters\n")
 	require.Contains(t, w.orderctl("find", "another", "--output", "json").stdout, `{"order_uid":"another","stored":false,"letters":[{"id":"orders/0/2/`)
 	require.Equal(t, result{3, "nobody: not stored, 0 dead letters\n", ""}, w.orderctl("find", "nobody"))
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -167,8 +168,8 @@ func javaMurmur2(data []byte) int32 {
 		k *= m
 		h = h*m ^ k
 	}
-	for i := len(data) - 1; i >= 0; i-- {
-		h ^= uint32(data[i]) << (8 * i)
+	for i, b := range slices.Backward(data) {
+		h ^= uint32(b) << (8 * i)
 		if i == 0 {
 			h *= m
 		}

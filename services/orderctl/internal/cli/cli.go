@@ -64,8 +64,8 @@ func (a *app) rootCommand() *cobra.Command {
 of orders, finds orders, compares the read API with the tables, deals with dead
 letters, and looks after the database's schema and the topics.
 
-Results go to stdout; what is said about the work goes to stderr. With
---output json each result is one JSON object on one line.
+Results go to stdout, messages to stderr. With --output json each result is one
+JSON object on one line.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.`,
 		Example: `  orderctl publish --count 100 --invalid 0.1
@@ -86,7 +86,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.PersistentFlags().Var(&a.output, "output", "what stdout is for: text (people) or json (programs)")
+	root.PersistentFlags().Var(&a.output, "output", "form of the results: text (for people) or json (for programs)")
 	complete(root, "output", "text", "json")
 	a.settings[root] = &struct {
 		Topics   topicsSettings
@@ -185,7 +185,7 @@ func text(err error) string {
 	return err.Error()
 }
 
-// say tells about the work on stderr.
+// say writes a message to stderr.
 func (a *app) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stderr, format+"\n", args...)
 }

@@ -58,8 +58,8 @@ type lookSettings struct {
 	Audit    auditSettings
 }
 
-// optionalDatabase has no default: the database is asked only where somebody says
-// that it is there.
+// optionalDatabase has no default: letters are compared with a database only if it
+// is named.
 type optionalDatabase struct {
 	URL config.Secret `env:"DATABASE_URL" help:"PostgreSQL with the orders, to compare letters with (default: none)"`
 }
@@ -115,8 +115,8 @@ func (f *kafkaFlags) client(cfg *config.Kafka) (*dlq.Client, error) {
 // listChunk is how many letters are in memory at a time.
 const listChunk = 500
 
-// inChunks hands out letters some at a time. Those that load did not find any more
-// are left out, which is dlq.ErrChanged at the end.
+// inChunks loads letters and calls use with some of them at a time. Letters that
+// are gone by now are left out; the error is dlq.ErrChanged then.
 func inChunks(refs []dlq.Ref, load func([]dlq.Ref) ([]dlq.Item, error), use func([]dlq.Item) error) error {
 	var changed error
 	for len(refs) > 0 {
@@ -291,7 +291,7 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, cfg *c
 	return view, refs, nil
 }
 
-// confirm asks where somebody can answer, and demands --yes where nobody can.
+// confirm asks on a terminal, and demands --yes elsewhere.
 func (a *app) confirm(yes bool, what string) error {
 	if yes {
 		return nil

@@ -37,12 +37,12 @@ func (a *app) dlqRedriveCommand() *cobra.Command {
 		Use:   "redrive ID...",
 		Short: "Send letters back to where they came from",
 		Long: `Send open letters back to the partition that they came from, in the order that they
-had there. Records that came later have overtaken them. A letter is resolved once
-its copy is acknowledged; a copy that fails again becomes a new letter with the
-history of the old.
+had there. Later records were processed before them. A letter is resolved once its
+copy is acknowledged; a copy that fails again becomes a new letter, which keeps the
+history of the old one.
 
-Interrupted, it can be run again: what was sent twice is stored once. A letter
-that was redriven --max-redrives times is left alone.
+An interrupted redrive can be run again: what was sent twice is stored once. A
+letter that was redriven --max-redrives times is skipped.
 
 With --dry-run nothing is sent: each letter is decoded and validated by today's
 rules and, if DATABASE_URL is set, compared with the stored orders.
@@ -66,7 +66,7 @@ func (f *redriveFlags) registerRedrive(cmd *cobra.Command, what string) {
 	f.rules.register(cmd)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say which letters would pass now, and why the others would not")
 	cmd.Flags().Float64Var(&f.rate, "rate", 0, "letters a second; 0: as fast as possible")
-	cmd.Flags().IntVar(&f.maxRedrives, "max-redrives", defaultMaxRedrives, "leave letters alone that were redriven so often")
+	cmd.Flags().IntVar(&f.maxRedrives, "max-redrives", defaultMaxRedrives, "skip letters that were redriven so often")
 }
 
 func (f *redriveFlags) checkRedrive(cmd *cobra.Command, ids []string) error {
@@ -81,9 +81,9 @@ func (f *redriveFlags) checkRedrive(cmd *cobra.Command, ids []string) error {
 	return nil
 }
 
-// redrive sends letters, or says what would become of them. With change they are
-// edited: it is given a letter's value, and returns the new one. audit, if any, is
-// told of letters before they are looked at.
+// redrive sends letters back, or with --dry-run says what would become of them.
+// With change, which may be nil, they are edited first. audit, which may be nil, is
+// called before personal data of letters is shown.
 func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb string, change changeFunc, audit func([]dlq.Item) error) error {
 	return a.withLetters(&f.where, &f.Kafka, func(queue *dlq.Queue) error {
 		view, refs, err := f.find(ctx, a, queue, &f.Kafka, ids, letter.Open)
@@ -321,8 +321,8 @@ func (a *app) dlqPurgeCommand() *cobra.Command {
 	cmd := a.command(&cobra.Command{
 		Use:   "purge --resolved --older-than AGE",
 		Short: "Remove letters from the topic that were resolved long ago",
-		Long: `Remove letters from the topic that were resolved long ago, and what is said about
-them. Open letters stay. This cannot be undone: the broker deletes the values
+		Long: `Remove letters from the topic that were resolved long ago, with their resolutions.
+Open letters stay. This cannot be undone: the broker deletes the values
 when it next compacts the topic.
 
 Letters that others wrote (--foreign) are not removed.

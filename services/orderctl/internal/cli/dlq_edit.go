@@ -31,19 +31,19 @@ func (a *app) dlqEditCommand() *cobra.Command {
 	var f editFlags
 	cmd := a.command(&cobra.Command{
 		Use:   "edit ID...",
-		Short: "Mend letters' values and send them back",
-		Long: `Mend the values of open letters and send them back, as 'orderctl dlq redrive' does.
-The copies bear headers that say who edited them and which letter has the value as
+		Short: "Repair letters' values and send them back",
+		Long: `Repair the values of open letters and send them back, as 'orderctl dlq redrive' does.
+The copies have headers that say who edited them and which letter has the value as
 it was (dlq-edited-by, dlq-edited-from).
 
 With an id alone the value is opened in $VISUAL or $EDITOR. Saved, it is checked by
 today's rules; what fails is shown, and you edit on or give up. Saved as it was, it
-isn't sent. That you saw the value is written to the audit log.
+is not sent. That you saw the value is written to the audit log.
 
 With --set or --patch values are changed without an editor, those of one letter or
 of many: only what is named changes, every other byte stays. What the rules would
-still refuse isn't sent. With --dry-run nothing is sent: each letter's changes are
-shown, people's data masked, and what would become of it.
+still refuse is not sent. With --dry-run nothing is sent: each letter's changes are
+shown, with personal data masked, and what would become of it.
 
 --set takes path=value, the path as failures name it; items[].price is that of each
 item. The value is JSON, or else a text: amount=1817 is a number, zip='"02138"' a
@@ -84,7 +84,7 @@ letter matches.`,
 	f.registerRedrive(cmd, "edit")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "path=value: put a value at a path; can be repeated")
 	cmd.Flags().StringVar(&f.patchFile, "patch", "", "file with a JSON Patch (RFC 6902); - is stdin")
-	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "with --dry-run: show people's data too, and write that to the audit log")
+	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "with --dry-run: show personal data too, and write that to the audit log")
 	return cmd
 }
 
@@ -130,7 +130,7 @@ func (f *redriveFlags) refused(item *dlq.Item, value []byte) *model.RecordError 
 	return refused
 }
 
-// editTyping has somebody edit one letter in an editor.
+// editTyping lets the operator change one letter in an editor.
 func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) error {
 	return a.withLetters(&f.where, &f.Kafka, func(queue *dlq.Queue) error {
 		view, refs, err := f.find(ctx, a, queue, &f.Kafka, ids, letter.Open)
@@ -156,7 +156,7 @@ func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) err
 	})
 }
 
-// typed gives the value that somebody made of a letter's in the editor.
+// typed returns the value that the operator saved in the editor.
 func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byte, error) {
 	folder, err := os.MkdirTemp("", "orderctl-edit-") // for the user alone
 	if err != nil {

@@ -47,7 +47,7 @@ func (a *app) dlqExportCommand() *cobra.Command {
 		Short: "Write letters to files: JSON lines, CSV, or their values as they are",
 		Long: `Write letters to files, all of them or those that flags or ids name.
 
-  jsonl  a line a letter, with its resolution, to the byte as they are in the topic:
+  jsonl  a line a letter, with its resolution, byte for byte as in the topic:
          'orderctl dlq import' brings them back
   csv    the facts of each letter, without personal data
   raw    the value of each letter as a file in the folder --to
@@ -157,13 +157,13 @@ func (a *app) exportTo(f *exportFlags) (write func(*dlq.Item) error, end func(er
 		}
 		return write, func(err error) error { return err }, os.MkdirAll(f.to, 0o700)
 	}
-	out, end := a.stdout, func(err error) error { return err }
+	out, finish := a.stdout, func(err error) error { return err }
 	if f.to != "" {
 		file, err := os.CreateTemp(filepath.Dir(f.to), ".orderctl-export-*")
 		if err != nil {
 			return nil, nil, err
 		}
-		out, end = file, func(err error) error {
+		out, finish = file, func(err error) error {
 			if err = errors.Join(err, file.Close()); err == nil {
 				err = os.Rename(file.Name(), f.to)
 			}
@@ -175,7 +175,7 @@ func (a *app) exportTo(f *exportFlags) (write func(*dlq.Item) error, end func(er
 	}
 	if f.format == exportCSV {
 		facts := dlqview.NewFacts(out)
-		return facts.Write, func(err error) error { return end(errors.Join(err, facts.Flush())) }, nil
+		return facts.Write, func(err error) error { return finish(errors.Join(err, facts.Flush())) }, nil
 	}
 	return func(item *dlq.Item) error {
 		e := dlq.ArchiveEntryOf(item)
@@ -183,7 +183,7 @@ func (a *app) exportTo(f *exportFlags) (write func(*dlq.Item) error, end func(er
 			maskEntry(&e)
 		}
 		return writeJSON(out, e)
-	}, end, nil
+	}, finish, nil
 }
 
 // maskEntry masks personal data in an entry.
@@ -212,11 +212,12 @@ func (a *app) dlqImportCommand() *cobra.Command {
 		Use:   "import FILE",
 		Short: "Put exported letters back, with their resolutions",
 		Long: `Put letters back that 'orderctl dlq export --reveal' wrote as JSON lines (- is
-stdin), into this topic or another: ids, headers and values are as they were, and
-what was resolved is resolved. Letters that are there already stay as they are, so
-an import can be run again.
+stdin), into this topic or another. Ids, headers, values and resolutions are the
+same as before. Letters that are there already stay as they are, so an import can be
+run again.
 
-Letters that others wrote cannot be imported: they are known by their places.
+Letters of Kafka Connect, Spring Kafka and others cannot be imported: their place in
+their own topic is their id.
 
 Exit code 3: the file has no letters.`,
 		Example: `  orderctl dlq import letters.jsonl

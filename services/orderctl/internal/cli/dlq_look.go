@@ -73,7 +73,7 @@ Exit code 3: no letter matches.`,
 	which.register(cmd)
 	status.register(cmd, letter.Open)
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many letters; 0: all (default: 50 for people, all with --output json)")
-	cmd.Flags().BoolVar(&follow, "follow", false, "go on with the letters that come, until Ctrl-C")
+	cmd.Flags().BoolVar(&follow, "follow", false, "print new letters as they arrive, until Ctrl-C")
 	return cmd
 }
 
@@ -141,9 +141,8 @@ func (a *app) dlqShowCommand() *cobra.Command {
 		Use:   "show ID",
 		Short: "Show a dead letter: where it came from, why it failed, its value and history",
 		Long: `Show a dead letter: where it came from, why it failed, with each failure pointed at
-in its value, and what became of it and of its redrives. Where the value is no
-JSON, a caret stands below the byte where that shows; bytes that are no text are
-shown in hex.
+in its value, and what became of it and of its redrives. If the value is not JSON, a
+caret marks the byte where reading failed; bytes that are not text are shown in hex.
 
 If DATABASE_URL is set, a conflict is shown as the differences from the stored
 order.
@@ -193,8 +192,8 @@ func (a *app) dlqStatsCommand() *cobra.Command {
 together). A letter with several failures counts under each of its rules and
 causes. In JSON, by_reason has open and resolved letters together.
 
-With --watch they are counted again and again until Ctrl-C, of which each time only
-what has come since is read.`,
+With --watch they are counted again until Ctrl-C. Each time only new records are
+read.`,
 		Example: `  orderctl dlq stats
   orderctl dlq stats --since 1d --output json
   orderctl dlq stats --watch=5s`,

@@ -22,7 +22,7 @@ import (
 )
 
 // uiSettings are those of dlq ui. The database has no default: it is asked where
-// somebody says that it is there.
+// it is named.
 type uiSettings struct {
 	Kafka    config.Kafka
 	Database optionalDatabase

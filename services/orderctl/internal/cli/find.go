@@ -29,8 +29,8 @@ func (a *app) findCommand() *cobra.Command {
 to its letters when. A letter is the order's if it has its uid as key, or as
 order_uid in the value, even if that is broken.
 
-Since when an order is stored is not kept; its date_created is the shop's. What its
-letters tell is when each failed and why, and who redrove or discarded it when.
+The time at which an order was stored is not recorded; date_created is the shop's. For
+each letter you see when and why it failed, and who redrove or discarded it when.
 
 Exit code 3: the order is nowhere.`,
 		Example: `  orderctl find b563feb7b2b84b6test
@@ -88,7 +88,7 @@ func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid s
 func (a *app) writeFound(f found) error {
 	text := dlqview.Clean(f.UID) + ": not stored"
 	if f.Stored {
-		text = fmt.Sprintf("%s: stored (since when is not kept; its date_created is %s)", dlqview.Clean(f.UID), f.DateCreated.UTC().Format(time.RFC3339Nano))
+		text = fmt.Sprintf("%s: stored (date_created %s)", dlqview.Clean(f.UID), f.DateCreated.UTC().Format(time.RFC3339Nano))
 	}
 	text += ", " + plural(len(f.Letters), "dead letter") + "\n"
 	for _, l := range f.Letters {

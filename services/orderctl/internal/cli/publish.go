@@ -57,18 +57,18 @@ func (a *app) publishCommand() *cobra.Command {
 		Short: "Publish synthetic orders, or those of a file",
 		Long: `Publish synthetic orders, or those of a file, to the topic of the orders.
 
-Synthetic orders are unique, valid, and made on the model of the sample. Some can
-be spoiled on purpose: --invalid, --duplicates and --conflicts are shares of
---count. With --seed the bytes are the same each time, if the other flags are;
-without it orders are new and dated now.
+Synthetic orders are unique and valid, and resemble the sample. Some records can be
+bad on purpose: --invalid, --duplicates and --conflicts are shares of --count. With
+the same --seed and other flags the bytes are the same each time; without it orders
+are new and dated now.
 
 A file (- is stdin) holds one order, an array of orders, or one order after
 another (JSON lines), pretty-printed or not. Each becomes a record on one line and
 is otherwise untouched. If one of them is invalid, none is sent.
 
-stdout has the uid of each record that has one, a line each, once all replicas
-have the record. With --output json it has an object for each record, with
-partition and offset: {"order_uid":"…","partition":0,"offset":7,"kind":"order"}.
+The uid of each record that has one is printed, one a line, once all replicas have
+the record. With --output json there is an object for each record, with partition
+and offset: {"order_uid":"…","partition":0,"offset":7,"kind":"order"}.
 
 Faults of invalid records, taken in turn:
 ` + faultTable(),
@@ -396,7 +396,7 @@ func (p *published) print(info recordInfo) {
 	switch {
 	case p.quiet:
 	case p.app.output == outputJSON:
-		_ = writeJSON(p.out, info) // Flush tells the error
+		_ = writeJSON(p.out, info) // Flush returns the error
 	case info.UID != "":
 		_, _ = p.out.WriteString(info.UID)
 		_ = p.out.WriteByte('\n')

@@ -127,7 +127,7 @@ func (a *app) validateFile(name string, codec *model.Codec) (*tally, error) {
 	return t, nil
 }
 
-// eachEntry hands out a file's entries.
+// eachEntry calls use for each entry of a file.
 func eachEntry(file io.Reader, codec *model.Codec, use func(orderfile.Entry) error) error {
 	reader := orderfile.NewReader(file, codec)
 	for {

@@ -29,8 +29,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Compare what a read API answers with the tables",
 		Long: `Compare what a running read API answers with the tables: each order byte for byte,
-and that those which were deleted are gone. What doesn't match is looked at again
-until its row has stood still for a while, so changes on their way are no alarm.
+and that those which were deleted are gone. An order that differs is compared again
+until its row has not changed for --settle, so changes in flight raise no alarm.
 
 Printed are the orders that differ:
   missing  the tables have it, the API says that there is none
@@ -50,8 +50,8 @@ Exit code 1: something differs, or the comparison could not be made.`,
 		},
 	}, &s)
 	cmd.Flags().StringVar(&f.api, "api", "http://127.0.0.1:8081", "address of the read API")
-	cmd.Flags().IntVar(&f.sample, "sample", 0, "look at so many orders, chosen at random (0: at all)")
-	cmd.Flags().DurationVar(&f.settle, "settle", 2*time.Second, "how long a row must have stood still before a difference counts")
+	cmd.Flags().IntVar(&f.sample, "sample", 0, "compare so many orders, chosen at random (0: all)")
+	cmd.Flags().DurationVar(&f.settle, "settle", 2*time.Second, "how long a row must be unchanged before a difference counts")
 	cmd.Flags().IntVar(&f.workers, "workers", 16, "requests at a time")
 	return cmd
 }

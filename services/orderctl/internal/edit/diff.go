@@ -24,8 +24,8 @@ type leaf struct {
 	raw  string
 }
 
-// Diff tells the places at which values differ, in the order of the one before,
-// then what is new. Unless reveal is set personal data is masked. Where one of
+// Diff returns the places at which values differ: first those of the old value, in
+// its order, then those that are new. Unless reveal is set personal data is masked. Where one of
 // them is no JSON they differ as a whole.
 func Diff(before, after []byte, reveal bool) []Change {
 	if bytes.Equal(before, after) {

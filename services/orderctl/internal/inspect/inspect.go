@@ -1,6 +1,5 @@
-// Package inspect gathers all that can be told about a dead letter: why it
-// failed and where in its value, what became of its redrives, and how it differs
-// from the stored order.
+// Package inspect gathers all facts about a dead letter: why it failed and where in
+// its value, what became of its redrives, and how it differs from the stored order.
 package inspect
 
 import (

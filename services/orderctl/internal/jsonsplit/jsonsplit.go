@@ -17,13 +17,13 @@ import (
 )
 
 // MaxValueBytes is the size of the largest value that is read, white space
-// included: far beyond any record, and small enough to hold.
+// included: larger than any record, and small enough for memory.
 const MaxValueBytes = 16 << 20
 
 // Value is one value of the file.
 type Value struct {
 	// Raw is the value as it stands in the file, valid until the next call.
-	// Where Broken is set it is the text up to where reading could go on.
+	// Where Broken is set it is the text up to where reading resumes.
 	Raw []byte
 	// Line and Column of the first byte, from 1; columns count characters.
 	Line, Column int
@@ -70,7 +70,7 @@ func New(r io.Reader) *Splitter {
 }
 
 // Next returns the next value, or io.EOF after the last. Text that is not JSON
-// is returned as a broken value; reading goes on at the next line that begins
+// is returned as a broken value; reading resumes at the next line that begins
 // like the broken value's line.
 func (s *Splitter) Next() (Value, error) {
 	if !s.started {

@@ -41,11 +41,11 @@ type Options struct {
 	Rate float64
 	// GiveUpAfter is how long a record is tried while brokers are away.
 	GiveUpAfter time.Duration
-	// Acked is told of records when they are acknowledged, those of a
-	// partition in their order; its error ends the work. Refused is told of
-	// records that the broker does not take. Retrying is told when the brokers
-	// have not answered for a while, with the latest error, if any. The calls
-	// come one at a time.
+	// Acked is called when records are acknowledged, in order within a
+	// partition; its error ends the work. Refused is called for each record
+	// that the broker does not take. Retrying is called when the brokers have
+	// not answered for a while, with the latest error, if any. The calls are
+	// made one at a time.
 	Acked    func([]Ack) error
 	Refused  func(Record, error)
 	Retrying func(error)

@@ -184,7 +184,7 @@ func (m *maker) digits(pattern string) string {
 }
 
 // orderUID is 15 hex digits and "test", as the sample's. Numbers are mapped one
-// to one, so no uid of a seed comes twice; of two seeds, hardly ever.
+// to one, so no uid of a seed comes twice; of two seeds, almost never.
 func orderUID(seed, number uint64) string {
 	const bits = 60
 	const mask = 1<<bits - 1

@@ -23,7 +23,7 @@ type vocabularyFile struct {
 }
 
 // A market is a country that orders come from. In patterns each # becomes a
-// digit; phone numbers keep a run of zeros, so that hardly anybody has them.
+// digit; phone numbers keep a run of zeros, so that they are almost certainly unused.
 type market struct {
 	Locales    []string `json:"locales"`
 	Currency   string   `json:"currency"`
