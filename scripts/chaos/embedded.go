@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// hauntedPolling is how often the embedded broker is looked at.
-const hauntedPolling = 500 * time.Millisecond
+// memberPolling is how often the embedded broker is checked.
+const memberPolling = 500 * time.Millisecond
 
-// await returns once a hit has recovered. The embedded broker is helped there: of
-// a member that dies while it joins it does not watch the session, and so keeps
-// it, with its partitions, until the next rebalance.
+// await returns once a hit has recovered. The embedded broker doesn't expire a
+// member that dies while it joins: the member keeps its partitions until the next
+// rebalance. So a worker is restarted where that happens.
 func (s *site) await(ctx context.Context, h *hit) error {
 	if s.embedded == nil {
 		return s.watch.wait(ctx, h)
@@ -20,31 +20,31 @@ func (s *site) await(ctx context.Context, h *hit) error {
 	defer cancel()
 	waited := make(chan error, 1)
 	go func() { waited <- s.watch.wait(ctx, h) }()
-	haunted := time.Time{}
+	since := time.Time{}
 	for {
 		select {
 		case err := <-waited:
 			return err
-		case <-time.After(hauntedPolling):
+		case <-time.After(memberPolling):
 		}
 		switch {
-		case !s.haunted():
-			haunted = time.Time{}
-		case haunted.IsZero():
-			haunted = time.Now()
-		case time.Since(haunted) > 3*sessionTimeout:
+		case !s.hasDeadMember():
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) > 3*sessionTimeout:
 			if err := restart(ctx, s.workers[0], false); err != nil {
 				cancel()
 				return errors.Join(err, <-waited)
 			}
-			haunted = time.Time{}
+			since = time.Time{}
 		}
 	}
 }
 
-// haunted says whether the group is at rest with more members than there are
+// hasDeadMember says whether the group is stable with more members than there are
 // workers.
-func (s *site) haunted() bool {
+func (s *site) hasDeadMember() bool {
 	g := s.embedded.Cluster().GroupInfo(group)
 	return g != nil && g.State == "Stable" && len(g.Members) > len(s.workers)
 }

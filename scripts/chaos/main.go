@@ -1,11 +1,12 @@
-// Command chaos strikes at all that runs (workers, readers, PostgreSQL, Kafka's
-// brokers, the network between them) under load, and then accounts for every
-// record: stored as it was sent, a duplicate, or a dead letter with its bytes
-// untouched; every reader serves what the tables have; the committed offsets are
-// the partitions' ends. It exits 1 otherwise, and tells the record's story.
+// Command chaos kills, stops, freezes and cuts off workers, readers, PostgreSQL and
+// Kafka's brokers under load, and then accounts for every record: each must be
+// stored as it was sent, a duplicate, or a dead letter with its bytes unchanged.
+// Every reader must serve what the tables have, and the committed offsets must be
+// the partitions' ends. Otherwise it exits with 1 and prints what the logs say
+// about the records in question.
 //
-// It runs Apache Kafka with three brokers, a private PostgreSQL and several
-// processes of the real worker and reader, all its own.
+// It starts Apache Kafka with three brokers, a private PostgreSQL and several
+// processes of the real worker and reader.
 package main
 
 import (
@@ -37,7 +38,7 @@ type options struct {
 	Readers  int    `default:"2" help:"Reader processes."`
 	Brokers  int    `default:"3" help:"Brokers of Apache Kafka."`
 	Rate     int    `default:"400" help:"Records a second, about."`
-	Kafka    string `default:"auto" enum:"apache,embedded,auto" help:"apache; embedded: a broker in this process, which is not struck at; auto: embedded only where Java or Maven is missing."`
+	Kafka    string `default:"auto" enum:"apache,embedded,auto" help:"apache; embedded: a broker in this process, which stays up; auto: embedded only where Java or Maven is missing."`
 	Only     string `help:"Only strikes whose name has this in it, such as worker or SIGKILL."`
 	Binaries string `default:"bin" help:"Folder with the services' binaries; make build makes them."`
 }
@@ -85,8 +86,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// chaos strikes as often as asked, waits until everything is taken in, and
-// compares. ok says that nothing is lost, too much or stale.
+// chaos strikes as often as asked, waits until all records are processed, and
+// compares. ok says that nothing is lost, extra, wrong or stale.
 func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, err error) {
 	began := time.Now()
 	say := func(format string, args ...any) {
@@ -99,7 +100,7 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, e
 	}
 	defer func() {
 		if err != nil || !ok {
-			say("what the processes said is in %s", s.logs)
+			say("the logs are in %s", s.logs)
 		}
 		s.stop(err == nil && ok)
 	}()
@@ -147,7 +148,7 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int,
 	return hits, load.Sent(), err
 }
 
-// account waits until all is taken in, ends the workers, and compares.
+// account waits until all records are processed, stops the workers, and compares.
 func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings, error) {
 	if err := s.settle(ctx); err != nil {
 		return nil, nil, err
@@ -155,7 +156,7 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings,
 	if err := terminate(ctx, s.workers); err != nil {
 		return nil, nil, err
 	}
-	s.say("all is taken in; comparing")
+	s.say("all records are processed; comparing")
 	expected, err := ledger.Expect(ctx, s.brokers(), topic)
 	if err != nil {
 		return nil, nil, err

@@ -30,12 +30,13 @@ func report(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
 		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, f)
 }
 
-// slowest tells who took how long in the strikes that took longest.
+// slowest prints how long workers and readers took to recover from the slowest
+// strikes.
 func slowest(w io.Writer, hits []*hit) {
-	const told = 3
+	const shown = 3
 	sorted := slices.SortedFunc(slices.Values(hits), func(a, b *hit) int { return cmp.Compare(b.recovery, a.recovery) })
 	_, _ = fmt.Fprintln(w, "\nThe slowest:")
-	for _, h := range sorted[:min(told, len(sorted))] {
+	for _, h := range sorted[:min(shown, len(sorted))] {
 		workers := h.caughtUp.Sub(h.began)
 		_, _ = fmt.Fprintf(w, "  %s: the workers after %s, the readers %s later\n", h.what, round(workers), round(h.recovery-workers))
 	}

@@ -27,11 +27,11 @@ const (
 	group      = "orderhub"
 	partitions = 6
 
-	// sessionTimeout is short, so that a killed worker's partitions are soon
-	// another's, and a stopped worker is taken for dead within a short stop.
+	// sessionTimeout is short, so that a killed or frozen worker's partitions soon
+	// move to another worker.
 	sessionTimeout = 2 * time.Second
 
-	patience = 3 * time.Minute // for what takes seconds on a machine at ease
+	patience = 3 * time.Minute // for what takes seconds on an idle machine
 )
 
 // site is where everything runs.
@@ -50,7 +50,7 @@ type site struct {
 	readers  []*service
 }
 
-// start brings everything up.
+// start starts everything.
 func start(ctx context.Context, o options, say func(string, ...any)) (*site, error) {
 	s := &site{say: say}
 	if err := s.start(ctx, o); err != nil {
@@ -124,8 +124,8 @@ func (s *site) startDatabase(ctx context.Context) error {
 	return errors.Join(err, db.Close())
 }
 
-// startKafka runs Apache Kafka, or where that cannot be and need not be, the
-// embedded broker.
+// startKafka starts Apache Kafka, or the embedded broker where the flags allow or
+// ask for it.
 func (s *site) startKafka(ctx context.Context, o options) (err error) {
 	if o.Kafka != kafkaEmbedded {
 		s.cluster, err = apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Proxied: true, Log: os.Stderr})
@@ -133,7 +133,7 @@ func (s *site) startKafka(ctx context.Context, o options) (err error) {
 		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(apachekafka.StrictVariable) != "" {
 			return err
 		}
-		s.say("NOT ON APACHE KAFKA: %v; the embedded broker takes its place, and is not struck at", err)
+		s.say("NOT ON APACHE KAFKA: %v; the embedded broker replaces it, and stays up", err)
 	}
 	s.embedded, err = broker.Start(ctx, broker.Options{Configs: map[string]string{"group.min.session.timeout.ms": "100"}})
 	return err
@@ -154,7 +154,7 @@ func (s *site) createTopics(ctx context.Context) error {
 	return err
 }
 
-// brokers are addresses that no network cut is in front of.
+// brokers are the addresses that bypass the proxies.
 func (s *site) brokers() []string {
 	if s.embedded != nil {
 		return []string{s.embedded.Addr()}
@@ -162,7 +162,7 @@ func (s *site) brokers() []string {
 	return s.cluster.Addrs(apachekafka.Plain)
 }
 
-// settings are the services' environment. They come through the proxies.
+// settings are the services' environment. Their connections go through the proxies.
 func (s *site) settings() []string {
 	brokers := s.brokers()
 	if s.cluster != nil {
@@ -179,7 +179,7 @@ func (s *site) services() []*service {
 	return append(append([]*service(nil), s.workers...), s.readers...)
 }
 
-// stop ends all that runs, in any state of the site.
+// stop stops whatever runs, in any state of the site.
 func (s *site) stop(removeLogs bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -203,7 +203,7 @@ func (s *site) stop(removeLogs bool) {
 		s.network.Close()
 	}
 	if s.database != nil {
-		_ = s.database.Resume() // a frozen server would not stop; one that is none is no matter
+		_ = s.database.Resume() // a frozen server would not stop; another error does not matter
 		_ = s.database.Stop(ctx)
 	}
 	if removeLogs && s.logs != "" {
@@ -211,7 +211,7 @@ func (s *site) stop(removeLogs bool) {
 	}
 }
 
-// keepBrokerLogs moves what the brokers said to the other logs.
+// keepBrokerLogs moves the brokers' logs to the other logs.
 func (s *site) keepBrokerLogs(removed bool) {
 	if removed {
 		return

@@ -37,8 +37,8 @@ type line struct {
 	Records   int64     `json:"records"`
 }
 
-// stories tells of each finding what the services said about its record, or
-// around its time, with the strikes of that time.
+// stories prints for each finding the services' log lines about its record, or of
+// its time, and the strikes of that time.
 func (s *site) stories(w io.Writer, hits []*hit, f *ledger.Findings) {
 	for _, finding := range f.First {
 		_, _ = fmt.Fprintf(w, "\nThe story of: %s\n", finding.What)

@@ -56,8 +56,8 @@ func (w *watch) stop() {
 	<-w.over
 }
 
-// add has a hit watched. Of a load that goes on, more is the number of records
-// of each partition that are to be committed beyond those that are there.
+// add watches a hit. Under load, more is how many further records of each partition
+// must be committed before the hit counts as recovered.
 func (w *watch) add(what string, more int64) *hit {
 	return w.addHit(&hit{what: what}, more)
 }
@@ -72,7 +72,7 @@ func (w *watch) addHit(h *hit, more int64) *hit {
 		defer cancel()
 		ends, err := w.site.progress.Ends(ctx)
 		if err != nil {
-			return // it is told as a hit that does not recover
+			return // the hit never recovers, which wait reports
 		}
 		w.mu.Lock()
 		h.goal = ends.Plus(more)

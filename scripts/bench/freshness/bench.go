@@ -79,7 +79,7 @@ func (b *runner) renew(ctx context.Context) error {
 func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	f.settings = b.settings
 	program.Progress("timing single orders through idle services")
-	if f.bell, err = timeBell(ctx, b.flow.database, b.settings.Updates); err != nil {
+	if f.notify, err = timeNotify(ctx, b.flow.database, b.settings.Updates); err != nil {
 		return f, err
 	}
 	if f.idle, err = b.idle(ctx); err != nil {

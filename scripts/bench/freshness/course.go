@@ -58,10 +58,9 @@ func (c course) tell(rate float64) (held bool) {
 	return held
 }
 
-// held tells whether the services kept up: in the last third of the time there
-// was less than half a second's worth of orders on its way, however long it was,
-// and in a short time not more of them than in the first third, but for what chance
-// does. Where the machine is too busy to produce that many, it is too many.
+// held says whether the services kept up: in the last third of the time, fewer
+// orders were in flight than arrive in half a second, and not many more than in the
+// first third. A rate that the machine is too busy to produce is not held either.
 func (c course) held(rate float64) bool {
 	third := len(c) / 3
 	first, last := c[:third].meanLag(), c[len(c)-third:].meanLag()
@@ -139,9 +138,9 @@ func (f *flow) read(ctx context.Context) (r reading, err error) {
 	return r, nil
 }
 
-// watch reads for so long. Meanwhile the broker forgets what has come through: its
-// memory would grow by all of it, and clearing that up takes a core for a second now
-// and then, which no broker on disks needs.
+// watch reads for so long. Meanwhile the broker drops processed records: it keeps
+// them in memory, and collecting that garbage would take a core for a second now
+// and then, which a broker on disks does not need.
 func (f *flow) watch(ctx context.Context, duration time.Duration) (c course, err error) {
 	for until := time.Now().Add(duration); len(c) < 4 || time.Now().Before(until); {
 		if err := retry.Sleep(ctx, readingInterval); err != nil {

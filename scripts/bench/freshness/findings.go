@@ -14,7 +14,7 @@ import (
 // findings are everything that was measured.
 type findings struct {
 	settings *settings
-	bell     []time.Duration
+	notify   []time.Duration
 	idle     *latencies
 	rounds   []loaded
 	overload overloaded
@@ -41,7 +41,7 @@ func (f findings) latencies() string {
 	add := func(name string, of []time.Duration) {
 		t.Add(name, report.Thousands(len(of)), ms(stats.Percentile(of, 0.5)), ms(stats.Percentile(of, 0.99)), ms(stats.Percentile(of, 1)))
 	}
-	add("a bare NOTIFY: committed → heard", f.bell)
+	add("a bare NOTIFY: committed → heard", f.notify)
 	add("idle: produced (acks=all)", f.idle.produced)
 	add("idle: produced → readable", f.idle.readable)
 	add("idle: UPDATE committed → readable", f.idle.applied)

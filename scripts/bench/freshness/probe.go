@@ -119,9 +119,9 @@ func (p *probe) get(ctx context.Context, uid, tag string) (status int, etag stri
 	return response.StatusCode, response.Header.Get("ETag"), errors.Join(err, response.Body.Close())
 }
 
-// timeBell is what a bare notification takes from its commit to another
-// connection: what no reader that is woken by one can be faster than.
-func timeBell(ctx context.Context, database string, count int) (times []time.Duration, err error) {
+// timeNotify measures a bare notification from its commit to another connection:
+// the lower bound for a reader that is woken by one.
+func timeNotify(ctx context.Context, database string, count int) (times []time.Duration, err error) {
 	var conns [2]*pgx.Conn
 	for i := range conns {
 		if conns[i], err = pgx.Connect(ctx, database); err != nil {
@@ -129,12 +129,12 @@ func timeBell(ctx context.Context, database string, count int) (times []time.Dur
 		}
 		defer func() { _ = conns[i].Close(context.WithoutCancel(ctx)) }()
 	}
-	if _, err := conns[0].Exec(ctx, "LISTEN bench_bell"); err != nil {
+	if _, err := conns[0].Exec(ctx, "LISTEN bench_notify"); err != nil {
 		return nil, err
 	}
 	for range count {
 		time.Sleep(5 * time.Millisecond)
-		if _, err := conns[1].Exec(ctx, "NOTIFY bench_bell"); err != nil {
+		if _, err := conns[1].Exec(ctx, "NOTIFY bench_notify"); err != nil {
 			return nil, err
 		}
 		committed := time.Now()

@@ -48,8 +48,8 @@ type trial struct {
 
 // wholeOrders makes a transaction do what the worker's do.
 const (
-	wholeOrders = "SET LOCAL " + orderdb.WholeOrdersSetting + " = 'on'"
-	ringBell    = "NOTIFY " + orderdb.NotifyChannel
+	wholeOrders   = "SET LOCAL " + orderdb.WholeOrdersSetting + " = 'on'"
+	notifyChanges = "NOTIFY " + orderdb.NotifyChannel
 )
 
 // withoutTriggers leaves the foreign keys, whose triggers are not the user's.
@@ -69,7 +69,7 @@ func runRawCopy(ctx context.Context, t *trial) (sample, error) {
 
 func runCopyWithTriggers(ctx context.Context, t *trial) (sample, error) {
 	return meter{server: t.site.Server}.during(ctx, t.orders.Count, func() error {
-		return t.orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders, After: ringBell})
+		return t.orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders, After: notifyChanges})
 	})
 }
 
@@ -136,9 +136,9 @@ func runWorkers(ctx context.Context, t *trial, site *rig.Site, count int) (s sam
 	return s, checkStored(ctx, t)
 }
 
-// warm has a contender begin with a database that has been at work: as many orders
-// again are stored first. The pages are in memory then, and have been written to
-// the WAL whole, as each is at its first change after a checkpoint.
+// warm makes a contender start with a database in use: as many orders again are
+// stored first. Then pages are in memory, and their first change after the checkpoint,
+// which writes the whole page to the WAL, is behind them.
 func warm(c contender, orders *rig.Orders) contender {
 	return contender{c.name + warmSuffix, func(ctx context.Context, t *trial) (sample, error) {
 		if err := orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders}); err != nil {
@@ -151,8 +151,8 @@ func warm(c contender, orders *rig.Orders) contender {
 
 const warmSuffix = ", warm"
 
-// checkStored compares the tables with what was published: a worker that is fast
-// because it leaves something out is none.
+// checkStored compares the tables with what was published: speed does not count
+// where something is missing.
 func checkStored(ctx context.Context, t *trial) error {
 	conn, err := pgx.Connect(ctx, t.database)
 	if err != nil {
@@ -196,8 +196,8 @@ func (t *trial) profile(ctx context.Context, w *rig.Service) <-chan struct{} {
 
 // runSingle stores orders as services mostly do: a transaction for each, a
 // statement for each row; one connection is a consumer that takes one record
-// after another. It takes only so many orders as give a rate. The triggers stand
-// aside and no bell rings, both of which would make it slower.
+// after another. It takes only so many orders as give a rate. The triggers
+// are off and nothing is notified, both of which would make it slower.
 func runSingle(conns int) func(context.Context, *trial) (sample, error) {
 	return func(ctx context.Context, t *trial) (sample, error) {
 		orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.Single)]

@@ -73,7 +73,7 @@ type probe struct {
 	producer *kgo.Client
 	sql      *pgx.Conn
 	listener *pgx.Conn
-	rings    chan struct{}
+	notified chan struct{}
 	stop     context.CancelFunc
 	stopped  chan struct{}
 }
@@ -86,7 +86,7 @@ func newProbe(ctx context.Context, t *trial, topic string) (*probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &probe{producer: producer, rings: make(chan struct{}, 1), stopped: make(chan struct{})}
+	p := &probe{producer: producer, notified: make(chan struct{}, 1), stopped: make(chan struct{})}
 	if err := p.connect(ctx, t); err != nil {
 		producer.Close()
 		return nil, err
@@ -115,10 +115,10 @@ func (p *probe) listen(ctx context.Context) {
 	defer close(p.stopped)
 	for {
 		if _, err := p.listener.WaitForNotification(ctx); err != nil {
-			return // order looks from time to time without being told
+			return // order polls as well
 		}
 		select {
-		case p.rings <- struct{}{}:
+		case p.notified <- struct{}{}:
 		default:
 		}
 	}
@@ -134,7 +134,7 @@ func (p *probe) close() {
 }
 
 // order sends an order and returns when it can be selected. Until then it waits
-// for the bell, so as not to keep a core busy that the worker needs.
+// for notifications, so that it keeps no core busy that the worker needs.
 func (p *probe) order(ctx context.Context, uid string, value []byte) (produced, committed time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -151,10 +151,10 @@ func (p *probe) order(ctx context.Context, uid string, value []byte) (produced, 
 		if there {
 			return produced, time.Since(began), nil
 		}
-		const unrung = 5 * time.Millisecond
+		const unnotified = 5 * time.Millisecond
 		select {
-		case <-p.rings:
-		case <-time.After(unrung):
+		case <-p.notified:
+		case <-time.After(unnotified):
 		}
 	}
 }

@@ -31,7 +31,7 @@ func schemaContenders() []contender {
 		copyInto("without foreign keys", unlinked...),
 		copyInto("without any key or index", unindexed...),
 		copyTriggers,
-		{"triggers not told of whole orders", runCopyTriggersAtWork},
+		{"triggers without orderhub.whole_orders", runCopyTriggersAtWork},
 	}
 }
 

@@ -3,7 +3,7 @@
 // It starts an embedded Kafka-protocol broker and a private PostgreSQL (or uses
 // those that KAFKA_BROKERS and DATABASE_URL name), applies the migrations, runs
 // the services from the folder of binaries, publishes a few sample orders the
-// first time, and mixes the services' logs. It runs until SIGINT, SIGTERM or
+// first time, and merges the services' logs. It runs until SIGINT, SIGTERM or
 // SIGHUP, or until a service ends by itself: then it stops the others and exits
 // with 1, since what remains would be half a pipeline.
 //
@@ -35,10 +35,10 @@ const (
 	exitUsage  = 2
 
 	parentPolling = 200 * time.Millisecond
-	impatience    = time.Second // between two signals of somebody who can't wait
+	impatience    = time.Second // a second signal after that ends everything at once
 )
 
-// errStop is the cause of a stop that somebody asked for.
+// errStop is the cause of a requested stop.
 var errStop = errors.New("stop requested")
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -78,9 +78,9 @@ func run(arguments []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// watchSignals asks for a stop at the first signal. A later one ends this
-// process at once, and everything it started with it. Later means a while: the
-// same signal often comes twice, to the process group and passed on by make.
+// watchSignals requests a stop at the first signal. A second signal ends this
+// process and its children at once. It must come a while later, since the same
+// signal often comes twice: to the process group, and passed on by make.
 func watchSignals(stop context.CancelCauseFunc) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -96,8 +96,8 @@ func watchSignals(stop context.CancelCauseFunc) {
 	}()
 }
 
-// watchParent asks for a stop when the parent is another process than pid,
-// which is what happens when pid ends.
+// watchParent requests a stop when the process pid, the parent, has ended: then
+// the parent is another process.
 func watchParent(ctx context.Context, pid int, stop context.CancelCauseFunc) {
 	ticker := time.NewTicker(parentPolling)
 	defer ticker.Stop()

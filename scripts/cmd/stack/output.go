@@ -22,7 +22,7 @@ const (
 // colours are given to the names in the order in which they appear.
 var colours = []string{"\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m", "\x1b[31m"}
 
-// output mixes several logs into one, line by line, each line with its origin.
+// output merges several logs line by line, and names the origin of each line.
 type output struct {
 	mu       sync.Mutex
 	to       io.Writer
@@ -69,9 +69,9 @@ func (o *output) say(format string, arguments ...any) {
 	_, _ = io.WriteString(o.stack, fmt.Sprintf(format, arguments...)+"\n")
 }
 
-// postgres returns a writer for PostgreSQL's log without the lines of every
-// start and stop. Its own log_min_messages can't leave them out: to that, LOG is
-// more severe than ERROR.
+// postgres returns a writer for PostgreSQL's log that drops the lines of every
+// start and stop. PostgreSQL's log_min_messages can't drop them: it ranks LOG
+// above ERROR.
 func (o *output) postgres() io.Writer {
 	log := o.named(postgresName)
 	log.drop = func(line []byte) bool {
@@ -95,10 +95,9 @@ func (o *output) print(text string) {
 	_, _ = io.WriteString(o.to, text)
 }
 
-// lines passes whole lines on, each behind its prefix. Its errors are dropped:
-// that a terminal has gone is no reason to fail the service that writes.
-//
-// A last line without an end waits for flush.
+// lines writes whole lines, each with its prefix. It ignores errors: a closed
+// terminal is no reason to fail the service that writes. An unfinished last line
+// waits for flush.
 type lines struct {
 	out     *output
 	prefix  string

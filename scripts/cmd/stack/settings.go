@@ -11,8 +11,8 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
-// settings are the services' own variables where those move ports and stores,
-// and a few of the stack's.
+// settings are variables of the services that set ports and stores, and a few of
+// the stack's own.
 type settings struct {
 	DataDir      string        `env:"ORDERHUB_DATA" envDefault:".orderhub" help:"folder of the embedded broker's and database's data"`
 	KafkaPort    int           `env:"KAFKA_PORT" envDefault:"9092" help:"port of the embedded broker"`
@@ -56,7 +56,7 @@ func (s settings) embeddedBroker() bool   { return s.KafkaBrokers == "" }
 func (s settings) embeddedDatabase() bool { return s.DatabaseURL == "" }
 
 // apiAdminAddr is the address after the worker's: both services read the same
-// variable, so under one roof one of them has to make way.
+// variable, and they must not share a port.
 func (s settings) apiAdminAddr() string { return nextPort(s.AdminAddr) }
 
 // consoleAddr is the address after the API's, for the same reason.

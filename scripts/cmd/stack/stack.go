@@ -24,7 +24,7 @@ import (
 
 const (
 	databaseStop = 3 * time.Second  // then it is killed, and recovers at the next start
-	portGrace    = 10 * time.Second // for what a killed stack has left to shut down
+	portGrace    = 10 * time.Second // for processes of a killed stack to shut down
 	portPolling  = 100 * time.Millisecond
 
 	samplesMarker = "samples-published"
@@ -87,7 +87,7 @@ func (st *stack) run(ctx context.Context, stop context.CancelCauseFunc) (err err
 		err = errors.New("failed; see above")
 	}
 	began = time.Now()
-	stop(err) // what ends from here on, ends because it's told to
+	stop(err) // from here on, an ending service is expected
 	if downErr := st.down(); downErr != nil {
 		st.out.say("%v", downErr)
 	}
@@ -134,8 +134,8 @@ func (st *stack) checkBinaries() error {
 	return nil
 }
 
-// claim takes the data folder and sees that all ports are free, before
-// anything starts.
+// claim locks the data folder and checks that all ports are free, before anything
+// starts.
 func (st *stack) claim(ctx context.Context) error {
 	lock, err := datadir.Acquire(st.settings.DataDir)
 	if _, inUse := errors.AsType[*datadir.InUseError](err); inUse {
@@ -177,7 +177,7 @@ func (st *stack) checkPorts() error {
 	return errors.Join(errs...)
 }
 
-// startStores starts the stores that aren't given.
+// startStores starts the embedded stores that are needed.
 func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc) (err error) {
 	if st.settings.embeddedBroker() {
 		st.broker, err = broker.Start(ctx, broker.Options{

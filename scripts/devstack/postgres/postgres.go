@@ -1,9 +1,8 @@
 // Package postgres runs a private PostgreSQL server on loopback, from binaries
 // that the machine has or that are fetched once, for `make run` and for tests.
 //
-// The server belongs to this process: it stops with [Server.Stop], and it shuts
-// down by itself when this process dies, even by SIGKILL. What it stored is
-// there at the next Start on the same data folder.
+// The server stops with [Server.Stop], and shuts down by itself when this process
+// dies, even by SIGKILL. The next Start on the same data folder finds its data.
 //
 // PostgreSQL refuses to run as root. Where this process is root, the server
 // runs as the user that owns the data, or else as "postgres", or else as
@@ -34,7 +33,7 @@ import (
 )
 
 const (
-	startTimeout = 60 * time.Second // crash recovery included
+	startTimeout = 4 * time.Minute  // on a busy machine, initdb or crash recovery included
 	stopTimeout  = 20 * time.Second // for callers whose context has no deadline
 )
 
@@ -71,11 +70,21 @@ type Server struct {
 	tail *tail            // the last lines of the log, for error messages
 }
 
-// Start brings up a server and its database "orders", making the data folder's
-// content the first time and recovering it after a crash. A Port that is taken
+// Start starts a server with its database "orders". It initializes the data folder
+// the first time, and recovers it after a crash. A Port that is taken
 // is a [*ports.TakenError], a DataDir in use a *datadir.InUseError. ctx bounds
 // the start only.
 func Start(ctx context.Context, options Options) (*Server, error) {
+	return start(ctx, options, func(ctx context.Context, s *Server) (err error) {
+		if s.binaries, err = findBinaries(ctx, s.place.majorVersion(), s.options.LogWriter); err != nil {
+			return err
+		}
+		return s.place.initialize(ctx, s.binaries, s.options.Unsafe)
+	})
+}
+
+// start starts a server whose data folder prepare fills.
+func start(ctx context.Context, options Options, prepare func(context.Context, *Server) error) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if options.LogWriter == nil {
@@ -86,21 +95,13 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		return nil, fmt.Errorf("prepare PostgreSQL's data folder: %w", err)
 	}
 	server := &Server{options: options, place: place}
-	if err := server.start(ctx); err != nil {
+	if err = prepare(ctx, server); err == nil {
+		err = server.Restart(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, server.Stop(context.WithoutCancel(ctx)))
 	}
 	return server, nil
-}
-
-func (s *Server) start(ctx context.Context) error {
-	var err error
-	if s.binaries, err = findBinaries(ctx, s.place.majorVersion(), s.options.LogWriter); err != nil {
-		return err
-	}
-	if err := s.place.initialize(ctx, s.binaries, s.options.Unsafe); err != nil {
-		return err
-	}
-	return s.Restart(ctx)
 }
 
 // Restart starts the server again on the same port and data, stopping it first
@@ -244,7 +245,7 @@ func (s *Server) halt(ctx context.Context, sig syscall.Signal) error {
 }
 
 // Pause freezes all of the server's processes (SIGSTOP): connections stay open
-// and nothing answers. Resume lets them go on.
+// and nothing answers. Resume ends that.
 func (s *Server) Pause() error { return s.signalAll(syscall.SIGSTOP) }
 
 // Resume ends a Pause.

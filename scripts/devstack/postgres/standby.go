@@ -2,38 +2,21 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 )
 
-// StartStandby starts a server that follows s by streaming replication, and can
-// be read from; its data is a copy of s's that pg_basebackup makes. The roles and
-// passwords are s's. It returns once the standby answers. ctx bounds the start
-// only.
+// StartStandby starts a server that follows s by streaming replication and can be
+// read from. pg_basebackup copies s's data, roles and passwords. It returns once
+// the standby answers; ctx bounds the start only.
 func (s *Server) StartStandby(ctx context.Context, options Options) (*Server, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if options.LogWriter == nil {
-		options.LogWriter = io.Discard
-	}
-	place, err := openPlace(options.DataDir, options.LogWriter)
-	if err != nil {
-		return nil, fmt.Errorf("prepare the standby's data folder: %w", err)
-	}
-	standby := &Server{options: options, place: place, binaries: s.binaries}
-	err = standby.copyFrom(ctx, s)
-	if err == nil {
-		err = standby.Restart(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("standby: %w", err), standby.Stop(context.WithoutCancel(ctx)))
-	}
-	return standby, nil
+	return start(ctx, options, func(ctx context.Context, standby *Server) error {
+		standby.binaries = s.binaries
+		return standby.copyFrom(ctx, s)
+	})
 }
 
 // copyFrom makes the data folder a standby's of primary.
