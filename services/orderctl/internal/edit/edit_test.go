@@ -124,7 +124,7 @@ func TestWrongPatches(t *testing.T) {
 		"A.9":          {`{"baz":"qux"}`, `[{"op":"test","path":"/baz","value":"bar"}]`},
 		"A.12":         {`{"foo":"bar"}`, `[{"op":"add","path":"/baz/bat","value":"qux"}]`},
 		"A.15":         {`{"/":9,"~1":10}`, `[{"op":"test","path":"/~01","value":"10"}]`},
-		"large number": {`{"a":9007199254740993}`, `[{"op":"test","path":"/a","value":9007199254740992}]`},
+		"large number": {`{"a":9007199254740993}`, `[{"op":"test","path":"/a","value":9007199254740992},{"op":"replace","path":"/a","value":1}]`},
 		"absent":       {`{}`, `[{"op":"replace","path":"/a","value":1}]`},
 		"removed":      {`{}`, `[{"op":"remove","path":"/a"}]`},
 		"the whole":    {`{}`, `[{"op":"remove","path":""}]`},
