@@ -23,6 +23,8 @@ type Options struct {
 	// Foreign is a topic of letters that another system wrote. If it is set,
 	// its letters are the queue's. Empty: those of Topic are.
 	Foreign string
+	// Orders is the topic of the orders, to which letters of NATS messages go back.
+	Orders string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

@@ -167,23 +167,34 @@ func (d *redriving) copy(ctx context.Context, item *Item) (record *kgo.Record, r
 	if refused := Redrivable(&item.Letter, d.MaxRedrives); refused != nil {
 		return nil, refused, nil
 	}
-	topic := item.Source.Topic
+	topic, partition := item.Source.Topic, item.Source.Partition
+	fromNATS := deadletter.IsNATS(topic)
+	if fromNATS {
+		topic = d.queue.opts.Orders
+	}
 	if _, known := d.partitions[topic]; !known {
 		if d.partitions[topic], err = d.queue.client.Partitions(ctx, topic); err != nil {
 			return nil, nil, err
 		}
 	}
-	if item.Source.Partition < 0 || item.Source.Partition >= d.partitions[topic] {
+	if fromNATS {
+		keyed := kgo.StickyKeyPartitioner(nil).ForTopic(topic)
+		partition = int32(keyed.Partition(&kgo.Record{Key: item.SourceKey}, int(d.partitions[topic])))
+	}
+	if partition < 0 || partition >= d.partitions[topic] {
 		return nil, ErrGone, nil
 	}
 	if d.Edit == nil {
-		return Copy(&item.Letter), nil, nil
+		record = Copy(&item.Letter)
+	} else {
+		value, refused := d.Edit(item)
+		if refused != nil {
+			return nil, refused, nil
+		}
+		record = EditedCopy(&item.Letter, value, d.By.Actor)
 	}
-	value, refused := d.Edit(item)
-	if refused != nil {
-		return nil, refused, nil
-	}
-	return EditedCopy(&item.Letter, value, d.By.Actor), nil, nil
+	record.Topic, record.Partition = topic, partition
+	return record, nil, nil
 }
 
 // send sends copies and writes down that they are sent.

@@ -7,11 +7,13 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -150,4 +152,24 @@ func TestDryRunConflictAndFind(t *testing.T) {
 	require.Equal(t, 0, got.code)
 	require.Contains(t, got.stdout, "  pass\n")
 	require.Contains(t, got.stderr, "DATABASE_URL is not set")
+}
+
+// A message that the bridge could not produce has no Kafka topic of its own: it goes
+// to the topic of the orders, into its key's partition.
+func TestALetterOfANATSMessageIsRedrivenToTheOrders(t *testing.T) {
+	w := newWorld(t)
+	l := deadletter.New(deadletter.Source{Topic: deadletter.NATSTopic("ORDERS"), Offset: 17, Key: []byte("large"), Value: []byte(`{"order_uid":"large"}`)},
+		deadletter.Cause{Reason: "too_large", Stage: deadletter.StageDecode}, "orderhub", time.Now())
+	record := &kgo.Record{Topic: dlqTopic, Key: []byte(l.ID), Value: l.Value}
+	for _, h := range l.Headers {
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	w.produce(record)
+	got := w.orderctl("dlq", "redrive", l.ID)
+	require.Zero(t, got.code, got.stderr)
+	byKey := kgo.StickyKeyPartitioner(nil).ForTopic(orders).Partition(&kgo.Record{Key: []byte("large")}, partitions)
+	read := w.read(orders)[int32(byKey)]
+	require.Len(t, read, 1)
+	require.Equal(t, `{"order_uid":"large"}`, string(read[0].Value))
+	require.Equal(t, "large", string(read[0].Key))
 }

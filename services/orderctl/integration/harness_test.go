@@ -47,7 +47,7 @@ func newWorld(t *testing.T) *world {
 		dlqTopic: {Partitions: partitions, Configs: map[string]string{"cleanup.policy": "compact"}},
 	}})
 	w := &world{t: t, broker: b, client: newClient(t, b)}
-	w.store = dlq.New(w.client, dlq.Options{Topic: dlqTopic})
+	w.store = dlq.New(w.client, dlq.Options{Topic: dlqTopic, Orders: orders})
 	return w
 }
 

@@ -100,7 +100,7 @@ func (a *app) withLetters(flags *kafkaFlags, cfg *config.Kafka, use func(*dlq.Qu
 		return err
 	}
 	defer client.Close()
-	return explainKafka(cfg, use(dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Foreign: flags.foreign})))
+	return explainKafka(cfg, use(dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: flags.foreign})))
 }
 
 func (f *kafkaFlags) client(cfg *config.Kafka) (*dlq.Client, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
@@ -122,7 +123,7 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 // refused says why a value is no valid order; nil where it is, and for letters of
 // topics that have no orders.
 func (f *redriveFlags) refused(item *dlq.Item, value []byte) *model.RecordError {
-	if item.Source.Topic != f.Kafka.Topic {
+	if item.Source.Topic != f.Kafka.Topic && !deadletter.IsNATS(item.Source.Topic) {
 		return nil
 	}
 	_, err := f.rules.codec(f.Rules).Decode(value)

@@ -71,7 +71,7 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 		switch err := dlq.Redrivable(&item.Letter, d.maxRedrives); {
 		case err != nil:
 			v.Would, v.Reason = Stay, err.Error()
-		case item.Source.Topic != d.topic:
+		case item.Source.Topic != d.topic && !deadletter.IsNATS(item.Source.Topic):
 			v.Would, v.Reason = Unknown, item.Source.Topic+" is not the topic of the orders"
 		default:
 			records[i] = d.decoder.Decode(deadletter.Source{Value: item.Value})
