@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
@@ -40,9 +41,7 @@ func (s *settings) Complete() (full bool, err error) {
 	if s.Smoke {
 		defaults = map[string]string{"shared_buffers": "128MB", "min_wal_size": "128MB"}
 	}
-	for name, value := range s.Postgres {
-		defaults[name] = value
-	}
+	maps.Copy(defaults, s.Postgres)
 	s.Postgres = defaults
 	if len(s.Items) == 0 {
 		err = errors.New("--items: at least one number")

@@ -38,12 +38,12 @@ func (p Protocol) requests(from io.Reader) func() ([]byte, error) {
 
 // read reads a request whose size its first bytes, the head, tell.
 func read(r io.Reader, head int, size func(head []byte) int) ([]byte, error) {
-	request := make([]byte, head)
-	if _, err := io.ReadFull(r, request); err != nil {
+	beginning := make([]byte, head)
+	if _, err := io.ReadFull(r, beginning); err != nil {
 		return nil, err
 	}
-	rest := max(0, size(request)-head)
-	request = append(request, make([]byte, rest)...)
+	request := make([]byte, max(head, size(beginning)))
+	copy(request, beginning)
 	_, err := io.ReadFull(r, request[head:])
 	return request, err
 }

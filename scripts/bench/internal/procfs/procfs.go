@@ -17,11 +17,11 @@ import (
 const ticks = 100
 
 func cpu(parts ...uint) time.Duration {
-	var sum time.Duration
+	var sum uint
 	for _, part := range parts {
-		sum += time.Duration(part)
+		sum += part
 	}
-	return sum * time.Second / ticks
+	return time.Duration(sum) * (time.Second / ticks)
 }
 
 // CPU is the time that the process has used so far, user and system, to 10 ms.
