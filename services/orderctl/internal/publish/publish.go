@@ -157,7 +157,7 @@ func (p *Publisher) send(ctx context.Context, batch []Record) error {
 		timer := time.AfterFunc(stopTimeout, cancel)
 		context.AfterFunc(sending, func() { timer.Stop() })
 	})()
-	defer time.AfterFunc(slow, func() { p.tell(func() { p.opts.Retrying(p.conns.last()) }) }).Stop()
+	defer p.reportWhenSlow()()
 
 	records, numbers := make([]*kgo.Record, len(batch)), make(map[*kgo.Record]int, len(batch))
 	for i, r := range batch {
@@ -198,6 +198,23 @@ func (p *Publisher) send(ctx context.Context, batch []Record) error {
 		}
 	}
 	return nil
+}
+
+// reportWhenSlow calls Retrying unless stop is called soon. After stop it no longer
+// calls it.
+func (p *Publisher) reportWhenSlow() (stop func()) {
+	var reporting sync.WaitGroup
+	reporting.Add(1)
+	timer := time.AfterFunc(slow, func() {
+		defer reporting.Done()
+		p.tell(func() { p.opts.Retrying(p.conns.last()) })
+	})
+	return func() {
+		if timer.Stop() {
+			reporting.Done()
+		}
+		reporting.Wait()
+	}
 }
 
 func (p *Publisher) tell(call func()) {
