@@ -45,227 +45,154 @@ var ErrTooLarge = fmt.Errorf("a JSON value is larger than %d MiB", MaxValueBytes
 
 // Splitter reads values. It is for one goroutine.
 type Splitter struct {
-	src     io.Reader
-	srcErr  error
-	started bool
-
-	// window holds the bytes that were read and not yet passed; line and
-	// column are those of its first byte.
-	window       []byte
+	src source
+	dec *jsontext.Decoder // nil before the first call of Next
+	// line and column are those of the decoder's unread text.
 	line, column int
-
-	// The decoder is fed lead, and then from window[fed:]. Its offset 0 is
-	// window[origin].
-	dec    *jsontext.Decoder
-	lead   []byte
-	fed    int
-	origin int
 }
 
 // New returns a Splitter that reads from r.
 func New(r io.Reader) *Splitter {
-	s := &Splitter{src: r, line: 1, column: 1, dec: new(jsontext.Decoder)}
-	s.restart(false)
-	return s
+	return &Splitter{src: source{r: r}, line: 1, column: 1}
 }
 
 // Next returns the next value, or io.EOF after the last. Text that is not JSON
 // is returned as a broken value; reading resumes at the next line that begins
 // like the broken value's line.
 func (s *Splitter) Next() (Value, error) {
-	if !s.started {
-		s.started = true
-		if err := s.skipByteOrderMark(); err != nil {
+	if s.dec == nil {
+		if err := s.begin(); err != nil {
 			return Value{}, err
 		}
 	}
+	s.src.left = MaxValueBytes
 	for {
-		kind, array := s.dec.PeekKind(), s.inArray()
-		if kind == '[' && !array || kind == ']' && array {
+		kind, inArray := s.dec.PeekKind(), s.dec.StackDepth() > 0
+		unread := s.dec.UnreadBuffer()
+		line, column := advance(s.line, s.column, unread[:gap(unread)])
+		if kind == '[' && !inArray || kind == ']' && inArray {
 			if _, err := s.dec.ReadToken(); err != nil {
 				return s.failed(err)
 			}
+			s.line, s.column = line, column+1
 			continue
 		}
 		raw, err := s.dec.ReadValue()
 		if err != nil {
 			return s.failed(err)
 		}
-		s.pass(s.origin + int(s.dec.InputOffset()) - len(raw))
-		value := Value{Raw: raw, Line: s.line, Column: s.column}
-		s.pass(len(raw))
-		return value, nil
+		s.line, s.column = advance(line, column, raw)
+		return Value{Raw: raw, Line: line, Column: column}, nil
 	}
 }
 
-func (s *Splitter) inArray() bool { return s.dec.StackDepth() > 0 }
+// begin leaves out the mark that some editors put ahead of UTF-8.
+func (s *Splitter) begin() error {
+	head := make([]byte, len("\xEF\xBB\xBF"))
+	s.src.left = len(head)
+	n, _ := io.ReadFull(&s.src, head) // the source keeps its error
+	if bytes.HasPrefix(head, []byte("\xFF\xFE")) || bytes.HasPrefix(head, []byte("\xFE\xFF")) {
+		return ErrUTF16
+	}
+	s.dec = new(jsontext.Decoder)
+	s.resume(bytes.TrimPrefix(head[:n], []byte("\xEF\xBB\xBF")), false)
+	return nil
+}
 
+// resume has the decoder read text, and the source after that, inside an array if the
+// text is.
+func (s *Splitter) resume(text []byte, inArray bool) {
+	if inArray {
+		text = slices.Concat([]byte("["), text)
+	}
+	s.src.unread = slices.Concat(text, s.src.unread)
+	// An order's own rules are for libs/model to tell.
+	s.dec.Reset(&s.src, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if inArray {
+		_, _ = s.dec.ReadToken() // the bracket above
+	}
+}
+
+// failed returns what cannot be read as a broken value.
 func (s *Splitter) failed(err error) (Value, error) {
-	if s.srcErr != nil && !errors.Is(s.srcErr, io.EOF) {
-		return Value{}, s.srcErr
+	if s.src.err != nil && !errors.Is(s.src.err, io.EOF) {
+		return Value{}, s.src.err
 	}
 	var syntax *jsontext.SyntacticError
 	if !errors.As(err, &syntax) {
 		return Value{}, io.EOF // the decoder's clean end
 	}
-	return s.broken(syntax)
-}
+	inArray := s.dec.StackDepth() > 0
+	text := bytes.Clone(s.dec.UnreadBuffer())
+	fault := int(syntax.ByteOffset - s.dec.InputOffset())
+	start := gap(text)
+	indent := s.indentation(text[:start])
+	s.pass(text[:start])
+	text, fault = text[start:], max(fault-start, 0)
 
-// broken returns what cannot be read, and prepares to read on after it.
-func (s *Splitter) broken(syntax *jsontext.SyntacticError) (Value, error) {
-	array := s.inArray()
-	fault := s.origin + int(syntax.ByteOffset)
-	start := s.origin + int(s.dec.InputOffset())
-	for start < len(s.window) && strings.IndexByte(between, s.window[start]) >= 0 {
-		start++
-	}
-	indent := s.indentation(start)
-	s.pass(start)
-	fault = max(fault-start, 0)
-
-	end, err := s.resume(indent)
+	end, text, err := s.endOf(text, indent)
 	if err != nil {
 		return Value{}, err
 	}
-	raw := bytes.TrimRight(s.window[:end], between)
-	because := reason(syntax)
-	if fault > len(raw) {
-		fault, because = len(raw), "the value does not end"
+	raw := bytes.TrimRight(text[:end], between)
+	because := strings.TrimPrefix(syntax.Err.Error(), "jsontext: ")
+	if errors.Is(syntax.Err, io.ErrUnexpectedEOF) || fault > len(raw) {
+		fault, because = min(fault, len(raw)), "the value does not end"
 	}
-	last := end == len(s.window)
-	if array && last {
+	last := end == len(text)
+	if inArray && last {
 		because += "; nothing after it was read"
 	}
-	value := Value{Raw: bytes.Clone(raw), Line: s.line, Column: s.column, Broken: &Fault{Message: because}}
+	value := Value{Raw: raw, Line: s.line, Column: s.column, Broken: &Fault{Message: because}}
 	value.Broken.Line, value.Broken.Column = advance(s.line, s.column, raw[:fault])
-	s.pass(end)
-	s.restart(array && !last)
+	s.pass(text[:end])
+	s.resume(text[end:], inArray && !last)
 	return value, nil
 }
 
 // between is what may stand between two values.
 const between = " \t\r\n,"
 
-// indentation is the white space before window[at] if it begins the line.
-func (s *Splitter) indentation(at int) string {
-	begin := bytes.LastIndexByte(s.window[:at], '\n') + 1
-	lead := s.window[begin:at]
-	if begin == 0 && s.column > 1 || len(bytes.Trim(lead, " \t")) > 0 {
+func gap(text []byte) int { return len(text) - len(bytes.TrimLeft(text, between)) }
+
+// indentation is the white space at the end of a gap between values, if the next one
+// begins its line.
+func (s *Splitter) indentation(gap []byte) string {
+	begin := bytes.LastIndexByte(gap, '\n') + 1
+	if begin == 0 && s.column > 1 || bytes.ContainsAny(gap[begin:], "\r,") {
 		return ""
 	}
-	return string(lead)
+	return string(gap[begin:])
 }
 
-// resume finds where to read on after a broken value at the window's start: at
-// the next line that begins with the same indentation and a brace, or, where
-// the value is no object at all, at the next line. Without one it is the end of
-// the file.
-func (s *Splitter) resume(indent string) (int, error) {
+// endOf finds where to read on after a broken value at the start of text: at the next
+// line that begins with the same indentation and a brace, or, where the value is no
+// object at all, at the next line. Without one it is the end of the file. It returns the
+// text with what had to be read for that.
+func (s *Splitter) endOf(text []byte, indent string) (int, []byte, error) {
 	mark := []byte("\n" + indent + "{")
-	if len(s.window) > 0 && s.window[0] != '{' {
+	if len(text) > 0 && text[0] != '{' {
 		mark = []byte("\n")
 	}
+	chunk := make([]byte, 64<<10)
 	for from := 0; ; {
-		if at := bytes.Index(s.window[from:], mark); at >= 0 {
-			return from + at + 1, nil
+		if at := bytes.Index(text[from:], mark); at >= 0 {
+			return from + at + 1, text, nil
 		}
-		from = max(from, len(s.window)-len(mark)+1)
-		if err := s.read(); errors.Is(err, io.EOF) {
-			return len(s.window), nil
-		} else if err != nil {
-			return 0, err
+		from = max(from, len(text)-len(mark)+1)
+		n, err := s.src.Read(chunk)
+		text = append(text, chunk[:n]...)
+		if n == 0 && errors.Is(err, io.EOF) {
+			return len(text), text, nil
 		}
-	}
-}
-
-// reason is the decoder's reason without what it says of places in its stream.
-func reason(syntax *jsontext.SyntacticError) string {
-	if errors.Is(syntax.Err, io.ErrUnexpectedEOF) {
-		return "the value does not end"
-	}
-	return strings.TrimPrefix(syntax.Err.Error(), "jsontext: ")
-}
-
-// pass leaves n bytes of the window behind.
-func (s *Splitter) pass(n int) {
-	s.line, s.column = advance(s.line, s.column, s.window[:n])
-	s.window = s.window[n:]
-	s.fed -= n
-	s.origin -= n
-}
-
-// restart has a new decoder read from the window's start, inside an array if
-// the broken value was in one.
-func (s *Splitter) restart(array bool) {
-	s.fed, s.origin, s.lead = 0, 0, nil
-	if array {
-		s.lead, s.origin = []byte("["), -1
-	}
-	// An order's own rules are for libs/model to tell.
-	s.dec.Reset((*feed)(s), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-}
-
-// feed is the Splitter as the decoder's source.
-type feed Splitter
-
-func (f *feed) Read(p []byte) (int, error) {
-	s := (*Splitter)(f)
-	if len(s.lead) > 0 {
-		n := copy(p, s.lead)
-		s.lead = s.lead[n:]
-		return n, nil
-	}
-	if s.fed == len(s.window) {
-		if err := s.read(); err != nil {
-			return 0, err
+		if n == 0 && err != nil {
+			return 0, nil, err
 		}
 	}
-	n := copy(p, s.window[s.fed:])
-	s.fed += n
-	return n, nil
 }
 
-// read adds to the window; it returns an error only if it added nothing.
-func (s *Splitter) read() error {
-	if s.srcErr != nil {
-		return s.srcErr
-	}
-	if len(s.window) > MaxValueBytes {
-		s.srcErr = ErrTooLarge
-		return s.srcErr
-	}
-	have := len(s.window)
-	s.window = slices.Grow(s.window, readSize)
-	for len(s.window) == have && s.srcErr == nil {
-		var n int
-		n, s.srcErr = s.src.Read(s.window[have : have+readSize])
-		s.window = s.window[:have+n]
-	}
-	if len(s.window) > have {
-		return nil
-	}
-	return s.srcErr
-}
-
-const readSize = 64 << 10
-
-// skipByteOrderMark passes the mark that some editors put ahead of UTF-8.
-func (s *Splitter) skipByteOrderMark() error {
-	for len(s.window) < 3 {
-		if err := s.read(); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return err
-		}
-	}
-	switch {
-	case bytes.HasPrefix(s.window, []byte("\xFF\xFE")), bytes.HasPrefix(s.window, []byte("\xFE\xFF")):
-		return ErrUTF16
-	case bytes.HasPrefix(s.window, []byte("\xEF\xBB\xBF")):
-		s.window = s.window[3:]
-	}
-	return nil
-}
+// pass leaves text behind.
+func (s *Splitter) pass(text []byte) { s.line, s.column = advance(s.line, s.column, text) }
 
 // advance is the line and column after text that begins at line and column.
 func advance(line, column int, text []byte) (int, int) {
@@ -275,4 +202,29 @@ func advance(line, column int, text []byte) (int, int) {
 		text = text[bytes.LastIndexByte(text, '\n')+1:]
 	}
 	return line, column + utf8.RuneCount(text)
+}
+
+// source is the file, with what was put back before it.
+type source struct {
+	r      io.Reader
+	unread []byte
+	left   int   // how many bytes may be read of the file until the next value
+	err    error // of reading the file
+}
+
+func (s *source) Read(p []byte) (n int, err error) {
+	if len(s.unread) > 0 {
+		n = copy(p, s.unread)
+		s.unread = s.unread[n:]
+		return n, nil
+	}
+	if s.err == nil && s.left <= 0 {
+		s.err = ErrTooLarge
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, s.err = s.r.Read(p)
+	s.left -= n
+	return n, s.err
 }

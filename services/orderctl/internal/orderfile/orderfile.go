@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/orderhub/orderhub/libs/model"
@@ -102,26 +103,12 @@ func (r *Reader) check(entry *Entry, value jsonsplit.Value) {
 
 // orderUID finds the order_uid in an object, without any of the other rules.
 func orderUID(record []byte) string {
-	d := jsontext.NewDecoder(bytes.NewReader(record), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if token, err := d.ReadToken(); err != nil || token.Kind() != '{' {
+	var order struct {
+		UID string `json:"order_uid"`
+	}
+	err := json.Unmarshal(record, &order, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil || !model.IsOrderUID(order.UID) {
 		return ""
 	}
-	for d.PeekKind() == '"' {
-		name, err := d.ReadToken()
-		if err != nil {
-			return ""
-		}
-		if name.String() != "order_uid" {
-			if d.SkipValue() != nil {
-				return ""
-			}
-			continue
-		}
-		uid, err := d.ReadToken()
-		if err != nil || uid.Kind() != '"' || !model.IsOrderUID(uid.String()) {
-			return ""
-		}
-		return uid.String()
-	}
-	return ""
+	return order.UID
 }
