@@ -42,13 +42,28 @@ func Open(cfg config.Database, opts Options) (*bun.DB, error) {
 	return bun.NewDB(pool, pgdialect.New()), nil
 }
 
+// Validate names the setting whose value is not a PostgreSQL address, for Validate
+// methods.
+func Validate(name string, url config.Secret) error {
+	_, err := parse(name, url)
+	return err
+}
+
+func parse(name string, url config.Secret) (*pgx.ConnConfig, error) {
+	conn, err := pgx.ParseConfig(url.Reveal())
+	if err != nil {
+		// pgx hides the password in its message, but quotes the rest.
+		return nil, fmt.Errorf("%s: not a PostgreSQL address such as postgres://user@host:5432/orders: %w", name, err)
+	}
+	return conn, nil
+}
+
 // Config returns the settings of a single connection outside a pool, such as one
 // that listens for notifications.
 func Config(cfg config.Database, application string) (*pgx.ConnConfig, error) {
-	conn, err := pgx.ParseConfig(cfg.URL.Reveal())
+	conn, err := parse("DATABASE_URL", cfg.URL)
 	if err != nil {
-		// pgx hides the password in its message, but quotes the rest.
-		return nil, fmt.Errorf("DATABASE_URL: not a PostgreSQL address such as postgres://user@host:5432/orders: %w", err)
+		return nil, err
 	}
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = 5 * time.Second

@@ -11,80 +11,31 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/joho/godotenv"
 )
-
-// dotenvPath is the variable with the path of the .env file.
-const dotenvPath = "GO_DOTENV_PATH"
 
 // Load fills cfg, a pointer to a struct, and calls Validate on it and on each
 // nested struct that has that method. The environment overrides the .env file, which
-// is at GO_DOTENV_PATH or, if there is one, in the working folder. The error has one
-// line for each variable that cannot be used.
+// is at GO_DOTENV_PATH or, if there is one, in the working folder. A Secret NAME may be
+// in a file that NAME_FILE names. The error has one line for each variable that cannot
+// be used.
 func Load(cfg any) error {
 	environment, err := environment()
 	if err != nil {
 		return err
 	}
-	for _, s := range settings(reflect.ValueOf(cfg).Elem()) {
-		if _, set := environment[s.name]; !set && s.overridden {
-			environment[s.name] = s.fallback
-		}
+	if errs := prepare(environment, cfg); len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	if err := env.ParseWithOptions(cfg, env.Options{Environment: environment}); err != nil {
 		return readable(err, environment, cfg)
 	}
 	return errors.Join(validate(reflect.ValueOf(cfg).Elem())...)
-}
-
-// Lookup returns the value of one variable as Load sees it.
-func Lookup(name string) (string, bool) {
-	environment, err := environment()
-	if err != nil {
-		return os.LookupEnv(name)
-	}
-	value, ok := environment[name]
-	return value, ok
-}
-
-func environment() (map[string]string, error) {
-	merged := map[string]string{}
-	path, named := os.LookupEnv(dotenvPath)
-	if !named || path == "" {
-		path, named = ".env", false
-	}
-	file, err := godotenv.Read(path)
-	switch {
-	case err == nil:
-		merged = file
-	case errors.Is(err, fs.ErrNotExist) && !named:
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: there is no file %s", dotenvPath, path)
-	default:
-		// The parser's message quotes the line, which may contain a secret.
-		return nil, fmt.Errorf("%s: not a list of NAME=value lines", path)
-	}
-	for _, pair := range os.Environ() {
-		// An empty variable counts as absent: compose files pass on variables
-		// that are not set as empty ones.
-		if name, value, _ := strings.Cut(pair, "="); value != "" {
-			merged[name] = value
-		}
-	}
-	for name, value := range merged {
-		if value == "" {
-			delete(merged, name)
-		}
-	}
-	return merged, nil
 }
 
 // readable turns the parser's errors, which name Go fields, into errors that name

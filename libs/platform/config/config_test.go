@@ -86,6 +86,133 @@ func TestTheFileCanBeElsewhere(t *testing.T) {
 	require.ErrorContains(t, Load(&s), dotenvPath)
 }
 
+func TestDotenvKeepsWhatItSays(t *testing.T) {
+	for line, want := range map[string]string{
+		"A=se$2y$CRET#1":        "se$2y$CRET#1",
+		`A="se$2y$CRET#1"`:      "se$2y$CRET#1",
+		"A='se$2y$CRET#1'":      "se$2y$CRET#1",
+		"A=${HOME}":             "${HOME}",
+		`A=a\$b`:                "a$b",
+		`A="a\$b"`:              "a$b",
+		`A='a\$b'`:              `a\$b`,
+		`A=C:\new\"x"`:          `C:\new\"x"`,
+		`A="C:\\new\q"`:         `C:\new\q`,
+		`A="say \"so\""`:        `say "so"`,
+		"A=x # a comment":       "x",
+		"A=x#y":                 "x#y",
+		"A=# a comment":         "",
+		`A="x # y" # a comment`: "x # y",
+		"export A=x":            "x",
+		" A = x ":               "x",
+		"A=x=y==":               "x=y==",
+		"A=x\r":                 "x",
+		"\ufeffA=x":             "x",
+		"# c\r\n\r\nA=x\r\n":    "x",
+		"A=\"x\ny\"":            "x\ny",
+		`A="x\ty"`:              "x\ty",
+		"A='it''s'":             "",
+	} {
+		values, err := parseDotenv([]byte(line))
+		if line == "A='it''s'" {
+			require.EqualError(t, err, "line 1: there is text after the closing quote")
+			continue
+		}
+		require.NoError(t, err, line)
+		require.Equal(t, map[string]string{"A": want}, values, line)
+	}
+}
+
+func TestDotenvErrorsNameLineAndReasonAndNoValue(t *testing.T) {
+	for content, reason := range map[string]string{
+		"A=x\npassword hunter2\n":            "line 2: there is no =",
+		"A=x\r\n\r\nB='hunter2":              "line 3: the quote ' is not closed",
+		"A=\"x\ny\"\nB=\"hunter2":            `line 3: the quote " is not closed`,
+		"A='hunter'2":                        "line 1: there is text after the closing quote",
+		"=hunter2":                           "line 1: there is no name before the =",
+		"A\u200b=hunter2":                    "line 1: the name contains U+200B",
+		"hunter2 A=x":                        "line 1: what is before the = is no name",
+		"A: hunter2":                         "line 1: there is no =",
+		"A=x\nB=hunter2\xff":                 "line 2: not UTF-8",
+		"\xff\xfeA\x00=\x00h\x00u\x00\n\x00": "the file is UTF-16",
+	} {
+		_, err := parseDotenv([]byte(content))
+		require.ErrorContains(t, err, reason)
+		require.NotContains(t, err.Error(), "hunter")
+	}
+}
+
+func FuzzDotenv(f *testing.F) {
+	f.Add([]byte("A=\"x\ny\" # c\nexport B='z'\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		values, err := parseDotenv(content)
+		if err == nil {
+			for name := range values {
+				require.Regexp(t, variableName, name)
+			}
+		}
+	})
+}
+
+func TestLineBreaksAtTheEndOfValuesAreRemoved(t *testing.T) {
+	inEmptyFolder(t)
+	t.Setenv("TEST_TOKEN", "hunter2\r\n")
+	t.Setenv("KAFKA_TLS_CA_FILE", "ca.pem\n")
+	t.Setenv("KAFKA_TLS", "true\n")
+	t.Setenv("TEST_COUNT", "\n")
+	var s testSettings
+	require.NoError(t, Load(&s))
+	require.Equal(t, "hunter2", s.Token.Reveal())
+	require.Equal(t, "ca.pem", s.Kafka.TLSCAFile)
+	require.Equal(t, 3, s.Count, "nothing but a line break means not set")
+
+	t.Setenv("TEST_TOKEN", "hunter2\nhunter3")
+	err := Load(&s)
+	require.ErrorContains(t, err, "TEST_TOKEN: contains a line break")
+	require.NotContains(t, err.Error(), "hunter")
+}
+
+func TestASecretMayBeInAFile(t *testing.T) {
+	inEmptyFolder(t)
+	write := func(content string) string {
+		path := filepath.Join(t.TempDir(), "secret")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	for _, content := range []string{"hunter2", "hunter2\n", "hunter2\r\n", "\ufeffhunter2\n"} {
+		t.Setenv("TEST_TOKEN_FILE", write(content))
+		var s testSettings
+		require.NoError(t, Load(&s))
+		require.Equal(t, "hunter2", s.Token.Reveal())
+	}
+	for content, reason := range map[string]string{
+		"":                         "is empty",
+		"\n":                       "is empty",
+		strings.Repeat("x", 1<<17): "more than 65536 bytes",
+	} {
+		t.Setenv("TEST_TOKEN_FILE", write(content))
+		err := Load(new(testSettings))
+		require.ErrorContains(t, err, "TEST_TOKEN_FILE: ")
+		require.ErrorContains(t, err, reason)
+	}
+	t.Setenv("TEST_TOKEN_FILE", write("hunter2\nhunter3"))
+	require.ErrorContains(t, Load(new(testSettings)), "TEST_TOKEN: contains a line break")
+	t.Setenv("TEST_TOKEN_FILE", "/nowhere/secret")
+	require.ErrorContains(t, Load(new(testSettings)), "TEST_TOKEN_FILE: open /nowhere/secret: no such file")
+	t.Setenv("TEST_TOKEN", "hunter3")
+	require.EqualError(t, Load(new(testSettings)), "TEST_TOKEN and TEST_TOKEN_FILE: set one of them")
+
+	// The environment replaces the .env file, whichever of the two names is used.
+	require.NoError(t, os.WriteFile(".env", []byte("TEST_TOKEN_FILE=/nowhere/secret\n"), 0o600))
+	t.Setenv("TEST_TOKEN_FILE", "")
+	var s testSettings
+	require.NoError(t, Load(&s))
+	require.Equal(t, "hunter3", s.Token.Reveal())
+
+	var help strings.Builder
+	require.NoError(t, WriteSettings(&help, &s))
+	require.Regexp(t, `(?m)^  TEST_TOKEN_FILE +file that holds TEST_TOKEN$`, help.String())
+}
+
 func TestAFileThatIsNoneIsRefusedWithoutQuotingIt(t *testing.T) {
 	inEmptyFolder(t)
 	require.NoError(t, os.WriteFile(".env", []byte("password hunter2\n"), 0o600))

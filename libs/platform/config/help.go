@@ -29,6 +29,9 @@ func WriteSettings(w io.Writer, cfg any) error {
 	_, _ = fmt.Fprintln(t, "  VARIABLE\tDEFAULT\tMEANING")
 	for _, s := range settings(reflect.ValueOf(cfg).Elem()) {
 		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\n", s.name, s.shown(s.fallback), s.help)
+		if s.secret() {
+			_, _ = fmt.Fprintf(t, "  %s\t\tfile that holds %s\n", s.name+fileSuffix, s.name)
+		}
 	}
 	return t.Flush()
 }
@@ -63,8 +66,10 @@ func settings(v reflect.Value) (all []setting) {
 	return all
 }
 
+func (s setting) secret() bool { return s.typ == reflect.TypeFor[Secret]() }
+
 func (s setting) shown(value string) string {
-	if s.typ == reflect.TypeFor[Secret]() {
+	if s.secret() {
 		return Secret(value).String()
 	}
 	return value

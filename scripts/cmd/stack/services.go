@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -108,7 +109,11 @@ func (st *stack) runOnce(ctx context.Context, name string, stdin io.Reader, drop
 // context ends it: it must be able to stop in order.
 func (st *stack) command(program string, extra []string, arguments ...string) *exec.Cmd {
 	cmd := exec.CommandContext(context.Background(), filepath.Join(st.binaries, program), arguments...)
-	cmd.Env = append(os.Environ(), "KAFKA_BROKERS="+st.kafkaBrokers, "DATABASE_URL="+st.databaseURL)
+	// The stack has read these secrets' files, and passes on what was in them.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		return strings.HasPrefix(pair, "DATABASE_URL_FILE=") || strings.HasPrefix(pair, "ORDERHUB_CONSOLE_TOKEN_FILE=")
+	})
+	cmd.Env = append(cmd.Env, "KAFKA_BROKERS="+st.kafkaBrokers, "DATABASE_URL="+st.databaseURL)
 	if _, chosen := config.Lookup("LOG_FORMAT"); !chosen {
 		cmd.Env = append(cmd.Env, "LOG_FORMAT=console")
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
@@ -39,6 +40,7 @@ type Settings struct {
 // Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
 	return errors.Join(
+		bundb.Validate("DATABASE_URL", s.Database.URL),
 		config.Between("KAFKA_TOPIC_PARTITIONS", s.TopicPartitions, 1, 10_000),
 		config.Between("KAFKA_SESSION_TIMEOUT", s.SessionTimeout, time.Second, 30*time.Minute),
 		config.Between("KAFKA_TOPIC_WATCH_INTERVAL", s.TopicWatch, 100*time.Millisecond, 24*time.Hour),

@@ -66,7 +66,7 @@ func newSessions(token, port string, tls bool, now func() time.Time) *sessions {
 	if tls {
 		name = "__Host-" + name
 	}
-	return &sessions{token: token, key: sum[:], cookie: name, secure: tls, now: now, attempts: map[string]int{}}
+	return &sessions{token: strings.TrimSpace(token), key: sum[:], cookie: name, secure: tls, now: now, attempts: map[string]int{}}
 }
 
 var (

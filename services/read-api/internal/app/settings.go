@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
 )
 
 // Settings of the reader.
@@ -26,7 +26,7 @@ type Settings struct {
 	BatchBusy         int           `env:"CACHE_BATCH_BUSY_CHANGES" envDefault:"8" help:"a round of so many changes indicates load: the next one waits for the period"`
 	BatchPeriod       time.Duration `env:"CACHE_BATCH_PERIOD" envDefault:"20ms" help:"time between two rounds of changes under load (0: rounds never wait)"`
 
-	CORSOrigins []string `env:"CORS_ORIGINS" help:"origins whose pages may read the API, such as https://shop.example, comma-separated; * for any (default: none)"`
+	CORSOrigins []string `env:"CORS_ORIGINS" help:"origins whose pages may read the API, such as https://shop.example or https://*.shop.example, comma-separated; * for any (default: none)"`
 
 	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" help:"most streams of changes that are open at a time"`
 
@@ -46,42 +46,36 @@ const (
 // Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
 	return errors.Join(
-		s.listenURL(),
+		bundb.Validate("DATABASE_URL", s.Database.URL),
+		bundb.Validate("DATABASE_LISTEN_URL", s.ListenURL),
 		config.ListenAddr("HTTP_ADDR", s.HTTPAddr),
 		config.Between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
 		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
 		config.Between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
 		config.Between("CACHE_BATCH_BUSY_CHANGES", s.BatchBusy, 1, 100_000),
 		config.Between("CACHE_BATCH_PERIOD", s.BatchPeriod, 0, s.CacheMaxStaleness/2),
-		origins("CORS_ORIGINS", s.CORSOrigins),
+		s.origins(),
 		config.Between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),
 		webAddress("CONSOLE_URL", s.ConsoleURL),
 	)
-}
-
-func (s *Settings) listenURL() error {
-	if s.ListenURL == "" {
-		return nil
-	}
-	if _, err := bundb.Config(config.Database{URL: s.ListenURL}, program); err != nil {
-		return errors.New("DATABASE_LISTEN_URL: " + strings.TrimPrefix(err.Error(), "DATABASE_URL: "))
-	}
-	return nil
 }
 
 // poll is how often changes are looked for without a notification: two rounds
 // fit into the staleness that is allowed.
 func (s *Settings) poll() time.Duration { return s.CacheMaxStaleness * 2 / 5 }
 
-// origins are as browsers send them: a scheme and a host, and nothing after it.
-func origins(name string, all []string) error {
-	for _, one := range all {
-		u, err := url.Parse(one)
-		if one != "*" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || one != u.Scheme+"://"+u.Host) {
-			return fmt.Errorf("%s: %q is no origin such as https://shop.example", name, one)
+// origins writes CORS_ORIGINS as they are compared.
+func (s *Settings) origins() error {
+	var errs []error
+	for i, text := range s.CORSOrigins {
+		origin, err := httpapi.ParseOrigin(text)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("CORS_ORIGINS: %q can never match: %w", text, err))
+			continue
 		}
+		s.CORSOrigins[i] = origin
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func webAddress(name, text string) error {

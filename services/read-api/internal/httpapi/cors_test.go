@@ -62,3 +62,41 @@ func TestOriginsThatAreSetMayRead(t *testing.T) {
 	requireProblem(t, r, 404, "order-not-found")
 	require.Equal(t, "*", r.header.Get("Access-Control-Allow-Origin"))
 }
+
+func TestOriginsAreComparedAsBrowsersSendThem(t *testing.T) {
+	for text, want := range map[string]string{
+		"*": "*", " https://Shop.example ": "https://shop.example", "HTTPS://shop.example:443": "https://shop.example",
+		"http://shop.example:80": "http://shop.example", "http://shop.example:443": "http://shop.example:443", "https://shop.example:08443": "https://shop.example:8443",
+		"https://*.Shop.example": "https://*.shop.example", "https://*.shop.example:443": "https://*.shop.example", "http://*.localhost:3000": "http://*.localhost:3000",
+		"https://магазин.example": "https://xn--80aairftm.example", "http://[::1]:3000": "http://[::1]:3000", "http://[0:0::1]": "http://[::1]", "http://127.0.0.1:3000": "http://127.0.0.1:3000",
+		"https://my_shop.example": "https://my_shop.example",
+	} {
+		got, err := ParseOrigin(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, got)
+	}
+	for _, text := range []string{
+		"", "null", "shop.example", "//shop.example", "ftp://shop.example", "https://", "https:///", "https://shop.example/", "https://shop.example/path",
+		"https://shop.example?x", "https://shop.example#x", `https://shop.example\x`, "https://user@shop.example", "https://user:secret@shop.example",
+		"https://shop.example.", "https://shop.example.:8443", "https://.shop.example", "https://shop..example", "https://shop example", "https://shop.example:", "https://shop.example:x", "https://shop.example:0",
+		"https://shop.example:65536", "https://*", "https://*:8443", "https://*shop.example", "https://shop.*", "https://a.*.example", "https://*.*.example", "http://localhost:*",
+		"https://*.192.0.2.1", "http://127.1", "http://0x7f.1", "https://shop.example,https://b.example", "http://[::1", "http://[fe80::1%25eth0]", "https://shop%2eexample",
+	} {
+		got, err := ParseOrigin(text)
+		require.Error(t, err, "%q became %q", text, got)
+	}
+}
+
+func TestAWildcardMatchesHostsBelowIt(t *testing.T) {
+	b := setupWith(t, time.Hour, cache.StoreOptions{}, func(o *Options) { o.Origins = []string{"https://*.shop.example"} })
+	for origin, allowed := range map[string]bool{
+		"https://eu.shop.example": true, "https://a.eu.shop.example": true, "https://shop.example": false, "http://eu.shop.example": false,
+		"https://eu.shop.example:8443": false, "https://evilshop.example": false, "https://eu.shop.example.evil": false,
+	} {
+		want := ""
+		if allowed {
+			want = origin
+		}
+		require.Equal(t, want, b.ask(t, "GET", sampleAddress, "Origin", origin).header.Get("Access-Control-Allow-Origin"), origin)
+	}
+}
