@@ -15,7 +15,17 @@ import (
 // Settings say where the NATS server is, and how to log in there.
 type Settings struct {
 	URL config.Secret `env:"NATS_URL" envDefault:"nats://localhost:4222" help:"one or more NATS servers, comma-separated"`
+	Login
+}
 
+// Streaming says who one is in NATS Streaming.
+type Streaming struct {
+	ClusterID string `env:"STAN_CLUSTER_ID" envDefault:"test-cluster" help:"cluster of NATS Streaming"`
+	ClientID  string `env:"STAN_CLIENT_ID" help:"this program's name in NATS Streaming"`
+}
+
+// Login says how to log in to a NATS server.
+type Login struct {
 	CredsFile string        `env:"NATS_CREDS_FILE" help:"file with a user's JWT and key, as nsc writes it"`
 	NKeyFile  string        `env:"NATS_NKEY_FILE" help:"file with a user's NKey seed"`
 	User      string        `env:"NATS_USER" help:"user to log in as"`
@@ -28,7 +38,7 @@ type Settings struct {
 }
 
 // Validate names the variables whose values cannot be used.
-func (s Settings) Validate() error {
+func (s Login) Validate() error {
 	var errs []error
 	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
 		errs = append(errs, errors.New("NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE: set both or none"))
@@ -80,6 +90,22 @@ func Connect(s Settings, name string, further ...nats.Option) (*nats.Conn, error
 	named("NATS_TLS_CA_FILE", s.TLSCAFile, func() nats.Option { return nats.RootCAs(s.TLSCAFile) })
 	named("NATS_TLS_CERT_FILE", s.TLSCertFile, func() nats.Option { return nats.ClientCert(s.TLSCertFile, s.TLSKeyFile) })
 	return nats.Connect(s.URL.Reveal(), append(options, further...)...)
+}
+
+// Connected is nil while conn is connected, or says why it is not.
+func Connected(conn *nats.Conn) error {
+	if conn.IsConnected() {
+		return nil
+	}
+	return Disconnected(conn)
+}
+
+// Disconnected says why conn is not connected, or was not a moment ago.
+func Disconnected(conn *nats.Conn) error {
+	if err := conn.LastError(); err != nil {
+		return fmt.Errorf("not connected: %w", err)
+	}
+	return errors.New("not connected")
 }
 
 // credentials checks that the file can be read, which nats.go does only when it

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -249,9 +248,10 @@ func TestLimitsOfTheStreamThatLoseMessages(t *testing.T) {
 	running := b.start(func(s *app.Settings) { s.MaxMessages = 10 })
 	running.untilReady()
 	require.NoError(t, kafka.Stop())
-	b.publish(load(0, 1000, 10)...) // 10 are in flight, 100 in the stream
-	require.Eventually(t, func() bool { return running.metric("orderhub_bridge_lost_messages_total") == 890 }, deadline, 50*time.Millisecond,
-		fmt.Sprint(running.metric("orderhub_bridge_lost_messages_total")))
+	b.publish(load(0, 10, 10)...)
+	require.Eventually(t, func() bool { return running.metric("orderhub_bridge_in_flight_messages") == 10 }, deadline, 10*time.Millisecond)
+	b.publish(load(10, 990, 10)...) // the stream keeps 100 of them
+	require.Eventually(t, func() bool { return running.metric("orderhub_bridge_lost_messages_total") == 890 }, deadline, 50*time.Millisecond)
 	b.broker = broker.StartForTest(t, kafkaOptions)
 	require.Len(t, b.recordsUntil(ordersTopic, has(t, 110)), 110)
 }

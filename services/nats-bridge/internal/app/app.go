@@ -101,8 +101,7 @@ func newForwarder(s *Settings, states outages, metrics *prometheus.Registry, log
 func newSource(s *Settings, conn *nats.Conn, forwarder *forward.Forwarder, states outages, metrics *prometheus.Registry, log *zap.Logger) (lifecycle.Part, error) {
 	if s.Mode == modeStreaming {
 		return streaming.New(streaming.Config{
-			ClusterID: s.ClusterID, ClientID: s.ClientID, Subject: s.Subject, Durable: s.Durable,
-			MaxMessages: s.MaxMessages, AckWait: s.AckWait,
+			Streaming: s.Streaming, Subject: s.Subject, Durable: s.Durable, MaxMessages: s.MaxMessages, AckWait: s.AckWait,
 		}, conn, forwarder, states.nats, log), nil
 	}
 	return jetstream.New(

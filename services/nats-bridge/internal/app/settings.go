@@ -27,8 +27,7 @@ type Settings struct {
 	Subject string `env:"NATS_SUBJECT" envDefault:"orders" help:"subject of the orders; may have wildcards in JetStream"`
 	Durable string `env:"NATS_DURABLE" envDefault:"orderhub" help:"name of the durable consumer, or of the durable queue subscription"`
 
-	ClusterID string `env:"STAN_CLUSTER_ID" envDefault:"test-cluster" help:"cluster of NATS Streaming"`
-	ClientID  string `env:"STAN_CLIENT_ID" envDefault:"orderhub-bridge" help:"the bridge's name in NATS Streaming"`
+	Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderhub-bridge"`
 
 	MaxMessages int           `env:"NATS_MAX_IN_FLIGHT" envDefault:"4096" help:"most messages that wait for Kafka"`
 	MaxBytes    int           `env:"NATS_MAX_IN_FLIGHT_BYTES" envDefault:"67108864" help:"most bytes of messages that wait for Kafka"`

@@ -51,7 +51,7 @@ type Config struct {
 	Grace time.Duration
 }
 
-// Forwarder is the way from a stream into Kafka. Accept and Room are for one
+// Forwarder is the way from a stream into Kafka. Take, Accept and Room are for one
 // goroutine, the source's.
 type Forwarder struct {
 	cfg     Config
@@ -173,6 +173,15 @@ func (f *Forwarder) Room(ctx context.Context, largest int) (messages, bytes int,
 			return 0, 0, context.Cause(ctx)
 		}
 	}
+}
+
+// Take takes a message over as soon as there is room for it.
+func (f *Forwarder) Take(ctx context.Context, m Message) error {
+	if _, _, err := f.Room(ctx, m.Size()); err != nil {
+		return err
+	}
+	f.Accept(m)
+	return nil
 }
 
 // Accept takes a message over. It does not wait: ask for Room before.

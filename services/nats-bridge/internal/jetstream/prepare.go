@@ -48,12 +48,12 @@ func (s *Source) prepare(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.accepted.Store(max(s.accepted.Load(), state.AckFloor.Stream))
+	s.acceptedUpTo(state.AckFloor.Stream)
 	s.delivery = state.Delivered.Consumer
 	if err := s.readAgain(ctx, s.accepted.Load()+1, state.Delivered.Stream); err != nil {
 		return nil, err
 	}
-	s.accepted.Store(max(s.accepted.Load(), state.Delivered.Stream))
+	s.acceptedUpTo(state.Delivered.Stream)
 	return consumer, nil
 }
 

@@ -11,7 +11,6 @@ package jetstream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
-	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/forward"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/outage"
 )
@@ -34,7 +33,6 @@ const (
 	// checkInterval is how often the stream and the consumer are looked at.
 	checkInterval = 5 * time.Second
 	apiTimeout    = 5 * time.Second
-	maxBackoff    = 5 * time.Second
 )
 
 // Config of a source.
@@ -51,7 +49,6 @@ type Source struct {
 	conn    *nats.Conn
 	js      jetstream.JetStream
 	forward *forward.Forwarder
-	server  *outage.Outage
 	metrics *Metrics
 	log     *zap.Logger
 
@@ -75,38 +72,22 @@ func New(cfg Config, conn *nats.Conn, forwarder *forward.Forwarder, server *outa
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{cfg: cfg, conn: conn, js: js, forward: forwarder, server: server, metrics: metrics, log: log}
-	s.Loop = lifecycle.NewLoop("JetStream", s.run, nil)
+	s := &Source{cfg: cfg, conn: conn, js: js, forward: forwarder, metrics: metrics, log: log}
+	s.Loop = lifecycle.NewLoop("JetStream", func(ctx context.Context) error { return server.Retry(ctx, s.session) }, nil)
 	return s, nil
 }
 
-// run keeps a session going until ctx ends.
-func (s *Source) run(ctx context.Context) error {
-	backoff := retry.NewBackoff(maxBackoff)
-	for {
-		err := s.session(ctx, backoff.Reset)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		s.server.Begin(err)
-		if err := backoff.Wait(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// session reads until something is wrong, which it returns. It calls began when it
+// session reads until something is wrong, which it returns. It calls works when it
 // starts to read.
-func (s *Source) session(ctx context.Context, began func()) error {
-	if !s.conn.IsConnected() {
-		return disconnected(s.conn.LastError())
+func (s *Source) session(ctx context.Context, works func()) error {
+	if err := natsconn.Connected(s.conn); err != nil {
+		return err
 	}
 	consumer, err := s.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	s.server.End()
-	began()
+	works()
 	ctx, cancel := context.WithCancelCause(ctx)
 	watching := make(chan struct{})
 	go func() {
@@ -133,19 +114,12 @@ func (s *Source) watch(ctx context.Context, consumer jetstream.Consumer) error {
 		}
 		select {
 		case <-status:
-			return disconnected(s.conn.LastError())
+			return natsconn.Disconnected(s.conn)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(checkInterval):
 		}
 	}
-}
-
-func disconnected(cause error) error {
-	if cause == nil {
-		return errors.New("not connected")
-	}
-	return fmt.Errorf("not connected: %w", cause)
 }
 
 // read fetches messages as far as there is room for them.
@@ -191,33 +165,31 @@ func (s *Source) accept(ctx context.Context, m jetstream.Msg) error {
 	}
 	s.delivery = meta.Sequence.Consumer
 	s.countLost(meta.Sequence.Stream)
-	s.handOn(forward.Message{
+	s.forward.Accept(forward.Message{
 		Stream: s.cfg.Stream, Subject: m.Subject(), Sequence: meta.Sequence.Stream, Time: meta.Timestamp,
 		Header: m.Headers(), Data: m.Data(), Delivery: m,
 	})
+	s.acceptedUpTo(meta.Sequence.Stream)
 	return nil
 }
 
-func (s *Source) handOn(m forward.Message) {
-	s.forward.Accept(m)
-	s.accepted.Store(max(s.accepted.Load(), m.Sequence))
-}
+func (s *Source) acceptedUpTo(sequence uint64) { s.accepted.Store(max(s.accepted.Load(), sequence)) }
 
 // readAgain hands on the messages with the sequences from first to last. Their
 // deliveries come later.
 func (s *Source) readAgain(ctx context.Context, first, last uint64) error {
 	for sequence := first; sequence <= last; {
-		if _, _, err := s.forward.Room(ctx, 0); err != nil {
-			return err
-		}
 		m, err := s.stored(ctx, sequence)
 		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence > last {
 			return nil
 		}
+		if err == nil {
+			err = s.forward.Take(ctx, m)
+		}
 		if err != nil {
 			return err
 		}
-		s.handOn(m)
+		s.acceptedUpTo(m.Sequence)
 		s.metrics.readAgain.Inc()
 		sequence = m.Sequence + 1
 	}

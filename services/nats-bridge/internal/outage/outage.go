@@ -2,6 +2,7 @@
 package outage
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -9,10 +10,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
-// remindEvery is how often the log repeats an outage that lasts.
-const remindEvery = 30 * time.Second
+const (
+	// remindEvery is how often the log repeats an outage that lasts.
+	remindEvery = 30 * time.Second
+	maxBackoff  = 5 * time.Second
+)
 
 // Outage is the state of one dependency, as readiness, a metric and the log show
 // it. Safe for concurrent use.
@@ -29,6 +34,24 @@ type Outage struct {
 // New returns the state of a dependency that has not been reached yet.
 func New(name string, component *health.Component, waiting *prometheus.GaugeVec, log *zap.Logger) *Outage {
 	return &Outage{name: name, component: component, gauge: waiting.WithLabelValues(name), log: log}
+}
+
+// Retry runs session again and again until ctx ends, whose cause it returns. A
+// session calls works once the dependency can be used, and returns why it cannot be
+// used any more.
+func (o *Outage) Retry(ctx context.Context, session func(ctx context.Context, works func()) error) error {
+	backoff := retry.NewBackoff(maxBackoff)
+	works := func() { o.End(); backoff.Reset() }
+	for {
+		err := session(ctx, works)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		o.Begin(err)
+		if err := backoff.Wait(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 // Begin says that the dependency cannot be used, and why. Repeated calls are one

@@ -6,7 +6,6 @@ package streaming
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -15,23 +14,23 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
-	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/forward"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/outage"
 )
 
 const (
 	connectTimeout = 5 * time.Second
-	maxBackoff     = 5 * time.Second
 	// A server that has not answered for pings × pingSeconds is away.
 	pingSeconds, pings = 2, 3
 )
 
 // Config of a source.
 type Config struct {
-	ClusterID, ClientID, Subject, Durable string
-	MaxMessages                           int // in flight
-	AckWait                               time.Duration
+	natsconn.Streaming
+	Subject, Durable string
+	MaxMessages      int // in flight
+	AckWait          time.Duration
 }
 
 // Source takes messages from a channel.
@@ -40,37 +39,22 @@ type Source struct {
 	cfg     Config
 	conn    *nats.Conn
 	forward *forward.Forwarder
-	server  *outage.Outage
 	log     *zap.Logger
 }
 
 // New returns a source that reads with conn once it is started.
 func New(cfg Config, conn *nats.Conn, forwarder *forward.Forwarder, server *outage.Outage, log *zap.Logger) *Source {
-	s := &Source{cfg: cfg, conn: conn, forward: forwarder, server: server, log: log}
-	s.Loop = lifecycle.NewLoop("NATS Streaming", s.run, nil)
+	s := &Source{cfg: cfg, conn: conn, forward: forwarder, log: log}
+	s.Loop = lifecycle.NewLoop("NATS Streaming", func(ctx context.Context) error { return server.Retry(ctx, s.session) }, nil)
 	return s
-}
-
-func (s *Source) run(ctx context.Context) error {
-	backoff := retry.NewBackoff(maxBackoff)
-	for {
-		err := s.session(ctx, backoff.Reset)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		s.server.Begin(err)
-		if err := backoff.Wait(ctx); err != nil {
-			return err
-		}
-	}
 }
 
 // session is subscribed until the connection is lost, or ctx ends. The server
 // delivers what was not acknowledged before anything new, when a durable
 // subscription is resumed.
-func (s *Source) session(ctx context.Context, began func()) error {
-	if !s.conn.IsConnected() {
-		return errors.New("not connected")
+func (s *Source) session(ctx context.Context, works func()) error {
+	if err := natsconn.Connected(s.conn); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -90,21 +74,17 @@ func (s *Source) session(ctx context.Context, began func()) error {
 		return fmt.Errorf("channel %s: %w", s.cfg.Subject, err)
 	}
 	s.log.Info("subscribed", zap.String("channel", s.cfg.Subject), zap.String("durable", s.cfg.Durable))
-	s.server.End()
-	began()
+	works()
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
 // accept hands a delivery on. While it waits for room nothing else is delivered.
 func (s *Source) accept(ctx context.Context, m *stan.Msg) {
-	message := forward.Message{
+	_ = s.forward.Take(ctx, forward.Message{ // it fails when the session is over
 		Stream: s.cfg.Subject, Subject: m.Subject, Sequence: m.Sequence, Time: time.Unix(0, m.Timestamp),
 		Data: m.Data, Delivery: delivery{m},
-	}
-	if _, _, err := s.forward.Room(ctx, message.Size()); err == nil {
-		s.forward.Accept(message)
-	}
+	})
 }
 
 // delivery can only be acknowledged: what is not is delivered again after the
