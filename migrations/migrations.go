@@ -11,8 +11,8 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 	"github.com/pressly/goose/v3/lock"
 )
 
@@ -29,17 +29,9 @@ type Migration struct {
 	AppliedAt time.Time `json:"applied_at,omitzero"` // zero: pending
 }
 
-// VersionError means that the schema is older than this program needs.
-type VersionError struct{ Current, Needed int64 }
-
-func (e *VersionError) Error() string {
-	if e.Current == 0 {
-		return fmt.Sprintf("the database has no schema yet (this binary needs version %d): run `orderctl migrate`", e.Needed)
-	}
-	return fmt.Sprintf("the database's schema is at version %d, this binary needs %d: run `orderctl migrate`", e.Current, e.Needed)
-}
-
-// Up applies the pending steps, each in its own transaction, and returns them.
+// Up applies the pending steps, each in its own transaction, and returns them. It
+// changes nothing where tables of another program stand in the way: the error is a
+// *ForeignTablesError. Versions that an older orderctl recorded are taken over.
 // Several processes may call it at once: they take turns, and the later ones have
 // nothing to do.
 func Up(ctx context.Context, db *sql.DB) ([]Migration, error) {
@@ -49,7 +41,7 @@ func Up(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	}
 	results, err := p.Up(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("migrate up: %w", err)
+		return nil, explain("migrate up", err)
 	}
 	return fromResults(results), nil
 }
@@ -63,7 +55,7 @@ func DownTo(ctx context.Context, db *sql.DB, version int64) ([]Migration, error)
 	}
 	results, err := p.DownTo(ctx, version)
 	if err != nil {
-		return nil, fmt.Errorf("migrate down: %w", err)
+		return nil, explain("migrate down", err)
 	}
 	return fromResults(results), nil
 }
@@ -74,7 +66,11 @@ func Status(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	applied, err := appliedVersions(ctx, db)
+	found, err := look(ctx, db, created)
+	if err != nil {
+		return nil, err
+	}
+	applied, _, err := found.applied(ctx, db)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +81,8 @@ func Status(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	return steps, nil
 }
 
-// Check returns a *VersionError if a step is missing. A newer schema is no error:
+// Check returns a *VersionError if a step is missing, and a *ForeignTablesError if the
+// tables that the programs would use are another program's. A newer schema is no error:
 // migrations are applied before the programs that need them are rolled out, while
 // older ones still run. Check only reads, so it works on a standby and for a user
 // without rights to create tables.
@@ -94,7 +91,11 @@ func Check(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	applied, err := appliedVersions(ctx, db)
+	found, err := look(ctx, db, visible)
+	if err != nil {
+		return err
+	}
+	applied, older, err := found.applied(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -102,35 +103,19 @@ func Check(ctx context.Context, db *sql.DB) error {
 	for version := range applied {
 		current = max(current, version)
 	}
-	if current < needed {
-		return &VersionError{Current: current, Needed: needed}
+	if older || current < needed {
+		return &VersionError{Current: current, Needed: needed, Older: older}
 	}
 	return nil
 }
 
-func appliedVersions(ctx context.Context, db *sql.DB) (map[int64]time.Time, error) {
-	applied := map[int64]time.Time{}
-	rows, err := db.QueryContext(ctx, `SELECT version_id, tstamp FROM goose_db_version WHERE is_applied AND version_id > 0`)
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == "42P01" { // undefined_table: no step was ever applied
-		return applied, nil
+// explain leaves out what goose was doing when it met another program's tables.
+func explain(doing string, err error) error {
+	var foreign *ForeignTablesError
+	if errors.As(err, &foreign) {
+		return foreign
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read the schema's version: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var version int64
-		var at time.Time
-		if err := rows.Scan(&version, &at); err != nil {
-			return nil, fmt.Errorf("read the schema's version: %w", err)
-		}
-		applied[version] = at
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read the schema's version: %w", err)
-	}
-	return applied, nil
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 func provider(db *sql.DB) (*goose.Provider, error) {
@@ -138,7 +123,11 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("migrations' lock: %w", err)
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, sqlFiles(), goose.WithSessionLocker(locker))
+	versions, err := database.NewStore(database.DialectPostgres, versionTable)
+	if err != nil {
+		return nil, fmt.Errorf("migrations' version table: %w", err)
+	}
+	p, err := goose.NewProvider("", db, sqlFiles(), goose.WithStore(store{versions}), goose.WithSessionLocker(locker))
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}

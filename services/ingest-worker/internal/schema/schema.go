@@ -28,8 +28,9 @@ func NewWatch(db *sql.DB, component *health.Component, log *zap.Logger) *Watch {
 }
 
 // Wait returns nil once the database can be reached and has the schema that the worker
-// needs. It waits for a database that cannot be reached. A schema that is missing or
-// too old is a *migrations.VersionError at once.
+// needs. It waits for a database that cannot be reached, and for one whose tables are
+// another program's, so that /readyz keeps saying so. A schema that is missing or too
+// old is a *migrations.VersionError at once.
 func (w *Watch) Wait(ctx context.Context) error {
 	backoff := retry.NewBackoff(2 * time.Second)
 	for said := false; ; said = true {
@@ -48,7 +49,11 @@ func (w *Watch) Wait(ctx context.Context) error {
 		}
 		w.component.NotReady(err.Error())
 		if !said {
-			w.log.Warn("waiting for the database", zap.Error(err))
+			level := zap.WarnLevel
+			if errors.As(err, new(*migrations.ForeignTablesError)) {
+				level = zap.ErrorLevel
+			}
+			w.log.Log(level, "waiting for the database", zap.Error(err))
 		}
 		if err := backoff.Wait(ctx); err != nil {
 			return err

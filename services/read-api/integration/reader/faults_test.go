@@ -130,7 +130,7 @@ func TestReadThroughBeforeTheCacheIsFilled(t *testing.T) {
 	url := newDatabase(t)
 	client := connect(t, url).withVersions()
 	client.insert("stored")
-	client.run(`CREATE TABLE held AS SELECT * FROM goose_db_version; DELETE FROM goose_db_version`)
+	client.run(`CREATE TABLE held AS SELECT * FROM orderhub_db_version; DELETE FROM orderhub_db_version`)
 	r := start(t, url)
 	read := r.get("/order/stored")
 	require.Equal(t, 200, read.status)
@@ -140,7 +140,7 @@ func TestReadThroughBeforeTheCacheIsFilled(t *testing.T) {
 	require.False(t, r.stats().Synced)
 	require.EqualValues(t, 2, r.stats().ReadThroughs)
 
-	client.run(`INSERT INTO goose_db_version OVERRIDING SYSTEM VALUE SELECT * FROM held`)
+	client.run(`INSERT INTO orderhub_db_version OVERRIDING SYSTEM VALUE SELECT * FROM held`)
 	r.synced()
 	hit := r.get("/order/stored")
 	require.Equal(t, read.body, hit.body)
@@ -153,8 +153,21 @@ func TestASchemaThatChangesCallsForAllOrders(t *testing.T) {
 	url := newDatabase(t)
 	db, client := openDB(t, url), connect(t, url).withVersions()
 	r := start(t, url).synced()
-	client.run(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)`)
+	client.run(`INSERT INTO orderhub_db_version (version_id, is_applied) VALUES (999, true)`)
 	client.insert("a")
 	r.equals(db)
 	require.EqualValues(t, 1, r.loop.Stats().Relists)
+}
+
+// TestTablesOfAnotherProgramAreNotServed has tables with Orderhub's names and other columns.
+func TestTablesOfAnotherProgramAreNotServed(t *testing.T) {
+	url := postgres.ForTest(t)
+	connect(t, url).run(`CREATE TABLE orders (order_uid text PRIMARY KEY, track_number text); INSERT INTO orders VALUES ('a', 't')`)
+	r := start(t, url)
+	eventually(t, "/readyz says whose tables these are", func() bool {
+		ready := r.readyz()
+		return ready.status == 503 && strings.Contains(ready.body, "tables of another program") && strings.Contains(ready.body, "orderctl import")
+	})
+	require.Equal(t, 503, r.get("/order/a").status)
+	require.Equal(t, 503, r.get("/order/b").status)
 }

@@ -33,7 +33,7 @@ const (
 	// scans all of it. The log's place is asked for after the snapshot was taken,
 	// so that it is behind all that the snapshot saw.
 	readState = `SELECT pg_current_snapshot()::text, pg_is_in_recovery()::text, s.horizon::text, s.relist_xid::text,
-		(SELECT max(version_id)::text FROM goose_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true),
+		(SELECT max(version_id)::text FROM orderhub_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true),
 		` + currentLSN + `, ` + tablesNow + `
 		FROM order_changes_state s`
 	// Tables that were recreated, and triggers that were disabled and enabled again, may
