@@ -46,6 +46,32 @@ const (
 	HeaderEditedFrom = "dlq-edited-from" // id of the letter with the value as it was
 )
 
+// The headers by which other tools find where a record came from. The names, and the
+// numbers as big-endian bytes, are those of Spring Kafka, which more tools read than any
+// others; it has none for the key. They repeat what ours say, and Parse ignores them.
+const (
+	SpringTopic     = "kafka_dlt-original-topic"
+	SpringPartition = "kafka_dlt-original-partition"
+	SpringOffset    = "kafka_dlt-original-offset"
+	SpringTimestamp = "kafka_dlt-original-timestamp"
+	SpringKey       = "kafka_dlt-original-key" // raw; absent where the key is null or long
+	SpringGroup     = "kafka_dlt-original-consumer-group"
+	SpringClass     = "kafka_dlt-exception-fqcn"    // the reason
+	SpringMessage   = "kafka_dlt-exception-message" // the first failure
+)
+
+// maxKeyForOthers keeps a long key from being in the letter twice.
+const maxKeyForOthers = 1 << 10
+
+// ForOthers says whether a header of our letters is one that only other tools read.
+func ForOthers(name string) bool {
+	switch name {
+	case SpringTopic, SpringPartition, SpringOffset, SpringTimestamp, SpringKey, SpringGroup, SpringClass, SpringMessage:
+		return true
+	}
+	return false
+}
+
 // ours says whether a header name is one of those above.
 func ours(name string) bool {
 	switch name {
@@ -54,7 +80,7 @@ func ours(name string) bool {
 		HeaderOrigin, HeaderTruncated, HeaderValue:
 		return true
 	}
-	return false
+	return ForOthers(name)
 }
 
 // Stage says where a record failed.
@@ -122,7 +148,7 @@ type Letter struct {
 // bytes.
 func New(source Source, cause Cause, group string, failedAt time.Time) Letter {
 	id := ID(source)
-	letter := Letter{ID: id, Reason: cause.Reason, Value: source.Value, Headers: make([]Header, 0, len(source.Headers)+14)}
+	letter := Letter{ID: id, Reason: cause.Reason, Value: source.Value, Headers: make([]Header, 0, len(source.Headers)+22)}
 	origin, redrives := id, "0"
 	for _, h := range source.Headers {
 		switch {
@@ -158,7 +184,26 @@ func New(source Source, cause Cause, group string, failedAt time.Time) Letter {
 	if source.Truncated != nil {
 		letter.Headers = append(letter.Headers, truncatedHeader(*source.Truncated))
 	}
+	if !IsNATS(source.Topic) { // to which other tools cannot send anything back
+		letter.addForOthers(source, cause, group)
+	}
 	return letter
+}
+
+func (l *Letter) addForOthers(source Source, cause Cause, group string) {
+	add := func(key string, value []byte) { l.Headers = append(l.Headers, Header{Key: key, Value: value}) }
+	add(SpringTopic, []byte(source.Topic))
+	add(SpringPartition, binary.BigEndian.AppendUint32(nil, uint32(source.Partition)))
+	add(SpringOffset, binary.BigEndian.AppendUint64(nil, uint64(source.Offset)))
+	add(SpringTimestamp, binary.BigEndian.AppendUint64(nil, uint64(source.Timestamp.UnixMilli())))
+	if source.Key != nil && len(source.Key) <= maxKeyForOthers {
+		add(SpringKey, source.Key)
+	}
+	add(SpringGroup, []byte(group))
+	add(SpringClass, []byte(cause.Reason))
+	if len(cause.Errors) > 0 {
+		add(SpringMessage, []byte(cause.Errors[0].String()))
+	}
 }
 
 // ID names the letter of a source record: its coordinates, and 8 hex digits of
@@ -216,7 +261,7 @@ func (l *Letter) Truncate(size int) {
 func (l *Letter) DropSourceHeaders() {
 	kept := make([]Header, 0, len(l.Headers))
 	for _, h := range l.Headers {
-		if ours(h.Key) && h.Key != HeaderSourceKey {
+		if ours(h.Key) && h.Key != HeaderSourceKey && h.Key != SpringKey {
 			kept = append(kept, h)
 		}
 	}

@@ -122,7 +122,7 @@ func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 		if g.Open > 0 {
 			s.OpenByReason[of.Reason] += g.Open
 		}
-		if of.SourceTopic != "" {
+		if of.SourceTopic != "" && of.SourcePartition >= 0 {
 			sum(s.ByPartition, of.SourceTopic+"/"+strconv.Itoa(int(of.SourcePartition)), g.Count)
 		}
 		rules := map[string]bool{}

@@ -61,7 +61,7 @@ func (f *Filter) MatchesWith(l *Letter, failuresOf func(*Letter) []Failure) bool
 		len(f.Keys) > 0 && !slices.Contains(f.Keys, string(l.SourceKey)),
 		len(f.Partitions) > 0 && (l.Source.Topic == "" || !slices.Contains(f.Partitions, l.Source.Partition)),
 		f.MinOffset != nil && (l.Source.Topic == "" || l.Source.Offset < *f.MinOffset),
-		f.MaxOffset != nil && (l.Source.Topic == "" || l.Source.Offset > *f.MaxOffset),
+		f.MaxOffset != nil && (l.Source.Topic == "" || l.Source.Offset < 0 || l.Source.Offset > *f.MaxOffset),
 		!f.Since.IsZero() && l.FailedAt.Before(f.Since),
 		!f.Until.IsZero() && !l.FailedAt.Before(f.Until),
 		f.Text != "" && !bytes.Contains(l.Value, []byte(f.Text)),

@@ -1,5 +1,5 @@
 // Package letter reads dead letters and their resolutions from Kafka's records. It
-// knows the headers of our worker, Kafka Connect and Spring Kafka.
+// knows the headers of our worker and of the systems in foreignFormats.
 package letter
 
 import (
@@ -21,10 +21,16 @@ type Format string
 
 // The formats.
 const (
-	Orderhub Format = "orderhub"
-	Connect  Format = "connect" // Kafka Connect: __connect.errors.*
-	Spring   Format = "spring"  // Spring Kafka: kafka_dlt-*
-	Plain    Format = "plain"   // no headers that we know
+	Orderhub          Format = "orderhub"
+	Connect           Format = "connect"             // Kafka Connect: __connect.errors.*
+	Spring            Format = "spring"              // Spring Kafka: kafka_dlt-*
+	SpringCloudStream Format = "spring-cloud-stream" // x-original-*, x-exception-*
+	Streams           Format = "kafka-streams"       // __streams.errors.*
+	ShareGroup        Format = "share-group"         // __dlq.errors.*
+	SmallRye          Format = "smallrye"            // dead-letter-*
+	NATS              Format = "nats"                // Nats-Stream, Nats-Sequence
+	Custom            Format = "custom"              // made by hand: original_topic, error, x-death …
+	Plain             Format = "plain"               // no headers that we know
 )
 
 // ReasonUnknown is the reason of a letter that gives none.
@@ -57,6 +63,7 @@ type Letter struct {
 	FailedAt time.Time
 
 	// Source is where the record came from; Topic is empty where that is unknown.
+	// Partition and Offset are -1 where only the topic is known.
 	Source          Place
 	SourceTimestamp time.Time // zero: unknown
 	SourceKey       []byte    // nil: null
@@ -74,12 +81,12 @@ type Letter struct {
 
 	// ErrorsJSON is what the header says; see Errors.
 	ErrorsJSON []byte
-	Exception  Exception // of Connect and Spring
+	Exception  Exception // of letters that others wrote
 
 	head *int64 // the size, of a letter without its value
 }
 
-// Exception is what a Java service says of a failure. It may quote the value.
+// Exception is what another system says of a failure. It may quote the value.
 type Exception struct{ Class, Message, Stacktrace string }
 
 // Parse reads a record as a letter. It never fails: it leaves out what it cannot
@@ -112,6 +119,9 @@ func Parse(r *kgo.Record) Letter {
 func (l *Letter) orderhub(r *kgo.Record) {
 	l.ID, l.SourceKey = string(r.Key), nil
 	for _, h := range r.Headers {
+		if deadletter.ForOthers(h.Key) {
+			continue
+		}
 		if !strings.HasPrefix(h.Key, "dlq-") {
 			l.SourceHeaders = append(l.SourceHeaders, h)
 			continue
@@ -160,40 +170,6 @@ func (l *Letter) orderhub(r *kgo.Record) {
 		default:
 			l.SourceHeaders = append(l.SourceHeaders, h)
 		}
-	}
-}
-
-// foreign reads a letter that another system wrote. Such a letter is identified
-// by its own place.
-func (l *Letter) foreign(r *kgo.Record) {
-	l.ID = deadletter.ID(deadletter.Source{
-		Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Timestamp: r.Timestamp, Value: r.Value,
-	})
-	l.Source.Partition, l.Source.Offset = -1, -1
-	var format foreignFormat
-	for _, known := range foreignFormats {
-		if slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return hasAnyPrefix(h.Key, known.prefixes) }) {
-			format, l.Format = known, known.name
-			break
-		}
-	}
-	for _, h := range r.Headers {
-		switch set := format.fields[h.Key]; {
-		case h.Key == deadletter.HeaderRedriveCount:
-			l.Redrives = int(max(number(h.Value, 32), 0))
-		case h.Key == deadletter.HeaderOrigin:
-			l.Origin = string(h.Value)
-		case set != nil:
-			set(l, h.Value)
-		case !hasAnyPrefix(h.Key, format.own):
-			l.SourceHeaders = append(l.SourceHeaders, h)
-		}
-	}
-	if l.Source.Partition < 0 || l.Source.Offset < 0 {
-		l.Source = Place{}
-	}
-	if l.Exception.Class != "" {
-		l.Reason = l.Exception.Class[strings.LastIndexByte(l.Exception.Class, '.')+1:]
 	}
 }
 

@@ -175,7 +175,7 @@ func (q *query) matches(r *dlq.Ref) bool {
 		!f.Since.IsZero() && r.FailedAt.Before(f.Since),
 		!f.Until.IsZero() && !r.FailedAt.Before(f.Until),
 		f.MinOffset != nil && (!sourced || r.SourceOffset < *f.MinOffset),
-		f.MaxOffset != nil && (!sourced || r.SourceOffset > *f.MaxOffset),
+		f.MaxOffset != nil && (!sourced || r.SourceOffset < 0 || r.SourceOffset > *f.MaxOffset),
 		len(f.Partitions) > 0 && (!sourced || !slices.Contains(f.Partitions, g.SourcePartition)),
 		!has(f.Reasons, g.Reason), !has(f.Stages, g.Stage):
 		return false

@@ -34,7 +34,11 @@ func Show(w io.Writer, style Style, l Letter) error {
 		if s.Timestamp != nil {
 			written = ", written " + when(*s.Timestamp)
 		}
-		field("source", "%s, partition %d, offset %d%s", Clean(s.Topic), s.Partition, s.Offset, written)
+		if s.Partition < 0 {
+			field("source", "%s, partition unknown%s", Clean(s.Topic), written)
+		} else {
+			field("source", "%s, partition %d, offset %d%s", Clean(s.Topic), s.Partition, s.Offset, written)
+		}
 	} else {
 		field("source", "unknown: the headers don't say")
 	}
