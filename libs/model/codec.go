@@ -68,7 +68,7 @@ func New(opts Options) *Codec {
 func (c *Codec) Decode(record []byte) (Decoded, error) {
 	switch {
 	case record == nil:
-		return Decoded{}, refusal(&fault{ReasonTombstone, -1, "", "the record has a null value (a tombstone) instead of an order"})
+		return Decoded{}, refusal(&fault{reason: ReasonTombstone, offset: -1, message: "the record has a null value (a tombstone) instead of an order"})
 	case len(record) > c.opts.MaxRecordBytes:
 		return Decoded{}, c.TooLarge(int64(len(record)))
 	}
@@ -90,17 +90,20 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 // TooLarge is the error of a record of so many bytes, for callers that do not read
 // a record beyond Options.MaxRecordBytes.
 func (c *Codec) TooLarge(size int64) *RecordError {
-	return refusal(&fault{ReasonTooLarge, -1, "",
-		fmt.Sprintf("the record has %d bytes; the limit is %d", size, c.opts.MaxRecordBytes)})
+	return refusal(&fault{reason: ReasonTooLarge, offset: -1, message: fmt.Sprintf("the record has %d bytes; the limit is %d", size, c.opts.MaxRecordBytes)})
 }
 
 // refusal is the error of a fault, which is the record's only failure.
 func refusal(f *fault) *RecordError {
+	rule := f.rule
+	if rule == "" {
+		rule = string(f.reason)
+	}
 	return &RecordError{
 		Stage:  StageDecode,
 		Reason: f.reason,
 		Offset: int64(f.offset),
-		Errors: []FieldError{{f.path, string(f.reason), f.message}},
+		Errors: []FieldError{{f.path, rule, f.message}},
 	}
 }
 

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -41,19 +40,18 @@ const textBlock = 512
 
 // decode reads the whole record into d.store.
 func (d *decoder) decode() *fault {
-	if bytes.HasPrefix(d.data, []byte("\xef\xbb\xbf")) {
-		return d.fault(ReasonNotJSON, 0, "the record begins with a byte order mark, which is not JSON")
-	}
-	d.space()
-	if d.pos == len(d.data) {
+	d.start()
+	start := d.pos
+	if start == len(d.data) {
 		return d.fault(ReasonEmpty, 0, "the record is empty")
 	}
-	f := d.value()
-	if f != nil && (f.reason == ReasonNotJSON || f.reason == ReasonTrailingData) && looksLikePrettyLine(d.data) {
-		return d.fault(ReasonPrettyPrinted, f.offset,
-			"the record looks like one line of a pretty-printed file; send the whole order as one line")
+	switch f := d.value(); {
+	case f != nil:
+		return diagnose(d.data, start, f)
+	case len(d.failures) > 0 && d.store.order.isUntouched():
+		return wrapped(d.data, start)
 	}
-	return f
+	return nil
 }
 
 func (d *decoder) value() (f *fault) {
@@ -160,7 +158,7 @@ func (d *decoder) readText(name string, to *string, depth int) *fault {
 
 func (d *decoder) readTime(name string, to *time.Time, depth int) *fault {
 	if d.peek() != '"' {
-		return d.wrongType(d.path(name), "a string", depth)
+		return d.notTime(name, depth)
 	}
 	b, f := d.str()
 	if f != nil {
@@ -169,13 +167,26 @@ func (d *decoder) readTime(name string, to *time.Time, depth int) *fault {
 	t, ok := parseTime(string(b))
 	switch {
 	case !ok:
-		d.fail(d.path(name), "rfc3339", "must be an RFC 3339 time, such as 2021-11-26T06:22:19Z")
+		d.fail(d.path(name), "rfc3339", timeMessage(string(b)))
 	case !isInYearRange(t):
 		d.fail(d.path(name), "year_range", messageYearRange)
 	default:
 		*to = t
 	}
 	return nil
+}
+
+// notTime collects the failure of a value that is no string. The usual ones are a Unix
+// time, and the array that Java's Jackson writes.
+func (d *decoder) notTime(name string, depth int) *fault {
+	start := d.pos
+	f := d.wrongType(d.path(name), "a string with an RFC 3339 time, such as 2021-11-26T06:22:19Z", depth)
+	if f == nil && d.data[start] != '{' {
+		if problem := timeProblem(string(d.data[start:d.pos])); problem != "" {
+			d.failures[len(d.failures)-1].Message += ": " + problem
+		}
+	}
+	return f
 }
 
 func (d *decoder) readNumber(name string, to *int64, depth int) *fault {
@@ -188,7 +199,7 @@ func (d *decoder) readNumber(name string, to *int64, depth int) *fault {
 		return f
 	}
 	if !integer {
-		d.failShape(start, d.path(name), ReasonWrongType, "must be an integer without decimal point and exponent")
+		d.failShape(start, d.path(name), ReasonWrongType, "must be an integer without decimal point and exponent, such as 100, not 100.0 or 1e2")
 		return nil
 	}
 	n, err := strconv.ParseInt(string(d.data[start:d.pos]), 10, 64)

@@ -35,6 +35,8 @@ const (
 	ReasonDuplicateName Reason = "duplicate_name" // an object has a name twice
 	ReasonTooDeep       Reason = "too_deep"       // objects and arrays nested deeper than MaxDepth
 
+	ReasonWrapped Reason = "wrapped" // the order is inside of something else: an envelope, a string, an array
+
 	ReasonWrongType    Reason = "wrong_type"    // a field, or the record, has another JSON type; null too
 	ReasonOutOfRange   Reason = "out_of_range"  // an integer that does not fit 64 bits
 	ReasonUnknownField Reason = "unknown_field" // with Options.RejectUnknown
@@ -47,7 +49,8 @@ type FieldError struct {
 	// Path is the field's place with the JSON names, as in items[2].price;
 	// empty for the record as a whole.
 	Path string `json:"path"`
-	// Rule is the name of the rule that failed; in StageDecode a Reason.
+	// Rule is the name of the rule that failed; in StageDecode a Reason, or the name of
+	// one cause among those of a Reason.
 	Rule string `json:"rule"`
 	// Message is for people.
 	Message string `json:"message"`

@@ -14,7 +14,7 @@ var oddTexts = []string{
 }
 
 var oddNumbers = []int64{
-	0, 1, -1, 99, 100, 101, 1637907727, 1637907727000, MaxPaymentDT, MaxPaymentDT + 1, MaxAmount, MaxAmount + 1, 1<<63 - 1, -1 << 63,
+	0, 1, -1, 99, 100, 101, 1637907727, 1637907727000, MaxPaymentDT, MaxPaymentDT + 1, MaxInteger, MaxInteger + 1, 1<<63 - 1, -1 << 63,
 }
 
 // anyText draws any text, UTF-8 or not.
@@ -56,7 +56,7 @@ func anyTime() *rapid.Generator[time.Time] {
 func validOrder() *rapid.Generator[*Order] {
 	return rapid.Custom(func(t *rapid.T) *Order {
 		o := sampleOrder()
-		o.OrderUID = rapid.StringMatching(`[A-Za-z0-9._-]{1,64}`).Draw(t, "order_uid")
+		o.OrderUID = rapid.StringMatching(`[A-Za-z0-9._-]{1,64}`).Filter(IsOrderUID).Draw(t, "order_uid")
 		for range rapid.IntRange(0, 5).Draw(t, "more items") {
 			o.Items = append(o.Items, o.Items[0])
 		}
@@ -66,8 +66,8 @@ func validOrder() *rapid.Generator[*Order] {
 		}
 		for i := range o.Items {
 			o.Items[i].Sale = rapid.Int64Range(0, 100).Draw(t, "sale")
-			o.Items[i].ChrtID = rapid.Int64Min(0).Draw(t, "chrt_id")
-			o.Items[i].Price = rapid.Int64Range(0, MaxAmount).Draw(t, "price")
+			o.Items[i].ChrtID = rapid.Int64Range(0, MaxInteger).Draw(t, "chrt_id")
+			o.Items[i].Price = rapid.Int64Range(0, MaxInteger).Draw(t, "price")
 		}
 		return o
 	})

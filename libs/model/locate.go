@@ -16,7 +16,7 @@ func Locate(record []byte, failures []FieldError) []int64 {
 			l.places[path] = -1
 		}
 	}
-	l.space()
+	l.start()
 	l.places[""] = l.pos
 	_ = l.value("", 0) // places before a fault are valid
 	offsets := make([]int64, len(failures))

@@ -7,9 +7,10 @@ import "time"
 const (
 	// MaxOrderUIDLength is the largest number of characters of an order_uid.
 	MaxOrderUIDLength = 64
-	// MaxAmount is the largest amount in minor units: the largest integer that every
-	// JSON reader represents exactly (2^53 - 1). A thousand of them fit an int64.
-	MaxAmount = 1<<53 - 1
+	// MaxInteger is the largest integer of an order, whether an amount in minor units, an
+	// id or a status: the largest that every JSON reader represents exactly (2^53 - 1). A
+	// thousand of them fit an int64.
+	MaxInteger = 1<<53 - 1
 	// MaxPaymentDT is the last second of the year 9999. A time in milliseconds by
 	// mistake is larger from 1978 on.
 	MaxPaymentDT = 253402300799
@@ -32,10 +33,15 @@ type Order struct {
 	CustomerID        string    `json:"customer_id" validate:"required,max=128,text"`
 	DeliveryService   string    `json:"delivery_service" validate:"required,max=128,text"`
 	Shardkey          string    `json:"shardkey" validate:"max=128,text"`
-	SmID              int64     `json:"sm_id" validate:"min=0"`
+	SmID              int64     `json:"sm_id" validate:"min=0,max=9007199254740991"`
 	// DateCreated has microseconds at most and is in UTC.
 	DateCreated time.Time `json:"date_created" validate:"year_range"`
 	OofShard    string    `json:"oof_shard" validate:"max=128,text"`
+}
+
+// isUntouched reports whether nothing was decoded of what makes an order.
+func (o *Order) isUntouched() bool {
+	return o.OrderUID == "" && o.Delivery == nil && o.Payment == nil && o.Items == nil
 }
 
 // Delivery says where an order goes and to whom. All of it is personal data.
@@ -56,7 +62,7 @@ type Payment struct {
 	Currency    string `json:"currency" validate:"iso4217"`
 	Provider    string `json:"provider" validate:"required,max=128,text"`
 	Amount      int64  `json:"amount" validate:"min=0,max=9007199254740991"`
-	// PaymentDT counts seconds since 1970-01-01T00:00:00Z.
+	// PaymentDT counts seconds since 1970-01-01T00:00:00Z. 0 means not paid yet.
 	PaymentDT    int64  `json:"payment_dt" validate:"unix_seconds"`
 	Bank         string `json:"bank" validate:"max=128,text"`
 	DeliveryCost int64  `json:"delivery_cost" validate:"min=0,max=9007199254740991"`
@@ -67,7 +73,7 @@ type Payment struct {
 // Item is one position of an order. Amounts are in minor units of the
 // payment's currency.
 type Item struct {
-	ChrtID      int64  `json:"chrt_id" validate:"min=0"`
+	ChrtID      int64  `json:"chrt_id" validate:"min=0,max=9007199254740991"`
 	TrackNumber string `json:"track_number" validate:"required,max=128,text"`
 	Price       int64  `json:"price" validate:"min=0,max=9007199254740991"`
 	RID         string `json:"rid" validate:"required,max=128,text"`
@@ -76,7 +82,7 @@ type Item struct {
 	Sale       int64  `json:"sale" validate:"min=0,max=100"`
 	Size       string `json:"size" validate:"max=128,text"`
 	TotalPrice int64  `json:"total_price" validate:"min=0,max=9007199254740991"`
-	NmID       int64  `json:"nm_id" validate:"min=0"`
+	NmID       int64  `json:"nm_id" validate:"min=0,max=9007199254740991"`
 	Brand      string `json:"brand" validate:"max=256,text"`
-	Status     int64  `json:"status" validate:"min=0"`
+	Status     int64  `json:"status" validate:"min=0,max=9007199254740991"`
 }

@@ -3,7 +3,6 @@ package model
 import (
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -32,20 +31,22 @@ const (
 // rules are the registered rules. email and iso4217 replace validator's rules of these
 // names, which are slower; iso4217 also accepts currencies that old orders were paid in.
 var rules = []rule{
-	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ."},
+	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ., and not ., .. or stream, which mean something else in an address"},
 	{name: "text", text: isText, message: "must be UTF-8 without the character NUL"},
 	{name: "email", text: isEmail, message: "must be an e-mail address"},
 	{name: "phone", text: isPhone, message: "must be an E.164 phone number: + and 7 to 15 digits"},
 	{name: "iso4217", text: isCurrency, message: "must be an ISO 4217 currency code in capitals"},
 	{name: "bcp47", text: isLocale, message: "must be a BCP 47 language tag, like en or pt-BR"},
-	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, from 1 to the end of the year 9999 (not in milliseconds)"},
+	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, up to the end of the year 9999 (not in milliseconds), or 0 if it is not paid yet"},
 	{name: "year_range", time: isInYearRange, message: messageYearRange},
 }
 
-// IsOrderUID reports whether s is 1 to 64 characters of A-Z, a-z, 0-9, -, _ and .
-// Such an order_uid needs no escaping in a URL.
+// IsOrderUID reports whether s is 1 to 64 characters of A-Z, a-z, 0-9, -, _ and . that
+// can be the last segment of an order's address. Such an order_uid needs no escaping in a
+// URL. Clients remove the segments . and .. from a path before they send it, and
+// /api/v1/orders/stream is the stream.
 func IsOrderUID(s string) bool {
-	if len(s) == 0 || len(s) > MaxOrderUIDLength {
+	if len(s) == 0 || len(s) > MaxOrderUIDLength || s == "." || s == ".." || s == "stream" {
 		return false
 	}
 	for i := range len(s) {
@@ -77,7 +78,7 @@ func isPhone(s string) bool {
 	return true
 }
 
-func isPaymentTime(seconds int64) bool { return seconds > 0 && seconds <= MaxPaymentDT }
+func isPaymentTime(seconds int64) bool { return seconds >= 0 && seconds <= MaxPaymentDT }
 
 func isInYearRange(t time.Time) bool {
 	year := t.UTC().Year()
@@ -148,7 +149,8 @@ func isHost(s string) bool {
 // if an address cannot have it.
 func mailCharacter(s string) int {
 	r, size := utf8.DecodeRuneInString(s)
-	if r == utf8.RuneError && size == 1 || unicode.IsSpace(r) || unicode.IsControl(r) {
+	joins := r == '\u200c' || r == '\u200d' // parts of words in some scripts
+	if r == utf8.RuneError && size == 1 || IsInvisible(r) && !joins {
 		return 0
 	}
 	return size

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"strconv"
 	"unicode/utf8"
 )
@@ -8,6 +9,7 @@ import (
 // A fault ends the reading of a record: what follows it cannot be trusted.
 type fault struct {
 	reason  Reason
+	rule    string // "" means the reason
 	offset  int
 	path    string // of the innermost known field around the fault
 	message string
@@ -61,6 +63,15 @@ func (s *scanner) unexpected(wanted string) *fault {
 	return s.fault(ReasonNotJSON, s.pos, wanted+" is expected here")
 }
 
+// start moves to the record's first value. RFC 8259 allows readers to ignore a byte order
+// mark in front of it.
+func (s *scanner) start() {
+	if bytes.HasPrefix(s.data, []byte(byteOrderMark)) {
+		s.pos = len(byteOrderMark)
+	}
+	s.space()
+}
+
 func (s *scanner) space() {
 	for s.pos < len(s.data) {
 		switch s.data[s.pos] {
@@ -99,11 +110,13 @@ func (s *scanner) next(first bool, closing byte) (end bool, f *fault) {
 	return false, nil
 }
 
+const wantedName = "a name in quotation marks"
+
 // name reads a member's name and the colon, and leaves s.pos at its value. The bytes are
 // valid until the next call of a method.
 func (s *scanner) name() ([]byte, *fault) {
 	if s.peek() != '"' {
-		return nil, s.unexpected("a name in quotation marks")
+		return nil, s.unexpected(wantedName)
 	}
 	name, f := s.str()
 	if f != nil {

@@ -5,14 +5,21 @@ import (
 	"time"
 )
 
-// parseTime reads an RFC 3339 time strictly: capital T and Z, a point before the
-// fraction, no leap second, no hour 24, offsets up to 23:59. Digits beyond the
-// microsecond are cut. time.Parse is less strict about the length of the hour, the
-// fraction's comma, and the offset.
+// parseTime reads an RFC 3339 time strictly: a point before the fraction, no hour 24,
+// offsets up to 23:59. T and Z may be lower case. Digits beyond the microsecond are cut.
+// A leap second is read as the second after it, as PostgreSQL does. time.Parse is less
+// strict about the length of the hour, the fraction's comma, and the offset.
 func parseTime(s string) (time.Time, bool) {
-	const hourEnd, offset = len("2006-01-02T15"), len("+23:59")
-	if len(s) <= hourEnd || s[hourEnd] != ':' || strings.IndexByte(s, ',') >= 0 {
+	const hourEnd, second, offset = len("2006-01-02T15"), len("2006-01-02T15:04:"), len("+23:59")
+	if len(s) <= second || s[hourEnd] != ':' || strings.IndexByte(s, ',') >= 0 {
 		return time.Time{}, false
+	}
+	if s[10] == 't' || s[len(s)-1] == 'z' {
+		s = strings.ToUpper(s)
+	}
+	leap := strings.HasPrefix(s[second:], "60")
+	if leap {
+		s = s[:second] + "59" + s[second+2:]
 	}
 	if !strings.HasSuffix(s, "Z") {
 		if zone := s[len(s)-offset:]; zone[1:3] > "23" || zone[4] > '5' {
@@ -20,7 +27,15 @@ func parseTime(s string) (time.Time, bool) {
 		}
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	return toMicrosecond(t), err == nil
+	t = toMicrosecond(t)
+	if leap {
+		t = t.Add(time.Second)
+		// Leap seconds are inserted at the end of a month in UTC.
+		if t.Day() != 1 || t.Hour() != 0 || t.Minute() != 0 || t.Second() != 0 {
+			return time.Time{}, false
+		}
+	}
+	return t, err == nil
 }
 
 // toMicrosecond returns t as orders keep times.

@@ -77,14 +77,30 @@ func (c *Codec) message(fe validator.FieldError) string {
 		if text {
 			return "must have at most " + fe.Param() + " characters"
 		}
+		if fe.Param() == maxInteger {
+			return "must be at most " + maxInteger + ", the largest integer that every JSON reader keeps"
+		}
 		return "must be at most " + fe.Param()
 	}
 	for _, r := range rules {
 		if r.name == fe.Tag() {
-			return r.message
+			return withHidden(r.message, fe)
 		}
 	}
 	return "breaks the rule " + fe.Tag()
+}
+
+// maxInteger is MaxInteger as the tags have it.
+var maxInteger = strconv.Itoa(MaxInteger)
+
+// withHidden adds to a message what nobody can see in the field's text.
+func withHidden(message string, fe validator.FieldError) string {
+	if s, ok := fe.Value().(string); ok {
+		if hidden := hiddenIn(s); hidden != "" {
+			return message + "; " + hidden
+		}
+	}
+	return message
 }
 
 func messageMaxItems(n int) string {
@@ -101,7 +117,7 @@ func sumFailures(o *Order, failures []FieldError) []FieldError {
 	}
 	var sums []FieldError
 	p := o.Payment
-	// Amounts are at most MaxAmount, so the sum of three does not overflow.
+	// Amounts are at most MaxInteger, so the sum of three does not overflow.
 	if p.Amount != p.GoodsTotal+p.DeliveryCost+p.CustomFee {
 		sums = append(sums, FieldError{"payment.amount", ruleSum, "must be the sum of goods_total, delivery_cost and custom_fee"})
 	}

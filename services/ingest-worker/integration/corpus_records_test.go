@@ -46,7 +46,7 @@ func brokenRecords(t testing.TB) (all []hostileRecord) {
 	decode("white space", "empty", " \r\n\t ")
 	decode("text", "not_json", "hello")
 	decode("half an order", "not_json", whole[:len(whole)/2])
-	decode("a byte order mark", "not_json", "\ufeff"+whole)
+	decode("two byte order marks", "not_json", "\ufeff\ufeff"+whole)
 	decode("single quotes", "not_json", strings.ReplaceAll(whole, `"`, `'`))
 	decode("a comment", "not_json", "/* order */"+whole)
 	decode("a comma at the end", "not_json", whole[:len(whole)-1]+",}")
@@ -84,7 +84,8 @@ func brokenRecords(t testing.TB) (all []hostileRecord) {
 	decode("900,000 objects", "too_deep", strings.Repeat(`{"a":`, 180_000))
 
 	// Types.
-	for _, v := range []string{"null", "[]", `"x"`, "1", "true", "[" + whole + "]"} {
+	decode("an array of orders", "wrapped", "["+whole+"]")
+	for _, v := range []string{"null", "[]", `"x"`, "1", "true"} {
 		decode("the record is "+v[:min(4, len(v))], "wrong_type", v)
 	}
 	decode("a text for a number", "wrong_type", with(`"amount":1817`, `"amount":"1817"`))
@@ -156,7 +157,7 @@ func acceptedRecords(t testing.TB) (all []hostileRecord) {
 	signature("nothing", ``)
 	signature("white space at both ends", `  x  `)
 	with("no internal_signature", `"internal_signature":"a",`, ``)
-	with("the largest number", `"sm_id":99`, `"sm_id":9223372036854775807`)
+	with("the largest number", `"sm_id":99`, `"sm_id":9007199254740991`)
 	with("minus zero", `"sm_id":99`, `"sm_id":-0`)
 	with("the largest amount", `"amount":1817`, `"amount":9007199254740991`)
 	for _, date := range []string{

@@ -23,13 +23,17 @@ ITEM = "chrt_id track_number price rid name sale size total_price nm_id brand st
 
 
 def cut_time(text):
-    seconds, fraction, zone = re.fullmatch(r"(.{19})(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text).groups()
+    seconds, fraction, zone = re.fullmatch(r"(.{19})(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text.upper()).groups()
+    leap = seconds.endswith(":60")
+    if leap:
+        seconds = seconds[:-2] + "59"
     # Python has no year 0, so the years are moved by a whole cycle of the calendar.
     shift = 400 if seconds < "5000" else -400
     at = datetime.datetime.fromisoformat(f"{int(seconds[:4]) + shift:04}{seconds[4:]}")
     if zone != "Z":
         offset = datetime.timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
         at = at - offset if zone[0] == "+" else at + offset
+    at += datetime.timedelta(seconds=leap)
     micros = (fraction or "")[:6].rstrip("0")
     return f"{at.year - shift:04}{at.isoformat()[4:19]}{'.' + micros if micros else ''}Z"
 
@@ -39,7 +43,7 @@ def pick(names, source):
 
 
 def canonical(record):
-    order = pick(ORDER, json.loads(record))
+    order = pick(ORDER, json.loads(record.removeprefix("\ufeff")))
     order["delivery"] = pick(DELIVERY, order["delivery"])
     order["payment"] = pick(PAYMENT, order["payment"])
     order["items"] = [pick(ITEM, item) for item in order["items"]]
@@ -81,8 +85,10 @@ write("escaped_names", "Names with escapes, members in another order, unknown fi
       " \t\r\n" + json.dumps(dict(reversed(json.loads(sample).items())), indent=1).replace('"sm_id"', '"\\u0073m_id"')
       .replace('"delivery": {', '"delivery"\t: {"floor": [1.5e3, null, {"a": {}, "b": []}], ', 1) + "\n\n")
 write("integers", "The largest values, and a minus before 0.",
-      put("chrt_id", "9223372036854775807", put("nm_id", "-0", put("payment_dt", "253402300799",
+      put("chrt_id", "9007199254740991", put("nm_id", "-0", put("payment_dt", "253402300799",
           put("amount", "9007199254740991", put("custom_fee", "0"))))))
+write("byte_order_mark", "A byte order mark in front is ignored.", "\ufeff" + compact)
+write("unpaid", "payment_dt is 0: not paid yet.", put("payment_dt", "0"))
 write("empty_texts", "All texts that may be empty are.",
       put("zip", '""', put("region", '""', put("bank", '""', put("size", '""', put("brand", '""',
           put("shardkey", '""', put("oof_shard", '""'))))))))
@@ -97,6 +103,8 @@ for name, description, value in [
     ("time_offset_west", "Given back in UTC, in the next year.", "2023-12-31T23:59:59-00:01"),
     ("time_first_year", "Year 0 as written, year 1 in UTC.", "0000-12-31T23:59:59-00:01"),
     ("time_last_moment", "The last microsecond of the year 9999.", "9999-12-31T23:59:59.999999Z"),
+    ("time_lower_case", "t and z may be lower case.", "2021-11-26t06:22:19.5z"),
+    ("time_leap_second", "A leap second is the second after it.", "2016-12-31T23:59:60.5Z"),
     ("time_unknown_offset", "-00:00 is UTC too.", "2021-11-26T06:22:19-00:00"),
 ]:
     write(name, description, put("date_created", f'"{value}"'))

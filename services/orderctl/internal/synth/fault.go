@@ -87,11 +87,11 @@ var faults = []Fault{
 		spoil: func(m *maker, _ []byte) []byte { return []byte(m.pick(prettyLines)) }},
 	{Name: "trailing_data", About: "a second order after the first", Stage: model.StageDecode, Reason: model.ReasonTrailingData,
 		spoil: func(_ *maker, v []byte) []byte { return append(append(v, '\n'), v...) }},
-	{Name: "array", About: "an array with the order in it", Stage: model.StageDecode, Reason: model.ReasonWrongType, unnamed: true,
+	{Name: "array", About: "an array with the order in it", Stage: model.StageDecode, Reason: model.ReasonWrapped, unnamed: true,
 		spoil: func(_ *maker, v []byte) []byte { return append(append([]byte("["), v...), ']') }},
 	{Name: "null", About: "JSON's null", Stage: model.StageDecode, Reason: model.ReasonWrongType, unnamed: true, keyless: true,
 		spoil: func(*maker, []byte) []byte { return []byte("null") }},
-	{Name: "quoted", About: "the order as a JSON text", Stage: model.StageDecode, Reason: model.ReasonWrongType, unnamed: true,
+	{Name: "quoted", About: "the order as a JSON text", Stage: model.StageDecode, Reason: model.ReasonWrapped, unnamed: true,
 		spoil: func(_ *maker, v []byte) []byte {
 			return append(append([]byte(`"`), bytes.ReplaceAll(v, []byte(`"`), []byte(`\"`))...), '"')
 		}},
