@@ -12,8 +12,8 @@ it, so all programs agree on what an order is.
 
 A record is one JSON object as in testdata/samples. Decoding is strict:
 
-  - The record is UTF-8 without byte order mark, has at most Options.MaxRecordBytes,
-    and only white space surrounds the object.
+  - The record is UTF-8, has at most Options.MaxRecordBytes, and only white space
+    surrounds the object. A byte order mark in front of it is ignored.
   - Names are case-sensitive and compared after their escapes are resolved. No object
     has a name twice.
   - No string has the character NUL, as byte or as \u0000, or half of a surrogate
@@ -33,7 +33,9 @@ A record that is refused gives a [RecordError] of one of two stages.
 
 StageDecode: the record is no JSON object with an order's shape. If its text cannot be
 trusted (syntax, UTF-8, NUL, surrogates, duplicate names, depth, something after the
-object), reading ends, and that is the only failure. If single fields have the wrong
+object), reading ends, and that is the only failure. Its rule tells causes of one reason
+apart, such as registry_prefix and utf_16 of not_json. The same holds for an order inside
+of something else (an envelope, a string, an array): reason wrapped. If single fields have the wrong
 type, do not fit 64 bits or are refused as unknown, reading continues, and these failures
 are reported together with the absent fields and the rules that other fields break.
 Reason and Offset are those of the first such place in the record.
@@ -53,7 +55,8 @@ says otherwise.
 	field                  rules
 	all fields             required: must be present, except request_id and internal_signature
 	all strings            text: UTF-8, no NUL
-	order_uid              order_uid: 1 to 64 of A-Z a-z 0-9 - _ .
+	order_uid              order_uid: 1 to 64 of A-Z a-z 0-9 - _ . except the uids "." and "..", which
+	                       clients remove from addresses, and "stream", the stream's address
 	track_number, entry    required: not empty; max=128
 	delivery.name, .city   required; max=256
 	delivery.address       required; max=1024
@@ -62,7 +65,7 @@ says otherwise.
 	delivery.phone         phone: E.164, + and 7 to 15 digits, the first not 0
 	delivery.email         email: local@host, at most 254 bytes; the local part is a dot-atom of at
 	                       most 64, the host has two labels or more; beyond ASCII is accepted;
-	                       no quoted parts, comments and address literals
+	                       no quoted parts, comments, address literals, invisible characters
 	payment.transaction    required; max=128
 	payment.request_id     max=128
 	payment.currency       iso4217: alphabetic code in capitals, those withdrawn since 2010 included
@@ -70,11 +73,12 @@ says otherwise.
 	payment.amount, .delivery_cost, .goods_total, .custom_fee,
 	items[].price, .total_price
 	                       min=0; max=9007199254740991 (2^53-1), in minor units of the currency
-	payment.payment_dt     unix_seconds: seconds since 1970, 1 to 253402300799 (the year 9999)
+	payment.payment_dt     unix_seconds: seconds since 1970, to 253402300799 (the year 9999);
+	                       0 means not paid yet
 	payment.bank           max=128
 	items                  min=1; max_items: Options.MaxItems
 	items[].chrt_id, .nm_id, .status
-	                       min=0
+	                       min=0; max=9007199254740991
 	items[].track_number, .rid
 	                       required; max=128
 	items[].name           required; max=1024
@@ -86,16 +90,17 @@ says otherwise.
 	customer_id, delivery_service
 	                       required; max=128
 	shardkey, oof_shard    max=128
-	sm_id                  min=0
+	sm_id                  min=0; max=9007199254740991
 	date_created           rfc3339: see below (decoding only); year_range: 1 to 9999 in UTC
 
 With Options.CheckSums, if payment and items have no other failures, the rule sum
 requires payment.amount = goods_total + delivery_cost + custom_fee, and
 payment.goods_total = the sum of all total_price.
 
-date_created is strictly RFC 3339: T and Z in capitals, a point before the fraction,
-hours to 23, seconds to 59, offsets to 23:59. It is kept in UTC, and digits beyond the
-microsecond are cut.
+date_created is strictly RFC 3339: T and Z in either case, a point before the fraction,
+hours to 23, offsets to 23:59; -00:00 is UTC. A leap second, which is second 60 of the last
+minute of a month in UTC, is read as the second after it. The time is kept in UTC, and
+digits beyond the microsecond are cut.
 
 # Canonical JSON
 

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // Style says how text is shown.
@@ -31,13 +33,13 @@ func (s Style) green(text string) string  { return s.paint("32", text) }
 func (s Style) yellow(text string) string { return s.paint("33", text) }
 func (s Style) dim(text string) string    { return s.paint("2", text) }
 
-// Clean makes text of a record harmless for a terminal: what would move the
-// cursor, change colours or turn the direction of writing is shown as an escape,
-// and bytes that are no UTF-8 in hex.
+// Clean makes text of a record visible, and harmless for a terminal: a character that
+// nobody would see, or that would move the cursor, change colours or turn the direction of
+// writing, is shown as <U+200B>, and bytes that are no UTF-8 in hex.
 func Clean(text string) string {
 	harmless := true
 	for _, r := range text {
-		harmless = harmless && r != utf8.RuneError && (unicode.IsPrint(r) || r == ' ')
+		harmless = harmless && r != utf8.RuneError && isVisible(r)
 	}
 	if harmless {
 		return text
@@ -48,7 +50,7 @@ func Clean(text string) string {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			fmt.Fprintf(&b, `\x%02x`, text[i])
-		case unicode.IsPrint(r):
+		case isVisible(r):
 			b.WriteRune(r)
 		case r == '\n':
 			b.WriteString(`\n`)
@@ -56,15 +58,15 @@ func Clean(text string) string {
 			b.WriteString(`\t`)
 		case r == '\r':
 			b.WriteString(`\r`)
-		case r < 0x10000:
-			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
-			fmt.Fprintf(&b, `\U%08x`, r)
+			fmt.Fprintf(&b, "<U+%04X>", r)
 		}
 		i += n
 	}
 	return b.String()
 }
+
+func isVisible(r rune) bool { return unicode.IsPrint(r) && !model.IsInvisible(r) }
 
 // width is how many columns text takes.
 func width(text string) int { return uniseg.StringWidth(text) }

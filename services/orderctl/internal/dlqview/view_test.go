@@ -147,7 +147,7 @@ func TestALongValueIsShownAroundItsFailures(t *testing.T) {
 }
 
 func TestClean(t *testing.T) {
-	require.Equal(t, `a\u001b[31m\u202eb\n\xff`, Clean("a\x1b[31m\u202eb\n\xff"))
+	require.Equal(t, `a<U+001B>[31m<U+202E>b\n\xff`, Clean("a\x1b[31m\u202eb\n\xff"))
 	require.Equal(t, "Ünïcödé 東京", Clean("Ünïcödé 東京"))
 }
 

@@ -57,7 +57,8 @@ func (r *Reader) Next() (Entry, error) {
 	}
 	entry := Entry{Line: value.Line, Column: value.Column, Record: bytes.Clone(value.Raw)}
 	if broken := value.Broken; broken != nil {
-		entry.Failures = []Failure{{broken.Line, broken.Column, model.FieldError{Rule: string(model.ReasonNotJSON), Message: "is not JSON: " + broken.Message}}}
+		failure := model.FieldError{Rule: string(model.ReasonNotJSON), Message: "is not JSON: " + broken.Message}
+		entry.Failures = []Failure{{broken.Line, broken.Column, r.cause(value.Raw, failure)}}
 		return entry, nil
 	}
 	if err := (*jsontext.Value)(&entry.Record).Compact(); err != nil {
@@ -70,6 +71,20 @@ func (r *Reader) Next() (Entry, error) {
 		entry.UID = orderUID(entry.Record)
 	}
 	return entry, nil
+}
+
+// cause is the failure of text that is not JSON, by the cause that decoding finds, or the
+// given one if it finds none that is better.
+func (r *Reader) cause(raw []byte, otherwise model.FieldError) model.FieldError {
+	if r.codec == nil {
+		return otherwise
+	}
+	_, err := r.codec.Decode(raw)
+	refused, _ := errors.AsType[*model.RecordError](err)
+	if refused == nil || refused.Reason != model.ReasonNotJSON || refused.Errors[0].Rule == string(model.ReasonNotJSON) {
+		return otherwise
+	}
+	return refused.Errors[0]
 }
 
 // check decodes the record as it would be sent, and finds the failures' places

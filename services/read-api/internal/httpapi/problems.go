@@ -15,7 +15,7 @@ var (
 	orderNotFound = &problem.Kind{Name: "order-not-found", Code: errs.NotFound, Title: "No such order",
 		Meaning: "No order with this order_uid is stored. It may not have arrived yet, may have been refused (then it is among the dead letters), or may have been deleted."}
 	invalidUID = &problem.Kind{Name: "invalid-order-uid", Code: errs.Invalid, Title: "Not an order_uid",
-		Meaning: "An order_uid is 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'. No order can have the one in this address."}
+		Meaning: "An order_uid is 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.', and not '.', '..' or 'stream'. No order can have the one in this address."}
 	invalidParameter = &problem.Kind{Name: "invalid-parameter", Code: errs.Invalid, Title: "Invalid parameter",
 		Meaning: "A parameter of the query is unknown, is given twice, or has a value that it cannot have. The detail names it."}
 	invalidCursor = &problem.Kind{Name: "invalid-cursor", Code: errs.Invalid, Title: "Invalid cursor",

@@ -99,7 +99,7 @@ func TestWhatTheDataTellsOfPaymentAndDelivery(t *testing.T) {
 	}{
 		{model.Order{Payment: paid, Delivery: &model.Delivery{}, TrackNumber: "T"}, "Paid", "Tracked"},
 		{model.Order{}, "No payment stored", "No delivery stored"},
-		{model.Order{Payment: &model.Payment{}, Delivery: &model.Delivery{}}, "No time of payment", "No track number"},
+		{model.Order{Payment: &model.Payment{}, Delivery: &model.Delivery{}}, "Not paid yet", "No track number"},
 		{model.Order{Payment: &model.Payment{PaymentDT: 1, Amount: 5}, TrackNumber: "T"}, "Sums differ", "No delivery stored"},
 		{model.Order{Payment: &model.Payment{PaymentDT: 1 << 62}}, "No time of payment", "No delivery stored"},
 	} {

@@ -262,6 +262,14 @@ func TestPaymentTimeBeyondTheCalendar(t *testing.T) {
 	}
 }
 
+func TestUnpaidOrder(t *testing.T) {
+	t.Parallel()
+	canonical := bytes.Replace(sample(t, "model.json"), []byte("1637907727"), []byte("0"), 1)
+	shown := text(get(t, serve(Options{Orders: &fakeOrders{byUID: map[string][]byte{sampleUID: canonical}}}), "/?uid="+sampleUID).Body.String())
+	require.Contains(t, shown, "Not paid yet")
+	require.NotContains(t, shown, "1970")
+}
+
 func TestHostileValuesStayText(t *testing.T) {
 	t.Parallel()
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}javascript:alert(1)`

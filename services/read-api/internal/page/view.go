@@ -74,7 +74,9 @@ func (o *order) PaymentState() badge {
 		return badge{"warn", "No payment stored"}
 	case len(o.Differences()) > 0:
 		return badge{"warn", "Sums differ"}
-	case o.Payment.PaymentDT <= 0 || o.PaidAt().IsZero():
+	case o.Payment.PaymentDT == 0:
+		return badge{"", "Not paid yet"}
+	case o.Payment.PaymentDT < 0 || o.PaidAt().IsZero():
 		return badge{"", "No time of payment"}
 	}
 	return badge{"good", "Paid"}
@@ -154,12 +156,12 @@ func (o *order) Differences() []string {
 	return out
 }
 
-// PaidAt is the payment's time. It is the zero time without a payment, and where
-// the stored number of seconds lies outside the years 1 to 9999, which a date
+// PaidAt is the payment's time. It is the zero time without a payment, of an order that is
+// not paid yet, and where the stored number of seconds lies outside the years 1 to 9999, which a date
 // can't show.
 func (o *order) PaidAt() time.Time {
 	const firstSecond, lastSecond = -62135596800, 253402300799
-	if p := o.Payment; p != nil && p.PaymentDT > firstSecond && p.PaymentDT <= lastSecond {
+	if p := o.Payment; p != nil && p.PaymentDT != 0 && p.PaymentDT > firstSecond && p.PaymentDT <= lastSecond {
 		return time.Unix(p.PaymentDT, 0).UTC()
 	}
 	return time.Time{}
