@@ -31,7 +31,6 @@ type View struct {
 	mu      sync.Mutex
 	entries map[string]*Ref // by id: letters that match, and all resolutions
 	groups  map[groupKey]*Group
-	known   map[groupKey]*Group      // with the failures as the letters write them
 	next    map[topicPartition]int64 // the offset to read next
 	gaps    []Gap
 
@@ -86,11 +85,9 @@ type Group struct {
 	SourcePartition int32
 }
 
-// groupKey is what makes a group: as the letter writes it, or with failures that
-// are normalized and then no exception.
 type groupKey struct {
-	reason, stage, topic, exception, failures string
-	partition                                 int32
+	reason, stage, topic, failures string
+	partition                      int32
 }
 
 const (
@@ -102,7 +99,7 @@ const (
 func newView(letters, resolutions string, filter letter.Filter) *View {
 	return &View{
 		letters: letters, resolutions: resolutions, filter: filter, headsLeft: -1,
-		entries: map[string]*Ref{}, groups: map[groupKey]*Group{}, known: map[groupKey]*Group{}, next: map[topicPartition]int64{},
+		entries: map[string]*Ref{}, groups: map[groupKey]*Group{}, next: map[topicPartition]int64{},
 	}
 }
 
@@ -137,11 +134,13 @@ func (v *View) refresh(ctx context.Context, use func(*letter.Letter, letter.Stat
 			return err
 		}
 		spans := map[int32][]Span{}
+		v.mu.Lock()
 		for partition, span := range bounds {
-			if span.From = max(span.From, v.nextOf(topic, partition)); span.From < span.To {
+			if span.From = max(span.From, v.next[topicPartition{topic, partition}]); span.From < span.To {
 				spans[partition] = []Span{span}
 			}
 		}
+		v.mu.Unlock()
 		gaps, err := v.queue.client.Read(ctx, topic, spans, func(r *kgo.Record) error {
 			status, matches := v.add(r)
 			if !matches || use == nil {
@@ -166,12 +165,6 @@ func (v *View) refresh(ctx context.Context, use func(*letter.Letter, letter.Stat
 	return nil
 }
 
-func (v *View) nextOf(topic string, partition int32) int64 {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.next[topicPartition{topic, partition}]
-}
-
 // Gaps are ranges of offsets that the broker removed before they were read.
 func (v *View) Gaps() []Gap {
 	v.mu.Lock()
@@ -191,7 +184,7 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 	isLetter := !isResolution && r.Topic == v.letters && !isTombstone(r)
 	if isLetter {
 		l = letter.Parse(r)
-		id, matches = l.ID, v.filter.MatchesWith(&l, v.failures.of)
+		id, matches = l.ID, v.filter.MatchesWith(&l, func(l *letter.Letter) []letter.Failure { return v.failures.of(l).exact })
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -278,22 +271,37 @@ func without(positions []position, partition int32) []position {
 // same. Safe for concurrent use.
 type failures struct {
 	mu    sync.RWMutex
-	known map[string][]letter.Failure
+	known map[string]*failure
 }
 
-func (f *failures) of(l *letter.Letter) []letter.Failure {
+// failure is what a letter says of its failures.
+type failure struct {
+	exact   []letter.Failure // with the items' positions
+	anyItem []letter.Failure // those of Group
+	key     string           // tells anyItem from that of others
+}
+
+func (f *failures) of(l *letter.Letter) *failure {
+	ours := l.Format == letter.Orderhub
 	f.mu.RLock()
-	known, is := f.known[string(l.ErrorsJSON)]
+	known := f.known[string(l.ErrorsJSON)]
 	f.mu.RUnlock()
-	if is && l.Format == letter.Orderhub {
+	if ours && known != nil {
 		return known
 	}
-	decoded := l.Failures()
-	if l.Format == letter.Orderhub {
+	decoded := &failure{exact: l.Failures()}
+	for _, f := range decoded.exact {
+		f.Path = letter.AnyItem(f.Path)
+		if len(decoded.anyItem) < maxFailures && !slices.Contains(decoded.anyItem, f) {
+			decoded.anyItem = append(decoded.anyItem, f)
+			decoded.key += f.Rule + "\x00" + f.Path + "\x00"
+		}
+	}
+	if ours {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.known == nil || len(f.known) >= maxKnown {
-			f.known = map[string][]letter.Failure{}
+			f.known = map[string]*failure{}
 		}
 		f.known[string(l.ErrorsJSON)] = decoded
 	}
@@ -302,30 +310,12 @@ func (f *failures) of(l *letter.Letter) []letter.Failure {
 
 // group finds the letter's group, or makes it.
 func (v *View) group(l *letter.Letter) *Group {
-	if g := v.known[groupKey{l.Reason, l.Stage, l.Source.Topic, l.Exception.Class, string(l.ErrorsJSON), l.Source.Partition}]; g != nil {
-		return g
+	failed := v.failures.of(l)
+	key := groupKey{l.Reason, l.Stage, l.Source.Topic, failed.key, l.Source.Partition}
+	if v.groups[key] == nil {
+		v.groups[key] = &Group{Reason: l.Reason, Stage: l.Stage, Failures: failed.anyItem, SourceTopic: l.Source.Topic, SourcePartition: l.Source.Partition}
 	}
-	asWritten := groupKey{l.Reason, l.Stage, l.Source.Topic, l.Exception.Class, string(l.ErrorsJSON), l.Source.Partition}
-	g := &Group{Reason: l.Reason, Stage: l.Stage, SourceTopic: l.Source.Topic, SourcePartition: l.Source.Partition}
-	key := asWritten
-	key.exception, key.failures = "", ""
-	for _, f := range l.Failures() {
-		f.Path = letter.AnyItem(f.Path)
-		if len(g.Failures) < maxFailures && !slices.Contains(g.Failures, f) {
-			g.Failures = append(g.Failures, f)
-			key.failures += f.Rule + "\x00" + f.Path + "\x00"
-		}
-	}
-	if same := v.groups[key]; same != nil {
-		g = same
-	} else {
-		v.groups[key] = g
-	}
-	if len(v.known) >= maxKnown {
-		clear(v.known)
-	}
-	v.known[asWritten] = g
-	return g
+	return v.groups[key]
 }
 
 // keepHead keeps a letter without its value, as long as there are not too many.
@@ -368,15 +358,9 @@ func (v *View) Heads(ctx context.Context, refs []Ref) ([]Item, error) {
 // Select gives the letters with a status, newest first, at most limit of them; 0
 // means all.
 func (v *View) Select(status letter.Status, limit int) []Ref {
-	var found []*Ref
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, ref := range v.entries {
-		if ref.HasLetter() && (status == letter.Any || status == ref.Status) {
-			found = append(found, ref)
-		}
-	}
-	slices.SortFunc(found, func(a, b *Ref) int {
+	found := slices.SortedFunc(v.each(status), func(a, b *Ref) int {
 		return cmp.Or(b.FailedAt.Compare(a.FailedAt), cmp.Compare(b.Partition, a.Partition), cmp.Compare(b.Offset, a.Offset))
 	})
 	if limit > 0 && len(found) > limit {
@@ -395,6 +379,12 @@ func (v *View) Each(status letter.Status) iter.Seq[*Ref] {
 	return func(yield func(*Ref) bool) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		v.each(status)(yield)
+	}
+}
+
+func (v *View) each(status letter.Status) iter.Seq[*Ref] {
+	return func(yield func(*Ref) bool) {
 		for _, ref := range v.entries {
 			if ref.HasLetter() && (status == letter.Any || status == ref.Status) && !yield(ref) {
 				return
