@@ -46,8 +46,8 @@ func New(client *Client, opts Options) *Queue {
 	return &Queue{client: client, opts: opts}
 }
 
-// letters is the topic that the letters are in.
-func (q *Queue) letters() string {
+// Letters is the topic that the letters are in.
+func (q *Queue) Letters() string {
 	if q.opts.Foreign != "" {
 		return q.opts.Foreign
 	}
@@ -63,7 +63,7 @@ func (q *Queue) topics() []string {
 
 // Scan reads the topics from their start to their present end.
 func (q *Queue) Scan(ctx context.Context, filter letter.Filter) (*View, error) {
-	v := newView(q.letters(), q.opts.Topic, filter)
+	v := newView(q.Letters(), q.opts.Topic, filter)
 	v.queue = q
 	return v, v.Refresh(ctx)
 }
@@ -71,7 +71,7 @@ func (q *Queue) Scan(ctx context.Context, filter letter.Filter) (*View, error) {
 // ScanHeads is Scan, and keeps the letters that match without their values, if
 // there are at most so many of them; see View.Heads.
 func (q *Queue) ScanHeads(ctx context.Context, filter letter.Filter, most int) (*View, error) {
-	v := newView(q.letters(), q.opts.Topic, filter)
+	v := newView(q.Letters(), q.opts.Topic, filter)
 	v.queue, v.headsLeft = q, most
 	return v, v.Refresh(ctx)
 }
@@ -109,7 +109,7 @@ func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
 			resolutions[r.resolution()] = nil
 		}
 	}
-	if err := q.fetch(ctx, q.letters(), letters); err != nil {
+	if err := q.fetch(ctx, q.Letters(), letters); err != nil {
 		return nil, err
 	}
 	if q.opts.Foreign != "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -106,6 +107,33 @@ func newView(letters, resolutions string, filter letter.Filter) *View {
 // Refresh reads what was written since.
 func (v *View) Refresh(ctx context.Context) error {
 	return v.refresh(ctx, nil)
+}
+
+// ErrRecreated says that a topic ends before what was read of it: it was made anew, or
+// lost its end. Another view has to be taken.
+var ErrRecreated = errors.New("the topic was made anew")
+
+// Behind reports whether the topics have records that the view has not read. The error
+// may be ErrRecreated.
+func (v *View) Behind(ctx context.Context) (behind bool, err error) {
+	ends := map[topicPartition]int64{}
+	for _, topic := range v.queue.topics() {
+		bounds, err := v.queue.client.Bounds(ctx, topic)
+		if err != nil {
+			return false, err
+		}
+		for partition, span := range bounds {
+			ends[topicPartition{topic, partition}] = span.To
+		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for at, next := range v.next {
+		if ends[at] < next {
+			return false, ErrRecreated
+		}
+	}
+	return !maps.Equal(ends, v.next), nil
 }
 
 // followPause is between two looks at the ends of the topics.

@@ -50,7 +50,7 @@ func consoleOn(t *testing.T, w *world, change func(*console.Options)) *consoleWo
 	c := &consoleWorld{world: w, audit: filepath.Join(t.TempDir(), "audit.jsonl")}
 	c.server = httptest.NewUnstartedServer(nil)
 	opts := console.Options{
-		Client: w.client, Store: w.store, Topic: dlqTopic, OrdersTopic: orders, Codec: model.New(model.Options{}),
+		Store: w.store, OrdersTopic: orders, Codec: model.New(model.Options{}),
 		Listen: c.server.Listener.Addr().String(), Token: consoleToken, Actor: "ann", AuditLog: c.audit,
 		Log: t.Logf,
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
@@ -360,7 +361,8 @@ func TestConsoleWithoutABroker(t *testing.T) {
 }
 
 func TestConsoleWithoutATopic(t *testing.T) {
-	c := newConsole(t, func(o *console.Options) { o.Topic = "absent" })
+	w := newWorld(t)
+	c := consoleOn(t, w, func(o *console.Options) { o.Store = dlq.New(w.client, dlq.Options{Topic: "absent"}) })
 	p := c.person()
 	text := shown(p.page("/", "can’t be read"))
 	require.Contains(t, text, "topic absent: the topic does not exist")

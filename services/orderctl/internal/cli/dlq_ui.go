@@ -129,8 +129,8 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		token = console.NewToken()
 	}
 	c, err := console.New(console.Options{
-		Client: client, Store: dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
-		Topic: cfg.DLQTopic, Foreign: where.foreign, OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
+		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
+		OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: currentUser(), AuditLog: s.AuditLog,
 		Explain: func(err error) error {
 			if err == nil {

@@ -41,12 +41,8 @@ var templates embed.FS
 
 // Options of a Console.
 type Options struct {
-	// Client reads and writes the topics; Store is on it.
-	Client *dlq.Client
-	Store  *dlq.Queue
-	// Topic holds our letters and all resolutions. Foreign is a topic with letters that
-	// others wrote, to show instead; empty: none.
-	Topic, Foreign string
+	// Store has the letters.
+	Store *dlq.Queue
 
 	// Codec has today's rules.
 	Codec *model.Codec

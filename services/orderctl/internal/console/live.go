@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -41,10 +40,7 @@ type list struct {
 type live struct {
 	*lifecycle.Loop
 
-	client   *dlq.Client
 	queue    *dlq.Queue
-	letters  string   // topic of the letters
-	topics   []string // that one, and the topic of the resolutions
 	now      func() time.Time
 	instance string // tells lists of one process from those of another
 
@@ -61,10 +57,7 @@ type live struct {
 }
 
 func newLive(opts Options) *live {
-	l := &live{client: opts.Client, queue: opts.Store, letters: opts.Topic, topics: []string{opts.Topic}, now: opts.Now, instance: rand.Text()[:8]}
-	if opts.Foreign != "" {
-		l.letters, l.topics = opts.Foreign, append(l.topics, opts.Foreign)
-	}
+	l := &live{queue: opts.Store, now: opts.Now, instance: rand.Text()[:8]}
 	l.Loop = lifecycle.NewLoop("console", l.run, nil)
 	return l
 }
@@ -74,7 +67,7 @@ func (l *live) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.follow(ctx)
-		if errors.Is(err, errOtherTopic) {
+		if errors.Is(err, dlq.ErrRecreated) {
 			continue
 		}
 		l.failed(err)
@@ -86,16 +79,8 @@ func (l *live) run(ctx context.Context) error {
 	return nil
 }
 
-// errOtherTopic says that a topic ends before what was read of it: it was made anew, or
-// lost its end.
-var errOtherTopic = errors.New("the topic was made anew")
-
 // follow reads the topics, and then what is added to them.
 func (l *live) follow(ctx context.Context) error {
-	known, err := l.ends(ctx)
-	if err != nil {
-		return err
-	}
 	view, err := l.queue.ScanHeads(ctx, letter.Filter{}, keptHeads)
 	if err != nil {
 		return err
@@ -103,56 +88,22 @@ func (l *live) follow(ctx context.Context) error {
 	l.build(view)
 	for rest := pollEvery; retry.Sleep(ctx, rest) == nil; {
 		rest = pollEvery
-		now, err := l.ends(ctx)
+		polling, cancel := context.WithTimeout(ctx, pollTimeout)
+		behind, err := view.Behind(polling)
+		cancel()
 		began := time.Now()
 		switch {
-		case err != nil:
-		case now.before(known):
-			return errOtherTopic
-		case maps.Equal(now, known):
-			l.failed(nil)
-			continue
-		default:
-			err = view.Refresh(ctx)
+		case errors.Is(err, dlq.ErrRecreated):
+			return err
+		case behind && err == nil:
+			if err = view.Refresh(ctx); err == nil {
+				l.build(view)
+				rest = max(pollEvery, restPerList*time.Since(began))
+			}
 		}
-		if err != nil {
-			l.failed(err)
-			continue
-		}
-		known = now
-		l.build(view)
-		rest = max(pollEvery, restPerList*time.Since(began))
+		l.failed(err)
 	}
 	return ctx.Err()
-}
-
-// ends are the ends of partitions, by topic and number.
-type ends map[string]int64
-
-func (l *live) ends(ctx context.Context) (ends, error) {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
-	all := ends{}
-	for _, topic := range l.topics {
-		bounds, err := l.client.Bounds(ctx, topic)
-		if err != nil {
-			return nil, err
-		}
-		for partition, span := range bounds {
-			all[fmt.Sprint(topic, "/", partition)] = span.To
-		}
-	}
-	return all, nil
-}
-
-// before reports whether any partition ends earlier than it did, or is gone.
-func (e ends) before(earlier ends) bool {
-	for partition, end := range earlier {
-		if e[partition] < end {
-			return true
-		}
-	}
-	return false
 }
 
 // failed notes why the topics can't be read; nil: they can.

@@ -58,7 +58,7 @@ var wouldTexts = map[string]string{
 }
 
 func (c *Console) frame(g *gin.Context, section, title string) frame {
-	f := frame{Title: title + " · Dead letters · Orderhub", Section: section, Topic: c.live.letters, Here: "/", Session: sessionOf(g)}
+	f := frame{Title: title + " · Dead letters · Orderhub", Section: section, Topic: c.opts.Store.Letters(), Here: "/", Session: sessionOf(g)}
 	if g.Request.Method == http.MethodGet || g.Request.Method == http.MethodHead {
 		f.Here = g.Request.URL.RequestURI()
 	}

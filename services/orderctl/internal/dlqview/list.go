@@ -1,7 +1,6 @@
 package dlqview
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -39,13 +38,6 @@ func keyText(key []byte) string {
 		return text
 	}
 	return Clean(string(key))
-}
-
-// WriteJSON writes a value on one line.
-func WriteJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
 }
 
 // Table writes letters in columns, as they come. The widths are those of what

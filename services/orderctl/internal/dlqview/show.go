@@ -1,102 +1,43 @@
 package dlqview
 
 import (
+	"embed"
 	"fmt"
 	"io"
-	"strings"
+	"text/template"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 )
 
-const timeFormat = "2006-01-02 15:04:05.999 MST"
+//go:embed templates
+var templateFiles embed.FS
+
+// templates are for terminals. The console has its own, of the same values.
+var templates = template.Must(template.New("").Funcs(Style{}.funcs()).ParseFS(templateFiles, "templates/*.txt"))
+
+func (s Style) funcs() template.FuncMap {
+	return template.FuncMap{
+		"bold": s.bold, "red": s.red, "green": s.green, "yellow": s.yellow, "dim": s.dim,
+		"clean": Clean, "cut": cut, "pad": padded, "plural": Plural, "when": when,
+	}
+}
+
+// write fills in a template.
+func (s Style) write(w io.Writer, name string, data any) error {
+	styled, err := templates.Clone()
+	if err != nil {
+		return err
+	}
+	return styled.Funcs(s.funcs()).ExecuteTemplate(w, name, data)
+}
 
 // Show writes a letter for people.
-func Show(w io.Writer, style Style, l Letter) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", style.bold(Clean(l.ID)))
-	field := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-9s %s\n", name, fmt.Sprintf(format, args...))
-	}
-	status := style.yellow("open")
-	if l.Resolution != nil {
-		status = style.green("resolved") + ": " + l.Resolution.said()
-	}
-	field("status", "%s", status)
-	stage := ""
-	if l.Stage != "" {
-		stage = " (" + Clean(l.Stage) + ")"
-	}
-	field("reason", "%s%s", Clean(l.Reason), stage)
-	field("failed", "%s%s", l.FailedAt.Format(timeFormat), after(", by ", Clean(l.Group)))
-	if s := l.Source; s != nil {
-		written := ""
-		if s.Timestamp != nil {
-			written = ", written " + when(*s.Timestamp)
-		}
-		if s.Partition < 0 {
-			field("source", "%s, partition unknown%s", Clean(s.Topic), written)
-		} else {
-			field("source", "%s, partition %d, offset %d%s", Clean(s.Topic), s.Partition, s.Offset, written)
-		}
-	} else {
-		field("source", "unknown: the headers don't say")
-	}
-	if l.HasKey {
-		field("key", "%s", Clean(l.Key))
-	}
-	field("redriven", "%s", Plural(l.RedriveCount, "time"))
-	if l.EditedFrom != "" {
-		field("edited", "by %s, from %s", Clean(l.EditedBy), Clean(l.EditedFrom))
-	}
-	if l.Format != letter.Orderhub {
-		field("format", "%s, in %s", l.Format, Clean(l.Place.String()))
-	}
+func Show(w io.Writer, style Style, l Letter) error { return style.write(w, "letter.txt", l) }
 
-	if len(l.Errors) > 0 {
-		fmt.Fprintf(&b, "\n%s\n", style.bold("Why"))
-		for _, f := range l.Errors {
-			fmt.Fprintf(&b, "  %s [%s]\n", Clean(f.String()), Clean(f.Rule))
-		}
-	}
-	if l.Exception != "" {
-		fmt.Fprintf(&b, "  %s\n", Clean(l.Exception))
-	}
-	fmt.Fprintf(&b, "\n%s %s\n", style.bold("Value"), style.dim("("+l.SizeText()+")"))
-	style.value(&b, l.Shown)
-
-	if len(l.Headers) > 0 {
-		fmt.Fprintf(&b, "\n%s\n", style.bold("Headers of the source"))
-		for _, h := range l.Headers {
-			fmt.Fprintf(&b, "  %s: %s\n", Clean(h.Key), Clean(h.Value))
-		}
-	}
-	if l.Differences != nil || l.StoredNote != "" {
-		fmt.Fprintf(&b, "\n%s\n", style.bold("Against the stored order"))
-		if l.StoredNote != "" {
-			fmt.Fprintf(&b, "  %s\n", l.StoredNote)
-		}
-		for _, difference := range l.Differences {
-			fmt.Fprintf(&b, "  %s\n    %s\n    %s\n", Clean(difference.Path),
-				style.red("- stored  "+Clean(difference.Stored)), style.green("+ letter  "+Clean(difference.Letter)))
-		}
-	}
-	if len(l.History) > 1 {
-		fmt.Fprintf(&b, "\n%s\n", style.bold("History"))
-		for _, line := range l.History {
-			mark := " "
-			if line.ID == l.ID {
-				mark = "*"
-			}
-			fate := "open"
-			if line.Resolution != nil {
-				fate = line.Resolution.said()
-			}
-			fmt.Fprintf(&b, "%s %s  %s  %s: %s\n", mark, when(line.FailedAt), Clean(line.ID), Clean(line.Reason), fate)
-		}
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
+// ShowChanges writes what an edit changes, for people.
+func ShowChanges(w io.Writer, style Style, changes []edit.Change) error {
+	return style.write(w, "changes.txt", changes)
 }
 
 // SizeText is how large the value is, and whether it was cut to fit the topic.
@@ -107,25 +48,9 @@ func (l Letter) SizeText() string {
 	return Plural(l.Stored, "byte")
 }
 
-// said is what was done about a letter.
-func (r *Resolution) said() string {
-	edited := ""
-	if r.Edited {
-		edited = ", edited"
-	}
-	return Clean(r.Kind+after(" by ", r.By)+edited+after(" on ", when(r.When))+after(" as ", r.Became)) + after(": ", Clean(r.Why))
-}
-
-func after(prefix, text string) string {
-	if text == "" {
-		return ""
-	}
-	return prefix + text
-}
-
 func when(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format(timeFormat)
+	return t.UTC().Format("2006-01-02 15:04:05.999 MST")
 }

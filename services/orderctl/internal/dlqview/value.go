@@ -249,24 +249,3 @@ func showBytes(value []byte, failures []model.FieldError, offset int64) ShownVal
 	}
 	return shown
 }
-
-// value writes a value for people.
-func (s Style) value(b *strings.Builder, v ShownValue) {
-	if v.Note != "" {
-		fmt.Fprintf(b, "  %s\n", s.dim(v.Note))
-	}
-	for _, line := range v.Lines {
-		if line.Gap != "" {
-			fmt.Fprintf(b, "  %s\n", s.dim("… "+line.Gap))
-			continue
-		}
-		b.WriteString("  ")
-		for _, token := range line.Tokens {
-			b.WriteString(token.Text)
-		}
-		b.WriteString("\n")
-		for _, note := range line.Notes {
-			fmt.Fprintf(b, "  %s%s\n", note.Indent, s.red("^ "+note.Text))
-		}
-	}
-}

@@ -2,8 +2,10 @@ package dlqview
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,13 +72,21 @@ func show(t *testing.T, d Details, reveal bool) string {
 	var text, asJSON bytes.Buffer
 	l := Present(d, reveal)
 	require.NoError(t, Show(&text, Style{}, l))
-	require.NoError(t, WriteJSON(&asJSON, l))
+	require.NoError(t, writeJSON(&asJSON, l))
 	return text.String() + "--\n" + asJSON.String()
+}
+
+func writeJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
 }
 
 func valueText(value []byte, failures []model.FieldError, offset int64) string {
 	var b strings.Builder
-	Style{}.value(&b, ShowValue(value, failures, offset))
+	if err := (Style{}).write(&b, "value", ShowValue(value, failures, offset)); err != nil {
+		panic(err)
+	}
 	return b.String()
 }
 
@@ -160,7 +170,7 @@ func TestTable(t *testing.T) {
 	var asJSON strings.Builder
 	for _, item := range items {
 		lines = append(lines, LineOf(&item.Letter, item.Ref.Status))
-		require.NoError(t, WriteJSON(&asJSON, lines[len(lines)-1]))
+		require.NoError(t, writeJSON(&asJSON, lines[len(lines)-1]))
 	}
 	var all strings.Builder
 	for _, columns := range []int{0, 120, 80, 20} {
@@ -212,8 +222,8 @@ func TestStats(t *testing.T) {
 	}
 	var b strings.Builder
 	require.NoError(t, ShowStats(&b, Style{}, counted))
-	require.NoError(t, WriteJSON(&b, counted))
+	require.NoError(t, writeJSON(&b, counted))
 	require.NoError(t, ShowStats(&b, Style{}, dlq.StatsOf(none, dlq.StatsOptions{})))
-	require.NoError(t, WriteJSON(&b, dlq.StatsOf(none, dlq.StatsOptions{})))
+	require.NoError(t, writeJSON(&b, dlq.StatsOf(none, dlq.StatsOptions{})))
 	requireGolden(t, "stats", b.String())
 }
