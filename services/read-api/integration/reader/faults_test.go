@@ -56,6 +56,7 @@ func TestPostgresKilledAndBack(t *testing.T) {
 	require.Equal(t, 200, r.get("/order/new").status)
 	require.Equal(t, 200, r.get("/order/kept", "Cache-Control", "no-cache").status)
 	require.Contains(t, r.readyz().body, "in step")
+	require.Zero(t, r.loop.Stats().Relists, "a crash loses nothing that was committed")
 }
 
 // TestPostgresFrozen keeps connections open that nothing answers on.

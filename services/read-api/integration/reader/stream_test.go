@@ -234,8 +234,9 @@ func TestAStreamThatIsTooFarBackResets(t *testing.T) {
 	last := l.id()
 	l.close()
 	client.insert("missed")
+	r.equals(db)
 	client.run("BEGIN; UPDATE order_changes_state SET horizon = pg_snapshot_xmax(pg_current_snapshot());" + insertOrder("a", 1) + "; COMMIT")
-	r.equals(db) // the reader itself has started anew from here
+	r.equals(db)
 	for _, id := range []string{last, "nonsense", "AQAA"} {
 		again := r.listen("", id)
 		e := again.next()

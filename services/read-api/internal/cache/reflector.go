@@ -225,14 +225,14 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	if !f.published {
 		f.published = true
 		r.cache.replace(f.store, began)
+		for _, s := range r.cache.subscribers {
+			s.Relisted(f.position)
+		}
 		r.followMemory(f.store)
 		if r.options.Memory != nil {
 			r.options.Memory.Settle()
 		}
 		r.restored(f)
-		for _, s := range r.cache.subscribers {
-			s.Relisted(f.position)
-		}
 	} else {
 		r.cache.advance(began)
 		for _, s := range r.cache.subscribers {

@@ -18,6 +18,7 @@ type scenario struct {
 	polls   bool
 	cuts    uint8 // how often the doorbell's connection may be lost
 	fails   uint8 // how often the reader's may
+	crashes uint8 // how often PostgreSQL may crash
 	leftOut leftOut
 	horizon uint8 // of an earlier pruning, while the first transaction was open
 }
@@ -111,6 +112,11 @@ func (s *scenario) successors(m *world, use func(step string, next world, wrong 
 			}
 		}
 	}
+	if m.crashes < s.crashes {
+		next := *m
+		next.crash()
+		use("PostgreSQL crashes and comes back", next, "")
+	}
 	for server := range uint8(maxStandbys) {
 		if s.servers.has(server) && m.replayed[server] < m.logN {
 			next := *m
@@ -178,6 +184,8 @@ func TestNoInterleavingLosesAChange(t *testing.T) {
 		})
 	}
 	run("two writers", combinations(2, all), scenario{servers: primaryOnly(), cuts: 1, fails: 1})
+	run("two writers and a crash", combinations(2, all), scenario{servers: primaryOnly(), crashes: 1})
+	run("three writers and a crash", combinations(3, few[:4]), scenario{servers: primaryOnly(), crashes: 1})
 	run("three writers", combinations(3, few), scenario{servers: primaryOnly()})
 	run("notifications that are lost", combinations(2, append(few, script{mute, putA}, script{mute, delA})),
 		scenario{servers: primaryOnly(), polls: true, fails: 1})
@@ -185,6 +193,7 @@ func TestNoInterleavingLosesAChange(t *testing.T) {
 	run("a standby by the primary's notifications", combinations(2, few[:3]), scenario{servers: standby})
 	run("one standby or another", combinations(1, few[:3]), scenario{servers: two, polls: true, fails: 1})
 	if long {
+		run("three writers and two crashes", combinations(3, few), scenario{servers: primaryOnly(), crashes: 2, fails: 1})
 		run("three writers of all kinds, lost connections", combinations(3, all), scenario{servers: primaryOnly(), cuts: 1, fails: 1})
 		run("a standby by polling, lost connections", combinations(2, replicated), scenario{servers: standby, polls: true, fails: 1})
 		run("a standby by notifications, lost connections", combinations(2, replicated), scenario{servers: standby, cuts: 1, fails: 1})
@@ -208,16 +217,17 @@ func TestEachStepOfTheProtocolIsNeeded(t *testing.T) {
 		{"a poll, where notifications are lost", scenario{scripts: []script{{mute, putA}}, servers: one}, "stays at"},
 		{"transactions in progress are looked for", scenario{scripts: []script{{putA}, {putB}}, servers: one, leftOut: leftXip}, "stays at"},
 		{"the snapshot, not the largest stamp, is where to go on", scenario{scripts: []script{{putA}, {putB}}, servers: one, leftOut: leftSnapshotForMax}, "stays at"},
-		{"deletions are read in the same transaction", scenario{scripts: []script{{delA}}, servers: one, leftOut: leftOneTransaction}, "stays at"},
+		{"deletions are read in the same transaction", scenario{scripts: []script{{delA}, {putB}}, servers: one, leftOut: leftOneTransaction}, "stays at"},
 		{"a deletion of what exists again isn't applied", scenario{scripts: []script{{delA, putA}}, servers: one, leftOut: leftDeletionFilter}, "never committed"},
 		{"relist behind the horizon", scenario{scripts: []script{{delA}, {prune}}, servers: one, leftOut: leftHorizon}, "stays at"},
+		{"ids are believed up to the newest stamp", scenario{scripts: []script{{putA}, {putB}}, servers: one, crashes: 1, leftOut: leftDurable}, "stays at"},
 		{
 			"each pruning moves the horizon",
 			scenario{scripts: []script{{delA}, {prune}}, servers: one, horizon: 9, leftOut: leftHorizonWhereItIs}, "stays at",
 		},
 		{"relist after a TRUNCATE", scenario{scripts: []script{{trunc}}, servers: one, leftOut: leftRelist}, "stays at"},
 		{"the tables are locked before a round's snapshot", scenario{scripts: []script{{putA}, {truncParts}}, servers: one, leftOut: leftLocks}, "never committed"},
-		{"a round that fails is made again", scenario{scripts: []script{{putA}}, servers: one, fails: 1, leftOut: leftOldPosition}, "stays at"},
+		{"a round that fails is made again", scenario{scripts: []script{{putB}, {putA}}, servers: one, fails: 1, leftOut: leftOldPosition}, "stays at"},
 		{"a relist fills a store of its own", scenario{scripts: []script{{trunc}}, servers: one, leftOut: leftOldStore}, "never committed"},
 		{"a standby is asked from xmin on", scenario{scripts: []script{{putA}, {putB}}, servers: standby, polls: true, leftOut: leftStandbyQuery}, "stays at"},
 		{"a standby is asked until it has replayed", scenario{scripts: []script{{putA}}, servers: standby, leftOut: leftPursuit}, "stays at"},

@@ -23,6 +23,7 @@ const (
 	leftStandbyQuery              // a standby is asked as a primary is
 	leftPursuit                   // a notification of the primary's makes one round on the standby
 	leftWaitForTheStandby         // a standby that is behind is read all the same
+	leftDurable                   // ids beyond the newest stamp are believed to be used up
 )
 
 // primary is the server that isn't one of the standbys.
@@ -66,21 +67,28 @@ type store [uids]uint8
 type at struct {
 	snap    snap
 	state   shared
+	newest  uint8
 	lsn     uint8
 	standby bool
 }
 
 // kept is what a reader remembers of it. (Fewer states are the same without the
 // rest.)
-func (a at) kept() at {
+func (a at) kept(left leftOut) at {
+	if left != leftDurable {
+		saw := a.position(left).durable()
+		a.snap.xmin, a.snap.xmax = uint8(saw.Xmin), uint8(saw.Xmax)
+		a.snap.xip &= 1<<a.snap.xmax - 1
+	}
+	a.newest = a.snap.xmax - 1 // as of a token
 	a.snap.seen, a.state.writer = 0, 0
 	return a
 }
 
 func (a at) position(left leftOut) Position {
 	p := Position{
-		Snapshot: TxSnapshot{Xmin: uint64(a.snap.xmin), Xmax: uint64(a.snap.xmax)},
-		Standby:  a.standby, LSN: uint64(a.lsn), Horizon: uint64(a.state.horizon), Relist: uint64(a.state.relist),
+		Snapshot: TxSnapshot{Xmin: uint64(a.snap.xmin), Xmax: uint64(a.snap.xmax)}, Newest: uint64(a.newest),
+		Standby: a.standby, LSN: uint64(a.lsn), Horizon: uint64(a.state.horizon), Relist: uint64(a.state.relist),
 	}
 	if left == leftHorizon {
 		p.Horizon = 0
@@ -222,7 +230,7 @@ func (r *reader) disconnect() {
 		r.phase, r.filling, r.fresh = wantsSnapshot, false, store{}
 	} else {
 		if r.leftOut == leftOldPosition && r.phase > roundLocked {
-			r.from = r.now.kept()
+			r.from = r.now.kept(r.leftOut)
 		}
 		r.phase = wantsRound
 	}
@@ -253,7 +261,7 @@ func (r *reader) goOn(m *world, s *scenario) (wrong string) {
 		r.phase++
 	case snapshotHalf:
 		wrong = r.readAll(m, 1)
-		r.from, r.locks, r.phase, r.now = r.now.kept(), false, wantsRound, at{}
+		r.from, r.locks, r.phase, r.now = r.now.kept(r.leftOut), false, wantsRound, at{}
 	case roundLocked:
 		if !r.take(m, s) {
 			return ""
@@ -290,7 +298,11 @@ func (r *reader) take(m *world, s *scenario) bool {
 		r.disconnect()
 		return false
 	}
+	now.newest = r.from.newest
 	r.now, r.read = now, max(r.read, now.lsn)
+	if r.phase == snapshotLocked {
+		r.now.newest = m.newest(snap)
+	}
 	r.quiet = m.finished(s.scripts) && (r.server == primary || m.replayed[r.server] == m.logN)
 	return true
 }
@@ -313,6 +325,7 @@ func (r *reader) isNew(stamp uint8, now snap) bool {
 }
 
 func (r *reader) readStamp(stamp uint8) {
+	r.now.newest = max(r.now.newest, stamp)
 	if r.leftOut == leftSnapshotForMax {
 		r.largest = max(r.largest, stamp)
 	}
@@ -337,6 +350,7 @@ func (r *reader) readDeletions(m *world) string {
 			continue
 		}
 		v, torn, partly := m.visible(int(g.uid), snap)
+		r.now.newest = max(r.now.newest, g.stamp)
 		switch exists := m.versions[g.uid][v].present && (!torn || partly); {
 		case !exists:
 		case r.leftOut == leftDeletionFilter:
@@ -367,7 +381,7 @@ func (r *reader) readChanged(m *world, uid int) string {
 
 // finish ends a round.
 func (r *reader) finish(m *world, s *scenario) (wrong string) {
-	r.from = r.now.kept()
+	r.from = r.now.kept(r.leftOut)
 	if r.filling {
 		fresh := r.fresh
 		r.filling, r.fresh = false, store{}

@@ -97,6 +97,7 @@ type world struct {
 	states   [maxStates]shared
 	statesN  uint8
 
+	crashes    uint8 // so far
 	replicated bool
 	log        [maxLog]record
 	logN       uint8
@@ -371,6 +372,47 @@ func (m *world) end(n uint8, how status) {
 	if how == committed && !t.muted && m.reader.listens {
 		m.reader.ring(m)
 	}
+}
+
+// crash ends PostgreSQL's processes and starts them again. Of the transactions that
+// were not committed nothing is on the disk beyond the last commit, so the ids after it
+// are given out again. The reader learns of it when it reads next.
+func (m *world) crash() {
+	m.crashes++
+	last := uint8(0)
+	for _, t := range m.txns {
+		if t.status == committed {
+			last = max(last, t.xid)
+		}
+	}
+	for n := range m.txns {
+		if m.txns[n].status == running {
+			m.end(uint8(n), aborted)
+		}
+		if m.txns[n].status == aborted && m.txns[n].xid > last {
+			m.txns[n].xid = 0
+		}
+	}
+	m.nextXID = last + 1
+	m.reader.listens = false
+	if m.reader.phase != idle {
+		m.reader.disconnect()
+	}
+}
+
+// newest is the largest stamp that a snapshot sees.
+func (m *world) newest(s snap) (stamp uint8) {
+	for uid := range uids {
+		if v, _, _ := m.visible(uid, s); m.versions[uid][v].present {
+			stamp = max(stamp, m.versions[uid][v].stamp)
+		}
+	}
+	for _, g := range m.gone[:m.goneN] {
+		if s.seen.has(g.writer) && (g.pruner == 0 || !s.seen.has(g.pruner)) {
+			stamp = max(stamp, g.stamp)
+		}
+	}
+	return stamp
 }
 
 func (m *world) append(r record) {

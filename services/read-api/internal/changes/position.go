@@ -2,6 +2,7 @@ package changes
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -82,7 +83,8 @@ type Identity struct {
 type Position struct {
 	Identity Identity
 	Snapshot TxSnapshot
-	Standby  bool // read from a server in recovery
+	Newest   uint64 // the largest change_xid that was read; 0: none
+	Standby  bool   // read from a server in recovery
 	// LSN is a place in the server's log. Whatever Snapshot saw is before it, and
 	// on the disk.
 	LSN     uint64
@@ -90,6 +92,22 @@ type Position struct {
 	Tables  uint64 // stands for the tables and their triggers: other ones give another number
 	Horizon uint64 // deletions below it may have been pruned
 	Relist  uint64 // the last transaction whose changes no stamp shows
+}
+
+// durable is what a crash of PostgreSQL cannot take back of Snapshot. After a crash,
+// ids of transactions that left nothing on the disk are given out again, so Snapshot's
+// Xmax vouches for no id above Newest. Newest itself was committed, and a commit is on
+// the disk before others see it. The rows to read stay the same, since none that could
+// be seen had a larger id. A standby replays only what is on its primary's disk.
+func (p Position) durable() TxSnapshot {
+	s := p.Snapshot
+	if p.Standby || s.Xmax <= p.Newest {
+		return s
+	}
+	s.Xmax = p.Newest + 1
+	s.Xmin = min(s.Xmin, s.Xmax)
+	s.Xip = slices.DeleteFunc(slices.Clone(s.Xip), func(xid uint64) bool { return xid >= s.Xmax })
+	return s
 }
 
 // RelistError says that the changes since a position can't be told any more: a
@@ -108,6 +126,7 @@ func (p Position) relistReason(now Position) string {
 	case was.Timeline != is.Timeline:
 		return fmt.Sprintf("a standby took over, or a backup was restored: the timeline was %d and is %d now", was.Timeline, is.Timeline)
 	}
+	saw := p.durable()
 	switch {
 	case p.Standby != now.Standby:
 		return "the server is a standby no more, or has become one"
@@ -115,13 +134,13 @@ func (p Position) relistReason(now Position) string {
 		return fmt.Sprintf("the schema changed from version %d to %d", p.Schema, now.Schema)
 	case p.Tables != now.Tables:
 		return "the tables were made anew, as by restoring a dump, or their triggers were switched off or on: what changed meanwhile may bear no stamp"
-	case now.Snapshot.Xmax < p.Snapshot.Xmax:
+	case now.Snapshot.Xmax < saw.Xmax:
 		return "transaction ids went back: the server lost transactions that had been seen"
 	case p.Relist != now.Relist:
 		return "a table was truncated"
 	// A horizon that p saw already is behind it, even where an old transaction
 	// keeps p's xmin below it: what was pruned, p had seen. Each pruning moves it.
-	case p.Horizon != now.Horizon && p.Snapshot.Xmin < now.Horizon:
+	case p.Horizon != now.Horizon && saw.Xmin < now.Horizon:
 		return "deletions that had not been read yet were pruned"
 	}
 	return ""

@@ -29,11 +29,11 @@ func TestSinceAsksForWhatTheSnapshotDidNotSee(t *testing.T) {
 func TestRelistOnAnyDoubt(t *testing.T) {
 	at := Position{
 		Identity: Identity{System: "7", Timeline: 1, Database: 5}, Snapshot: TxSnapshot{Xmin: 100, Xmax: 110, Xip: []uint64{100}},
-		Schema: 2, Horizon: 50, Relist: 40,
+		Newest: 109, Schema: 2, Horizon: 50, Relist: 40,
 	}
 	require.Empty(t, at.relistReason(at))
 	later := at
-	later.Snapshot = TxSnapshot{Xmin: 130, Xmax: 130}
+	later.Snapshot, later.Newest = TxSnapshot{Xmin: 130, Xmax: 130}, 120
 	require.Empty(t, at.relistReason(later))
 
 	doubts := map[string]func(*Position){
@@ -62,6 +62,44 @@ func TestRelistOnAnyDoubt(t *testing.T) {
 	next := held
 	next.Snapshot = TxSnapshot{Xmin: 100, Xmax: 120, Xip: []uint64{100}}
 	require.Empty(t, held.relistReason(next), "the horizon was there already when the last snapshot was taken")
+}
+
+// TestACrashTakesBackIdsAboveTheNewestStamp has ids that nothing was written under.
+func TestACrashTakesBackIdsAboveTheNewestStamp(t *testing.T) {
+	for _, c := range []struct {
+		snapshot string
+		newest   uint64
+		want     string
+	}{
+		{"727:727:", 724, "725:725:"},
+		{"727:727:", 726, "727:727:"},
+		{"720:727:720,726", 724, "720:725:720"},
+		{"726:730:726", 724, "725:725:"},
+		{"727:727:", 0, "1:1:"},
+	} {
+		s, err := ParseTxSnapshot(c.snapshot)
+		require.NoError(t, err)
+		p := Position{Snapshot: s, Newest: c.newest}
+		require.Equal(t, c.want, p.durable().String(), c.snapshot)
+		require.Equal(t, c.snapshot, p.Snapshot.String(), "the position stays as it is")
+		parsed, err := ParseToken(p.Token())
+		require.NoError(t, err)
+		require.Equal(t, c.want, parsed.durable().String(), "a token has what is durable")
+		p.Standby = true
+		require.Equal(t, c.snapshot, p.durable().String(), "what a standby has replayed is on its primary's disk")
+	}
+
+	before := Position{Snapshot: TxSnapshot{Xmin: 727, Xmax: 727}, Newest: 724}
+	after := Position{Snapshot: TxSnapshot{Xmin: 726, Xmax: 726}, Newest: 725}
+	require.Empty(t, before.relistReason(after), "only ids that were given out again are missing")
+	require.False(t, before.Covers(after), "id 725 is another transaction's now")
+	require.True(t, after.Reaches(before))
+	pruned := after
+	pruned.Horizon = 726
+	require.NotEmpty(t, before.relistReason(pruned), "the new 725 may have deleted an order")
+	lost := after
+	lost.Snapshot = TxSnapshot{Xmin: 724, Xmax: 724}
+	require.NotEmpty(t, before.relistReason(lost), "724 had been seen")
 }
 
 func TestTextArraysAreQuoted(t *testing.T) {

@@ -29,6 +29,11 @@ const (
 	snapshotProbes   = `SET LOCAL tcp_keepalives_count = 6`
 	exportSnapshot   = `SELECT pg_export_snapshot(),
 		(SELECT greatest(reltuples, 0)::bigint::text FROM pg_class WHERE oid = 'orders'::regclass)`
+	// The newest stamp. Ones from beyond the snapshot came with a dump.
+	findNewest = `SELECT greatest(
+		(SELECT change_xid FROM orders WHERE change_xid < now.xmax ORDER BY change_xid DESC LIMIT 1),
+		(SELECT change_xid FROM order_deletions WHERE change_xid < now.xmax ORDER BY change_xid DESC LIMIT 1), '0')
+		FROM (SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xmax) now`
 	// The n-th newest stamp: at least n orders have it or a newer one.
 	findCut     = `SELECT change_xid::text FROM orders ORDER BY change_xid DESC OFFSET %d LIMIT 1`
 	whereListed = ` WHERE order_uid = ANY('%s'::text[])`
@@ -105,9 +110,13 @@ func (e *stalledError) Error() string { return fmt.Sprintf("no order arrived for
 func (s *Source) begin(ctx context.Context, last query) (*answers, Position, error) {
 	answers := s.ask(ctx, query{sql: beginRead}, query{sql: snapshotLockTimeout}, query{sql: snapshotStatement},
 		query{sql: snapshotIdle}, query{sql: snapshotProbe}, query{sql: snapshotInterval}, query{sql: snapshotProbes},
-		query{sql: lockTables}, query{sql: readState}, last)
+		query{sql: lockTables}, query{sql: readState}, query{sql: findNewest}, last)
 	answers.skip(8)
 	position, err := answers.state(s.identity)
+	if err != nil {
+		return answers, position, err
+	}
+	err = answers.each(func(row orderdb.RawRow) { position.Newest = stampOf(row) })
 	return answers, position, err
 }
 
@@ -235,6 +244,6 @@ func (s *Source) give(ctx context.Context, where string, sink Sink) error {
 	if err := first.close(); err != nil {
 		return err
 	}
-	_, err = s.pages(ctx, page, sink)
+	_, _, err = s.pages(ctx, page, sink)
 	return err
 }

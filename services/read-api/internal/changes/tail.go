@@ -3,8 +3,10 @@ package changes
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,23 +45,24 @@ const (
 		FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
 		WHERE c.oid = ANY(ARRAY['orders', 'deliveries', 'payments', 'items', 'order_deletions', 'order_changes_state']::regclass[]))`
 	// A uid that exists again is no deletion: the order is among the changed.
-	readDeletions = `SELECT DISTINCT order_uid FROM order_deletions d WHERE %s
-		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid)`
+	readDeletions = `SELECT order_uid, max(change_xid) FROM order_deletions d WHERE %s
+		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid) GROUP BY order_uid`
 	ofPage = ` WHERE order_uid = ANY($1)`
 )
 
 // Several statements are sent at once, which bun can't do. So these are texts.
 var (
-	declareChanged = `DECLARE changed NO SCROLL CURSOR FOR ` + selectFrom(orderdb.Orders.Table)
+	declareChanged = `DECLARE changed NO SCROLL CURSOR FOR ` + selectFrom(orderdb.Orders.Table, "change_xid")
 	fetchPage      = fmt.Sprintf(`FETCH %d FROM changed`, pageOrders)
 	pageDeliveries = selectFrom(orderdb.Deliveries.Table) + ofPage
 	pagePayments   = selectFrom(orderdb.Payments.Table) + ofPage
 	pageItems      = selectFrom(orderdb.Items.Table) + ofPage + ` ORDER BY order_uid, position`
 )
 
-// selectFrom reads a table's rows as [orderdb.Rows.Decode] takes them.
-func selectFrom(t *orderdb.Table) string {
-	return `SELECT ` + strings.Join(t.Columns, ", ") + ` FROM ` + t.Name
+// selectFrom reads a table's rows as [orderdb.Rows.Decode] takes them, with further
+// columns behind.
+func selectFrom(t *orderdb.Table, further ...string) string {
+	return `SELECT ` + strings.Join(slices.Concat(t.Columns, further), ", ") + ` FROM ` + t.Name
 }
 
 // Round is what one Tail has done.
@@ -97,7 +100,7 @@ func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (_ Round, e
 }
 
 func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, error) {
-	since := from.Snapshot.since(from.Standby)
+	since := from.durable().since(from.Standby)
 	idle := fmt.Sprintf(idleTimeout, 2*s.patience().Milliseconds())
 	answers := s.ask(ctx,
 		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: idle}, query{sql: lockTables}, query{sql: readState},
@@ -115,7 +118,9 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	if reason := from.relistReason(round.Position); reason != "" {
 		return round, &RelistError{reason}
 	}
+	newest := from.Newest
 	err = answers.each(func(row orderdb.RawRow) {
+		newest = max(newest, stampOf(row))
 		if sink.Delete(uidOf(row)) {
 			round.Deleted++
 		}
@@ -124,17 +129,18 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 		return round, err
 	}
 	answers.skip(1)
-	page, err := answers.orders()
+	first, err := answers.orders()
 	if err != nil {
 		return round, err
 	}
 	if err := answers.close(); err != nil {
 		return round, err
 	}
-	round.Put, err = s.pages(ctx, page, sink)
+	put, read, err := s.pages(ctx, first, sink)
 	if err != nil {
 		return round, err
 	}
+	round.Put, round.Position.Newest = put, max(newest, read)
 	return round, s.end(ctx)
 }
 
@@ -142,39 +148,46 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 // page's order, and continues with the cursor's next page until there is none. The
 // server already reads the next page while this one is put: a source that is behind
 // needs both to catch up.
-func (s *Source) pages(ctx context.Context, page []*model.Order, sink Sink) (changed int, err error) {
+func (s *Source) pages(ctx context.Context, p page, sink Sink) (changed int, newest uint64, err error) {
 	var canonical []byte
-	parts, err := s.askParts(ctx, page)
+	parts, err := s.askParts(ctx, p.orders)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	for len(page) > 0 {
-		next, err := s.complete(parts, page)
+	for len(p.orders) > 0 {
+		newest = max(newest, p.newest)
+		next, err := s.complete(parts, p.orders)
 		if err != nil {
-			return changed, err
+			return changed, newest, err
 		}
-		if parts, err = s.askParts(ctx, next); err != nil {
-			return changed, err
+		if parts, err = s.askParts(ctx, next.orders); err != nil {
+			return changed, newest, err
 		}
-		for _, o := range page {
+		for _, o := range p.orders {
 			canonical = model.AppendCanonical(canonical[:0], o)
 			if sink.Put(o, canonical) {
 				changed++
 			}
 		}
-		page = next
+		p = next
 	}
-	return changed, nil
+	return changed, newest, nil
+}
+
+// page is some orders, without their parts at first.
+type page struct {
+	orders []*model.Order
+	newest uint64 // the largest change_xid of them
 }
 
 // askParts asks for the parts of a page's orders, and for the next page; for
 // nothing where the page is empty.
-func (s *Source) askParts(ctx context.Context, page []*model.Order) (*answers, error) {
-	if len(page) == 0 {
+func (s *Source) askParts(ctx context.Context, orders []*model.Order) (*answers, error) {
+	if len(orders) == 0 {
 		return nil, nil
 	}
-	uids := make([]string, len(page))
-	for i, o := range page {
+	uids := make([]string, len(orders))
+	for i, o := range orders {
 		uids[i] = o.OrderUID
 	}
 	array, err := textArray(uids)
@@ -192,19 +205,19 @@ func textArray(texts []string) ([]byte, error) {
 }
 
 // complete gives a page's orders their parts, and returns the next page.
-func (s *Source) complete(answers *answers, page []*model.Order) ([]*model.Order, error) {
+func (s *Source) complete(answers *answers, orders []*model.Order) (next page, err error) {
 	defer answers.drop()
-	byUID := make(map[string]*model.Order, len(page))
-	for _, o := range page {
+	byUID := make(map[string]*model.Order, len(orders))
+	for _, o := range orders {
 		byUID[o.OrderUID] = o
 	}
-	err := answers.each(func(row orderdb.RawRow) {
+	err = answers.each(func(row orderdb.RawRow) {
 		d := &model.Delivery{}
 		orderdb.Deliveries.Decode(row, d)
 		byUID[uidOf(row)].Delivery = d
 	})
 	if err != nil {
-		return nil, err
+		return page{}, err
 	}
 	err = answers.each(func(row orderdb.RawRow) {
 		p := &model.Payment{}
@@ -212,7 +225,7 @@ func (s *Source) complete(answers *answers, page []*model.Order) ([]*model.Order
 		byUID[uidOf(row)].Payment = p
 	})
 	if err != nil {
-		return nil, err
+		return page{}, err
 	}
 	err = answers.each(func(row orderdb.RawRow) {
 		o := byUID[uidOf(row)]
@@ -220,11 +233,10 @@ func (s *Source) complete(answers *answers, page []*model.Order) ([]*model.Order
 		orderdb.Items.Decode(row, &o.Items[len(o.Items)-1])
 	})
 	if err != nil {
-		return nil, err
+		return page{}, err
 	}
-	next, err := answers.orders()
-	if err != nil {
-		return nil, err
+	if next, err = answers.orders(); err != nil {
+		return page{}, err
 	}
 	return next, answers.close()
 }
@@ -346,14 +358,17 @@ func (a *answers) each(use func(orderdb.RawRow)) error {
 }
 
 // orders reads the next answer as orders, without their parts.
-func (a *answers) orders() (page []*model.Order, err error) {
+func (a *answers) orders() (p page, err error) {
 	err = a.each(func(row orderdb.RawRow) {
 		o := &model.Order{}
 		orderdb.Orders.Decode(row, o)
-		page = append(page, o)
+		p.orders, p.newest = append(p.orders, o), max(p.newest, stampOf(row))
 	})
-	return page, err
+	return p, err
 }
+
+// stampOf is a row's change_xid, its last column.
+func stampOf(row orderdb.RawRow) uint64 { return binary.BigEndian.Uint64(row[len(row)-8:]) }
 
 // uidOf is a row's first column. It shares the row's memory.
 func uidOf(row orderdb.RawRow) string {

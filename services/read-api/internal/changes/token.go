@@ -19,8 +19,10 @@ const (
 
 var errToken = errors.New("it is no position that was given out")
 
-// Token is the position as text that any replica understands.
+// Token is the position as text that any replica understands. Of the snapshot it has
+// what is durable.
 func (p Position) Token() string {
+	saw := p.durable()
 	token := []byte{tokenVersion}
 	token = binary.AppendUvarint(token, uint64(len(p.Identity.System)))
 	token = append(token, p.Identity.System...)
@@ -30,13 +32,13 @@ func (p Position) Token() string {
 	}
 	for _, n := range []uint64{
 		uint64(p.Identity.Timeline), uint64(p.Identity.Database), standby, p.LSN, uint64(p.Schema), p.Tables, p.Horizon, p.Relist,
-		p.Snapshot.Xmin, p.Snapshot.Xmax,
+		saw.Xmin, saw.Xmax,
 	} {
 		token = binary.AppendUvarint(token, n)
 	}
-	token = binary.AppendUvarint(token, uint64(len(p.Snapshot.Xip)))
-	for _, xid := range p.Snapshot.Xip {
-		token = binary.AppendUvarint(token, xid-p.Snapshot.Xmin)
+	token = binary.AppendUvarint(token, uint64(len(saw.Xip)))
+	for _, xid := range saw.Xip {
+		token = binary.AppendUvarint(token, xid-saw.Xmin)
 	}
 	return base64.RawURLEncoding.EncodeToString(append(token, tokenCheck(token)...))
 }
@@ -61,6 +63,7 @@ func ParseToken(text string) (Position, error) {
 	p.Standby, p.LSN = r.number() == 1, r.number()
 	p.Schema, p.Tables, p.Horizon, p.Relist = int64(r.number()), r.number(), r.number(), r.number()
 	p.Snapshot.Xmin, p.Snapshot.Xmax = r.number(), r.number()
+	p.Newest = max(p.Snapshot.Xmax, 1) - 1
 	for n := r.number(); n > 0 && !r.bad; n-- {
 		p.Snapshot.Xip = append(p.Snapshot.Xip, p.Snapshot.Xmin+r.number())
 	}
@@ -101,17 +104,33 @@ func (r *tokenReader) text() string {
 	return text
 }
 
-// Covers tells whether everything that other saw, p saw too. Positions of one
-// database are always of two moments, and the later one covers the earlier.
+// Covers tells whether everything that other saw, p saw too, even if PostgreSQL crashed
+// between the two.
 func (p Position) Covers(other Position) bool {
-	if p.Identity != other.Identity || p.Standby != other.Standby || other.Snapshot.Xmax > p.Snapshot.Xmax {
+	return p.comparable(other) && p.durable().includes(other.durable(), p.Standby)
+}
+
+// Reaches tells whether p is as late as other, so that the changes after other follow
+// those before p without a gap.
+func (p Position) Reaches(other Position) bool {
+	return p.comparable(other) && p.Snapshot.includes(other.durable(), p.Standby)
+}
+
+func (p Position) comparable(other Position) bool {
+	return p.Identity == other.Identity && p.Standby == other.Standby
+}
+
+// includes tells whether s saw whatever other saw. Snapshots of one database are always
+// of two moments, and the later one includes the earlier.
+func (s TxSnapshot) includes(other TxSnapshot, standby bool) bool {
+	if other.Xmax > s.Xmax {
 		return false
 	}
-	if p.Standby { // its snapshots don't list what is in progress
-		return other.Snapshot.Xmin <= p.Snapshot.Xmin
+	if standby { // its snapshots don't list what is in progress
+		return other.Xmin <= s.Xmin
 	}
-	for _, xid := range p.Snapshot.Xip {
-		if xid < other.Snapshot.Xmax && !slices.Contains(other.Snapshot.Xip, xid) {
+	for _, xid := range s.Xip {
+		if xid < other.Xmax && !slices.Contains(other.Xip, xid) {
 			return false
 		}
 	}

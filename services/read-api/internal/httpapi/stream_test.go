@@ -43,7 +43,7 @@ func (r *rounds) Refresh() {
 }
 
 func position(xid uint64) changes.Position {
-	return changes.Position{Snapshot: changes.TxSnapshot{Xmin: xid, Xmax: xid}}
+	return changes.Position{Snapshot: changes.TxSnapshot{Xmin: xid, Xmax: xid}, Newest: xid - 1}
 }
 
 func newRounds(tb testing.TB, limit int) *rounds {

@@ -168,4 +168,4 @@ func (b *Batch) Covers(later *Batch) bool {
 
 // Reaches tells whether the changes go up to a position, so that those after it
 // follow without a gap.
-func (b *Batch) Reaches(start changes.Position) bool { return b.to.Covers(start) }
+func (b *Batch) Reaches(start changes.Position) bool { return b.to.Reaches(start) }

@@ -48,7 +48,7 @@ func (r round) delete(uid string) {
 }
 
 func at(xid uint64) changes.Position {
-	return changes.Position{Snapshot: changes.TxSnapshot{Xmin: xid, Xmax: xid}}
+	return changes.Position{Snapshot: changes.TxSnapshot{Xmin: xid, Xmax: xid}, Newest: xid - 1}
 }
 
 func order(uid, customer string) *model.Order {
