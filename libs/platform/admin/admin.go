@@ -34,7 +34,6 @@ func New(addr string, registry *health.Registry, metrics prometheus.Gatherer, lo
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return &Server{httpserver.New(httpserver.Options{
 		Name: "admin port", Setting: "ADMIN_ADDR", Addr: addr, Handler: mux, Log: log,
-		WriteTimeout: 3 * time.Minute, // a CPU profile takes as long as the request says
-		StopTimeout:  stopTimeout,
+		StopTimeout: stopTimeout,
 	})}
 }

@@ -22,6 +22,7 @@ const (
 	NotAllowed   Code = "not_allowed"  // the thing exists, but does not support this operation
 	Conflict     Code = "conflict"     // the state differs from what the caller expected
 	TooLarge     Code = "too_large"    // the input is over a limit
+	LongHeader   Code = "long_header"  // the request's header is over a limit
 	Unavailable  Code = "unavailable"  // a dependency is away or busy: waiting may help
 	Interrupted  Code = "interrupted"  // the caller gave up
 	Internal     Code = "internal"     // a defect, or a failure that has no other code
@@ -44,6 +45,7 @@ var codes = map[Code]struct{ httpStatus, exitCode int }{
 	NotAllowed:   {http.StatusMethodNotAllowed, ExitUsage},
 	Conflict:     {http.StatusConflict, ExitFailed},
 	TooLarge:     {http.StatusRequestEntityTooLarge, ExitFailed},
+	LongHeader:   {http.StatusRequestHeaderFieldsTooLarge, ExitFailed},
 	Unavailable:  {http.StatusServiceUnavailable, ExitFailed},
 	Interrupted:  {499, ExitInterrupted}, // nginx's status for a client that closed the request
 	Internal:     {http.StatusInternalServerError, ExitFailed},

@@ -31,8 +31,10 @@ type Options struct {
 	// TLS serves HTTPS where it is set.
 	TLS *tls.Config
 
-	ReadTimeout    time.Duration // of a whole request; 10 s
-	WriteTimeout   time.Duration // of a whole answer; 30 s
+	ReadTimeout time.Duration // of a whole request; 10 s
+	// Patience is how long a client may take nothing of an answer; 15 s. One that has
+	// stopped reading may be noticed only after twice that time.
+	Patience       time.Duration
 	MaxHeaderBytes int           // of a request's line and header together; 16 KiB. net/http reads 4 KiB more before it refuses
 	StopTimeout    time.Duration // for which Stop waits for requests in flight; 10 s
 
@@ -74,7 +76,7 @@ var ErrState = errors.New("the server has been started or stopped before")
 // New prepares a server.
 func New(o Options) *Server {
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, 10*time.Second)
-	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)
+	o.Patience = cmp.Or(o.Patience, 15*time.Second)
 	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, 16<<10)
 	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
 	if o.Log == nil {
@@ -95,7 +97,6 @@ func New(o Options) *Server {
 		TLSConfig:         o.TLS,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       o.ReadTimeout,
-		WriteTimeout:      o.WriteTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    o.MaxHeaderBytes,
 		ErrorLog:          errorLog,
@@ -124,7 +125,7 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 	}
 	s.listener, s.state = listener, started
-	go s.serve(listener)
+	go s.serve(progressListener{listener, s.opts.Patience})
 	s.opts.Log.Info(s.opts.Name+" ready", zap.String("addr", listener.Addr().String()))
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -90,4 +91,80 @@ func TestStopEndsRequestsThatWouldNotEnd(t *testing.T) {
 			require.Equal(t, cooperative, strings.HasSuffix(string(answer), "finished"), string(answer))
 		})
 	}
+}
+
+// stalling is a connection whose client takes a part of each write before the deadline.
+type stalling struct {
+	net.Conn
+	takes []int
+	got   int
+}
+
+func (s *stalling) SetWriteDeadline(time.Time) error { return nil }
+
+func (s *stalling) Write(p []byte) (int, error) {
+	if len(s.takes) == 0 {
+		s.got += len(p)
+		return len(p), nil
+	}
+	n := s.takes[0]
+	s.takes = s.takes[1:]
+	s.got += n
+	return n, os.ErrDeadlineExceeded
+}
+
+func TestAWriteGoesOnWhileTheClientTakesSomething(t *testing.T) {
+	s := &stalling{takes: []int{10, 1, 20}}
+	n, err := (&progressConn{Conn: s}).Write(make([]byte, 100))
+	require.NoError(t, err)
+	require.Equal(t, 100, n)
+	require.Equal(t, 100, s.got)
+
+	s = &stalling{takes: []int{10, 0}}
+	n, err = (&progressConn{Conn: s}).Write(make([]byte, 100))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.Equal(t, 10, n)
+
+	s = &stalling{takes: []int{10}}
+	c := &progressConn{Conn: s}
+	require.NoError(t, c.SetWriteDeadline(time.Now()))
+	_, err = c.Write(make([]byte, 100))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "a handler's own deadline holds")
+}
+
+// TestASlowClientGetsTheWholeAnswer takes several times the patience for an answer that
+// fits no buffer of the kernel.
+func TestASlowClientGetsTheWholeAnswer(t *testing.T) {
+	const size, patience, pause = 24 << 20, time.Second, 40 * time.Millisecond
+	wrote := make(chan error, 1)
+	s := New(Options{Name: "API", Addr: "127.0.0.1:0", Patience: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := w.Write(make([]byte, size))
+		wrote <- err
+	})})
+	require.NoError(t, s.Start(t.Context()))
+	defer s.Stop()
+	ask := func() net.Conn {
+		conn, err := net.Dial("tcp", s.Addr())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		return conn
+	}
+	conn := ask()
+	began, got, buffer := time.Now(), 0, make([]byte, 256<<10)
+	for {
+		n, err := io.ReadFull(conn, buffer)
+		got += n
+		if err != nil {
+			break
+		}
+		time.Sleep(pause) // a slow client is what this is about
+	}
+	require.NoError(t, <-wrote)
+	require.Greater(t, got, size)
+	require.Greater(t, time.Since(began), 2*patience, "slow enough to be cut by a time-out of the whole answer")
+
+	ask() // and read nothing
+	require.ErrorIs(t, <-wrote, os.ErrDeadlineExceeded)
 }

@@ -26,6 +26,8 @@ var (
 		"The service has no resource at this address."}
 	WrongMethod = &Kind{"method-not-allowed", errs.NotAllowed, "Method not allowed",
 		"The resource exists but does not have this method. The Allow header lists the methods that it has."}
+	LongHeader = &Kind{"long-header", errs.LongHeader, "Request header too long",
+		"The request's line and header are longer than 64 KiB. In a browser, cookies are the usual reason: other programs at the same host name, whatever their port, have set too many. Delete the cookies of this site."}
 	Defect = &Kind{"internal", errs.Internal, "Internal error",
 		"The service has a defect. Trying again may or may not help; the service's log says more."}
 )
@@ -80,9 +82,10 @@ type Body struct {
 	Detail string `json:"detail"`
 }
 
-// JSON is the problem's body.
-func (e *Error) JSON() []byte {
-	body, err := json.Marshal(Body{Type: Path + e.Kind.Name, Title: e.Kind.Title, Status: e.Status(), Detail: e.Detail()})
+// JSON is the problem's body. prefix is the path before the program's own addresses, ""
+// for none.
+func (e *Error) JSON(prefix string) []byte {
+	body, err := json.Marshal(Body{Type: prefix + Path + e.Kind.Name, Title: e.Kind.Title, Status: e.Status(), Detail: e.Detail()})
 	if err != nil {
 		panic(err) // strings and a number always have a JSON form
 	}

@@ -21,6 +21,32 @@ type EngineOptions struct {
 	Answer func(*gin.Context, *problem.Error)
 }
 
+const (
+	// ReadHeaderBytes is for httpserver.Options: as much as any browser sends is read, so
+	// that a header over the limit is answered by a handler. net/http itself answers with
+	// a few words of text.
+	ReadHeaderBytes = 1 << 20
+	// maxHeaderBytes is the limit, of a request's line and header together.
+	maxHeaderBytes = 64 << 10
+)
+
+// headerLimit refuses a request whose header is over the limit.
+func headerLimit(o EngineOptions) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		r := c.Request
+		size := len(r.Method) + len(r.RequestURI) + len(r.Host)
+		for name, values := range r.Header {
+			for _, value := range values {
+				size += len(name) + len(value) + len(": \r\n")
+			}
+		}
+		if size > maxHeaderBytes {
+			o.Answer(c, problem.LongHeader.New("The request's line and header are longer than 64 KiB. If a browser sent it, delete the cookies of this site: those of other programs at the same host name come along."))
+			c.Abort()
+		}
+	}
+}
+
 // NewEngine returns a gin engine without routes. It trusts no proxy, redirects no
 // address to a similar one, logs nothing per request, and answers unknown addresses,
 // wrong methods and panics with a problem.
@@ -37,7 +63,7 @@ func NewEngine(o EngineOptions) *gin.Engine {
 		panic(err) // it parses the addresses given, and there are none
 	}
 	engine.Use(o.First...)
-	engine.Use(recovery(o))
+	engine.Use(recovery(o), headerLimit(o))
 	engine.NoRoute(func(c *gin.Context) { o.Answer(c, problem.NoSuchAddress.New("There is nothing at this address.")) })
 	engine.NoMethod(func(c *gin.Context) {
 		o.Answer(c, problem.WrongMethod.New("This address answers "+c.Writer.Header().Get("Allow")+" only."))
@@ -89,5 +115,5 @@ func Problem(c *gin.Context, err error) {
 		h.Set("Retry-After", retryAfter)
 	}
 	c.Abort()
-	c.Data(p.Status(), problem.ContentType, p.JSON())
+	c.Data(p.Status(), problem.ContentType, p.JSON(Prefix(c.Request)))
 }

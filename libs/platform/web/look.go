@@ -12,6 +12,7 @@
 //	look := web.NewLook(assets, "assets", templates, "templates", nil)
 //	look.Register(engine)                               // GET /assets/{name}: its files and the shared ones
 //	look.Render(&buffer, "page.html", view)             // its templates and the shared ones
+//	Rebase(request, buffer.Bytes())                     // with addresses as the client sees them
 //	pages := engine.Group("", web.Secure)               // the headers of every page
 //
 // In its templates a page uses:

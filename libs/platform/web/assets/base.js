@@ -8,6 +8,7 @@
 //   look.announce(text)   tells screen readers, through #announcement
 //   look.ago(date)        how long ago, in words
 //   look.copy(button, text)  copies, and says so on the button
+//   look.base             the path of the site's first page, "/" or as "/orders/"
 //   look.keys({j: fn, …}) single keys. They rest while something is typed, and where
 //                         the switch in the dialog .keys turned them off; "?" opens
 //                         that dialog where the page has one.
@@ -16,6 +17,8 @@
 'use strict';
 
 window.look = (() => {
+  const base = new URL('../', document.currentScript.src).pathname; // the script is at assets/ below it
+
   // The words are English like the pages, the zone is the browser's.
   const shortly = new Intl.DateTimeFormat('en-GB', { dateStyle: 'medium', timeStyle: 'short' });
   const exactly = new Intl.DateTimeFormat('en-GB', { dateStyle: 'full', timeStyle: 'long' });
@@ -117,5 +120,5 @@ window.look = (() => {
   setInterval(() => { if (!document.hidden) age(document); }, 15000);
   dress(document);
 
-  return { dress, announce, ago, copy, keys };
+  return { base, dress, announce, ago, copy, keys };
 })();

@@ -16,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
 // Main runs orderctl with its arguments, without the program's name, and
@@ -93,6 +94,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 		Database config.Database
 		Rules    ruleSettings
 		Console  consoleSettings
+		Web      web.Settings
 	}{}
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.versionCommand(), a.completionCommand())

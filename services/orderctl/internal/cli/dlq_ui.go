@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 )
@@ -28,6 +29,7 @@ type uiSettings struct {
 	Database optionalDatabase
 	Rules    ruleSettings
 	Console  consoleSettings
+	Web      web.Settings
 }
 
 // consoleSettings are the console's own.
@@ -70,8 +72,8 @@ single letters, and what can be done with them.
 
 Looking needs nothing on this machine. Changing letters, and seeing people's data,
 needs the token that is printed at the start. An address beyond the loopback needs
-ORDERHUB_CONSOLE_TOKEN, and asks for it before it shows anything; it should have a
-certificate too.
+ORDERHUB_CONSOLE_TOKEN, and asks for it before it shows anything, as does a console
+behind proxies (BASE_PATH, TRUSTED_PROXIES); it should have a certificate too.
 
 If DATABASE_URL is set, letters are compared with the stored orders.`,
 		Example: `  orderctl dlq ui
@@ -95,8 +97,6 @@ const (
 	// uiStop bounds how long open requests are waited for at the end.
 	uiStop = 3 * time.Second
 	uiRead = 30 * time.Second
-	// uiAnswer is the longest that an answer takes: a search reads the topic.
-	uiAnswer = 90 * time.Second
 )
 
 func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFlags, codec *model.Codec) error {
@@ -131,7 +131,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	c, err := console.New(console.Options{
 		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
 		OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
-		Listen: listenedOn(s.Addr, listener), Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: currentUser(), AuditLog: s.AuditLog,
+		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: currentUser(), AuditLog: s.AuditLog,
 		Explain: func(err error) error {
 			if err == nil {
 				return nil
@@ -147,14 +147,14 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	defer c.Stop()
 	died := make(chan error, 1)
 	server := httpserver.New(httpserver.Options{
-		Name: "console", Listener: listener, Handler: c.Handler(), TLS: certificate, ReadTimeout: uiRead, WriteTimeout: uiAnswer,
-		MaxHeaderBytes: 64 << 10, StopTimeout: uiStop, Died: func(err error) { died <- err },
+		Name: "console", Listener: listener, Handler: c.Handler(), TLS: certificate, ReadTimeout: uiRead,
+		MaxHeaderBytes: web.ReadHeaderBytes, StopTimeout: uiStop, Died: func(err error) { died <- err },
 	})
 	scheme := "http"
 	if certificate != nil {
 		scheme = "https"
 	}
-	a.say("console for %s: %s://%s", cfg.DLQTopic, scheme, browsed(c.Listen()))
+	a.say("console for %s: %s://%s%s", cfg.DLQTopic, scheme, browsed(c.Listen()), settings.Web.BasePath)
 	if !chosen {
 		a.say("token, to change letters: %s", token)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gin-gonic/gin/binding"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -172,7 +173,7 @@ func (c *Console) sentTwice(g *gin.Context) bool {
 	if j == nil {
 		return false
 	}
-	g.Redirect(http.StatusSeeOther, jobAddress(j.ID))
+	web.Redirect(g, jobAddress(j.ID))
 	return true
 }
 
@@ -231,7 +232,7 @@ func (c *Console) answerJob(g *gin.Context, id string, o order, refs []dlq.Ref) 
 	if j.single && j.view().Over() && strings.HasPrefix(j.Back, "/letter?") {
 		address = j.Back + "&job=" + url.QueryEscape(j.ID)
 	}
-	g.Redirect(http.StatusSeeOther, address)
+	web.Redirect(g, address)
 }
 
 // work is what a job does with letters.

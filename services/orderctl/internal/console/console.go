@@ -54,6 +54,9 @@ type Options struct {
 	// Listen is the address to listen on, as it was given. It decides whether reading
 	// needs the token, and which host names are accepted.
 	Listen string
+	// Web says which proxies are before the console: others reach it through them, so
+	// reading needs the token then, too.
+	Web web.Settings
 	// Hosts are further host names to accept.
 	Hosts []string
 	// TLS says that the console is served over TLS.
@@ -84,6 +87,7 @@ type Console struct {
 	sessions *sessions
 	hosts    hostNames
 	engine   *gin.Engine
+	handler  http.Handler
 }
 
 // MinTokenLength is the smallest number of characters of a token.
@@ -110,7 +114,8 @@ func New(opts Options) (*Console, error) {
 		Answer:  func(g *gin.Context, p *problem.Error) { c.refuse(g, p.Status(), p.Kind.Title, p.Detail()) },
 	})
 	c.routes()
-	return c, nil
+	c.handler, err = web.Behind(opts.Web, c.engine)
+	return c, err
 }
 
 func (c *Console) routes() {
@@ -140,7 +145,7 @@ func (c *Console) routes() {
 }
 
 // Handler answers all requests.
-func (c *Console) Handler() http.Handler { return c.engine }
+func (c *Console) Handler() http.Handler { return c.handler }
 
 // Listen is the address that the console was made for.
 func (c *Console) Listen() string { return c.opts.Listen }
@@ -184,5 +189,5 @@ func (c *Console) send(g *gin.Context, status int, name string, data any) {
 	if status == http.StatusServiceUnavailable {
 		g.Header("Retry-After", "2")
 	}
-	g.Data(status, "text/html; charset=utf-8", body.Bytes())
+	g.Data(status, "text/html; charset=utf-8", web.Rebase(g.Request, body.Bytes()))
 }

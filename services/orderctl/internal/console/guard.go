@@ -39,12 +39,12 @@ func (c *Console) guard(g *gin.Context) {
 	switch {
 	case crossOrigin.Check(r) != nil:
 		c.refuse(g, http.StatusForbidden, "That came from another site", "Only the console's own pages may change anything.")
-	case s.SignedIn || public || IsLoopback(c.opts.Listen):
+	case s.SignedIn || public || IsLoopback(c.opts.Listen) && !c.opts.Web.Behind():
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
-		g.Redirect(http.StatusSeeOther, "/login?to="+url.QueryEscape(r.URL.RequestURI()))
+		web.Redirect(g, "/login?to="+url.QueryEscape(r.URL.RequestURI()))
 		g.Abort()
 	default:
-		c.refuse(g, http.StatusUnauthorized, "Sign in first", "Other machines can reach this console, so it needs its token.")
+		c.refuse(g, http.StatusUnauthorized, "Sign in first", "Others can reach this console, so it needs its token.")
 	}
 }
 

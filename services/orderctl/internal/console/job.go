@@ -19,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -395,5 +396,5 @@ func (c *Console) stopJob(g *gin.Context) {
 	case <-j.done:
 	case <-g.Request.Context().Done():
 	}
-	g.Redirect(http.StatusSeeOther, jobAddress(j.ID))
+	web.Redirect(g, jobAddress(j.ID))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -75,7 +76,7 @@ func (v causeView) IsNew() bool { return v.New == v.Total() }
 
 func (c *Console) overviewPage(g *gin.Context) {
 	if q, given := g.GetQuery("q"); given {
-		g.Redirect(http.StatusSeeOther, "/letters?"+url.Values{"q": {q}}.Encode())
+		web.Redirect(g, "/letters?"+url.Values{"q": {q}}.Encode())
 		return
 	}
 	f := c.frame(g, "overview", "Overview")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
@@ -83,7 +84,7 @@ func (c *Console) current(g *gin.Context, f *frame) *list {
 // unchanged answers a browser that has the page already. what is everything that the
 // page depends on besides its address and who asks.
 func (c *Console) unchanged(g *gin.Context, f *frame, what ...string) bool {
-	what = append(what, f.Notice, c.look.Build(), g.Request.URL.RequestURI(), f.Session.CSRF)
+	what = append(what, f.Notice, c.look.Build(), web.Prefix(g.Request), g.Request.URL.RequestURI(), f.Session.CSRF)
 	f.Tag = `W/"` + c.sessions.sign("tag", strings.Join(what, "\x00"))[:24] + `"`
 	g.Header("ETag", f.Tag)
 	if g.GetHeader("If-None-Match") != f.Tag {
@@ -161,7 +162,7 @@ func (c *Console) listPage(g *gin.Context) {
 	}
 	if strings.Contains(f.Query, "/") { // an id leads to its letter
 		if item, err := c.find(g.Request.Context(), f.Query); err == nil {
-			g.Redirect(http.StatusSeeOther, letterAddress(handle(&item.Ref)))
+			web.Redirect(g, letterAddress(handle(&item.Ref)))
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
 const (
@@ -50,7 +53,7 @@ func sessionOf(g *gin.Context) session {
 type sessions struct {
 	token  string
 	key    []byte
-	cookie string
+	port   string
 	secure bool
 	now    func() time.Time
 
@@ -61,12 +64,7 @@ type sessions struct {
 
 func newSessions(token, port string, tls bool, now func() time.Time) *sessions {
 	sum := sha256.Sum256([]byte("orderhub console session\x00" + token))
-	// Cookies don't know ports: two consoles on one machine need two names.
-	name := "orderhub_console_" + port
-	if tls {
-		name = "__Host-" + name
-	}
-	return &sessions{token: strings.TrimSpace(token), key: sum[:], cookie: name, secure: tls, now: now, attempts: map[string]int{}}
+	return &sessions{token: strings.TrimSpace(token), key: sum[:], port: port, secure: tls, now: now, attempts: map[string]int{}}
 }
 
 var (
@@ -75,8 +73,9 @@ var (
 	errNoName     = errors.New("say who you are: it is kept with what you do")
 )
 
-// signIn checks the token and returns the session's cookie.
-func (s *sessions) signIn(addr, token, actor string) (*http.Cookie, error) {
+// signIn checks the token and returns the session's cookie for a console that the
+// browser sees below prefix.
+func (s *sessions) signIn(prefix, addr, token, actor string) (*http.Cookie, error) {
 	actor = strings.TrimSpace(strings.ToValidUTF8(actor, ""))
 	if actor = strings.ToValidUTF8(actor[:min(len(actor), maxActor)], ""); actor == "" {
 		return nil, errNoName
@@ -89,7 +88,7 @@ func (s *sessions) signIn(addr, token, actor string) (*http.Cookie, error) {
 	}
 	s.attempt(addr, -1)
 	content := base64.RawURLEncoding.EncodeToString([]byte(actor)) + "." + strconv.FormatInt(s.now().Add(sessionLife).Unix(), 10)
-	return s.newCookie(content+"."+s.sign("session", content), int(sessionLife/time.Second)), nil
+	return s.newCookie(prefix, content+"."+s.sign("session", content), int(sessionLife/time.Second)), nil
 }
 
 // attempt counts an attempt before its token is compared, so that simultaneous attempts
@@ -112,18 +111,31 @@ func (s *sessions) attempt(addr string, n int) bool {
 }
 
 // signOut returns the cookie that ends a session.
-func (s *sessions) signOut() *http.Cookie { return s.newCookie("", -1) }
+func (s *sessions) signOut(prefix string) *http.Cookie { return s.newCookie(prefix, "", -1) }
 
-func (s *sessions) newCookie(value string, maxAge int) *http.Cookie {
+// cookieName tells consoles on one machine apart: cookies do not know ports. Browsers
+// take __Host- only from cookies of the whole host.
+func (s *sessions) cookieName(prefix string) string {
+	name := "orderhub_console_" + s.port
+	switch {
+	case s.secure && prefix == "":
+		name = "__Host-" + name
+	case s.secure:
+		name = "__Secure-" + name
+	}
+	return name
+}
+
+func (s *sessions) newCookie(prefix, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{ //nolint:gosec // Secure is set where there is TLS: the loopback has none
-		Name: s.cookie, Value: value, Path: "/", MaxAge: maxAge,
+		Name: s.cookieName(prefix), Value: value, Path: cmp.Or(prefix, "/"), MaxAge: maxAge,
 		HttpOnly: true, Secure: s.secure, SameSite: http.SameSiteStrictMode,
 	}
 }
 
 // read returns the session of a request.
 func (s *sessions) read(r *http.Request) session {
-	cookie, err := r.Cookie(s.cookie)
+	cookie, err := r.Cookie(s.cookieName(web.Prefix(r)))
 	if err != nil {
 		return session{}
 	}
@@ -166,23 +178,23 @@ func (c *Console) loginPage(g *gin.Context) {
 
 func (c *Console) login(g *gin.Context) {
 	page := loginPage{frame: c.frame(g, "login", "Sign in"), To: safePath(g.PostForm("to")), Actor: g.PostForm("actor")}
-	cookie, err := c.sessions.signIn(g.RemoteIP(), g.PostForm("token"), page.Actor)
+	cookie, err := c.sessions.signIn(web.Prefix(g.Request), g.ClientIP(), g.PostForm("token"), page.Actor)
 	if err != nil {
 		status := http.StatusForbidden
 		if errors.Is(err, errTooMany) {
 			status = http.StatusTooManyRequests
 			g.Header("Retry-After", "60")
-			c.opts.Log("too many wrong tokens from %s", g.RemoteIP())
+			c.opts.Log("too many wrong tokens from %s", g.ClientIP())
 		}
 		page.Wrong = err.Error()
 		c.send(g, status, "login.html", page)
 		return
 	}
 	http.SetCookie(g.Writer, cookie)
-	g.Redirect(http.StatusSeeOther, page.To)
+	web.Redirect(g, page.To)
 }
 
 func (c *Console) logout(g *gin.Context) {
-	http.SetCookie(g.Writer, c.sessions.signOut())
-	g.Redirect(http.StatusSeeOther, "/")
+	http.SetCookie(g.Writer, c.sessions.signOut(web.Prefix(g.Request)))
+	web.Redirect(g, "/")
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/service"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
@@ -172,17 +173,20 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
 		Origins: s.CORSOrigins,
 		Page:    site.Register,
+		Failed:  site.Failed,
 		Docs:    site.Docs(httpapi.OpenAPI),
 	})
 }
 
 // newServer closes the streams when it stops: a stop waits for requests to end, and
 // streams do not end by themselves.
-func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *zap.Logger) *httpserver.Server {
+func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *zap.Logger) (*httpserver.Server, error) {
+	handler, err := web.Behind(s.Web, api)
 	return httpserver.New(httpserver.Options{
-		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: api, ConnContext: httpapi.ConnContext,
-		StopTimeout: s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
-	})
+		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: handler, ConnContext: httpapi.ConnContext,
+		MaxHeaderBytes: web.ReadHeaderBytes,
+		StopTimeout:    s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
+	}), err
 }
 
 // limitMemory makes the runtime stay below the container's memory limit.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
 )
 
@@ -19,6 +20,8 @@ type Settings struct {
 	ListenURL config.Secret `env:"DATABASE_LISTEN_URL" help:"the primary, to listen there for notifications where DATABASE_URL is a standby (default: DATABASE_URL)"`
 
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"where the API and the web page are"`
+
+	Web web.Settings
 
 	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
 	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`

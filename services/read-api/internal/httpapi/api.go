@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
@@ -25,6 +26,8 @@ type Options struct {
 	Origins []string
 	// Page adds the routes of the web page. Default: there is none.
 	Page func(gin.IRouter)
+	// Failed answers an error at an address of Page or Docs. Default: as the API does.
+	Failed func(*gin.Context, *problem.Error)
 	// Docs shows OpenAPI at /docs. Default: there is no such address.
 	Docs gin.HandlerFunc
 }
@@ -33,11 +36,12 @@ const streamPath = "/api/v1/orders/stream"
 
 type api struct {
 	Options
+	pages map[string]bool // addresses that people look at
 }
 
 // New returns the handler of all routes.
 func New(o Options) *gin.Engine {
-	a := &api{Options: o}
+	a := &api{Options: o, pages: map[string]bool{}}
 	durations := newDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
 		First: []gin.HandlerFunc{durations.measure},
@@ -65,12 +69,14 @@ func New(o Options) *gin.Engine {
 	get("docs", "/openapi.yaml", a.plain, a.openAPI)
 	if o.Docs != nil {
 		get("docs", "/docs", a.plain, o.Docs)
+		a.pages["/docs"] = true
 	}
 	if o.Page != nil {
 		o.Page(engine)
 		for _, route := range engine.Routes() {
-			if route.Path != streamPath {
+			if _, api := durations.routes[route.Path]; !api && route.Path != streamPath {
 				durations.add(route.Path, "page")
+				a.pages[route.Path] = true
 			}
 		}
 	}

@@ -1,9 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
 	_ "embed" // the description
+	"strings"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
 // OpenAPI describes the API. It is written by hand; tests hold the answers against
@@ -12,4 +16,9 @@ import (
 //go:embed openapi.yaml
 var OpenAPI []byte
 
-func (a *api) openAPI(c *gin.Context) { send(c, "application/yaml", OpenAPI) }
+func (a *api) openAPI(c *gin.Context) {
+	send(c, "application/yaml", bytes.Replace(OpenAPI, server, []byte(string(server)+strings.TrimPrefix(web.Prefix(c.Request), "/")), 1))
+}
+
+// server is where the description says that the API is.
+var server = []byte("servers:\n  - url: /")

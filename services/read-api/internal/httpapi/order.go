@@ -139,7 +139,7 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 // A 404's body, but for the uid, which needs no escaping.
 var notFoundHead, notFoundTail = func() (head, tail []byte) {
 	const uid = "\x00"
-	body := orderNotFound.New("No order with order_uid " + uid + " is stored.").JSON()
+	body := orderNotFound.New("No order with order_uid " + uid + " is stored.").JSON("")
 	head, tail, _ = bytes.Cut(body, []byte(`\u0000`))
 	return head, tail
 }()
@@ -147,6 +147,10 @@ var notFoundHead, notFoundTail = func() (head, tail []byte) {
 // notFound is web.Problem without its allocations: clients ask often for what is not
 // stored yet.
 func (a *api) notFound(c *gin.Context, uid string) {
+	if web.Prefix(c.Request) != "" {
+		a.problem(c, orderNotFound.New("No order with order_uid "+uid+" is stored."))
+		return
+	}
 	s := scratchOf(c.Request)
 	s.body = append(append(append(s.body[:0], notFoundHead...), uid...), notFoundTail...)
 	h := c.Writer.Header()

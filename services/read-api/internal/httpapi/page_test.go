@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,4 +67,24 @@ func TestThePageKeepsTheNewestOrdersWhileTheDatabaseIsAway(t *testing.T) {
 	require.ErrorIs(t, err, orders.ErrUnavailable)
 	_, err = p.Get(t.Context(), "a")
 	require.ErrorIs(t, err, orders.ErrUnavailable)
+}
+
+// TestAnErrorOnAPageIsAPage has the cookies of other programs on localhost, which know
+// no ports.
+func TestAnErrorOnAPageIsAPage(t *testing.T) {
+	b := setupWith(t, time.Hour, cache.StoreOptions{}, func(o *Options) {
+		site := page.New(page.Options{Orders: NewPageOrders(o.Orders)})
+		o.Page, o.Failed, o.Docs = site.Register, site.Failed, site.Docs(OpenAPI)
+	})
+	few, many := "other="+strings.Repeat("x", 60<<10), "other="+strings.Repeat("x", 70<<10)
+	require.Equal(t, 200, b.ask(t, "GET", "/", "Cookie", few).status)
+	for _, address := range []string{"/", "/?q=x", "/docs"} {
+		r := b.ask(t, "GET", address, "Cookie", many)
+		require.Equal(t, 431, r.status, address)
+		require.Equal(t, "text/html; charset=utf-8", r.header.Get("Content-Type"))
+		require.Contains(t, r.body, "delete the cookies of this site")
+		require.NotEmpty(t, r.header.Get("Content-Security-Policy"))
+	}
+	require.Equal(t, 405, b.ask(t, "POST", "/").status)
+	requireProblem(t, b.ask(t, "GET", sampleAddress, "Cookie", many), 431, "long-header")
 }

@@ -26,12 +26,17 @@ var (
 		Meaning: "This replica has as many open streams as it allows. Try again after the time in Retry-After, or at another replica."}
 )
 
-var kinds = []*problem.Kind{orderNotFound, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod,
+var kinds = []*problem.Kind{orderNotFound, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod, problem.LongHeader,
 	unavailable, tooManyStreams, problem.Defect}
 
 // problem answers a request with an error, and ends its handling.
 func (a *api) problem(c *gin.Context, p *problem.Error) {
 	c.Writer.Header().Del(stalenessHeader)
+	if a.Failed != nil && a.pages[c.Request.URL.Path] {
+		c.Abort()
+		a.Failed(c, p)
+		return
+	}
 	web.Problem(c, p)
 }
 

@@ -138,10 +138,10 @@ func (p *Page) Docs(openapi []byte) gin.HandlerFunc {
 	if err := p.look.Render(&body, "docs.html", &d); err != nil {
 		panic(fmt.Sprintf("docs.html: %v", err))
 	}
-	tag := cache.ETag(body.Bytes())
 	return func(c *gin.Context) {
 		web.Secure(c)
 		c.Header("Cache-Control", "no-cache")
-		web.Send(c, http.StatusOK, "text/html; charset=utf-8", tag, body.Bytes())
+		page := web.Rebase(c.Request, body.Bytes())
+		web.Send(c, http.StatusOK, "text/html; charset=utf-8", cache.ETag(page), page)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
@@ -141,17 +142,18 @@ func (p *Page) serve(c *gin.Context) {
 	fragment := query.Get("fragment") == "1"
 	v := p.view(c, query)
 	if v.State == elsewhere {
-		c.Redirect(http.StatusSeeOther, address(v.Target, fragment))
+		web.Redirect(c, address(v.Target, fragment))
 		return
 	}
 	status := v.status()
 	if fragment {
 		status = http.StatusOK
 	}
-	v.Tag = p.etag(v, query, true)
+	prefix := web.Prefix(c.Request)
+	v.Tag = p.etag(v, query, prefix, true)
 	tag := ""
 	if status == http.StatusOK {
-		tag = p.etag(v, query, fragment)
+		tag = p.etag(v, query, prefix, fragment)
 		if web.Matches(c.Request.Header["If-None-Match"], tag) { // before any rendering
 			c.Header("ETag", tag)
 			c.Header("Vary", "Accept-Encoding")
@@ -160,6 +162,18 @@ func (p *Page) serve(c *gin.Context) {
 		}
 	}
 	p.render(c, v, status, tag, fragment)
+}
+
+// Failed shows an error that is not one of the page's own, such as of a request that
+// cannot be read.
+func (p *Page) Failed(c *gin.Context, err *problem.Error) {
+	web.Secure(c)
+	c.Header("Cache-Control", "no-store")
+	var body bytes.Buffer
+	if err := p.look.Render(&body, "failed.html", err); err != nil {
+		p.log.Error("page cannot be rendered", zap.Error(err))
+	}
+	c.Data(err.Status(), "text/html; charset=utf-8", web.Rebase(c.Request, body.Bytes()))
 }
 
 func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment bool) {
@@ -176,7 +190,7 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 	if status == http.StatusServiceUnavailable {
 		c.Header("Retry-After", retryAfter)
 	}
-	web.Send(c, status, "text/html; charset=utf-8", tag, body.Bytes())
+	web.Send(c, status, "text/html; charset=utf-8", tag, web.Rebase(c.Request, body.Bytes()))
 }
 
 // view reads what an address shows.
@@ -272,7 +286,7 @@ func wholeSecond(t time.Time) time.Time { return t.Round(time.Second) }
 
 // etag covers everything that the rendering depends on, so that a repeated request
 // costs no rendering while nothing has changed.
-func (p *Page) etag(v *view, query url.Values, fragment bool) string {
+func (p *Page) etag(v *view, query url.Values, prefix string, fragment bool) string {
 	sum := sha256.New()
 	var head []byte
 	add := func(part []byte) {
@@ -283,6 +297,7 @@ func (p *Page) etag(v *view, query url.Values, fragment bool) string {
 	add([]byte(p.look.Build()))
 	query.Del("fragment")
 	add([]byte(query.Encode()))
+	add([]byte(prefix))
 	add(fmt.Appendf(nil, "%t %s %t", fragment, v.State, v.List.Known))
 	add(fmt.Appendf(nil, "%d %d", v.StaleSince.Unix(), v.List.StaleSince.Unix()))
 	add([]byte(v.List.Next))

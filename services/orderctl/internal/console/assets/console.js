@@ -166,8 +166,8 @@
     j: () => move(1),
     k: () => move(-1),
     x: () => document.activeElement.closest('[data-row]')?.querySelector('input[type=checkbox]')?.click(),
-    g: () => { location.href = '/'; },
-    l: () => { location.href = '/letters'; },
+    g: () => { location.href = look.base; },
+    l: () => { location.href = look.base + 'letters'; },
   });
 
   // The editor.

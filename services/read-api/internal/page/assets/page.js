@@ -234,7 +234,7 @@
     const { announcement, query, state } = result().dataset;
     look.announce(announcement);
     field.value = query;
-    const orders = document.querySelector('.nav a[href="/"]');
+    const orders = document.querySelector('.nav a[href="' + look.base + '"]');
     if (state === 'home') orders.setAttribute('aria-current', 'page');
     else orders.removeAttribute('aria-current');
     if (wanted.focus) {
@@ -281,7 +281,7 @@
       query.set(input.name, value);
     }
     const text = query.toString();
-    return text ? '/?' + text : '/';
+    return look.base + (text && '?' + text);
   }
 
   const closeSuggestions = suggestInto(field, document.getElementById('suggestions'), (address) => go(address, true, true));
@@ -290,7 +290,7 @@
     if (event.target.id === 'search') {
       event.preventDefault();
       const text = field.value.trim();
-      go(text ? '/?q=' + encodeURIComponent(text) : '/', true, false);
+      go(look.base + (text && '?q=' + encodeURIComponent(text)), true, false);
     } else if (event.target.matches('[data-filter-form]')) {
       event.preventDefault();
       go(filterAddress(event.target), true, true);
@@ -306,7 +306,7 @@
     if (button) return;
     const link = event.target.closest('a[href^="/"]');
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-    if (link.pathname !== '/') return;
+    if (link.pathname !== look.base) return;
     event.preventDefault();
     if (link.matches('[data-view]')) turn(link);
     else go(link.getAttribute('href'), true, true);
@@ -326,7 +326,7 @@
       if (button) look.copy(button, location.href);
       else navigator.clipboard?.writeText(location.href).then(() => look.announce('Copied.'), () => {});
     },
-    n: () => go('/', true, true),
+    n: () => go(look.base, true, true),
     f: () => {
       const filters = document.querySelector('[data-filters]');
       if (!filters) return;

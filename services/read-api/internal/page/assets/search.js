@@ -27,7 +27,7 @@ function suggestInto(field, list, take) {
     }
     const mine = (asking = new AbortController());
     try {
-      const response = await fetch('/api/v1/suggest?q=' + encodeURIComponent(text), { signal: mine.signal });
+      const response = await fetch(look.base + 'api/v1/suggest?q=' + encodeURIComponent(text), { signal: mine.signal });
       const suggestions = response.ok ? (await response.json()).suggestions : [];
       if (asking !== mine || closed || document.activeElement !== field) return;
       show(suggestions, text);
@@ -51,9 +51,9 @@ function suggestInto(field, list, take) {
     item.id = 'suggestion-' + i;
     item.setAttribute('role', 'option');
     item.setAttribute('aria-selected', 'false');
-    item.dataset.address = kind === 'order'
-      ? '/?uid=' + encodeURIComponent(value)
-      : '/?q=' + encodeURIComponent(value) + '&by=' + encodeURIComponent(kind);
+    item.dataset.address = look.base + (kind === 'order'
+      ? '?uid=' + encodeURIComponent(value)
+      : '?q=' + encodeURIComponent(value) + '&by=' + encodeURIComponent(kind));
     const name = document.createElement('span');
     name.className = 'code';
     name.dir = 'auto';
