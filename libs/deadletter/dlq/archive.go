@@ -98,12 +98,30 @@ func (e *ArchiveEntry) check() error {
 }
 
 // Import writes the letters of an archive, with their resolutions, that the topic
-// does not have. It calls done for each letter, and says whether the letter was
+// does not have, to the partition that to names, or by its key, or as they were where
+// that partition exists. It calls done for each letter, and says whether the letter was
 // there already. What is there stays as it is, so an interrupted import can be run
 // again. An error of the archive names the entry by its number, and is an ErrEntry.
-func (q *Queue) Import(ctx context.Context, archive io.Reader, done func(id string, there bool)) error {
+func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, done func(id string, there bool)) error {
 	if q.opts.Foreign != "" {
 		return errors.New("letters cannot be imported into a topic that others write")
+	}
+	partitions, err := q.client.Partitions(ctx, q.opts.Topic)
+	if err != nil {
+		return err
+	}
+	if to.Partition != nil && *to.Partition >= partitions {
+		return fmt.Errorf("%w: topic %s has no partition %d, only 0 to %d", ErrTarget, q.opts.Topic, *to.Partition, partitions-1)
+	}
+	partitionFor := func(e *ArchiveEntry) int32 {
+		switch was := e.Letter.Partition; {
+		case to.Partition != nil:
+			return *to.Partition
+		case to.ByKey || was < 0 || was >= partitions:
+			return partitionOf(e.ID, partitions)
+		default:
+			return was
+		}
 	}
 	view, err := q.Scan(ctx, letter.Filter{})
 	if err != nil {
@@ -125,7 +143,7 @@ func (q *Queue) Import(ctx context.Context, archive io.Reader, done func(id stri
 				failure = fmt.Errorf("entry %d %w: %w", read, ErrEntry, failure)
 			}
 		}
-		if err := q.insert(ctx, view, some, done); err != nil || failure != nil {
+		if err := q.insert(ctx, view, some, partitionFor, done); err != nil || failure != nil {
 			if errors.Is(failure, io.EOF) {
 				failure = nil
 			}
@@ -136,11 +154,7 @@ func (q *Queue) Import(ctx context.Context, archive io.Reader, done func(id stri
 
 // insert writes the resolutions first: where it fails in between, no letter is
 // open that was not.
-func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, done func(id string, there bool)) error {
-	partitions, err := q.client.Partitions(ctx, q.opts.Topic)
-	if err != nil {
-		return err
-	}
+func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, partitionFor func(*ArchiveEntry) int32, done func(id string, there bool)) error {
 	there := make([]bool, len(entries))
 	var resolutions, letters []*kgo.Record
 	for i := range entries {
@@ -149,12 +163,9 @@ func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, 
 		if there[i] = exists && known.HasLetter(); there[i] {
 			continue
 		}
-		partition := e.Letter.Partition
+		partition := partitionFor(e)
 		if exists {
 			partition = known.resolution().partition // as it is there
-		}
-		if partition < 0 || partition >= partitions {
-			partition = partitionOf(e.ID, partitions)
 		}
 		letters = append(letters, e.Letter.record(q.opts.Topic, partition))
 		if e.Resolution != nil && !exists {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -20,6 +19,8 @@ import (
 // Redrive says how letters are sent back.
 type Redrive struct {
 	By By
+	// Target is where the copies go; the zero value: to their sources.
+	Target Target
 	// MaxRedrives is how often a record may have been redriven before.
 	MaxRedrives int
 	// Rate is in letters a second; 0 means as fast as possible.
@@ -35,25 +36,10 @@ type Redrive struct {
 var (
 	ErrNotOpen     = errors.New("is resolved by now")
 	ErrNotResolved = errors.New("is open by now")
-	ErrNoSource    = errors.New("its headers do not say where it came from")
 	ErrTruncated   = errors.New("its value was cut to fit the topic: send the original again")
 	ErrTooOften    = errors.New("was redriven too often")
-	ErrGone        = errors.New("the source's partition does not exist any more")
 	ErrTooLarge    = errors.New("is larger than its topic takes")
 )
-
-// Redrivable says why a letter cannot be sent back; nil if it can.
-func Redrivable(l *letter.Letter, maxRedrives int) error {
-	switch {
-	case l.Source.Topic == "":
-		return ErrNoSource
-	case l.Truncated != nil:
-		return ErrTruncated
-	case l.Redrives >= maxRedrives:
-		return fmt.Errorf("%w (%d times; the limit is %d)", ErrTooOften, l.Redrives, maxRedrives)
-	}
-	return nil
-}
 
 // InSourceOrder sorts letters in the order of their source records.
 func InSourceOrder(refs []Ref) {
@@ -84,8 +70,8 @@ func EditedCopy(l *letter.Letter, value []byte, by string) *kgo.Record {
 	return r
 }
 
-// Redrive sends letters to their sources' partitions, in their sources' order,
-// and resolves each once its copy is acknowledged. Killed in between, it leaves
+// Redrive sends letters to their sources' partitions, or to another target, in their
+// sources' order, and resolves each once its copy is acknowledged. Killed in between, it leaves
 // letters open whose copies are sent: run again, it sends these once more, and
 // the worker recognizes them as duplicates. It stops at the first error that is
 // not a letter's own; what was done until then stays done and is written down.
@@ -96,7 +82,11 @@ func EditedCopy(l *letter.Letter, value []byte, by string) *kgo.Record {
 func (q *Queue) Redrive(ctx context.Context, view *View, refs []Ref, how Redrive) error {
 	refs = slices.Clone(refs)
 	InSourceOrder(refs)
-	d := &redriving{Redrive: how, queue: q, view: view, partitions: map[string]int32{}, start: time.Now()}
+	router, err := q.Router(ctx, how.Target, how.MaxRedrives)
+	if err != nil {
+		return err
+	}
+	d := &redriving{Redrive: how, queue: q, view: view, router: router, start: time.Now()}
 	return chunks(ctx, refs, func(refs []Ref) error {
 		items, err := view.current(ctx, refs, letter.Open, func(i Item) { d.refuse(i, ErrNotOpen) })
 		if err != nil {
@@ -118,12 +108,12 @@ const (
 // redriving is one call of Queue.Redrive.
 type redriving struct {
 	Redrive
-	queue      *Queue
-	view       *View
-	partitions map[string]int32 // of the sources' topics
-	start      time.Time
-	looked     time.Time
-	sent       int
+	queue  *Queue
+	view   *View
+	router *Router
+	start  time.Time
+	looked time.Time
+	sent   int
 }
 
 func (d *redriving) refuse(item Item, why error) { d.Done(Outcome{Item: item, Err: why}) }
@@ -164,25 +154,9 @@ func (d *redriving) items(ctx context.Context, items []Item) error {
 
 // copy makes a letter's copy, or says why the letter cannot be sent.
 func (d *redriving) copy(ctx context.Context, item *Item) (record *kgo.Record, refused, err error) {
-	if refused := Redrivable(&item.Letter, d.MaxRedrives); refused != nil {
-		return nil, refused, nil
-	}
-	topic, partition := item.Source.Topic, item.Source.Partition
-	fromNATS := deadletter.IsNATS(topic)
-	if fromNATS {
-		topic = d.queue.opts.Orders
-	}
-	if _, known := d.partitions[topic]; !known {
-		if d.partitions[topic], err = d.queue.client.Partitions(ctx, topic); err != nil {
-			return nil, nil, err
-		}
-	}
-	if fromNATS {
-		keyed := kgo.StickyKeyPartitioner(nil).ForTopic(topic)
-		partition = int32(keyed.Partition(&kgo.Record{Key: item.SourceKey}, int(d.partitions[topic])))
-	}
-	if partition < 0 || partition >= d.partitions[topic] {
-		return nil, ErrGone, nil
+	topic, partition, refused, err := d.router.Route(ctx, &item.Letter)
+	if refused != nil || err != nil {
+		return nil, refused, err
 	}
 	if d.Edit == nil {
 		record = Copy(&item.Letter)

@@ -191,6 +191,11 @@ func TestExportAndImport(t *testing.T) {
 	require.Equal(t, result{0, "", "0 letters imported, 9 were there already\n"}, got)
 	require.Contains(t, w.orderctl("dlq", "stats", "--dlq-topic", "copy.dlq").stdout, "6 open, 3 resolved")
 
+	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"second.dlq": {Partitions: 2}}))
+	require.Equal(t, 2, w.orderctl("dlq", "import", file, "--to-topic", "second.dlq", "--to-partition", "2").code)
+	require.Equal(t, 0, w.orderctl("dlq", "import", file, "--to-topic", "second.dlq", "--to-partition", "1").code)
+	require.Empty(t, w.read("second.dlq")[0])
+
 	for text, want := range map[string]int{"": 3, "{": 1, `{"version":1,"id":"x"}`: 1, `{"version":2}`: 1} {
 		require.Equal(t, want, w.orderctlTyping(text, "dlq", "import", "-").code, text)
 	}

@@ -26,9 +26,43 @@ type redriveFlags struct {
 	lookSettings
 	targetFlags
 	rules       ruleFlags
+	to          sendTo
 	dryRun      bool
 	rate        float64
 	maxRedrives int
+}
+
+// sendTo are the flags that choose where letters are sent.
+type sendTo struct {
+	topic     string
+	partition int
+	byKey     bool
+}
+
+func (f *sendTo) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.topic, "to-topic", "", "send to this topic, by key (default: the source's topic)")
+	cmd.Flags().IntVar(&f.partition, "to-partition", -1, "send to this partition (default: the source's partition)")
+	cmd.Flags().BoolVar(&f.byKey, "by-key", false, "let the source record's key decide on the partition")
+	cmd.Flag("to-partition").DefValue = "0" // which --help leaves out
+}
+
+func (f *sendTo) check(cmd *cobra.Command) error {
+	switch {
+	case cmd.Flags().Changed("to-partition") && (f.partition < 0 || f.partition > math.MaxInt32):
+		return usagef("--to-partition: a number such as 0, not %d", f.partition)
+	case f.partition >= 0 && f.byKey:
+		return usagef("--to-partition, --by-key: one of them")
+	}
+	return nil
+}
+
+func (f *sendTo) target() dlq.Target {
+	t := dlq.Target{Topic: f.topic, ByKey: f.byKey}
+	if f.partition >= 0 {
+		partition := int32(f.partition)
+		t.Partition = &partition
+	}
+	return t
 }
 
 func (a *app) dlqRedriveCommand() *cobra.Command {
@@ -41,6 +75,10 @@ had there. Later records were processed before them. A letter is resolved once i
 copy is acknowledged; a copy that fails again becomes a new letter, which keeps the
 history of the old one.
 
+Where the source's topic was renamed or has fewer partitions now, --to-topic,
+--to-partition and --by-key send letters elsewhere, which the audit log records. Who
+redrove what, and where to, stays with the letters.
+
 An interrupted redrive can be run again: what was sent twice is stored once. A
 letter that was redriven --max-redrives times is skipped.
 
@@ -50,7 +88,9 @@ rules and, if DATABASE_URL is set, compared with the stored orders.
 Exit code 1: some letters were not sent (or would fail); 3: no open letter matches.`,
 		Example: `  orderctl dlq redrive orders/0/17 --why 'price mended'
   orderctl dlq redrive --reason invalid --rule bcp47 --dry-run
-  orderctl dlq redrive --all --rate 100 --yes`,
+  orderctl dlq redrive --all --rate 100 --yes
+  orderctl dlq redrive --all --to-topic orders.v2 --dry-run
+  orderctl dlq redrive --reason invalid --by-key`,
 		Args: f.checkRedrive,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			return a.redrive(cmd.Context(), &f, ids, "redrive", nil, nil)
@@ -64,6 +104,7 @@ func (f *redriveFlags) registerRedrive(cmd *cobra.Command, what string) {
 	f.register(cmd, what)
 	f.registerBy(cmd)
 	f.rules.register(cmd)
+	f.to.register(cmd)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say which letters would pass now, and why the others would not")
 	cmd.Flags().Float64Var(&f.rate, "rate", 0, "letters a second; 0: as fast as possible")
 	cmd.Flags().IntVar(&f.maxRedrives, "max-redrives", defaultMaxRedrives, "skip letters that were redriven so often")
@@ -78,7 +119,7 @@ func (f *redriveFlags) checkRedrive(cmd *cobra.Command, ids []string) error {
 	case f.maxRedrives < 1:
 		return usagef("--max-redrives: at least 1, not %d", f.maxRedrives)
 	}
-	return nil
+	return f.to.check(cmd)
 }
 
 // redrive sends letters back, or with --dry-run says what would become of them.
@@ -93,7 +134,11 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 		if f.dryRun {
 			return a.dryRun(ctx, f, queue, refs, change, audit)
 		}
-		if err := a.confirm(f.yes || len(ids) > 0, verb+" "+plural(len(refs), "letter")); err != nil {
+		what := verb + " " + plural(len(refs), "letter")
+		if target := f.to.target(); !target.IsSource() {
+			what += " to " + target.String()
+		}
+		if err := a.confirm(f.yes || len(ids) > 0, what); err != nil {
 			return err
 		}
 		return a.send(ctx, f, queue, view, refs, change)
@@ -103,8 +148,18 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 // send redrives letters, edited or as they are, and reports each: where it was
 // sent on stdout, why it was not on stderr.
 func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, change changeFunc) error {
+	target := f.to.target()
+	if !target.IsSource() {
+		items := make([]dlq.Item, len(refs))
+		for i, ref := range refs {
+			items[i].ID = ref.ID
+		}
+		if err := f.Audit.write(f.by.Actor, "redrive to "+target.String(), items...); err != nil {
+			return local(err)
+		}
+	}
 	bar := a.newBar(len(refs), "redriving", "letters")
-	how := dlq.Redrive{By: f.by, MaxRedrives: f.maxRedrives, Rate: f.rate}
+	how := dlq.Redrive{By: f.by, Target: target, MaxRedrives: f.maxRedrives, Rate: f.rate}
 	if change != nil {
 		how.Edit = func(item *dlq.Item) ([]byte, error) {
 			value, err := change(item)
@@ -163,7 +218,11 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 		return err
 	}
 	defer closing()
-	run := dryrun.New(f.rules.codec(f.Rules), orders, f.Kafka.Topic, f.maxRedrives)
+	router, err := queue.Router(ctx, f.to.target(), f.maxRedrives)
+	if err != nil {
+		return err
+	}
+	run := dryrun.New(f.rules.codec(f.Rules), orders, f.Kafka.Topic, router)
 	counts := map[string]int{}
 	dlq.InSourceOrder(refs)
 	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }

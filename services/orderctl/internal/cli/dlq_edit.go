@@ -123,7 +123,7 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 // refused says why a value is no valid order; nil where it is, and for letters of
 // topics that have no orders.
 func (f *redriveFlags) refused(item *dlq.Item, value []byte) *model.RecordError {
-	if item.Source.Topic != f.Kafka.Topic && !deadletter.IsNATS(item.Source.Topic) {
+	if topic := cmp.Or(f.to.topic, item.Source.Topic); topic != f.Kafka.Topic && !deadletter.IsNATS(topic) {
 		return nil
 	}
 	_, err := f.rules.codec(f.Rules).Decode(value)
@@ -143,7 +143,7 @@ func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) err
 			return err
 		}
 		item := &items[0]
-		if err := dlq.Redrivable(&item.Letter, f.maxRedrives); err != nil {
+		if err := dlq.Redrivable(&item.Letter, f.to.target(), f.maxRedrives); err != nil {
 			return local(fmt.Errorf("%s %w", mask.ID(item.ID), err))
 		}
 		if err := f.Audit.write(f.by.Actor, "edit", *item); err != nil {

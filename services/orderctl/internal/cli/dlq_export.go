@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -208,6 +209,7 @@ func maskEntry(e *dlq.ArchiveEntry) {
 func (a *app) dlqImportCommand() *cobra.Command {
 	var s kafkaSettings
 	var where kafkaFlags
+	var to sendTo
 	cmd := a.command(&cobra.Command{
 		Use:   "import FILE",
 		Short: "Put exported letters back, with their resolutions",
@@ -216,30 +218,41 @@ stdin), into this topic or another. Ids, headers, values and resolutions are the
 same as before. Letters that are there already stay as they are, so an import can be
 run again.
 
+A letter gets the partition that it had, or one that its id decides where the topic
+has fewer now. --to-topic is another name of --dlq-topic; --to-partition and --by-key
+choose the partition. Where the letters are sent later is chosen with 'dlq redrive'.
+
 Letters of Kafka Connect, Spring Kafka and others cannot be imported: their place in
 their own topic is their id.
 
 Exit code 3: the file has no letters.`,
 		Example: `  orderctl dlq import letters.jsonl
   orderctl dlq import letters.jsonl --dlq-topic orders.dlq.copy`,
-		Args: oneArg("name one file, or - for stdin"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(oneArg("name one file, or - for stdin")(cmd, args), to.check(cmd))
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			where.dlq = cmp.Or(to.topic, where.dlq)
 			file, err := a.open(args[0])
 			if err != nil {
 				return err
 			}
 			defer func() { _ = file.Close() }() // it was only read
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), queue, file) })
+			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), queue, file, to.target()) })
 		},
 	}, &s)
 	where.registerOurs(cmd)
+	to.register(cmd)
+	cmd.Flag("to-topic").Usage = "as --dlq-topic"
+	cmd.Flag("to-partition").Usage = "put all letters into this partition"
+	cmd.Flag("by-key").Usage = "let the letters' ids, which are their keys, decide on the partitions"
 	return cmd
 }
 
-func (a *app) importLetters(ctx context.Context, queue *dlq.Queue, file io.Reader) error {
+func (a *app) importLetters(ctx context.Context, queue *dlq.Queue, file io.Reader, to dlq.Target) error {
 	imported, there := 0, 0
 	var writing error
-	err := queue.Import(ctx, file, func(id string, was bool) {
+	err := queue.Import(ctx, file, to, func(id string, was bool) {
 		did := "imported"
 		if was {
 			did = "nothing"

@@ -82,6 +82,8 @@ func explainKafka(cfg *config.Kafka, err error) error {
 	switch {
 	case errors.Is(err, dlq.ErrChanged), errors.Is(err, dlq.ErrAmbiguous):
 		return err
+	case errors.Is(err, dlq.ErrTarget):
+		return usage(err)
 	case errors.Is(err, dlq.ErrNotFound):
 		return errs.Wrap(errs.NotFound, err, "%v", err)
 	case errors.Is(err, kafkaconn.ErrNoTopic):

@@ -39,28 +39,50 @@ type request struct {
 	AsOf    string   `form:"asof"`   // … and that had failed when it was asked
 	Back    string   `form:"back"`
 
+	targetForm
 	Job  string  `form:"job"` // the id that the job gets
 	Why  string  `form:"why" binding:"max=500"`
 	Max  int     `form:"max" binding:"omitempty,min=1,max=1000"`
 	Rate float64 `form:"rate" binding:"min=0,max=1e9"`
 }
 
+// targetForm is where letters are to be sent: the flags of the command line.
+type targetForm struct {
+	ToTopic     string `form:"to-topic" binding:"max=249"`
+	ToPartition string `form:"to-partition" binding:"omitempty,number,max=9"`
+	ByKey       bool   `form:"by-key"`
+}
+
+// Target is what the form says.
+func (f targetForm) Target() dlq.Target {
+	t := dlq.Target{Topic: strings.TrimSpace(f.ToTopic), ByKey: f.ByKey}
+	if n, err := strconv.ParseInt(f.ToPartition, 10, 32); err == nil {
+		partition := int32(n)
+		t.Partition = &partition
+	}
+	return t
+}
+
 // parse reads a request, or answers that it is wrong.
 func (c *Console) parse(g *gin.Context, from binding.Binding) (request, bool) {
 	r := request{Max: defaultMaxRedrives}
 	if err := g.ShouldBindWith(&r, from); err != nil {
-		c.refuse(g, http.StatusBadRequest, "That can’t be done", "The form has a value that is not possible: "+err.Error())
+		c.wrongForm(g, err)
 		return r, false
 	}
 	r.Back, r.Why = safePath(r.Back), strings.TrimSpace(r.Why)
 	return r, true
 }
 
+func (c *Console) wrongForm(g *gin.Context, err error) {
+	c.refuse(g, http.StatusBadRequest, "That can’t be done", "The form has a value that is not possible: "+err.Error())
+}
+
 type field struct{ Name, Value string }
 
 // Hidden are the fields that a form passes on.
 func (r request) Hidden() []field {
-	fields := []field{{"kind", string(r.Kind)}, {"back", r.Back}}
+	fields := []field{{"back", r.Back}}
 	for _, handle := range r.Letters {
 		fields = append(fields, field{"letter", handle})
 	}
@@ -155,6 +177,9 @@ func (c *Console) confirmPage(g *gin.Context) {
 		c.lettersRefused(g, err)
 		return
 	}
+	if j := c.jobs.find(r.From); j != nil && j.Kind == dryRun { // what was tried out is done
+		r.targetForm = j.targetForm
+	}
 	r.Job = rand.Text()
 	c.send(g, http.StatusOK, "confirm.html", confirmPage{frame: f, request: r, Count: len(refs), What: what, Words: words, Undo: r.Kind == undo})
 }
@@ -168,8 +193,8 @@ func (c *Console) lettersRefused(g *gin.Context, err error) {
 }
 
 // sentTwice leads to the job that the same form started before, if it did.
-func (c *Console) sentTwice(g *gin.Context) bool {
-	j := c.jobs.find(g.PostForm("job"))
+func (c *Console) sentTwice(g *gin.Context, id string) bool {
+	j := c.jobs.find(id)
 	if j == nil {
 		return false
 	}
@@ -183,6 +208,13 @@ func (c *Console) startJob(g *gin.Context) {
 	if !ok {
 		return
 	}
+	switch before := c.jobs.find(r.Job); {
+	case before == nil:
+	case r.Kind == dryRun:
+		r.Job = "" // the form may be changed and tried out again
+	case before.Kind == dryRun:
+		r.Job += "-" // it was tried out before
+	}
 	if isDry := strings.HasSuffix(g.FullPath(), "/dry-run"); isDry != (r.Kind == dryRun) {
 		c.refuse(g, http.StatusBadRequest, "That can’t be done", "Dry runs have an address of their own.")
 		return
@@ -193,7 +225,7 @@ func (c *Console) startJob(g *gin.Context) {
 	}
 	f := c.frame(g, "letters", "Job")
 	l := c.current(g, &f)
-	if l == nil || c.sentTwice(g) {
+	if l == nil || c.sentTwice(g, r.Job) {
 		return
 	}
 	refs, what, err := c.letters(g, l, &r)
@@ -205,14 +237,31 @@ func (c *Console) startJob(g *gin.Context) {
 		c.refuse(g, http.StatusConflict, "There is nothing to do", fmt.Sprintf("None of these letters is %s any more: somebody has dealt with them.", r.Kind.status()))
 		return
 	}
-	if r.Kind != dryRun && !c.audit(g, audit.Entry{Action: string(r.Kind) + ": " + what, Letters: []string{}, Count: len(refs)}) {
+	o := order{Kind: r.Kind, Actor: sessionOf(g).Actor, Why: r.Why, What: what, Back: r.Back, MaxRedrives: r.Max, Rate: r.Rate, single: len(refs) == 1}
+	if (r.Kind == redrive || r.Kind == dryRun) && !c.retarget(g, &o, r.targetForm) {
 		return
 	}
-	o := order{Kind: r.Kind, Actor: sessionOf(g).Actor, Why: r.Why, What: what, Back: r.Back, MaxRedrives: r.Max, Rate: r.Rate, single: len(refs) == 1}
+	if r.Kind != dryRun && !c.audit(g, audit.Entry{Action: string(r.Kind) + ": " + o.What, Letters: []string{}, Count: len(refs)}) {
+		return
+	}
 	if r.Kind == undo {
 		o.UndoOf = r.From
 	}
 	c.answerJob(g, r.Job, o, refs)
+}
+
+// retarget sends an order's letters elsewhere, or answers that this cannot be done.
+func (c *Console) retarget(g *gin.Context, o *order, to targetForm) bool {
+	o.targetForm = to
+	if to.Target().IsSource() {
+		return true
+	}
+	o.What += ", to " + to.Target().String()
+	if _, err := c.opts.Store.Router(g.Request.Context(), to.Target(), o.MaxRedrives); err != nil {
+		c.refuse(g, http.StatusBadRequest, "That can’t be done", c.explain(err))
+		return false
+	}
+	return true
 }
 
 // answerJob starts a job and leads to its page; or, where one letter was dealt with at
@@ -246,7 +295,7 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 		defer c.live.catchUp(context.WithoutCancel(j.ctx))
 		view := c.live.state().View
 		if o.Kind == redrive {
-			return queue.Redrive(j.ctx, view, refs, dlq.Redrive{By: by, MaxRedrives: o.MaxRedrives, Rate: o.Rate, Edit: o.edit, Done: j.outcome})
+			return queue.Redrive(j.ctx, view, refs, dlq.Redrive{By: by, Target: o.Target(), MaxRedrives: o.MaxRedrives, Rate: o.Rate, Edit: o.edit, Done: j.outcome})
 		}
 		if o.Kind == discard {
 			return queue.Discard(j.ctx, view, refs, by, j.outcome)
@@ -304,7 +353,11 @@ func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine [
 
 // tryOut predicts what would become of letters that are redriven now.
 func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
-	run := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, j.MaxRedrives)
+	router, err := c.opts.Store.Router(j.ctx, j.Target(), j.MaxRedrives)
+	if err != nil {
+		return err
+	}
+	run := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, router)
 	dlq.InSourceOrder(refs)
 	return c.inChunks(j, refs, func(items []dlq.Item) error {
 		verdicts, err := run.Judge(j.ctx, items)

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
+	"github.com/gin-gonic/gin/binding"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
@@ -24,6 +25,7 @@ import (
 
 type editPage struct {
 	frame
+	targetForm
 	ID, Handle string
 	Value      string
 	Check      check
@@ -58,7 +60,7 @@ func (c *Console) editPage(g *gin.Context) {
 		return
 	}
 	problem := ""
-	if err := dlq.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
+	if err := dlq.Redrivable(&item.Letter, dlq.Target{}, defaultMaxRedrives); err != nil && !errors.Is(err, dlq.ErrNoSource) {
 		problem = "It can’t be sent back: " + err.Error() + "."
 	}
 	switch {
@@ -146,16 +148,21 @@ func (c *Console) checkEdit(g *gin.Context) {
 // checked, or must not be sent, it shows the editor again.
 func (c *Console) sendEdit(g *gin.Context) {
 	f := c.frame(g, "letters", "Edit a letter")
-	if c.current(g, &f) == nil || c.sentTwice(g) {
+	if c.current(g, &f) == nil || c.sentTwice(g, g.PostForm("job")) {
 		return
 	}
 	item, ok := c.findOrRefuse(g, g.PostForm("id"))
 	if !ok {
 		return
 	}
+	var to targetForm
+	if err := g.ShouldBindWith(&to, binding.Form); err != nil {
+		c.wrongForm(g, err)
+		return
+	}
 	text := editedText(g)
 	page := editPage{
-		frame: f, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: string(text), Why: strings.TrimSpace(g.PostForm("why")),
+		frame: f, targetForm: to, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: string(text), Why: strings.TrimSpace(g.PostForm("why")),
 		Check: c.check(item.Value, text),
 	}
 	value := text
@@ -170,7 +177,7 @@ func (c *Console) sendEdit(g *gin.Context) {
 		page.Wrong = "The reason is too long."
 	case do == "check":
 		if page.Check.Valid {
-			page.Check.Text = c.foretell(g, item, value)
+			page.Check.Text = c.foretell(g, item, value, to.Target())
 		}
 		c.send(g, http.StatusOK, "edit.html", page)
 		return
@@ -181,10 +188,10 @@ func (c *Console) sendEdit(g *gin.Context) {
 		c.send(g, http.StatusUnprocessableEntity, "edit.html", page)
 		return
 	}
-	if !c.audit(g, audit.Entry{Action: "redrive edited", Letters: []string{page.ID}}) {
+	o := order{Kind: redrive, Actor: sessionOf(g).Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(page.Handle), MaxRedrives: defaultMaxRedrives, single: true}
+	if !c.retarget(g, &o, to) || !c.audit(g, audit.Entry{Action: "redrive " + o.What, Letters: []string{page.ID}}) {
 		return
 	}
-	o := order{Kind: redrive, Actor: sessionOf(g).Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(page.Handle), MaxRedrives: defaultMaxRedrives, single: true}
 	o.edit = func(*dlq.Item) ([]byte, error) { return value, nil }
 	c.answerJob(g, g.PostForm("job"), o, []dlq.Ref{item.Ref})
 }
@@ -196,9 +203,13 @@ var foretold = map[string]string{
 }
 
 // foretell says what would become of an edited value that is valid.
-func (c *Console) foretell(g *gin.Context, item dlq.Item, value []byte) string {
+func (c *Console) foretell(g *gin.Context, item dlq.Item, value []byte, to dlq.Target) string {
 	item.Value = value
-	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, defaultMaxRedrives).Judge(g.Request.Context(), []dlq.Item{item})
+	router, err := c.opts.Store.Router(g.Request.Context(), to, defaultMaxRedrives)
+	if err != nil {
+		return "Valid, but it can’t be sent: " + c.explain(err)
+	}
+	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, router).Judge(g.Request.Context(), []dlq.Item{item})
 	if err != nil {
 		return "Valid by today’s rules. The stored orders can’t be read now: " + err.Error()
 	}

@@ -81,9 +81,10 @@ type order struct {
 	Back        string // address of where it was asked
 	MaxRedrives int
 	Rate        float64
-	UndoOf      string                          // the job that is undone
-	single      bool                            // the job is about one letter
-	edit        func(*dlq.Item) ([]byte, error) // nil: values stay as they are
+	targetForm
+	UndoOf string                          // the job that is undone
+	single bool                            // the job is about one letter
+	edit   func(*dlq.Item) ([]byte, error) // nil: values stay as they are
 }
 
 // row is what a job's page says about a letter.

@@ -27,8 +27,10 @@ type letterPage struct {
 	Same []link
 	// Job is what was just done with the letter.
 	Job *jobView
-	// NotRedrivable says why the letter can't be sent back, or is empty.
+	// NotRedrivable says why the letter can't be sent back, or is empty; CanEdit is set
+	// where another target helps.
 	NotRedrivable string
+	CanEdit       bool
 }
 
 type link struct{ Text, Address string }
@@ -116,8 +118,10 @@ func (c *Console) show(ctx context.Context, f frame, l *list, item dlq.Item, rev
 	}
 	page.Letter = dlqview.Present(details, reveal)
 	page.Title = clean(page.Letter.ID) + " · Dead letters · Orderhub"
-	if err := dlq.Redrivable(&item.Letter, defaultMaxRedrives); err != nil {
-		page.NotRedrivable = err.Error()
+	if err := dlq.Redrivable(&item.Letter, dlq.Target{}, defaultMaxRedrives); err != nil {
+		page.NotRedrivable, page.CanEdit = err.Error(), errors.Is(err, dlq.ErrNoSource)
+	} else {
+		page.CanEdit = true
 	}
 	for _, failure := range failuresOf(item.Ref.Group) {
 		reason, rule, path := dlqview.MaskCause(item.Reason, failure.Rule, failure.Path)

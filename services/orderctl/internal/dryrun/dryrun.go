@@ -43,16 +43,16 @@ type Orders func(ctx context.Context, uids []string) (map[string]orderdb.Stored,
 
 // Run is one dry run. It is for one goroutine.
 type Run struct {
-	decoder     *ingest.Decoder
-	writer      *comparer // nil: nothing is compared
-	topic       string
-	maxRedrives int
+	decoder *ingest.Decoder
+	writer  *comparer // nil: nothing is compared
+	topic   string
+	router  *dlq.Router
 }
 
-// New begins a dry run. Without orders (nil) nothing is compared with what is
-// stored. topic is that of the orders.
-func New(codec *model.Codec, orders Orders, topic string, maxRedrives int) *Run {
-	d := &Run{decoder: ingest.NewDecoder(codec, nil), topic: topic, maxRedrives: maxRedrives}
+// New begins a dry run of a redrive that router routes. Without orders (nil) nothing
+// is compared with what is stored. topic is that of the orders.
+func New(codec *model.Codec, orders Orders, topic string, router *dlq.Router) *Run {
+	d := &Run{decoder: ingest.NewDecoder(codec, nil), topic: topic, router: router}
 	if orders != nil {
 		d.writer = &comparer{orders: orders, first: map[string]model.Hash{}}
 	}
@@ -68,11 +68,14 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 	for i := range items {
 		v, item := &verdicts[i], &items[i]
 		v.ID = mask.ID(item.ID)
-		switch err := dlq.Redrivable(&item.Letter, d.maxRedrives); {
+		topic, _, refused, err := d.router.Route(ctx, &item.Letter)
+		switch {
 		case err != nil:
-			v.Would, v.Reason = Stay, err.Error()
-		case item.Source.Topic != d.topic && !deadletter.IsNATS(item.Source.Topic):
-			v.Would, v.Reason = Unknown, item.Source.Topic+" is not the topic of the orders"
+			return nil, err
+		case refused != nil:
+			v.Would, v.Reason = Stay, refused.Error()
+		case topic != d.topic:
+			v.Would, v.Reason = Unknown, topic+" is not the topic of the orders"
 		default:
 			records[i] = d.decoder.Decode(deadletter.Source{Value: item.Value})
 			tried = append(tried, records[i])
