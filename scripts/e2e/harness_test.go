@@ -103,20 +103,38 @@ func (p *pipeline) worker() *process { return p.start("ingest-worker") }
 
 func (p *pipeline) reader() *process { return p.start("read-api") }
 
+// console runs the dead-letter console with further settings.
+func (p *pipeline) console(settings ...string) *process {
+	p.t.Helper()
+	settings = append(settings, "ORDERHUB_AUDIT_LOG="+filepath.Join(p.t.TempDir(), "audit.jsonl"))
+	s := p.run("orderctl", settings, "dlq", "ui")
+	p.eventually("the console is ready", func() (bool, string) {
+		status, _, body := s.get("/healthz")
+		return status == http.StatusOK, body + s.log.String()
+	})
+	return s
+}
+
 // start runs a service until the end of the test and waits until it is ready.
 func (p *pipeline) start(name string) *process {
 	p.t.Helper()
-	s := &process{t: p.t, addr: freeAddr(p.t), admin: freeAddr(p.t)}
-	s.cmd = exec.Command(filepath.Join(programs, name))
-	s.cmd.Env = append(slices.Clone(p.env), "HTTP_ADDR="+s.addr, "ADMIN_ADDR="+s.admin)
-	s.cmd.Dir = p.t.TempDir()
-	s.cmd.Stderr = &s.log
-	require.NoError(p.t, s.cmd.Start())
-	p.t.Cleanup(func() { s.stop(syscall.SIGTERM) })
+	s := p.run(name, nil)
 	p.eventually(name+" is ready", func() (bool, string) {
 		status, _, body := fetch(p.t, http.MethodGet, "http://"+s.admin+"/readyz", nil)
 		return status == http.StatusOK, body + s.log.String()
 	})
+	return s
+}
+
+func (p *pipeline) run(name string, settings []string, args ...string) *process {
+	p.t.Helper()
+	s := &process{t: p.t, addr: freeAddr(p.t), admin: freeAddr(p.t)}
+	s.cmd = exec.Command(filepath.Join(programs, name), args...)
+	s.cmd.Env = append(append(slices.Clone(p.env), "HTTP_ADDR="+s.addr, "ADMIN_ADDR="+s.admin), settings...)
+	s.cmd.Dir = p.t.TempDir()
+	s.cmd.Stderr = &s.log
+	require.NoError(p.t, s.cmd.Start())
+	p.t.Cleanup(func() { s.stop(syscall.SIGTERM) })
 	return s
 }
 
