@@ -42,10 +42,9 @@ func (c codec) String() string {
 	}
 }
 
-// A zstd stream says how much of its decompressed data must be kept, and a block of
-// snappy is decompressed as a whole. Up to narrowWindow that is always done. Up to
-// wideWindow, the most that brokers and zstd's reference implementation accept, it is
-// done for one batch of the process at a time.
+// A zstd stream says how much of its decompressed data must be kept. Up to narrowWindow
+// that is always done. Up to wideWindow, the most that brokers and zstd's reference
+// implementation accept, it is done for one batch of the process at a time.
 const (
 	narrowWindow = 8 << 20
 	wideWindow   = 128 << 20
@@ -53,16 +52,13 @@ const (
 
 var wideSlot = make(chan struct{}, 1)
 
-// errNeedsWide is the error of a batch that needs more memory than narrowWindow.
-var errNeedsWide = errors.New("needs a wide window")
-
 // needsWide reports whether reading failed for lack of a wide window.
 func needsWide(err error) bool {
-	return errors.Is(err, errNeedsWide) || errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded)
+	return errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded)
 }
 
 // decompressor is a stream of decompressed bytes. Its memory is bounded: gzip takes
-// 32 KiB, lz4 16 MiB at most, snappy and zstd as said above.
+// 32 KiB, lz4 16 MiB at most, snappy 32 MiB, and zstd as said above.
 type decompressor struct {
 	io.Reader
 	close func()
@@ -123,8 +119,8 @@ func (c codec) decompress(data []byte, wide bool) (decompressor, error) {
 		return decompressor{r, func() { gzipPool.put(r) }}, nil
 	case snappyCodec:
 		r := snappyPool.get()
-		r.reset(data, wide)
-		return decompressor{r, func() { r.reset(nil, false); snappyPool.put(r) }}, nil
+		r.reset(data)
+		return decompressor{r, func() { r.reset(nil); snappyPool.put(r) }}, nil
 	case lz4Codec:
 		r := lz4Pool.get()
 		r.Reset(source)

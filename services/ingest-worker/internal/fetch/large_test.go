@@ -6,8 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
+	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,10 +162,41 @@ func TestSnappyOfASingleBlock(t *testing.T) {
 
 // What a block of snappy says of its size must not take all the memory.
 func TestSnappyBlocksAreBounded(t *testing.T) {
-	block := binary.AppendUvarint(nil, wideWindow+1)
+	block := binary.AppendUvarint(nil, math.MaxUint32)
 	b := batchOf(0, "a").with(compress.Snappy)
-	took := allocated(func() { requireCorrupt(t, encodeBatch(b, append(block, 0, 0)), "the limit is") })
-	require.Less(t, took, uint64(1<<20))
+	for name, elements := range map[string][]byte{
+		"ends":                     {0, 0},
+		"refers before its start":  {0, 0, 1, 2},
+		"refers to where it is":    {0, 0, 1, 0},
+		"has a longer literal":     {63 << 2, 255, 255, 255, 255},
+		"ends within a tag":        {61 << 2, 255},
+		"has more than one record": {0, 0, 0, 0},
+	} {
+		took := allocated(func() {
+			requireCorrupt(t, encodeBatch(b, slices.Concat(block, elements)), "snappy: the data is corrupt")
+		})
+		require.Less(t, took, uint64(1<<20), name)
+	}
+}
+
+// A block without Java's framing holds a whole batch, and may be larger than what is
+// decompressed as a whole.
+func TestALargeBlockOfSnappyPassesInBoundedMemory(t *testing.T) {
+	const size = 129 << 20
+	one := batchWith(0, rawRecord{value: make([]byte, size)}, rawRecord{delta: 1, value: []byte("after")}).with(compress.Snappy)
+	a := answerTo(t, 0, nil, encodeBatch(one, unframed(t, &snappy.Codec{Framing: snappy.Unframed}, one.payload)))
+	var rec Record
+	took := allocated(func() {
+		var ok bool
+		var err error
+		rec, ok, err = a.Next(t.Context())
+		require.NoError(t, err)
+		require.True(t, ok)
+	})
+	require.Less(t, took, uint64(40<<20))
+	require.EqualValues(t, size, rec.Cut.Size)
+	require.Equal(t, sha256.Sum256(make([]byte, size)), rec.Cut.SHA256)
+	requireSeen(t, a, 2, seen{1, "after"})
 }
 
 // unframed compresses data to one block, as kafka-go does if it gets it at once.
