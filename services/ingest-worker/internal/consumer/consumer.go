@@ -99,6 +99,9 @@ func (c *Consumer) ensureTopics(ctx context.Context) (partitions int, err error)
 		if err == nil {
 			return c.report(states), nil
 		}
+		if ctx.Err() != nil { // the worker stops, and waits for nothing
+			return 0, ctx.Err()
+		}
 		c.deps.Component.NotReady("topics: " + err.Error())
 		c.deps.Membership.BlockGroup(fmt.Errorf("the topics cannot be created or checked: %w", err))
 		if err := backoff.Wait(ctx); err != nil {

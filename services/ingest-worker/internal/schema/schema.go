@@ -46,6 +46,8 @@ func (w *Watch) Wait(ctx context.Context) error {
 		case errors.As(err, &version):
 			w.component.NotReady(err.Error())
 			return err
+		case ctx.Err() != nil: // the worker stops, and waits for nothing
+			return ctx.Err()
 		}
 		w.component.NotReady(err.Error())
 		if !said {
