@@ -298,8 +298,9 @@ func (r *run) found(order suspect, answer answer) {
 	}
 }
 
-// count finds out whether the API holds orders that no table and no deletion names. It
-// counts them only if each of several looks shows too many.
+// count finds out whether the API holds orders that no table and no deletion names. Those
+// that it lacks do not make up for them. It counts them only if each of several looks
+// shows too many.
 func (r *run) count(ctx context.Context) error {
 	least := int64(0)
 	for look := range maxLooks / 2 {
@@ -320,7 +321,7 @@ func (r *run) count(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		excess := held - max(before, after) - r.result.Extra
+		excess := held + r.result.Missing - r.result.Extra - max(before, after)
 		if excess <= 0 {
 			return nil
 		}

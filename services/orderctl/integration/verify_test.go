@@ -93,6 +93,12 @@ func TestVerify(t *testing.T) {
 	require.True(t, strings.HasPrefix(lines[3], `{"checked":450,"missing":1,"extra":1,"stale":1,`), lines[3])
 	require.Contains(t, lines[3], `"equal":false`)
 
+	api.orders["unknown"] = api.orders["uid-9"] // as many orders as in the tables: one is missing
+	got = verify()
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "the API holds 1 order more than the tables have")
+	delete(api.orders, "unknown")
+
 	got = verify("--sample", "1")
 	require.Contains(t, []int{0, 1}, got.code)
 	require.Contains(t, got.stderr, "compared 2 orders", "one order and one deletion")

@@ -40,4 +40,5 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.evicted, gauge, float64(stats.Evicted))
 	out <- prometheus.MustNewConstMetric(c.changes, counter, float64(loop.Changes))
 	out <- prometheus.MustNewConstMetric(c.relists, counter, float64(loop.Relists))
+	c.reflector.flushes.Collect(out)
 }

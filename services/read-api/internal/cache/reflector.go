@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/batch"
@@ -76,6 +77,7 @@ type Reflector struct {
 	cache   *Cache
 	options ReflectorOptions
 	policy  *batch.Policy // of the rounds
+	flushes *prometheus.CounterVec
 	log     *zap.Logger
 
 	progressLog, progressHealth time.Duration // how often a long snapshot says how far it is
@@ -101,6 +103,12 @@ func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflec
 	r := &Reflector{
 		source: source, cache: cache, options: options, log: options.Log, policy: batch.New(options.Batch, time.Time{}),
 		progressLog: progressLog, progressHealth: progressHealth,
+	}
+	r.flushes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "orderhub_cache_flushes_total", Help: "Rounds with changes, by what triggered them.",
+	}, []string{"trigger"})
+	for _, trigger := range []batch.Trigger{batch.Arrival, batch.Period} {
+		r.flushes.WithLabelValues(string(trigger)) // increase() sees only what comes after a series was created
 	}
 	r.Loop = lifecycle.NewLoop("cache", r.Run, options.Fatal)
 	return r
@@ -240,8 +248,9 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 		}
 	}
 	r.policy.Add(round.Put+round.Deleted, 0)
-	r.policy.Flush(began)
+	trigger := r.policy.Flush(began)
 	if round.Put+round.Deleted > 0 {
+		r.flushes.WithLabelValues(string(trigger)).Inc()
 		r.followMemory(f.store)
 		r.log.Debug("changes applied", zap.Int("orders", round.Put), zap.Int("deletions", round.Deleted),
 			zap.Duration("took", time.Since(began)))

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -247,6 +249,13 @@ func TestRoundsRestUnderLoadOnly(t *testing.T) {
 			synctest.Wait() // for the round, as the race detector sees it
 			require.Equal(t, rests, began.Sub(rung))
 			require.Equal(t, 1, b.version("late"))
+			period := min(rests/limits.Period, 1)
+			require.NoError(t, testutil.CollectAndCompare(Collector(b.cache, b.reflector), strings.NewReader(fmt.Sprintf(`
+				# HELP orderhub_cache_flushes_total Rounds with changes, by what triggered them.
+				# TYPE orderhub_cache_flushes_total counter
+				orderhub_cache_flushes_total{trigger="arrival"} %d
+				orderhub_cache_flushes_total{trigger="period"} %d
+			`, 2-period, period)), "orderhub_cache_flushes_total"))
 		})
 	}
 }
