@@ -50,8 +50,12 @@ func Start(ctx context.Context, port int, dir string) (*Server, error) {
 	s := &Server{started, port}
 	for ctx.Err() == nil {
 		if conn, err := nats.Connect(s.URL()); err == nil {
+			// The cluster answers some time after the NATS server within it does.
+			_, err = conn.Request("_STAN.discover."+ClusterID, nil, time.Second)
 			conn.Close()
-			return s, nil
+			if err == nil {
+				return s, nil
+			}
 		}
 		select {
 		case <-started.Done():

@@ -190,8 +190,8 @@ func TestPublishTellsOfRefusedRecords(t *testing.T) {
 	got := brokers.publishing(t.Context(), sample(t, "model.json")+large, "publish", "--file", "-")
 	require.Equal(t, errs.ExitFailed, got.code)
 	require.Equal(t, "b563feb7b2b84b6test\n", got.stdout)
-	require.Contains(t, got.stderr, "the broker refuses order order1001test")
-	require.Contains(t, got.stderr, "1 refused by the broker")
+	require.Contains(t, got.stderr, "Kafka refuses order order1001test")
+	require.Contains(t, got.stderr, "1 refused by Kafka")
 }
 
 func TestPublishInterrupted(t *testing.T) {

@@ -67,7 +67,6 @@ type account struct {
 
 func (a *account) options() publish.Options {
 	return publish.Options{
-		Topic: orders, GiveUpAfter: time.Minute,
 		Acked: func(acks []publish.Ack) error {
 			a.acks = append(a.acks, acks...)
 			if a.onAck != nil {
@@ -105,10 +104,15 @@ func list(records []publish.Record) func() (publish.Record, error) {
 
 func (w *world) publish(ctx context.Context, opts publish.Options, next func() (publish.Record, error)) error {
 	w.t.Helper()
-	p, err := publish.New(w.t.Context(), []kgo.Opt{kgo.SeedBrokers(w.broker.Addr())}, opts)
+	return w.publishFor(ctx, time.Minute, opts, next)
+}
+
+func (w *world) publishFor(ctx context.Context, giveUpAfter time.Duration, opts publish.Options, next func() (publish.Record, error)) error {
+	w.t.Helper()
+	kafka, err := publish.Kafka(w.t.Context(), []kgo.Opt{kgo.SeedBrokers(w.broker.Addr())}, orders, giveUpAfter)
 	require.NoError(w.t, err)
-	defer p.Close()
-	return p.Run(ctx, next)
+	defer kafka.Close()
+	return publish.New(kafka, opts).Run(ctx, next)
 }
 
 func TestRecordsArriveInTheOrderOfTheirKeys(t *testing.T) {
@@ -194,7 +198,7 @@ func TestTombstonesAndEmptyValuesStayWhatTheyAre(t *testing.T) {
 
 func TestPublishingToAMissingTopic(t *testing.T) {
 	w := newOrders(t, 1, 0)
-	_, err := publish.New(t.Context(), []kgo.Opt{kgo.SeedBrokers(w.broker.Addr())}, publish.Options{Topic: "elsewhere"})
+	_, err := publish.Kafka(t.Context(), []kgo.Opt{kgo.SeedBrokers(w.broker.Addr())}, "elsewhere", time.Minute)
 	require.ErrorIs(t, err, kafkaconn.ErrNoTopic)
 }
 
@@ -218,10 +222,8 @@ func TestPassingErrorsAreTriedAgain(t *testing.T) {
 func TestABrokerThatStaysAwayIsReported(t *testing.T) {
 	w := newOrders(t, 1, 0)
 	var a account
-	opts := a.options()
-	opts.GiveUpAfter = 4 * time.Second
 	w.onProduce(func() *kerr.Error { return kerr.LeaderNotAvailable })
-	require.Error(t, w.publish(t.Context(), opts, numbered(10, 3)), "it gives up")
+	require.Error(t, w.publishFor(t.Context(), 4*time.Second, a.options(), numbered(10, 3)), "it gives up")
 	require.Equal(t, 1, a.retries)
 	require.Empty(t, a.acks)
 }

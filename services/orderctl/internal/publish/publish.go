@@ -1,49 +1,81 @@
-// Package publish sends records to a topic and reports each record when all
-// replicas in sync have it.
+// Package publish sends records to Kafka or NATS, and reports each record when it
+// is stored there.
 package publish
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // Record is what is to be sent.
 type Record struct {
-	Key   []byte // records with the same key keep their order; nil: any partition
+	Key   []byte // in Kafka records with the same key keep their order; nil: any partition
 	Value []byte // nil is a tombstone
+	// ID lets a stream of NATS recognize a record that was sent before; it may be "".
+	ID string
 	// Info is the caller's, and comes back with the acknowledgement.
 	Info any
 }
 
-// Ack is a record that the brokers have.
+// Place is where a record is stored, as far as the broker tells.
+type Place struct {
+	*TopicPlace
+	*StreamPlace
+}
+
+// TopicPlace is a place in a topic of Kafka.
+type TopicPlace struct {
+	Partition int32 `json:"partition"`
+	Offset    int64 `json:"offset"`
+}
+
+// StreamPlace is a place in a stream of NATS.
+type StreamPlace struct {
+	Stream   string `json:"stream"`
+	Sequence uint64 `json:"sequence"`
+	// Duplicate is set where the stream had a record with this ID, and has not
+	// stored this one.
+	Duplicate bool `json:"duplicate,omitempty"`
+}
+
+// Ack is a record that the broker has.
 type Ack struct {
 	Record
-	Partition int32
-	Offset    int64
+	Place
+}
+
+// Result is what became of a record that was sent.
+type Result struct {
+	Place Place
+	Err   error
+	// Refused is set where Err is about the record, or about one that was sent
+	// together with it.
+	Refused bool
+}
+
+// Broker stores records.
+type Broker interface {
+	// Send sends records and waits until it knows what became of each of them. It
+	// tries again what may pass. When ctx ends it gives up.
+	Send(ctx context.Context, batch []Record) []Result
+	// Trouble says why the broker cannot be reached now, nil where that is not known.
+	Trouble() error
+	// Close ends the connections.
+	Close()
 }
 
 // Options of a Publisher.
 type Options struct {
-	Topic string
 	// Rate is in records a second; 0 means as fast as possible.
 	Rate float64
-	// GiveUpAfter is how long a record is tried while brokers are away.
-	GiveUpAfter time.Duration
 	// Acked is called when records are acknowledged, in order within a
 	// partition; its error ends the work. Refused is called for each record
-	// that the broker does not take. Retrying is called when the brokers have
+	// that the broker does not take. Retrying is called when the broker has
 	// not answered for a while, with the latest error, if any. The calls are
 	// made one at a time.
 	Acked    func([]Ack) error
@@ -55,53 +87,24 @@ const (
 	// maxBatchBytes keeps a batch below what topics take by default (1 MiB).
 	maxBatchBytes   = 900_000
 	maxBatchRecords = 5000
-	// maxRecordBytes is more than any topic takes.
-	maxRecordBytes = 32 << 20
 	// overhead is what a record takes in a batch besides key and value, at most.
 	overhead = 32
 	// stopTimeout is how long a batch that was sent is waited for when the
 	// work is to stop.
 	stopTimeout = 3 * time.Second
-	// slow is how long the brokers may take to answer before Retrying is called.
+	// slow is how long the broker may take to answer before Retrying is called.
 	slow = 2 * time.Second
 )
 
-// Publisher sends to one topic. It is for one goroutine.
+// Publisher sends to one broker. It is for one goroutine.
 type Publisher struct {
-	client *kgo.Client
+	broker Broker
 	opts   Options
-	conns  *connections
 	report sync.Mutex // held during the caller's callbacks
 }
 
-// New looks the topic up. The error is kafkaconn.ErrNoTopic, or says why the
-// brokers cannot be asked. It creates no topic: its settings are the worker's to choose. Close
-// the publisher after use. Connection options come from the caller.
-//
-// The partitioner is franz-go's default, which puts a key into the partition that
-// Java's clients and the worker's producer choose.
-func New(ctx context.Context, connection []kgo.Opt, opts Options) (*Publisher, error) {
-	conns := &connections{}
-	client, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.ProducerBatchMaxBytes(maxRecordBytes), // Run bounds what it sends at once
-		kgo.WithCompressor(largeOnly{}),
-		kgo.ProducerLinger(time.Second), // until ProduceSync has all: one batch a partition, in order
-		kgo.RecordDeliveryTimeout(opts.GiveUpAfter),
-		kgo.WithHooks(conns),
-	}, connection...)...)
-	if err != nil {
-		return nil, fmt.Errorf("settings of Kafka: %w", err)
-	}
-	p := &Publisher{client: client, opts: opts, conns: conns}
-	if _, err := franz.PartitionCount(ctx, client, opts.Topic); err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
-}
-
-// Close ends the connections.
-func (p *Publisher) Close() { p.client.Close() }
+// New returns a publisher. The broker stays the caller's, to close.
+func New(broker Broker, opts Options) *Publisher { return &Publisher{broker: broker, opts: opts} }
 
 // Run sends what next gives, until next returns io.EOF and all is acknowledged
 // or refused. When ctx ends it sends no more, waits a few seconds for what is
@@ -159,19 +162,11 @@ func (p *Publisher) send(ctx context.Context, batch []Record) error {
 	})()
 	defer p.reportWhenSlow()()
 
-	records, numbers := make([]*kgo.Record, len(batch)), make(map[*kgo.Record]int, len(batch))
-	for i, r := range batch {
-		records[i] = &kgo.Record{Topic: p.opts.Topic, Key: r.Key, Value: r.Value}
-		numbers[records[i]] = i
-	}
-	failures := make([]error, len(batch))
-	for _, result := range p.client.ProduceSync(sending, records...) {
-		failures[numbers[result.Record]] = result.Err
-	}
+	results := p.broker.Send(sending, batch)
 	var acks []Ack
-	for i, err := range failures {
-		if err == nil {
-			acks = append(acks, Ack{Record: batch[i], Partition: records[i].Partition, Offset: records[i].Offset})
+	for i, r := range results {
+		if r.Err == nil {
+			acks = append(acks, Ack{Record: batch[i], Place: r.Place})
 		}
 	}
 	if len(acks) > 0 {
@@ -180,21 +175,19 @@ func (p *Publisher) send(ctx context.Context, batch []Record) error {
 			return err
 		}
 	}
-	for i, err := range failures {
+	for i, r := range results {
 		switch {
-		case err == nil:
-		case isRecordsFault(err) && len(batch) > 1:
+		case r.Err == nil:
+		case r.Refused && len(batch) > 1:
 			if err := p.send(ctx, batch[i:i+1]); err != nil {
 				return err
 			}
-		case isRecordsFault(err):
-			p.tell(func() { p.opts.Refused(batch[i], err) })
+		case r.Refused:
+			p.tell(func() { p.opts.Refused(batch[i], r.Err) })
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, kgo.ErrRecordTimeout) && p.conns.last() != nil:
-			return fmt.Errorf("%w: %w", err, p.conns.last())
 		default:
-			return err
+			return r.Err
 		}
 	}
 	return nil
@@ -207,7 +200,7 @@ func (p *Publisher) reportWhenSlow() (stop func()) {
 	reporting.Add(1)
 	timer := time.AfterFunc(slow, func() {
 		defer reporting.Done()
-		p.tell(func() { p.opts.Retrying(p.conns.last()) })
+		p.tell(func() { p.opts.Retrying(p.broker.Trouble()) })
 	})
 	return func() {
 		if timer.Stop() {
@@ -221,42 +214,6 @@ func (p *Publisher) tell(call func()) {
 	p.report.Lock()
 	defer p.report.Unlock()
 	call()
-}
-
-// isRecordsFault is true where the broker would take a batch with other records.
-func isRecordsFault(err error) bool {
-	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) || errors.Is(err, kerr.InvalidRecord)
-}
-
-// largeOnly compresses batches that topics would otherwise refuse for their size.
-type largeOnly struct{}
-
-var zstd, _ = kgo.DefaultCompressor(kgo.ZstdCompression()) // it is a codec that there is
-
-func (largeOnly) Compress(dst *bytes.Buffer, src []byte, flags ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
-	if len(src) <= maxBatchBytes {
-		return src, kgo.CodecNone
-	}
-	return zstd.Compress(dst, src, flags...)
-}
-
-// connections remembers why the latest connection failed. Safe for concurrent use.
-type connections struct {
-	mu  sync.Mutex
-	err error
-}
-
-// OnBrokerConnect implements kgo.HookBrokerConnect.
-func (c *connections) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err = err
-}
-
-func (c *connections) last() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
 }
 
 // pacer spreads records over time. It sleeps in steps that a timer can keep,

@@ -1,0 +1,112 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
+)
+
+// maxRecordBytes is more than any topic takes.
+const maxRecordBytes = 32 << 20
+
+// kafka is a topic. A record is stored when all replicas in sync have it.
+type kafka struct {
+	client *kgo.Client
+	topic  string
+	conns  *connections
+}
+
+// Kafka looks a topic up. The error is kafkaconn.ErrNoTopic, or says why the
+// brokers cannot be asked. It creates no topic: its settings are the worker's to
+// choose. A record is tried for giveUpAfter while brokers are away. Connection
+// options come from the caller.
+//
+// The partitioner is franz-go's default, which puts a key into the partition that
+// Java's clients and the worker's producer choose.
+func Kafka(ctx context.Context, connection []kgo.Opt, topic string, giveUpAfter time.Duration) (Broker, error) {
+	conns := &connections{}
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.ProducerBatchMaxBytes(maxRecordBytes), // a Publisher bounds what it sends at once
+		kgo.WithCompressor(largeOnly{}),
+		kgo.ProducerLinger(time.Second), // until ProduceSync has all: one batch a partition, in order
+		kgo.RecordDeliveryTimeout(giveUpAfter),
+		kgo.WithHooks(conns),
+	}, connection...)...)
+	if err != nil {
+		return nil, fmt.Errorf("settings of Kafka: %w", err)
+	}
+	if _, err := franz.PartitionCount(ctx, client, topic); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &kafka{client: client, topic: topic, conns: conns}, nil
+}
+
+func (k *kafka) Close()         { k.client.Close() }
+func (k *kafka) Trouble() error { return k.conns.last() }
+
+func (k *kafka) Send(ctx context.Context, batch []Record) []Result {
+	records, numbers := make([]*kgo.Record, len(batch)), make(map[*kgo.Record]int, len(batch))
+	for i, r := range batch {
+		records[i] = &kgo.Record{Topic: k.topic, Key: r.Key, Value: r.Value}
+		numbers[records[i]] = i
+	}
+	results := make([]Result, len(batch))
+	for _, produced := range k.client.ProduceSync(ctx, records...) {
+		r := &results[numbers[produced.Record]]
+		if r.Err = produced.Err; r.Err == nil {
+			r.Place.TopicPlace = &TopicPlace{produced.Record.Partition, produced.Record.Offset}
+			continue
+		}
+		r.Refused = isRecordsFault(r.Err)
+		if trouble := k.Trouble(); errors.Is(r.Err, kgo.ErrRecordTimeout) && trouble != nil {
+			r.Err = fmt.Errorf("%w: %w", r.Err, trouble)
+		}
+	}
+	return results
+}
+
+// isRecordsFault is true where the broker would take a batch with other records.
+func isRecordsFault(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) || errors.Is(err, kerr.InvalidRecord)
+}
+
+// largeOnly compresses batches that topics would otherwise refuse for their size.
+type largeOnly struct{}
+
+var zstd, _ = kgo.DefaultCompressor(kgo.ZstdCompression()) // it is a codec that there is
+
+func (largeOnly) Compress(dst *bytes.Buffer, src []byte, flags ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
+	if len(src) <= maxBatchBytes {
+		return src, kgo.CodecNone
+	}
+	return zstd.Compress(dst, src, flags...)
+}
+
+// connections remembers why the latest connection failed. Safe for concurrent use.
+type connections struct {
+	mu  sync.Mutex
+	err error
+}
+
+// OnBrokerConnect implements kgo.HookBrokerConnect.
+func (c *connections) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *connections) last() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
