@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -115,5 +116,5 @@ func mayPass(err error) bool {
 			return true
 		}
 	}
-	return false
+	return errors.As(err, new(*net.OpError))
 }
