@@ -47,7 +47,7 @@ build: ## Build the services and orderctl into bin/
 # The stack replaces the recipe's shell, so that signals reach it directly. It
 # stops when make ends.
 .PHONY: run
-run: build ## Run Orderhub on this machine: broker, database, worker, API; Ctrl-C stops it
+run: build ## Run Orderhub on this machine: broker, database, worker, API (NATS=1: NATS too); Ctrl-C stops it
 	@CGO_ENABLED=0 go build -trimpath -o bin/ ./scripts/cmd/stack
 	@exec bin/stack --stop-with $$PPID
 

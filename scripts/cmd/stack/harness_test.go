@@ -76,6 +76,7 @@ type site struct {
 	binaries string
 	kafka    int
 	postgres int
+	nats     int
 	http     string
 	admin    string
 	extra    []string // more environment
@@ -87,15 +88,15 @@ func newSite(t *testing.T, a account, binaries string) *site {
 		account:  a,
 		dir:      a.folder(t),
 		binaries: binaries,
-		kafka:    freePair(t), postgres: freePair(t),
-		http: ports.Loopback(freePair(t)), admin: ports.Loopback(freePair(t)),
+		kafka:    free(t, 1), postgres: free(t, 1), nats: free(t, 1),
+		http: ports.Loopback(free(t, 2)), admin: ports.Loopback(free(t, 4)),
 	}
 }
 
-// freePair returns the first of two adjacent ports.
-func freePair(t *testing.T) int {
+// free returns the first of so many adjacent ports.
+func free(t *testing.T, adjacent int) int {
 	t.Helper()
-	port, err := ports.Adjacent(2)
+	port, err := ports.Adjacent(adjacent)
 	require.NoError(t, err)
 	return port
 }
@@ -103,11 +104,11 @@ func freePair(t *testing.T) int {
 func (s *site) environment() []string {
 	environment := slices.DeleteFunc(os.Environ(), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
-		return name == "KAFKA_BROKERS" || name == "DATABASE_URL"
+		return name == "KAFKA_BROKERS" || name == "DATABASE_URL" || strings.HasPrefix(name, "NATS")
 	})
 	return append(append(environment,
 		"HOME="+s.dir, "TMPDIR=/tmp", "ORDERHUB_DATA="+filepath.Join(s.dir, "data"),
-		fmt.Sprint("KAFKA_PORT=", s.kafka), fmt.Sprint("POSTGRES_PORT=", s.postgres),
+		fmt.Sprint("KAFKA_PORT=", s.kafka), fmt.Sprint("POSTGRES_PORT=", s.postgres), fmt.Sprint("NATS_PORT=", s.nats),
 		"HTTP_ADDR="+s.http, "ADMIN_ADDR="+s.admin), s.extra...)
 }
 

@@ -75,7 +75,7 @@ func (s *site) requireOrder(t *testing.T, uid string) {
 // with the token that is printed.
 func (s *site) requireConsole(t *testing.T, p *stackProcess) {
 	t.Helper()
-	address := "http://" + nextPort(s.http)
+	address := "http://" + portAfter(s.http, 1)
 	_, page := s.get(t, "/?uid=nosuch")
 	require.Regexp(t, `href="`+address+`/?\?q=nosuch"`, page)
 	found := regexp.MustCompile(`Token of the console +(\S+)`).FindStringSubmatch(p.out.String())
@@ -115,7 +115,10 @@ func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
 	for _, a := range accounts(t) {
 		t.Run(a.name, func(t *testing.T) {
 			s := newSite(t, a, realBinaries(t))
+			s.extra = []string{"NATS=1"}
 			p := s.start(t)
+			toNATS := fmt.Sprintf("nats://127.0.0.1:%d/orders", s.nats)
+			require.Contains(t, p.out.String(), "orderctl publish --count 5 --to "+toNATS)
 			s.requireOrder(t, sampleUID)
 			require.Eventually(t, func() bool { return s.countOrders(t) == 21 }, patience, 20*time.Millisecond)
 			s.requireConsole(t, p)
@@ -124,6 +127,7 @@ func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
 			p = s.start(t)
 			s.requireOrder(t, sampleUID)
 			require.Equal(t, 21, s.countOrders(t))
+			s.requireOrder(t, s.publish(t, "--to", toNATS)[0])
 			descendants := p.descendants(t)
 			require.NoError(t, p.cmd.Process.Kill())
 			p.requireEnd(t)
@@ -136,7 +140,8 @@ func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
 			for _, uid := range uids {
 				s.requireOrder(t, uid)
 			}
-			require.Equal(t, 24, s.countOrders(t), "orders of former runs were stored again, or lost")
+			require.Equal(t, 25, s.countOrders(t), "orders of former runs were stored again, or lost")
+			s.requireOrder(t, s.publish(t, "--to", toNATS)[0])
 			p.stop(t, syscall.SIGTERM)
 		})
 	}

@@ -37,7 +37,7 @@ type service struct {
 // services are the programs to run, in the order in which they start; they stop
 // in the reverse order.
 func (s settings) services() []service {
-	return []service{
+	all := []service{
 		{
 			name:        "worker",
 			program:     "ingest-worker",
@@ -62,6 +62,15 @@ func (s settings) services() []service {
 			readyURL: "http://" + local(s.consoleAddr()) + "/healthz",
 		},
 	}
+	if s.NATS {
+		all = append(all, service{
+			name:        "bridge",
+			program:     "nats-bridge",
+			environment: []string{"ADMIN_ADDR=" + s.bridgeAdminAddr(), "NATS_URL=" + s.natsURL().Reveal()},
+			readyURL:    "http://" + local(s.bridgeAdminAddr()) + "/readyz",
+		})
+	}
+	return all
 }
 
 // running is a service's process.
@@ -111,7 +120,8 @@ func (st *stack) command(program string, extra []string, arguments ...string) *e
 	cmd := exec.CommandContext(context.Background(), filepath.Join(st.binaries, program), arguments...)
 	// The stack has read these secrets' files, and passes on what was in them.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(pair string) bool {
-		return strings.HasPrefix(pair, "DATABASE_URL_FILE=") || strings.HasPrefix(pair, "ORDERHUB_CONSOLE_TOKEN_FILE=")
+		name, _, _ := strings.Cut(pair, "=")
+		return name == "DATABASE_URL_FILE" || name == "NATS_URL_FILE" || name == "ORDERHUB_CONSOLE_TOKEN_FILE"
 	})
 	cmd.Env = append(cmd.Env, "KAFKA_BROKERS="+st.kafkaBrokers, "DATABASE_URL="+st.databaseURL)
 	if _, chosen := config.Lookup("LOG_FORMAT"); !chosen {

@@ -19,8 +19,12 @@ type settings struct {
 	PostgresPort int           `env:"POSTGRES_PORT" envDefault:"5432" help:"port of the embedded PostgreSQL"`
 	KafkaBrokers string        `env:"KAFKA_BROKERS" help:"brokers to use instead of the embedded one"`
 	DatabaseURL  config.Secret `env:"DATABASE_URL" help:"database to use instead of the embedded one"`
+	NATS         bool          `env:"NATS" help:"1: also run the bridge and an embedded NATS server"`
+	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded NATS server"`
+	NATSURL      config.Secret `env:"NATS_URL" help:"NATS server to use instead of the embedded one"`
+	NATSSubject  string        `env:"NATS_SUBJECT" envDefault:"orders" help:"subject from which the bridge takes orders"`
 	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page; the dead-letter console's has the next port"`
-	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port"`
+	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port, the bridge's the third after it"`
 	ConsoleToken config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"token of the dead-letter console, 16 characters or more (default: one that is printed)"`
 	AuditLog     string        `env:"ORDERHUB_AUDIT_LOG" help:"audit log of the dead-letter console (default: audit.jsonl in ORDERHUB_DATA)"`
 }
@@ -28,14 +32,14 @@ type settings struct {
 // Validate is called by [config.Load].
 func (s settings) Validate() error {
 	var errs []error
-	for name, port := range map[string]int{"KAFKA_PORT": s.KafkaPort, "POSTGRES_PORT": s.PostgresPort} {
+	for name, port := range map[string]int{"KAFKA_PORT": s.KafkaPort, "POSTGRES_PORT": s.PostgresPort, "NATS_PORT": s.NATSPort} {
 		if port < 1 || port > 65535 {
 			errs = append(errs, fmt.Errorf("%s: %d is no port: use 1 to 65535", name, port))
 		}
 	}
 	for name, addr := range map[string]string{"HTTP_ADDR": s.HTTPAddr, "ADMIN_ADDR": s.AdminAddr} {
-		if _, port, err := splitAddr(addr); err != nil || port < 1 || port > 65534 {
-			errs = append(errs, fmt.Errorf("%s: %q is no host:port with a port from 1 to 65534", name, addr))
+		if _, port, err := splitAddr(addr); err != nil || port < 1 || port > lastPort {
+			errs = append(errs, fmt.Errorf("%s: %q is no host:port with a port from 1 to %d", name, addr, lastPort))
 		}
 	}
 	if len(errs) > 0 {
@@ -54,13 +58,26 @@ func (s settings) Validate() error {
 
 func (s settings) embeddedBroker() bool   { return s.KafkaBrokers == "" }
 func (s settings) embeddedDatabase() bool { return s.DatabaseURL == "" }
+func (s settings) embeddedNATS() bool     { return s.NATS && s.NATSURL == "" }
 
-// apiAdminAddr is the address after the worker's: both services read the same
+// apiAdminAddr is an address after the worker's: the services read the same
 // variable, and they must not share a port.
-func (s settings) apiAdminAddr() string { return nextPort(s.AdminAddr) }
+func (s settings) apiAdminAddr() string { return portAfter(s.AdminAddr, 1) }
+
+// bridgeAdminAddr is an address after the worker's, too. The defaults of the
+// programs have the same order.
+func (s settings) bridgeAdminAddr() string { return portAfter(s.AdminAddr, 3) }
 
 // consoleAddr is the address after the API's, for the same reason.
-func (s settings) consoleAddr() string { return nextPort(s.HTTPAddr) }
+func (s settings) consoleAddr() string { return portAfter(s.HTTPAddr, 1) }
+
+// natsURL is where the bridge takes orders from.
+func (s settings) natsURL() config.Secret {
+	if s.embeddedNATS() {
+		return config.Secret("nats://" + ports.Loopback(s.NATSPort))
+	}
+	return s.NATSURL
+}
 
 // endpoint is an address that something of the stack is going to listen on.
 type endpoint struct {
@@ -91,6 +108,12 @@ func (s settings) endpoints() []endpoint {
 	if s.embeddedDatabase() {
 		all = append(all, endpoint{ports.Loopback(s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT"})
 	}
+	if s.embeddedNATS() {
+		all = append(all, endpoint{ports.Loopback(s.NATSPort), "the embedded NATS server", "NATS_PORT"})
+	}
+	if s.NATS {
+		all = append(all, endpoint{s.bridgeAdminAddr(), "the bridge's admin port", "ADMIN_ADDR"})
+	}
 	return append(all,
 		endpoint{s.HTTPAddr, "the API", "HTTP_ADDR"},
 		endpoint{s.consoleAddr(), "the dead-letter console", "HTTP_ADDR"},
@@ -108,9 +131,12 @@ func splitAddr(addr string) (host string, port int, err error) {
 	return host, port, err
 }
 
-func nextPort(addr string) string {
+// lastPort is the last that has as many after it as portAfter is asked for.
+const lastPort = 65535 - 3
+
+func portAfter(addr string, n int) string {
 	host, port, _ := splitAddr(addr) // Validate has seen it
-	return net.JoinHostPort(host, strconv.Itoa(port+1))
+	return net.JoinHostPort(host, strconv.Itoa(port+n))
 }
 
 // local is addr as a client on this machine dials it.

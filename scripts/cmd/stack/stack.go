@@ -18,6 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
+	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
@@ -48,6 +49,7 @@ type stack struct {
 	lock     *datadir.Lock
 	broker   *broker.Broker
 	postgres *postgres.Server
+	nats     *natsserver.Server
 	running  []running
 }
 
@@ -207,6 +209,12 @@ func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc
 			failed(errors.New("PostgreSQL ended by itself"))
 		}()
 	}
+	if st.settings.embeddedNATS() {
+		st.nats, err = natsserver.Start(natsserver.Options{DataDir: filepath.Join(st.settings.DataDir, "nats"), Port: st.settings.NATSPort})
+		if err != nil {
+			return fmt.Errorf("embedded NATS server: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -242,6 +250,9 @@ func (st *stack) down() error {
 			err = fmt.Errorf("%s ended with %w", r.name, r.process.Err())
 		}
 		errs = append(errs, err)
+	}
+	if st.nats != nil {
+		st.nats.Stop()
 	}
 	if st.postgres != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), databaseStop)

@@ -164,7 +164,7 @@ func TestTakenPortsAreNamed(t *testing.T) {
 	listen(t, ports.Loopback(s.kafka))
 	listen(t, ports.Loopback(s.postgres))
 	listen(t, s.http)
-	listen(t, nextPort(s.admin))
+	listen(t, portAfter(s.admin, 1))
 	p := s.launch(t)
 	p.requireEnd(t)
 	require.Equal(t, exitFailed, p.cmd.ProcessState.ExitCode())

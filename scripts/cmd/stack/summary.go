@@ -27,6 +27,10 @@ func (st *stack) summary() string {
 	row("Token of the console", st.settings.ConsoleToken.Reveal())
 	row("Kafka", st.kafkaBrokers)
 	row("PostgreSQL", database)
+	if st.settings.NATS {
+		row("NATS", st.settings.natsURL().String()+", subject "+st.settings.NATSSubject)
+		row("Bridge's metrics", "http://"+local(st.settings.bridgeAdminAddr())+"/metrics")
+	}
 	row("Worker's metrics", "http://"+local(st.settings.AdminAddr)+"/metrics")
 	row("API's metrics", "http://"+local(st.settings.apiAdminAddr())+"/metrics")
 	if st.settings.embeddedBroker() || st.settings.embeddedDatabase() {
@@ -36,12 +40,16 @@ func (st *stack) summary() string {
 
 	orderctl := st.orderctl()
 	b.WriteString("\nTry next, in another terminal:\n\n")
-	for _, line := range []string{
+	lines := []string{
 		"curl -s " + api + "/order/" + sampleUID,
 		orderctl + " publish --count 5",
 		orderctl + " publish --count 5 --invalid 1",
 		"psql '" + database + "' -c 'SELECT order_uid, customer_id FROM orders LIMIT 5'",
-	} {
+	}
+	if st.settings.NATS {
+		lines = append(lines, st.binaries+"/orderctl publish --count 5 --to "+st.settings.natsURL().String()+"/"+st.settings.NATSSubject)
+	}
+	for _, line := range lines {
 		b.WriteString("  " + line + "\n")
 	}
 	b.WriteString("\nCtrl-C stops everything; the data stays.\n\n")

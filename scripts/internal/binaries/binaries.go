@@ -15,7 +15,8 @@ import (
 func Build(folder string, further ...string) error {
 	_, file, _, _ := runtime.Caller(0)
 	packages := append([]string{
-		"./services/ingest-worker/cmd/ingest-worker", "./services/read-api/cmd/read-api", "./services/orderctl/cmd/orderctl",
+		"./services/ingest-worker/cmd/ingest-worker", "./services/nats-bridge/cmd/nats-bridge",
+		"./services/read-api/cmd/read-api", "./services/orderctl/cmd/orderctl",
 	}, further...)
 	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", folder + string(filepath.Separator)}, packages...)...)
 	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..", "..")

@@ -16,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
@@ -90,11 +91,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	root.PersistentFlags().Var(&a.output, "output", "form of the results: text (for people) or json (for programs)")
 	complete(root, "output", "text", "json")
 	a.settings[root] = &struct {
-		Topics   topicsSettings
-		Database config.Database
-		Rules    ruleSettings
-		Console  consoleSettings
-		Web      web.Settings
+		Topics    topicsSettings
+		Database  config.Database
+		Rules     ruleSettings
+		Console   consoleSettings
+		Login     natsconn.Login
+		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
+		Web       web.Settings
 	}{}
 	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.versionCommand(), a.completionCommand())
