@@ -41,7 +41,7 @@ func TestSmoke(t *testing.T) {
 		"read":      {"| hits (200) ", "| not modified (304), browser with a cookie ", "| not found (404), through an ingress ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
 		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
 		"dlq":       {"orderctl dlq list --reason --path"},
-		"freshness": {"produced → readable idle: p99", "all answers on the way were the cache's own", "cache caught up after, s"},
+		"freshness": {"produced → readable idle: p99", "all answers were the cache's own", "cache caught up after, s"},
 		"scale":     {"indexes GiB", "| 8 hash partitions ", "| reader of 1 of 8 shards ", "| 1,000,000,000 "},
 		"soak":      {"worker, goroutines", "the tables held exactly the orders that were alive"},
 	} {

@@ -18,9 +18,7 @@ import (
 
 // The broker and the bare consumer are this test's binary once more.
 func TestMain(m *testing.M) {
-	if rig.RunBroker() || runConsumer() {
-		return
-	}
+	program.Play(rig.BrokerRole, consumerRole)
 	os.Exit(m.Run())
 }
 

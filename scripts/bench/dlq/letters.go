@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
 const (
@@ -21,50 +21,41 @@ const (
 	wantedShare = 50
 )
 
-// A cause is why letters are made to fail.
-type cause struct {
-	reason string
-	stage  deadletter.Stage
-	path   string
-	rule   string
-}
-
 // wanted is the cause that the list asks for.
-var wanted = cause{"invalid", deadletter.StageValidate, "items[%d].price", "min"}
+var wanted = causeAt("invalid", deadletter.StageValidate, "items[3].price", "min")
 
-var causes = []cause{
-	{"invalid", deadletter.StageValidate, "locale", "bcp47"},
-	{"invalid", deadletter.StageValidate, "delivery.email", "email"},
-	{"invalid", deadletter.StageValidate, "payment.currency", "iso4217"},
-	{"invalid", deadletter.StageValidate, "items[%d].name", "required"},
-	{"wrong_type", deadletter.StageDecode, "payment.amount", "wrong_type"},
-	{"not_json", deadletter.StageDecode, "", "not_json"},
-	{"conflict", deadletter.StageConflict, "payment.amount", "conflict"},
-	{"conflict", deadletter.StageConflict, "delivery.zip", "conflict"},
+// causes are why letters failed.
+var causes = []deadletter.Cause{
+	causeAt("invalid", deadletter.StageValidate, "locale", "bcp47"),
+	causeAt("invalid", deadletter.StageValidate, "delivery.email", "email"),
+	causeAt("invalid", deadletter.StageValidate, "payment.currency", "iso4217"),
+	causeAt("invalid", deadletter.StageValidate, "items[1].name", "required"),
+	causeAt("wrong_type", deadletter.StageDecode, "payment.amount", "wrong_type"),
+	causeAt("not_json", deadletter.StageDecode, "", "not_json"),
+	causeAt("conflict", deadletter.StageConflict, "payment.amount", "conflict"),
+	causeAt("conflict", deadletter.StageConflict, "delivery.zip", "conflict"),
 }
 
-// causeOf chooses the n-th letter's.
-func causeOf(n int) cause {
-	if n%wantedShare == 0 {
-		return wanted
-	}
-	return causes[(n/3)%len(causes)]
+func causeAt(reason string, stage deadletter.Stage, path, rule string) deadletter.Cause {
+	return deadletter.Cause{Reason: reason, Stage: stage, Errors: []model.FieldError{{Path: path, Rule: rule, Message: "violates the rule " + rule}}}
 }
+
+// isWanted says whether the n-th letter has the cause that the list asks for.
+func isWanted(n int) bool { return n%wantedShare == 0 }
 
 var firstFailure = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // letterOf is the n-th letter as the worker writes it.
-func letterOf(n, partitions int, value []byte) *kgo.Record {
-	c := causeOf(n)
-	failure := model.FieldError{Path: c.path, Rule: c.rule, Message: "is not as the rule " + c.rule + " wants it"}
-	if c.path == "items[%d].price" || c.path == "items[%d].name" {
-		failure.Path = fmt.Sprintf(c.path, n%7)
+func letterOf(n, partitions int) *kgo.Record {
+	cause := causes[(n/3)%len(causes)]
+	if isWanted(n) {
+		cause = wanted
 	}
 	at := firstFailure.Add(time.Duration(n) * time.Second)
 	l := deadletter.New(deadletter.Source{
 		Topic: "orders", Partition: n % partitions, Offset: int64(n / partitions), Timestamp: at,
-		Key: fmt.Appendf(nil, "b563feb7b2b8-%08d", n), Value: value,
-	}, deadletter.Cause{Reason: c.reason, Stage: c.stage, Errors: []model.FieldError{failure}}, "orderhub", at.Add(time.Second))
+		Key: fmt.Appendf(nil, "b563feb7b2b8-%08d", n), Value: orderOf(n),
+	}, cause, "orderhub", at.Add(time.Second))
 	r := &kgo.Record{Topic: topicName, Partition: int32(n % partitions), Key: []byte(l.ID), Value: l.Value}
 	for _, h := range l.Headers {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
@@ -82,54 +73,39 @@ type written struct {
 
 // fill makes the topic. The letters' values are those of an order, each with a
 // number of its own.
-func fill(ctx context.Context, addr string, letters, partitions int) (w written, err error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w written, err error) {
+	if err := broker.CreateTopic(ctx, topicName, partitions, "compact"); err != nil {
+		return w, err
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(1<<20), kgo.MaxBufferedRecords(20_000))
 	if err != nil {
 		return w, err
 	}
 	defer client.Close()
-	cleanup := "compact"
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(partitions), 1, map[string]*string{"cleanup.policy": &cleanup}, topicName); err != nil {
-		return w, fmt.Errorf("create topic %s: %w", topicName, err)
-	}
-	failed := make(chan error, 1)
+	var producing kgo.FirstErrPromise
 	produce := func(r *kgo.Record) {
 		w.records++
 		w.bytes += int64(len(r.Key) + len(r.Value))
 		for _, h := range r.Headers {
 			w.bytes += int64(len(h.Key) + len(h.Value))
 		}
-		client.Produce(ctx, r, func(_ *kgo.Record, err error) {
-			if err != nil {
-				select {
-				case failed <- err:
-				default:
-				}
-			}
-		})
+		client.Produce(ctx, r, producing.Promise())
 	}
 	for n := range letters {
-		r := letterOf(n, partitions, orderOf(n))
+		r := letterOf(n, partitions)
 		produce(r)
-		isResolved := n%resolvedShare == 1
-		if isResolved {
+		if n%resolvedShare == 1 {
 			w.resolved++
 			produce(letter.Resolution{ID: string(r.Key), Kind: letter.Discarded, By: "bench", When: firstFailure, Why: "a test"}.Record(topicName, r.Partition))
-		}
-		if causeOf(n) == wanted && !isResolved {
+		} else if isWanted(n) {
 			w.listed++
 		}
 	}
-	if err := client.Flush(ctx); err != nil {
-		return w, err
-	}
-	select {
-	case err := <-failed:
+	if err := producing.Err(); err != nil { // waits for all of them
 		return w, fmt.Errorf("fill topic %s: %w", topicName, err)
-	default:
-		return w, nil
 	}
+	return w, nil
 }
 
 // orderOf is an order of one item, as large as the sample.

@@ -1,9 +1,9 @@
-// Command dlq measures how fast orderctl finds its way in a dead-letter topic,
-// against how fast that topic can be consumed at all: a bare franz-go consumer
-// that counts records.
+// Command dlq measures how fast orderctl reads a dead-letter topic, against how
+// fast that topic can be consumed at all: a bare franz-go consumer that counts
+// records.
 //
 // Each run is a process of its own, so that its memory is its own as well, and
-// starting it counts. The embedded broker has its own process too.
+// its start counts. The embedded broker has its own process too.
 package main
 
 import (
@@ -16,9 +16,10 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-func main() {
-	program.Main(benchmark, &settings{}, bench, rig.RunBroker, runConsumer)
-}
+func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, consumerRole) }
+
+// fullSize is from how many letters on the result goes into the document.
+const fullSize = 1_000_000
 
 var benchmark = program.Benchmark{
 	Name:     "dlq",
@@ -26,9 +27,6 @@ var benchmark = program.Benchmark{
 	Full:     fmt.Sprintf("with --letters from %d on", fullSize),
 	Document: program.Benchmarks,
 }
-
-// fullSize is from how many letters on the result goes into the document.
-const fullSize = 1_000_000
 
 type settings struct {
 	program.Flags
@@ -44,9 +42,8 @@ func (s *settings) Complete() (full bool, err error) {
 	return s.Letters[len(s.Letters)-1] >= fullSize, nil
 }
 
-// bench fills a topic for each number of letters, and measures the contenders in
-// turn.
-func bench(ctx context.Context, s *settings) (err error) {
+// bench measures with each number of letters.
+func bench(ctx context.Context, s *settings) error {
 	var body strings.Builder
 	var all []results
 	for _, letters := range s.Letters {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +14,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
-	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
 
 // sample is one run of a contender.
@@ -54,7 +57,7 @@ var contenders = []contender{
 		}
 		return nil
 	}},
-	{"orderctl dlq list --reason --path", []string{"dlq", "list", "--reason", wanted.reason, "--path", "items[].price", "--output", "json"},
+	{"orderctl dlq list --reason --path", []string{"dlq", "list", "--reason", wanted.Reason, "--path", "items[].price", "--output", "json"},
 		func(out []byte, w written, _ int) error {
 			if n := bytes.Count(out, []byte("\n")); n != w.listed {
 				return fmt.Errorf("listed %d letters of %d", n, w.listed)
@@ -80,124 +83,140 @@ func measureTopic(ctx context.Context, s *settings, letters int) (r results, err
 	defer func() { err = errors.Join(err, broker.Stop()) }()
 	program.Progress("writing %d letters", letters)
 	r = results{letters: letters, partitions: s.Partitions, samples: map[string][]sample{}}
-	if r.written, err = fill(ctx, broker.Addr, letters, s.Partitions); err != nil {
+	if r.written, err = fill(ctx, broker, letters, s.Partitions); err != nil {
 		return r, err
 	}
-	for round := range s.Rounds {
-		for i := range contenders {
-			c := contenders[(round+i)%len(contenders)]
-			one, err := c.run(ctx, s, broker.Addr, r)
-			if err != nil {
-				return r, fmt.Errorf("%s: %w", c.name, err)
-			}
-			program.Progress("%-34s %6.2f s, %9s letters/s, %4d MiB", c.name, one.took.Seconds(), report.Thousands(r.rate(one)), one.peak>>20)
-			r.samples[c.name] = append(r.samples[c.name], one)
+	return r, program.Rounds(s.Rounds, len(contenders), func(i int) error {
+		c := contenders[i]
+		one, err := c.run(ctx, s, broker.Addr, r)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
-	}
-	return r, nil
+		program.Progress("%-34s %6.2f s, %9s letters/s, %4d MiB", c.name, one.took.Seconds(), report.Thousands(r.rate(one)), one.peak>>20)
+		r.samples[c.name] = append(r.samples[c.name], one)
+		return nil
+	})
 }
 
 func (r *results) rate(s sample) float64 { return float64(r.letters) / s.took.Seconds() }
 
 // run starts the contender and waits for its end.
-func (c *contender) run(ctx context.Context, s *settings, addr string, r results) (sample, error) {
-	executable, err := os.Executable()
+func (c *contender) run(ctx context.Context, s *settings, addr string, r results) (one sample, err error) {
+	cmd, err := consumerRole.Command(ctx, addr)
 	if err != nil {
-		return sample{}, err
+		return one, err
 	}
 	if c.args != nil {
-		if executable, err = filepath.Abs(filepath.Join(s.Binaries, "orderctl")); err != nil {
-			return sample{}, err
+		program, err := filepath.Abs(filepath.Join(s.Binaries, "orderctl"))
+		if err != nil {
+			return one, err
 		}
-	}
-	cmd := exec.CommandContext(ctx, executable, c.args...)
-	cmd.Dir = os.TempDir() // no .env of the caller's
-	cmd.Env = append(os.Environ(), "KAFKA_BROKERS="+addr, "KAFKA_DLQ_TOPIC="+topicName)
-	if c.args == nil {
-		cmd.Env = append(cmd.Env, consumerVariable+"="+addr)
+		cmd = exec.CommandContext(ctx, program, c.args...)
+		cmd.Dir = os.TempDir() // no .env of the caller's
+		cmd.Env = append(os.Environ(), "KAFKA_BROKERS="+addr, "KAFKA_DLQ_TOPIC="+topicName)
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
 	if err := cmd.Start(); err != nil {
-		return sample{}, err
+		return one, err
 	}
-	peak := watchPeak(cmd.Process.Pid)
-	err = cmd.Wait()
-	one := sample{took: time.Since(began), peak: peak()}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for running := true; running; {
+		// The kernel keeps the peak until the process ends, so only the last moment
+		// is missed. (What it reports of an ended child includes the parent's memory,
+		// which the child had between fork and exec.)
+		if _, peak, err := procfs.Memory(cmd.Process.Pid); err == nil {
+			one.peak = max(one.peak, peak)
+		}
+		select {
+		case err = <-ended:
+			running = false
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	one.took = time.Since(began)
 	if err != nil {
-		return sample{}, fmt.Errorf("%w: %s", err, stderr.Bytes())
+		return one, fmt.Errorf("%w: %s", err, stderr.Bytes())
 	}
 	one.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return one, c.check(stdout.Bytes(), r.written, r.letters)
 }
 
-// looks is how often a process's memory is looked at. What it had at most is kept
-// by the system until it ends, so only the last moments can be missed.
-const looks = 2 * time.Millisecond
+// consumerRole is the process of the bare consumer. Its argument is the broker's
+// address.
+var consumerRole = program.Role{Name: "consumer", Run: consume}
 
-// watchPeak follows the most memory that a process has had, until it has ended and
-// the result is asked for. (What the system tells of an ended child counts the
-// parent's memory in, which the child had for a moment.)
-func watchPeak(pid int) (peak func() int64) {
-	var most int64
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			if _, now, err := procfs.Memory(pid); err == nil {
-				most = max(most, now)
-			}
-			select {
-			case <-stop:
-				return
-			case <-time.After(looks):
-			}
-		}
-	}()
-	return func() int64 {
-		close(stop)
-		<-stopped
-		return most
+// consume reads the topic to its end, with franz-go's defaults, and prints the
+// number of records.
+func consume(addr string, _ io.Reader, out io.Writer) error {
+	ctx := context.Background()
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topicName), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return err
 	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topicName)
+	if err != nil {
+		return err
+	}
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	records := 0
+	for len(left) > 0 {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return err
+		}
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			records += len(p.Records)
+			if n := len(p.Records); n > 0 && p.Records[n-1].Offset+1 >= left[p.Partition] {
+				delete(left, p.Partition)
+			}
+		})
+	}
+	_, err = fmt.Fprintln(out, records)
+	return err
 }
 
 // table compares the contenders.
 func (r *results) table() string {
-	table := report.Table{
-		Title: fmt.Sprintf("%s dead letters in %d partitions, %s bytes each with headers, one in %d resolved",
-			report.Thousands(r.letters), r.partitions, report.Thousands(r.written.bytes/int64(r.written.records)), resolvedShare),
-		Columns: []string{"", "seconds", "letters/s", "× bare", "client µs/letter", "peak MiB"},
+	columns := []report.Column[sample]{
+		{Name: "seconds", Figure: func(s sample) float64 { return s.took.Seconds() }, Format: report.Decimals(2)},
+		{Name: "letters/s", Figure: r.rate, Format: report.Thousands[float64]},
+		{Name: "× bare", Figure: r.rate, Format: report.Decimals(2), Ratio: true},
+		{Name: "client µs/letter", Figure: func(s sample) float64 { return float64(s.cpu.Microseconds()) / float64(r.letters) }, Format: report.Decimals(2)},
+		{Name: "peak MiB", Figure: func(s sample) float64 { return float64(s.peak >> 20) }, Format: report.Decimals(0)},
 	}
+	var rows []report.Row[sample]
 	for _, c := range contenders {
-		samples := r.samples[c.name]
-		table.Add(c.name,
-			fmt.Sprintf("%.2f", stats.MedianOf(samples, func(s sample) float64 { return s.took.Seconds() })),
-			report.Thousands(stats.MedianOf(samples, r.rate)),
-			fmt.Sprintf("%.2f", stats.RatioOf(samples, r.samples[bare], r.rate)),
-			fmt.Sprintf("%.2f", stats.MedianOf(samples, func(s sample) float64 { return float64(s.cpu.Microseconds()) / float64(r.letters) })),
-			fmt.Sprint(r.peak(c.name)>>20))
+		rows = append(rows, report.Row[sample]{Name: c.name, Samples: r.samples[c.name], Base: r.samples[bare]})
 	}
-	return table.Markdown()
+	return report.Compare(fmt.Sprintf("%s dead letters in %d partitions, %s bytes each with headers, one in %d resolved",
+		report.Thousands(r.letters), r.partitions, report.Thousands(r.written.bytes/int64(r.written.records)), resolvedShare), columns, rows)
 }
 
 func (r *results) peak(name string) int64 {
-	return stats.MedianOf(r.samples[name], func(s sample) int64 { return s.peak })
+	return report.MedianOf(r.samples[name], func(s sample) int64 { return s.peak })
 }
 
-// goals says whether the promises hold, by the largest topic; and what a letter
-// more costs of memory.
-func goals(all []results) string {
-	var b strings.Builder
+// goals says how far the goals are, by the largest topic, and what each further
+// letter costs of memory.
+func goals(all []results) (text string) {
 	last := all[len(all)-1]
 	for _, c := range contenders[1:] {
-		fmt.Fprintf(&b, "- %s: %.2f × the bare consumer's speed (goal: at least 0.67)\n", c.name, stats.RatioOf(last.samples[c.name], last.samples[bare], last.rate))
+		text += fmt.Sprintf("- %s: %.2f × the bare consumer's speed (goal: at least 0.67)\n", c.name, report.RatioOf(last.samples[c.name], last.samples[bare], last.rate))
 	}
 	if first := all[0]; len(all) > 1 {
 		for _, c := range contenders[1:] {
-			fmt.Fprintf(&b, "- %s: %d bytes of peak memory a letter more, from %s to %s letters\n", c.name,
+			text += fmt.Sprintf("- %s: %d bytes of peak memory a letter more, from %s to %s letters\n", c.name,
 				(last.peak(c.name)-first.peak(c.name))/int64(last.letters-first.letters), report.Thousands(first.letters), report.Thousands(last.letters))
 		}
 	}
-	return b.String()
+	return text
 }

@@ -3,43 +3,41 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
-	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
-
-// Seeds of stampers: the load's, and from there on the probes'.
-const loadSeed, probeSeed = 1, 2
 
 // Between two requests for an order a probe rests: less while it is alone.
 const idleRest, busyRest = 250 * time.Microsecond, 10 * time.Millisecond
 
-// Under load the probe that changes orders is quiet for longer than the others: each
-// change of its own makes the reader look.
-const changesApart = 10
+// Between two orders a prober under load pauses so many times as long as one that is
+// alone; for longer if it changes orders, since each change alone wakes the reader.
+const orderPauses, changePauses = 2, 20
 
 // warmUp is how many first orders are not counted: connections are opened then.
 const warmUp = 5
 
+// warming is the time under a load that is not counted: right after a checkpoint,
+// with which each database begins, the server writes each page to its log whole when
+// it first changes.
+const warming = 5 * time.Second
+
 func bench(ctx context.Context, s *settings) (err error) {
-	// The tables grow by millions of orders, whose keys lie anywhere.
+	// The tables grow by millions of orders with random keys.
 	site, err := rig.OpenSite(ctx, s.Common(), map[string]string{"shared_buffers": rig.QuarterOfMemory()})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	b := &runner{settings: s, site: site, flow: &flow{}}
-	defer func() { err = errors.Join(err, b.flow.stop()) }()
-	if err := b.start(ctx); err != nil {
+	b := &runner{settings: s, site: site}
+	if b.orders, err = site.Store(ctx, s.Preload, s.Items); err != nil {
 		return err
 	}
 	found, err := b.measure(ctx)
@@ -49,99 +47,64 @@ func bench(ctx context.Context, s *settings) (err error) {
 	return site.Save("freshness", found.text())
 }
 
-// runner has everything up.
+// runner has what all measurements share.
 type runner struct {
 	settings *settings
 	site     *rig.Site
 	orders   *rig.Orders
-	flow     *flow
 	flows    int // so far
-}
-
-func (b *runner) start(ctx context.Context) (err error) {
-	if b.orders, err = b.site.Store(ctx, b.settings.Preload, b.settings.Items); err != nil {
-		return err
-	}
-	return b.renew(ctx)
-}
-
-// renew has the services begin anew, with the orders that were stored beforehand
-// and no others: tables that grow make each order dearer.
-func (b *runner) renew(ctx context.Context) error {
-	if err := b.flow.stop(); err != nil {
-		return err
-	}
-	b.flows++
-	b.flow = &flow{site: b.site, topic: fmt.Sprintf("fresh-%d", b.flows), preload: int64(b.settings.Preload)}
-	return b.flow.start(ctx, b.settings, b.orders)
 }
 
 func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	f.settings = b.settings
 	program.Progress("timing single orders through idle services")
-	if f.notify, err = timeNotify(ctx, b.flow.database, b.settings.Updates); err != nil {
-		return f, err
-	}
-	if f.idle, err = b.idle(ctx); err != nil {
+	if err := b.withFlow(ctx, func(flow *flow) error { return b.idle(ctx, flow, &f) }); err != nil {
 		return f, err
 	}
 	full := float64(b.settings.Rate)
 	if full == 0 {
 		program.Progress("looking for the full load")
-		if full, err = b.flow.closeIn(ctx, b.settings.Trial); err != nil {
-			return f, err
+		full = lowestRate
+		for _, step := range []float64{2, 1.15} {
+			if full, err = b.fullLoad(ctx, full, step, b.settings.Trial); err != nil {
+				return f, err
+			}
 		}
 	}
+	// A machine's speed changes, so each round has its own full load, and times
+	// orders under a share of it right after.
 	for range b.settings.Rounds {
-		l, err := b.round(ctx, full)
+		if b.settings.Rate == 0 {
+			if full, err = b.fullLoad(ctx, full, 1.05, b.settings.Steady); err != nil {
+				return f, err
+			}
+		}
+		program.Progress("timing orders under %.0f orders/s", full*b.settings.Share)
+		l, err := b.loaded(ctx, full*b.settings.Share, b.settings.Steady)
 		if err != nil {
 			return f, err
 		}
+		l.full = full
+		program.Progress("p99 %s ms", ms(l.p99()))
 		f.rounds = append(f.rounds, l)
-		full = l.full
 	}
-	if err := b.renew(ctx); err != nil {
-		return f, err
-	}
-	f.overload, err = b.overload(ctx, f.typical().full*b.settings.Excess)
-	return f, err
+	return f, b.withFlow(ctx, func(flow *flow) (err error) {
+		f.overload, err = b.overload(ctx, flow, f.typical().full*b.settings.Excess)
+		return err
+	})
 }
 
-// round finds the full load, and right after it times orders under a share of it: a
-// machine's speed may have changed by the next round.
-func (b *runner) round(ctx context.Context, about float64) (l loaded, err error) {
-	full := float64(b.settings.Rate)
-	if full == 0 {
-		if full, err = b.fullLoad(ctx, about); err != nil {
-			return l, err
-		}
-	}
-	if err := b.renew(ctx); err != nil {
-		return l, err
-	}
-	program.Progress("timing orders under %.0f orders/s", full*b.settings.Share)
-	if l, err = b.loaded(ctx, full*b.settings.Share); err != nil {
-		return l, err
-	}
-	l.full = full
-	program.Progress("p99 %s ms", ms(l.p99()))
-	return l, nil
-}
+// lowestRate is what is tried first.
+const lowestRate = 1000
 
-// fullLoad is the highest rate that is held, to about 5 %. What was held for some
-// seconds need not be held for long, since buffers fill slowly and tables grow: it
-// has to be held under what orders are then timed under, for as long, with the same
-// tables to begin with and with the same probes, which take their share of the cores.
-func (b *runner) fullLoad(ctx context.Context, about float64) (float64, error) {
-	return highest(about, 1.05, func(rate float64) (bool, error) {
-		if err := b.renew(ctx); err != nil {
-			return false, err
-		}
-		l, err := b.loaded(ctx, rate)
-		if err != nil {
-			return false, err
-		}
-		return l.course.tell(rate), nil
+// fullLoad is the highest rate that is held for a time, to a factor of step. What is
+// held for some seconds need not be held for long, since buffers fill slowly and
+// tables grow. So in the end it has to be held as long as orders are then timed, with
+// the same tables and the same probes, which use part of the cores.
+func (b *runner) fullLoad(ctx context.Context, about, step float64, duration time.Duration) (float64, error) {
+	return highest(about, step, func(rate float64) (bool, error) {
+		l, err := b.loaded(ctx, rate, duration)
+		return err == nil && l.course.tell(rate), err
 	})
 }
 
@@ -177,11 +140,11 @@ func highest(about, step float64, holds func(rate float64) (bool, error)) (float
 type latencies struct {
 	mu                          sync.Mutex
 	produced, readable, applied []time.Duration
-	throughs                    int64 // orders that were asked of the tables instead
+	throughs                    int64 // requests that were answered from the tables instead
 }
 
-func (l *latencies) order(ctx context.Context, p *probe, f *flow) error {
-	f.singles.Add(1)
+// order times an order from its beginning.
+func (l *latencies) order(ctx context.Context, p *probe) error {
 	produced, readable, err := p.order(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -189,6 +152,7 @@ func (l *latencies) order(ctx context.Context, p *probe, f *flow) error {
 	return err
 }
 
+// update times a change of an order from its commit.
 func (l *latencies) update(ctx context.Context, p *probe, uid string) error {
 	applied, err := p.update(ctx, uid)
 	l.mu.Lock()
@@ -197,199 +161,132 @@ func (l *latencies) update(ctx context.Context, p *probe, uid string) error {
 	return err
 }
 
-// pause is the quiet before each order. It takes different lengths, so as not to
-// keep step with anything.
+// pause is the time before each order. Its length varies, so as not to coincide with
+// anything periodic.
 func pause(i int) time.Duration { return time.Duration(3+i%7) * time.Millisecond }
-
-// probe connects a probe of its own number.
-func (b *runner) probe(ctx context.Context, number int, rest time.Duration) (*probe, error) {
-	stamper, err := rig.NewStamper(b.orders, probeSeed+uint8(number))
-	if err != nil {
-		return nil, err
-	}
-	p, err := newProbe(ctx, b.site.Broker, b.flow.topic, b.flow.reader.Addr, b.flow.database, stamper)
-	if err != nil {
-		return nil, err
-	}
-	p.rest = rest
-	return p, nil
-}
 
 // changed is the uid of the i-th order to be changed by SQL.
 func (b *runner) changed(i int) string { return b.orders.Sample[i%len(b.orders.Sample)].OrderUID }
 
 // idle times one order after another.
-func (b *runner) idle(ctx context.Context) (*latencies, error) {
-	p, err := b.probe(ctx, 0, idleRest)
+func (b *runner) idle(ctx context.Context, flow *flow, f *findings) (err error) {
+	if f.notify, err = timeNotify(ctx, flow.database, b.settings.Updates); err != nil {
+		return err
+	}
+	p, err := b.newProbe(ctx, flow, 0, idleRest)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer p.close()
-	var first latencies
-	found := &latencies{}
-	before, err := b.flow.reader.Stats(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for i := range warmUp + b.settings.Probes {
-		to := found
-		if i < warmUp {
-			to = &first
+	f.idle = &latencies{}
+	return flow.countThroughs(ctx, f.idle, func() error {
+		for i := range warmUp + b.settings.Probes {
+			found := f.idle
+			if i < warmUp {
+				found = &latencies{}
+			}
+			time.Sleep(pause(i))
+			if err := found.order(ctx, p); err != nil {
+				return err
+			}
 		}
-		time.Sleep(pause(i))
-		if err := to.order(ctx, p, b.flow); err != nil {
-			return nil, err
+		for i := range b.settings.Updates {
+			time.Sleep(pause(i))
+			if err := f.idle.update(ctx, p, b.changed(i)); err != nil {
+				return err
+			}
 		}
-	}
-	for i := range b.settings.Updates {
-		time.Sleep(pause(i))
-		if err := found.update(ctx, p, b.changed(i)); err != nil {
-			return nil, err
-		}
-	}
-	after, err := b.flow.reader.Stats(ctx)
-	found.throughs = after.ReadThroughs - before.ReadThroughs
-	return found, err
+		return nil
+	})
 }
 
-// loaded is what was found while orders came at a share of the full load.
+// loaded is what was found while orders came at a rate.
 type loaded struct {
 	*latencies
-	full   float64 // orders/s
+	full   float64 // orders/s that the services hold
 	course course
 	costs  costs
 }
 
-// p99 of the way of an order.
-func (l loaded) p99() time.Duration { return stats.Percentile(l.readable, 0.99) }
+// p99 is that of orders from their beginning until they are readable.
+func (l loaded) p99() time.Duration { return report.Percentile(l.readable, 0.99) }
 
-// warming is the time under a load that is not counted: after a checkpoint, with
-// which each database begins, the server writes each page to its log whole when it
-// first changes.
-const warming = 5 * time.Second
-
-// loaded times orders and changes while others come at a rate, and tells how they
-// came through and what they cost whom.
-func (b *runner) loaded(ctx context.Context, rate float64) (l loaded, err error) {
+// loaded times orders and changes while others come at a rate, and finds whether the
+// services keep up and what that costs whom. It begins with the orders that were
+// stored beforehand and no others: larger tables make each order more expensive.
+func (b *runner) loaded(ctx context.Context, rate float64, duration time.Duration) (l loaded, err error) {
 	l.latencies = &latencies{}
-	before, err := b.flow.reader.Stats(ctx)
-	if err != nil {
-		return l, err
-	}
-	b.flow.load.SetRate(rate)
-	if err := retry.Sleep(ctx, warming); err != nil {
-		return l, err
-	}
-	started, err := b.cpu()
-	if err != nil {
-		return l, err
-	}
-	from := b.flow.load.Acked()
-	until := time.Now().Add(b.settings.Steady)
-	group, probing := errgroup.WithContext(ctx)
-	for n := range b.settings.Probers + 1 {
-		group.Go(func() error { return b.keepProbing(probing, l.latencies, 1+n, until) })
-	}
-	group.Go(func() error { return b.profile(probing) })
-	group.Go(func() (err error) {
-		l.course, err = b.flow.watch(probing, b.settings.Steady)
-		return err
+	err = b.withFlow(ctx, func(flow *flow) error {
+		return flow.countThroughs(ctx, l.latencies, func() error {
+			flow.load.SetRate(rate)
+			if err := retry.Sleep(ctx, warming); err != nil {
+				return err
+			}
+			before, err := flow.costs()
+			if err != nil {
+				return err
+			}
+			until := before.at.Add(duration)
+			group, probing := errgroup.WithContext(ctx)
+			for n := range b.settings.Probers + 1 {
+				group.Go(func() error { return b.keepProbing(probing, flow, l.latencies, n, until) })
+			}
+			b.site.StartProfile(ctx, "worker", flow.worker)
+			b.site.StartProfile(ctx, "reader", flow.reader.Service)
+			group.Go(func() (err error) {
+				l.course, err = flow.watch(probing, duration)
+				return err
+			})
+			if err := group.Wait(); err != nil {
+				return err
+			}
+			after, err := flow.costs()
+			if err != nil {
+				return err
+			}
+			l.costs = after.minus(before)
+			_, _, err = flow.drain(ctx)
+			return err
+		})
 	})
-	if err := group.Wait(); err != nil {
-		return l, err
-	}
-	spent, err := b.cpu()
-	if err != nil {
-		return l, err
-	}
-	l.costs = spent.minus(started, b.flow.load.Acked()-from+int64(len(l.readable)))
-	after, err := b.flow.reader.Stats(ctx)
-	if err != nil {
-		return l, err
-	}
-	l.throughs = after.ReadThroughs - before.ReadThroughs
-	_, _, err = b.flow.drain(ctx)
 	return l, err
 }
 
 // keepProbing is one prober: the first changes orders by SQL, the others send new
 // ones.
-func (b *runner) keepProbing(ctx context.Context, found *latencies, number int, until time.Time) error {
-	p, err := b.probe(ctx, number, busyRest)
+func (b *runner) keepProbing(ctx context.Context, flow *flow, found *latencies, number int, until time.Time) error {
+	p, err := b.newProbe(ctx, flow, number, busyRest)
 	if err != nil {
 		return err
 	}
 	defer p.close()
-	changes, rest := number == 1, 2
-	if changes {
-		rest *= changesApart
+	pauses, probe := orderPauses, func(int) error { return found.order(ctx, p) }
+	if number == 0 {
+		pauses, probe = changePauses, func(i int) error { return found.update(ctx, p, b.changed(i)) }
 	}
 	for i := 0; time.Now().Before(until); i++ {
-		if err := retry.Sleep(ctx, pause(i)*time.Duration(rest)); err != nil {
+		if err := retry.Sleep(ctx, pause(i)*time.Duration(pauses)); err != nil {
 			return err
 		}
-		if changes {
-			err = found.update(ctx, p, b.changed(i))
-		} else {
-			err = found.order(ctx, p, b.flow)
-		}
-		if err != nil {
+		if err := probe(i); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// profile takes profiles, where that is wanted.
-func (b *runner) profile(ctx context.Context) error {
-	if b.settings.Profiles == "" {
-		return nil
-	}
-	for name, service := range map[string]*rig.Service{"worker": b.flow.worker, "reader": b.flow.reader.Service} {
-		if err := service.Profile(ctx, "profile?seconds=5", filepath.Join(b.settings.Profiles, name+".cpu.pprof")); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// costs are CPU times, and what they were spent on.
-type costs struct {
-	orders                                 int64
-	at                                     time.Time
-	took                                   time.Duration
-	worker, reader, database, broker, load time.Duration
-}
-
-func (b *runner) cpu() (c costs, err error) {
-	var errs [4]error
-	c.worker, errs[0] = procfs.CPU(b.flow.worker.Pid())
-	c.reader, errs[1] = procfs.CPU(b.flow.reader.Pid())
-	c.database, errs[2] = procfs.TreeCPU(b.site.Server.Pid())
-	c.broker, errs[3] = procfs.CPU(b.site.Broker.Pid())
-	c.load, c.at = procfs.Self(), time.Now()
-	return c, errors.Join(errs[:]...)
-}
-
-func (c costs) minus(before costs, orders int64) costs {
-	return costs{
-		orders: orders, took: c.at.Sub(before.at), worker: c.worker - before.worker, reader: c.reader - before.reader,
-		database: c.database - before.database, broker: c.broker - before.broker, load: c.load - before.load,
-	}
 }
 
 // overloaded is what an overload did.
 type overloaded struct {
-	rate                 float64 // produced
-	through              float64 // came into the cache meanwhile
-	behind, readerBehind float64 // at most, in seconds of what came through
+	rate                 float64 // produced, orders/s
+	through              float64 // that reached the cache meanwhile
+	behind, readerBehind float64 // at most, in seconds of what reached the cache
 	stored, cached       time.Duration
 }
 
-func (b *runner) overload(ctx context.Context, rate float64) (o overloaded, err error) {
+func (b *runner) overload(ctx context.Context, flow *flow, rate float64) (o overloaded, err error) {
 	program.Progress("overload: %.0f orders/s for %v", rate, b.settings.Overload)
-	b.flow.load.SetRate(rate)
-	c, err := b.flow.watch(ctx, b.settings.Overload)
+	flow.load.SetRate(rate)
+	c, err := flow.watch(ctx, b.settings.Overload)
 	if err != nil {
 		return o, err
 	}
@@ -398,7 +295,7 @@ func (b *runner) overload(ctx context.Context, rate float64) (o overloaded, err 
 		o.behind = max(o.behind, r.lag()/o.through)
 		o.readerBehind = max(o.readerBehind, float64(r.stored-r.cached)/o.through)
 	}
-	o.stored, o.cached, err = b.flow.drain(ctx)
+	o.stored, o.cached, err = flow.drain(ctx)
 	program.Progress("caught up after %v", o.cached)
 	return o, err
 }

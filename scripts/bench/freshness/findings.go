@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
-	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
 
 // findings are everything that was measured.
@@ -39,7 +38,7 @@ func (f findings) latencies() string {
 		Columns: []string{"ms", "times", "p50", "p99", "max"},
 	}
 	add := func(name string, of []time.Duration) {
-		t.Add(name, report.Thousands(len(of)), ms(stats.Percentile(of, 0.5)), ms(stats.Percentile(of, 0.99)), ms(stats.Percentile(of, 1)))
+		t.Add(name, report.Thousands(len(of)), ms(report.Percentile(of, 0.5)), ms(report.Percentile(of, 0.99)), ms(report.Percentile(of, 1)))
 	}
 	add("a bare NOTIFY: committed → heard", f.notify)
 	add("idle: produced (acks=all)", f.idle.produced)
@@ -53,24 +52,18 @@ func (f findings) latencies() string {
 	line := func(what string, p99 time.Duration, goal time.Duration) string {
 		return fmt.Sprintf("- produced → readable %s: p99 %s ms (goal: at most %d)", what, ms(p99), goal.Milliseconds())
 	}
-	text := t.Markdown() + "\n" + line("idle", stats.Percentile(f.idle.readable, 0.99), idleGoal) + "\n" +
-		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.Share*100), typical.p99(), busyGoal)
+	text := t.Markdown() + "\n" + line("idle", report.Percentile(f.idle.readable, 0.99), idleGoal) + "\n" +
+		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.Share*100), typical.p99(), busyGoal) +
+		fmt.Sprintf(": the median of the rounds of %v", f.settings.Steady)
 	throughs := f.idle.throughs
-	for i, l := range f.rounds {
-		separator := ", "
-		if i == 0 {
-			separator = fmt.Sprintf(": the median of the rounds of %v, ", f.settings.Steady)
-		}
-		text += separator + fmt.Sprintf("%s ms (full load %s/s)", ms(l.p99()), report.Thousands(l.full))
+	for _, l := range f.rounds {
+		text += fmt.Sprintf(", %s ms (full load %s/s)", ms(l.p99()), report.Thousands(l.full))
 		throughs += l.throughs
 	}
-	text += "\n"
 	if throughs > 0 {
-		text += fmt.Sprintf("- %s of the answers on the way were not the cache's, which was too old to know, but the tables'\n", report.Thousands(throughs))
-	} else {
-		text += "- all answers on the way were the cache's own\n"
+		return text + fmt.Sprintf("\n- %s of the answers were not the cache's, which was too old to know, but the tables'\n", report.Thousands(throughs))
 	}
-	return text
+	return text + "\n- all answers were the cache's own\n"
 }
 
 // spent says how the machine was used.
@@ -87,12 +80,9 @@ func (f findings) spent() string {
 		Columns: []string{"CPU", "µs/order", "cores"},
 	}
 	total := time.Duration(0)
-	for _, row := range []struct {
-		name string
-		cpu  time.Duration
-	}{{"database", c.database}, {"ingest-worker", c.worker}, {"read-api", c.reader}, {"broker", c.broker}, {"producer and probes", c.load}} {
-		t.Add(row.name, c.each(row.cpu), c.cores(row.cpu))
-		total += row.cpu
+	for i, cpu := range c.cpu {
+		t.Add(users[i], c.each(cpu), c.cores(cpu))
+		total += cpu
 	}
 	t.Add("together", c.each(total), c.cores(total))
 	return t.Markdown()

@@ -68,16 +68,16 @@ func TestTextHasGoals(t *testing.T) {
 	for i, found := range []time.Duration{101 * time.Millisecond, 90 * time.Millisecond, 99 * time.Millisecond} {
 		f.rounds = append(f.rounds, loaded{
 			latencies: &latencies{readable: []time.Duration{found}}, full: float64(1000 + i),
-			costs: costs{orders: 800, took: time.Second, database: time.Duration(20*i) * time.Millisecond},
+			costs: costs{orders: 800, took: time.Second, cpu: [len(users)]time.Duration{time.Duration(20*i) * time.Millisecond}},
 		})
 	}
 	text := f.text()
 	require.Contains(t, text, "readable idle: p99 5.0 ms (goal: at most 25)")
 	require.Contains(t, text, "at 80 % of the full load: p99 99.0 ms (goal: at most 250): the median of the rounds of 1m0s, 101.0 ms (full load 1,000/s), 90.0 ms (full load 1,001/s), 99.0 ms (full load 1,002/s)")
-	require.Contains(t, text, "all answers on the way were the cache's own")
+	require.Contains(t, text, "all answers were the cache's own")
 	require.Contains(t, text, "| database            |     50.0 |  0.04 |")
 	f.rounds[1].throughs = 2
-	require.Contains(t, f.text(), "2 of the answers on the way were not the cache's")
+	require.Contains(t, f.text(), "2 of the answers were not the cache's")
 }
 
 func TestOnlyFullRunsGoIntoTheDocument(t *testing.T) {

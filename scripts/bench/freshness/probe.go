@@ -17,39 +17,38 @@ import (
 // patience is how long a single order may take.
 const patience = 30 * time.Second
 
-// probe sends single orders and asks the API for them until it has them.
+// probe sends single orders and requests them from the API until it has them.
 //
-// Until then the answer is 404, from the reader's memory: a reader that is in
-// step knows that it does not have the order, and asks no table. So a 200 says
-// that the cache has the order, not only the tables, and asking costs no more
-// than a request. Between requests the probe sleeps, so as not to take a core
-// from those that it measures.
+// Until then the answer is 404 from the reader's memory: a reader in sync knows that
+// it does not have the order, and does not query the tables. So a 200 says that the
+// cache has the order, not only the tables, and a request costs nothing else. Between
+// requests the probe sleeps, so as not to take a core from what it measures.
 type probe struct {
+	flow     *flow
 	producer *kgo.Client
 	stamper  *rig.Stamper
 	client   *http.Client
-	api      string
 	sql      *pgx.Conn
-	rest     time.Duration // between two requests: what a result may be too large by
+	rest     time.Duration // between two requests: results may be too large by that
 }
 
-func newProbe(ctx context.Context, b *rig.Broker, topic, api, database string, stamper *rig.Stamper) (*probe, error) {
-	p := &probe{stamper: stamper, api: "http://" + api + "/order/", client: &http.Client{Transport: &http.Transport{}}}
-	var err error
-	if p.sql, err = pgx.Connect(ctx, database); err != nil {
+// newProbe connects a probe of its own number.
+func (b *runner) newProbe(ctx context.Context, f *flow, number int, rest time.Duration) (p *probe, err error) {
+	p = &probe{flow: f, rest: rest, client: &http.Client{Transport: &http.Transport{}}}
+	if p.stamper, err = rig.NewStamper(b.orders, loadSeed+1+uint8(number)); err != nil {
 		return nil, err
 	}
-	if p.producer, err = b.NewProducer(topic); err != nil {
-		_ = p.sql.Close(ctx)
+	if p.sql, err = pgx.Connect(ctx, f.database); err != nil {
 		return nil, err
 	}
-	return p, nil
+	p.producer, err = b.site.Broker.NewProducer(f.topic, 0)
+	return p, err
 }
 
 func (p *probe) close() {
 	p.producer.Close()
 	p.client.CloseIdleConnections()
-	_ = p.sql.Close(context.Background()) // nothing is open on it
+	_ = p.sql.Close(context.Background()) // it has no open transaction
 }
 
 // order sends an order and returns when it can be read; both times are from the
@@ -57,6 +56,7 @@ func (p *probe) close() {
 func (p *probe) order(ctx context.Context) (produced, readable time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	p.flow.singles.Add(1)
 	uid, value := p.stamper.Next()
 	began := time.Now()
 	if err := p.producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: value}).FirstErr(); err != nil {
@@ -76,8 +76,8 @@ func (p *probe) update(ctx context.Context, uid string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	unlike := fmt.Sprint("CHANGED", time.Now().UnixNano()) // to what any probe wrote before
-	if _, err := p.sql.Exec(ctx, "UPDATE orders SET track_number = $2 WHERE order_uid = $1", uid, unlike); err != nil {
+	unique := fmt.Sprint("CHANGED", time.Now().UnixNano()) // no probe has written it before
+	if _, err := p.sql.Exec(ctx, "UPDATE orders SET track_number = $2 WHERE order_uid = $1", uid, unique); err != nil {
 		return 0, fmt.Errorf("change an order: %w", err)
 	}
 	committed := time.Now()
@@ -85,7 +85,7 @@ func (p *probe) update(ctx context.Context, uid string) (time.Duration, error) {
 	return time.Since(committed), err
 }
 
-// until asks for an order as long as the answer is the given one, and returns at
+// until requests an order as long as the answer is the given one, and returns at
 // the first 200.
 func (p *probe) until(ctx context.Context, uid, tag string, not int) error {
 	for {
@@ -103,7 +103,7 @@ func (p *probe) until(ctx context.Context, uid, tag string, not int) error {
 }
 
 func (p *probe) get(ctx context.Context, uid, tag string) (status int, etag string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.api+uid, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.flow.reader.Addr+"/order/"+uid, nil)
 	if err != nil {
 		return 0, "", err
 	}
@@ -113,7 +113,7 @@ func (p *probe) get(ctx context.Context, uid, tag string) (status int, etag stri
 	}
 	response, err := p.client.Do(request)
 	if err != nil {
-		return 0, "", fmt.Errorf("ask for an order: %w", err)
+		return 0, "", fmt.Errorf("request an order: %w", err)
 	}
 	_, err = io.Copy(io.Discard, response.Body)
 	return response.StatusCode, response.Header.Get("ETag"), errors.Join(err, response.Body.Close())

@@ -10,8 +10,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-// Topics' seeds: a run repeats another's orders exactly, and those that are
-// stored beforehand are others.
+// Seeds of topics: each run has the same orders, and other ones stored beforehand.
 const ordersSeed, warmSeed = 1, 3
 
 // scalingPartitions is for several workers.
@@ -22,38 +21,34 @@ const runTimeout = 20 * time.Minute
 
 // bench measures everything that the settings ask for.
 func bench(ctx context.Context, s *settings) (err error) {
-	site, err := rig.NewSite(s.Common())
+	site, err := rig.OpenSite(ctx, s.Common(), s.Postgres)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	if err := site.StartServer(ctx, s.Postgres); err != nil {
-		return err
-	}
 	b := &runner{settings: s, site: site}
-	for i, items := range s.Items {
-		if err := b.withOrders(ctx, items, s.Partitions, func(orders *rig.Orders) error {
-			return b.comparison(ctx, orders, i == 0)
-		}); err != nil {
+	for _, items := range s.Items {
+		if err := b.with(ctx, items, s.Partitions, b.comparison); err != nil {
 			return err
 		}
 	}
-	if s.Schema {
-		if err := b.withOrders(ctx, s.Items[0], s.Partitions, func(orders *rig.Orders) error { return b.schema(ctx, orders) }); err != nil {
+	for _, part := range []struct {
+		wanted     bool
+		partitions int
+		measure    func(context.Context, *rig.Orders) error
+	}{
+		{s.Schema, s.Partitions, b.schema},
+		{len(s.Workers) > 0, scalingPartitions, b.scaling},
+		{s.Preload > 0, s.Partitions, b.preloaded},
+	} {
+		if !part.wanted {
+			continue
+		}
+		if err := b.with(ctx, s.Items[0], part.partitions, part.measure); err != nil {
 			return err
 		}
 	}
-	if len(s.Workers) > 0 {
-		if err := b.withOrders(ctx, s.Items[0], scalingPartitions, func(orders *rig.Orders) error {
-			return b.scaling(ctx, orders)
-		}); err != nil {
-			return err
-		}
-	}
-	if s.Preload > 0 {
-		err = b.withOrders(ctx, s.Items[0], s.Partitions, func(orders *rig.Orders) error { return b.preloaded(ctx, orders) })
-	}
-	return err
+	return nil
 }
 
 // runner runs measurements one after another.
@@ -63,14 +58,14 @@ type runner struct {
 
 	stored int // orders in the server's template
 	runs   int
-	empty  samples // of the first table, for the one with orders stored already
+	empty  samples // of the first table, to compare with what has orders stored already
 }
 
 // samples are the measurements of each contender, a sample a round.
 type samples map[string][]sample
 
-// withOrders makes orders in a broker of their own, whose memory ends with it.
-func (b *runner) withOrders(ctx context.Context, items, partitions int, use func(*rig.Orders) error) (err error) {
+// with measures orders in a broker of their own, whose memory ends with it.
+func (b *runner) with(ctx context.Context, items, partitions int, measure func(context.Context, *rig.Orders) error) error {
 	if err := b.site.RenewBroker(); err != nil {
 		return err
 	}
@@ -80,7 +75,7 @@ func (b *runner) withOrders(ctx context.Context, items, partitions int, use func
 	if err != nil {
 		return err
 	}
-	return use(orders)
+	return measure(ctx, orders)
 }
 
 func (b *runner) makeOrders(ctx context.Context, o rig.OrdersOptions) (*rig.Orders, error) {
@@ -89,19 +84,7 @@ func (b *runner) makeOrders(ctx context.Context, o rig.OrdersOptions) (*rig.Orde
 	return b.site.MakeOrders(ctx, o)
 }
 
-// run gives a contender a database of its own.
-func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (s sample, err error) {
-	err = b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
-		s, err = c.run(ctx, t)
-		return err
-	})
-	if err != nil {
-		return s, fmt.Errorf("%s: %w", c.name, err)
-	}
-	program.Progress("%-24s %8.0f orders/s   database %5.1f µs, client %5.1f µs an order", c.name, s.rate(), s.databaseCost(), s.clientCost())
-	return s, nil
-}
-
+// trial gives a measurement a database of its own.
 func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context.Context, *trial) error) error {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
@@ -117,30 +100,35 @@ func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context
 	})
 }
 
-// rounds runs the contenders in turn, beginning with another one each time.
-func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []contender) (samples, error) {
-	measured := samples{}
-	for round := range b.settings.Rounds {
-		program.Progress("round %d of %d", round+1, b.settings.Rounds)
-		for i := range contenders {
-			c := contenders[(round+i)%len(contenders)]
-			s, err := b.run(ctx, c, orders)
-			if err != nil {
-				return nil, err
-			}
-			measured[c.name] = append(measured[c.name], s)
-		}
+func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (s sample, err error) {
+	err = b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
+		s, err = c.run(ctx, t)
+		return err
+	})
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", c.name, err)
 	}
-	return measured, nil
+	program.Progress("%-24s %8.0f orders/s   database %5.1f µs, client %5.1f µs an order", c.name, s.rate(), s.databaseCost(), s.clientCost())
+	return s, nil
 }
 
-// comparison is the main table: worker, COPY and single transactions.
-func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool) error {
+func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []contender) (samples, error) {
+	measured := samples{}
+	return measured, program.Rounds(b.settings.Rounds, len(contenders), func(i int) error {
+		s, err := b.run(ctx, contenders[i], orders)
+		measured[contenders[i].name] = append(measured[contenders[i].name], s)
+		return err
+	})
+}
+
+// comparison is the main table: worker, COPY and single transactions. The first
+// one is followed by the latency of single orders.
+func (b *runner) comparison(ctx context.Context, orders *rig.Orders) error {
 	program.Progress("warming up: files of WAL and of tables that later runs use again")
 	if _, err := b.run(ctx, rawCopy, orders); err != nil {
 		return err
 	}
-	contenders := []contender{rawCopy, worker, copyTriggers}
+	contenders := []contender{rawCopy, copyTriggers, worker}
 	if b.settings.Compare != "" {
 		contenders = append(contenders, otherBuild)
 	}
@@ -151,29 +139,17 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders, first bool)
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, c := range []contender{rawCopy, copyTriggers, worker, otherBuild, single, singlePair} {
-		if len(measured[c.name]) > 0 {
-			names = append(names, c.name)
-		}
-	}
-	title := fmt.Sprintf("%s of %s, %d partitions, %d bytes a record",
-		count(orders.Count, "order"), count(orders.Items, "item"), b.settings.Partitions, orders.Bytes/int64(orders.Count))
-	body := comparisonTable(title, names, measured).Markdown() + "\n" + goals(measured)
-	if err := b.site.Save(fmt.Sprintf("ingest-%d", orders.Items), body); err != nil {
+	title := fmt.Sprintf("%s, %d partitions, %d bytes a record", ofItems(orders), b.settings.Partitions, orders.Bytes/int64(orders.Count))
+	if err := b.site.Save(fmt.Sprintf("ingest-%d", orders.Items), comparisonTable(title, contenders, measured)+"\n"+goals(measured)); err != nil {
 		return err
 	}
-	if !first {
+	if b.empty != nil {
 		return nil
 	}
 	b.empty = measured
 	if b.settings.Latency == 0 {
 		return nil
 	}
-	return b.latency(ctx, orders)
-}
-
-func (b *runner) latency(ctx context.Context, orders *rig.Orders) error {
 	program.Progress("timing %d single orders", b.settings.Latency)
 	return b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
 		l, err := measureLatency(ctx, t, b.settings.Latency)
@@ -184,24 +160,26 @@ func (b *runner) latency(ctx context.Context, orders *rig.Orders) error {
 	})
 }
 
+// schema is the table of what the schema's parts cost.
+func (b *runner) schema(ctx context.Context, orders *rig.Orders) error {
+	return b.table(ctx, "ingest-schema", ofItems(orders)+", raw COPY into changed tables", orders, schemaContenders())
+}
+
 // scaling is the table of several workers.
 func (b *runner) scaling(ctx context.Context, orders *rig.Orders) error {
 	contenders := []contender{rawCopy}
 	for _, n := range b.settings.Workers {
-		contenders = append(contenders, contender{count(n, "worker"), func(ctx context.Context, t *trial) (sample, error) {
-			return runWorkers(ctx, t, t.site, n)
-		}})
+		contenders = append(contenders, contender{count(n, "worker"), runWorkers(n)})
 	}
+	return b.table(ctx, "ingest-scaling", fmt.Sprintf("%s, %d partitions", ofItems(orders), scalingPartitions), orders, contenders)
+}
+
+func (b *runner) table(ctx context.Context, section, title string, orders *rig.Orders, contenders []contender) error {
 	measured, err := b.rounds(ctx, orders, contenders)
 	if err != nil {
 		return err
 	}
-	var names []string
-	for _, c := range contenders {
-		names = append(names, c.name)
-	}
-	title := fmt.Sprintf("%s of %s, %d partitions", count(orders.Count, "order"), count(orders.Items, "item"), scalingPartitions)
-	return b.site.Save("ingest-scaling", comparisonTable(title, names, measured).Markdown())
+	return b.site.Save(section, comparisonTable(title, contenders, measured))
 }
 
 // preloaded is the first table again, with orders stored already.
@@ -216,14 +194,16 @@ func (b *runner) preloaded(ctx context.Context, orders *rig.Orders) error {
 	if err != nil {
 		return err
 	}
-	contenders := []contender{rawCopy, worker, warm(rawCopy, warming), warm(worker, warming)}
-	measured, err := b.rounds(ctx, orders, contenders)
+	cold, hot := []contender{rawCopy, worker}, []contender{warm(rawCopy, warming), warm(worker, warming)}
+	measured, err := b.rounds(ctx, orders, append(cold, hot...))
 	if err != nil {
 		return err
 	}
-	title := fmt.Sprintf("%s of %s into tables with %s already", count(orders.Count, "order"), count(orders.Items, "item"), count(b.stored, "order"))
-	body := comparisonTable(title+", right after a checkpoint, buffers cold", []string{rawCopy.name, worker.name}, measured).Markdown() + "\n" +
-		comparisonTable(title+", warm", []string{rawCopy.name + warmSuffix, worker.name + warmSuffix}, measured).Markdown() + "\n" +
-		preloadedLines(b.empty, measured)
-	return b.site.Save("ingest-preloaded", body)
+	title := fmt.Sprintf("%s into tables with %s already", ofItems(orders), count(b.stored, "order"))
+	return b.site.Save("ingest-preloaded", comparisonTable(title+", right after a checkpoint, buffers cold", cold, measured)+"\n"+
+		comparisonTable(title+", warm", hot, measured)+"\n"+preloadedLines(b.empty, measured))
+}
+
+func ofItems(orders *rig.Orders) string {
+	return count(orders.Count, "order") + " of " + count(orders.Items, "item")
 }

@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-// sample is one measurement.
+// sample is one measurement, or the state of a meter.
 type sample struct {
 	orders int
 	took   time.Duration
@@ -36,31 +37,27 @@ func (s sample) cores() float64 {
 }
 
 // each is a CPU time's share for one order, in microseconds.
-func (s sample) each(cpu time.Duration) float64 {
-	return cpu.Seconds() * 1e6 / float64(s.orders)
-}
+func (s sample) each(cpu time.Duration) float64 { return cpu.Seconds() * 1e6 / float64(s.orders) }
 
-// meter reads what has been used so far. The zero pids are left out.
+// meter reads what has been used so far.
 type meter struct {
 	server  *rig.Server
-	broker  int
+	broker  int            // process id; 0: it is not used
 	workers []*rig.Service // none: this program is the client
 }
 
-// reading is a moment of a meter.
-type reading struct {
-	at                       time.Time
-	client, database, broker time.Duration
-	wal, commits             int64
-	allocs                   float64
-}
-
-func (m meter) read(ctx context.Context) (r reading, err error) {
+func (m meter) read(ctx context.Context) (r sample, err error) {
 	if len(m.workers) == 0 {
-		r.client = procfs.Self()
+		if r.client, err = procfs.CPU(os.Getpid()); err != nil {
+			return r, err
+		}
 	}
 	for _, w := range m.workers {
 		used, err := procfs.CPU(w.Pid())
+		if err != nil {
+			return r, err
+		}
+		_, peak, err := procfs.Memory(w.Pid())
 		if err != nil {
 			return r, err
 		}
@@ -69,6 +66,7 @@ func (m meter) read(ctx context.Context) (r reading, err error) {
 			return r, err
 		}
 		r.client += used
+		r.peak = max(r.peak, peak)
 		r.allocs += metrics["go_memstats_mallocs_total"]
 	}
 	if m.broker != 0 {
@@ -80,36 +78,24 @@ func (m meter) read(ctx context.Context) (r reading, err error) {
 		return r, err
 	}
 	r.database, err = procfs.TreeCPU(m.server.Pid())
-	r.at = time.Now()
 	return r, err
 }
 
 // during measures what work uses to store so many orders.
-func (m meter) during(ctx context.Context, orders int, work func() error) (sample, error) {
+func (m meter) during(ctx context.Context, orders int, work func() error) (s sample, err error) {
 	before, err := m.read(ctx)
 	if err != nil {
-		return sample{}, err
+		return s, err
 	}
-	before.at = time.Now() // reading took some time itself
+	began := time.Now()
 	if err := work(); err != nil {
-		return sample{}, err
+		return s, err
 	}
-	ended := time.Now()
+	took := time.Since(began)
 	after, err := m.read(ctx)
-	if err != nil {
-		return sample{}, err
-	}
-	s := sample{
-		orders: orders, took: ended.Sub(before.at),
+	return sample{
+		orders: orders, took: took, peak: after.peak,
 		client: after.client - before.client, database: after.database - before.database, broker: after.broker - before.broker,
 		wal: after.wal - before.wal, commits: after.commits - before.commits, allocs: after.allocs - before.allocs,
-	}
-	for _, w := range m.workers {
-		_, peak, err := procfs.Memory(w.Pid())
-		if err != nil {
-			return sample{}, err
-		}
-		s.peak = max(s.peak, peak)
-	}
-	return s, nil
+	}, err
 }

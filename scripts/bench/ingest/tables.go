@@ -2,72 +2,64 @@ package main
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
-	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
 
-// comparisonTable has a row for each contender, with medians of its rounds. The
-// first is what the ratios are to.
-func comparisonTable(title string, names []string, measured samples) *report.Table {
-	t := &report.Table{Title: title, Columns: []string{
-		"", "orders/s", "× raw COPY", "database µs/order", "× raw COPY", "client µs/order", "broker µs/order",
-		"cores busy", "orders/commit", "WAL B/order", "peak MiB", "allocs/order",
-	}}
-	base := measured[names[0]]
-	for _, name := range names {
-		m := measured[name]
-		median := func(get func(sample) float64) float64 { return stats.MedianOf(m, get) }
-		t.Add(name,
-			report.Thousands(median(sample.rate)),
-			decimal(2, stats.RatioOf(m, base, sample.rate)),
-			decimal(1, median(sample.databaseCost)),
-			decimal(2, stats.RatioOf(m, base, sample.databaseCost)),
-			decimal(1, median(sample.clientCost)),
-			unlessZero(1, median(sample.brokerCost)),
-			decimal(2, median(sample.cores)),
-			report.Thousands(median(sample.batch)),
-			report.Thousands(median(sample.walCost)),
-			unlessZero(0, median(sample.peakMiB)),
-			unlessZero(0, median(sample.allocCost)),
-		)
+// columns of the comparison. Ratios are to the first row.
+var columns = []report.Column[sample]{
+	{Name: "orders/s", Figure: sample.rate, Format: report.Thousands[float64]},
+	{Name: "× raw COPY", Figure: sample.rate, Format: report.Decimals(2), Ratio: true},
+	{Name: "database µs/order", Figure: sample.databaseCost, Format: report.Decimals(1)},
+	{Name: "× raw COPY", Figure: sample.databaseCost, Format: report.Decimals(2), Ratio: true},
+	{Name: "client µs/order", Figure: sample.clientCost, Format: report.Decimals(1)},
+	{Name: "broker µs/order", Figure: sample.brokerCost, Format: report.Decimals(1)},
+	{Name: "cores busy", Figure: sample.cores, Format: report.Decimals(2)},
+	{Name: "orders/commit", Figure: sample.batch, Format: report.Thousands[float64]},
+	{Name: "WAL B/order", Figure: sample.walCost, Format: report.Thousands[float64]},
+	{Name: "peak MiB", Figure: sample.peakMiB, Format: report.Decimals(0)},
+	{Name: "allocs/order", Figure: sample.allocCost, Format: report.Decimals(0)},
+}
+
+// comparisonTable has a row for each contender.
+func comparisonTable(title string, contenders []contender, measured samples) string {
+	var rows []report.Row[sample]
+	for _, c := range contenders {
+		rows = append(rows, report.Row[sample]{Name: c.name, Samples: measured[c.name], Base: measured[contenders[0].name]})
 	}
-	return t
+	return report.Compare(title, columns, rows)
 }
 
 // goals are the figures that the worker is measured by.
 func goals(measured samples) string {
 	w, raw := measured[worker.name], measured[rawCopy.name]
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, "- "+format+"\n", args...) }
-	line("rate: %s × raw COPY without triggers (goal: at least 0.70)", decimal(2, stats.RatioOf(w, raw, sample.rate)))
-	line("the database's CPU an order: %s × raw COPY's (goal: at most 1.15)", decimal(2, stats.RatioOf(w, raw, sample.databaseCost)))
-	line("the worker's CPU: %s × the database's (goal: at most 0.40)",
-		decimal(2, stats.MedianOf(w, func(s sample) float64 { return s.client.Seconds() / s.database.Seconds() })))
-	line("the worker's peak memory: %s MiB (goal: at most 300)", decimal(0, stats.MedianOf(w, sample.peakMiB)))
-	if s := measured[single.name]; len(s) > 0 {
-		line("rate: %s × a transaction an order on 1 connection (goal: at least 20), %s × on 2; raw COPY is %s × and %s ×",
-			decimal(0, stats.RatioOf(w, s, sample.rate)), decimal(0, stats.RatioOf(w, measured[singlePair.name], sample.rate)),
-			decimal(0, stats.RatioOf(raw, s, sample.rate)), decimal(0, stats.RatioOf(raw, measured[singlePair.name], sample.rate)))
+	text := fmt.Sprintf("- rate: %.2f × raw COPY without triggers (goal: at least 0.70)\n"+
+		"- the database's CPU an order: %.2f × raw COPY's (goal: at most 1.15)\n"+
+		"- the worker's CPU: %.2f × the database's (goal: at most 0.40)\n"+
+		"- the worker's peak memory: %.0f MiB (goal: at most 300)\n",
+		report.RatioOf(w, raw, sample.rate), report.RatioOf(w, raw, sample.databaseCost),
+		report.MedianOf(w, func(s sample) float64 { return s.client.Seconds() / s.database.Seconds() }), report.MedianOf(w, sample.peakMiB))
+	if one, two := measured[single.name], measured[singlePair.name]; len(one) > 0 {
+		text += fmt.Sprintf("- rate: %.0f × a transaction an order on 1 connection (goal: at least 20), %.0f × on 2; raw COPY is %.0f × and %.0f ×\n",
+			report.RatioOf(w, one, sample.rate), report.RatioOf(w, two, sample.rate),
+			report.RatioOf(raw, one, sample.rate), report.RatioOf(raw, two, sample.rate))
 	}
-	return b.String()
+	return text
 }
 
 func preloadedLines(empty, full samples) string {
-	var b strings.Builder
-	rate := func(m []sample) float64 { return stats.MedianOf(m, sample.rate) }
+	text := ""
+	rate := func(m []sample) float64 { return report.MedianOf(m, sample.rate) }
 	for _, c := range []contender{worker, rawCopy} {
 		goal := ""
 		if c.name == worker.name {
 			goal = " (goal: at least 0.85)"
 		}
-		fmt.Fprintf(&b, "- %s: %s × its rate into empty tables%s, %s × right after a checkpoint, with cold buffers\n", c.name,
-			decimal(2, rate(full[c.name+warmSuffix])/rate(empty[c.name])), goal, decimal(2, rate(full[c.name])/rate(empty[c.name])))
+		text += fmt.Sprintf("- %s: %.2f × its rate into empty tables%s, %.2f × right after a checkpoint, with cold buffers\n", c.name,
+			rate(full[c.name+warmSuffix])/rate(empty[c.name]), goal, rate(full[c.name])/rate(empty[c.name]))
 	}
-	return b.String()
+	return text
 }
 
 func latencyTable(l latencies) string {
@@ -83,24 +75,14 @@ func latencyTable(l latencies) string {
 		{"produced → committed, by SELECT", l.committed},
 		{"a bare one-row INSERT and commit", l.inserted},
 	} {
-		ms := func(share float64) string { return milliseconds(stats.Percentile(row.values, share)) }
+		ms := func(share float64) string { return milliseconds(report.Percentile(row.values, share)) }
 		t.Add(row.name, ms(0.5), ms(0.99), ms(1))
 	}
-	over := stats.Percentile(l.committed, 0.99) - stats.Percentile(l.inserted, 0.99)
+	over := report.Percentile(l.committed, 0.99) - report.Percentile(l.inserted, 0.99)
 	return t.Markdown() + fmt.Sprintf("\n- p99 of produced → committed: %s ms over that of a bare commit (goal: at most 10)\n", milliseconds(over))
 }
 
-func decimal(digits int, value float64) string { return strconv.FormatFloat(value, 'f', digits, 64) }
-
-// unlessZero leaves the cell empty where there is nothing to tell.
-func unlessZero(digits int, value float64) string {
-	if value == 0 {
-		return ""
-	}
-	return decimal(digits, value)
-}
-
-func milliseconds(d time.Duration) string { return decimal(2, d.Seconds()*1000) }
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()*1000) }
 
 func count(n int, what string) string {
 	if n == 1 {

@@ -8,38 +8,24 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
-// bareVariable marks the process that is the bare server; its value is the length of
-// the answers in bytes.
-const bareVariable = "ORDERHUB_BENCH_BARE"
-
-// runBare serves in the process that startBare starts, and returns false in any other.
-func runBare() bool {
-	size, marked := os.LookupEnv(bareVariable)
-	if !marked {
-		return false
-	}
-	if err := serveBare(size, os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "bare gin:", err)
-		os.Exit(1)
-	}
-	return true
-}
+// bareRole is the process of the bare server. Its argument is the length of the
+// answers in bytes.
+var bareRole = program.Role{Name: "bare gin", Run: serveBare}
 
 // serveBare answers every request for an order with the same bytes, with gin alone,
 // until in ends.
 func serveBare(size string, in io.Reader, out io.Writer) error {
 	length, err := strconv.Atoi(size)
 	if err != nil {
-		return fmt.Errorf("%s: %w", bareVariable, err)
+		return fmt.Errorf("length of the answers: %w", err)
 	}
 	body := bytes.Repeat([]byte("x"), length)
 	gin.SetMode(gin.ReleaseMode)
@@ -49,7 +35,7 @@ func serveBare(size string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// Every public server has such time-outs, so read-api is not compared without.
+	// The time-outs of every public server, read-api's too.
 	server := &http.Server{
 		Handler: engine, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
@@ -66,5 +52,3 @@ func serveBare(size string, in io.Reader, out io.Writer) error {
 	}
 	return nil
 }
-
-func startBare(size int) (*rig.Child, error) { return rig.StartChild(bareVariable, strconv.Itoa(size)) }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -70,19 +68,12 @@ func bench(ctx context.Context, s *settings) (err error) {
 	if b.wrk, err = wrk.New(site.Folder, s.Threads, s.Connections); err != nil {
 		return err
 	}
-	defer func() {
-		if b.bare != nil {
-			err = errors.Join(err, b.bare.Stop())
-		}
-	}()
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	if err := b.quiet(ctx); err != nil {
+	defer func() { err = errors.Join(err, b.bare.Stop()) }()
+	if err := b.quiet(ctx); err != nil || s.IngestRate == 0 {
 		return err
-	}
-	if s.IngestRate == 0 {
-		return nil
 	}
 	return b.underIngest(ctx)
 }
@@ -91,9 +82,10 @@ func bench(ctx context.Context, s *settings) (err error) {
 type runner struct {
 	settings *settings
 	site     *rig.Site
+	orders   *rig.Orders
 	wrk      *wrk.Wrk
 
-	bare     *rig.Child
+	bare     *program.Child
 	main     *subject   // of settings.Orders
 	others   []*subject // of settings.Others
 	zstd     *subject   // nil: not wanted
@@ -104,23 +96,21 @@ type runner struct {
 type subject struct {
 	*rig.Reader
 	orders   int
+	how      string // it holds them, for the text
 	requests wrk.Requests
 }
 
-// prepare fills the databases, each continuing the one before, and starts the readers.
+// prepare fills the databases, each continuing the one before, and starts the servers.
 func (b *runner) prepare(ctx context.Context) (err error) {
-	counts := append(slices.Clone(b.settings.Others), b.settings.Orders)
-	slices.Sort(counts)
-	var orders *rig.Orders
+	counts := slices.Sorted(slices.Values(append([]int{b.settings.Orders}, b.settings.Others...)))
+	if b.orders, err = b.site.Store(ctx, counts[0], b.settings.Items); err != nil {
+		return err
+	}
 	for _, count := range counts {
-		if orders == nil {
-			if orders, err = b.site.Store(ctx, count, b.settings.Items); err != nil {
-				return err
-			}
-		} else if err := b.site.Server.Preload(ctx, orders, count); err != nil {
+		if err := b.site.Server.Preload(ctx, b.orders, count); err != nil {
 			return err
 		}
-		database, _, err := b.site.Server.Fresh(ctx) // it goes with the server
+		database, _, err := b.site.Server.Fresh(ctx)
 		if err != nil {
 			return err
 		}
@@ -133,13 +123,17 @@ func (b *runner) prepare(ctx context.Context) (err error) {
 			continue
 		}
 		b.main, b.database = subject, database
+		if err := b.main.requests.Ask(ctx, b.main.Addr); err != nil {
+			return err
+		}
 		if b.settings.Zstd {
 			if b.zstd, err = b.start(ctx, database, count, "zstd"); err != nil {
 				return err
 			}
+			b.zstd.how = ", compressed"
 		}
 	}
-	b.bare, err = startBare(b.main.requests.Size)
+	b.bare, err = bareRole.Start(strconv.Itoa(b.main.requests.Size))
 	return err
 }
 
@@ -149,28 +143,17 @@ func (b *runner) start(ctx context.Context, database string, orders int, compres
 		return nil, err
 	}
 	program.Progress("%d orders restored in %v, %d MiB resident, compression %s", orders, reader.Restore.Round(time.Millisecond), reader.Memory>>20, compression)
-	folder := filepath.Join(b.site.Folder, fmt.Sprintf("%d-%s", orders, compression))
-	s := &subject{Reader: reader, orders: orders}
-	if err = os.Mkdir(folder, 0o700); err == nil {
-		s.requests, err = wrk.Choose(ctx, database, reader.Addr, folder, asked)
-	}
-	return s, err
+	requests, err := wrk.Choose(ctx, database, b.site.Folder, asked)
+	return &subject{Reader: reader, orders: orders, requests: requests}, err
 }
 
-// stopOthers stops all readers but the main one.
-func (b *runner) stopOthers() error {
-	var errs []error
-	for _, s := range append(b.others, b.zstd) {
-		if s != nil {
-			errs = append(errs, s.Stop())
-		}
+// subjects are all readers, the main one first.
+func (b *runner) subjects() []*subject {
+	all := []*subject{b.main}
+	if b.zstd != nil {
+		all = append(all, b.zstd)
 	}
-	b.others, b.zstd = nil, nil
-	return errors.Join(errs...)
-}
-
-func (b *runner) bareTarget() target {
-	return target{name: "bare gin, constant bytes", addr: b.bare.Addr, pid: b.bare.Pid(), requests: b.main.requests.Hits}
+	return append(all, b.others...)
 }
 
 func hits(name string, s *subject, goal float64) target {
@@ -200,43 +183,40 @@ func (b *runner) quiet(ctx context.Context) error {
 		return err
 	}
 	title := fmt.Sprintf("%s orders in memory, answers of %d bytes, %d connections", report.Thousands(m.orders), m.requests.Size, b.settings.Connections)
-	body := table(title, b.bareTarget().name, targets, measured) + "\n" + goals(targets, measured) +
-		b.sizes(targets, measured) + b.memory()
-	return b.site.Save("read", body)
+	return b.site.Save("read", table(title, targets, measured)+"\n"+goals(targets, measured)+b.sizes(targets, measured)+b.memory())
 }
 
 // underIngest makes the table of requests answered while orders are ingested, which
-// slows the bare server as well. The other readers are stopped: they would read these
-// orders, too.
+// slows down the bare server as well. The other readers are stopped: they would read
+// these orders, too.
 func (b *runner) underIngest(ctx context.Context) (err error) {
-	if err := b.stopOthers(); err != nil {
+	for _, s := range b.subjects()[1:] {
+		if err := s.Stop(); err != nil {
+			return err
+		}
+	}
+	const topic = "ingested"
+	if err := b.site.Broker.CreateTopic(ctx, topic, 4, "delete"); err != nil {
 		return err
 	}
-	stop, err := b.startIngest(ctx)
+	if _, err := b.site.StartWorker(ctx, topic, b.database); err != nil {
+		return err
+	}
+	stamper, err := rig.NewStamper(b.orders, 1)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	load, err := rig.StartLoad(ctx, b.site.Broker, topic, stamper)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, load.Stop()) }()
+	load.SetRate(float64(b.settings.IngestRate))
 	targets := []target{hits("hits (200)", b.main, 0.90)}
 	measured, err := b.rounds(ctx, targets)
 	if err != nil {
 		return err
 	}
 	title := fmt.Sprintf("%s orders in memory, while %s orders/s are ingested", report.Thousands(b.main.orders), report.Thousands(b.settings.IngestRate))
-	return b.site.Save("read-ingest", table(title, b.bareTarget().name, targets, measured)+"\n"+goals(targets, measured))
-}
-
-// startIngest keeps new orders coming.
-func (b *runner) startIngest(ctx context.Context) (stop func() error, err error) {
-	const topic = "ingested"
-	worker, err := b.site.StartWorker(ctx, topic, b.database)
-	if err != nil {
-		return nil, err
-	}
-	stopPublishing, err := b.site.Publish(topic, "--quiet", "--seed", "3",
-		"--items", strconv.Itoa(b.settings.Items), "--count", strconv.Itoa(b.settings.IngestRate*3600), "--rate", strconv.Itoa(b.settings.IngestRate))
-	if err != nil {
-		return nil, errors.Join(err, worker.Stop())
-	}
-	return func() error { return errors.Join(stopPublishing(), worker.Stop()) }, nil
+	return b.site.Save("read-ingest", table(title, targets, measured)+"\n"+goals(targets, measured))
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
@@ -15,11 +19,14 @@ import (
 // compressions are the values of CACHE_COMPRESSION, which are measured in turn.
 var compressions = []string{"off", "zstd"}
 
-// sample is one restore, or one COPY OUT.
+// copyOut stands for COPY OUT among the compressions.
+const copyOut = ""
+
+// sample is one restore, or one COPY OUT, which has only times.
 type sample struct {
 	took      time.Duration
-	cpu       time.Duration // of the client, which COPY OUT's is not looked at for
-	database  time.Duration // of CPU, likewise
+	cpu       time.Duration // of the reader
+	database  time.Duration // of CPU
 	memory    int64         // resident, at ready
 	peak      int64         // until then
 	jsonBytes int64
@@ -33,10 +40,9 @@ type churned struct {
 	stats        rig.ReaderStats
 }
 
-// findings are all samples, by what was measured.
+// findings are all samples, by compression.
 type findings struct {
-	copyOut []sample
-	restore map[string][]sample
+	samples map[string][]sample
 	churn   map[string]churned
 }
 
@@ -49,24 +55,30 @@ func bench(ctx context.Context, s *settings) (err error) {
 	if _, err := site.Store(ctx, s.Orders, s.Items); err != nil {
 		return err
 	}
-	database, _, err := site.Server.Fresh(ctx) // it goes with the server
+	database, _, err := site.Server.Fresh(ctx)
 	if err != nil {
 		return err
 	}
+	b := &runner{settings: s, site: site, database: database}
 	program.Progress("warming up")
-	if _, err := copyOut(ctx, database); err != nil {
+	if err := b.copyOut(ctx); err != nil {
 		return err
 	}
-	found := findings{restore: map[string][]sample{}, churn: map[string]churned{}}
-	for round := range s.Rounds {
-		program.Progress("round %d of %d", round+1, s.Rounds)
-		if err := measure(ctx, s, site, database, round, &found); err != nil {
-			return err
-		}
+	found := findings{samples: map[string][]sample{}, churn: map[string]churned{}}
+	contenders := append([]string{copyOut}, compressions...)
+	err = program.Rounds(s.Rounds, len(contenders), func(i int) error {
+		one, err := b.measure(ctx, contenders[i])
+		found.samples[contenders[i]] = append(found.samples[contenders[i]], one)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	if s.Profile != "" {
-		if err := profile(ctx, s, site, database); err != nil {
-			return err
+	if s.Churn > 0 { // last, since it changes the tables
+		for _, compression := range compressions {
+			if found.churn[compression], err = b.churn(ctx, compression); err != nil {
+				return err
+			}
 		}
 	}
 	return site.Save(section(s), found.markdown(s))
@@ -80,83 +92,55 @@ func section(s *settings) string {
 	return fmt.Sprintf("restore-%d-items-%d", s.Orders, s.Items)
 }
 
-// measure does each once, beginning with another one in each round. Changes come
-// last, since they make other tables of the tables.
-func measure(ctx context.Context, s *settings, site *rig.Site, database string, round int, found *findings) error {
-	contenders := append([]string{""}, compressions...)
-	for i := range contenders {
-		compression := contenders[(round+i)%len(contenders)]
-		if compression == "" {
-			before, err := procfs.TreeCPU(site.Server.Pid())
-			if err != nil {
-				return err
-			}
-			c, err := copyOut(ctx, database)
-			if err != nil {
-				return err
-			}
-			if c.database, err = databaseCPU(site, before); err != nil {
-				return err
-			}
-			c.orders = int64(s.Orders)
-			program.Progress("COPY OUT      %6.2f s", c.took.Seconds())
-			found.copyOut = append(found.copyOut, c)
-			continue
-		}
-		r, err := restore(ctx, s, site, database, compression, nil)
-		if err != nil {
-			return err
-		}
-		program.Progress("restore, %-4s %6.2f s, %d MiB, at most %d MiB", compression, r.took.Seconds(), r.memory>>20, r.peak>>20)
-		found.restore[compression] = append(found.restore[compression], r)
+// runner has everything that is measured.
+type runner struct {
+	settings *settings
+	site     *rig.Site
+	database string
+}
+
+// measure times a COPY OUT or a restore, and what the database uses for it.
+func (b *runner) measure(ctx context.Context, compression string) (r sample, err error) {
+	before, err := procfs.TreeCPU(b.site.Server.Pid())
+	if err != nil {
+		return r, err
 	}
-	if round < s.Rounds-1 || s.Churn == 0 {
-		return nil
+	if compression == copyOut {
+		began := time.Now()
+		err = b.copyOut(ctx)
+		r.took, r.orders = time.Since(began), int64(b.settings.Orders)
+	} else {
+		r, err = b.restore(ctx, compression)
 	}
-	for _, compression := range compressions {
-		_, err := restore(ctx, s, site, database, compression, func(reader *rig.Reader) error {
-			program.Progress("changing orders for %v", s.Churn)
-			c, err := churn(ctx, s, database, reader)
-			if err != nil {
-				return err
-			}
-			program.Progress("%d changes: %d MiB", c.sum(), c.memory>>20)
-			found.churn[compression] = c
-			return nil
-		})
-		if err != nil {
-			return err
+	if err != nil {
+		return r, err
+	}
+	after, err := procfs.TreeCPU(b.site.Server.Pid())
+	r.database = after - before
+	program.Progress("%-5s %6.2f s, %d MiB, at most %d MiB", compression, r.took.Seconds(), r.memory>>20, r.peak>>20)
+	return r, err
+}
+
+// copyOut reads the four tables one after another by binary COPY, and discards
+// their rows.
+func (b *runner) copyOut(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, b.database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for _, t := range orderdb.Tables {
+		statement := fmt.Sprintf("COPY %s (%s) TO STDOUT (FORMAT binary)", t.Name, strings.Join(t.Columns, ", "))
+		if _, err := conn.PgConn().CopyTo(ctx, io.Discard, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
 	return nil
 }
 
-// profile looks at what a reader does while it restores.
-func profile(ctx context.Context, s *settings, site *rig.Site, database string) (err error) {
-	reader, err := site.StartService("read-api", "DATABASE_URL="+database, "HTTP_ADDR=127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, reader.Stop()) }()
-	for ctx.Err() == nil {
-		// Its admin port isn't open at once.
-		if err = reader.Profile(ctx, "profile?seconds=3", s.Profile); err == nil {
-			return nil
-		}
-		if err := retry.Sleep(ctx, time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-// restore starts a reader, and has it used while it is ready.
-func restore(ctx context.Context, s *settings, site *rig.Site, database, compression string, use func(*rig.Reader) error) (r sample, err error) {
-	before, err := procfs.TreeCPU(site.Server.Pid())
-	if err != nil {
-		return r, err
-	}
-	reader, err := site.StartReader(ctx, database, "CACHE_COMPRESSION="+compression)
+// restore starts a reader and looks at it when it is ready.
+func (b *runner) restore(ctx context.Context, compression string) (r sample, err error) {
+	reader, err := b.site.StartReader(ctx, b.database, "CACHE_COMPRESSION="+compression)
 	if err != nil {
 		return r, err
 	}
@@ -165,25 +149,10 @@ func restore(ctx context.Context, s *settings, site *rig.Site, database, compres
 	if r.cpu, err = procfs.CPU(reader.Pid()); err != nil {
 		return r, err
 	}
-	if r.database, err = databaseCPU(site, before); err != nil {
-		return r, err
-	}
 	held, err := reader.Stats(ctx)
-	if err != nil {
-		return r, err
-	}
-	if held.Orders < int64(s.Orders)*9/10 || !held.Complete {
-		return r, fmt.Errorf("the reader holds %d of %d orders", held.Orders, s.Orders)
+	if err == nil && (held.Orders != int64(b.settings.Orders) || !held.Complete) {
+		err = fmt.Errorf("the reader holds %d of %d orders", held.Orders, b.settings.Orders)
 	}
 	r.jsonBytes, r.orders = held.JSONBytes, held.Orders
-	if use != nil {
-		err = use(reader)
-	}
 	return r, err
-}
-
-// databaseCPU is what the database has used since.
-func databaseCPU(site *rig.Site, before time.Duration) (time.Duration, error) {
-	after, err := procfs.TreeCPU(site.Server.Pid())
-	return after - before, err
 }

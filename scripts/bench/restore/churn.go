@@ -2,21 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
@@ -27,162 +26,161 @@ func (c changes) sum() int { return c.updates + c.deletes + c.inserts }
 
 const (
 	// batchOrders are changed in a transaction: three in five get another address
-	// and another item, one in five is deleted, and one in five comes anew.
+	// and other items, one in five is deleted, and one in five is copied under a
+	// new uid.
 	batchOrders = 100
-	// memorySamples is how often memory is looked at in the end: the most of them
-	// counts.
+	// memorySamples is how often memory is sampled in the end. The maximum counts.
 	memorySamples = 20
 	samplingEvery = 100 * time.Millisecond
-	// settling is how long the reader is left alone before that, if changes went on
-	// for longer: it gives memory back now and then.
+	// settling is how long the reader is left alone before that, or as long as the
+	// changes where that is shorter: it returns memory from time to time.
 	settling = 15 * time.Second
 	// catchUpTimeout is how long the reader may take to see the last change.
 	catchUpTimeout = 2 * time.Minute
 )
 
-// churn changes orders at a rate while others are read, and looks at the memory
-// of the reader once it has seen everything.
-func churn(ctx context.Context, s *settings, database string, reader *rig.Reader) (c churned, err error) {
-	conn, err := pgx.Connect(ctx, database)
+// churn changes orders at a rate while others are requested, and looks at the
+// memory of the reader once it has seen everything.
+func (b *runner) churn(ctx context.Context, compression string) (c churned, err error) {
+	reader, err := b.site.StartReader(ctx, b.database, "CACHE_COMPRESSION="+compression)
 	if err != nil {
 		return c, err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	uids, err := allUIDs(ctx, conn)
+	defer func() { err = errors.Join(err, reader.Stop()) }()
+	program.Progress("changing orders for %v", b.settings.Churn)
+	asked, err := rig.Query(ctx, b.database, pgx.RowTo[string], "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", max(1, b.settings.Orders/10))
 	if err != nil {
 		return c, err
 	}
 	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	var readers sync.WaitGroup
-	asked := slices.Clone(uids[:len(uids)/10])
-	readers.Go(func() { read(reading, reader.Addr, asked, s.ReadRate) })
-
-	random := rand.New(rand.NewPCG(rand.Uint64(), 2)) // another churn has made other orders
-	pause := time.Duration(float64(time.Second) * batchOrders / float64(s.ChurnRate))
-	for began, due := time.Now(), time.Duration(0); time.Since(began) < s.Churn; due += pause {
-		if err := retry.Sleep(ctx, due-time.Since(began)); err != nil {
-			return c, err
+	group, working := errgroup.WithContext(reading)
+	group.Go(func() error { b.request(working, reader, asked); return nil })
+	group.Go(func() (err error) {
+		defer stop()
+		if err := b.change(working, &c.changes); err != nil {
+			return err
 		}
-		if err := change(ctx, conn, random, uids, &c.changes); err != nil {
-			return c, err
+		if c.stats, err = b.settled(working, reader); err != nil {
+			return err
 		}
-	}
-	if c.stats, err = settled(ctx, reader, len(uids)); err != nil {
-		return c, err
-	}
-	if err := retry.Sleep(ctx, min(settling, s.Churn)); err != nil {
-		return c, err
-	}
-	for range memorySamples {
-		now, peak, err := procfs.Memory(reader.Pid())
-		if err != nil {
-			return c, err
+		if err := retry.Sleep(working, min(settling, b.settings.Churn)); err != nil {
+			return err
 		}
-		c.memory, c.peak = max(c.memory, now), peak
-		if err := retry.Sleep(ctx, samplingEvery); err != nil {
-			return c, err
+		for range memorySamples {
+			now, peak, err := procfs.Memory(reader.Pid())
+			if err != nil {
+				return err
+			}
+			c.memory, c.peak = max(c.memory, now), peak
+			if err := retry.Sleep(working, samplingEvery); err != nil {
+				return err
+			}
 		}
-	}
-	stop()
-	readers.Wait()
-	return c, nil
-}
-
-func allUIDs(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	rows, err := conn.Query(ctx, `SELECT order_uid FROM orders`)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
-}
-
-// change makes one transaction. uids are those that there are, before and after.
-func change(ctx context.Context, conn *pgx.Conn, random *rand.Rand, uids []string, c *changes) error {
-	size := min(batchOrders, len(uids)/2)
-	for i := range size { // the chosen ones to the end
-		last := len(uids) - 1 - i
-		other := random.IntN(last + 1)
-		uids[last], uids[other] = uids[other], uids[last]
-	}
-	chosen := uids[len(uids)-size:]
-	updated, gone, copied := chosen[:size*3/5], chosen[size*3/5:size*4/5], chosen[size*4/5:]
-	stamp := fmt.Sprintf("%08x", random.Uint32())
-	fresh := make([]string, len(gone))
-	for i := range fresh {
-		fresh[i] = fmt.Sprintf("%s%03xnew", stamp, i)
-	}
-	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		batch := &pgx.Batch{}
-		batch.Queue(`UPDATE deliveries SET address = 'Street ' || left(repeat(md5(order_uid || $2), 2), 4 + abs(hashtext(order_uid || $2)) % 40)
-			WHERE order_uid = ANY($1)`, updated, stamp)
-		batch.Queue(`UPDATE items SET status = status + 1 WHERE order_uid = ANY($1)`, updated)
-		batch.Queue(`DELETE FROM orders WHERE order_uid = ANY($1)`, gone)
-		for _, t := range orderdb.Tables {
-			columns := strings.Join(t.Columns[1:], ", ")
-			batch.Queue(fmt.Sprintf(`INSERT INTO %[1]s (order_uid, %[2]s) SELECT fresh, %[2]s
-				FROM unnest($1::text[], $2::text[]) AS made(source, fresh) JOIN %[1]s ON order_uid = source`, t.Name, columns),
-				copied[:len(fresh)], fresh)
-		}
-		return tx.SendBatch(ctx, batch).Close()
+		return nil
 	})
+	err = group.Wait()
+	program.Progress("%d changes: %d MiB", c.sum(), c.memory>>20)
+	return c, err
+}
+
+// change changes orders for the time of the settings.
+func (b *runner) change(ctx context.Context, c *changes) error {
+	conn, err := pgx.Connect(ctx, b.database)
 	if err != nil {
-		return fmt.Errorf("change orders: %w", err)
+		return err
 	}
-	c.updates, c.deletes, c.inserts = c.updates+len(updated), c.deletes+len(gone), c.inserts+len(fresh)
-	copy(gone, fresh)
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	pause := time.Duration(float64(time.Second) * batchOrders / float64(b.settings.ChurnRate))
+	for began, due := time.Now(), time.Duration(0); time.Since(began) < b.settings.Churn; due += pause {
+		if err := retry.Sleep(ctx, due-time.Since(began)); err != nil {
+			return err
+		}
+		if err := changeBatch(ctx, conn, c); err != nil {
+			return fmt.Errorf("change orders: %w", err)
+		}
+	}
 	return nil
 }
 
-// read asks for orders, which may have gone by now, until ctx ends.
-func read(ctx context.Context, addr string, uids []string, rate int) {
-	if rate == 0 || len(uids) == 0 {
+// chooseOrders takes the orders behind random uids, whose first digits are random
+// themselves.
+const chooseOrders = `SELECT DISTINCT uid FROM generate_series(1, $1) AS n, LATERAL
+	(SELECT order_uid AS uid FROM orders WHERE order_uid > left(md5(random()::text || n), 15) ORDER BY order_uid LIMIT 1) AS next`
+
+// changeBatch makes one transaction.
+func changeBatch(ctx context.Context, conn *pgx.Conn, c *changes) error {
+	rows, err := conn.Query(ctx, chooseOrders, batchOrders)
+	if err != nil {
+		return err
+	}
+	chosen, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+	size := len(chosen)
+	updated, gone, copied := chosen[:size*3/5], chosen[size*3/5:size*4/5], chosen[size*4/5:]
+	stamp := fmt.Sprintf("%08x", rand.Uint32())
+	batch := &pgx.Batch{}
+	batch.Queue(`UPDATE deliveries SET address = 'Street ' || left(repeat(md5(order_uid || $2), 2), 4 + abs(hashtext(order_uid || $2)) % 40)
+		WHERE order_uid = ANY($1)`, updated, stamp)
+	batch.Queue(`UPDATE items SET status = status + 1 WHERE order_uid = ANY($1)`, updated)
+	batch.Queue(`DELETE FROM orders WHERE order_uid = ANY($1)`, gone)
+	for _, t := range orderdb.Tables {
+		batch.Queue(fmt.Sprintf(`INSERT INTO %[1]s (order_uid, %[2]s) SELECT left(md5(order_uid || $2), 15) || 'new', %[2]s
+			FROM %[1]s WHERE order_uid = ANY($1)`, t.Name, strings.Join(t.Columns[1:], ", ")), copied, stamp)
+	}
+	if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() }); err != nil {
+		return err
+	}
+	c.updates, c.deletes, c.inserts = c.updates+len(updated), c.deletes+len(gone), c.inserts+len(copied)
+	return nil
+}
+
+// request asks for orders, which may be gone by now, until ctx ends.
+func (b *runner) request(ctx context.Context, reader *rig.Reader, uids []string) {
+	if b.settings.ReadRate == 0 {
 		return
 	}
-	random := rand.New(rand.NewPCG(3, 4))
-	ticker := time.NewTicker(time.Second / time.Duration(rate))
+	ticker := time.NewTicker(time.Second / time.Duration(b.settings.ReadRate))
 	defer ticker.Stop()
-	for {
+	for ctx.Err() == nil {
+		var order json.RawMessage
+		_ = reader.GetJSON(ctx, "/order/"+uids[rand.IntN(len(uids))], &order)
 		select {
 		case <-ctx.Done():
-			return
 		case <-ticker.C:
-		}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/order/"+uids[random.IntN(len(uids))], nil)
-		if err != nil {
-			return
-		}
-		if response, err := http.DefaultClient.Do(request); err == nil {
-			_, _ = io.Copy(io.Discard, response.Body)
-			_ = response.Body.Close()
 		}
 	}
 }
 
-// settled waits until the reader has as many orders as there are, and has looked
+// settled waits until the reader has as many orders as the tables, and has looked
 // for more twice.
-func settled(ctx context.Context, reader *rig.Reader, orders int) (rig.ReaderStats, error) {
+func (b *runner) settled(ctx context.Context, reader *rig.Reader) (rig.ReaderStats, error) {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	rounds := int64(-1)
-	for {
+	stored, err := rig.Query(ctx, b.database, pgx.RowTo[int64], "SELECT count(*) FROM orders")
+	if err != nil {
+		return rig.ReaderStats{}, err
+	}
+	for rounds := int64(-1); ; {
 		now, err := reader.Stats(ctx)
 		if err != nil {
 			return now, err
 		}
 		switch {
-		case now.Orders != int64(orders):
+		case now.Orders != stored[0]:
 			rounds = -1
 		case rounds < 0:
 			rounds = now.Rounds
 		case now.Rounds >= rounds+2:
 			if now.Relists > 0 {
-				return now, errors.New("the reader read all orders anew meanwhile")
+				return now, errors.New("the reader read all orders again meanwhile")
 			}
 			return now, nil
 		}
 		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
-			return now, fmt.Errorf("the reader has %d orders, and there are %d: %w", now.Orders, orders, err)
+			return now, fmt.Errorf("the reader has %d orders of %d: %w", now.Orders, stored[0], err)
 		}
 	}
 }

@@ -43,14 +43,13 @@ func TestTableSaysHowFarTheGoalsAre(t *testing.T) {
 	zstd := off
 	zstd.memory = 300 << 20
 	f := findings{
-		copyOut: []sample{{took: 2 * time.Second}},
-		restore: map[string][]sample{"off": {off}, "zstd": {zstd}},
+		samples: map[string][]sample{copyOut: {{took: 2 * time.Second}}, "off": {off}, "zstd": {zstd}},
 		churn: map[string]churned{"off": {
 			changes: changes{3, 1, 1}, memory: 1190 << 20, peak: 1400 << 20, stats: rig.ReaderStats{Orders: 1 << 20, JSONBytes: 1000 << 20},
 		}},
 	}
 	text := f.markdown(&settings{Orders: 1 << 20, Churn: time.Minute})
 	require.Contains(t, text, "- time: 1.50 × COPY OUT (goal: at most 1.5)")
-	require.Contains(t, text, "memory, off: 1.01 × the goal (1.15 × JSON and 40 bytes an order) at ready, 1.00 × after 5 changes in 1m0s (3 updates, 1 deletes, 1 inserts)")
+	require.Contains(t, text, "memory, off: 1.01 × the goal (1.15 × JSON and 40 bytes an order) at ready, 1.00 × after 5 changes in 1m0s (3 updates, 1 deletes, 1 inserts), 1190 MiB or 1.190 × JSON; at most 1400 MiB meanwhile")
 	require.Contains(t, text, "memory, zstd: 0.86 × the goal (0.35 × JSON) at ready\n")
 }

@@ -17,8 +17,7 @@ import (
 // other uids.
 const originals = 50_000
 
-// postgres are settings of the server: much is written, so that the WAL's share
-// of the disk is bounded.
+// postgres are settings of the server. They bound the WAL's share of the disk.
 var postgres = map[string]string{"max_wal_size": "8GB", "min_wal_size": "1GB"}
 
 func bench(ctx context.Context, s *settings) (err error) {
@@ -50,11 +49,8 @@ func bench(ctx context.Context, s *settings) (err error) {
 		}
 		body = fmt.Sprintf("![The figures over the number of orders](%s)\n\n%s", filepath.Base(s.Plot), body)
 	}
-	if err := site.Save("scale", body); err != nil {
+	if err := site.Save("scale", body); err != nil || s.Small == 0 {
 		return err
-	}
-	if s.Small == 0 {
-		return nil
 	}
 	tries, err := b.tryAll(ctx)
 	if err != nil {

@@ -21,9 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if rig.RunBroker() {
-		return
-	}
+	program.Play(rig.BrokerRole)
 	os.Exit(m.Run())
 }
 
@@ -35,7 +33,7 @@ func TestHashPartitions(t *testing.T) {
 	const stored, sent = 300, 200
 	p.fill(stored)
 	before := p.schema()
-	require.NoError(t, partition(t.Context(), p.database))
+	require.NoError(t, rig.Execute(t.Context(), p.database, partitionSQL))
 	require.Equal(t, before, p.schema(), "keys, indexes and triggers are as they were")
 	require.Equal(t, stored, p.number("SELECT count(*) FROM items"))
 	require.Equal(t, 8, p.number("SELECT count(DISTINCT tableoid) FROM orders"), "orders are in each partition")
@@ -119,7 +117,7 @@ func (p *partitioned) fill(orders int) {
 
 func (p *partitioned) startWorker() {
 	p.Helper()
-	require.NoError(p, p.site.Broker.CreateTopic(p.Context(), "sent", 8))
+	require.NoError(p, p.site.Broker.CreateTopic(p.Context(), "sent", 8, "delete"))
 	var err error
 	p.worker, err = p.site.StartWorker(p.Context(), "sent", p.database)
 	require.NoError(p, err)
@@ -143,7 +141,7 @@ func (p *partitioned) send(count int, others bool) (uids []string) {
 	}
 	stamper, err := rig.NewStamper(&orders, 1)
 	require.NoError(p, err)
-	producer, err := p.site.Broker.NewProducer("sent")
+	producer, err := p.site.Broker.NewProducer("sent", 0)
 	require.NoError(p, err)
 	defer producer.Close()
 	for range count {

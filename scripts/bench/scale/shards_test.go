@@ -24,9 +24,9 @@ func TestReadersByShard(t *testing.T) {
 	p := newPartitioned(t)
 	const stored, sent = 300, 100
 	p.fill(stored)
-	require.NoError(t, partition(t.Context(), p.database))
-	require.NoError(t, shard(t.Context(), p.database))
-	require.NoError(t, shard(t.Context(), p.database), "again, as after a migration")
+	require.NoError(t, rig.Execute(t.Context(), p.database, partitionSQL))
+	require.NoError(t, rig.Execute(t.Context(), p.database, shardsSQL))
+	require.NoError(t, rig.Execute(t.Context(), p.database, shardsSQL), "again, as after a migration")
 	p.startWorker()
 	s := sharded{partitioned: p}
 	for n := range shards {

@@ -23,16 +23,6 @@ var (
 // shards is how many partitions, and shards, the SQL makes.
 const shards = 8
 
-// partition makes the tables of a database partitioned ones.
-func partition(ctx context.Context, database string) error {
-	return rig.Execute(ctx, database, partitionSQL)
-}
-
-// shard makes a schema of each partition of a database.
-func shard(ctx context.Context, database string) error {
-	return rig.Execute(ctx, database, shardsSQL)
-}
-
 // addressOfShard is the DATABASE_URL of a reader of one shard.
 func addressOfShard(database string, number int) string {
 	u, err := url.Parse(database)
@@ -45,14 +35,14 @@ func addressOfShard(database string, number int) string {
 	return u.String()
 }
 
-// budgetShare is what a reader with a byte budget may take of what all orders do.
+// budgetShare: a reader with a byte budget may take one of so many parts of what all
+// orders take.
 const budgetShare = 4
 
 // try is what one way of having more orders showed, a point each round.
 type try struct {
-	name    string
-	points  []point
-	ingests bool // its rate of ingest was measured too
+	name   string
+	points []point
 }
 
 // Places of the tries.
@@ -65,24 +55,16 @@ const (
 )
 
 // tryAll measures, with few orders, what would be done for very many, each time
-// beside the tables and the reader as they are.
+// next to the tables and the reader as they are.
 func (b *runner) tryAll(ctx context.Context) ([]try, error) {
 	tries := []try{
-		plain:          {name: "as it is", ingests: true},
-		hashPartitions: {name: "8 hash partitions", ingests: true},
+		plain:          {name: "as it is"},
+		hashPartitions: {name: "8 hash partitions"},
 		compressed:     {name: "reader, CACHE_COMPRESSION=zstd"},
 		budget:         {name: "reader, CACHE_BYTES for a quarter"},
 		oneShard:       {name: fmt.Sprintf("reader of 1 of %d shards", shards)},
 	}
-	for round := range b.settings.Rounds {
-		program.Progress("what comes next, in small: round %d of %d", round+1, b.settings.Rounds)
-		for i := range 2 { // plain and partitioned, beginning with the other one each time
-			if err := b.tryTables(ctx, tries, (round+i)%2); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return tries, nil
+	return tries, program.Rounds(b.settings.Rounds, 2, func(which int) error { return b.tryTables(ctx, tries, which) })
 }
 
 // tryTables fills a database, partitioned or not, and measures it, and then other
@@ -94,57 +76,39 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 	}
 	defer drop()
 	if which == hashPartitions {
-		if err := partition(ctx, database); err != nil {
+		if err := rig.Execute(ctx, database, partitionSQL); err != nil {
 			return err
 		}
 	}
-	slice := b.sliceOf(b.settings.Small)
-	if err := rig.NewFill(b.orders, b.site.Server.Superuser(database)).To(ctx, b.settings.Small-slice); err != nil {
+	orders := b.settings.Small
+	slice := b.sliceOf(orders)
+	if err := rig.NewFill(b.orders, b.site.Server.Superuser(database)).To(ctx, orders-slice); err != nil {
 		return err
 	}
-	p, err := b.measure(ctx, database, b.settings.Small, slice)
+	p, err := b.measure(ctx, database, orders, slice)
 	if err != nil {
 		return fmt.Errorf("%s: %w", tries[which].name, err)
 	}
 	tries[which].points = append(tries[which].points, p)
-	if which == hashPartitions {
-		return b.tryShard(ctx, &tries[oneShard], database)
+	if which == plain {
+		return errors.Join(
+			b.tryReader(ctx, &tries[compressed], database, orders, "CACHE_COMPRESSION=zstd"),
+			b.tryReader(ctx, &tries[budget], database, orders, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare)))
 	}
-	return errors.Join(
-		b.tryReader(ctx, &tries[compressed], database, "CACHE_COMPRESSION=zstd"),
-		b.tryReader(ctx, &tries[budget], database, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare)),
-	)
-}
-
-func (b *runner) tryReader(ctx context.Context, t *try, database, setting string) error {
-	return b.withReader(ctx, database, b.settings.Small, func(_ string, r reader) error {
-		t.points = append(t.points, point{orders: b.settings.Small, reader: r})
-		return nil
-	}, setting)
-}
-
-// tryShard measures a reader of one shard, which is asked for its own orders.
-func (b *runner) tryShard(ctx context.Context, t *try, database string) error {
-	if err := shard(ctx, database); err != nil {
+	if err := rig.Execute(ctx, database, shardsSQL); err != nil {
 		return err
 	}
-	of := addressOfShard(database, 0)
-	orders, err := count(ctx, of)
+	shard := addressOfShard(database, 0)
+	counts, err := rig.Query(ctx, shard, pgx.RowTo[int], "SELECT count(*) FROM orders")
 	if err != nil {
 		return err
 	}
-	return b.withReader(ctx, of, orders, func(_ string, r reader) error {
-		t.points = append(t.points, point{orders: orders, reader: r})
-		return nil
-	})
+	return b.tryReader(ctx, &tries[oneShard], shard, counts[0])
 }
 
-func count(ctx context.Context, database string) (orders int, err error) {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	err = conn.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&orders)
-	return orders, err
+// tryReader measures a reader alone.
+func (b *runner) tryReader(ctx context.Context, t *try, database string, orders int, settings ...string) error {
+	r, _, err := b.read(ctx, database, orders, settings...)
+	t.points = append(t.points, point{orders: orders, reader: r})
+	return err
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
-	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
 
 const mebi, gibi = 1 << 20, 1 << 30
@@ -48,7 +47,7 @@ func panels(points []point) []plot.Panel {
 	lists := plot.Panel{Title: "lists, p99 ms"}
 	for i, l := range points[0].lists {
 		lists.Series = append(lists.Series, series(l.name, func(p point) float64 {
-			return stats.Percentile(p.lists[i].times, 0.99).Seconds() * 1000
+			return report.Percentile(p.lists[i].times, 0.99).Seconds() * 1000
 		}))
 	}
 	lists.Series = lists.Series[:min(len(lists.Series), 3)]
@@ -68,33 +67,29 @@ func panels(points []point) []plot.Panel {
 	}
 }
 
+func ingested(p point) float64 { return p.ingest }
+func resident(p point) float64 { return float64(p.reader.memory) / mebi }
+func reads(p point) float64    { return p.reader.reads }
+
 // triesTable has a row for each try, with medians of its rounds.
 func triesTable(s *settings, tries []try) string {
-	t := report.Table{Title: fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.Small)), Columns: []string{
-		"", "ingest/s", "× as it is", "restore s", "orders in memory", "reader MiB", "× as it is", "reads/s", "× as it is", "p99 ms",
-	}}
-	base := tries[plain].points
-	for _, one := range tries {
-		median := func(get func(point) float64) float64 { return stats.MedianOf(one.points, get) }
-		ratio := func(get func(point) float64) string {
-			return fmt.Sprintf("%.2f", stats.RatioOf(one.points, base, get))
-		}
-		ingest, ingestRatio := "", ""
-		if one.ingests {
-			ingest, ingestRatio = report.Thousands(median(ingested)), ratio(ingested)
-		}
-		t.Add(one.name, ingest, ingestRatio,
-			fmt.Sprintf("%.1f", median(func(p point) float64 { return p.reader.restore.Seconds() })),
-			report.Thousands(int(median(func(p point) float64 { return float64(p.reader.cached) }))),
-			report.Thousands(median(resident)/mebi), ratio(resident), report.Thousands(median(reads)), ratio(reads),
-			fmt.Sprintf("%.2f", median(func(p point) float64 { return p.reader.p99 })))
+	columns := []report.Column[point]{
+		{Name: "ingest/s", Figure: ingested, Format: report.Thousands[float64]},
+		{Name: "× as it is", Figure: ingested, Format: report.Decimals(2), Ratio: true},
+		{Name: "restore s", Figure: func(p point) float64 { return p.reader.restore.Seconds() }, Format: report.Decimals(1)},
+		{Name: "orders in memory", Figure: func(p point) float64 { return float64(p.reader.cached) }, Format: report.Thousands[float64]},
+		{Name: "reader MiB", Figure: resident, Format: report.Thousands[float64]},
+		{Name: "× as it is", Figure: resident, Format: report.Decimals(2), Ratio: true},
+		{Name: "reads/s", Figure: reads, Format: report.Thousands[float64]},
+		{Name: "× as it is", Figure: reads, Format: report.Decimals(2), Ratio: true},
+		{Name: "p99 ms", Figure: func(p point) float64 { return p.reader.p99 }, Format: report.Decimals(2)},
 	}
-	return t.Markdown()
+	var rows []report.Row[point]
+	for _, one := range tries {
+		rows = append(rows, report.Row[point]{Name: one.name, Samples: one.points, Base: tries[plain].points})
+	}
+	return report.Compare(fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.Small)), columns, rows)
 }
-
-func ingested(p point) float64 { return p.ingest }
-func resident(p point) float64 { return float64(p.reader.memory) }
-func reads(p point) float64    { return p.reader.reads }
 
 // furtherShards is into how many shards the orders are split for readers of one.
 const furtherShards = 32
@@ -104,7 +99,7 @@ func furtherTable(last point, tries []try) string {
 	t := report.Table{Title: fmt.Sprintf("By what was measured at %s orders", report.Thousands(last.orders)), Columns: []string{
 		"orders", "tables and indexes", "one reader's memory", "with zstd", fmt.Sprintf("and 1 of %d shards", furtherShards), "restore", "time to ingest them",
 	}}
-	zstd := stats.RatioOf(tries[compressed].points, tries[plain].points, resident)
+	zstd := report.RatioOf(tries[compressed].points, tries[plain].points, resident)
 	for _, orders := range []float64{1e7, 1e8, 1e9} {
 		times := orders / float64(last.orders)
 		memory := float64(last.reader.memory) * times
@@ -137,5 +132,5 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
 func gibibytes(n int64) string { return fmt.Sprintf("%.2f", float64(n)/gibi) }
 
 func milliseconds(l list, share float64) string {
-	return fmt.Sprintf("%.1f", stats.Percentile(l.times, share).Seconds()*1000)
+	return fmt.Sprintf("%.1f", report.Percentile(l.times, share).Seconds()*1000)
 }

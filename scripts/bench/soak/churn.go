@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,16 +15,15 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-// Shares of the records, in percent; the rest are new orders.
+// Shares of the records, in percent; all others are new orders.
 const duplicates, conflicts, broken = 15, 5, 5
 
-// updatesEach is one change by SQL for so many records.
-const updatesEach = 5
+// recordsPerUpdate: there is one change by SQL for so many records.
+const recordsPerUpdate = 5
 
-// churn sends records and changes rows, so that a population of orders stays as
-// large as it is: the oldest are deleted as new ones come. The first ones are kept
-// for ever; duplicates and conflicts are of these, since one of an order that has
-// been deleted would be stored.
+// churn sends records and changes rows, so that the number of orders stays the same:
+// the oldest are deleted as new ones come. The first ones are kept. Duplicates and
+// conflicts are of these, since one of a deleted order would be stored.
 type churn struct {
 	settings *settings
 	producer *kgo.Client
@@ -35,11 +33,10 @@ type churn struct {
 
 	kept    [][]byte // the records of the first orders
 	made    int64    // orders
-	doomed  int64    // from the first on that is not kept up to this one they are to be deleted
-	pending []string // to be deleted, but not there yet
-	gone    atomic.Int64
+	doomed  int64    // orders before this one are deleted, or kept
+	pending []string // to be deleted, but not stored yet
 
-	sent, updated, again, conflicting, unreadable atomic.Int64
+	sent, updated, gone, again, conflicting, unreadable int64
 }
 
 // keep is how many orders are never deleted.
@@ -54,7 +51,7 @@ func newChurn(ctx context.Context, site *rig.Site, database string, orders *rig.
 	if c.sql, err = pgx.Connect(ctx, database); err != nil {
 		return nil, err
 	}
-	if c.producer, err = site.Broker.NewProducer(topic); err != nil {
+	if c.producer, err = site.Broker.NewProducer(topic, 0); err != nil {
 		_ = c.sql.Close(ctx)
 		return nil, err
 	}
@@ -65,13 +62,13 @@ const stamperSeed = 7
 
 func (c *churn) close() {
 	c.producer.Close()
-	_ = c.sql.Close(context.Background()) // nothing is open on it
+	_ = c.sql.Close(context.Background()) // it has no open transaction
 }
 
-// alive is how many orders there are to be, once all is taken in.
-func (c *churn) alive() int64 { return c.made - c.gone.Load() }
+// alive is how many orders are to be stored once all records are processed.
+func (c *churn) alive() int64 { return c.made - c.gone }
 
-// uids are those of the orders that are to be there, once all is taken in.
+// uids are those of the orders that are to be stored then.
 func (c *churn) uids() []string {
 	alive := slices.Clone(c.pending)
 	for n := range c.made {
@@ -82,16 +79,16 @@ func (c *churn) uids() []string {
 	return alive
 }
 
-func (c *churn) count(ctx context.Context) (n int64, err error) {
+func (c *churn) stored(ctx context.Context) (n int64, err error) {
 	err = c.sql.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&n)
 	return n, err
 }
 
-// fill makes the population, and waits until it is stored.
+// fill makes the orders, and waits until they are stored.
 func (c *churn) fill(ctx context.Context) error {
 	for c.made < int64(c.settings.Live) {
-		batch := make([]*kgo.Record, 0, 1000)
-		for len(batch) < cap(batch) && c.made < int64(c.settings.Live) {
+		var batch []*kgo.Record
+		for range min(1000, int64(c.settings.Live)-c.made) {
 			batch = append(batch, c.fresh())
 		}
 		if err := c.send(ctx, batch); err != nil {
@@ -99,7 +96,7 @@ func (c *churn) fill(ctx context.Context) error {
 		}
 	}
 	for {
-		n, err := c.count(ctx)
+		n, err := c.stored(ctx)
 		if err != nil || n == c.made {
 			return err
 		}
@@ -109,10 +106,10 @@ func (c *churn) fill(ctx context.Context) error {
 	}
 }
 
-// tick is between two lots of work.
+// tick is between two batches of records.
 const tick = 50 * time.Millisecond
 
-// run goes on until ctx ends.
+// run sends and changes until ctx ends.
 func (c *churn) run(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -122,8 +119,8 @@ func (c *churn) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-ticker.C:
-			// What a busy machine could not take is not made up for: the debt would
-			// only grow.
+			// A busy machine does not make up for what it missed: the debt would only
+			// grow.
 			owed = min(owed+now.Sub(last).Seconds()*float64(c.settings.Rate), float64(c.settings.Rate))
 			last = now
 		}
@@ -131,7 +128,7 @@ func (c *churn) run(ctx context.Context) error {
 		for ; owed >= 1; owed-- {
 			batch = append(batch, c.next())
 		}
-		// What was begun is ended, so that the counts are right in the end.
+		// A begun batch is completed, so that the counts are right in the end.
 		if err := c.work(context.WithoutCancel(ctx), batch); err != nil {
 			return err
 		}
@@ -147,7 +144,7 @@ func (c *churn) work(ctx context.Context, batch []*kgo.Record) error {
 	if err := c.remove(ctx); err != nil {
 		return err
 	}
-	for range (len(batch) + updatesEach - 1) / updatesEach {
+	for range (len(batch) + recordsPerUpdate - 1) / recordsPerUpdate {
 		if err := c.update(ctx); err != nil {
 			return err
 		}
@@ -159,22 +156,22 @@ func (c *churn) send(ctx context.Context, records []*kgo.Record) error {
 	if err := c.producer.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	c.sent.Add(int64(len(records)))
+	c.sent += int64(len(records))
 	return nil
 }
 
-// next makes a record of some kind.
+// next makes a record of a random kind.
 func (c *churn) next() *kgo.Record {
 	n := c.random.IntN(100)
 	switch at := c.random.IntN(len(c.kept)); {
 	case n < broken:
-		c.unreadable.Add(1)
+		c.unreadable++
 		return &kgo.Record{Value: []byte("{}")}
 	case n < broken+conflicts:
-		c.conflicting.Add(1)
+		c.conflicting++
 		return c.old(at, true)
 	case n < broken+conflicts+duplicates:
-		c.again.Add(1)
+		c.again++
 		return c.old(at, false)
 	}
 	return c.fresh()
@@ -190,7 +187,7 @@ func (c *churn) fresh() *kgo.Record {
 	return &kgo.Record{Key: []byte(uid), Value: value}
 }
 
-// old is the record of an order that was sent before, with its content or with
+// old is the record of an order that was sent before, with the same content or
 // another.
 func (c *churn) old(number int, changed bool) *kgo.Record {
 	value := c.kept[number]
@@ -200,8 +197,8 @@ func (c *churn) old(number int, changed bool) *kgo.Record {
 	return &kgo.Record{Key: []byte(rig.StampedUID(stamperSeed, uint64(number))), Value: value}
 }
 
-// remove deletes as many of the oldest orders as there are too many. One that is
-// not stored yet is tried again.
+// remove deletes the oldest orders beyond the number that is to be alive. An order
+// that is not stored yet is deleted later.
 func (c *churn) remove(ctx context.Context) error {
 	for ; c.made-c.doomed > int64(c.settings.Live)-c.settings.keep(); c.doomed++ {
 		c.pending = append(c.pending, rig.StampedUID(stamperSeed, uint64(c.doomed)))
@@ -217,18 +214,8 @@ func (c *churn) remove(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("delete orders: %w", err)
 	}
-	c.gone.Add(int64(len(deleted)))
-	there := map[string]bool{}
-	for _, uid := range deleted {
-		there[uid] = true
-	}
-	left := c.pending[:0]
-	for _, uid := range c.pending {
-		if !there[uid] {
-			left = append(left, uid)
-		}
-	}
-	c.pending = left
+	c.gone += int64(len(deleted))
+	c.pending = slices.DeleteFunc(c.pending, func(uid string) bool { return slices.Contains(deleted, uid) })
 	return nil
 }
 
@@ -239,7 +226,7 @@ var updates = []string{
 	"UPDATE items SET status = status + 1 WHERE order_uid = $1",
 }
 
-// update changes a row of an order that lives, or nothing where it is not stored
+// update changes a row of an order that is alive, or nothing where it is not stored
 // yet.
 func (c *churn) update(ctx context.Context) error {
 	number := c.doomed + c.random.Int64N(c.made-c.doomed)
@@ -247,6 +234,6 @@ func (c *churn) update(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("change an order: %w", err)
 	}
-	c.updated.Add(1)
+	c.updated++
 	return nil
 }

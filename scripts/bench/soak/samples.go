@@ -12,7 +12,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
-	"github.com/orderhub/orderhub/scripts/bench/internal/stats"
 )
 
 // sample is what everything used at a moment, in the order of figures.
@@ -24,10 +23,10 @@ type samples []sample
 type figure struct {
 	name string
 	unit float64 // it is shown divided by this
-	// Growth from the first third of the time to the last that is still flat: a
-	// share of the first, and some on top.
+	// The growth from the first third of the time to the last that counts as flat: a
+	// share of the first, and a constant.
 	share, extra float64
-	// count says that a short run can tell already.
+	// count says that even a short run can tell.
 	count bool
 }
 
@@ -50,12 +49,11 @@ var figures = []figure{
 	{name: "records behind", share: 0.50, extra: 5_000, count: true},
 }
 
-const databaseFigures = `SELECT
-	(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()),
-	(SELECT sum(pg_table_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace),
-	(SELECT sum(pg_indexes_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace),
-	(SELECT sum(n_dead_tup) FROM pg_stat_user_tables),
-	(SELECT count(*) FROM order_deletions)`
+const databaseFigures = `SELECT count(*)::float8 FROM pg_stat_activity WHERE datname = current_database()
+	UNION ALL SELECT sum(pg_table_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+	UNION ALL SELECT sum(pg_indexes_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+	UNION ALL SELECT sum(n_dead_tup) FROM pg_stat_user_tables
+	UNION ALL SELECT count(*) FROM order_deletions`
 
 func (r *runner) sample(ctx context.Context) (sample, error) {
 	worker, err := r.worker.Metrics(ctx)
@@ -76,14 +74,9 @@ func (r *runner) sample(ctx context.Context) (sample, error) {
 			return nil, err
 		}
 	}
-	conn, err := pgx.Connect(ctx, r.database)
+	database, err := rig.Query(ctx, r.database, pgx.RowTo[float64], databaseFigures)
 	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var connections, tables, indexes, dead, deletions float64
-	if err := conn.QueryRow(ctx, databaseFigures).Scan(&connections, &tables, &indexes, &dead, &deletions); err != nil {
-		return nil, fmt.Errorf("look into the database: %w", err)
+		return nil, fmt.Errorf("read the database's figures: %w", err)
 	}
 	behind := 0.0
 	for name, value := range worker {
@@ -91,30 +84,29 @@ func (r *runner) sample(ctx context.Context) (sample, error) {
 			behind += value
 		}
 	}
-	return sample{
+	return append(append(sample{
 		float64(memory[0]), worker["go_memstats_heap_inuse_bytes"], worker["go_goroutines"], float64(files[0]),
 		float64(memory[1]), reader[rig.MetricCacheBytes], reader["go_goroutines"], float64(files[1]),
-		connections, tables, indexes, dead, deletions, behind,
-	}, nil
+	}, database...), behind), nil
 }
 
-// verdict is how a figure fared.
+// verdict is what became of a figure.
 type verdict struct {
 	figure
 	first, last, most float64 // medians of the thirds, and the most of all
 	judged, flat      bool
 }
 
-// judge compares the last third of the time with the first, of what comes after
-// the first tenth, in which caches and pools fill. Where not everything can be
-// told yet, only counts are judged.
+// judge compares the last third of the time with the first, leaving out the first
+// tenth, in which caches and pools fill. all is false for a run that is too short to
+// judge more than counts.
 func (s samples) judge(all bool) (verdicts []verdict) {
 	s = s[len(s)/10:]
 	third := max(1, len(s)/3)
 	for i, f := range figures {
 		get := func(one sample) float64 { return one[i] }
 		v := verdict{figure: f, judged: all || f.count}
-		v.first, v.last = stats.MedianOf(s[:third], get), stats.MedianOf(s[len(s)-third:], get)
+		v.first, v.last = report.MedianOf(s[:third], get), report.MedianOf(s[len(s)-third:], get)
 		for _, one := range s {
 			v.most = max(v.most, one[i])
 		}
@@ -158,11 +150,11 @@ func (r *runner) table(verdicts []verdict) string {
 	return t.Markdown()
 }
 
-// counts say what was done.
+// counts says what was done.
 func (r *runner) counts() string {
 	c := r.churn
 	return fmt.Sprintf("- sent: %s records, of which %s were duplicates, %s conflicts and %s broken; dead letters were redriven, discarded and purged all the time\n"+
 		"- by SQL: %s changes and %s deletions\n",
-		report.Thousands(c.sent.Load()), report.Thousands(c.again.Load()), report.Thousands(c.conflicting.Load()), report.Thousands(c.unreadable.Load()),
-		report.Thousands(c.updated.Load()), report.Thousands(c.gone.Load()))
+		report.Thousands(c.sent), report.Thousands(c.again), report.Thousands(c.conflicting), report.Thousands(c.unreadable),
+		report.Thousands(c.updated), report.Thousands(c.gone))
 }

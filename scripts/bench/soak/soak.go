@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os/exec"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -33,11 +34,11 @@ var postgres = map[string]string{
 	"shared_buffers":                        "256MB",
 }
 
-// retention is how long deletions are remembered, so that they are pruned within
-// the time.
+// retention is how long deletions are remembered. It is short, so that they are
+// pruned during the run.
 const retention = time.Minute
 
-// drainTimeout is how long it may take in the end until all is taken in.
+// drainTimeout is how long worker and reader may take to catch up in the end.
 const drainTimeout = 2 * time.Minute
 
 func soak(ctx context.Context, s *settings) (err error) {
@@ -60,18 +61,15 @@ func soak(ctx context.Context, s *settings) (err error) {
 	}
 	verdicts := r.samples.judge(!s.Smoke)
 	body := r.table(verdicts) + "\n" + r.counts()
-	if wrong == nil {
-		body += "- in the end the tables held exactly the orders that were alive, and the reader served each as the tables have it, and no other\n"
-	}
 	if wrong != nil {
 		fmt.Println(body)
-	} else if err := site.Save("soak", body); err != nil {
-		return err
+		return errors.Join(wrong, failures(verdicts))
 	}
-	return errors.Join(wrong, failures(verdicts))
+	body += "- in the end the tables held exactly the orders that were alive, and the reader served each as the tables have it, and no other\n"
+	return errors.Join(site.Save("soak", body), failures(verdicts))
 }
 
-// runner has everything up.
+// runner has everything that runs.
 type runner struct {
 	settings *settings
 	site     *rig.Site
@@ -84,7 +82,7 @@ type runner struct {
 
 func (r *runner) start(ctx context.Context) (err error) {
 	s := r.settings
-	if r.database, _, err = r.site.Server.Fresh(ctx); err != nil { // it goes with the server
+	if r.database, _, err = r.site.Server.Fresh(ctx); err != nil { // it ends with the server
 		return err
 	}
 	orders, err := r.site.MakeOrders(ctx, rig.OrdersOptions{Topic: "templates", Partitions: 1, Count: 2000, Items: 2, Seed: 1})
@@ -94,7 +92,7 @@ func (r *runner) start(ctx context.Context) (err error) {
 	if r.reader, err = r.site.StartReader(ctx, r.database); err != nil {
 		return err
 	}
-	if err := r.site.Broker.CreateTopic(ctx, topic, 4); err != nil {
+	if err := r.site.Broker.CreateTopic(ctx, topic, 4, "delete"); err != nil {
 		return err
 	}
 	if r.worker, err = r.site.StartWorker(ctx, topic, r.database, fmt.Sprint("DELETIONS_RETENTION=", retention)); err != nil {
@@ -104,7 +102,8 @@ func (r *runner) start(ctx context.Context) (err error) {
 	return err
 }
 
-// run fills up, and then has load, letters and samples go on for the time.
+// run makes the orders, and then sends load, tends letters and takes samples for the
+// time of the settings.
 func (r *runner) run(ctx context.Context) error {
 	program.Progress("filling up to %d orders", r.settings.Live)
 	if err := r.churn.fill(ctx); err != nil {
@@ -118,7 +117,7 @@ func (r *runner) run(ctx context.Context) error {
 		group.Go(func() error {
 			err := work(working)
 			if timed.Err() != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-				return nil // the time is over
+				return nil // the time is up
 			}
 			return err
 		})
@@ -126,9 +125,9 @@ func (r *runner) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// tendLetters sends dead letters back now and then, discards those that came
-// back too often, and purges what is resolved; and drops records that are done
-// with from the broker's memory.
+// tendLetters redrives dead letters from time to time, discards those that came back
+// too often, purges what is resolved, and drops processed records from the broker's
+// memory.
 func (r *runner) tendLetters(ctx context.Context) error {
 	for round := 1; ; round++ {
 		if err := retry.Sleep(ctx, r.settings.Letters); err != nil {
@@ -146,14 +145,14 @@ func (r *runner) tendLetters(ctx context.Context) error {
 func (r *runner) letters(ctx context.Context, purge bool) error {
 	const failed, nothingMatched = 1, 3
 	run := func(tolerated int, arguments ...string) error {
-		err := r.site.Run(ctx, topic, append([]string{"dlq"}, arguments...)...)
-		if code := rig.ExitCode(err); code == tolerated || code == nothingMatched {
+		err := r.site.Orderctl(ctx, topic, append([]string{"dlq"}, arguments...)...)
+		var ended *exec.ExitError
+		if errors.As(err, &ended) && (ended.ExitCode() == tolerated || ended.ExitCode() == nothingMatched) {
 			return nil
 		}
 		return err
 	}
-	// Some have been sent back too often and are left alone, which is a failure for
-	// orderctl.
+	// orderctl fails where letters were redriven too often and are left alone.
 	err := run(failed, "redrive", "--all", "--yes", "--max-redrives", "2")
 	if err != nil || !purge {
 		return err
@@ -177,14 +176,14 @@ func (r *runner) sampling(ctx context.Context) error {
 	}
 }
 
-// compare waits until everything is taken in, and says what is not as it has to
-// be: the tables hold what was put in and not deleted, and the reader serves what
-// the tables hold.
+// compare waits until all records are processed, and says what is wrong: the tables
+// must hold what was sent and not deleted, and the reader must serve what the tables
+// hold.
 func (r *runner) compare(ctx context.Context) (wrong, err error) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	for {
-		stored, err := r.churn.count(ctx)
+		stored, err := r.churn.stored(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -210,7 +209,7 @@ func (r *runner) compareEach(ctx context.Context) (wrong, err error) {
 		return nil, err
 	}
 	if there != len(alive) {
-		return fmt.Errorf("of %d orders that are alive the tables have %d, and others", len(alive), there), nil
+		return fmt.Errorf("the tables have %d of %d orders that are alive, and others", there, len(alive)), nil
 	}
 	db, err := sql.Open("pgx", r.database)
 	if err != nil {

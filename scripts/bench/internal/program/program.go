@@ -1,5 +1,5 @@
-// Package program is what the benchmarks' mains have in common: flags,
-// interruption, exit codes, progress, and the document that results go into.
+// Package program is what the benchmarks' mains have in common: flags, child
+// processes, interruption, exit codes, progress, and the document for results.
 //
 // A benchmark describes its flags by a struct that embeds [Flags] and whose
 // fields kong reads (https://github.com/alecthomas/kong): name, default and help.
@@ -14,7 +14,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +29,8 @@ import (
 type Flags struct {
 	Binaries string  `name:"bin" default:"bin" help:"Folder with the services and orderctl, as make build fills it."`
 	Document *string `help:"Markdown file whose tables are replaced (default: ${document}, ${full}; empty: none)."`
-	Smoke    bool    `help:"Only see that it works: takes seconds, and writes no document unless one is named."`
+	Profiles string  `help:"Folder for CPU profiles of the services under load (they cost a little speed)."`
+	Smoke    bool    `help:"Only see whether it works: takes seconds, and writes no document unless one is named."`
 
 	command  string // that repeats the run
 	document string // "" for none
@@ -63,14 +63,9 @@ const (
 )
 
 // Main parses the flags into settings and runs the benchmark until it is done,
-// fails, or is interrupted. Where this process is a child of the benchmark, one of
-// children does its work and returns true, and Main returns.
-func Main[S Settings](b Benchmark, settings S, run func(context.Context, S) error, children ...func() bool) {
-	for _, child := range children {
-		if child() {
-			return
-		}
-	}
+// fails or is interrupted. In a child process it plays the child's role instead.
+func Main[S Settings](b Benchmark, settings S, run func(context.Context, S) error, roles ...Role) {
+	Play(roles...)
 	if err := Parse(b, settings, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", b.Name, err)
 		os.Exit(2)
@@ -126,20 +121,13 @@ func smoke(wanted bool) kong.Resolver {
 func tooSmall(flags []*kong.Flag) error {
 	var errs []error
 	for _, flag := range flags {
-		least := flag.Tag.Get("min")
-		if least == "" {
+		if !flag.Tag.Has("min") {
 			continue
 		}
-		values := []reflect.Value{flag.Target}
-		if flag.Target.Kind() == reflect.Slice {
-			values = values[:0]
-			for i := range flag.Target.Len() {
-				values = append(values, flag.Target.Index(i))
-			}
-		}
-		for _, value := range values {
-			if number(fmt.Sprint(value)) < number(least) {
-				errs = append(errs, fmt.Errorf("--%s: at least %s, not %v", flag.Name, least, value))
+		least := flag.Tag.Get("min")
+		for value := range strings.FieldsSeq(strings.Trim(fmt.Sprint(flag.Target), "[]")) {
+			if number(value) < number(least) {
+				errs = append(errs, fmt.Errorf("--%s: at least %s, not %s", flag.Name, least, value))
 			}
 		}
 	}
@@ -169,6 +157,20 @@ func (f *Flags) Save(section, body, postgres string) error {
 		return nil
 	}
 	return report.Save(f.document, section, body+"\n"+report.Heading(postgres, f.command))
+}
+
+// Rounds calls run with the number of each contender, once a round. Each round
+// begins with another contender, so that none always runs first.
+func Rounds(rounds, contenders int, run func(contender int) error) error {
+	for round := range rounds {
+		Progress("round %d of %d", round+1, rounds)
+		for i := range contenders {
+			if err := run((round + i) % contenders); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Progress writes a line about the progress to standard error.

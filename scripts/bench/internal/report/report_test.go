@@ -63,3 +63,14 @@ func TestThousandsAreApart(t *testing.T) {
 	require.Equal(t, "999", Thousands(999))
 	require.Equal(t, "563", Thousands(562.5+0.1))
 }
+
+func TestWhatWasNotMeasuredIsLeftEmpty(t *testing.T) {
+	columns := []Column[int]{
+		{Name: "n", Figure: func(n int) float64 { return float64(n) }, Format: Decimals(1)},
+		{Name: "×", Figure: func(n int) float64 { return float64(n) }, Format: Decimals(2), Ratio: true},
+		{Name: "n/n", Figure: func(n int) float64 { return float64(n) / float64(n) }, Format: Decimals(0)},
+	}
+	require.Equal(t, `| a   | 4.0 | 0.50 |   1 |
+| b   |     |      |     |
+`, Compare("", columns, []Row[int]{{"a", []int{2, 6, 4}, []int{4, 12, 8}}, {"b", []int{0}, []int{4}}})[len("|     |   n |    × | n/n |\n| --- | --: | ---: | --: |\n"):])
+}

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -18,61 +16,38 @@ import (
 // digits and "test".
 const uidLength = 19
 
-// Stamper makes records of orders that nobody else makes, at next to no cost: it
-// writes other uids over those of records that are there. It is not safe for
-// concurrent use.
+// Stamper makes records of new orders from existing ones, by another uid. That
+// costs next to nothing. It is not safe for concurrent use.
 type Stamper struct {
-	templates []template
-	seed      uint64
-	made      uint64
-}
-
-// template is a record, with where its uid stands.
-type template struct {
-	value []byte
-	at    []int
+	orders *Orders
+	seed   uint64
+	made   uint64
 }
 
 // NewStamper takes the sample of the orders as its templates. Stampers of
 // different seeds, from 0 to 255, make different uids.
 func NewStamper(orders *Orders, seed uint8) (*Stamper, error) {
-	s := &Stamper{seed: uint64(seed)}
-	for i, value := range orders.Values {
-		uid := []byte(orders.Sample[i].OrderUID)
-		t := template{value: value}
-		for from := 0; ; {
-			at := bytes.Index(value[from:], uid)
-			if at < 0 {
-				break
-			}
-			t.at = append(t.at, from+at)
-			from += at + len(uid)
+	for _, o := range orders.Sample {
+		if len(o.OrderUID) != uidLength {
+			return nil, fmt.Errorf("order %q is no template: its uid is not of %d characters", o.OrderUID, uidLength)
 		}
-		if len(uid) != uidLength || len(t.at) == 0 {
-			return nil, fmt.Errorf("order %q is no template: its uid is not of %d characters", uid, uidLength)
-		}
-		s.templates = append(s.templates, t)
 	}
-	if len(s.templates) == 0 {
-		return nil, errors.New("there are no orders to make others of")
+	if len(orders.Sample) == 0 {
+		return nil, errors.New("there are no orders to use as templates")
 	}
-	return s, nil
+	return &Stamper{orders: orders, seed: uint64(seed)}, nil
 }
 
 // Next makes a record.
 func (s *Stamper) Next() (uid string, value []byte) {
-	t := &s.templates[s.made%uint64(len(s.templates))]
+	i := s.made % uint64(len(s.orders.Sample))
 	uid = StampedUID(s.seed, s.made)
 	s.made++
-	value = bytes.Clone(t.value)
-	for _, at := range t.at {
-		copy(value[at:], uid)
-	}
-	return uid, value
+	return uid, bytes.ReplaceAll(s.orders.Values[i], []byte(s.orders.Sample[i].OrderUID), []byte(uid))
 }
 
-// StampedUID is the uid of a stamper's n-th order. Those of one stamper lie
-// anywhere between one another, and none comes twice.
+// StampedUID is the uid of a stamper's n-th order. Uids do not repeat, and those of
+// one stamper are spread over the whole range.
 func StampedUID(seed, n uint64) string {
 	const mask = 1<<60 - 1
 	x := (seed<<52 | n) & mask // each step maps 60 bits one to one
@@ -83,66 +58,12 @@ func StampedUID(seed, n uint64) string {
 	return fmt.Sprintf("%015xtest", x)
 }
 
-// segmentBytes is how much of a partition the broker keeps in one piece of memory.
-// A piece that is full is copied into one of twice the size, and meanwhile nobody
-// is answered: with the usual 100 MiB for a third of a second now and then, which no
-// broker on disks does.
-const segmentBytes = 4 << 20
-
-// CreateTopic makes a topic.
-func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int) error {
-	return b.admin(func(admin *kadm.Client) error {
-		segment := strconv.Itoa(segmentBytes)
-		_, err := admin.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"segment.bytes": &segment}, topic)
-		if err != nil {
-			return fmt.Errorf("create topic %s: %w", topic, err)
-		}
-		return nil
-	})
-}
-
-// Trim drops the records that the group is done with: the broker keeps them in
-// memory.
-func (b *Broker) Trim(ctx context.Context, group string) error {
-	return b.admin(func(admin *kadm.Client) error {
-		committed, err := admin.FetchOffsets(ctx, group)
-		if err != nil {
-			return fmt.Errorf("read the offsets of group %s: %w", group, err)
-		}
-		deleted, err := admin.DeleteRecords(ctx, committed.Offsets())
-		if err == nil {
-			err = deleted.Error()
-		}
-		if err != nil {
-			return fmt.Errorf("drop records that group %s is done with: %w", group, err)
-		}
-		return nil
-	})
-}
-
-func (b *Broker) admin(use func(*kadm.Client) error) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return use(kadm.NewClient(client))
-}
-
-// NewProducer is a client that sends at once, and waits for all replicas.
-func (b *Broker) NewProducer(topic string) (*kgo.Client, error) { return b.newProducer(topic, 0) }
-
-func (b *Broker) newProducer(topic string, linger time.Duration) (*kgo.Client, error) {
-	return kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(linger),
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.NoCompression()))
-}
-
-// loadLinger is how long a Load gathers records to send: what Kafka's own producer
-// does since version 4.0.
+// loadLinger is how long a Load collects records: the default of Kafka's own
+// producer since version 4.0.
 const loadLinger = 5 * time.Millisecond
 
-// Load sends orders at a rate that can be changed on the way, whether they are
-// taken or not.
+// Load sends orders at a rate that can be changed meanwhile, whether the services
+// keep up or not.
 type Load struct {
 	producer *kgo.Client
 	stamper  *Stamper
@@ -155,7 +76,7 @@ type Load struct {
 
 // StartLoad begins with a rate of 0.
 func StartLoad(ctx context.Context, b *Broker, topic string, stamper *Stamper) (*Load, error) {
-	producer, err := b.newProducer(topic, loadLinger)
+	producer, err := b.NewProducer(topic, loadLinger)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +92,7 @@ func (l *Load) SetRate(rate float64) { l.rate.Store(math.Float64bits(rate)) }
 // Acked is how many orders all replicas have.
 func (l *Load) Acked() int64 { return l.acked.Load() }
 
-// Stop ends the load, and tells whether an order could not be sent.
+// Stop ends the load, and returns an error where an order could not be sent.
 func (l *Load) Stop() error {
 	l.stop()
 	<-l.stopped
@@ -192,7 +113,7 @@ func (l *Load) run(ctx context.Context) {
 		var now time.Time
 		select {
 		case <-ctx.Done():
-			// What was begun is sent: the count has to be right.
+			// Records in flight are sent, so that the count is right.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 			defer cancel()
 			if err := l.producer.Flush(ctx); err != nil {

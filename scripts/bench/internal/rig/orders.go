@@ -10,11 +10,9 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
@@ -41,10 +39,7 @@ type Orders struct {
 }
 
 // batch is where a transaction's rows lie in the file, by table.
-type batch struct {
-	orders int
-	tables [len(orderdb.Tables)]struct{ from, size int64 }
-}
+type batch [len(orderdb.Tables)]struct{ from, size int64 }
 
 // OrdersOptions say what to make.
 type OrdersOptions struct {
@@ -56,27 +51,24 @@ type OrdersOptions struct {
 	BatchSize  int // orders in a transaction of Copy; 0 means 2,000
 }
 
-// storedSeed is that of the orders that Store makes.
-const storedSeed = 2
-
 // MakeOrders has orderctl publish orders into a new topic, and reads them back
 // to encode their rows.
 func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) (*Orders, error) {
 	if o.BatchSize == 0 {
 		o.BatchSize = 2000
 	}
+	if err := s.Broker.CreateTopic(ctx, o.Topic, o.Partitions, "delete"); err != nil {
+		return nil, err
+	}
+	if err := s.Orderctl(ctx, o.Topic, "publish", "--quiet",
+		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed)); err != nil {
+		return nil, err
+	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	if _, err := kadm.NewClient(client).CreateTopic(ctx, int32(o.Partitions), 1, nil, o.Topic); err != nil {
-		return nil, fmt.Errorf("create topic %s: %w", o.Topic, err)
-	}
-	if err := s.Run(ctx, o.Topic, "publish", "--quiet",
-		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed)); err != nil {
-		return nil, err
-	}
 	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items}
 	rows, err := os.CreateTemp(s.Folder, "rows-*")
 	if err != nil {
@@ -92,16 +84,17 @@ func (o *Orders) encode(ctx context.Context, client *kgo.Client, rows io.Writer,
 	codec := model.New(model.Options{})
 	pending := make([][]*model.Order, opts.Partitions)
 	var at int64
-	flush := func(partition int32) error {
-		orders := pending[partition]
-		pending[partition] = nil
+	flush := func(orders []*model.Order) error {
+		if len(orders) == 0 {
+			return nil
+		}
 		slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
-		b := batch{orders: len(orders)}
+		var b batch
 		for i, data := range encodeRows(orders) {
 			if _, err := rows.Write(data); err != nil {
 				return fmt.Errorf("keep the rows: %w", err)
 			}
-			b.tables[i].from, b.tables[i].size = at, int64(len(data))
+			b[i].from, b[i].size = at, int64(len(data))
 			at += int64(len(data))
 		}
 		o.batches = append(o.batches, b)
@@ -112,30 +105,29 @@ func (o *Orders) encode(ctx context.Context, client *kgo.Client, rows io.Writer,
 		if err := fetches.Err0(); err != nil {
 			return fmt.Errorf("read the topic back: %w", err)
 		}
-		for iter := fetches.RecordIter(); !iter.Done(); read++ {
-			record := iter.Next()
+		for record := range fetches.RecordsAll() {
 			decoded, err := codec.Decode(record.Value)
 			if err != nil {
 				return fmt.Errorf("a published order: %w", err)
 			}
+			read++
 			o.Bytes += int64(len(record.Value))
 			if len(o.Sample) < sampleSize {
 				o.Sample = append(o.Sample, decoded.Order)
 				o.Values = append(o.Values, bytes.Clone(record.Value))
 			}
 			pending[record.Partition] = append(pending[record.Partition], decoded.Order)
-			if len(pending[record.Partition]) == opts.BatchSize {
-				if err := flush(record.Partition); err != nil {
+			if orders := pending[record.Partition]; len(orders) == opts.BatchSize {
+				if err := flush(orders); err != nil {
 					return err
 				}
+				pending[record.Partition] = nil
 			}
 		}
 	}
-	for partition := range pending {
-		if len(pending[partition]) > 0 {
-			if err := flush(int32(partition)); err != nil {
-				return err
-			}
+	for _, orders := range pending {
+		if err := flush(orders); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -165,7 +157,7 @@ func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) er
 			}
 			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 			for i := int(next.Add(1)) - 1; i < len(o.batches); i = int(next.Add(1)) - 1 {
-				if err := copyBatch(ctx, conn, rows, &o.batches[i], opts); err != nil {
+				if err := copyBatch(ctx, conn, rows, o.batches[i], opts); err != nil {
 					return fmt.Errorf("COPY batch %d: %w", i, err)
 				}
 			}
@@ -175,19 +167,20 @@ func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) er
 	return group.Wait()
 }
 
-func copyBatch(ctx context.Context, conn *pgx.Conn, file io.ReaderAt, b *batch, opts CopyOptions) error {
-	pg := conn.PgConn()
-	if _, err := pg.Exec(ctx, statements("BEGIN", opts.Before)).ReadAll(); err != nil {
-		return err
-	}
-	for i, table := range orderdb.Tables {
-		rows := io.NewSectionReader(file, b.tables[i].from, b.tables[i].size)
-		if _, err := pg.CopyFrom(ctx, rows, table.CopyInStatement()); err != nil {
+func copyBatch(ctx context.Context, conn *pgx.Conn, file io.ReaderAt, b batch, opts CopyOptions) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, opts.Before); err != nil {
 			return err
 		}
-	}
-	_, err := pg.Exec(ctx, statements(opts.After, "COMMIT")).ReadAll()
-	return err
+		for i, table := range orderdb.Tables {
+			rows := io.NewSectionReader(file, b[i].from, b[i].size)
+			if _, err := conn.PgConn().CopyFrom(ctx, rows, table.CopyInStatement()); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(ctx, opts.After)
+		return err
+	})
 }
 
 // encodeRows gives each table's rows in COPY's binary form.
@@ -199,8 +192,4 @@ func encodeRows(orders []*model.Order) [len(orderdb.Tables)][]byte {
 		rows.Add(o, model.ContentHash(canonical))
 	}
 	return rows.Data()
-}
-
-func statements(list ...string) string {
-	return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), "; ")
 }

@@ -45,11 +45,11 @@ func testOrders(t *testing.T, groups ...[]*model.Order) *Orders {
 	o := &Orders{rows: file.Name()}
 	var at int64
 	for _, group := range groups {
-		b := batch{}
+		var b batch
 		for i, data := range encodeRows(group) {
 			_, err := file.Write(data)
 			require.NoError(t, err)
-			b.tables[i].from, b.tables[i].size = at, int64(len(data))
+			b[i].from, b[i].size = at, int64(len(data))
 			at += int64(len(data))
 		}
 		o.batches = append(o.batches, b)
@@ -60,7 +60,7 @@ func testOrders(t *testing.T, groups ...[]*model.Order) *Orders {
 
 func TestServer(t *testing.T) {
 	ctx := t.Context()
-	server, err := StartServer(ctx, map[string]string{"shared_buffers": "32MB", "min_wal_size": "64MB", "fsync": "off"}, nil)
+	server, err := StartServer(ctx, map[string]string{"shared_buffers": "32MB", "min_wal_size": "64MB", "fsync": "off"})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, server.Stop()) }()
 
@@ -136,7 +136,7 @@ func TestBrokerHoldsRecordsBack(t *testing.T) {
 	in, commands := io.Pipe()
 	out, answers := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- serveBroker(in, answers) }()
+	go func() { done <- serveBroker("", in, answers) }()
 	lines := bufio.NewScanner(out)
 	require.True(t, lines.Scan())
 	addr := lines.Text()

@@ -17,73 +17,101 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 // Service is one of the project's programs, running.
 type Service struct {
-	Admin  string // host:port of metrics and pprof
+	admin  string // host:port of metrics and pprof
 	daemon *process.Daemon
 }
 
-// StartService starts a program with the given settings and an admin port of its
-// own. Its log goes to a file in the site's folder.
-func (s *Site) StartService(name string, environment ...string) (*Service, error) {
+// startService starts a program with the given settings and an admin port of its
+// own, and waits until it is ready. Its log goes to a file in the site's folder.
+func (s *Site) startService(ctx context.Context, name string, readyWithin time.Duration, environment ...string) (*Service, error) {
 	port, err := ports.Free()
 	if err != nil {
 		return nil, err
 	}
-	admin := ports.Loopback(port)
-	cmd, err := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+admin)...)
+	service := &Service{admin: ports.Loopback(port)}
+	cmd, err := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin)...)
 	if err != nil {
 		return nil, err
 	}
-	service := &Service{Admin: admin}
 	log := filepath.Join(s.Folder, fmt.Sprintf("%s-%d.log", name, port))
 	service.daemon = process.NewDaemon(name, log, func() *exec.Cmd { return cmd })
 	s.services = append(s.services, service)
-	return service, service.daemon.Start()
+	if err := service.daemon.Start(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	return service, service.WaitReady(ctx)
 }
 
 // command prepares one of the project's programs. It runs in the site's folder, so
 // that it reads no .env of the caller's.
 func (s *Site) command(ctx context.Context, name string, environment ...string) (*exec.Cmd, error) {
-	program, err := filepath.Abs(filepath.Join(s.Binaries, name))
+	binary, err := filepath.Abs(filepath.Join(s.Binaries, name))
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(program); err != nil {
+	if _, err := os.Stat(binary); err != nil {
 		return nil, fmt.Errorf("%s is missing, `make build` makes it: %w", filepath.Join(s.Binaries, name), err)
 	}
-	cmd := exec.CommandContext(ctx, program)
-	cmd.Dir, cmd.Env = s.Folder, append(os.Environ(), environment...)
+	cmd := exec.CommandContext(ctx, binary)
+	cmd.Dir, cmd.Env = s.Folder, append(append(os.Environ(), "LOG_LEVEL=info", "LOG_FORMAT=json"), environment...)
 	return cmd, nil
+}
+
+// kafka is the environment of programs that work on a topic.
+func (s *Site) kafka(topic string) []string {
+	return []string{"KAFKA_BROKERS=" + s.Broker.Addr, "KAFKA_TOPIC=" + topic, "KAFKA_DLQ_TOPIC=" + topic + ".dlq", "KAFKA_GROUP=" + topic}
+}
+
+// Orderctl runs orderctl on a topic to its end. An error has its output, and wraps
+// an [*exec.ExitError] where it failed by itself.
+func (s *Site) Orderctl(ctx context.Context, topic string, arguments ...string) error {
+	cmd, err := s.command(ctx, "orderctl", s.kafka(topic)...)
+	if err != nil {
+		return err
+	}
+	cmd.Args = append(cmd.Args, arguments...)
+	out, err := cmd.CombinedOutput()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("orderctl %s: %w\n%s", strings.Join(arguments, " "), err, out[max(0, len(out)-2000):])
+	}
+	return nil
 }
 
 // Pid is the process id.
 func (s *Service) Pid() int { return s.daemon.Process().Pid() }
 
-// WaitReady returns when the service says that it is ready.
+// Stop ends the service. [Site.Close] does so, too.
+func (s *Service) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return s.daemon.Stop(ctx, syscall.SIGTERM)
+}
+
+// WaitReady returns once the service reports that it is ready.
 func (s *Service) WaitReady(ctx context.Context) error {
-	return s.daemon.WaitReady(ctx, func(ctx context.Context) error {
-		body, err := s.get(ctx, "/readyz")
-		if err != nil {
-			return err
-		}
-		return body.Close()
-	})
+	return s.daemon.WaitReady(ctx, func(ctx context.Context) error { return get(ctx, s.admin, "/readyz", discard) })
 }
 
 // Metrics reads metrics by name and labels as they stand in the text, such as
-// orderhub_ingest_records_total{outcome="stored"}. One that is missing is 0.
-func (s *Service) Metrics(ctx context.Context) (map[string]float64, error) {
-	body, err := s.get(ctx, "/metrics")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = body.Close() }()
-	return parseMetrics(body)
+// orderhub_ingest_records_total{outcome="stored"}. A missing one is 0.
+func (s *Service) Metrics(ctx context.Context) (values map[string]float64, err error) {
+	err = get(ctx, s.admin, "/metrics", func(body io.Reader) (err error) {
+		values, err = parseMetrics(body)
+		return err
+	})
+	return values, err
 }
 
 func parseMetrics(text io.Reader) (map[string]float64, error) {
@@ -105,67 +133,44 @@ func parseMetrics(text io.Reader) (map[string]float64, error) {
 	return values, lines.Err()
 }
 
-// Profile takes a profile from pprof, such as profile?seconds=5, into a file.
-func (s *Service) Profile(ctx context.Context, what, file string) error {
-	body, err := s.get(ctx, "/debug/pprof/"+what)
-	if err != nil {
-		return err
+// StartProfile takes a CPU profile of the next seconds in the background, where
+// profiles are wanted, and puts it into their folder.
+func (s *Site) StartProfile(ctx context.Context, name string, of *Service) {
+	if s.Profiles == "" {
+		return
 	}
-	defer func() { _ = body.Close() }()
-	out, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, body)
-	return errors.Join(err, out.Close())
+	go func() {
+		err := get(ctx, of.admin, "/debug/pprof/profile?seconds=5", func(body io.Reader) error {
+			profile, err := io.ReadAll(body)
+			return errors.Join(err, os.WriteFile(filepath.Join(s.Profiles, name+".cpu.pprof"), profile, 0o600))
+		})
+		if err != nil {
+			program.Progress("no profile of %s: %v", name, err)
+		}
+	}()
 }
 
-func (s *Service) get(ctx context.Context, path string) (io.ReadCloser, error) {
-	return get(ctx, "http://"+s.Admin+path)
-}
-
-// get asks for what is answered with 200.
-func get(ctx context.Context, address string) (io.ReadCloser, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+// get passes what is answered with 200 to use.
+func get(ctx context.Context, addr, path string, use func(io.Reader) error) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))
-		_ = response.Body.Close()
-		return nil, fmt.Errorf("%s answers %s: %s", address, response.Status, body)
+		return fmt.Errorf("%s answers %s: %s", request.URL, response.Status, body)
 	}
-	return response.Body, nil
+	return use(response.Body)
 }
 
-// Stop ends the service. [Site.Close] does it, too.
-func (s *Service) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	return s.daemon.Stop(ctx, syscall.SIGTERM)
-}
-
-// StartWorker starts an ingest-worker on a topic, and waits until it is ready.
-func (s *Site) StartWorker(ctx context.Context, topic, database string, environment ...string) (*Service, error) {
-	w, err := s.StartService("ingest-worker", append(append(s.kafka(topic), "DATABASE_URL="+database), environment...)...)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return w, w.WaitReady(ctx)
-}
-
-// kafka is the environment of programs that work on a topic.
-func (s *Site) kafka(topic string) []string {
-	return []string{
-		"KAFKA_BROKERS=" + s.Broker.Addr, "KAFKA_TOPIC=" + topic, "KAFKA_DLQ_TOPIC=" + topic + ".dlq", "KAFKA_GROUP=" + topic,
-		"LOG_LEVEL=info", "LOG_FORMAT=json",
-	}
+func discard(body io.Reader) error {
+	_, err := io.Copy(io.Discard, body)
+	return err
 }
 
 // Reader is a read-api that is ready.
@@ -188,15 +193,8 @@ func (s *Site) StartReader(ctx context.Context, database string, environment ...
 	}
 	r := &Reader{Addr: ports.Loopback(port)}
 	began := time.Now()
-	r.Service, err = s.StartService("read-api", append([]string{
-		"DATABASE_URL=" + database, "HTTP_ADDR=" + r.Addr, "LOG_LEVEL=info", "LOG_FORMAT=json",
-	}, environment...)...)
+	r.Service, err = s.startService(ctx, "read-api", restoreTimeout, append(environment, "DATABASE_URL="+database, "HTTP_ADDR="+r.Addr)...)
 	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
-	defer cancel()
-	if err := r.WaitReady(ctx); err != nil {
 		return nil, err
 	}
 	r.Restore = time.Since(began)
@@ -204,7 +202,7 @@ func (s *Site) StartReader(ctx context.Context, database string, environment ...
 	return r, err
 }
 
-// ReaderStats are what a reader says of itself.
+// ReaderStats are a reader's own figures.
 type ReaderStats struct {
 	Orders       int64 `json:"orders"`
 	JSONBytes    int64 `json:"json_bytes"`
@@ -217,19 +215,11 @@ type ReaderStats struct {
 
 // Stats asks the reader for its figures.
 func (r *Reader) Stats(ctx context.Context) (stats ReaderStats, err error) {
-	err = GetJSON(ctx, "http://"+r.Addr+"/api/v1/stats", &stats)
+	err = r.GetJSON(ctx, "/api/v1/stats", &stats)
 	return stats, err
 }
 
-// GetJSON asks for JSON.
-func GetJSON(ctx context.Context, address string, to any) error {
-	body, err := get(ctx, address)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = body.Close() }()
-	if err := json.NewDecoder(body).Decode(to); err != nil {
-		return fmt.Errorf("%s: %w", address, err)
-	}
-	return nil
+// GetJSON asks the API for JSON.
+func (r *Reader) GetJSON(ctx context.Context, path string, to any) error {
+	return get(ctx, r.Addr, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(to) })
 }

@@ -1,7 +1,6 @@
 package wrk
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,132 +8,90 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-// conditionals is for how many orders tags are asked for.
+// conditionals is how many orders are requested with their tag.
 const conditionals = 20_000
 
 // Requests are files for Run: what to ask for.
 type Requests struct {
-	Hits, NotModified, NotFound string
-	Size                        int // of an answer on average, in bytes
+	Hits, NotFound string
+	NotModified    string // after Ask
+	Size           int    // of an answer on average, in bytes; after Ask
+
+	uids []string
 }
 
-// Choose takes orders at random from the database, at most so many, asks the API
-// for some of them, checking its answers, and writes the files into folder, which
-// must have none yet.
-func Choose(ctx context.Context, database, addr, folder string, most int) (Requests, error) {
-	uids, err := randomUIDs(ctx, database, most)
+// Choose takes orders at random from the database, at most so many, and writes the
+// files into a new folder below the given one.
+func Choose(ctx context.Context, database, below string, most int) (r Requests, err error) {
+	r.uids, err = rig.Query(ctx, database, pgx.RowTo[string], "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", most)
 	if err != nil {
-		return Requests{}, err
+		return r, err
 	}
-	if len(uids) == 0 {
-		return Requests{}, errors.New("the database has no orders")
+	if len(r.uids) == 0 {
+		return r, errors.New("the database has no orders")
 	}
-	asked, size, err := ask(ctx, addr, uids[:min(len(uids), conditionals)])
+	folder, err := os.MkdirTemp(below, "requests-")
 	if err != nil {
-		return Requests{}, err
+		return r, err
 	}
-	hits, unknown := make([]string, len(uids)), make([]string, len(uids))
-	for i, uid := range uids {
-		hits[i] = "/order/" + uid
-		unknown[i] = "/order/" + reverse(uid) + "-none"
+	r.Hits, r.NotFound, r.NotModified = filepath.Join(folder, "hits"), filepath.Join(folder, "not-found"), filepath.Join(folder, "not-modified")
+	var hits, unknown strings.Builder
+	for _, uid := range r.uids {
+		hits.WriteString("/order/" + uid + "\n")
+		unknown.WriteString("/order/" + reverse(uid) + "-none\n")
 	}
-	r := Requests{
-		Hits: filepath.Join(folder, "hits"), NotModified: filepath.Join(folder, "not-modified"),
-		NotFound: filepath.Join(folder, "not-found"), Size: size,
-	}
-	return r, errors.Join(writeLines(r.Hits, hits), writeLines(r.NotModified, asked), writeLines(r.NotFound, unknown))
+	return r, errors.Join(os.WriteFile(r.Hits, []byte(hits.String()), 0o600), os.WriteFile(r.NotFound, []byte(unknown.String()), 0o600))
 }
 
-func randomUIDs(ctx context.Context, database string, most int) ([]string, error) {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	rows, err := conn.Query(ctx, "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", most)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
-}
-
-// ask gets each order and returns lines with path and tag, and the mean size.
-func ask(ctx context.Context, addr string, uids []string) (lines []string, size int, err error) {
-	var mu sync.Mutex
-	total := 0
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(8)
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+// Ask requests some of the orders from the API, checks its answers, and writes the
+// file of conditional requests.
+func (r *Requests) Ask(ctx context.Context, addr string) error {
+	var lines strings.Builder
+	total, uids := 0, r.uids[:min(len(r.uids), conditionals)]
 	for _, uid := range uids {
-		group.Go(func() error {
-			body, tag, err := getOrder(ctx, client, "http://"+addr+"/order/"+uid)
-			if err != nil {
-				return err
-			}
-			if !strings.Contains(body, `"order_uid":"`+uid+`"`) {
-				return fmt.Errorf("the answer for order %s is another: %s", uid, body)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			total += len(body)
-			lines = append(lines, "/order/"+uid+" "+tag)
-			return nil
-		})
+		body, tag, err := getOrder(ctx, "http://"+addr+"/order/"+uid)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(body, `"order_uid":"`+uid+`"`) {
+			return fmt.Errorf("the answer to a request for order %s is another order: %s", uid, body)
+		}
+		total += len(body)
+		lines.WriteString("/order/" + uid + " " + tag + "\n")
 	}
-	if err := group.Wait(); err != nil {
-		return nil, 0, err
-	}
-	client.CloseIdleConnections()
-	return lines, total / len(uids), nil
+	r.Size = total / len(uids)
+	return os.WriteFile(r.NotModified, []byte(lines.String()), 0o600)
 }
 
-func getOrder(ctx context.Context, client *http.Client, address string) (body, tag string, err error) {
+func getOrder(ctx context.Context, address string) (body, tag string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return "", "", err
 	}
-	// As wrk asks: the tag is of what is not compressed.
-	request.Header.Set("Accept-Encoding", "identity")
-	response, err := client.Do(request)
+	request.Header.Set("Accept-Encoding", "identity") // as wrk asks: each encoding has its own tag
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return "", "", err
 	}
-	defer func() { _ = response.Body.Close() }()
 	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		return "", "", err
-	}
 	tag = response.Header.Get("ETag")
 	if response.StatusCode != http.StatusOK || tag == "" {
-		return "", "", fmt.Errorf("%s answers %s, tag %q", address, response.Status, tag)
+		err = errors.Join(err, fmt.Errorf("%s answers %s, tag %q", address, response.Status, tag))
 	}
-	return string(content), tag, nil
-}
-
-func writeLines(file string, lines []string) error {
-	out, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(out)
-	for _, line := range lines {
-		_, _ = w.WriteString(line + "\n") // Flush has the error
-	}
-	return errors.Join(w.Flush(), out.Close())
+	return string(content), tag, errors.Join(err, response.Body.Close())
 }
 
 // reverse makes a uid that no order has but that looks like the others.
 func reverse(uid string) string {
 	b := []byte(uid)
-	for i, j := 0, len(b)-1; i < j; i, j = i+1, j-1 {
-		b[i], b[j] = b[j], b[i]
-	}
+	slices.Reverse(b)
 	return string(b)
 }

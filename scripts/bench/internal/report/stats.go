@@ -1,5 +1,4 @@
-// Package stats sums up measurements that are few and noisy.
-package stats
+package report
 
 import (
 	"math"

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// loadSeed is the seed of the load's stamper. Those of the probes follow.
+const loadSeed = 1
+
+// flow is everything between a producer and the cache.
+type flow struct {
+	site     *rig.Site
+	topic    string
+	database string
+	worker   *rig.Service
+	reader   *rig.Reader
+	load     *rig.Load
+	preload  int64
+	singles  atomic.Int64 // orders that probes sent
+}
+
+// withFlow starts services on a database and a topic of their own, and stops them
+// after use.
+func (b *runner) withFlow(ctx context.Context, use func(*flow) error) (err error) {
+	b.flows++
+	f := &flow{site: b.site, topic: fmt.Sprintf("fresh-%d", b.flows), preload: int64(b.settings.Preload)}
+	var drop func()
+	if f.database, drop, err = b.site.Server.Fresh(ctx); err != nil {
+		return err
+	}
+	defer drop()
+	if err := b.site.Broker.CreateTopic(ctx, f.topic, b.settings.Partitions, "delete"); err != nil {
+		return err
+	}
+	if f.reader, err = b.site.StartReader(ctx, f.database); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.reader.Stop()) }()
+	if f.worker, err = b.site.StartWorker(ctx, f.topic, f.database); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.worker.Stop()) }()
+	stamper, err := rig.NewStamper(b.orders, loadSeed)
+	if err != nil {
+		return err
+	}
+	if f.load, err = rig.StartLoad(ctx, b.site.Broker, f.topic, stamper); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.load.Stop()) }()
+	return use(f)
+}
+
+func (f *flow) sent() int64 { return f.load.Acked() + f.singles.Load() }
+
+func (f *flow) read(ctx context.Context) (r reading, err error) {
+	r.sent = f.sent()
+	worker, err := f.worker.Metrics(ctx)
+	if err != nil {
+		return r, err
+	}
+	reader, err := f.reader.Metrics(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.stored, r.cached = int64(worker[rig.MetricStored]), int64(reader[rig.MetricCached])-f.preload
+	r.at = time.Now()
+	return r, rig.CheckNew(worker)
+}
+
+const (
+	readingInterval = 250 * time.Millisecond
+	readingsPerTrim = 4
+)
+
+// watch reads for so long. Meanwhile the broker drops processed records: it keeps
+// them in memory, and collecting that garbage would take a core for a second from
+// time to time, unlike a broker on disks.
+func (f *flow) watch(ctx context.Context, duration time.Duration) (c course, err error) {
+	for until := time.Now().Add(duration); len(c) < 4 || time.Now().Before(until); {
+		if err := retry.Sleep(ctx, readingInterval); err != nil {
+			return nil, err
+		}
+		r, err := f.read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c = append(c, r)
+		if len(c)%readingsPerTrim == 0 {
+			if err := f.site.Broker.Trim(ctx, f.topic); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return c, nil
+}
+
+// longestDrain bounds the catching up.
+const longestDrain = 10 * time.Minute
+
+// drain ends the load and returns how long it took until the tables and the cache
+// had everything. Then it drops the records, which the broker keeps in memory.
+func (f *flow) drain(ctx context.Context) (stored, cached time.Duration, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, longestDrain, errors.New("the services do not catch up"))
+	defer cancel()
+	f.load.SetRate(0)
+	began := time.Now()
+	for {
+		r, err := f.read(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		if r.stored >= r.sent && stored == 0 {
+			stored = time.Since(began)
+		}
+		// What was produced a moment ago may not be acknowledged yet.
+		if r.cached >= r.sent && time.Since(began) > 20*time.Millisecond {
+			return stored, time.Since(began), f.site.Broker.Trim(ctx, f.topic)
+		}
+		if err := retry.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return 0, 0, err
+		}
+	}
+}
+
+// countThroughs counts the requests that the reader answers from the tables during
+// a measurement.
+func (f *flow) countThroughs(ctx context.Context, found *latencies, measure func() error) error {
+	before, err := f.reader.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	if err := measure(); err != nil {
+		return err
+	}
+	after, err := f.reader.Stats(ctx)
+	found.throughs = after.ReadThroughs - before.ReadThroughs
+	return err
+}
+
+// users of CPU time, in the order of [costs].
+var users = [...]string{"database", "ingest-worker", "read-api", "broker", "producer and probes"}
+
+// costs are CPU times, and what they were spent on.
+type costs struct {
+	orders int64
+	at     time.Time
+	took   time.Duration
+	cpu    [len(users)]time.Duration
+}
+
+// costs are those so far.
+func (f *flow) costs() (c costs, err error) {
+	if c.cpu[0], err = procfs.TreeCPU(f.site.Server.Pid()); err != nil {
+		return c, err
+	}
+	for i, pid := range []int{f.worker.Pid(), f.reader.Pid(), f.site.Broker.Pid(), os.Getpid()} {
+		if c.cpu[1+i], err = procfs.CPU(pid); err != nil {
+			return c, err
+		}
+	}
+	c.orders, c.at = f.sent(), time.Now()
+	return c, nil
+}
+
+func (c costs) minus(before costs) costs {
+	c.orders, c.took = c.orders-before.orders, c.at.Sub(before.at)
+	for i := range c.cpu {
+		c.cpu[i] -= before.cpu[i]
+	}
+	return c
+}

@@ -1,0 +1,174 @@
+package rig
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // registers pgx with database/sql
+
+	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+)
+
+// Settings of the server. Everything that keeps data safe is on. Checkpoints are
+// made between runs and autovacuum is off, so that they do not affect only some of
+// the runs. WAL segments are kept for the next run to use.
+var settings = map[string]string{
+	"fsync":              "on",
+	"full_page_writes":   "on",
+	"synchronous_commit": "on",
+	"shared_buffers":     "1GB",
+	"min_wal_size":       "4GB",
+	"max_wal_size":       "16GB",
+	"checkpoint_timeout": "30min",
+	"autovacuum":         "off",
+	"max_connections":    "60",
+}
+
+// QuarterOfMemory is the shared_buffers recommended for a server that has the
+// machine to itself.
+func QuarterOfMemory() string {
+	var info syscall.Sysinfo_t
+	if err := syscall.Sysinfo(&info); err != nil {
+		return settings["shared_buffers"]
+	}
+	return fmt.Sprintf("%dMB", max(128, info.Totalram*uint64(info.Unit)/4>>20))
+}
+
+// Server is a private PostgreSQL with a template, of which the database of each run
+// is a fresh copy: all runs find the same state.
+type Server struct {
+	*postgres.Server
+	runs int
+	fill *Fill // of the template; nil: it has no orders
+}
+
+const templateName = "bench_template"
+
+// StartServer starts a server whose template has the schema and no orders. extra
+// are settings that win over the benchmarks' own.
+func StartServer(ctx context.Context, extra map[string]string) (*Server, error) {
+	all := maps.Clone(settings)
+	maps.Copy(all, extra)
+	pg, err := postgres.Start(ctx, postgres.Options{Settings: all})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Server: pg}
+	if err := s.makeTemplate(ctx); err != nil {
+		_ = s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) makeTemplate(ctx context.Context) error {
+	if err := s.Admin(ctx, "CREATE DATABASE "+templateName+" OWNER orders"); err != nil {
+		return fmt.Errorf("create the template: %w", err)
+	}
+	db, err := sql.Open("pgx", address(s.URL(), templateName))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	_, err = migrations.Up(ctx, db)
+	return err
+}
+
+// Stop ends the server and removes its data.
+func (s *Server) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return s.Server.Stop(ctx)
+}
+
+// Written is how many bytes of WAL the server has written, and how many
+// transactions have written.
+func (s *Server) Written(ctx context.Context) (bytes, transactions int64, err error) {
+	written, err := Query(ctx, s.AdminURL(), pgx.RowTo[int64], `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint
+		UNION ALL SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint`)
+	if err != nil {
+		return 0, 0, err
+	}
+	return written[0], written[1], nil
+}
+
+// Fresh makes a database for one run from the template, flushes everything, and
+// returns the database's address. drop removes it; otherwise it ends with the
+// server.
+func (s *Server) Fresh(ctx context.Context) (database string, drop func(), err error) {
+	s.runs++
+	name := "bench_" + strconv.Itoa(s.runs)
+	err = Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a database for the run: %w", err)
+	}
+	drop = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		_ = s.Admin(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") // what stays ends with the server
+	}
+	return address(s.URL(), name), drop, nil
+}
+
+// Superuser is the superuser's address of a database that Fresh made.
+func (s *Server) Superuser(database string) string {
+	return address(s.AdminURL(), database[strings.LastIndexByte(database, '/')+1:strings.IndexByte(database, '?')])
+}
+
+// Preload stores the orders in the template, and copies of them under other uids
+// until it holds count orders. It may be called again, with the same orders and a
+// larger count.
+func (s *Server) Preload(ctx context.Context, orders *Orders, count int) error {
+	if s.fill == nil {
+		s.fill = NewFill(orders, address(s.AdminURL(), templateName))
+	}
+	return s.fill.To(ctx, count)
+}
+
+// address is that of another database of the same server.
+func address(of, database string) string {
+	u, err := url.Parse(of)
+	if err != nil {
+		panic("devstack's address of PostgreSQL: " + err.Error())
+	}
+	u.Path = "/" + database
+	return u.String()
+}
+
+// Execute runs statements one after another on a connection of their own.
+func Execute(ctx context.Context, database string, statements ...string) error {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// Query returns the rows of a query on a connection of its own.
+func Query[T any](ctx context.Context, database string, to pgx.RowToFunc[T], query string, arguments ...any) ([]T, error) {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rows, err := conn.Query(ctx, query, arguments...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, to)
+}
