@@ -35,6 +35,7 @@ const (
 	HeaderFailedAt        = "dlq-failed-at"        // RFC 3339
 	HeaderRedriveCount    = "dlq-redrive-count"    // decimal, 0 for a record that was never redriven
 	HeaderOrigin          = "dlq-origin"           // id of the first letter in a row of redrives
+	HeaderRules           = "dlq-rules"            // version of the rules file; absent without one
 	HeaderTruncated       = "dlq-truncated"        // JSON Truncation, where the value was cut
 	HeaderValue           = "dlq-value"            // "null" where the source's value is null and the letter's empty
 )
@@ -77,7 +78,7 @@ func ours(name string) bool {
 	switch name {
 	case HeaderReason, HeaderStage, HeaderErrors, HeaderSourceTopic, HeaderSourcePartition, HeaderSourceOffset,
 		HeaderSourceTimestamp, HeaderSourceKey, HeaderConsumerGroup, HeaderFailedAt, HeaderRedriveCount,
-		HeaderOrigin, HeaderTruncated, HeaderValue:
+		HeaderOrigin, HeaderRules, HeaderTruncated, HeaderValue:
 		return true
 	}
 	return ForOthers(name)
@@ -134,6 +135,9 @@ type Cause struct {
 	Reason string
 	Stage  Stage
 	Errors []model.FieldError
+	// Rules is the version of the rules file by which the record was judged; "" without
+	// one.
+	Rules string
 }
 
 // Letter is a dead letter as a record of the dead-letter topic.
@@ -177,6 +181,9 @@ func New(source Source, cause Cause, group string, failedAt time.Time) Letter {
 	add(HeaderFailedAt, failedAt.UTC().Format(time.RFC3339Nano))
 	add(HeaderRedriveCount, redrives)
 	add(HeaderOrigin, origin)
+	if cause.Rules != "" {
+		add(HeaderRules, cause.Rules)
+	}
 	if source.Value == nil {
 		letter.Value = []byte{}
 		add(HeaderValue, "null")

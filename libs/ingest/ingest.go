@@ -36,6 +36,7 @@ type Record struct {
 	entry *orderwrite.Entry // the valid order; nil if there is a failure
 	// failure is why the record is no valid order; nil if there is an entry.
 	failure *deadletter.Cause
+	rules   string // version of the rules file; "" without one
 }
 
 // Decoder decodes and validates records. It has a buffer of its own, so it is not
@@ -58,7 +59,7 @@ func NewDecoder(codec *model.Codec, unknown func(field string)) *Decoder {
 // Decode decodes and validates a record, which is kept. One that source.Truncated
 // says is cut becomes a dead letter for its size.
 func (d *Decoder) Decode(source deadletter.Source) *Record {
-	r := &Record{Source: source}
+	r := &Record{Source: source, rules: d.codec.Rules().Version()}
 	if source.Truncated != nil {
 		r.failure = failureOf(d.codec.TooLarge(source.Truncated.Size))
 		return r
@@ -75,7 +76,8 @@ func (d *Decoder) Decode(source deadletter.Source) *Record {
 	for _, field := range decoded.Unknown {
 		d.unknown(field)
 	}
-	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Order)
+	// The hash covers the raw reading, so a replay is recognized whatever is normalized then.
+	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw)
 	r.entry = &orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical)}
 	return r
 }
@@ -129,6 +131,14 @@ func (r *Record) Outcome() Outcome {
 
 // Cause returns why the record is a dead letter; nil if it is none.
 func (r *Record) Cause() *deadletter.Cause {
+	cause := r.cause()
+	if cause != nil {
+		cause.Rules = r.rules
+	}
+	return cause
+}
+
+func (r *Record) cause() *deadletter.Cause {
 	switch {
 	case r.failure != nil:
 		return r.failure

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/ingest/normalize"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 )
@@ -80,4 +83,35 @@ func TestOutcomes(t *testing.T) {
 		letters = letters[1:]
 	}
 	require.Empty(t, letters)
+}
+
+// Each letter names the rules file by which its record was judged.
+func TestLettersNameTheRules(t *testing.T) {
+	named, err := model.NewRules("shop-1", nil)
+	require.NoError(t, err)
+	for _, codec := range []*model.Codec{model.New(model.Options{Rules: named}), model.New(model.Options{})} {
+		records := []*Record{NewDecoder(codec, nil).Decode(deadletter.Source{Topic: "orders", Value: []byte("{}")})}
+		written := Letters(records, "group", time.Now())[0]
+		record := &kgo.Record{Key: []byte(written.ID), Value: written.Value}
+		for _, h := range written.Headers {
+			record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+		}
+		parsed := letter.Parse(record)
+		require.Equal(t, codec.Rules().Version(), parsed.Rules)
+		require.Empty(t, parsed.SourceHeaders)
+	}
+}
+
+// The hash is that of the raw reading, whatever is normalized.
+func TestHashCoversTheRawReading(t *testing.T) {
+	sample, err := os.ReadFile("../model/testdata/samples/model.json")
+	require.NoError(t, err)
+	record := []byte(strings.Replace(string(sample), `"locale": "en"`, `"locale": "ru_RU"`, 1))
+	loose, err := model.NewRules("", []model.FieldRule{{Path: "locale", Rules: []string{"any_locale"}}})
+	require.NoError(t, err)
+	raw := NewDecoder(model.New(model.Options{Rules: loose}), nil).Decode(deadletter.Source{Value: record})
+	normalized := NewDecoder(model.New(model.Options{Normalizer: normalize.New(""), Normalize: true}), nil).Decode(deadletter.Source{Value: record})
+	require.Equal(t, "ru_RU", raw.Order().Locale)
+	require.Equal(t, "ru-RU", normalized.Order().Locale)
+	require.Equal(t, raw.entry.Hash, normalized.entry.Hash)
 }

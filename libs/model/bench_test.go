@@ -58,7 +58,7 @@ func BenchmarkSample(b *testing.B) {
 	b.Run("check", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			surelyValid(decoded.Order, DefaultMaxItems)
+			c.checks.surelyValid(decoded.Order, DefaultMaxItems)
 		}
 	})
 	b.Run("validator", func(b *testing.B) {

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/go-playground/validator/v10"
 )
@@ -29,19 +30,44 @@ type Options struct {
 	// CheckSums requires amount = goods_total + delivery_cost + custom_fee,
 	// and goods_total = the sum of the items' total_price.
 	CheckSums bool
+	// Rules are the rules of the fields; nil means those of the tags.
+	Rules *Rules
+	// Normalizer brings values into the form that the rules ask for. Decode uses it only
+	// with Normalize, Differs always. nil means none.
+	Normalizer Normalizer
+	// Normalize has Decode return orders normalized.
+	Normalize bool
+}
+
+// Normalizer writes values in another way that can have only one meaning. It must be safe
+// for concurrent use.
+type Normalizer interface {
+	// Normalize returns the order with such values normalized, or the order itself if
+	// there are none. It does not change the order, and normalizing twice is the same as
+	// once.
+	Normalize(o *Order) *Order
+	// Time reads a time that is not RFC 3339 and can mean only one moment.
+	Time(s string) (time.Time, bool)
 }
 
 // Codec decodes and validates orders. It is safe for concurrent use; create one and share
 // it.
 type Codec struct {
 	opts      Options
+	checks    *checks
 	validator *validator.Validate
 }
 
+// Rules are the rules of the fields.
+func (c *Codec) Rules() *Rules { return c.opts.Rules }
+
 // Decoded is what a record holds.
 type Decoded struct {
-	// Order is the order. Its strings do not refer to the record's bytes.
+	// Order is the order, normalized if Options say so. Its strings do not refer to the
+	// record's bytes.
 	Order *Order
+	// Raw is the order as the record has it. It is Order if nothing was normalized.
+	Raw *Order
 	// Unknown are the paths of fields that an order does not have, each once, without
 	// indices (items[].colour), at most MaxUnknownFields of them. A name that could be
 	// data is shown as "?". They are set with a failure too.
@@ -56,7 +82,13 @@ func New(opts Options) *Codec {
 	if opts.MaxItems <= 0 {
 		opts.MaxItems = DefaultMaxItems
 	}
-	return &Codec{opts: opts, validator: newValidator(opts.MaxItems)}
+	if opts.Rules == nil {
+		opts.Rules = new(Rules)
+	}
+	if opts.Normalizer == nil {
+		opts.Normalize = false
+	}
+	return &Codec{opts: opts, checks: newChecks(opts.Rules), validator: newValidator(opts.Rules, opts.MaxItems)}
 }
 
 // Decode reads a record and validates the order in it. A nil record is a
@@ -76,15 +108,38 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 	if f := d.decode(); f != nil {
 		return Decoded{Unknown: d.unknown}, refusal(f)
 	}
-	order := &d.store.order
+	raw := &d.store.order
+	order := raw
+	if c.opts.Normalize {
+		order = c.opts.Normalizer.Normalize(raw)
+	}
 	failures := c.failures(order, d.failures)
 	switch {
 	case d.reason != "":
 		return Decoded{Unknown: d.unknown}, &RecordError{StageDecode, d.reason, int64(d.offset), failures}
 	case len(failures) > 0:
-		return Decoded{order, d.unknown}, &RecordError{StageValidate, ReasonInvalid, -1, failures}
+		return Decoded{order, raw, d.unknown}, &RecordError{StageValidate, ReasonInvalid, -1, failures}
 	}
-	return Decoded{order, d.unknown}, nil
+	return Decoded{order, raw, d.unknown}, nil
+}
+
+// Differs returns the paths at which an order differs from a stored one; see [Diff]. It is
+// empty if the two are equal as they are, or normalized.
+func (c *Codec) Differs(stored, o *Order) []string {
+	differs := Diff(stored, o)
+	if len(differs) > 0 && c.opts.Normalizer != nil &&
+		len(Diff(c.opts.Normalizer.Normalize(stored), c.opts.Normalizer.Normalize(o))) == 0 {
+		return nil
+	}
+	return differs
+}
+
+// ComparisonHash is the same for two orders if and only if Differs finds no difference.
+func (c *Codec) ComparisonHash(o *Order) Hash {
+	if c.opts.Normalizer != nil {
+		o = c.opts.Normalizer.Normalize(o)
+	}
+	return ContentHash(AppendCanonical(nil, o))
 }
 
 // TooLarge is the error of a record of so many bytes, for callers that do not read
@@ -121,7 +176,7 @@ func (c *Codec) failures(o *Order, found []FieldError) []FieldError {
 	if len(found) == 1 && found[0].Path == "" {
 		return found // not an object: there is nothing to check
 	}
-	if len(found) > 0 || !surelyValid(o, c.opts.MaxItems) {
+	if len(found) > 0 || !c.checks.surelyValid(o, c.opts.MaxItems) {
 		found = append(found, withoutKnown(c.ruleFailures(o), found)...)
 	}
 	if c.opts.CheckSums {

@@ -24,7 +24,31 @@ ANG BGN BYR CUC EEK HRK LTL LVL MRO SLL STD TMM USS VEF ZMK ZWL`
 	return set
 }()
 
-func isCurrency(s string) bool {
+// withdrawn are the codes of ISO 4217 that were withdrawn before 2010. Shops still send
+// some of them, such as RUR.
+var withdrawn = func() map[string]struct{} {
+	const codes = `
+ADP AFA ALK AOK AON AOR ARA ARP ARY ATS AYM AZM BAD BEC BEF BEL BGJ BGK BGL BOP BRB BRC BRE BRN BRR BUK
+BYB CHC CSD CSJ CSK CYP DDM DEM ECS ECV ESA ESB ESP FIM FRF GEK GHC GHP GNE GNS GQE GRD GWE GWP HRD IEP
+ILP ILR ISJ ITL LAJ LSM LTT LUC LUF LUL LVR MGF MLF MTL MTP MVQ MXP MZE MZM NIC NLG PEH PEI PES PLZ PTE
+RHD ROK ROL RUR SDD SDP SIT SKK SRG SUR TJR TPE TRL UAK UGS UGW UYN UYP VEB VNC XEU XFO XFU XRE YDD YUD
+YUM YUN ZAL ZMK ZRN ZRZ ZWC ZWD ZWN ZWR`
+	set := make(map[string]struct{}, 150)
+	for code := range strings.FieldsSeq(codes) {
+		set[code] = struct{}{}
+	}
+	return set
+}()
+
+// isAnyCurrency reports whether s is a currency of today, or one that was withdrawn at
+// any time.
+func isAnyCurrency(s string) bool {
+	_, ok := withdrawn[s]
+	return ok || IsCurrency(s)
+}
+
+// IsCurrency reports whether s is a currency of today, or one withdrawn since 2010.
+func IsCurrency(s string) bool {
 	_, ok := currencies[s]
 	return ok
 }

@@ -112,7 +112,7 @@ func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
 		guess = i + 1
 	}
 	for i := range fields {
-		if seen&(1<<i) == 0 && !fields[i].optional {
+		if seen&(1<<i) == 0 && !fields[i].optional && !d.isOptional(fields[i].name) {
 			d.fail(d.path(fields[i].name), ruleRequired, messageMissing)
 		}
 	}
@@ -144,8 +144,28 @@ func readField[T any](d *decoder, v *T, f *field[T], depth int) *fault {
 	}
 }
 
+// isOptional reports whether the rules accept that a field of the current object is absent
+// or null.
+func (d *decoder) isOptional(name string) bool {
+	if len(d.opts.Rules.optional) == 0 {
+		return false
+	}
+	path := name
+	switch d.container {
+	case "":
+	case "items":
+		path = "items[]." + name
+	default:
+		path = d.container + "." + name
+	}
+	return d.opts.Rules.optional[path]
+}
+
 func (d *decoder) readText(name string, to *string, depth int) *fault {
 	if d.peek() != '"' {
+		if d.peek() == 'n' && d.isOptional(name) {
+			return d.literal("null")
+		}
 		return d.wrongType(d.path(name), "a string", depth)
 	}
 	b, f := d.str()
@@ -164,7 +184,11 @@ func (d *decoder) readTime(name string, to *time.Time, depth int) *fault {
 	if f != nil {
 		return f
 	}
-	t, ok := parseTime(string(b))
+	t, ok := ParseTime(string(b))
+	if !ok && d.opts.Normalize {
+		t, ok = d.opts.Normalizer.Time(string(b))
+		t = toMicrosecond(t)
+	}
 	switch {
 	case !ok:
 		d.fail(d.path(name), "rfc3339", timeMessage(string(b)))
@@ -192,6 +216,9 @@ func (d *decoder) notTime(name string, depth int) *fault {
 func (d *decoder) readNumber(name string, to *int64, depth int) *fault {
 	start := d.pos
 	if c := d.peek(); c != '-' && c-'0' > 9 {
+		if c == 'n' && d.isOptional(name) {
+			return d.literal("null")
+		}
 		return d.wrongType(d.path(name), "an integer", depth)
 	}
 	integer, f := d.num()

@@ -93,6 +93,17 @@ says otherwise.
 	sm_id                  min=0; max=9007199254740991
 	date_created           rfc3339: see below (decoding only); year_range: 1 to 9999 in UTC
 
+Options.Rules replaces the rules of single fields (see [FieldRule]), and adds these:
+
+	any_phone              5 to 20 digits with spaces, hyphens, brackets, points, + in front
+	any_iso4217            iso4217, or a code that was withdrawn before 2010, such as RUR
+	any_locale             bcp47, with hyphens or underscores
+	pattern                a regular expression
+
+Options.Normalize writes some values in the form that the rules ask for before they are
+checked, where they can have only one meaning. A record then has two readings: raw, as it
+is, and normalized, as it is stored. A value that satisfies its rule is the same in both.
+
 With Options.CheckSums, if payment and items have no other failures, the rule sum
 requires payment.amount = goods_total + delivery_cost + custom_fee, and
 payment.goods_total = the sum of all total_price.
@@ -142,7 +153,10 @@ their canonical JSON is.
     digits as it needs, at most six, the last not being 0.
 
 The content hash is the SHA-256 over the byte 01 (HashVersion) followed by the
-canonical JSON. A field that is added to orders later and is absent from a
+canonical JSON. Version 1 covers the raw reading, whether or not the order is stored
+normalized, so a record that is read again has the same hash whatever the settings are. A
+record is a duplicate if its hash is the stored one, or if it equals the stored rows in
+their raw or their normalized reading. A field that is added to orders later and is absent from a
 record stays out of the form that is hashed under version 1.
 
 The files in testdata/vectors hold records with their canonical JSON and hash,

@@ -24,6 +24,17 @@ type part[T any] struct {
 	diff   func(paths []string, a, b *T) []string
 }
 
+// isZero reports whether the field of v is "" or 0.
+func (f *field[T]) isZero(v *T) bool {
+	switch {
+	case f.text != nil:
+		return *f.text(v) == ""
+	case f.number != nil:
+		return *f.number(v) == 0
+	}
+	return false
+}
+
 func text[T any](name string, at func(*T) *string) field[T] {
 	return field[T]{name: name, member: `"` + name + `":`, text: at}
 }

@@ -104,7 +104,7 @@ func FuzzRules(f *testing.F) {
 		texts, numbers := members(o)
 		*texts[int(whichText)%len(texts)] = text
 		*numbers[int(whichNumber)%len(numbers)] = number
-		if failures := c.ruleFailures(o); (len(failures) == 0) != surelyValid(o, DefaultMaxItems) {
+		if failures := c.ruleFailures(o); (len(failures) == 0) != c.checks.surelyValid(o, DefaultMaxItems) {
 			t.Fatalf("validator finds %v, the checks find otherwise", failures)
 		}
 	})

@@ -16,21 +16,26 @@ import (
 // A check reports whether a value breaks no rule of one field.
 type check[T any] func(*T) bool
 
-var (
-	orderChecks    = compile(orderFields)
-	deliveryChecks = compile(deliveryFields)
-	paymentChecks  = compile(paymentFields)
-	itemChecks     = compile(itemFields)
-)
+// checks are those of all fields of an order.
+type checks struct {
+	order    []check[Order]
+	delivery []check[Delivery]
+	payment  []check[Payment]
+	item     []check[Item]
+}
+
+func newChecks(r *Rules) *checks {
+	return &checks{compile(r, orderFields), compile(r, deliveryFields), compile(r, paymentFields), compile(r, itemFields)}
+}
 
 // surelyValid reports whether validator would find no failure in an order.
-func surelyValid(o *Order, maxItems int) bool {
+func (c *checks) surelyValid(o *Order, maxItems int) bool {
 	if o.Delivery == nil || o.Payment == nil || len(o.Items) == 0 || len(o.Items) > maxItems ||
-		!passes(o, orderChecks) || !passes(o.Delivery, deliveryChecks) || !passes(o.Payment, paymentChecks) {
+		!passes(o, c.order) || !passes(o.Delivery, c.delivery) || !passes(o.Payment, c.payment) {
 		return false
 	}
 	for i := range o.Items {
-		if !passes(&o.Items[i], itemChecks) {
+		if !passes(&o.Items[i], c.item) {
 			return false
 		}
 	}
@@ -48,19 +53,26 @@ func passes[T any](v *T, checks []check[T]) bool {
 
 // compile returns the checks of the fields' tags. It panics on an unknown rule, so that
 // none is left out.
-func compile[T any](fields []field[T]) []check[T] {
-	var checks []check[T]
-	tags := tagsOf(reflect.TypeFor[T]())
+func compile[T any](r *Rules, fields []field[T]) []check[T] {
+	var all []check[T]
+	tags := r.tagsFor(reflect.TypeFor[T]())
 	for _, f := range fields {
 		if f.part != nil { // surelyValid checks these
 			continue
 		}
-		for tag := range strings.SplitSeq(tags[f.name], ",") {
-			name, param, _ := strings.Cut(tag, "=")
-			checks = append(checks, compileRule(f, name, param))
+		tag, optional := strings.CutPrefix(tags[f.name], ruleOmitEmpty+",")
+		var own []check[T]
+		for one := range strings.SplitSeq(tag, ",") {
+			name, param, _ := strings.Cut(one, "=")
+			own = append(own, compileRule(r, f, name, param))
 		}
+		if optional {
+			rest := own
+			own = []check[T]{func(v *T) bool { return f.isZero(v) || passes(v, rest) }}
+		}
+		all = append(all, own...)
 	}
-	return checks
+	return all
 }
 
 func tagsOf(t reflect.Type) map[string]string {
@@ -71,8 +83,11 @@ func tagsOf(t reflect.Type) map[string]string {
 	return tags
 }
 
-func compileRule[T any](f field[T], name, param string) check[T] {
+func compileRule[T any](r *Rules, f field[T], name, param string) check[T] {
 	switch {
+	case f.text != nil && name == rulePattern:
+		pattern := r.patterns[mustInt(param)].Pattern
+		return func(v *T) bool { return pattern.MatchString(*f.text(v)) }
 	case f.text != nil:
 		if ok := textRule(name, param); ok != nil {
 			return func(v *T) bool { return ok(*f.text(v)) }

@@ -14,6 +14,7 @@ type rule struct {
 	number  func(int64) bool
 	time    func(time.Time) bool
 	message string
+	hint    func(string) string // what more there is to say of a text that fails; may be nil
 }
 
 // Names of rules that decoding reports too.
@@ -21,6 +22,7 @@ const (
 	ruleRequired = "required"
 	ruleMaxItems = "max_items"
 	ruleSum      = "sum"
+	ruleText     = "text"
 )
 
 const (
@@ -32,11 +34,14 @@ const (
 // names, which are slower; iso4217 also accepts currencies that old orders were paid in.
 var rules = []rule{
 	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ., and not ., .. or stream, which mean something else in an address"},
-	{name: "text", text: isText, message: "must be UTF-8 without the character NUL"},
-	{name: "email", text: isEmail, message: "must be an e-mail address"},
-	{name: "phone", text: isPhone, message: "must be an E.164 phone number: + and 7 to 15 digits"},
-	{name: "iso4217", text: isCurrency, message: "must be an ISO 4217 currency code in capitals"},
-	{name: "bcp47", text: isLocale, message: "must be a BCP 47 language tag, like en or pt-BR"},
+	{name: ruleText, text: isText, message: "must be UTF-8 without the character NUL"},
+	{name: "email", text: IsEmail, message: "must be an e-mail address", hint: emailHint},
+	{name: "phone", text: IsPhone, message: "must be an E.164 phone number: + and 7 to 15 digits", hint: phoneHint},
+	{name: "iso4217", text: IsCurrency, message: "must be an ISO 4217 currency code in capitals", hint: currencyHint},
+	{name: "bcp47", text: IsLocale, message: "must be a BCP 47 language tag, like en or pt-BR", hint: localeHint},
+	{name: "any_phone", text: isAnyPhone, message: "must be a phone number: 5 to 20 digits with spaces, hyphens, brackets, points, or + in front"},
+	{name: "any_iso4217", text: isAnyCurrency, message: "must be an ISO 4217 currency code in capitals, withdrawn or not"},
+	{name: "any_locale", text: isAnyLocale, message: "must be a language tag, like en, pt-BR or pt_BR"},
 	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, up to the end of the year 9999 (not in milliseconds), or 0 if it is not paid yet"},
 	{name: "year_range", time: isInYearRange, message: messageYearRange},
 }
@@ -66,7 +71,8 @@ func isText(s string) bool {
 	return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
-func isPhone(s string) bool {
+// IsPhone reports whether s is a phone number as E.164 writes it.
+func IsPhone(s string) bool {
 	if len(s) < 8 || len(s) > 16 || s[0] != '+' || s[1] == '0' {
 		return false
 	}
@@ -78,6 +84,63 @@ func isPhone(s string) bool {
 	return true
 }
 
+// The hints say how a value of a common form must be written.
+
+func emailHint(s string) string {
+	if s == "" {
+		return "it is empty (a rules file can make it optional)"
+	}
+	return ""
+}
+
+func phoneHint(s string) string {
+	switch {
+	case s == "":
+		return "it is empty (a rules file can make it optional)"
+	case !isAnyPhone(s):
+		return ""
+	case s[0] != '+':
+		return "it must begin with + and the country's code, without a prefix for calls within the country"
+	case strings.ContainsAny(s, " -()."):
+		return "it must have no spaces, hyphens, brackets and points"
+	}
+	return ""
+}
+
+func currencyHint(s string) string {
+	switch {
+	case IsCurrency(strings.ToUpper(s)):
+		return "it is in lower case"
+	case isAnyCurrency(s):
+		return "this one was withdrawn before 2010 (the rule any_iso4217 of a rules file accepts it)"
+	}
+	return ""
+}
+
+func localeHint(s string) string {
+	if isAnyLocale(s) {
+		return "it must have a hyphen, not an underscore"
+	}
+	return ""
+}
+
+// isAnyPhone reports whether s is a phone number in any usual format.
+func isAnyPhone(s string) bool {
+	digits := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case isDigit(c):
+			digits++
+		case c == '+' && i > 0, strings.IndexByte("+ -().", c) < 0:
+			return false
+		}
+	}
+	return digits >= 5 && digits <= 20 && len(s) <= 40
+}
+
+// isAnyLocale reports whether s is a language tag with hyphens or underscores.
+func isAnyLocale(s string) bool { return IsLocale(strings.ReplaceAll(s, "_", "-")) }
+
 func isPaymentTime(seconds int64) bool { return seconds >= 0 && seconds <= MaxPaymentDT }
 
 func isInYearRange(t time.Time) bool {
@@ -85,10 +148,10 @@ func isInYearRange(t time.Time) bool {
 	return year >= 1 && year <= 9999
 }
 
-// isEmail reports whether s is an address as mail servers use them: a dot-atom, @, and a
+// IsEmail reports whether s is an address as mail servers use them: a dot-atom, @, and a
 // host name of two labels or more. Characters beyond ASCII are accepted on both sides.
 // Quoted local parts, comments and address literals are refused.
-func isEmail(s string) bool {
+func IsEmail(s string) bool {
 	at := strings.LastIndexByte(s, '@')
 	return at >= 1 && at <= 64 && len(s) <= 254 && isDotAtom(s[:at]) && isHost(s[at+1:])
 }
@@ -156,11 +219,11 @@ func mailCharacter(s string) int {
 	return size
 }
 
-// isLocale reports whether s is a well-formed language tag (RFC 5646): a language of two
+// IsLocale reports whether s is a well-formed language tag (RFC 5646): a language of two
 // or three letters, then script, region, variants, extensions and private use. It does
 // not check whether the subtags are registered, and refuses the old irregular tags.
 // x/text's language.Parse refuses unregistered subtags, and accepts underscores.
-func isLocale(s string) bool {
+func IsLocale(s string) bool {
 	if len(s) > 35 {
 		return false
 	}

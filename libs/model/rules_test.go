@@ -30,7 +30,7 @@ func TestEmails(t *testing.T) {
 		"test@gmail.com", "alexey.petrov@example.com", "a@b.co", "first.last+tag@sub.example.co.uk", "o'neill@example.ie",
 		"x_y-z@my-host.example", "1@1.example", strings.Repeat("a", 64) + "@example.com", "анна@почта.рф", "anna@bücher.example",
 	}
-	checkTexts(t, isEmail, good, []string{
+	checkTexts(t, IsEmail, good, []string{
 		"", "@", "test", "test@", "@gmail.com", "test@localhost", "te st@gmail.com", "test@gmail.com ", " test@gmail.com", "test@@gmail.com",
 		"a@b@c.de", "test@.com", "test@gmail.", "test@gmail..com", "test@-gmail.com", "test@gmail-.com", "test@gmail.com-", "te\x00st@gmail.com",
 		".test@gmail.com", "test.@gmail.com", "te..st@gmail.com", `"te st"@gmail.com`, "test@[127.0.0.1]", "test@gma_il.com", "<test@gmail.com>",
@@ -45,7 +45,7 @@ func TestEmails(t *testing.T) {
 }
 
 func TestPhones(t *testing.T) {
-	checkTexts(t, isPhone,
+	checkTexts(t, IsPhone,
 		[]string{"+9720000000", "+79161234567", "+1234567", "+123456789012345"},
 		[]string{"", "+", "79161234567", "+0123456789", "+123456", "+1234567890123456", "+7 916 1234567", "+7916123456a", "++7916123456", "+７9161234567"})
 }
@@ -57,12 +57,12 @@ func TestCurrencies(t *testing.T) {
 		for code[1] = 'A'; code[1] <= 'Z'; code[1]++ {
 			for code[2] = 'A'; code[2] <= 'Z'; code[2]++ {
 				if s := string(code[:]); v.Var(s, "iso4217") == nil {
-					require.True(t, isCurrency(s), s)
+					require.True(t, IsCurrency(s), s)
 				}
 			}
 		}
 	}
-	checkTexts(t, isCurrency, []string{"USD", "RUB", "EUR", "HRK", "XCG"}, []string{"", "usd", "US", "USDT", "BTC", "RUR", "840", "US ", "€"})
+	checkTexts(t, IsCurrency, []string{"USD", "RUB", "EUR", "HRK", "XCG"}, []string{"", "usd", "US", "USDT", "BTC", "RUR", "840", "US ", "€"})
 }
 
 func TestLocales(t *testing.T) {
@@ -70,7 +70,7 @@ func TestLocales(t *testing.T) {
 		"en", "ru", "EN", "kok", "en-US", "pt-BR", "zh-Hant-TW", "es-419", "sl-rozaj-biske", "de-CH-1996", "de-1901",
 		"zh-cmn-Hans-CN", "en-u-ca-gregory", "en-a-bbb-x-a-ccc", "de-x-a", "sr-Latn-RS-x-private",
 	}
-	checkTexts(t, isLocale, good, []string{
+	checkTexts(t, IsLocale, good, []string{
 		"", "e", "english", "en_US", "en-", "-en", "en--US", "en US", "12", "e1", "en-US-", "en-U", "en-u", "en-x", "en-x-", "en-abcdefghi",
 		"en-US-US", "en-u-a", "x-private", "i-klingon", "русский", "en\x00", "en-1", "en-12345678901", strings.Repeat("en-", 12) + "en",
 	})

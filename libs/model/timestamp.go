@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// parseTime reads an RFC 3339 time strictly: a point before the fraction, no hour 24,
+// ParseTime reads an RFC 3339 time strictly: a point before the fraction, no hour 24,
 // offsets up to 23:59. T and Z may be lower case. Digits beyond the microsecond are cut.
 // A leap second is read as the second after it, as PostgreSQL does. time.Parse is less
 // strict about the length of the hour, the fraction's comma, and the offset.
-func parseTime(s string) (time.Time, bool) {
+func ParseTime(s string) (time.Time, bool) {
 	const hourEnd, second, offset = len("2006-01-02T15"), len("2006-01-02T15:04:"), len("+23:59")
 	if len(s) <= second || s[hourEnd] != ':' || strings.IndexByte(s, ',') >= 0 {
 		return time.Time{}, false

@@ -31,7 +31,7 @@ func TestParseTime(t *testing.T) {
 		"0000-12-31T23:59:59.999999999-00:01": "0001-01-01T00:00:59.999999Z",
 		"9999-12-31T23:59:59.999999999Z":      "9999-12-31T23:59:59.999999Z",
 	} {
-		got, ok := parseTime(in)
+		got, ok := ParseTime(in)
 		require.True(t, ok, in)
 		require.Equal(t, want, string(appendTime(nil, got)), in)
 		require.Equal(t, time.UTC, got.Location())
@@ -44,7 +44,7 @@ func TestParseTime(t *testing.T) {
 		"1900-02-29T00:00:00Z", "12021-11-26T06:22:19Z", "-021-11-26T06:22:19Z", "2021-11-26T06:22:19Z ", " 2021-11-26T06:22:19Z", "2021/11/26T06:22:19Z",
 		"2021-11-26T06:22:1aZ", "2021-11-26T06:22:19\u2212 1:00", "20\xff1-11-26T06:22:19Z", "2021-11-26T06:22:19.5+1:000",
 	} {
-		_, ok := parseTime(in)
+		_, ok := ParseTime(in)
 		require.False(t, ok, in)
 	}
 }
@@ -53,7 +53,7 @@ func TestParseTime(t *testing.T) {
 func TestParseTimeAgainstTimePackage(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.StringMatching(`\d{4}-(0\d|1[0-3])-[0-3]\d[T ][0-2]\d:[0-6]\d:[0-6]\d([.,]\d{0,10})?(Z|[+-][0-2]\d:[0-6]\d)`).Draw(t, "time")
-		got, ok := parseTime(s)
+		got, ok := ParseTime(s)
 		want, err := time.Parse(time.RFC3339Nano, s)
 		if ok && s[17:19] != "60" {
 			require.NoError(t, err)
@@ -68,7 +68,7 @@ func TestParseTimeAgainstTimePackage(t *testing.T) {
 		if want.Year() < 0 || want.Year() > 9999 {
 			return
 		}
-		got, ok := parseTime(want.Format(time.RFC3339Nano))
+		got, ok := ParseTime(want.Format(time.RFC3339Nano))
 		require.True(t, ok, want)
 		require.True(t, toMicrosecond(want).Equal(got), "%s: %s", want, got)
 	})

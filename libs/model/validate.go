@@ -12,19 +12,31 @@ import (
 )
 
 // newValidator returns a validator with the rules of this package.
-func newValidator(maxItems int) *validator.Validate {
+func newValidator(r *Rules, maxItems int) *validator.Validate {
 	v := validator.New(validator.WithRequiredStructEnabled())
+	for t := range r.tags {
+		byGoName := map[string]string{}
+		for f := range t.Fields() {
+			if tag, replaced := r.tags[t][f.Tag.Get("json")]; replaced {
+				byGoName[f.Name] = tag
+			}
+		}
+		v.RegisterStructValidationMapRules(byGoName, reflect.Zero(t).Interface())
+	}
+	register(v, rulePattern, func(fl validator.FieldLevel) bool {
+		return r.patterns[mustInt(fl.Param())].Pattern.MatchString(fl.Field().String())
+	})
 	v.RegisterTagNameFunc(func(f reflect.StructField) string { return f.Tag.Get("json") })
-	for _, r := range rules {
-		register(v, r.name, func(fl validator.FieldLevel) bool {
+	for _, rule := range rules {
+		register(v, rule.name, func(fl validator.FieldLevel) bool {
 			switch field := fl.Field(); {
-			case r.text != nil:
-				return r.text(field.String())
-			case r.number != nil:
-				return r.number(field.Int())
+			case rule.text != nil:
+				return rule.text(field.String())
+			case rule.number != nil:
+				return rule.number(field.Int())
 			default:
 				t, ok := field.Interface().(time.Time)
-				return ok && r.time(t)
+				return ok && rule.time(t)
 			}
 		})
 	}
@@ -68,6 +80,8 @@ func (c *Codec) message(fe validator.FieldError) string {
 		return messageMissing
 	case ruleMaxItems:
 		return messageMaxItems(c.opts.MaxItems)
+	case rulePattern:
+		return withHidden(c.opts.Rules.patternMessage(fe.Param()), fe)
 	case "min":
 		if fe.Kind() == reflect.Slice {
 			return "must have at least " + fe.Param() + " item"
@@ -84,7 +98,13 @@ func (c *Codec) message(fe validator.FieldError) string {
 	}
 	for _, r := range rules {
 		if r.name == fe.Tag() {
-			return withHidden(r.message, fe)
+			message := withHidden(r.message, fe)
+			if s, ok := fe.Value().(string); ok && r.hint != nil && message == r.message {
+				if hint := r.hint(s); hint != "" {
+					message += "; " + hint
+				}
+			}
+			return message
 		}
 	}
 	return "breaks the rule " + fe.Tag()

@@ -73,6 +73,7 @@ type Letter struct {
 	Group    string // the consumer group or the connector
 	Redrives int
 	Origin   string // id of the first letter in a row of redrives
+	Rules    string // version of the rules file that refused it; "" without one
 	// EditedBy and EditedFrom say who changed the value in a redrive before, and
 	// in which letter it is as it was. Both are among SourceHeaders too.
 	EditedBy, EditedFrom string
@@ -158,6 +159,8 @@ func (l *Letter) orderhub(r *kgo.Record) {
 			if l.Origin = l.ID; string(h.Value) != l.ID { // mostly it is the id
 				l.Origin = string(h.Value)
 			}
+		case deadletter.HeaderRules:
+			l.Rules = string(h.Value)
 		case deadletter.HeaderTruncated:
 			var t deadletter.Truncation
 			if json.Unmarshal(h.Value, &t) == nil {

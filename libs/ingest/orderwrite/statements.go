@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/uptrace/bun"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
@@ -105,7 +104,7 @@ func compare(pending []*Entry, stored map[string]row) (decided []decision, unlik
 
 // compareRows compares entries with the rows as they are now: rows that were
 // inserted or changed by hand may equal a record although their hash does not.
-func compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) ([]decision, error) {
+func (w *Writer) compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) ([]decision, error) {
 	uids := make([]string, 0, len(unlike))
 	for _, e := range unlike {
 		uids = append(uids, e.Order.OrderUID)
@@ -120,7 +119,7 @@ func compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) ([]decision, 
 		if !ok {
 			continue // stays pending
 		}
-		differs := model.Diff(s.Order, e.Order)
+		differs := w.differs(s.Order, e.Order)
 		if len(differs) == 0 {
 			decided = append(decided, decision{entry: e, outcome: Duplicate})
 		} else {

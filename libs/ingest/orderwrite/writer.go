@@ -38,7 +38,8 @@ const (
 // Entry is one valid order to be written.
 type Entry struct {
 	Order *model.Order
-	Hash  model.Hash
+	// Hash is that of the order as its record has it, before normalization.
+	Hash model.Hash
 
 	Outcome Outcome
 	// Differs are the paths in which a Conflict differs from the stored order.
@@ -61,6 +62,9 @@ type Options struct {
 	// Batch are the limits of the callers' batches, which say when calls share a
 	// transaction. Without them each call has its own.
 	Batch batch.Limits
+	// Differs compares an order with the stored one: a duplicate has no paths. nil means
+	// model.Diff.
+	Differs func(stored, o *model.Order) []string
 }
 
 // Writer writes entries. It is safe for concurrent use; each transaction takes one
@@ -68,6 +72,7 @@ type Options struct {
 type Writer struct {
 	db      *bun.DB
 	buffers sync.Pool // of *orderdb.CopyIn
+	differs func(stored, o *model.Order) []string
 	group   group
 
 	// A transaction is given up after timeout. Each transaction in a row that
@@ -92,7 +97,10 @@ const (
 
 // New returns a writer on a pool opened by pgconn.Open.
 func New(db *bun.DB, options Options) *Writer {
-	w := &Writer{db: db, timeout: options.Timeout, buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }}}
+	w := &Writer{db: db, timeout: options.Timeout, differs: options.Differs, buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }}}
+	if w.differs == nil {
+		w.differs = model.Diff
+	}
 	w.group = group{most: options.MaxOrders, sharing: sharingOf(options.Batch), run: w.writeTogether}
 	return w
 }
@@ -232,7 +240,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entr
 	}
 	decided, unlike, fresh := compare(pending, stored)
 	if len(unlike) > 0 {
-		more, err := compareRows(ctx, tx.Tx, unlike)
+		more, err := w.compareRows(ctx, tx.Tx, unlike)
 		if err != nil {
 			return err
 		}

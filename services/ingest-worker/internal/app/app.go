@@ -116,6 +116,7 @@ func newBlockage(checks *health.Registry, metrics *pipeline.Metrics, log *zap.Lo
 func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *pipeline.Metrics,
 	blockage *pipeline.Blockage, fatal fatal, log *zap.Logger,
 ) *pipeline.Pipeline {
+	codec := model.New(s.Rules.Options())
 	return pipeline.New(
 		pipeline.Config{
 			Topic: s.Kafka.Topic, Group: s.Kafka.Group, Batch: s.batch(), MaxBatch: s.MaxBatch,
@@ -125,13 +126,13 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Source: func(partition int, maxBytes int32, admit func(context.Context, int) (func(), error)) *fetch.Reader {
 				return fetch.NewReader(fetch.Config{
 					Brokers: kafkaconn.Brokers(s.Kafka), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition,
-					MaxRecordBytes: s.MaxRecordBytes, MaxBytes: maxBytes, Admit: admit,
+					MaxRecordBytes: s.Rules.MaxRecordBytes, MaxBytes: maxBytes, Admit: admit,
 				})
 			},
-			Codec: model.New(model.Options{
-				MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
+			Codec: codec,
+			Store: orderwrite.New(db, orderwrite.Options{
+				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs,
 			}),
-			Store:    orderwrite.New(db, orderwrite.Options{Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch()}),
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
 			Budget:   pipeline.NewBudget(s.MemoryBytes),
 			Blockage: blockage,

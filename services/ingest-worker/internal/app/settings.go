@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
@@ -21,10 +22,8 @@ type Settings struct {
 	SessionTimeout   time.Duration `env:"KAFKA_SESSION_TIMEOUT" envDefault:"10s" help:"how long the group waits for a silent worker"`
 	TopicWatch       time.Duration `env:"KAFKA_TOPIC_WATCH_INTERVAL" envDefault:"30s" help:"how often to look for new partitions"`
 
-	MaxRecordBytes int           `env:"INGEST_MAX_RECORD_BYTES" envDefault:"1048576" help:"largest record in bytes; a larger one is a dead letter"`
-	MaxItems       int           `env:"INGEST_MAX_ITEMS" envDefault:"1000" help:"most items of an order"`
-	RejectUnknown  bool          `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: a field that an order does not have makes a dead letter"`
-	CheckSums      bool          `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
+	Rules rules.Settings
+
 	BatchBusy      int           `env:"INGEST_BATCH_BUSY_RECORDS" envDefault:"8" help:"a batch of so many records indicates load: the next one waits for the period"`
 	BatchRecords   int           `env:"INGEST_BATCH_RECORDS" envDefault:"1000" help:"records that flush a batch before the period has passed"`
 	BatchBytes     int64         `env:"INGEST_BATCH_BYTES" envDefault:"0" help:"bytes of keys and values that flush a batch likewise (0: no limit)"`
@@ -44,8 +43,6 @@ func (s *Settings) Validate() error {
 		config.Between("KAFKA_TOPIC_PARTITIONS", s.TopicPartitions, 1, 10_000),
 		config.Between("KAFKA_SESSION_TIMEOUT", s.SessionTimeout, time.Second, 30*time.Minute),
 		config.Between("KAFKA_TOPIC_WATCH_INTERVAL", s.TopicWatch, 100*time.Millisecond, 24*time.Hour),
-		config.Between("INGEST_MAX_RECORD_BYTES", s.MaxRecordBytes, 1<<10, 64<<20),
-		config.Between("INGEST_MAX_ITEMS", s.MaxItems, 1, 100_000),
 		config.Between("INGEST_BATCH_BUSY_RECORDS", s.BatchBusy, 1, 100_000),
 		config.Between("INGEST_BATCH_RECORDS", s.BatchRecords, 1, 100_000),
 		config.Between("INGEST_BATCH_BYTES", s.BatchBytes, 0, 1<<40),

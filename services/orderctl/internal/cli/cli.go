@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
@@ -93,7 +94,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	a.settings[root] = &struct {
 		Topics    topicsSettings
 		Database  config.Database
-		Rules     ruleSettings
+		Rules     rules.Settings
 		Console   consoleSettings
 		Login     natsconn.Login
 		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`

@@ -15,6 +15,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
@@ -54,7 +55,7 @@ is written to the audit log.`,
 type lookSettings struct {
 	Kafka    config.Kafka
 	Database optionalDatabase
-	Rules    ruleSettings
+	Rules    rules.Settings
 	Audit    auditSettings
 }
 

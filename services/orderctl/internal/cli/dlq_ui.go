@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
@@ -27,7 +28,7 @@ import (
 type uiSettings struct {
 	Kafka    config.Kafka
 	Database optionalDatabase
-	Rules    ruleSettings
+	Rules    rules.Settings
 	Console  consoleSettings
 	Web      web.Settings
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
@@ -21,7 +22,7 @@ type publishSettings struct {
 	Kafka     config.Kafka
 	Login     natsconn.Login
 	Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
-	Rules     ruleSettings
+	Rules     rules.Settings
 }
 
 // publishFlags are those of orderctl publish.

@@ -10,29 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
 )
-
-// ruleSettings are the worker's settings of what a valid order is.
-type ruleSettings struct {
-	MaxRecordBytes int  `env:"INGEST_MAX_RECORD_BYTES" envDefault:"1048576" help:"largest record in bytes"`
-	MaxItems       int  `env:"INGEST_MAX_ITEMS" envDefault:"1000" help:"most items of an order"`
-	RejectUnknown  bool `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: as --reject-unknown"`
-	CheckSums      bool `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: as --check-sums"`
-}
-
-// Validate names the variable whose value cannot be used.
-func (s ruleSettings) Validate() error {
-	var errs []error
-	if s.MaxRecordBytes < 1 {
-		errs = append(errs, fmt.Errorf("INGEST_MAX_RECORD_BYTES: at least 1, not %d", s.MaxRecordBytes))
-	}
-	if s.MaxItems < 1 {
-		errs = append(errs, fmt.Errorf("INGEST_MAX_ITEMS: at least 1, not %d", s.MaxItems))
-	}
-	return errors.Join(errs...)
-}
 
 // ruleFlags switch rules on that are a setting of the worker.
 type ruleFlags struct{ checkSums, rejectUnknown bool }
@@ -43,18 +24,16 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 }
 
 // codec has the rules of the environment and of the flags.
-func (f *ruleFlags) codec(s ruleSettings) *model.Codec {
-	return model.New(model.Options{
-		MaxRecordBytes: s.MaxRecordBytes,
-		MaxItems:       s.MaxItems,
-		RejectUnknown:  s.RejectUnknown || f.rejectUnknown,
-		CheckSums:      s.CheckSums || f.checkSums,
-	})
+func (f *ruleFlags) codec(s rules.Settings) *model.Codec {
+	options := s.Options()
+	options.RejectUnknown = options.RejectUnknown || f.rejectUnknown
+	options.CheckSums = options.CheckSums || f.checkSums
+	return model.New(options)
 }
 
 func (a *app) validateCommand() *cobra.Command {
-	var s ruleSettings
-	var rules ruleFlags
+	var s rules.Settings
+	var flags ruleFlags
 	cmd := a.command(&cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Check the orders in files, naming every failure and its place",
@@ -75,10 +54,10 @@ Exit code 0: all orders are valid; 1: some are not; 3: there are no orders.`,
 			return nil
 		},
 		RunE: func(_ *cobra.Command, files []string) error {
-			return a.validate(files, rules.codec(s))
+			return a.validate(files, flags.codec(s))
 		},
 	}, &s)
-	rules.register(cmd)
+	flags.register(cmd)
 	return cmd
 }
 

@@ -44,6 +44,7 @@ type Letter struct {
 	Source      *Source       `json:"source,omitempty"`
 	Group       string        `json:"group,omitempty"`
 	Origin      string        `json:"origin"`
+	Rules       string        `json:"rules,omitempty"`
 	EditedBy    string        `json:"edited_by,omitempty"`
 	EditedFrom  string        `json:"edited_from,omitempty"`
 	Offset      *int64        `json:"error_offset,omitempty"`
@@ -103,7 +104,7 @@ func Present(d Details, reveal bool) Letter {
 	item := &d.Item
 	shown := Letter{
 		Line: LineOf(&item.Letter, item.Ref.Status), Format: item.Format, Group: mask.Label(item.Group), Origin: mask.ID(item.Origin),
-		EditedBy: item.EditedBy, EditedFrom: mask.ID(item.EditedFrom), Truncated: item.Truncated != nil,
+		Rules: item.Rules, EditedBy: item.EditedBy, EditedFrom: mask.ID(item.EditedFrom), Truncated: item.Truncated != nil,
 		Masked: !reveal, Headers: make([]Header, 0, len(item.SourceHeaders)), Resolution: ResolutionOf(item.Resolution),
 		History: make([]HistoryLine, len(d.History)), StoredNote: d.StoredNote,
 		HasKey: item.SourceKey != nil, Place: item.Place, Stored: len(item.Value),

@@ -54,7 +54,7 @@ type Run struct {
 func New(codec *model.Codec, orders Orders, topic string, router *dlq.Router) *Run {
 	d := &Run{decoder: ingest.NewDecoder(codec, nil), topic: topic, router: router}
 	if orders != nil {
-		d.writer = &comparer{orders: orders, first: map[string]model.Hash{}}
+		d.writer = &comparer{orders: orders, codec: codec, first: map[string]model.Hash{}}
 	}
 	return d
 }
@@ -114,6 +114,7 @@ func (v *Verdict) take(r *ingest.Record) {
 // comparer is an ingest.Writer that only compares.
 type comparer struct {
 	orders Orders
+	codec  *model.Codec
 	// first has the content of each order that would be stored: of two that
 	// differ the first wins.
 	first map[string]model.Hash
@@ -133,18 +134,19 @@ func (c *comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error
 	for _, e := range entries {
 		there, exists := stored[e.Order.OrderUID]
 		earlier, sent := c.first[e.Order.OrderUID]
+		content := c.codec.ComparisonHash(e.Order)
 		switch {
-		case exists && bytes.Equal(there.ContentHash, e.Hash[:]), !exists && sent && earlier == e.Hash:
+		case exists && bytes.Equal(there.ContentHash, e.Hash[:]), !exists && sent && earlier == content:
 			e.Outcome = orderwrite.Duplicate
 		case exists:
 			e.Outcome = orderwrite.Duplicate
-			if e.Differs = model.Diff(there.Order, e.Order); len(e.Differs) > 0 {
+			if e.Differs = c.codec.Differs(there.Order, e.Order); len(e.Differs) > 0 {
 				e.Outcome = orderwrite.Conflict
 			}
 		case sent:
 			e.Outcome = orderwrite.Conflict
 		default:
-			c.first[e.Order.OrderUID] = e.Hash
+			c.first[e.Order.OrderUID] = content
 			e.Outcome = orderwrite.Stored
 		}
 	}

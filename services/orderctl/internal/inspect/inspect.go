@@ -72,7 +72,7 @@ func Compare(ctx context.Context, d *dlqview.Details, codec *model.Codec, orders
 		return nil
 	}
 	d.Differences = []dlqview.Difference{}
-	for _, path := range model.Diff(order.Order, decoded.Order) {
+	for _, path := range codec.Differs(order.Order, decoded.Order) {
 		d.Differences = append(d.Differences, dlqview.Difference{Path: path, Stored: valueAt(order.Order, path), Letter: valueAt(decoded.Order, path)})
 	}
 	if len(d.Differences) == 0 {

@@ -103,6 +103,7 @@ var headers = map[string]func(string) bool{
 	deadletter.HeaderSourcePartition: decimal, deadletter.HeaderSourceOffset: decimal, deadletter.HeaderRedriveCount: decimal,
 	deadletter.HeaderSourceTimestamp: timestamp, deadletter.HeaderFailedAt: timestamp,
 	deadletter.HeaderOrigin: letterID, deadletter.HeaderEditedFrom: letterID,
+	deadletter.HeaderRules:     matcher(`[A-Za-z0-9._+-]{1,64}`),
 	deadletter.HeaderValue:     func(s string) bool { return s == "null" },
 	deadletter.HeaderTruncated: matcher(`[{}":,a-z0-9_]+`),
 	deadletter.HeaderEditedBy:  func(string) bool { return true }, // an operator, whom the audit log names too

@@ -1,0 +1,57 @@
+// Package rules has the settings of what a valid order is, for all programs that decide
+// it: the worker, and orderctl's validate, publish, dry runs and console.
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/orderhub/orderhub/libs/ingest/normalize"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+// Settings of what a valid order is. Validate reads the rules file, so Codec works after
+// config.Load only.
+type Settings struct {
+	MaxRecordBytes int    `env:"INGEST_MAX_RECORD_BYTES" envDefault:"1048576" help:"largest record in bytes; a larger one is a dead letter"`
+	MaxItems       int    `env:"INGEST_MAX_ITEMS" envDefault:"1000" help:"most items of an order"`
+	RejectUnknown  bool   `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: a field that an order does not have makes a dead letter"`
+	CheckSums      bool   `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
+	File           string `env:"INGEST_RULES_FILE" help:"YAML file that replaces the rules of fields"`
+	Normalize      bool   `env:"INGEST_NORMALIZE" envDefault:"false" help:"true: write phones, locales, currencies, e-mail addresses and times as the rules ask for, where they can mean one thing only"`
+	PhoneRegion    string `env:"INGEST_PHONE_REGION" help:"country of phone numbers without a country code, such as RU, besides that of the order's locale"`
+
+	file *model.Rules
+}
+
+// Validate names the variables whose values cannot be used, and the lines of the rules
+// file.
+func (s *Settings) Validate() error {
+	errs := []error{
+		config.Between("INGEST_MAX_RECORD_BYTES", s.MaxRecordBytes, 1<<10, 64<<20),
+		config.Between("INGEST_MAX_ITEMS", s.MaxItems, 1, 100_000),
+	}
+	if s.PhoneRegion != "" && !normalize.IsRegion(s.PhoneRegion) {
+		errs = append(errs, fmt.Errorf("INGEST_PHONE_REGION: %q is not a country's code of two capitals, such as RU", s.PhoneRegion))
+	}
+	if s.File != "" {
+		data, err := os.ReadFile(s.File)
+		if err == nil {
+			s.file, err = Parse(s.File, data)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("INGEST_RULES_FILE: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Options are the settings as those of a model.Codec.
+func (s *Settings) Options() model.Options {
+	return model.Options{
+		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
+		Rules: s.file, Normalizer: normalize.New(s.PhoneRegion), Normalize: s.Normalize,
+	}
+}
