@@ -44,7 +44,9 @@ func forms(t *testing.T) (topic [][]byte) {
 // modes are the settings between which an operator may switch.
 func modes(t *testing.T) map[string]*model.Codec {
 	t.Helper()
-	anything := func(path string) model.FieldRule { return model.FieldRule{Path: path, Pattern: regexp.MustCompile(`.`)} }
+	anything := func(path string) model.FieldRule {
+		return model.FieldRule{Path: path, Pattern: regexp.MustCompile(`.`)}
+	}
 	loose, err := model.NewRules("loose", []model.FieldRule{
 		anything("delivery.phone"), anything("delivery.email"), anything("payment.currency"), anything("locale"),
 	})

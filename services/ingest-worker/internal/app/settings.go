@@ -24,12 +24,12 @@ type Settings struct {
 
 	Rules rules.Settings
 
-	BatchBusy      int           `env:"INGEST_BATCH_BUSY_RECORDS" envDefault:"8" help:"a batch of so many records indicates load: the next one waits for the period"`
-	BatchRecords   int           `env:"INGEST_BATCH_RECORDS" envDefault:"1000" help:"records that flush a batch before the period has passed"`
-	BatchBytes     int64         `env:"INGEST_BATCH_BYTES" envDefault:"0" help:"bytes of keys and values that flush a batch likewise (0: no limit)"`
-	BatchPeriod    time.Duration `env:"INGEST_BATCH_PERIOD" envDefault:"40ms" help:"time between two batches of a partition under load (0: batches never wait)"`
-	MaxBatch       int           `env:"INGEST_MAX_BATCH_RECORDS" envDefault:"4000" help:"most records in one transaction"`
-	MemoryBytes    int64         `env:"INGEST_MEMORY_BYTES" envDefault:"104857600" help:"bound on the bytes of records in flight"`
+	BatchBusy    int           `env:"INGEST_BATCH_BUSY_RECORDS" envDefault:"8" help:"a batch of so many records indicates load: the next one waits for the period"`
+	BatchRecords int           `env:"INGEST_BATCH_RECORDS" envDefault:"1000" help:"records that flush a batch before the period has passed"`
+	BatchBytes   int64         `env:"INGEST_BATCH_BYTES" envDefault:"0" help:"bytes of keys and values that flush a batch likewise (0: no limit)"`
+	BatchPeriod  time.Duration `env:"INGEST_BATCH_PERIOD" envDefault:"40ms" help:"time between two batches of a partition under load (0: batches never wait)"`
+	MaxBatch     int           `env:"INGEST_MAX_BATCH_RECORDS" envDefault:"4000" help:"most records in one transaction"`
+	MemoryBytes  int64         `env:"INGEST_MEMORY_BYTES" envDefault:"104857600" help:"bound on the bytes of records in flight"`
 
 	DatabaseConns int           `env:"DATABASE_MAX_CONNS" envDefault:"4" help:"most connections to PostgreSQL"`
 	WriteTimeout  time.Duration `env:"DATABASE_WRITE_TIMEOUT" envDefault:"30s" help:"bound on one transaction; doubled while the database is slower"`
