@@ -1,9 +1,9 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/gin-gonic/gin/binding"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
@@ -63,19 +62,17 @@ func (f targetForm) Target() dlq.Target {
 	return t
 }
 
-// parse reads a request, or answers that it is wrong.
-func (c *Console) parse(g *gin.Context, from binding.Binding) (request, bool) {
+func (c *Console) parse(v *visit, from binding.Binding) (request, error) {
 	r := request{Max: defaultMaxRedrives}
-	if err := g.ShouldBindWith(&r, from); err != nil {
-		c.wrongForm(g, err)
-		return r, false
+	if err := v.ShouldBindWith(&r, from); err != nil {
+		return r, wrongForm(err)
 	}
 	r.Back, r.Why = safePath(r.Back), strings.TrimSpace(r.Why)
-	return r, true
+	return r, nil
 }
 
-func (c *Console) wrongForm(g *gin.Context, err error) {
-	c.refuse(g, http.StatusBadRequest, "That can’t be done", "The form has a value that is not possible: "+err.Error())
+func wrongForm(err error) error {
+	return refused(http.StatusBadRequest, "That can’t be done", "The form has a value that is not possible: "+err.Error())
 }
 
 type field struct{ Name, Value string }
@@ -94,11 +91,9 @@ func (r request) Hidden() []field {
 	return fields
 }
 
-var errNoJob = errors.New("no such job")
-
 // letters returns the letters that a request is for and that have the status which its
 // kind needs, and says in words which they are.
-func (c *Console) letters(g *gin.Context, l *list, r *request) (refs []dlq.Ref, what string, err error) {
+func (c *Console) letters(v *visit, r *request) (refs []dlq.Ref, what string, err error) {
 	chosen := map[string]bool{}
 	switch {
 	case r.From != "":
@@ -117,96 +112,72 @@ func (c *Console) letters(g *gin.Context, l *list, r *request) (refs []dlq.Ref, 
 			what = "one letter"
 		}
 	default:
-		values, err := url.ParseQuery(r.Match)
-		if err != nil {
-			return nil, "", err
-		}
-		q := parseQuery(values, c.opts.Now())
-		if len(q.Problems) > 0 { // without a condition it would be too many
-			return nil, "", errors.New(strings.Join(q.Problems, "; "))
-		}
-		q.status = r.Kind.status()
-		asked, err := strconv.ParseInt(r.AsOf, 10, 64)
-		if err != nil {
-			asked = c.opts.Now().UnixNano()
-			r.AsOf = strconv.FormatInt(asked, 10)
-		}
-		refs, err = c.selection(g.Request.Context(), l, &q)
-		return slices.DeleteFunc(refs, func(ref dlq.Ref) bool { return ref.FailedAt.UnixNano() > asked }), q.Words(), err
+		return c.matching(v, r)
 	}
-	for i := range l.refs {
-		if ref := &l.refs[i]; ref.Status == r.Kind.status() && chosen[handle(ref)] {
+	for i := range v.list.refs {
+		if ref := &v.list.refs[i]; ref.Status == r.Kind.status() && chosen[handle(ref)] {
 			refs = append(refs, *ref)
 		}
 	}
 	return refs, what, nil
 }
 
-type confirmPage struct {
-	frame
-	request
-	Count int
-	What  string
-	Words confirmWords
-	Undo  bool
-}
-
-// confirmWords are what the page says about a kind.
-type confirmWords struct{ Title, Explain string }
-
-var wordsOf = map[kind]confirmWords{
-	dryRun:  {"Try out", "Each letter is decoded and validated by today’s rules and compared with the stored orders. Nothing is sent and nothing changes."},
-	redrive: {"Redrive", "Each letter goes back to the partition that it came from, in the order that they had there. Records that came later have overtaken them. A letter is resolved once its copy is acknowledged; one that fails again becomes a new letter."},
-	discard: {"Discard", "The letters are marked as not wanted. They stay in the topic, and can be opened again."},
-	undo:    {"Open again", "The letters are open again. What a redrive has sent stays sent."},
-}
-
-func (c *Console) confirmPage(g *gin.Context) {
-	r, ok := c.parse(g, binding.Query)
-	if !ok {
-		return
+// matching returns the letters that a request's address asks for. Those that failed
+// since it was asked first are left out.
+func (c *Console) matching(v *visit, r *request) (refs []dlq.Ref, what string, err error) {
+	values, err := url.ParseQuery(r.Match)
+	q := parseQuery(values, c.opts.Now())
+	if err != nil || len(q.Problems) > 0 { // without a condition it would be too many
+		return nil, "", refused(http.StatusBadRequest, "These letters can’t be found", cmp.Or(strings.Join(q.Problems, "; "), fmt.Sprint(err)))
 	}
-	words := wordsOf[r.Kind]
-	f := c.frame(g, "letters", words.Title)
-	l := c.current(g, &f)
-	if l == nil {
-		return
-	}
-	refs, what, err := c.letters(g, l, &r)
+	q.status = r.Kind.status()
+	asked, err := strconv.ParseInt(r.AsOf, 10, 64)
 	if err != nil {
-		c.lettersRefused(g, err)
-		return
+		asked = c.opts.Now().UnixNano()
+		r.AsOf = strconv.FormatInt(asked, 10)
+	}
+	refs, err = c.selection(v.ctx(), v.list, &q)
+	return slices.DeleteFunc(refs, func(ref dlq.Ref) bool { return ref.FailedAt.UnixNano() > asked }), q.Words(), err
+}
+
+func (c *Console) confirmPage(v *visit) error {
+	r, err := c.parse(v, binding.Query)
+	if err != nil {
+		return err
+	}
+	v.frame.retitle(kinds[r.Kind].Title)
+	refs, what, err := c.letters(v, &r)
+	if err != nil {
+		return err
 	}
 	if j := c.jobs.find(r.From); j != nil && j.Kind == dryRun { // what was tried out is done
 		r.targetForm = j.targetForm
 	}
 	r.Job = rand.Text()
-	c.send(g, http.StatusOK, "confirm.html", confirmPage{frame: f, request: r, Count: len(refs), What: what, Words: words, Undo: r.Kind == undo})
-}
-
-func (c *Console) lettersRefused(g *gin.Context, err error) {
-	if errors.Is(err, errNoJob) {
-		c.noJob(g)
-		return
-	}
-	c.refuse(g, http.StatusBadRequest, "These letters can’t be found", c.explain(err))
+	return c.send(v, http.StatusOK, "confirm.html", struct {
+		frame
+		request
+		Count         int
+		What          string
+		Verb, Explain string
+		Undo          bool
+	}{v.frame, r, len(refs), what, kinds[r.Kind].Title, kinds[r.Kind].Explain, r.Kind == undo})
 }
 
 // sentTwice leads to the job that the same form started before, if it did.
-func (c *Console) sentTwice(g *gin.Context, id string) bool {
+func (c *Console) sentTwice(v *visit, id string) bool {
 	j := c.jobs.find(id)
-	if j == nil {
-		return false
+	if j != nil {
+		web.Redirect(v.Context, jobAddress(j.ID))
 	}
-	web.Redirect(g, jobAddress(j.ID))
-	return true
+	return j != nil
 }
 
 // startJob starts what a form asks for.
-func (c *Console) startJob(g *gin.Context) {
-	r, ok := c.parse(g, binding.Form)
-	if !ok {
-		return
+func (c *Console) startJob(v *visit) error {
+	r, err := c.parse(v, binding.Form)
+	if err != nil {
+		return err
 	}
 	switch before := c.jobs.find(r.Job); {
 	case before == nil:
@@ -215,73 +186,69 @@ func (c *Console) startJob(g *gin.Context) {
 	case before.Kind == dryRun:
 		r.Job += "-" // it was tried out before
 	}
-	if isDry := strings.HasSuffix(g.FullPath(), "/dry-run"); isDry != (r.Kind == dryRun) {
-		c.refuse(g, http.StatusBadRequest, "That can’t be done", "Dry runs have an address of their own.")
-		return
+	switch isDry := strings.HasSuffix(v.FullPath(), "/dry-run"); {
+	case isDry != (r.Kind == dryRun):
+		return refused(http.StatusBadRequest, "That can’t be done", "Dry runs have an address of their own.")
+	case r.Kind == discard && r.Why == "":
+		return refused(http.StatusBadRequest, "Something is missing", "Say why the letters are not wanted: it is kept with them.")
+	case c.sentTwice(v, r.Job):
+		return nil
 	}
-	if r.Kind == discard && r.Why == "" {
-		c.refuse(g, http.StatusBadRequest, "Something is missing", "Say why the letters are not wanted: it is kept with them.")
-		return
-	}
-	f := c.frame(g, "letters", "Job")
-	l := c.current(g, &f)
-	if l == nil || c.sentTwice(g, r.Job) {
-		return
-	}
-	refs, what, err := c.letters(g, l, &r)
+	refs, what, err := c.letters(v, &r)
 	if err != nil {
-		c.lettersRefused(g, err)
-		return
+		return err
 	}
 	if len(refs) == 0 {
-		c.refuse(g, http.StatusConflict, "There is nothing to do", fmt.Sprintf("None of these letters is %s any more: somebody has dealt with them.", r.Kind.status()))
-		return
+		return refused(http.StatusConflict, "There is nothing to do", fmt.Sprintf("None of these letters is %s any more: somebody has dealt with them.", r.Kind.status()))
 	}
-	o := order{Kind: r.Kind, Actor: sessionOf(g).Actor, Why: r.Why, What: what, Back: r.Back, MaxRedrives: r.Max, Rate: r.Rate, single: len(refs) == 1}
-	if (r.Kind == redrive || r.Kind == dryRun) && !c.retarget(g, &o, r.targetForm) {
-		return
+	o := order{Kind: r.Kind, Actor: v.frame.Session.Actor, Why: r.Why, What: what, Back: r.Back, MaxRedrives: r.Max, Rate: r.Rate, single: len(refs) == 1}
+	if r.Kind == redrive || r.Kind == dryRun {
+		if err := c.retarget(v, &o, r.targetForm); err != nil {
+			return err
+		}
 	}
-	if r.Kind != dryRun && !c.audit(g, audit.Entry{Action: string(r.Kind) + ": " + o.What, Letters: []string{}, Count: len(refs)}) {
-		return
+	if r.Kind != dryRun {
+		if err := c.audit(v, audit.Entry{Action: string(r.Kind) + ": " + o.What, Letters: []string{}, Count: len(refs)}); err != nil {
+			return err
+		}
 	}
 	if r.Kind == undo {
 		o.UndoOf = r.From
 	}
-	c.answerJob(g, r.Job, o, refs)
+	return c.answerJob(v, r.Job, o, refs)
 }
 
-// retarget sends an order's letters elsewhere, or answers that this cannot be done.
-func (c *Console) retarget(g *gin.Context, o *order, to targetForm) bool {
+// retarget sends an order's letters elsewhere.
+func (c *Console) retarget(v *visit, o *order, to targetForm) error {
 	o.targetForm = to
 	if to.Target().IsSource() {
-		return true
+		return nil
 	}
 	o.What += ", to " + to.Target().String()
-	if _, err := c.opts.Store.Router(g.Request.Context(), to.Target(), o.MaxRedrives); err != nil {
-		c.refuse(g, http.StatusBadRequest, "That can’t be done", c.explain(err))
-		return false
+	if _, err := c.opts.Store.Router(v.ctx(), to.Target(), o.MaxRedrives); err != nil {
+		return refused(http.StatusBadRequest, "That can’t be done", c.explain(err))
 	}
-	return true
+	return nil
 }
 
 // answerJob starts a job and leads to its page; or, where one letter was dealt with at
 // once, back to the letter.
-func (c *Console) answerJob(g *gin.Context, id string, o order, refs []dlq.Ref) {
+func (c *Console) answerJob(v *visit, id string, o order, refs []dlq.Ref) error {
 	j, err := c.jobs.start(id, o, len(refs), c.work(refs, o))
 	if err != nil {
-		c.refuse(g, http.StatusServiceUnavailable, "Not now", err.Error())
-		return
+		return refused(http.StatusServiceUnavailable, "Not now", err.Error())
 	}
 	select {
 	case <-j.done:
 	case <-time.After(atOnce):
-	case <-g.Request.Context().Done():
+	case <-v.ctx().Done():
 	}
 	address := jobAddress(j.ID)
 	if j.single && j.view().Over() && strings.HasPrefix(j.Back, "/letter?") {
 		address = j.Back + "&job=" + url.QueryEscape(j.ID)
 	}
-	web.Redirect(g, address)
+	web.Redirect(v.Context, address)
+	return nil
 }
 
 // work is what a job does with letters.

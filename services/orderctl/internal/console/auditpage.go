@@ -3,8 +3,6 @@ package console
 import (
 	"net/http"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -21,13 +19,13 @@ type auditRow struct {
 	More  int // letters that are not named
 }
 
-func (c *Console) auditPage(g *gin.Context) {
+func (c *Console) auditPage(v *visit) error {
 	page := struct {
 		frame
 		Path    string
 		Entries []auditRow
 		Wrong   string
-	}{frame: c.frame(g, "audit", "Audit log"), Path: c.opts.AuditLog}
+	}{frame: v.frame, Path: c.opts.AuditLog}
 	entries, err := audit.Read(c.opts.AuditLog, auditShown)
 	if err != nil {
 		page.Wrong = err.Error()
@@ -40,5 +38,5 @@ func (c *Console) auditPage(g *gin.Context) {
 		row.More = max(entry.Count, len(entry.Letters)) - len(row.Named)
 		page.Entries = append(page.Entries, row)
 	}
-	c.send(g, http.StatusOK, "audit.html", page)
+	return c.send(v, http.StatusOK, "audit.html", page)
 }

@@ -15,7 +15,6 @@
 package console
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -111,7 +110,7 @@ func New(opts Options) (*Console, error) {
 	}
 	c.engine = web.NewEngine(web.EngineOptions{
 		OnPanic: func(route string, cause any, stack []byte) { opts.Log("panic at %s: %v\n%s", route, cause, stack) },
-		Answer:  func(g *gin.Context, p *problem.Error) { c.refuse(g, p.Status(), p.Kind.Title, p.Detail()) },
+		Answer:  func(g *gin.Context, p *problem.Error) { c.refuse(g, refused(p.Status(), p.Kind.Title, p.Detail())) },
 	})
 	c.routes()
 	c.handler, err = web.Behind(opts.Web, c.engine)
@@ -122,26 +121,26 @@ func (c *Console) routes() {
 	c.engine.Use(c.guard)
 	c.look.Register(c.engine)
 	web.Get(c.engine, "/healthz", c.health)
-	web.Get(c.engine, "/login", c.loginPage)
-	c.engine.POST("/login", c.login)
-	c.engine.POST("/jobs/dry-run", c.startJob) // it changes nothing
+	web.Get(c.engine, "/login", c.page("login", "Sign in", c.loginPage))
+	c.engine.POST("/login", c.page("login", "Sign in", c.login))
+	c.engine.POST("/jobs/dry-run", c.letterPages("Job", c.startJob)) // it changes nothing
 
-	web.Get(c.engine, "/", c.overviewPage)
-	web.Get(c.engine, "/letters", c.listPage)
-	web.Get(c.engine, "/letter", c.letterPage)
-	web.Get(c.engine, "/confirm", c.confirmPage)
-	web.Get(c.engine, "/jobs", c.jobsPage)
-	web.Get(c.engine, "/jobs/:id", c.jobPage)
-	web.Get(c.engine, "/audit", c.auditPage)
+	web.Get(c.engine, "/", c.letterPages("Overview", c.overviewPage))
+	web.Get(c.engine, "/letters", c.letterPages("Letters", c.listPage))
+	web.Get(c.engine, "/letter", c.letterPages("Letter", c.letterPage))
+	web.Get(c.engine, "/confirm", c.letterPages("Confirm", c.confirmPage))
+	web.Get(c.engine, "/jobs", c.page("jobs", "Jobs", c.jobsPage))
+	web.Get(c.engine, "/jobs/:id", c.page("jobs", "Job", c.jobPage))
+	web.Get(c.engine, "/audit", c.page("audit", "Audit log", c.auditPage))
 
 	signedIn := c.engine.Group("", c.signedIn)
 	signedIn.POST("/logout", c.logout)
-	signedIn.POST("/letter/reveal", c.reveal)
-	signedIn.POST("/edit", c.editPage)
+	signedIn.POST("/letter/reveal", c.letterPages("Letter", c.reveal))
+	signedIn.POST("/edit", c.letterPages("Edit a letter", c.editPage))
 	signedIn.POST("/edit/check", c.checkEdit)
-	signedIn.POST("/edit/send", c.sendEdit)
-	signedIn.POST("/jobs", c.startJob)
-	signedIn.POST("/jobs/:id/stop", c.stopJob)
+	signedIn.POST("/edit/send", c.letterPages("Edit a letter", c.sendEdit))
+	signedIn.POST("/jobs", c.letterPages("Job", c.startJob))
+	signedIn.POST("/jobs/:id/stop", c.page("jobs", "Job", c.stopJob))
 }
 
 // Handler answers all requests.
@@ -176,18 +175,4 @@ func (c *Console) explain(err error) string {
 		err = c.opts.Explain(err)
 	}
 	return err.Error()
-}
-
-// send renders a page.
-func (c *Console) send(g *gin.Context, status int, name string, data any) {
-	var body bytes.Buffer
-	if err := c.look.Render(&body, name, data); err != nil {
-		c.opts.Log("cannot render %s: %v", name, err)
-		g.String(http.StatusInternalServerError, "This page can't be shown. The console's log says why.")
-		return
-	}
-	if status == http.StatusServiceUnavailable {
-		g.Header("Retry-After", "2")
-	}
-	g.Data(status, "text/html; charset=utf-8", web.Rebase(g.Request, body.Bytes()))
 }

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -50,14 +51,10 @@ type checkFailed struct {
 }
 
 // editPage shows a letter's value unmasked in an editor, once that is in the audit log.
-func (c *Console) editPage(g *gin.Context) {
-	f := c.frame(g, "letters", "Edit a letter")
-	if c.current(g, &f) == nil {
-		return
-	}
-	item, ok := c.findOrRefuse(g, g.PostForm("id"))
-	if !ok {
-		return
+func (c *Console) editPage(v *visit) error {
+	item, err := c.find(v.ctx(), v.PostForm("id"))
+	if err != nil {
+		return err
 	}
 	problem := ""
 	if err := dlq.Redrivable(&item.Letter, dlq.Target{}, defaultMaxRedrives); err != nil && !errors.Is(err, dlq.ErrNoSource) {
@@ -70,15 +67,14 @@ func (c *Console) editPage(g *gin.Context) {
 		problem = "Its value is no text."
 	}
 	if problem != "" {
-		c.refuse(g, http.StatusConflict, "This letter can’t be edited", problem)
-		return
+		return refused(http.StatusConflict, "This letter can’t be edited", problem)
 	}
-	if !c.audit(g, audit.Entry{Action: "edit", Letters: []string{mask.ID(item.ID)}}) {
-		return
+	if err := c.audit(v, audit.Entry{Action: "edit", Letters: []string{mask.ID(item.ID)}}); err != nil {
+		return err
 	}
-	page := editPage{frame: f, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: dlqview.Pretty(item.Value)}
+	page := editPage{frame: v.frame, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: dlqview.Pretty(item.Value)}
 	page.Check = c.check(item.Value, []byte(page.Value))
-	c.send(g, http.StatusOK, "edit.html", page)
+	return c.send(v, http.StatusOK, "edit.html", page)
 }
 
 // check validates an edited value.
@@ -146,23 +142,21 @@ func (c *Console) checkEdit(g *gin.Context) {
 
 // sendEdit sends the edited value in place of the letter's. Where it was only to be
 // checked, or must not be sent, it shows the editor again.
-func (c *Console) sendEdit(g *gin.Context) {
-	f := c.frame(g, "letters", "Edit a letter")
-	if c.current(g, &f) == nil || c.sentTwice(g, g.PostForm("job")) {
-		return
+func (c *Console) sendEdit(v *visit) error {
+	if c.sentTwice(v, v.PostForm("job")) {
+		return nil
 	}
-	item, ok := c.findOrRefuse(g, g.PostForm("id"))
-	if !ok {
-		return
+	item, err := c.find(v.ctx(), v.PostForm("id"))
+	if err != nil {
+		return err
 	}
 	var to targetForm
-	if err := g.ShouldBindWith(&to, binding.Form); err != nil {
-		c.wrongForm(g, err)
-		return
+	if err := v.ShouldBindWith(&to, binding.Form); err != nil {
+		return wrongForm(err)
 	}
-	text := editedText(g)
+	text := editedText(v.Context)
 	page := editPage{
-		frame: f, targetForm: to, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: string(text), Why: strings.TrimSpace(g.PostForm("why")),
+		frame: v.frame, targetForm: to, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: string(text), Why: strings.TrimSpace(v.PostForm("why")),
 		Check: c.check(item.Value, text),
 	}
 	value := text
@@ -170,30 +164,31 @@ func (c *Console) sendEdit(g *gin.Context) {
 	if json.Compact(&compact, text) == nil {
 		value = compact.Bytes()
 	}
-	switch do := g.PostForm("do"); {
+	switch do := v.PostForm("do"); {
 	case item.Ref.Status != letter.Open:
 		page.Wrong = "The letter is resolved now. Open it again first."
 	case len(page.Why) > maxWhy:
 		page.Wrong = "The reason is too long."
 	case do == "check":
 		if page.Check.Valid {
-			page.Check.Text = c.foretell(g, item, value, to.Target())
+			page.Check.Text = c.foretell(v.ctx(), item, value, to.Target())
 		}
-		c.send(g, http.StatusOK, "edit.html", page)
-		return
+		return c.send(v, http.StatusOK, "edit.html", page)
 	case !page.Check.Valid:
 		page.Wrong = "It still breaks today’s rules, so it would come back at once. Nothing was sent."
 	}
 	if page.Wrong != "" {
-		c.send(g, http.StatusUnprocessableEntity, "edit.html", page)
-		return
+		return c.send(v, http.StatusUnprocessableEntity, "edit.html", page)
 	}
-	o := order{Kind: redrive, Actor: sessionOf(g).Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(page.Handle), MaxRedrives: defaultMaxRedrives, single: true}
-	if !c.retarget(g, &o, to) || !c.audit(g, audit.Entry{Action: "redrive " + o.What, Letters: []string{page.ID}}) {
-		return
+	o := order{Kind: redrive, Actor: v.frame.Session.Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(page.Handle), MaxRedrives: defaultMaxRedrives, single: true}
+	if err := c.retarget(v, &o, to); err != nil {
+		return err
+	}
+	if err := c.audit(v, audit.Entry{Action: "redrive " + o.What, Letters: []string{page.ID}}); err != nil {
+		return err
 	}
 	o.edit = func(*dlq.Item) ([]byte, error) { return value, nil }
-	c.answerJob(g, g.PostForm("job"), o, []dlq.Ref{item.Ref})
+	return c.answerJob(v, v.PostForm("job"), o, []dlq.Ref{item.Ref})
 }
 
 var foretold = map[string]string{
@@ -203,13 +198,13 @@ var foretold = map[string]string{
 }
 
 // foretell says what would become of an edited value that is valid.
-func (c *Console) foretell(g *gin.Context, item dlq.Item, value []byte, to dlq.Target) string {
+func (c *Console) foretell(ctx context.Context, item dlq.Item, value []byte, to dlq.Target) string {
 	item.Value = value
-	router, err := c.opts.Store.Router(g.Request.Context(), to, defaultMaxRedrives)
+	router, err := c.opts.Store.Router(ctx, to, defaultMaxRedrives)
 	if err != nil {
 		return "Valid, but it can’t be sent: " + c.explain(err)
 	}
-	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, router).Judge(g.Request.Context(), []dlq.Item{item})
+	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, router).Judge(ctx, []dlq.Item{item})
 	if err != nil {
 		return "Valid by today’s rules. The stored orders can’t be read now: " + err.Error()
 	}

@@ -38,13 +38,13 @@ func (c *Console) guard(g *gin.Context) {
 	public := r.URL.Path == "/login" || r.URL.Path == "/healthz" || strings.HasPrefix(r.URL.Path, "/assets/")
 	switch {
 	case crossOrigin.Check(r) != nil:
-		c.refuse(g, http.StatusForbidden, "That came from another site", "Only the console's own pages may change anything.")
+		c.refuse(g, refused(http.StatusForbidden, "That came from another site", "Only the console's own pages may change anything."))
 	case s.SignedIn || public || IsLoopback(c.opts.Listen) && !c.opts.Web.Behind():
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		web.Redirect(g, "/login?to="+url.QueryEscape(r.URL.RequestURI()))
 		g.Abort()
 	default:
-		c.refuse(g, http.StatusUnauthorized, "Sign in first", "Others can reach this console, so it needs its token.")
+		c.refuse(g, refused(http.StatusUnauthorized, "Sign in first", "Others can reach this console, so it needs its token."))
 	}
 }
 
@@ -57,9 +57,9 @@ func (c *Console) signedIn(g *gin.Context) {
 	}
 	switch {
 	case !s.SignedIn:
-		c.refuse(g, http.StatusUnauthorized, "Sign in first", "Changing letters, and seeing personal data, needs the console’s token.")
+		c.refuse(g, refused(http.StatusUnauthorized, "Sign in first", "Changing letters, and seeing personal data, needs the console’s token."))
 	case !sameText(given, s.CSRF):
-		c.refuse(g, http.StatusForbidden, "This form is out of date", "It was made before you signed in, or by somebody else. Go back, load the page again and repeat what you did.")
+		c.refuse(g, refused(http.StatusForbidden, "This form is out of date", "It was made before you signed in, or by somebody else. Go back, load the page again and repeat what you did."))
 	}
 }
 

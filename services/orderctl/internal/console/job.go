@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
@@ -41,10 +39,15 @@ func (k kind) status() letter.Status {
 	return letter.Open
 }
 
-// titles say what a job does, and what it did.
-var titles = map[kind][2]string{
-	dryRun: {"Trying out", "Tried out"}, redrive: {"Redriving", "Redriven"},
-	discard: {"Discarding", "Discarded"}, undo: {"Opening again", "Opened again"},
+// kinds are what the pages say about each: the title of what is to be done, what a job
+// does, what it did, and what that means.
+var kinds = map[kind]struct{ Title, Doing, Done, Explain string }{
+	dryRun: {"Try out", "Trying out", "Tried out",
+		"Each letter is decoded and validated by today’s rules and compared with the stored orders. Nothing is sent and nothing changes."},
+	redrive: {"Redrive", "Redriving", "Redriven",
+		"Each letter goes back to the partition that it came from, in the order that they had there. Records that came later have overtaken them. A letter is resolved once its copy is acknowledged; one that fails again becomes a new letter."},
+	discard: {"Discard", "Discarding", "Discarded", "The letters are marked as not wanted. They stay in the topic, and can be opened again."},
+	undo:    {"Open again", "Opening again", "Opened again", "The letters are open again. What a redrive has sent stays sent."},
 }
 
 // progress of a job.
@@ -135,9 +138,9 @@ func (v jobView) CanUndo() bool {
 // Title is what the job does, or did.
 func (v jobView) Title() string {
 	if v.Over() {
-		return titles[v.Kind][1]
+		return kinds[v.Kind].Done
 	}
-	return titles[v.Kind][0]
+	return kinds[v.Kind].Doing
 }
 
 // Address is where the job is shown.
@@ -346,56 +349,54 @@ func (s *jobs) version() string {
 	return b.String()
 }
 
-func (c *Console) noJob(g *gin.Context) {
-	c.refuse(g, http.StatusNotFound, "That job is not known", "The console knows the jobs of its own process only. After a restart the jobs before it have ended: what was done is kept with the letters, the rest of them is still open.")
-}
+var errNoJob = refused(http.StatusNotFound, "That job is not known", "The console knows the jobs of its own process only. After a restart the jobs before it have ended: what was done is kept with the letters, the rest of them is still open.")
 
-func (c *Console) jobPage(g *gin.Context) {
-	j := c.jobs.find(g.Param("id"))
+func (c *Console) jobPage(v *visit) error {
+	j := c.jobs.find(v.Param("id"))
 	if j == nil {
-		c.noJob(g)
-		return
+		return errNoJob
 	}
 	seen := j.view()
+	v.frame.retitle(seen.Title())
+	if c.unchanged(v, seen.version()) {
+		return nil
+	}
+	v.frame.Live, v.frame.Reload = !seen.Over(), !seen.Over()
 	page := struct {
 		frame
 		Job     jobView
 		Failure string
-	}{frame: c.frame(g, "jobs", seen.Title()), Job: seen}
-	if c.unchanged(g, &page.frame, seen.version()) {
-		return
-	}
+	}{frame: v.frame, Job: seen}
 	if !page.Session.SignedIn {
 		page.Job.Back = withoutPersonal(seen.Back)
 	}
 	if seen.Failure != nil {
 		page.Failure = c.explain(seen.Failure)
 	}
-	page.Live, page.Reload = !seen.Over(), !seen.Over()
-	c.send(g, http.StatusOK, "job.html", page)
+	return c.send(v, http.StatusOK, "job.html", page)
 }
 
-func (c *Console) jobsPage(g *gin.Context) {
-	page := struct {
+func (c *Console) jobsPage(v *visit) error {
+	if c.unchanged(v, c.jobs.version()) {
+		return nil
+	}
+	v.frame.Live = true
+	return c.send(v, http.StatusOK, "jobs.html", struct {
 		frame
 		Jobs []jobView
-	}{c.frame(g, "jobs", "Jobs"), c.jobs.newest()}
-	page.Live = true
-	if !c.unchanged(g, &page.frame, c.jobs.version()) {
-		c.send(g, http.StatusOK, "jobs.html", page)
-	}
+	}{v.frame, c.jobs.newest()})
 }
 
-func (c *Console) stopJob(g *gin.Context) {
-	j := c.jobs.find(g.Param("id"))
+func (c *Console) stopJob(v *visit) error {
+	j := c.jobs.find(v.Param("id"))
 	if j == nil {
-		c.noJob(g)
-		return
+		return errNoJob
 	}
 	j.stop()
 	select {
 	case <-j.done:
-	case <-g.Request.Context().Done():
+	case <-v.ctx().Done():
 	}
-	web.Redirect(g, jobAddress(j.ID))
+	web.Redirect(v.Context, jobAddress(j.ID))
+	return nil
 }

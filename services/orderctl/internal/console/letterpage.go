@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
@@ -44,80 +42,50 @@ func (p letterPage) Foreign() bool { return p.Letter.Format != letter.Orderhub }
 // databaseTimeout bounds how long a page waits for the database.
 const databaseTimeout = 5 * time.Second
 
-func (c *Console) letterPage(g *gin.Context) {
-	f := c.frame(g, "letters", "Letter")
-	l := c.current(g, &f)
-	if l == nil {
-		return
-	}
+func (c *Console) letterPage(v *visit) error {
 	var done *jobView
-	if j := c.jobs.find(g.Query("job")); j != nil {
+	if j := c.jobs.find(v.Query("job")); j != nil {
 		seen := j.view()
 		done = &seen
 	}
-	if c.unchanged(g, &f, l.version, done.version()) {
-		return
+	if c.unchanged(v, v.list.version, done.version()) {
+		return nil
 	}
-	item, ok := c.findOrRefuse(g, g.Query("id"))
-	if !ok {
-		return
+	item, err := c.find(v.ctx(), v.Query("id"))
+	if err != nil {
+		return err
 	}
-	page := c.show(g.Request.Context(), f, l, item, false)
+	page := c.show(v, item, false)
 	page.Job, page.Live = done, true
-	c.send(g, http.StatusOK, "letter.html", page)
+	return c.send(v, http.StatusOK, "letter.html", page)
 }
 
 // reveal shows a letter unmasked, once that is in the audit log.
-func (c *Console) reveal(g *gin.Context) {
-	f := c.frame(g, "letters", "Letter")
-	l := c.current(g, &f)
-	if l == nil {
-		return
-	}
-	item, ok := c.findOrRefuse(g, g.PostForm("id"))
-	if ok && c.audit(g, audit.Entry{Action: "reveal", Letters: []string{mask.ID(item.ID)}}) {
-		c.send(g, http.StatusOK, "letter.html", c.show(g.Request.Context(), f, l, item, true))
-	}
-}
-
-// findOrRefuse reads a letter, or answers that it is not there.
-func (c *Console) findOrRefuse(g *gin.Context, id string) (dlq.Item, bool) {
-	item, err := c.find(g.Request.Context(), id)
-	switch {
-	case errors.Is(err, errGone):
-		c.refuse(g, http.StatusNotFound, "This letter is not in the topic", "It was purged, or its id is not complete. An id is topic/partition/offset/digits of the record that failed.")
-	case err != nil:
-		c.fail(g, err)
-	}
-	return item, err == nil
-}
-
-// audit writes to the audit log, or answers that it can't: then nothing that the entry
-// is about may happen.
-func (c *Console) audit(g *gin.Context, entry audit.Entry) bool {
-	entry.At, entry.Actor = c.opts.Now(), sessionOf(g).Actor
-	err := audit.Append(c.opts.AuditLog, entry)
+func (c *Console) reveal(v *visit) error {
+	item, err := c.find(v.ctx(), v.PostForm("id"))
 	if err != nil {
-		c.opts.Log("%v", err)
-		c.refuse(g, http.StatusInternalServerError, "The audit log can’t be written", "So nothing is shown and nothing was done. The console's log says why.")
+		return err
 	}
-	return err == nil
+	if err := c.audit(v, audit.Entry{Action: "reveal", Letters: []string{mask.ID(item.ID)}}); err != nil {
+		return err
+	}
+	return c.send(v, http.StatusOK, "letter.html", c.show(v, item, true))
 }
 
-func (c *Console) show(ctx context.Context, f frame, l *list, item dlq.Item, reveal bool) letterPage {
-	page := letterPage{frame: f, Handle: handle(&item.Ref)}
+func (c *Console) show(v *visit, item dlq.Item, reveal bool) letterPage {
+	page := letterPage{frame: v.frame, Handle: handle(&item.Ref)}
 	details := dlqview.Details{Item: item, Failures: item.Errors(), Offset: inspect.Offset(&item.Letter, c.opts.Codec)}
 	var err error
-	if details.History, err = c.history(ctx, l, item); err != nil {
+	if details.History, err = c.history(v.ctx(), v.list, item); err != nil {
 		page.HistoryNote = "The other letters of this record can’t be read now: " + c.explain(err)
 	}
-	bounded, cancel := context.WithTimeout(ctx, databaseTimeout)
+	bounded, cancel := context.WithTimeout(v.ctx(), databaseTimeout)
 	defer cancel()
 	if err := inspect.Compare(bounded, &details, c.opts.Codec, c.opts.Orders); err != nil {
 		details.StoredNote = "The stored order can’t be read now: " + err.Error()
 	}
 	page.Letter = dlqview.Present(details, reveal)
-	page.Title = clean(page.Letter.ID) + " · Dead letters · Orderhub"
+	page.retitle(clean(page.Letter.ID))
 	if err := dlq.Redrivable(&item.Letter, dlq.Target{}, defaultMaxRedrives); err != nil {
 		page.NotRedrivable, page.CanEdit = err.Error(), errors.Is(err, dlq.ErrNoSource)
 	} else {

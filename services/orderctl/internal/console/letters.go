@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 )
 
 // errGone says that a letter is not in the topic.
-var errGone = errors.New("the letter is not in the topic")
+var errGone = refused(http.StatusNotFound, "This letter is not in the topic", "It was purged, or its id is not complete. An id is topic/partition/offset/digits of the record that failed.")
 
 // handle is how addresses and forms name a letter: by its id, or by its place where the
 // id may hold personal data.

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/web"
@@ -74,29 +72,28 @@ func (v causeView) Message() string {
 // IsNew reports whether the cause was first seen within the last day.
 func (v causeView) IsNew() bool { return v.New == v.Total() }
 
-func (c *Console) overviewPage(g *gin.Context) {
-	if q, given := g.GetQuery("q"); given {
-		web.Redirect(g, "/letters?"+url.Values{"q": {q}}.Encode())
-		return
+func (c *Console) overviewPage(v *visit) error {
+	if q, given := v.GetQuery("q"); given {
+		web.Redirect(v.Context, "/letters?"+url.Values{"q": {q}}.Encode())
+		return nil
 	}
-	f := c.frame(g, "overview", "Overview")
-	l := c.current(g, &f)
-	now := c.opts.Now()
+	v.frame.Section = "overview"
+	l, now := v.list, c.opts.Now()
 	// Curves move with time, so the page changes each minute.
-	if l == nil || c.unchanged(g, &f, l.version, now.Format("200601021504"), c.jobs.version()) {
-		return
+	if c.unchanged(v, l.version, now.Format("200601021504"), c.jobs.version()) {
+		return nil
 	}
-	status, err := letter.ParseStatus(g.Query("status"))
+	status, err := letter.ParseStatus(v.Query("status"))
 	if err != nil {
 		status = letter.Open
 	}
 	shown := standard
 	for _, s := range spans {
-		if s.Name == g.Query("span") {
+		if s.Name == v.Query("span") {
 			shown = s
 		}
 	}
-	page := overviewPage{frame: f, Status: status, Span: shown, Open: l.open, Resolved: len(l.refs) - l.open, Curve: make([]int, shown.Bars), Jobs: c.jobs.unfinished()}
+	page := overviewPage{frame: v.frame, Status: status, Span: shown, Open: l.open, Resolved: len(l.refs) - l.open, Curve: make([]int, shown.Bars), Jobs: c.jobs.unfinished()}
 	page.Live = true
 	counts := map[letter.Status]int{letter.Open: page.Open, letter.Resolved: page.Resolved, letter.Any: len(l.refs)}
 	for _, s := range statuses {
@@ -121,7 +118,7 @@ func (c *Console) overviewPage(g *gin.Context) {
 	for i, cause := range causes {
 		newest[i] = cause.Newest
 	}
-	samples := c.lines(g.Request.Context(), newest)
+	samples := c.lines(v.ctx(), newest)
 	for _, cause := range causes {
 		reason, rule, path := dlqview.MaskCause(cause.Reason, cause.Rule, cause.Path)
 		exact := reason == cause.Reason && rule == cause.Rule && path == cause.Path
@@ -133,7 +130,7 @@ func (c *Console) overviewPage(g *gin.Context) {
 		}
 		page.Causes = append(page.Causes, one)
 	}
-	c.send(g, http.StatusOK, "overview.html", page)
+	return c.send(v, http.StatusOK, "overview.html", page)
 }
 
 func withStatus(l *list, status letter.Status) iter.Seq[*dlq.Ref] {

@@ -7,35 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gin-gonic/gin"
-
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
-
-// frame is what every page has.
-type frame struct {
-	Title   string
-	Section string // of the navigation
-	Topic   string
-	Query   string // what was searched for
-	Here    string // this page's address
-	Session session
-	// Notice says why the page is not up to date; Since, since when.
-	Notice string
-	Since  time.Time
-	// Nothing says that the letters were never read.
-	Nothing bool
-	// Live pages ask for themselves again, with the tag of what they show.
-	Live bool
-	Tag  string
-	// Reload makes browsers without JavaScript load the page again and again. It is for
-	// pages on which nothing is chosen or typed.
-	Reload bool
-}
 
 var templateFuncs = template.FuncMap{
 	"clean": clean, "brief": brief, "shorten": dlqview.Shorten, "number": dlqview.Number, "plural": dlqview.Plural, "curve": curve,
@@ -56,57 +33,6 @@ var templateFuncs = template.FuncMap{
 var wouldTexts = map[string]string{
 	dryrun.Stored: "would be stored", dryrun.Duplicate: "would be duplicates", dryrun.Pass: "valid, not compared",
 	dryrun.Fail: "would fail again", dryrun.Stay: "can’t be redriven", dryrun.Unknown: "can’t be told",
-}
-
-func (c *Console) frame(g *gin.Context, section, title string) frame {
-	f := frame{Title: title + " · Dead letters · Orderhub", Section: section, Topic: c.opts.Store.Letters(), Here: "/", Session: sessionOf(g)}
-	if g.Request.Method == http.MethodGet || g.Request.Method == http.MethodHead {
-		f.Here = g.Request.URL.RequestURI()
-	}
-	return f
-}
-
-// current returns the list of letters, or answers with a page that says why there is
-// none. The frame gets a notice where the topic can't be read.
-func (c *Console) current(g *gin.Context, f *frame) *list {
-	s := c.live.state()
-	if s.Err != nil {
-		f.Notice, f.Since = c.explain(s.Err), s.Since
-	}
-	if s.List == nil {
-		page := struct{ frame }{*f}
-		page.Live, page.Reload, page.Nothing = true, true, true
-		c.send(g, http.StatusServiceUnavailable, "starting.html", page)
-	}
-	return s.List
-}
-
-// unchanged answers a browser that has the page already. what is everything that the
-// page depends on besides its address and who asks.
-func (c *Console) unchanged(g *gin.Context, f *frame, what ...string) bool {
-	what = append(what, f.Notice, c.look.Build(), web.Prefix(g.Request), g.Request.URL.RequestURI(), f.Session.CSRF)
-	f.Tag = `W/"` + c.sessions.sign("tag", strings.Join(what, "\x00"))[:24] + `"`
-	g.Header("ETag", f.Tag)
-	if g.GetHeader("If-None-Match") != f.Tag {
-		return false
-	}
-	g.Status(http.StatusNotModified)
-	return true
-}
-
-// refuse answers with a page that says what is wrong, and ends the request's handling.
-func (c *Console) refuse(g *gin.Context, status int, title, text string) {
-	g.Abort()
-	c.send(g, status, "refused.html", struct {
-		frame
-		Heading, Text string
-		SignIn        bool
-	}{c.frame(g, "", title), title, text, status == http.StatusUnauthorized})
-}
-
-// fail answers where the letters can't be read now.
-func (c *Console) fail(g *gin.Context, err error) {
-	c.refuse(g, http.StatusServiceUnavailable, "The letters can’t be read now", c.explain(err))
 }
 
 // tab is one of several views of a thing.
@@ -152,29 +78,26 @@ const shownErrors = 2
 // More is how many failures the list does not name.
 func (r listRow) More() int { return max(len(r.Line.Errors)-shownErrors, 0) }
 
-func (c *Console) listPage(g *gin.Context) {
-	q := parseQuery(g.Request.URL.Query(), c.opts.Now())
-	f := c.frame(g, "letters", "Letters")
-	f.Query = q.Get("q")
-	l := c.current(g, &f)
-	if l == nil || c.unchanged(g, &f, l.version, q.filter.Since.Format(time.Kitchen)) {
-		return
+func (c *Console) listPage(v *visit) error {
+	q := parseQuery(v.Request.URL.Query(), c.opts.Now())
+	v.frame.Query = q.Get("q")
+	if c.unchanged(v, v.list.version, q.filter.Since.Format(time.Kitchen)) {
+		return nil
 	}
-	if strings.Contains(f.Query, "/") { // an id leads to its letter
-		if item, err := c.find(g.Request.Context(), f.Query); err == nil {
-			web.Redirect(g, letterAddress(handle(&item.Ref)))
-			return
+	if strings.Contains(v.frame.Query, "/") { // an id leads to its letter
+		if item, err := c.find(v.ctx(), v.frame.Query); err == nil {
+			web.Redirect(v.Context, letterAddress(handle(&item.Ref)))
+			return nil
 		}
 	}
-	refs, err := c.selection(g.Request.Context(), l, &q)
+	refs, err := c.selection(v.ctx(), v.list, &q)
 	if err != nil {
-		c.fail(g, err)
-		return
+		return err
 	}
-	page := listPage{frame: f, Filter: q, Count: len(refs), Resolved: q.status == letter.Resolved}
+	page := listPage{frame: v.frame, Filter: q, Count: len(refs), Resolved: q.status == letter.Resolved}
 	_, scanned := q.scanned()
 	page.Live = !scanned
-	start := startOf(refs, g.Query("before"))
+	start := startOf(refs, v.Query("before"))
 	end := min(start+perPage, len(refs))
 	page.From, page.To = start+1, end
 	if start > perPage {
@@ -185,7 +108,7 @@ func (c *Console) listPage(g *gin.Context) {
 	if end < len(refs) {
 		page.Older = q.with("before", position(&refs[end-1]))
 	}
-	lines := c.lines(g.Request.Context(), refs[start:end])
+	lines := c.lines(v.ctx(), refs[start:end])
 	for i := range refs[start:end] {
 		r := &refs[start+i]
 		row := listRow{Handle: handle(r), Kind: r.Kind}
@@ -207,7 +130,7 @@ func (c *Console) listPage(g *gin.Context) {
 	if len(q.Problems) > 0 {
 		status = http.StatusBadRequest
 	}
-	c.send(g, status, "letters.html", page)
+	return c.send(v, status, "letters.html", page)
 }
 
 // position is where a letter stands in a list, for addresses. It stays right when

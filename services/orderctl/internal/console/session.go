@@ -172,26 +172,26 @@ type loginPage struct {
 	Wrong     string
 }
 
-func (c *Console) loginPage(g *gin.Context) {
-	c.send(g, http.StatusOK, "login.html", loginPage{frame: c.frame(g, "login", "Sign in"), To: safePath(g.Query("to")), Actor: c.opts.Actor})
+func (c *Console) loginPage(v *visit) error {
+	return c.send(v, http.StatusOK, "login.html", loginPage{frame: v.frame, To: safePath(v.Query("to")), Actor: c.opts.Actor})
 }
 
-func (c *Console) login(g *gin.Context) {
-	page := loginPage{frame: c.frame(g, "login", "Sign in"), To: safePath(g.PostForm("to")), Actor: g.PostForm("actor")}
-	cookie, err := c.sessions.signIn(web.Prefix(g.Request), g.ClientIP(), g.PostForm("token"), page.Actor)
+func (c *Console) login(v *visit) error {
+	page := loginPage{frame: v.frame, To: safePath(v.PostForm("to")), Actor: v.PostForm("actor")}
+	cookie, err := c.sessions.signIn(web.Prefix(v.Request), v.ClientIP(), v.PostForm("token"), page.Actor)
 	if err != nil {
 		status := http.StatusForbidden
 		if errors.Is(err, errTooMany) {
 			status = http.StatusTooManyRequests
-			g.Header("Retry-After", "60")
-			c.opts.Log("too many wrong tokens from %s", g.ClientIP())
+			v.Header("Retry-After", "60")
+			c.opts.Log("too many wrong tokens from %s", v.ClientIP())
 		}
 		page.Wrong = err.Error()
-		c.send(g, status, "login.html", page)
-		return
+		return c.send(v, status, "login.html", page)
 	}
-	http.SetCookie(g.Writer, cookie)
-	web.Redirect(g, page.To)
+	http.SetCookie(v.Writer, cookie)
+	web.Redirect(v.Context, page.To)
+	return nil
 }
 
 func (c *Console) logout(g *gin.Context) {

@@ -1,0 +1,148 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
+)
+
+// visit is a request for a page.
+type visit struct {
+	*gin.Context
+	frame frame
+	list  *list // of pages that need it
+}
+
+// ctx ends when nobody waits for the answer any more.
+func (v *visit) ctx() context.Context { return v.Request.Context() }
+
+// frame is what every page has.
+type frame struct {
+	Title   string
+	Section string // of the navigation
+	Topic   string
+	Query   string // what was searched for
+	Here    string // this page's address
+	Session session
+	// Notice says why the page is not up to date; Since, since when.
+	Notice string
+	Since  time.Time
+	// Nothing says that the letters were never read.
+	Nothing bool
+	// Live pages ask for themselves again, with the tag of what they show.
+	Live bool
+	Tag  string
+	// Reload makes browsers without JavaScript load the page again and again. It is for
+	// pages on which nothing is chosen or typed.
+	Reload bool
+}
+
+// retitle names the page after what it shows.
+func (f *frame) retitle(title string) { f.Title = title + " · Dead letters · Orderhub" }
+
+// refusal is the error of a request that is answered with a page that says what is wrong.
+type refusal struct {
+	status      int
+	title, text string
+}
+
+func (r *refusal) Error() string { return r.title + ": " + r.text }
+
+func refused(status int, title, text string) error { return &refusal{status, title, text} }
+
+func (c *Console) visit(g *gin.Context, section, title string) *visit {
+	v := &visit{Context: g, frame: frame{Section: section, Topic: c.opts.Store.Letters(), Here: "/", Session: sessionOf(g)}}
+	v.frame.retitle(title)
+	if g.Request.Method == http.MethodGet || g.Request.Method == http.MethodHead {
+		v.frame.Here = g.Request.URL.RequestURI()
+	}
+	return v
+}
+
+// page makes a handler of one that answers with a page, or returns why it can't.
+func (c *Console) page(section, title string, answer func(*visit) error) gin.HandlerFunc {
+	return func(g *gin.Context) {
+		if err := answer(c.visit(g, section, title)); err != nil {
+			c.refuse(g, err)
+		}
+	}
+}
+
+// letterPages is page for handlers that need the list of letters. Until there is one, a
+// page says so. The frame gets a notice where the topic can't be read.
+func (c *Console) letterPages(title string, answer func(*visit) error) gin.HandlerFunc {
+	return c.page("letters", title, func(v *visit) error {
+		s := c.live.state()
+		if s.Err != nil {
+			v.frame.Notice, v.frame.Since = c.explain(s.Err), s.Since
+		}
+		if v.list = s.List; v.list != nil {
+			return answer(v)
+		}
+		v.frame.Live, v.frame.Reload, v.frame.Nothing = true, true, true
+		return c.send(v, http.StatusServiceUnavailable, "starting.html", v.frame)
+	})
+}
+
+// refuse ends a request's handling with a page that says what is wrong. An error that is
+// no refusal means that the letters can't be read now.
+func (c *Console) refuse(g *gin.Context, err error) {
+	g.Abort()
+	no, is := errors.AsType[*refusal](err)
+	if !is {
+		no = &refusal{http.StatusServiceUnavailable, "The letters can’t be read now", c.explain(err)}
+	}
+	v := c.visit(g, "", no.title)
+	_ = c.send(v, no.status, "refused.html", struct {
+		frame
+		Heading, Text string
+		SignIn        bool
+	}{v.frame, no.title, no.text, no.status == http.StatusUnauthorized})
+}
+
+// send renders a page. What goes wrong with that is logged; the error is nil.
+func (c *Console) send(v *visit, status int, name string, data any) error {
+	var body bytes.Buffer
+	if err := c.look.Render(&body, name, data); err != nil {
+		c.opts.Log("cannot render %s: %v", name, err)
+		v.String(http.StatusInternalServerError, "This page can't be shown. The console's log says why.")
+		return nil
+	}
+	if status == http.StatusServiceUnavailable {
+		v.Header("Retry-After", "2")
+	}
+	v.Data(status, "text/html; charset=utf-8", web.Rebase(v.Request, body.Bytes()))
+	return nil
+}
+
+// unchanged answers a browser that has the page already. what is everything that the
+// page depends on besides its address and who asks.
+func (c *Console) unchanged(v *visit, what ...string) bool {
+	f := &v.frame
+	what = append(what, f.Notice, c.look.Build(), web.Prefix(v.Request), v.Request.URL.RequestURI(), f.Session.CSRF)
+	f.Tag = `W/"` + c.sessions.sign("tag", strings.Join(what, "\x00"))[:24] + `"`
+	v.Header("ETag", f.Tag)
+	if v.GetHeader("If-None-Match") != f.Tag {
+		return false
+	}
+	v.Status(http.StatusNotModified)
+	return true
+}
+
+// audit writes to the audit log. After an error nothing that the entry is about may happen.
+func (c *Console) audit(v *visit, entry audit.Entry) error {
+	entry.At, entry.Actor = c.opts.Now(), v.frame.Session.Actor
+	if err := audit.Append(c.opts.AuditLog, entry); err != nil {
+		c.opts.Log("%v", err)
+		return refused(http.StatusInternalServerError, "The audit log can’t be written", "So nothing is shown and nothing was done. The console's log says why.")
+	}
+	return nil
+}
