@@ -19,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
+	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
 )
 
 type editFlags struct {
@@ -120,10 +121,16 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 	return append(edits, e), nil
 }
 
-// refused says why a value is no valid order; nil where it is, and for letters of
-// topics that have no orders.
+// toOrders reports whether a letter is sent to the topic of the orders: others have no
+// rules.
+func (f *redriveFlags) toOrders(item *dlq.Item) bool {
+	topic := cmp.Or(f.to.topic, item.Source.Topic)
+	return topic == f.Kafka.Topic || deadletter.IsNATS(topic)
+}
+
+// refused says why a value is no valid order; nil where it is, or need not be one.
 func (f *redriveFlags) refused(item *dlq.Item, value []byte) *model.RecordError {
-	if topic := cmp.Or(f.to.topic, item.Source.Topic); topic != f.Kafka.Topic && !deadletter.IsNATS(topic) {
+	if !f.toOrders(item) {
 		return nil
 	}
 	_, err := f.rules.codec(f.Rules).Decode(value)
@@ -182,24 +189,13 @@ func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byt
 			a.say("the value is as it was: nothing was sent")
 			return nil, failed()
 		}
-		refused := f.refused(item, value)
-		if refused == nil {
+		_, reason, failures := orderfile.Check(f.rules.codec(f.Rules), value, saved)
+		if len(failures) == 0 || !f.toOrders(item) {
 			return value, nil
 		}
-		a.say("this would be refused: %s", refused.Reason)
-		for i, place := range model.Locate(saved, refused.Errors) {
-			if refused.Errors[i].Path == "" {
-				place = -1
-				if bytes.HasPrefix(saved, value) {
-					place = refused.Offset
-				}
-			}
-			at := ""
-			if place >= 0 {
-				line, column := model.LineColumn(saved, place)
-				at = fmt.Sprintf("line %d, column %d: ", line, column)
-			}
-			a.say("  %s%s [%s]", at, dlqview.Clean(refused.Errors[i].String()), dlqview.Clean(refused.Errors[i].Rule))
+		a.say("this would be refused: %s", reason)
+		for _, failure := range failures {
+			a.say("  line %d, column %d: %s [%s]", failure.Line, failure.Column, dlqview.Clean(failure.String()), dlqview.Clean(failure.Rule))
 		}
 		a.say("Edit on? [Y/n] ")
 		switch answer, err := a.answer(); {

@@ -22,6 +22,7 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
+	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
 )
 
 type editPage struct {
@@ -80,25 +81,15 @@ func (c *Console) editPage(v *visit) error {
 // check validates an edited value.
 func (c *Console) check(original, text []byte) check {
 	result := check{Failures: []checkFailed{}, Changed: changes(original, text)}
-	_, err := c.opts.Codec.Decode(text)
-	refused, isRefused := errors.AsType[*model.RecordError](err)
-	switch {
-	case err == nil:
+	_, _, failures := orderfile.Check(c.opts.Codec, text, text)
+	if len(failures) == 0 {
 		result.Valid, result.Text = true, "Valid by today’s rules."
-	case !isRefused:
-		result.Text = err.Error()
-	default:
-		places := model.Locate(text, refused.Errors)
-		for i, failure := range refused.Errors {
-			at := places[i]
-			if failure.Path == "" && refused.Offset >= 0 {
-				at = refused.Offset
-			}
-			line, column := model.LineColumn(text, at)
-			offset := len(utf16.Encode([]rune(string(text[:min(at, int64(len(text)))]))))
-			result.Failures = append(result.Failures, checkFailed{textOf(failure), line, column, offset})
-		}
-		result.Text = dlqview.Plural(len(refused.Errors), "failure") + "."
+		return result
+	}
+	result.Text = dlqview.Plural(len(failures), "failure") + "."
+	for _, f := range failures {
+		offset := len(utf16.Encode([]rune(string(text[:f.Offset]))))
+		result.Failures = append(result.Failures, checkFailed{textOf(f.FieldError), f.Line, f.Column, offset})
 	}
 	return result
 }

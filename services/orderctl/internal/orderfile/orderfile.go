@@ -19,6 +19,8 @@ import (
 type Failure struct {
 	Line   int `json:"line"`
 	Column int `json:"column"`
+	// Offset is in bytes from the start of the record's text.
+	Offset int64 `json:"-"`
 	model.FieldError
 }
 
@@ -58,7 +60,7 @@ func (r *Reader) Next() (Entry, error) {
 	entry := Entry{Line: value.Line, Column: value.Column, Record: bytes.Clone(value.Raw)}
 	if broken := value.Broken; broken != nil {
 		failure := model.FieldError{Rule: string(model.ReasonNotJSON), Message: "is not JSON: " + broken.Message}
-		entry.Failures = []Failure{{broken.Line, broken.Column, r.cause(value.Raw, failure)}}
+		entry.Failures = []Failure{{Line: broken.Line, Column: broken.Column, FieldError: r.cause(value.Raw, failure)}}
 		return entry, nil
 	}
 	if err := (*jsontext.Value)(&entry.Record).Compact(); err != nil {
@@ -90,30 +92,43 @@ func (r *Reader) cause(raw []byte, otherwise model.FieldError) model.FieldError 
 // check decodes the record as it would be sent, and finds the failures' places
 // in the value as it stands in the file.
 func (r *Reader) check(entry *Entry, value jsonsplit.Value) {
-	decoded, err := r.codec.Decode(entry.Record)
-	entry.Unknown = decoded.Unknown
-	if err == nil {
+	decoded, _, failures := Check(r.codec, entry.Record, value.Raw)
+	entry.Unknown, entry.Failures = decoded.Unknown, failures
+	if len(failures) == 0 {
 		entry.UID = decoded.Order.OrderUID
-		return
+	}
+	for i := range failures {
+		if f := &failures[i]; f.Line == 1 {
+			f.Column += value.Column - 1
+		}
+		failures[i].Line += value.Line - 1
+	}
+}
+
+// Check decodes a record as it would be sent, and finds the failures' places in its text,
+// which may have further white space.
+func Check(codec *model.Codec, record, text []byte) (model.Decoded, model.Reason, []Failure) {
+	decoded, err := codec.Decode(record)
+	if err == nil {
+		return decoded, "", nil
 	}
 	var refused *model.RecordError
 	if !errors.As(err, &refused) {
 		refused = &model.RecordError{Offset: -1, Errors: []model.FieldError{{Rule: "decode", Message: err.Error()}}}
 	}
-	places := model.Locate(value.Raw, refused.Errors)
+	places := model.Locate(text, refused.Errors)
 	// Decoding ended at the first failure of this kind and knows its place
-	// best; in the value as it stands, that is another one.
-	var raw *model.RecordError
-	if _, err := r.codec.Decode(value.Raw); errors.As(err, &raw) && raw.Reason == refused.Reason && raw.Offset >= 0 && len(refused.Errors) == 1 {
-		places[0] = raw.Offset
+	// best; in the text, that is another one.
+	var there *model.RecordError
+	if _, err := codec.Decode(text); errors.As(err, &there) && there.Reason == refused.Reason && there.Offset >= 0 && len(refused.Errors) == 1 {
+		places[0] = there.Offset
 	}
+	failures := make([]Failure, len(refused.Errors))
 	for i, f := range refused.Errors {
-		line, column := model.LineColumn(value.Raw, places[i])
-		if line == 1 {
-			column += value.Column - 1
-		}
-		entry.Failures = append(entry.Failures, Failure{value.Line + line - 1, column, f})
+		line, column := model.LineColumn(text, places[i])
+		failures[i] = Failure{line, column, places[i], f}
 	}
+	return decoded, refused.Reason, failures
 }
 
 // orderUID finds the order_uid in an object, without any of the other rules.
