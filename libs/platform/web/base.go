@@ -149,7 +149,7 @@ func Prefix(r *http.Request) string {
 
 // linked are the attributes of HTML whose values are addresses. A value cannot imitate
 // them: html/template escapes its quotes.
-var linked = []string{"href", "action", "src", "data-stream", "data-check"}
+var linked = []string{"href", "action", "formaction", "src", "data-stream", "data-check"}
 
 // Rebase puts the request's prefix before the program's own addresses in a page.
 func Rebase(r *http.Request, page []byte) []byte {

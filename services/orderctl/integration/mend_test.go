@@ -46,7 +46,7 @@ func TestDLQEditWithSet(t *testing.T) {
 	got := w.orderctl("dlq", "edit", "--all", "--set", "locale=en", "--set", "delivery.name=Somebody Else", "--dry-run")
 	require.Equal(t, 1, got.code)
 	require.Contains(t, got.stdout, ids[0]+"  pass\n    delivery.name\n      - \"***\"\n      + \"***\"\n    locale\n      - \"english\"\n      + \"en\"\n")
-	require.Contains(t, got.stdout, ids[2]+"  stay: the value is no JSON: edit it by hand\n")
+	require.Contains(t, got.stdout, ids[2]+"  stay: the value is no JSON: mend it as a whole first, as in --set '.=strip(.)', or by hand\n")
 	require.NotContains(t, got.stdout, "Testov")
 	require.Len(t, w.refs(letter.Open), 3)
 	log := filepath.Join(t.TempDir(), "audit.jsonl")

@@ -123,16 +123,16 @@ func (f *redriveFlags) checkRedrive(cmd *cobra.Command, ids []string) error {
 }
 
 // redrive sends letters back, or with --dry-run says what would become of them.
-// With change, which may be nil, they are edited first. audit, which may be nil, is
+// With edits they are edited first. audit, which may be nil, is
 // called before personal data of letters is shown.
-func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb string, change changeFunc, audit func([]dlq.Item) error) error {
+func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb string, edits []edit.Edit, audit func([]dlq.Item) error) error {
 	return a.withLetters(&f.where, &f.Kafka, func(queue *dlq.Queue) error {
 		view, refs, err := f.find(ctx, a, queue, &f.Kafka, ids, letter.Open)
 		if err != nil {
 			return err
 		}
 		if f.dryRun {
-			return a.dryRun(ctx, f, queue, refs, change, audit)
+			return a.dryRun(ctx, f, queue, refs, edits, audit)
 		}
 		what := verb + " " + plural(len(refs), "letter")
 		if target := f.to.target(); !target.IsSource() {
@@ -141,13 +141,17 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 		if err := a.confirm(f.yes || len(ids) > 0, what); err != nil {
 			return err
 		}
+		var change func(*dlq.Item) ([]byte, error)
+		if len(edits) > 0 {
+			change = dryrun.Mend(f.rules.codec(f.Rules), f.Kafka.Topic, f.to.target(), edits)
+		}
 		return a.send(ctx, f, queue, view, refs, change)
 	})
 }
 
-// send redrives letters, edited or as they are, and reports each: where it was
+// send redrives letters, as they are or with the values that change gives, and reports each: where it was
 // sent on stdout, why it was not on stderr.
-func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, change changeFunc) error {
+func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, change func(*dlq.Item) ([]byte, error)) error {
 	target := f.to.target()
 	if !target.IsSource() {
 		items := make([]dlq.Item, len(refs))
@@ -159,20 +163,7 @@ func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view 
 		}
 	}
 	bar := a.newBar(len(refs), "redriving", "letters")
-	how := dlq.Redrive{By: f.by, Target: target, MaxRedrives: f.maxRedrives, Rate: f.rate}
-	if change != nil {
-		how.Edit = func(item *dlq.Item) ([]byte, error) {
-			value, err := change(item)
-			if err != nil {
-				return nil, err
-			}
-			if refused := f.refused(item, value); refused != nil {
-				refused.Errors = mask.Errors(refused.Errors)
-				return nil, fmt.Errorf("edited, it would be refused: %w", refused)
-			}
-			return value, nil
-		}
-	}
+	how := dlq.Redrive{By: f.by, Target: target, MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: change}
 	sent := 0
 	var writing error
 	how.Done = func(o dlq.Outcome) {
@@ -200,10 +191,6 @@ func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view 
 	return errors.Join(a.ended(ctx, sent, len(refs), "redriven", err), writing)
 }
 
-// A changeFunc gives the value that an edit makes of a letter's, or says why the
-// letter is to stay.
-type changeFunc func(*dlq.Item) ([]byte, error)
-
 // verdict is what a dry run says of a letter.
 type verdict struct {
 	dryrun.Verdict
@@ -212,7 +199,7 @@ type verdict struct {
 
 // dryRun says what would become of letters, in the order in which they would be
 // sent.
-func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, refs []dlq.Ref, change changeFunc, audit func([]dlq.Item) error) error {
+func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, refs []dlq.Ref, edits []edit.Edit, audit func([]dlq.Item) error) error {
 	orders, closing, err := f.Database.orders()
 	if err != nil {
 		return err
@@ -236,14 +223,14 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 		var judged []dlq.Item
 		var at []int
 		for i, item := range items {
-			if change != nil {
+			if len(edits) > 0 {
 				verdicts[i].Changes = []edit.Change{}
-				value, err := change(&item)
+				value, err := edit.Apply(item.Value, edits...)
 				if err != nil {
 					verdicts[i].Verdict = dryrun.Verdict{ID: mask.ID(item.ID), Would: dryrun.Stay, Reason: err.Error()}
 					continue
 				}
-				verdicts[i].Changes = edit.Diff(item.Value, value, audit != nil)
+				verdicts[i].Changes = edit.Changes(item.Value, value, edits, audit != nil)
 				item.Value = value
 			}
 			judged, at = append(judged, item), append(at, i)

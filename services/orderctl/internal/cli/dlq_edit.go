@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,11 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
@@ -48,14 +46,22 @@ still refuse is not sent. With --dry-run nothing is sent: each letter's changes 
 shown, with personal data masked, and what would become of it.
 
 --set takes path=value, the path as failures name it; items[].price is that of each
-item. The value is JSON, or else a text: amount=1817 is a number, zip='"02138"' a
-text. --patch takes a JSON Patch (RFC 6902).
+item, and . is the value as a whole, which need not be JSON. The value is JSON, or else
+a text: locale=en. A bare number is a text where an order has texts: zip=02138. Or a
+function computes it from each letter's own value: locale=replace(., '_', '-'). Its
+first argument is the value at the path (.), at another path from the top, a text, or
+another function; of another path, items[] is the same item. Functions:
+
+` + edit.Functions() + `
+--patch takes a JSON Patch (RFC 6902), which is applied after --set.
 
 Exit code 1: some letters were not sent (or would fail), or you gave up; 3: no open
 letter matches.`,
 		Example: `  orderctl dlq edit orders/0/17
   orderctl dlq edit orders/0/17 --set payment.currency=EUR --why 'asked the shop'
   orderctl dlq edit --reason invalid --path locale --set locale=en --dry-run
+  orderctl dlq edit --rule registry_prefix --set '.=strip(., registry)' --dry-run
+  orderctl dlq edit --path delivery.phone --set "delivery.phone=replace(., '[^0-9+]', '')" --dry-run
   orderctl dlq edit --reason invalid --path items[].price --patch mend.json --yes`,
 		Args: func(cmd *cobra.Command, ids []string) error {
 			if err := f.checkRedrive(cmd, ids); err != nil {
@@ -78,13 +84,11 @@ letter matches.`,
 			if f.reveal {
 				audit = func(items []dlq.Item) error { return f.Audit.write(f.by.Actor, "reveal", items...) }
 			}
-			return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", func(item *dlq.Item) ([]byte, error) {
-				return edit.Apply(item.Value, edits...)
-			}, audit)
+			return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", edits, audit)
 		},
 	}, &f.lookSettings)
 	f.registerRedrive(cmd, "edit")
-	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "path=value: put a value at a path; can be repeated")
+	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "path=value or path=function(.): put a value at a path; can be repeated")
 	cmd.Flags().StringVar(&f.patchFile, "patch", "", "file with a JSON Patch (RFC 6902); - is stdin")
 	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "with --dry-run: show personal data too, and write that to the audit log")
 	return cmd
@@ -119,23 +123,6 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 		return nil, usagef("--patch: %s: %w", shownName(f.patchFile), err)
 	}
 	return append(edits, e), nil
-}
-
-// toOrders reports whether a letter is sent to the topic of the orders: others have no
-// rules.
-func (f *redriveFlags) toOrders(item *dlq.Item) bool {
-	topic := cmp.Or(f.to.topic, item.Source.Topic)
-	return topic == f.Kafka.Topic || deadletter.IsNATS(topic)
-}
-
-// refused says why a value is no valid order; nil where it is, or need not be one.
-func (f *redriveFlags) refused(item *dlq.Item, value []byte) *model.RecordError {
-	if !f.toOrders(item) {
-		return nil
-	}
-	_, err := f.rules.codec(f.Rules).Decode(value)
-	refused, _ := errors.AsType[*model.RecordError](err)
-	return refused
 }
 
 // editTyping lets the operator change one letter in an editor.
@@ -190,7 +177,7 @@ func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byt
 			return nil, failed()
 		}
 		_, reason, failures := orderfile.Check(f.rules.codec(f.Rules), value, saved)
-		if len(failures) == 0 || !f.toOrders(item) {
+		if len(failures) == 0 || !dryrun.HasRules(f.Kafka.Topic, &item.Letter, f.to.target()) {
 			return value, nil
 		}
 		a.say("this would be refused: %s", reason)

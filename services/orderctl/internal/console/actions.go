@@ -19,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 )
 
 const (
@@ -39,7 +40,8 @@ type request struct {
 	Back    string   `form:"back"`
 
 	targetForm
-	Job  string  `form:"job"` // the id that the job gets
+	Sets string  `form:"set" binding:"max=10000"` // assignments as of dlq edit --set, one a line
+	Job  string  `form:"job"`                     // the id that the job gets
 	Why  string  `form:"why" binding:"max=500"`
 	Max  int     `form:"max" binding:"omitempty,min=1,max=1000"`
 	Rate float64 `form:"rate" binding:"min=0,max=1e9"`
@@ -151,7 +153,7 @@ func (c *Console) confirmPage(v *visit) error {
 		return err
 	}
 	if j := c.jobs.find(r.From); j != nil && j.Kind == dryRun { // what was tried out is done
-		r.targetForm = j.targetForm
+		r.targetForm, r.Sets = j.targetForm, j.Sets
 	}
 	r.Job = rand.Text()
 	return c.send(v, http.StatusOK, "confirm.html", struct {
@@ -203,7 +205,7 @@ func (c *Console) startJob(v *visit) error {
 	}
 	o := order{Kind: r.Kind, Actor: v.frame.Session.Actor, Why: r.Why, What: what, Back: r.Back, MaxRedrives: r.Max, Rate: r.Rate, single: len(refs) == 1}
 	if r.Kind == redrive || r.Kind == dryRun {
-		if err := c.retarget(v, &o, r.targetForm); err != nil {
+		if err := cmp.Or(c.retarget(v, &o, r.targetForm), c.mend(v, &o, r.Sets)); err != nil {
 			return err
 		}
 	}
@@ -228,6 +230,22 @@ func (c *Console) retarget(v *visit, o *order, to targetForm) error {
 	if _, err := c.opts.Store.Router(v.ctx(), to.Target(), o.MaxRedrives); err != nil {
 		return refused(http.StatusBadRequest, "That can’t be done", c.explain(err))
 	}
+	return nil
+}
+
+// mend makes an order edit its letters.
+func (c *Console) mend(v *visit, o *order, sets string) error {
+	edits, err := edit.ParseSets(sets)
+	switch {
+	case err != nil:
+		return refused(http.StatusBadRequest, "That can’t be done", "A change of the values can’t be read: "+err.Error()+".")
+	case len(edits) == 0:
+		return nil
+	case !v.frame.Session.SignedIn:
+		return refused(http.StatusUnauthorized, "Sign in first", "Changing values needs the console’s token.")
+	}
+	o.Sets, o.edits, o.What = strings.TrimSpace(sets), edits, o.What+", edited"
+	o.edit = dryrun.Mend(c.opts.Codec, c.opts.OrdersTopic, o.Target(), edits)
 	return nil
 }
 
@@ -327,10 +345,27 @@ func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
 	run := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, router)
 	dlq.InSourceOrder(refs)
 	return c.inChunks(j, refs, func(items []dlq.Item) error {
-		verdicts, err := run.Judge(j.ctx, items)
+		var tried []dlq.Item
+		var diffs [][]string
+		for _, item := range items {
+			var diff []string
+			if len(j.edits) > 0 {
+				value, err := edit.Apply(item.Value, j.edits...)
+				if err != nil {
+					r := rowOf(&item, err.Error())
+					r.Would = dryrun.Stay
+					j.dealt(r, false)
+					continue
+				}
+				diff = shownChanges(edit.Changes(item.Value, value, j.edits, false))
+				item.Value = value
+			}
+			tried, diffs = append(tried, item), append(diffs, diff)
+		}
+		verdicts, err := run.Judge(j.ctx, tried)
 		for i, verdict := range verdicts {
-			r := rowOf(&items[i], verdict.Reason)
-			r.Would = verdict.Would
+			r := rowOf(&tried[i], verdict.Reason)
+			r.Would, r.Changes = verdict.Would, diffs[i]
 			for n, failure := range verdict.Errors {
 				if n == rowErrors {
 					r.Errors = append(r.Errors, "and "+dlqview.Plural(len(verdict.Errors)-n, "more failure"))

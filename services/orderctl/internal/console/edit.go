@@ -105,14 +105,19 @@ func changes(original, text []byte) []string {
 	if !json.Valid(original) || !json.Valid(text) {
 		return found
 	}
-	for i, change := range edit.Diff(original, text, true) {
+	return append(found, shownChanges(edit.Diff(original, text, true))...)
+}
+
+// shownChanges are changes for people.
+func shownChanges(changes []edit.Change) (shown []string) {
+	for i, change := range changes {
 		if i == maxChanges {
-			return append(found, "…")
+			return append(shown, "…")
 		}
 		before, after := cmp.Or(change.Before, "nothing"), cmp.Or(change.After, "nothing")
-		found = append(found, clean(change.Path)+": "+dlqview.Shorten(clean(before))+" → "+dlqview.Shorten(clean(after)))
+		shown = append(shown, clean(cmp.Or(change.Path, "the value"))+": "+dlqview.Shorten(clean(before))+" → "+dlqview.Shorten(clean(after)))
 	}
-	return found
+	return shown
 }
 
 // editedText is the value of the editor's form, without what forms do to line ends.

@@ -18,6 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -85,6 +86,8 @@ type order struct {
 	MaxRedrives int
 	Rate        float64
 	targetForm
+	Sets   string // changes of the values, as they were typed
+	edits  []edit.Edit
 	UndoOf string                          // the job that is undone
 	single bool                            // the job is about one letter
 	edit   func(*dlq.Item) ([]byte, error) // nil: values stay as they are
@@ -96,6 +99,7 @@ type row struct {
 	Would      string // of a dry run
 	Text       string
 	Errors     []string
+	Changes    []string // of an edited value, masked
 }
 
 func rowOf(item *dlq.Item, text string) row {
@@ -127,8 +131,17 @@ func (v jobView) Left() int { return v.Dealt - v.Good }
 // Rest are the letters that the job did not reach.
 func (v jobView) Rest() int { return v.Total - v.Dealt }
 
-// More are the letters that were left and are not listed.
-func (v jobView) More() int { return max(v.Left()-len(v.Rows), 0) }
+// ListsAll reports whether letters are listed that would pass, too: with what an edit
+// changes, or if it is only one.
+func (v jobView) ListsAll() bool { return v.Kind == dryRun && (v.single || v.Sets != "") }
+
+// More are the letters that were left, or would be edited, and are not listed.
+func (v jobView) More() int {
+	if v.ListsAll() {
+		return v.Dealt - len(v.Rows)
+	}
+	return max(v.Left()-len(v.Rows), 0)
+}
 
 // CanUndo reports whether the job changed letters.
 func (v jobView) CanUndo() bool {
@@ -195,7 +208,7 @@ func (j *job) change(how func()) {
 }
 
 // dealt counts a letter: good ones were dealt with as asked, or would pass. Rows of others
-// are listed; those of a dry run of a single letter always.
+// are listed, and those of ListsAll.
 func (j *job) dealt(r row, good bool) {
 	j.change(func() {
 		j.Dealt++
@@ -208,7 +221,7 @@ func (j *job) dealt(r row, good bool) {
 				j.handles[r.Handle] = true
 			}
 		}
-		if (!good || j.single && j.Kind == dryRun) && len(j.Rows) < keptRows {
+		if (!good || j.ListsAll()) && len(j.Rows) < keptRows {
 			j.Rows = append(j.Rows, r)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 )
 
 var templateFuncs = template.FuncMap{
@@ -22,11 +23,12 @@ var templateFuncs = template.FuncMap{
 		}
 		return many
 	},
-	"add":     func(a, b int) int { return a + b },
-	"stages":  func() []string { return []string{"decode", "validate", "conflict", "write"} },
-	"address": letterAddress,
-	"would":   func(would string) string { return wouldTexts[would] },
-	"percent": func(n, of int) int { return n * 100 / max(of, 1) },
+	"add":       func(a, b int) int { return a + b },
+	"stages":    func() []string { return []string{"decode", "validate", "conflict", "write"} },
+	"address":   letterAddress,
+	"would":     func(would string) string { return wouldTexts[would] },
+	"functions": edit.Functions,
+	"percent":   func(n, of int) int { return n * 100 / max(of, 1) },
 }
 
 // wouldTexts are the verdicts of dry runs for people.

@@ -4,16 +4,21 @@ package dryrun
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/ingest"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -57,6 +62,32 @@ func New(codec *model.Codec, orders Orders, topic string, router *dlq.Router) *R
 		d.writer = &comparer{orders: orders, codec: codec, first: map[string]model.Hash{}}
 	}
 	return d
+}
+
+// HasRules reports whether a letter is sent to the topic of the orders, whose rules others
+// do not have.
+func HasRules(orders string, l *letter.Letter, to dlq.Target) bool {
+	topic := cmp.Or(to.Topic, l.Source.Topic)
+	return topic == orders || deadletter.IsNATS(topic)
+}
+
+// Mend edits a letter's value, and refuses what today's rules would refuse again.
+func Mend(codec *model.Codec, orders string, to dlq.Target, edits []edit.Edit) func(*dlq.Item) ([]byte, error) {
+	return func(item *dlq.Item) ([]byte, error) {
+		value, err := edit.Apply(item.Value, edits...)
+		if err != nil {
+			return nil, err
+		}
+		if !HasRules(orders, &item.Letter, to) {
+			return value, nil
+		}
+		_, err = codec.Decode(value)
+		if refused, is := errors.AsType[*model.RecordError](err); is {
+			refused.Errors = mask.Errors(refused.Errors)
+			return nil, fmt.Errorf("edited, it would be refused: %w", refused)
+		}
+		return value, err
+	}
 }
 
 // Judge returns the verdict on each letter. The letters come in the order in which

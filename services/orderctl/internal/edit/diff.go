@@ -2,9 +2,11 @@ package edit
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/tailscale/hujson"
 
@@ -24,20 +26,45 @@ type leaf struct {
 	raw  string
 }
 
+// Changes is the Diff of what edits made. Unless reveal is set, nothing is shown of edits that
+// may have moved personal data to a place where values are shown.
+func Changes(before, after []byte, edits []Edit, reveal bool) []Change {
+	changes := Diff(before, after, reveal)
+	if !reveal && slices.ContainsFunc(edits, Edit.moves) {
+		for i := range changes {
+			for _, value := range []*string{&changes[i].Before, &changes[i].After} {
+				if *value != "" {
+					*value = mask.Hidden
+				}
+			}
+		}
+	}
+	return changes
+}
+
 // Diff returns the places at which values differ: first those of the old value, in
 // its order, then those that are new. Unless reveal is set personal data is masked. Where one of
-// them is no JSON they differ as a whole.
+// them is no JSON that is where their bytes differ; and where the new value stood inside of the
+// old one as it is, what was around it.
 func Diff(before, after []byte, reveal bool) []Change {
 	if bytes.Equal(before, after) {
 		return nil
 	}
-	old, err := parse(before)
-	changed, err2 := parse(after)
-	if err != nil || err2 != nil {
+	text := func(value []byte) string {
 		if !reveal {
-			before, after = mask.Value(before), mask.Value(after)
+			value = mask.Value(value)
 		}
-		return []Change{{Before: string(before), After: string(after)}}
+		return string(value[:min(len(value), maxShown)])
+	}
+	old, err := parse(bytes.TrimPrefix(before, []byte(byteOrderMark)))
+	changed, err2 := parse(bytes.TrimPrefix(after, []byte(byteOrderMark)))
+	if err != nil || err2 != nil || old.Value.Kind() == '"' || changed.Value.Kind() == '"' {
+		from, to, past := span(before, after)
+		return []Change{{Path: from, Before: text(to), After: text(past)}}
+	}
+	if at := bytes.Index(before, after); at >= 0 {
+		around := slices.Concat(before[:at], []byte(`"…"`), before[at+len(after):])
+		return []Change{{Path: "around …", Before: text(around)}}
 	}
 	was, is := leaves(old, nil), leaves(changed, nil)
 	key := func(l leaf) string { return shown(l.path) }
@@ -62,6 +89,28 @@ func Diff(before, after []byte, reveal bool) []Change {
 		}
 	}
 	return changes
+}
+
+// maxShown bounds what is shown of bytes that differ.
+const maxShown = 2000
+
+// span is where values differ, in bytes, and what stands there in each. It begins and
+// ends between characters.
+func span(before, after []byte) (at string, old, changed []byte) {
+	start, end := 0, 0
+	for start < min(len(before), len(after)) && before[start] == after[start] {
+		start++
+	}
+	for end < min(len(before), len(after))-start && before[len(before)-1-end] == after[len(after)-1-end] {
+		end++
+	}
+	for start > 0 && start < len(before) && !utf8.RuneStart(before[start]) {
+		start--
+	}
+	for end > 0 && !utf8.RuneStart(before[len(before)-end]) {
+		end--
+	}
+	return fmt.Sprintf("byte %d", start), before[start : len(before)-end], after[start : len(after)-end]
 }
 
 func change(path []string, before, after string, reveal bool) Change {

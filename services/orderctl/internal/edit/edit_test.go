@@ -158,7 +158,7 @@ func TestPatchesDoAsTheModel(t *testing.T) {
 		require.NoError(t, err)
 		var tree, got any
 		require.NoError(t, json.Unmarshal([]byte(doc), &tree))
-		want, possible := model(tree, op, pointer)
+		want, possible := applied(tree, op, pointer)
 		edited, err := Apply([]byte(doc), patch)
 		require.Equal(t, possible, err == nil, "%s %s of %s: %v", op, path, doc, err)
 		if !possible {
@@ -169,8 +169,8 @@ func TestPatchesDoAsTheModel(t *testing.T) {
 	}
 }
 
-// model does an operation on a decoded document.
-func model(tree any, op string, pointer []string) (any, bool) {
+// applied does an operation on a decoded document.
+func applied(tree any, op string, pointer []string) (any, bool) {
 	value := any(map[string]any{"new": 1.0})
 	token, last := pointer[0], len(pointer) == 1
 	switch node := tree.(type) {
@@ -178,7 +178,7 @@ func model(tree any, op string, pointer []string) (any, bool) {
 		child, there := node[token]
 		switch {
 		case !last && there:
-			made, ok := model(child, op, pointer[1:])
+			made, ok := applied(child, op, pointer[1:])
 			node[token] = made
 			return node, ok
 		case !last, op != "add" && !there:
@@ -199,7 +199,7 @@ func model(tree any, op string, pointer []string) (any, bool) {
 		}
 		switch {
 		case !last:
-			made, ok := model(node[n], op, pointer[1:])
+			made, ok := applied(node[n], op, pointer[1:])
 			node[n] = made
 			return node, ok
 		case op == "remove":

@@ -95,7 +95,15 @@ func parsePointer(pointer string) ([]string, error) {
 	return tokens, nil
 }
 
-func (p patch) apply(doc *hujson.Value) error {
+func (p patch) moves() bool {
+	return slices.ContainsFunc(p, func(o operation) bool { return o.From != nil })
+}
+
+func (p patch) apply(s *state) error {
+	doc, err := s.json()
+	if err != nil {
+		return err
+	}
 	for i := range p {
 		if err := p[i].apply(doc); err != nil {
 			return fmt.Errorf("operation %d (%s): %w", i+1, p[i].Op, err)

@@ -1,0 +1,215 @@
+package edit
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	utf "golang.org/x/text/encoding/unicode"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+const byteOrderMark = "\ufeff"
+
+// What strip can take off by name.
+const (
+	registryPrefix  = "registry"
+	invisibleOption = "invisible"
+)
+
+var errNoPrefix = errors.New("it does not begin with a schema registry's prefix")
+
+// strip takes off what stands in front of a value. Without an option that is a
+// registry's prefix, if there is one, and all that is invisible.
+func strip(v term, options []string) (term, error) {
+	if v.kind == jsonTerm {
+		return v, errNoText
+	}
+	option := ""
+	if len(options) > 0 {
+		option = options[0]
+	}
+	switch option {
+	case "":
+		rest, _ := withoutRegistry(v.text)
+		return term{v.kind, visible(rest, v.kind)}, nil
+	case registryPrefix:
+		rest, found := withoutRegistry(v.text)
+		if !found {
+			return v, errNoPrefix
+		}
+		return term{v.kind, rest}, nil
+	case invisibleOption:
+		return term{v.kind, visible(v.text, v.kind)}, nil
+	}
+	n, err := number(option)
+	if err == nil && n > len(v.text) {
+		err = fmt.Errorf("it has %d bytes only", len(v.text))
+	}
+	if err != nil {
+		return v, err
+	}
+	return term{v.kind, v.text[n:]}, nil
+}
+
+func checkStrip(options []string) error {
+	if len(options) == 0 || options[0] == registryPrefix || options[0] == invisibleOption {
+		return nil
+	}
+	_, err := number(options[0])
+	return err
+}
+
+// withoutRegistry cuts the prefix that a serializer with a schema registry puts in front
+// of JSON: a zero byte and an id of 4 or 8 bytes, or the 18 bytes of AWS Glue.
+func withoutRegistry(text string) (rest string, found bool) {
+	for n, magic := range map[int]byte{5: 0, 9: 0, 18: 3} {
+		if len(text) > n && text[0] == magic {
+			begin := strings.TrimLeft(strings.TrimPrefix(text[n:], byteOrderMark), " \t\r\n")
+			if begin != "" && strings.ContainsRune(`{["`, rune(begin[0])) {
+				return text[n:], true
+			}
+		}
+	}
+	return text, false
+}
+
+// visible drops the characters that nobody sees: around and between the parts of JSON
+// but not within its strings; in a text everywhere, where unusual spaces become spaces.
+func visible(text string, kind termKind) string {
+	var b strings.Builder
+	inString, escaped := false, false
+	for i, size := 0, 0; i < len(text); i += size {
+		var r rune
+		r, size = utf8.DecodeRuneInString(text[i:])
+		unseen := model.IsInvisible(r) && !(r == utf8.RuneError && size == 1)
+		switch {
+		case unseen && kind == textTerm && unicode.Is(unicode.Z, r):
+			b.WriteByte(' ')
+		case unseen && !inString:
+		default:
+			b.WriteString(text[i : i+size])
+		}
+		if kind == rawTerm {
+			quote := r == '"' && !escaped
+			escaped = inString && r == '\\' && !escaped
+			inString = inString != quote
+		}
+	}
+	if kind == textTerm {
+		return strings.TrimSpace(b.String())
+	}
+	return b.String()
+}
+
+// maxDecoded bounds what a small compressed value becomes.
+const maxDecoded = 64 << 20
+
+var errTooLarge = fmt.Errorf("it would have more than %d MiB", maxDecoded>>20)
+
+// decode undoes a compression or an encoding; without an option, the one by whose first
+// bytes the value begins.
+func decode(v term, options []string) (term, error) {
+	if v.kind == jsonTerm {
+		return v, errNoText
+	}
+	name := ""
+	if len(options) > 0 {
+		name = plainName(options[0])
+	} else if name = magicOf(v.text); name == "" {
+		return v, errors.New("its first bytes say nothing about its form: name it, as in decode(., windows-1251)")
+	}
+	decoded, err := decodeAs(name, v.text)
+	if err != nil && !errors.Is(err, errTooLarge) {
+		err = fmt.Errorf("it is not in %s", name)
+	}
+	return term{v.kind, string(decoded)}, err
+}
+
+func magicOf(text string) string {
+	for magic, name := range map[string]string{
+		"\x1f\x8b": "gzip", "\x28\xb5\x2f\xfd": "zstd", "\x78\x01": "zlib", "\x78\x5e": "zlib", "\x78\x9c": "zlib", "\x78\xda": "zlib",
+		"\xff\xfe": "utf16", "\xfe\xff": "utf16", "{\x00": "utf16le", "\x00{": "utf16be",
+	} {
+		if strings.HasPrefix(text, magic) {
+			return name
+		}
+	}
+	return ""
+}
+
+func decodeAs(name, text string) ([]byte, error) {
+	var r io.Reader = strings.NewReader(text)
+	var err error
+	switch name {
+	case "base64":
+		return base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	case "gzip":
+		r, err = gzip.NewReader(r)
+	case "zlib":
+		r, err = zlib.NewReader(r)
+	case "zstd":
+		var z *zstd.Decoder
+		if z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxDecoded)); err == nil {
+			defer z.Close()
+			r = z
+		}
+	default:
+		r = encodings[name].NewDecoder().Reader(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	decoded, err := io.ReadAll(io.LimitReader(r, maxDecoded+1))
+	if len(decoded) > maxDecoded {
+		return nil, errTooLarge
+	}
+	return bytes.TrimPrefix(decoded, []byte(byteOrderMark)), err
+}
+
+// encodings of texts by their plain names.
+var encodings = func() map[string]encoding.Encoding {
+	all := map[string]encoding.Encoding{
+		"utf16":   utf.UTF16(utf.LittleEndian, utf.UseBOM),
+		"utf16le": utf.UTF16(utf.LittleEndian, utf.IgnoreBOM),
+		"utf16be": utf.UTF16(utf.BigEndian, utf.IgnoreBOM),
+	}
+	for _, e := range charmap.All {
+		if named, is := e.(fmt.Stringer); is {
+			all[plainName(named.String())] = e
+		}
+	}
+	return all
+}()
+
+// plainName makes windows-1251, Windows 1251 and WINDOWS_1251 the same.
+func plainName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" -_", r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, name)
+}
+
+func checkEncoding(options []string) error {
+	if len(options) == 0 {
+		return nil
+	}
+	name := plainName(options[0])
+	if _, known := encodings[name]; !known && name != "base64" && name != "gzip" && name != "zlib" && name != "zstd" {
+		return fmt.Errorf("%q is no form that is known, such as base64, gzip, utf-16, windows-1251, iso-8859-1", options[0])
+	}
+	return nil
+}

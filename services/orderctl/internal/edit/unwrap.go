@@ -1,0 +1,145 @@
+package edit
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// deepestWrapping is how many wrappers around an order are taken off.
+const deepestWrapping = 5
+
+var (
+	errNoOrder = errors.New("no order is inside of it: name the path of what is, as in unwrap(., payload.after)")
+	errOrders  = errors.New("several orders are inside of it, and a letter is one record")
+)
+
+// unwrap gives the order that is inside of a value, byte for byte; or what is at a path,
+// and if that is a string that holds JSON, its text.
+func unwrap(v term, options []string) (term, error) {
+	if len(options) == 0 {
+		value := v.text
+		if v.kind == textTerm {
+			quoted, err := json.Marshal(v.text)
+			if err != nil {
+				return v, err
+			}
+			value = string(quoted)
+		}
+		found := findOrders([]byte(value), 0)
+		switch {
+		case len(found) == 0:
+			return v, errNoOrder
+		case len(found) > 1:
+			return v, errOrders
+		}
+		return term{keepRaw(v.kind), string(found[0])}, nil
+	}
+	doc, err := parse([]byte(strings.TrimPrefix(v.text, byteOrderMark)))
+	if err != nil {
+		return v, ErrNotJSON
+	}
+	path, err := parsePath(options[0])
+	if err != nil {
+		return v, err
+	}
+	at, err := find(&doc, path)
+	if err != nil {
+		return v, err
+	}
+	inner := termOf(at.Value)
+	for i := 0; i < deepestWrapping && inner.kind == textTerm && json.Valid([]byte(inner.text)); i++ {
+		parsed, err := parse([]byte(inner.text))
+		if err != nil {
+			return v, err
+		}
+		inner = termOf(parsed.Value)
+	}
+	if inner.kind == jsonTerm {
+		inner.kind = keepRaw(v.kind)
+	}
+	return inner, nil
+}
+
+func keepRaw(kind termKind) termKind {
+	if kind == rawTerm {
+		return rawTerm
+	}
+	return jsonTerm
+}
+
+func checkPath(options []string) error {
+	if len(options) == 0 {
+		return nil
+	}
+	_, err := parsePath(options[0])
+	return err
+}
+
+// findOrders gives the orders inside of JSON. Of the members of an object the first that
+// holds one counts, the state before a change last.
+func findOrders(value []byte, depth int) [][]byte {
+	text := strings.TrimSpace(strings.TrimPrefix(string(value), byteOrderMark))
+	if depth > deepestWrapping || text == "" {
+		return nil
+	}
+	value = []byte(text)
+	switch value[0] {
+	case '"':
+		var inner string
+		if json.Unmarshal(value, &inner) == nil {
+			return findOrders([]byte(inner), depth+1)
+		}
+	case '[':
+		var elements []json.RawMessage
+		_ = json.Unmarshal(value, &elements) // none, of what is no JSON
+		var found [][]byte
+		for _, e := range elements {
+			found = append(found, findOrders(e, depth+1)...)
+		}
+		return found
+	case '{':
+		var members map[string]json.RawMessage
+		if json.Unmarshal(value, &members) != nil {
+			return nil
+		}
+		if isOrder(members) {
+			if depth == 0 {
+				return nil // it is not inside of anything
+			}
+			return [][]byte{value}
+		}
+		names := slices.SortedFunc(maps.Keys(members), func(a, b string) int {
+			if later := (a == "before") != (b == "before"); later && a == "before" {
+				return 1
+			} else if later {
+				return -1
+			}
+			return strings.Compare(a, b)
+		})
+		for _, name := range names {
+			inner := []byte(members[name])
+			var encoded string
+			if name == "data_base64" && json.Unmarshal(inner, &encoded) == nil {
+				inner, _ = base64.StdEncoding.DecodeString(encoded) // none, of what is no base64
+			}
+			if found := findOrders(inner, depth+1); len(found) > 0 {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+func isOrder(members map[string]json.RawMessage) bool {
+	known := 0
+	for _, name := range []string{"order_uid", "track_number", "delivery", "payment", "items", "customer_id", "date_created"} {
+		if _, there := members[name]; there {
+			known++
+		}
+	}
+	return known >= 3
+}
