@@ -64,8 +64,9 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "orderctl",
 		Short: "The operator's tool of Orderhub",
 		Long: `orderctl is the operator's tool of Orderhub: it publishes orders, checks files
-of orders, finds orders, compares the read API with the tables, deals with dead
-letters, and looks after the database's schema and the topics.
+of orders, finds orders, compares the read API with the tables, copies the orders
+of other services' databases, deals with dead letters, and looks after the database's
+schema and the topics.
 
 Results go to stdout, messages to stderr. With --output json each result is one
 JSON object on one line.
@@ -101,7 +102,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 		Web       web.Settings
 	}{}
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

@@ -24,8 +24,9 @@ const maxConns = 4
 
 // database is a pool and where it leads to.
 type database struct {
-	pool *bun.DB
-	conn *pgx.ConnConfig
+	pool    *bun.DB
+	conn    *pgx.ConnConfig
+	setting string // that says where it is
 }
 
 // openDatabase opens a pool. It doesn't connect.
@@ -38,7 +39,7 @@ func openDatabase(cfg config.Database) (*database, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
-	return &database{pool: db, conn: conn}, nil
+	return &database{pool: db, conn: conn, setting: "DATABASE_URL"}, nil
 }
 
 // stored gives those of the orders that are stored, all as of one moment.
@@ -67,7 +68,7 @@ func (d *database) explain(err error) error {
 	case errors.As(err, &refused):
 		return errs.Wrap(errs.Unavailable, err, "PostgreSQL at %s: %s (SQLSTATE %s)%s", d.place(), refused.Message, refused.Code, d.advice(refused.Code))
 	case errors.As(err, &connecting):
-		return errs.Wrap(errs.Unavailable, err, "cannot reach PostgreSQL at %s: %v: start it, or say where it is with DATABASE_URL", d.place(), rootCause(connecting))
+		return errs.Wrap(errs.Unavailable, err, "cannot reach PostgreSQL at %s: %v: start it, or say where it is with %s", d.place(), rootCause(connecting), d.setting)
 	default:
 		return fmt.Errorf("PostgreSQL at %s: %w", d.place(), err)
 	}
@@ -76,9 +77,9 @@ func (d *database) explain(err error) error {
 func (d *database) advice(sqlstate string) string {
 	switch sqlstate {
 	case "3D000":
-		return ": create it, as with createdb " + d.conn.Database + ", or name another in DATABASE_URL"
+		return ": create it, as with createdb " + d.conn.Database + ", or name another in " + d.setting
 	case "28P01", "28000":
-		return ": check user and password in DATABASE_URL"
+		return ": check user and password in " + d.setting
 	case "42501":
 		return ": the user needs the right to create tables"
 	default:

@@ -10,24 +10,31 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
+
+type verifySettings struct {
+	Database config.Database
+	Rules    rules.Settings
+}
 
 type verifyFlags struct {
 	api     string
 	sample  int
 	settle  time.Duration
 	workers int
+	against sourceFlags
 }
 
 func (a *app) verifyCommand() *cobra.Command {
-	var s databaseSettings
+	var s verifySettings
 	var f verifyFlags
 	cmd := a.command(&cobra.Command{
 		Use:   "verify",
-		Short: "Compare what a read API answers with the tables",
+		Short: "Compare what a read API answers, or another database, with the tables",
 		Long: `Compare what a running read API answers with the tables: each order byte for byte,
 and that those which were deleted are gone. An order that differs is compared again
 until its row has not changed for --settle, so changes in flight raise no alarm.
@@ -37,22 +44,35 @@ Printed are the orders that differ:
   extra    the API has it, the tables don't
   stale    both have it; the paths that differ are named, without values
 
+With --against it compares the database of another order service with the tables
+instead, order by order; see 'orderctl import' for how it is read. Then missing are
+orders that only the other database has, with what keeps them from being valid; extra
+those that only Orderhub has; different those of which the named paths differ.
+
 Exit code 1: something differs, or the comparison could not be made.`,
 		Example: `  orderctl verify
   orderctl verify --api http://replica-2:8081 --sample 10000
+  orderctl verify --against postgres://order_user@localhost/orders_db
   orderctl verify --output json`,
 		Args: noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}
+			if f.against.url != "" {
+				return a.verifyAgainst(cmd.Context(), &s, &f)
+			}
 			return a.verify(cmd.Context(), s.Database, f)
 		},
 	}, &s)
+	f.against.register(cmd, "against")
 	cmd.Flags().StringVar(&f.api, "api", "http://127.0.0.1:8081", "address of the read API")
 	cmd.Flags().IntVar(&f.sample, "sample", 0, "compare so many orders, chosen at random (0: all)")
 	cmd.Flags().DurationVar(&f.settle, "settle", 2*time.Second, "how long a row must be unchanged before a difference counts")
 	cmd.Flags().IntVar(&f.workers, "workers", 16, "requests at a time")
+	for _, ofAPI := range []string{"api", "sample", "workers"} {
+		cmd.MarkFlagsMutuallyExclusive("against", ofAPI)
+	}
 	return cmd
 }
 

@@ -49,7 +49,7 @@ type Orders func(ctx context.Context, uids []string) (map[string]orderdb.Stored,
 // Run is one dry run. It is for one goroutine.
 type Run struct {
 	decoder *ingest.Decoder
-	writer  *comparer // nil: nothing is compared
+	writer  *Comparer // nil: nothing is compared
 	topic   string
 	router  *dlq.Router
 }
@@ -59,7 +59,7 @@ type Run struct {
 func New(codec *model.Codec, orders Orders, topic string, router *dlq.Router) *Run {
 	d := &Run{decoder: ingest.NewDecoder(codec, nil), topic: topic, router: router}
 	if orders != nil {
-		d.writer = &comparer{orders: orders, codec: codec, first: map[string]model.Hash{}}
+		d.writer = NewComparer(codec, orders)
 	}
 	return d
 }
@@ -142,8 +142,8 @@ func (v *Verdict) take(r *ingest.Record) {
 	}
 }
 
-// comparer is an ingest.Writer that only compares.
-type comparer struct {
+// Comparer is an ingest.Writer that only compares.
+type Comparer struct {
 	orders Orders
 	codec  *model.Codec
 	// first has the content of each order that would be stored: of two that
@@ -151,9 +151,14 @@ type comparer struct {
 	first map[string]model.Hash
 }
 
+// NewComparer returns a Comparer that remembers what would be stored.
+func NewComparer(codec *model.Codec, orders Orders) *Comparer {
+	return &Comparer{orders: orders, codec: codec, first: map[string]model.Hash{}}
+}
+
 // Write decides like the worker: the same content is a duplicate, by the hash of
 // what was stored or by what is stored now.
-func (c *comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error {
+func (c *Comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error {
 	uids := map[string]bool{}
 	for _, e := range entries {
 		uids[e.Order.OrderUID] = true

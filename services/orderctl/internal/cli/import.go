@@ -1,0 +1,254 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/ingest/rules"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/services/orderctl/internal/otherdb"
+)
+
+// sourceFlags name the database of another order service.
+type sourceFlags struct {
+	url, schema, mapping string
+	given                *otherdb.Mapping // what the file says
+}
+
+func (f *sourceFlags) register(cmd *cobra.Command, name string) {
+	cmd.Flags().StringVar(&f.url, name, "", "database of the other order service, postgres://…; the password may be in PGPASSWORD or ~/.pgpass")
+	cmd.Flags().StringVar(&f.schema, name+"-schema", "", "its schema (default: the first of its search_path)")
+	cmd.Flags().StringVar(&f.mapping, "mapping", "", "YAML or JSON file that says where fields come from; -: stdin")
+}
+
+// load reads the mapping file, once.
+func (f *sourceFlags) load(a *app) error {
+	if f.given != nil {
+		return nil
+	}
+	given := otherdb.Mapping{}
+	if f.mapping != "" {
+		file, err := a.open(f.mapping)
+		if err != nil {
+			return usagef("--mapping: %w", err)
+		}
+		data, err := io.ReadAll(file)
+		if err = errors.Join(err, file.Close()); err == nil {
+			given, err = otherdb.ParseMapping(data)
+		}
+		if err != nil {
+			return usagef("--mapping: %s: %w", shownName(f.mapping), err)
+		}
+	}
+	f.given = &given
+	return nil
+}
+
+type importSettings struct {
+	Kafka    config.Kafka
+	Database config.Database
+	Rules    rules.Settings
+}
+
+type importFlags struct {
+	importSettings
+	source sourceFlags
+	kafka  kafkaFlags
+	rules  ruleFlags
+	plan   bool
+	dryRun bool
+	direct bool
+	state  string
+	rate   float64
+}
+
+func (a *app) importCommand() *cobra.Command {
+	var f importFlags
+	cmd := a.command(&cobra.Command{
+		Use:   "import --from postgres://…",
+		Short: "Copy the orders of another order service's database",
+		Long: `Copy the orders of another order service's database. Its four tables may have other
+names, keys and types: the plan, which is printed first, says where each field comes
+from. What it gets wrong, a mapping file says (--mapping); --plan prints the plan as
+such a file.
+
+The orders are read in one snapshot and published to the topic of the orders, so
+the worker validates them, recognizes duplicates, and turns what cannot be stored into
+dead letters. --direct writes them into the database instead, as the worker would,
+and prints what cannot be stored. Values of orders are not shown.
+
+An import that was interrupted goes on where it was when it is run again: --state
+says in which file it remembers that. Orders that were copied before are duplicates
+and do no harm.
+
+Exit code 1: an order failed, the plan has problems, or the import stopped; 3: there
+are no orders.`,
+		Example: `  orderctl import --from postgres://order_user@localhost/orders_db --plan > mapping.yaml
+  orderctl import --from postgres://order_user@localhost/orders_db --dry-run
+  orderctl import --from postgres://order_user@localhost/orders_db
+  orderctl import --from postgres://localhost/old --from-schema shop --mapping mapping.yaml --direct`,
+		Args: noArgs(": name the database with --from"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.importOrders(cmd.Context(), &f) },
+	}, &f.importSettings)
+	flags := cmd.Flags()
+	f.source.register(cmd, "from")
+	flags.BoolVar(&f.plan, "plan", false, "print the plan as a mapping file, and import nothing")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would become of the orders, and import nothing")
+	flags.BoolVar(&f.direct, "direct", false, "write into DATABASE_URL instead of publishing to the topic")
+	flags.StringVar(&f.state, "state", "orderctl-import.json", "file that remembers how far an unfinished import is; empty: none")
+	flags.Float64Var(&f.rate, "rate", 0, "records a second to the topic; 0: as fast as possible")
+	f.rules.register(cmd)
+	f.kafka.registerOrders(cmd)
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "direct", "plan")
+	return cmd
+}
+
+// source is the other database, and how its orders are read.
+type otherSource struct {
+	*database
+	db   *otherdb.DB
+	plan *otherdb.Plan
+}
+
+// openSource connects to another order service's database and makes the plan.
+func (a *app) openSource(ctx context.Context, f *sourceFlags, flag string) (*otherSource, error) {
+	if f.url == "" {
+		return nil, usagef("--%s: name the other database, such as postgres://user@localhost:5432/orders", flag)
+	}
+	if err := f.load(a); err != nil {
+		return nil, err
+	}
+	conn, err := pgx.ParseConfig(f.url)
+	if err != nil {
+		return nil, usagef("--%s: not a PostgreSQL address such as postgres://user@host:5432/orders", flag)
+	}
+	if conn.RuntimeParams["application_name"] == "" {
+		conn.RuntimeParams["application_name"] = "orderctl import"
+	}
+	s := &otherSource{database: &database{conn: conn, setting: "--" + flag}}
+	if s.db, err = otherdb.Open(ctx, conn, f.schema); err != nil {
+		return nil, s.explain(err)
+	}
+	if s.plan, err = s.db.Plan(ctx, *f.given); err != nil {
+		s.db.Close()
+		return nil, s.explain(err)
+	}
+	return s, nil
+}
+
+// name is what the source is called, without who reads it.
+func (s *otherSource) name() string {
+	place, _, _ := strings.Cut(s.place(), " as user ")
+	return place + ", schema " + s.db.Schema()
+}
+
+// text is the plan as a mapping file.
+func (s *otherSource) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Orders of %s\n", s.name())
+	for _, note := range s.plan.Notes {
+		b.WriteString("# - " + note + "\n")
+	}
+	for _, problem := range s.plan.Problems {
+		b.WriteString("# PROBLEM: " + problem + "\n")
+	}
+	return b.String() + s.plan.Mapping.String()
+}
+
+// unusable is the error of a plan with problems.
+func (s *otherSource) unusable() error {
+	if len(s.plan.Problems) == 0 {
+		return nil
+	}
+	return errs.New(errs.Internal, "the plan has problems: nothing was read. Save it with 'orderctl import --plan > mapping.yaml', mend it, and use it with --mapping (docs/moving-over.md)\n%s",
+		strings.Join(s.plan.Problems, "\n"))
+}
+
+func (a *app) importOrders(ctx context.Context, f *importFlags) error {
+	if !(f.rate >= 0) { // refuses NaN too
+		return usagef("--rate: 0 or more, not %v", f.rate)
+	}
+	source, err := a.openSource(ctx, &f.source, "from")
+	if err != nil {
+		return err
+	}
+	defer source.db.Close()
+	if f.plan {
+		if err := a.print(source.plan, source.text()); err != nil {
+			return err
+		}
+		if len(source.plan.Problems) > 0 {
+			return failed()
+		}
+		return nil
+	}
+	a.say("%s", strings.TrimSuffix(source.text(), "\n"))
+	if err := source.unusable(); err != nil {
+		return err
+	}
+	run, err := a.newImport(ctx, f, source)
+	if err != nil {
+		return err
+	}
+	return run.do(ctx)
+}
+
+// importState is what an unfinished import remembers in a file.
+type importState struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Mapping string `json:"mapping"`
+	// After is the uid of the last order of which all that go before are done.
+	After string `json:"after"`
+	Done  int64  `json:"done"`
+}
+
+// loadState reads the state of an import that this one goes on with.
+func loadState(path string, want importState) (importState, error) {
+	if path == "" {
+		return want, nil
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return want, nil
+	}
+	var was importState
+	if err == nil {
+		err = json.Unmarshal(data, &was)
+	}
+	if err != nil {
+		return want, usagef("--state: %s: %w", path, err)
+	}
+	if was.From != want.From || was.To != want.To || was.Mapping != want.Mapping {
+		return want, usagef("--state: %s is of another import, from %s to %s: finish that one, remove the file to begin anew, or name another file", path, was.From, was.To)
+	}
+	return was, nil
+}
+
+// save writes the state as a whole or not at all.
+func (s importState) save(path string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".orderctl-import-*")
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(writeJSON(file, s), file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(file.Name())
+	}
+	return err
+}

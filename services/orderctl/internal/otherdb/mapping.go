@@ -1,0 +1,163 @@
+package otherdb
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
+
+// Mapping says where the parts of an order come from. As a file it is YAML or JSON,
+// and holds what is to differ from the guess.
+type Mapping struct {
+	Orders     Part `yaml:"orders,omitempty" json:"orders,omitzero"`
+	Deliveries Part `yaml:"deliveries,omitempty" json:"deliveries,omitzero"`
+	Payments   Part `yaml:"payments,omitempty" json:"payments,omitzero"`
+	Items      Part `yaml:"items,omitempty" json:"items,omitzero"`
+}
+
+// Part says where one of the four parts comes from, in SQL.
+type Part struct {
+	// From is the FROM clause, with the aliases that the expressions use.
+	From string `yaml:"from,omitempty" json:"from,omitempty"`
+	// Sort is the expression by which the items of an order are sorted.
+	Sort string `yaml:"sort,omitempty" json:"sort,omitempty"`
+	// Columns has an expression for each field. That of order_uid tells which order
+	// a row belongs to.
+	Columns map[string]string `yaml:"columns,omitempty" json:"columns,omitempty"`
+}
+
+// parts of the mapping, in the order of kinds.
+func (m *Mapping) parts() [4]*Part {
+	return [4]*Part{&m.Orders, &m.Deliveries, &m.Payments, &m.Items}
+}
+
+// ParseMapping reads a mapping file.
+func ParseMapping(data []byte) (Mapping, error) {
+	var m Mapping
+	if err := yaml.UnmarshalWithOptions(data, &m, yaml.Strict()); err != nil {
+		return m, err
+	}
+	for i, part := range m.parts() {
+		for _, name := range slices.Sorted(maps.Keys(part.Columns)) {
+			if !slices.ContainsFunc(kinds[i].fields, func(f field) bool { return f.name == name }) {
+				return m, fmt.Errorf("%s.columns: an order has no field %s there", kinds[i].name, name)
+			}
+		}
+		if part.Sort != "" && kinds[i].name != "items" {
+			return m, fmt.Errorf("%s.sort: only items are sorted", kinds[i].name)
+		}
+	}
+	return m, nil
+}
+
+// over returns the guess with what the operator said instead.
+func (m Mapping) over(guess Mapping) Mapping {
+	given, parts := m.parts(), guess.parts()
+	for i, part := range parts {
+		if given[i].From != "" {
+			part.From = given[i].From
+		}
+		if given[i].Sort != "" {
+			part.Sort = given[i].Sort
+		}
+		if part.Columns == nil {
+			part.Columns = map[string]string{}
+		}
+		maps.Copy(part.Columns, given[i].Columns)
+	}
+	return guess
+}
+
+// kind is one of the four parts of an order.
+type kind struct {
+	name   string // as Orderhub's table
+	one    string // the singular
+	alias  string // of the part's own table
+	fields []field
+}
+
+// field of a part, by its name in JSON.
+type field struct {
+	name     string
+	optional bool
+	form     form
+}
+
+// form is how a field is written in JSON.
+type form int8
+
+const (
+	text form = iota
+	number
+	timestamp
+)
+
+const orderUID = "order_uid"
+
+// kinds are the parts in the order of the mapping's.
+var kinds = [4]kind{
+	{"orders", "order", "o", fieldsOf(reflect.TypeFor[model.Order]())},
+	{"deliveries", "delivery", "d", append([]field{{name: orderUID}}, fieldsOf(reflect.TypeFor[model.Delivery]())...)},
+	{"payments", "payment", "p", append([]field{{name: orderUID}}, fieldsOf(reflect.TypeFor[model.Payment]())...)},
+	{"items", "item", "i", append([]field{{name: orderUID}}, fieldsOf(reflect.TypeFor[model.Item]())...)},
+}
+
+// fieldsOf are the fields of a part that have a value of their own.
+func fieldsOf(part reflect.Type) (fields []field) {
+	for f := range part.Fields() {
+		name := f.Tag.Get("json")
+		one := field{name: name, optional: name == "request_id" || name == "internal_signature"}
+		switch f.Type {
+		case reflect.TypeFor[string]():
+		case reflect.TypeFor[int64]():
+			one.form = number
+		case reflect.TypeFor[time.Time]():
+			one.form = timestamp
+		default:
+			continue
+		}
+		fields = append(fields, one)
+	}
+	return fields
+}
+
+// String is the mapping as a file, with the fields in an order's own order.
+func (m Mapping) String() string {
+	var b strings.Builder
+	for i, part := range m.parts() {
+		fmt.Fprintf(&b, "%s:\n  from: %s\n", kinds[i].name, scalar(part.From))
+		if part.Sort != "" {
+			fmt.Fprintf(&b, "  sort: %s\n", scalar(part.Sort))
+		}
+		b.WriteString("  columns:\n")
+		for _, f := range kinds[i].fields {
+			if expression, ok := part.Columns[f.name]; ok {
+				fmt.Fprintf(&b, "    %s: %s\n", f.name, scalar(expression))
+			}
+		}
+	}
+	return b.String()
+}
+
+var plainScalar = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.=() ]*[A-Za-z0-9_)]$`)
+
+// scalar is a text in YAML.
+func scalar(s string) string {
+	switch {
+	case plainScalar.MatchString(s):
+		return s
+	case !strings.ContainsAny(s, "\n\r\t"):
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	quoted, _ := json.Marshal(s) // a string always has a form
+	return string(quoted)
+}
