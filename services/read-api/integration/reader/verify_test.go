@@ -48,6 +48,7 @@ func TestTheDetectorFindsWhatIsWrong(t *testing.T) {
 	secretly.run(`UPDATE orders SET locale = 'zz' WHERE order_uid = 'stale'; UPDATE items SET price = 1, name = 'x' WHERE order_uid = 'stale' AND position = 1;
 		DELETE FROM payments WHERE order_uid = 'parts'; INSERT INTO order_deletions VALUES ('deleted', '3');` +
 		`DELETE FROM orders WHERE order_uid IN ('deleted', 'deleted-unnoticed');` + insertOrder("missing", 1) + `; UPDATE orders SET change_xid = '3' WHERE order_uid = 'missing'`)
+	secretly.run(`ALTER TABLE orders DROP CONSTRAINT orders_order_uid_form`) // as for a row that is older than it
 	secretly.run(`INSERT INTO orders SELECT 'no address/', track_number, entry, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created, oof_shard, NULL, '3' FROM orders WHERE order_uid = 'missing'`)
 	result, found = r.detect(url)
 	require.ElementsMatch(t, []verify.Difference{
