@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/pasted"
 )
 
 // Options of a Queue.
@@ -203,6 +204,10 @@ var (
 // that is unique, in the order given. The error names the id that is not found or
 // not unique.
 func (q *Queue) Find(ctx context.Context, ids ...string) ([]Item, *View, error) {
+	ids = slices.Clone(ids)
+	for i, id := range ids {
+		ids[i] = pasted.Choose(id, letter.IsID)
+	}
 	items, view, err := q.List(ctx, letter.Filter{IDs: ids}, letter.Any, 0)
 	if err != nil {
 		return nil, nil, err

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/orderhub/orderhub/libs/platform/pasted"
 )
 
 // Status says whether a letter still needs attention.
@@ -122,20 +124,33 @@ func SameID(given, id string) bool {
 	return ok && (rest == "" || digits.MatchString(rest))
 }
 
-// ofOrder looks for an order_uid in a value that may be broken.
+// id is the form of ids: topic/partition/offset or nats/stream/sequence, and perhaps
+// the digits.
+var id = regexp.MustCompile(`^[^/\s:?]+/[^/\s]+/\d+(/[0-9a-f]{8})?$`)
+
+// IsID tells whether a text has the form of a letter's id.
+func IsID(text string) bool { return id.MatchString(text) }
+
+// ofOrder looks for an order_uid in a value that may be broken. What nobody sees in it
+// makes no difference: that may be why it failed.
 func ofOrder(l *Letter, uid string) bool {
-	if string(l.SourceKey) == uid {
+	same := func(text []byte) bool { return string(text) == uid || pasted.Clean(string(text)) == uid }
+	if same(l.SourceKey) {
 		return true
 	}
-	name, quoted := []byte(`"order_uid"`), []byte(`"`+uid+`"`)
+	name := []byte(`"order_uid"`)
 	for rest := l.Value; ; {
 		i := bytes.Index(rest, name)
 		if i < 0 {
 			return false
 		}
 		rest = rest[i+len(name):]
-		after := bytes.TrimLeft(rest, " \t\r\n")
-		if value, ok := bytes.CutPrefix(after, []byte(":")); ok && bytes.HasPrefix(bytes.TrimLeft(value, " \t\r\n"), quoted) {
+		value, _ := bytes.CutPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":"))
+		value, ok := bytes.CutPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte(`"`))
+		if !ok {
+			continue
+		}
+		if text, _, closed := bytes.Cut(value, []byte(`"`)); closed && same(text) {
 			return true
 		}
 	}

@@ -116,3 +116,19 @@ func headers(pairs ...string) (h []kgo.RecordHeader) {
 	}
 	return h
 }
+
+// TestALetterIsFoundByAUIDWithUnseenCharacters has the uid that was refused for them.
+func TestALetterIsFoundByAUIDWithUnseenCharacters(t *testing.T) {
+	filter := Filter{UID: "b563-1"}
+	for _, l := range []Letter{
+		{SourceKey: []byte("\ufeffb563-1")}, {Value: []byte(`{"order_uid" : "b563-1` + "\u200b" + `"}`)}, {Value: []byte(`broken "order_uid":"b563-1"`)}, {SourceKey: []byte("b563-1")},
+	} {
+		require.True(t, filter.Matches(&l), "%q %q", l.SourceKey, l.Value)
+	}
+	for _, l := range []Letter{{SourceKey: []byte("b563-10")}, {Value: []byte(`{"order_uid":"b563-10"}`)}, {Value: []byte(`{"order_uid":b563-1"}`)}, {Value: []byte(`{"order_uid":"b563-1`)}} {
+		require.False(t, filter.Matches(&l), "%q %q", l.SourceKey, l.Value)
+	}
+	for text, is := range map[string]bool{"orders/0/17": true, "orders/0/17/9f3a1c2e": true, "nats/ORDERS/17/9f3a1c2e": true, "http://x/letter/1": false, "orders/0": false, "b563-1": false} {
+		require.Equal(t, is, IsID(text), text)
+	}
+}

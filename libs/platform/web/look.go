@@ -213,8 +213,14 @@ func ago(t time.Time) moment  { return moment{t.UTC(), "relative"} }
 // Machine is the time for the datetime attribute.
 func (m moment) Machine() string { return m.time.Format(time.RFC3339Nano) }
 
+// The layouts of times that pages show.
+const (
+	TimeText  = "2 Jan 2006, 15:04 UTC"
+	TimeExact = "2 Jan 2006, 15:04:05.999999 UTC"
+)
+
 // Text is the time for people.
-func (m moment) Text() string { return m.time.Format("2 Jan 2006, 15:04 UTC") }
+func (m moment) Text() string { return m.time.Format(TimeText) }
 
 // Exact is the time with all its digits.
-func (m moment) Exact() string { return m.time.Format("2 Jan 2006, 15:04:05.999999 UTC") }
+func (m moment) Exact() string { return m.time.Format(TimeExact) }

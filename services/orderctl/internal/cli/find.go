@@ -10,7 +10,9 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -38,7 +40,7 @@ Exit code 3: the order is nowhere.`,
 		Args: oneArg("name one order by its order_uid"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				return a.find(cmd.Context(), queue, &s, args[0])
+				return a.find(cmd.Context(), queue, &s, pasted.Choose(args[0], model.IsOrderUID))
 			})
 		},
 	}, &s)

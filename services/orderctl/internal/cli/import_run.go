@@ -314,7 +314,7 @@ func (r *importRun) write(ctx context.Context, pages <-chan importPage, most int
 	defer func() {
 		cancel()
 		for _, w := range writing {
-			_ = <-w.done // another error, or the caller, has ended the work
+			<-w.done //nolint:errcheck // another error, or the caller, has ended the work
 		}
 	}()
 	take := func() error {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/pasted"
 )
 
 // query is which letters an address asks for.
@@ -43,6 +45,9 @@ func parseQuery(values url.Values, now time.Time) query {
 	}
 	for _, name := range conditions {
 		text := strings.TrimSpace(values.Get(name))
+		if name == "q" {
+			text = pasted.Choose(text, func(s string) bool { return model.IsOrderUID(s) || letter.IsID(s) })
+		}
 		if text == "" {
 			continue
 		}

@@ -70,3 +70,13 @@ func TestPositions(t *testing.T) {
 		require.Zero(t, startOf(refs, wrong), wrong)
 	}
 }
+
+func TestWhatPeoplePasteIsSearchedFor(t *testing.T) {
+	for _, pasted := range []string{"b563-1\u200b", "“b563-1”", "\u00a0b563-1\r\n", "http://localhost:8081/order/b563-1", "https://ops.example/dlq/letters?q=b563-1"} {
+		q := parseQuery(url.Values{"q": {pasted}}, time.Now())
+		require.Equal(t, "b563-1", q.filter.UID, "%q", pasted)
+		require.Equal(t, "b563-1", q.Get("q"))
+	}
+	q := parseQuery(url.Values{"q": {"http://localhost:8082/letter?id=orders%2F0%2F17%2F9f3a1c2e"}}, time.Now())
+	require.Equal(t, "orders/0/17/9f3a1c2e", q.Get("q"))
+}

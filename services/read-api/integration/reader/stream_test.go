@@ -161,7 +161,8 @@ func TestTheStreamTellsChanges(t *testing.T) {
 
 // TestAStreamGoesOnWithoutAGap restarts readers again and again while orders are
 // written, updated and deleted in transactions that commit out of order, and
-// follows from one to the next by Last-Event-ID alone.
+// follows from one to the next by the last event's id alone: in the header, in the
+// parameter, and in both, of which the parameter is the older one.
 func TestAStreamGoesOnWithoutAGap(t *testing.T) {
 	url := newDatabase(t)
 	db, setup := openDB(t, url), connect(t, url).withVersions()
@@ -199,14 +200,21 @@ func TestAStreamGoesOnWithoutAGap(t *testing.T) {
 		}
 		last = e.id
 	}
-	for range 5 {
-		for range 25 {
+	for i := range 6 {
+		for range 20 {
 			apply(l.next())
 		}
 		r.stop()
 		l.close()
 		r = start(t, url).synced()
-		l = r.listen("", last)
+		switch i % 3 {
+		case 0:
+			l = r.listen("", last)
+		case 1:
+			l = r.listen("?lastEventId="+last, "")
+		case 2:
+			l = r.listen("?lastEventId=of-another-version", last)
+		}
 	}
 	for range writers {
 		<-done

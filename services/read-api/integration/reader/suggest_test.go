@@ -45,6 +45,9 @@ func TestSuggestions(t *testing.T) {
 	}
 	require.Equal(t, []string{"uid-100", "uid-101", "uid-102", "uid-103", "uid-104", "uid-105", "uid-106", "uid-107", "uid-108", "uid-109"}, uids)
 	require.Equal(t, []suggested{{"order", "uid-249", 0}}, r.suggest("uid-249"))
+	for _, pasted := range []string{"“uid-249”\u200b", "\ufeffuid-249\u00a0", "https://shop.example/orders/?uid=uid-249", "http://localhost:8081/order/uid-249?" + strings.Repeat("x", 200)} {
+		require.Equal(t, []suggested{{"order", "uid-249", 0}}, r.suggest(pasted), "%q", pasted)
+	}
 
 	both := r.suggest("uid-0")
 	require.Len(t, both, 10)

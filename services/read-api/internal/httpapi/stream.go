@@ -35,7 +35,7 @@ const (
 // stream sends server-sent events until the client disconnects or is too slow, or the
 // service stops.
 func (a *api) stream(c *gin.Context) {
-	filter, ok := a.streamFilter(c)
+	filter, last, ok := a.streamQuery(c)
 	if !ok {
 		return
 	}
@@ -55,7 +55,7 @@ func (a *api) stream(c *gin.Context) {
 	// The server's time-outs are for requests that end. An error means that the
 	// connection is closed; the first write reports it.
 	_ = e.control.SetReadDeadline(time.Time{})
-	if err := a.beginStream(c, listener, e); err != nil {
+	if err := a.beginStream(c, listener, e, last); err != nil {
 		a.unavailable(c, errors.Join(orders.ErrUnavailable, err))
 		return
 	}
@@ -66,18 +66,24 @@ func (a *api) stream(c *gin.Context) {
 
 // streamHead answers HEAD with the headers of GET.
 func (a *api) streamHead(c *gin.Context) {
-	if _, ok := a.streamFilter(c); ok {
+	if _, _, ok := a.streamQuery(c); ok {
 		streamHeader(c)
 	}
 }
 
-// streamFilter reads the query, or answers with its error.
-func (a *api) streamFilter(c *gin.Context) (filter orders.Filter, ok bool) {
-	q := readQuery(c.Request.URL.RawQuery, filterNames...)
+// lastEventID is the parameter with the id of the client's last event. The programs that
+// stand in for EventSource send it, where they cannot set a header.
+const lastEventID = "lastEventId"
+
+// streamQuery reads the filter and the id of the client's last event, or answers with an
+// error. The header goes before the parameter: a client that reconnects by itself sends
+// the address that it was given at first.
+func (a *api) streamQuery(c *gin.Context) (filter orders.Filter, last string, ok bool) {
+	q := readQuery(c.Request.URL.RawQuery, append([]string{lastEventID}, filterNames...)...)
 	if filter = q.filter(); q.refused != nil {
 		a.problem(c, q.refused)
 	}
-	return filter, q.refused == nil
+	return filter, cmp.Or(c.GetHeader("Last-Event-ID"), q.values[lastEventID]), q.refused == nil
 }
 
 func streamHeader(c *gin.Context) {
@@ -91,7 +97,7 @@ func streamHeader(c *gin.Context) {
 
 // beginStream writes the headers and the changes since the client's last event. It
 // writes nothing if it returns an error.
-func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWriter) error {
+func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWriter, last string) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), streamStart)
 	defer cancel()
 	start, err := listener.Start(ctx)
@@ -102,7 +108,6 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 		streamHeader(c)
 		e.text(streamHello)
 	}
-	last := c.GetHeader("Last-Event-ID")
 	if last == "" {
 		begin()
 		e.id(start.Token())

@@ -2,9 +2,11 @@ package httpapi
 
 import (
 	"encoding/json"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -15,21 +17,25 @@ type suggestion struct {
 	Orders int                   `json:"orders,omitempty"` // of a track number or a customer
 }
 
-// suggest answers GET and HEAD with completions of a text.
+// suggest answers GET and HEAD with completions of a text, in the first of its readings
+// that has any.
 func (a *api) suggest(c *gin.Context) {
 	q := readQuery(c.Request.URL.RawQuery, "q")
-	var text string
-	if !q.read("q", textInto(&text)) {
+	var readings []string
+	if !q.read("q", readingsInto(&readings)) {
 		q.refuse("The parameter \"q\" is missing.")
 	}
 	if q.refused != nil {
 		a.problem(c, q.refused)
 		return
 	}
-	found, err := a.Orders.Suggest(c.Request.Context(), text)
-	if err != nil {
-		a.unavailable(c, err)
-		return
+	var found []orders.Suggestion
+	for i := 0; i < len(readings) && len(found) == 0; i++ {
+		var err error
+		if found, err = a.Orders.Suggest(c.Request.Context(), readings[i]); err != nil {
+			a.unavailable(c, err)
+			return
+		}
 	}
 	answer := make([]suggestion, len(found))
 	for i, s := range found {
@@ -43,4 +49,25 @@ func (a *api) suggest(c *gin.Context) {
 		panic(err) // strings and numbers
 	}
 	send(c, jsonType[0], body)
+}
+
+// readingsInto keeps those readings of a pasted text that may be searched for: an
+// address may be longer than what it names.
+func readingsInto(to *[]string) func(string) error {
+	return func(typed string) error {
+		var text string
+		refused := textInto(&text)(typed)
+		if refused != nil && utf8.RuneCountInString(typed) <= maxFilterText {
+			return refused
+		}
+		for _, reading := range pasted.Readings(typed) {
+			if textInto(&text)(reading) == nil {
+				*to = append(*to, reading)
+			}
+		}
+		if len(*to) > 0 {
+			return nil
+		}
+		return refused
+	}
 }

@@ -1,11 +1,16 @@
 package page
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/orderhub/orderhub/libs/platform/pasted"
+	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
 // filter is the part of an address that selects a list.
@@ -14,10 +19,14 @@ type filter struct {
 	Cursor string
 	// Problem is the error of a filter in a sentence; "" for none.
 	Problem     string
-	WrongCursor bool // the problem is the cursor
+	WrongCursor bool     // the problem is the cursor
+	Choices     []choose // what a filter that caused the problem may mean
 
 	api url.Values // the same list in the API's parameters
 }
+
+// choose is one of several readings of a filter, and the list with it.
+type choose struct{ Text, Address string }
 
 // field is a field of the form.
 type field struct {
@@ -40,7 +49,7 @@ const (
 const maxFilter = 4 * maxSearch
 
 // readFilter reads the filters of an address. Amounts have the decimal digits of the
-// currency that is asked for, or two. Dates without a zone are UTC, since the browser's
+// currency that is asked for, or that is written beside one of them, or two. Dates without a zone are UTC, since the browser's
 // zone is unknown without JavaScript.
 func readFilter(query url.Values) filter {
 	f := filter{Cursor: query.Get("cursor"), api: url.Values{}, Fields: []field{
@@ -54,20 +63,29 @@ func readFilter(query url.Values) filter {
 		{Name: "created_to", Label: "Created to", kind: date},
 		{Name: "locale", Label: "Locale", Hint: "such as en"},
 	}}
-	currency := clean(query.Get("currency"))
 	for i := range f.Fields {
 		field := &f.Fields[i]
-		field.Value = clean(query.Get(field.Name))
-		if field.Value == "" {
-			continue
-		}
+		field.Value = field.clean(query.Get(field.Name))
 		if len(field.Value) > maxFilter {
 			field.Value = strings.ToValidUTF8(field.Value[:maxFilter], "")
+		}
+	}
+	currency := f.currency()
+	for i := range f.Fields {
+		field := &f.Fields[i]
+		if field.Value == "" {
+			continue
 		}
 		name, value, err := field.read(currency)
 		if err != nil {
 			field.Wrong = true
 			f.Problem = fmt.Sprintf("%s: “%s” %s.", field.Label, cut(field.Value), err)
+			f.Choices = nil
+			if several, ok := errors.AsType[*ambiguousError](err); ok {
+				for _, reading := range several.Readings {
+					f.Choices = append(f.Choices, choose{reading, f.with(field.Name, reading)})
+				}
+			}
 			continue
 		}
 		f.api.Set(name, value)
@@ -75,11 +93,42 @@ func readFilter(query url.Values) filter {
 	return f
 }
 
+// clean removes what comes along when a value is pasted. Texts are compared as they
+// stand, so within them everything stays.
+func (f *field) clean(text string) string {
+	switch {
+	case f.Name == "currency":
+		if code := strings.ToUpper(pasted.Clean(text)); currencyCode.MatchString(code) {
+			return code
+		}
+	case f.kind != words:
+		return pasted.Clean(text)
+	}
+	return pasted.Trim(text)
+}
+
+// currency is the currency that is asked for. If only an amount names one, it is a
+// filter, too.
+func (f *filter) currency() string {
+	var asked *field
+	beside := ""
+	for i := range f.Fields {
+		field := &f.Fields[i]
+		if field.Name == "currency" {
+			asked = field
+		} else if field.kind == amount {
+			beside = cmp.Or(beside, readAmount(field.Value).currency)
+		}
+	}
+	asked.Value = cmp.Or(asked.Value, beside)
+	return asked.Value
+}
+
 // read gives the API's parameter.
 func (f *field) read(currency string) (name, value string, err error) {
 	switch f.kind {
 	case amount:
-		minor, err := parseMoney(f.Value, currency)
+		minor, err := readAmount(f.Value).in(currency)
 		name := map[string]string{"amount_from": "amount_min", "amount_to": "amount_max"}[f.Name]
 		return name, strconv.FormatInt(minor, 10), err
 	case date:
@@ -90,9 +139,9 @@ func (f *field) read(currency string) (name, value string, err error) {
 	return f.Name, f.Value, nil
 }
 
-// parseMoment reads a time as the API and as date fields of browsers write it.
+// parseMoment reads a time as the API, date fields of browsers and the pages write it.
 func parseMoment(text string) (time.Time, error) {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateOnly} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateOnly, web.TimeText, web.TimeExact} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t.UTC(), nil
 		}
@@ -132,6 +181,18 @@ func (f filter) values() url.Values {
 		values.Set(field.Name, field.Value)
 	}
 	return values
+}
+
+// with is the address of the list with another value of a field, wrong ones included.
+func (f filter) with(name, value string) string {
+	values := url.Values{}
+	for _, field := range f.Fields {
+		if field.Value != "" {
+			values.Set(field.Name, field.Value)
+		}
+	}
+	values.Set(name, value)
+	return address(values, false)
 }
 
 // Without is the address of the list without one of its filters.

@@ -49,7 +49,7 @@ func TestAFilterThatCannotBe(t *testing.T) {
 	t.Parallel()
 	for address, says := range map[string]string{
 		"/?amount_from=ten":                 "Amount from: “ten” is no amount such as 18.17.",
-		"/?amount_to=1.234&currency=USD":    "Amount to: “1.234” has more than 2 digits after the point.",
+		"/?amount_to=1.234&currency=USD":    "Amount to: “1.234” can be read in more than one way; USD has 2 digits after the point.",
 		"/?created_from=yesterday":          "Created from: “yesterday” is no date such as 2026-05-01T10:00.",
 		"/?amount_from=%3Cscript%3Ealert()": "Amount from: “<script>alert()” is no amount such as 18.17.",
 	} {

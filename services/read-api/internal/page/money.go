@@ -1,8 +1,6 @@
 package page
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"regexp"
 	"strconv"
@@ -67,29 +65,4 @@ func sum(amounts ...int64) (total int64, ok bool) {
 		total += amount
 	}
 	return total, true
-}
-
-// parseMoney reads an amount as people write it, 18.17 or 18,17, in minor units
-// of a currency, or of one with two digits where none is known. A separator of
-// thousands is refused: it could be the decimal one.
-func parseMoney(text, code string) (minor int64, err error) {
-	size, ok := exponent(code)
-	if !ok {
-		size = 2
-	}
-	whole, fraction, parted := strings.Cut(strings.Replace(text, ",", ".", 1), ".")
-	if whole == "" || (parted && fraction == "") || strings.Trim(whole+fraction, "0123456789") != "" {
-		return 0, errors.New("is no amount such as 18.17")
-	}
-	if len(fraction) > size {
-		if size == 0 {
-			return 0, fmt.Errorf("has digits after the point, which %s has not", code)
-		}
-		return 0, fmt.Errorf("has more than %d digits after the point", size)
-	}
-	minor, err = strconv.ParseInt(whole+fraction+strings.Repeat("0", size-len(fraction)), 10, 64)
-	if err != nil {
-		return 0, errors.New("is more than any order can have")
-	}
-	return minor, nil
 }

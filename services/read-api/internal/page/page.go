@@ -13,13 +13,13 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
@@ -196,10 +196,14 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 // view reads what an address shows.
 func (p *Page) view(c *gin.Context, query url.Values) *view {
 	v := &view{AsJSON: query.Get("view") == "json", console: p.console}
-	if v.Query = clean(query.Get("uid")); v.Query != "" {
+	if v.Query = pasted.Choose(query.Get("uid"), model.IsOrderUID); v.Query != "" {
 		p.order(c, v)
-	} else if v.Query = clean(query.Get("q")); v.Query != "" {
-		p.search(c, v, query.Get("by"))
+	} else if text := query.Get("q"); pasted.Clean(text) != "" {
+		for _, v.Query = range pasted.Readings(text) {
+			if p.search(c, v, query.Get("by")); v.State != missing && v.State != invalid {
+				break
+			}
+		}
 	} else {
 		v.State = home
 		v.Filter = readFilter(query)
@@ -215,9 +219,6 @@ func (p *Page) view(c *gin.Context, query url.Values) *view {
 	}
 	return v
 }
-
-// clean removes white space around a parameter, and bytes that are not UTF-8.
-func clean(text string) string { return strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")) }
 
 func (p *Page) order(c *gin.Context, v *view) {
 	if !model.IsOrderUID(v.Query) {

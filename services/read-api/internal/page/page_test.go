@@ -177,7 +177,7 @@ func TestMissingOrder(t *testing.T) {
 
 func TestInvalidUID(t *testing.T) {
 	t.Parallel()
-	for _, uid := range []string{"a b", "a/b", "äö", strings.Repeat("x", 65), "\x00", "\xff", "<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`} {
+	for _, uid := range []string{"a b", "a/b", "äö", strings.Repeat("x", 65), "\xff", "<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`} {
 		orders := samples(t)
 		response := get(t, serve(Options{Orders: orders}), "/?uid="+url.QueryEscape(uid))
 		require.Equal(t, http.StatusBadRequest, response.Code, "%q", uid)

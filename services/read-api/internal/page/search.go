@@ -18,11 +18,11 @@ const maxSearch = 128
 // search looks a text up as order_uid, track number and customer. One order is shown,
 // several are a list; by is the kind that a person has chosen.
 func (p *Page) search(c *gin.Context, v *view, by string) {
-	if utf8.RuneCountInString(v.Query) > maxSearch || strings.ContainsRune(v.Query, 0) {
+	if utf8.RuneCountInString(v.Query) > maxSearch || v.Query == "" || !utf8.ValidString(v.Query) || strings.ContainsRune(v.Query, 0) {
 		v.State = invalid
 		return
 	}
-	v.Searched = true
+	v.Searched, v.State, v.Similar = true, "", nil
 	if by != KindTrackNumber && by != KindCustomer && model.IsOrderUID(v.Query) {
 		if p.order(c, v); v.State == found {
 			v.leadTo(url.Values{"uid": {v.Query}})
