@@ -142,6 +142,9 @@ func (c *Codec) ComparisonHash(o *Order) Hash {
 	return ContentHash(AppendCanonical(nil, o))
 }
 
+// MaxRecordBytes is the size of the largest record.
+func (c *Codec) MaxRecordBytes() int { return c.opts.MaxRecordBytes }
+
 // TooLarge is the error of a record of so many bytes, for callers that do not read
 // a record beyond Options.MaxRecordBytes.
 func (c *Codec) TooLarge(size int64) *RecordError {

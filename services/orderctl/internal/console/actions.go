@@ -73,10 +73,6 @@ func (c *Console) parse(v *visit, from binding.Binding) (request, error) {
 	return r, nil
 }
 
-func wrongForm(err error) error {
-	return refused(http.StatusBadRequest, "That can’t be done", "The form has a value that is not possible: "+err.Error())
-}
-
 type field struct{ Name, Value string }
 
 // Hidden are the fields that a form passes on.

@@ -66,6 +66,8 @@ func (c *Console) editPage(v *visit) error {
 		problem = "It is resolved. Open it again first."
 	case !utf8.Valid(item.Value):
 		problem = "Its value is no text."
+	case len(item.Value) > c.maxEdited():
+		problem = "It is larger than the page takes. Edit it in a terminal: orderctl dlq edit " + mask.ID(item.ID) + "."
 	}
 	if problem != "" {
 		return refused(http.StatusConflict, "This letter can’t be edited", problem)
@@ -74,6 +76,9 @@ func (c *Console) editPage(v *visit) error {
 		return err
 	}
 	page := editPage{frame: v.frame, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: dlqview.Pretty(item.Value)}
+	if len(page.Value) > c.maxEdited() {
+		page.Value = string(item.Value)
+	}
 	page.Check = c.check(item.Value, []byte(page.Value))
 	return c.send(v, http.StatusOK, "edit.html", page)
 }
@@ -81,23 +86,42 @@ func (c *Console) editPage(v *visit) error {
 // check validates an edited value.
 func (c *Console) check(original, text []byte) check {
 	result := check{Failures: []checkFailed{}, Changed: changes(original, text)}
-	_, _, failures := orderfile.Check(c.opts.Codec, text, text)
+	_, _, failures := orderfile.Check(c.opts.Codec, sent(text), text)
 	if len(failures) == 0 {
 		result.Valid, result.Text = true, "Valid by today’s rules."
 		return result
 	}
 	result.Text = dlqview.Plural(len(failures), "failure") + "."
-	for _, f := range failures {
-		offset := len(utf16.Encode([]rune(string(text[:f.Offset]))))
-		result.Failures = append(result.Failures, checkFailed{textOf(f.FieldError), f.Line, f.Column, offset})
+	for i, f := range failures {
+		if i == maxFailures {
+			result.Failures = append(result.Failures, checkFailed{Text: "and " + dlqview.Plural(len(failures)-i, "more failure"), Line: f.Line, Column: f.Column})
+			break
+		}
+		units := 0
+		for _, r := range string(text[:min(max(f.Offset, 0), int64(len(text)))]) {
+			units += utf16.RuneLen(r)
+		}
+		result.Failures = append(result.Failures, checkFailed{textOf(f.FieldError), f.Line, f.Column, units})
 	}
 	return result
 }
 
+// sent is an edited text as it is sent: without the white space that is there for people.
+func sent(text []byte) []byte {
+	var compact bytes.Buffer
+	if json.Compact(&compact, text) != nil {
+		return text
+	}
+	return compact.Bytes()
+}
+
 func textOf(f model.FieldError) string { return clean(f.String() + " [" + f.Rule + "]") }
 
-// maxChanges bounds how many changed places are named.
-const maxChanges = 50
+// How many failures and changed places are named.
+const (
+	maxFailures = 50
+	maxChanges  = 50
+)
 
 // changes names the places at which an edited value differs, apart from white space.
 func changes(original, text []byte) []string {
@@ -155,11 +179,7 @@ func (c *Console) sendEdit(v *visit) error {
 		frame: v.frame, targetForm: to, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: string(text), Why: strings.TrimSpace(v.PostForm("why")),
 		Check: c.check(item.Value, text),
 	}
-	value := text
-	var compact bytes.Buffer // without the white space that is there for people
-	if json.Compact(&compact, text) == nil {
-		value = compact.Bytes()
-	}
+	value := sent(text)
 	switch do := v.PostForm("do"); {
 	case item.Ref.Status != letter.Open:
 		page.Wrong = "The letter is resolved now. Open it again first."

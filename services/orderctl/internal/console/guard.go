@@ -1,6 +1,8 @@
 package console
 
 import (
+	"errors"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,8 +14,21 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
-// maxForm is the largest request in bytes: the largest record in a form, and some more.
-const maxForm = 4 << 20
+// maxForm is the largest form in bytes but for the editor's.
+const maxForm = 1 << 20
+
+// maxEdited is the longest text that the editor takes: the largest record that the worker
+// takes, with the white space that is there for people.
+func (c *Console) maxEdited() int { return 2 * c.opts.Codec.MaxRecordBytes() }
+
+// maxBody is the largest body of a request to an address. Browsers send the editor's form
+// as it is, but each line's end as two bytes.
+func (c *Console) maxBody(path string) int64 {
+	if strings.HasPrefix(path, "/edit/") {
+		return 2*int64(c.maxEdited()) + maxForm
+	}
+	return maxForm
+}
 
 // crossOrigin refuses changes that browsers say come from other sites. Forms of people
 // who are signed in have a token as well, which signedIn checks.
@@ -32,7 +47,7 @@ func (c *Console) guard(g *gin.Context) {
 		g.Abort()
 		return
 	}
-	r.Body = http.MaxBytesReader(g.Writer, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(g.Writer, r.Body, c.maxBody(r.URL.Path))
 	s := c.sessions.read(r)
 	g.Set(sessionKey, s)
 	public := r.URL.Path == "/login" || r.URL.Path == "/healthz" || strings.HasPrefix(r.URL.Path, "/assets/")
@@ -51,16 +66,41 @@ func (c *Console) guard(g *gin.Context) {
 // signedIn demands a session and the token of its forms.
 func (c *Console) signedIn(g *gin.Context) {
 	s := sessionOf(g)
+	if !s.SignedIn {
+		c.refuse(g, refused(http.StatusUnauthorized, "Sign in first", "Changing letters, and seeing personal data, needs the console’s token."))
+		return
+	}
+	if err := c.readForm(g.Request); err != nil {
+		c.refuse(g, err)
+		return
+	}
 	given := g.GetHeader("X-CSRF-Token")
 	if given == "" {
 		given = g.PostForm("csrf")
 	}
-	switch {
-	case !s.SignedIn:
-		c.refuse(g, refused(http.StatusUnauthorized, "Sign in first", "Changing letters, and seeing personal data, needs the console’s token."))
-	case !sameText(given, s.CSRF):
+	if !sameText(given, s.CSRF) {
 		c.refuse(g, refused(http.StatusForbidden, "This form is out of date", "It was made before you signed in, or by somebody else. Go back, load the page again and repeat what you did."))
 	}
+}
+
+// readForm reads a form of either encoding, or says why it cannot be read.
+func (c *Console) readForm(r *http.Request) error {
+	err := r.ParseForm()
+	if err == nil {
+		err = r.ParseMultipartForm(c.maxBody(r.URL.Path))
+	}
+	if err == nil || errors.Is(err, http.ErrNotMultipart) {
+		return nil
+	}
+	return wrongForm(err)
+}
+
+// wrongForm is the refusal of a form that cannot be read.
+func wrongForm(err error) error {
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) || errors.Is(err, multipart.ErrMessageTooLarge) {
+		return refused(http.StatusRequestEntityTooLarge, "That is too large", "Nothing was done: the console takes no more at once. Edit a letter of this size in a terminal, with orderctl dlq edit and its id.")
+	}
+	return refused(http.StatusBadRequest, "That can’t be done", "The form has a value that is not possible: "+err.Error())
 }
 
 // hostNames are the host names that the console accepts.

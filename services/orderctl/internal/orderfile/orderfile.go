@@ -124,8 +124,20 @@ func Check(codec *model.Codec, record, text []byte) (model.Decoded, model.Reason
 		places[0] = there.Offset
 	}
 	failures := make([]Failure, len(refused.Errors))
+	// Failures mostly come in the order of their places, and may be as many as fields.
+	var from int64
+	line, column := 1, 1
 	for i, f := range refused.Errors {
-		line, column := model.LineColumn(text, places[i])
+		at := min(max(places[i], 0), int64(len(text)))
+		if at < from {
+			from, line, column = 0, 1, 1
+		}
+		further, along := model.LineColumn(text[from:], at-from)
+		if from, line = at, line+further-1; further > 1 {
+			column = along
+		} else {
+			column += along - 1
+		}
 		failures[i] = Failure{line, column, places[i], f}
 	}
 	return decoded, refused.Reason, failures

@@ -185,14 +185,13 @@
     async function check() {
       const mine = ++asked;
       try {
-        const body = new URLSearchParams(new FormData(edit));
-        const response = await fetch(edit.dataset.check, { method: 'POST', body, headers: { 'X-CSRF-Token': document.body.dataset.csrf || '' } });
-        if (!response.ok) throw new Error(response.status);
+        const response = await fetch(edit.dataset.check, { method: 'POST', body: new FormData(edit), headers: { 'X-CSRF-Token': document.body.dataset.csrf || '' } });
+        if (!response.ok) throw response;
         const answer = await response.json();
         if (mine === asked) tell(answer);
-      } catch {
+      } catch (failure) {
         if (mine !== asked) return;
-        verdict.textContent = 'It can’t be checked now.';
+        verdict.textContent = failure.status === 413 ? 'It is too large for this page. Edit it in a terminal, with orderctl dlq edit.' : 'It can’t be checked now.';
         verdict.className = 'invalid';
       }
     }
