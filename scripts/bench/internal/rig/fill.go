@@ -67,7 +67,7 @@ func keepOriginals() []string {
 // orders do. Their dates continue where the originals' end. Triggers and foreign
 // keys are off: the copies are whole by construction.
 func copyOriginals(number, orders, all int) []string {
-	statements := []string{"SET session_replication_role = replica"}
+	statements := []string{"SET session_replication_role = replica", "SET " + orderdb.WholeOrdersSetting + " = 'on'"}
 	some := ""
 	if orders < all {
 		some = fmt.Sprintf("WHERE order_uid IN (SELECT order_uid FROM originals.orders ORDER BY order_uid LIMIT %d)", orders)

@@ -120,6 +120,8 @@ func TestTransactionIdsOfAnotherEpoch(t *testing.T) {
 		client.run(statements)
 		client.insert("epoch-" + epoch)
 		r.equals(db)
+		rounds := r.loop.Stats().Rounds
+		eventually(t, "the position is in this epoch too", func() bool { return r.loop.Stats().Rounds > rounds })
 		var is bool
 		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT change_xid >= ($1::numeric * 4294967296)::text::xid8
 			AND change_xid < (($1::numeric + 1) * 4294967296)::text::xid8 FROM orders WHERE order_uid = $2`, epoch, "epoch-"+epoch).Scan(&is))

@@ -125,7 +125,7 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 	hub *stream.Hub, pacer *gcpacer.Pacer, stop fatal, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod}, Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop,
+		Store: s.store(), Poll: s.poll(), Check: s.CheckInterval, Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod}, Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop,
 	})
 	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
 	return reflector

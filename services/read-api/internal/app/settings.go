@@ -29,6 +29,8 @@ type Settings struct {
 	BatchBusy         int           `env:"CACHE_BATCH_BUSY_CHANGES" envDefault:"8" help:"a round of so many changes indicates load: the next one waits for the period"`
 	BatchPeriod       time.Duration `env:"CACHE_BATCH_PERIOD" envDefault:"20ms" help:"time between two rounds of changes under load (0: rounds never wait)"`
 
+	CheckInterval time.Duration `env:"CACHE_CHECK_INTERVAL" envDefault:"1m" help:"time between two comparisons of a sample of the cache with the tables (0: none)"`
+
 	CORSOrigins []string `env:"CORS_ORIGINS" help:"origins whose pages may read the API, such as https://shop.example or https://*.shop.example, comma-separated; * for any (default: none)"`
 
 	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" help:"most streams of changes that are open at a time"`
@@ -56,6 +58,7 @@ func (s *Settings) Validate() error {
 		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
 		config.Between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
 		config.Between("CACHE_BATCH_BUSY_CHANGES", s.BatchBusy, 1, 100_000),
+		config.Between("CACHE_CHECK_INTERVAL", s.CheckInterval, 0, 24*time.Hour),
 		config.Between("CACHE_BATCH_PERIOD", s.BatchPeriod, 0, s.CacheMaxStaleness/2),
 		s.origins(),
 		config.Between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),

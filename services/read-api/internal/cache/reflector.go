@@ -25,6 +25,9 @@ type Source interface {
 	// Tail gives what was committed since a position. A *changes.RelistError says
 	// that this needs a Snapshot.
 	Tail(context.Context, changes.Position, changes.Sink) (changes.Round, error)
+	// Check is Tail, and gives the second sink a sample of the orders as of the same
+	// moment.
+	Check(context.Context, changes.Position, changes.Sink, changes.Sample, changes.Sink) (changes.Round, error)
 	// Close gives back what the source holds; it may be used again.
 	Close()
 }
@@ -50,6 +53,8 @@ type ReflectorOptions struct {
 	Store  StoreOptions
 	// Poll is the longest time between two rounds, less a jitter of a fifth.
 	Poll time.Duration
+	// Check is how often a sample of the orders is compared with the tables; 0: never.
+	Check time.Duration
 	// Batch says when a round begins under load.
 	Batch  batch.Limits
 	Health Health
@@ -82,13 +87,14 @@ type Reflector struct {
 
 	progressLog, progressHealth time.Duration // how often a long snapshot says how far it is
 
-	outage outage
-	figure figures
+	outage          outage
+	checked, mended time.Time // when a sample was, and when a difference led to a relist
+	figure          figures
 }
 
 type figures struct {
-	rounds, changes, relists atomic.Int64
-	restored                 atomic.Pointer[Restore]
+	rounds, changes, relists, differences, triggersOff atomic.Int64
+	restored                                           atomic.Pointer[Restore]
 }
 
 // Restore is what the last snapshot was.
@@ -223,7 +229,7 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	for _, s := range into.subscribers {
 		s.Begin(f.position)
 	}
-	round, err := r.source.Tail(ctx, f.position, into)
+	round, differences, err := r.read(ctx, f, into)
 	if err != nil {
 		return err
 	}
@@ -231,7 +237,7 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	r.figure.rounds.Add(1)
 	r.figure.changes.Add(int64(round.Put + round.Deleted))
 	if !f.published {
-		f.published = true
+		f.published, r.checked = true, time.Now()
 		r.cache.replace(f.store, began)
 		for _, s := range r.cache.subscribers {
 			s.Relisted(f.position)
@@ -258,8 +264,8 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	if away := r.outage.over(); away > 0 {
 		r.log.Info("reading changes again", zap.Duration("after", away))
 	}
-	r.options.Health.Ready("in step with the tables")
-	return nil
+	r.reportTriggers(round.TriggersOff)
+	return r.mend(differences)
 }
 
 func (r *Reflector) restored(f *feed) {
@@ -334,12 +340,18 @@ type ReflectorStats struct {
 	Rounds  int64 // rounds of changes that were completed
 	Changes int64 // orders that these put or deleted
 	Relists int64 // snapshots after the first one
-	Restore Restore
+	// Differences are orders of samples that had changed unseen.
+	Differences int64
+	TriggersOff int64 // changes.Round's, of the last round
+	Restore     Restore
 }
 
 // Stats may be asked for at any time.
 func (r *Reflector) Stats() ReflectorStats {
-	stats := ReflectorStats{Rounds: r.figure.rounds.Load(), Changes: r.figure.changes.Load(), Relists: r.figure.relists.Load()}
+	stats := ReflectorStats{
+		Rounds: r.figure.rounds.Load(), Changes: r.figure.changes.Load(), Relists: r.figure.relists.Load(),
+		Differences: r.figure.differences.Load(), TriggersOff: r.figure.triggersOff.Load(),
+	}
 	if restore := r.figure.restored.Load(); restore != nil {
 		stats.Restore = *restore
 	}

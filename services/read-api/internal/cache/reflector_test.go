@@ -81,6 +81,25 @@ func (s *fakeSource) Snapshot(_ context.Context, sink changes.Sink, progress cha
 	return position, nil
 }
 
+// Check gives found all orders, whatever the sample.
+func (s *fakeSource) Check(ctx context.Context, from changes.Position, sink changes.Sink, sample changes.Sample, found changes.Sink) (changes.Round, error) {
+	round, err := s.Tail(ctx, from, sink)
+	if err != nil {
+		return round, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for uid, version := range s.orders {
+		found.Put(&model.Order{OrderUID: uid}, body(uid, version, 100))
+	}
+	for _, uid := range sample.UIDs {
+		if _, ok := s.orders[uid]; !ok {
+			found.Delete(uid)
+		}
+	}
+	return round, nil
+}
+
 func (s *fakeSource) Tail(_ context.Context, from changes.Position, sink changes.Sink) (changes.Round, error) {
 	s.mu.Lock()
 	hook := s.inTail
@@ -144,11 +163,15 @@ type bundle struct {
 }
 
 // setup runs a reflector whose poll never comes unless poll says so.
-func setup(t *testing.T, source *fakeSource, poll time.Duration) *bundle {
+func setup(t *testing.T, source *fakeSource, poll time.Duration, change ...func(*bundle, *ReflectorOptions)) *bundle {
 	t.Helper()
 	core, logged := observer.New(zapcore.InfoLevel)
 	b := &bundle{source: source, cache: New(time.Hour), health: &fakeHealth{}, logged: logged}
-	b.reflector = NewReflector(source, b.cache, ReflectorOptions{Poll: poll, Batch: limits, Health: b.health, Log: zap.New(core)})
+	options := ReflectorOptions{Poll: poll, Batch: limits, Health: b.health, Log: zap.New(core)}
+	for _, c := range change {
+		c(b, &options)
+	}
+	b.reflector = NewReflector(source, b.cache, options)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -286,6 +309,50 @@ func TestRelistTakesAwayWhatIsGoneAndKeepsServingMeanwhile(t *testing.T) {
 	require.EqualValues(t, 1, b.reflector.Stats().Relists)
 	require.Equal(t, 1, b.logged.FilterMessage("reading all orders anew").Len())
 }
+
+// TestUnseenChangesAreFoundAndCorrected changes orders without a trace, again and again.
+// A difference leads to a relist at most once in so many checks.
+func TestUnseenChangesAreFoundAndCorrected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newFakeSource("same", "changed", "deleted")
+		listening := &heard{}
+		b := setup(t, source, time.Second, func(b *bundle, o *ReflectorOptions) {
+			o.Check = time.Minute
+			b.cache.Subscribe(listening)
+		})
+		synctest.Wait()
+		source.set(func() {
+			source.orders["changed"], source.orders["inserted"] = 2, 1
+			delete(source.orders, "deleted")
+		})
+		time.Sleep(50 * time.Second)
+		require.Equal(t, 1, b.version("changed"), "nobody has looked yet")
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []int{1, 2, 0, 1}, []int{b.version("same"), b.version("changed"), b.version("deleted"), b.version("inserted")})
+		require.ElementsMatch(t, []string{"changed", "inserted", "deleted"}, listening.uids, "subscribers are told what differed, and nothing else")
+		require.EqualValues(t, 3, b.reflector.Stats().Differences)
+		require.EqualValues(t, 1, b.reflector.Stats().Relists)
+
+		for version := 3; version < 9; version++ {
+			source.set(func() { source.orders["changed"] = version })
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			require.Equal(t, version, b.version("changed"))
+		}
+		require.EqualValues(t, 9, b.reflector.Stats().Differences)
+		require.EqualValues(t, 2, b.reflector.Stats().Relists, "one in ten minutes")
+	})
+}
+
+// heard are the changes that a subscriber was told.
+type heard struct{ uids []string }
+
+func (h *heard) Put(o *model.Order, _ []byte, _ bool) { h.uids = append(h.uids, o.OrderUID) }
+func (h *heard) Delete(uid string, _ bool)            { h.uids = append(h.uids, uid) }
+func (*heard) Begin(changes.Position)                 {}
+func (*heard) Applied(changes.Position)               {}
+func (*heard) Relisted(changes.Position)              {}
 
 func TestARelistRightAfterTheSnapshotDropsIt(t *testing.T) {
 	source := newFakeSource("a")

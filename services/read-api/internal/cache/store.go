@@ -1,6 +1,11 @@
 package cache
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
 
 // StoreOptions say how much a store holds, and how.
 type StoreOptions struct {
@@ -139,6 +144,22 @@ func (s *Store) compressAgain(uid string) {
 func (s *Store) Delete(uid string) (changed bool) {
 	h := s.hash(uid)
 	return s.shard(h).delete(fingerprintOf(h), uid)
+}
+
+// Sample returns the uids of up to n orders, from anywhere in the store.
+func (s *Store) Sample(n int) []string {
+	uids := make([]string, 0, n)
+	for range n {
+		sh := &s.shards[rand.IntN(len(s.shards))]
+		sh.mu.RLock()
+		for _, at := range sh.index.records { // Go begins anywhere in a map
+			uids = append(uids, strings.Clone(sh.log.at(at).uid()))
+			break
+		}
+		sh.mu.RUnlock()
+	}
+	slices.Sort(uids)
+	return slices.Compact(uids)
 }
 
 // LeaveOut says that orders are left out because they would not fit. It is

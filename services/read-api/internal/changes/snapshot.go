@@ -192,7 +192,7 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position
 	if err != nil {
 		return position, err
 	}
-	return position, s.readAgain(ctx, split, sink)
+	return position, s.readListed(ctx, split, sink)
 }
 
 // assemble puts all orders together. It returns the uids of those whose rows lay
@@ -215,17 +215,14 @@ func (s *Source) assemble(ctx context.Context, snapshot string, sorted bool, sin
 	return split, err
 }
 
-// readAgain gives sink orders by uid, as the snapshot's transaction sees them.
-func (s *Source) readAgain(ctx context.Context, uids []string, sink Sink) error {
+// readListed gives sink orders by uid, as the transaction sees them.
+func (s *Source) readListed(ctx context.Context, uids []string, sink Sink) error {
 	for chunk := range slices.Chunk(uids, pageOrders) {
 		list, err := textArray(chunk)
 		if err != nil {
 			return err
 		}
 		if err := s.give(ctx, fmt.Sprintf(whereListed, strings.ReplaceAll(string(list), "'", "''")), sink); err != nil {
-			return err
-		}
-		if _, err := s.conn.Exec(ctx, `CLOSE changed`).ReadAll(); err != nil {
 			return err
 		}
 	}
@@ -244,6 +241,13 @@ func (s *Source) give(ctx context.Context, where string, sink Sink) error {
 	if err := first.close(); err != nil {
 		return err
 	}
-	_, _, err = s.pages(ctx, page, sink)
+	if _, _, err = s.pages(ctx, page, sink); err != nil {
+		return err
+	}
+	return s.closeCursor(ctx)
+}
+
+func (s *Source) closeCursor(ctx context.Context) error {
+	_, err := s.conn.Exec(ctx, `CLOSE changed`).ReadAll()
 	return err
 }

@@ -36,14 +36,17 @@ const (
 	// so that it is behind all that the snapshot saw.
 	readState = `SELECT pg_current_snapshot()::text, pg_is_in_recovery()::text, s.horizon::text, s.relist_xid::text,
 		(SELECT max(version_id)::text FROM orderhub_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true),
-		` + currentLSN + `, ` + tablesNow + `
-		FROM order_changes_state s`
+		` + currentLSN + `, t.now, t.off::text
+		FROM order_changes_state s, (` + tablesNow + `) t`
 	// Tables that were recreated, and triggers that were disabled and enabled again, may
 	// have changes without a stamp. Both show in the catalog: a recreated table has
-	// another oid, and the trigger's row a new version.
-	tablesNow = `(SELECT to_hex(hashtextextended(string_agg(concat_ws(' ', c.oid, t.oid, t.tgenabled, t.xmin), ',' ORDER BY c.oid, t.oid), 0))
+	// another oid, and the trigger's row a new version. off counts our triggers that are
+	// not enabled for the role that they were made for.
+	tablesNow = `SELECT to_hex(hashtextextended(string_agg(concat_ws(' ', c.oid, t.oid, t.tgenabled, t.xmin), ',' ORDER BY c.oid, t.oid), 0)) AS now,
+		count(*) FILTER (WHERE t.tgenabled::text NOT IN ('A', CASE WHEN t.tgname LIKE 'replica\_%' THEN 'R' ELSE 'O' END)
+			AND EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.tgfoid AND p.proname LIKE 'order%')) AS off
 		FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
-		WHERE c.oid = ANY(ARRAY['orders', 'deliveries', 'payments', 'items', 'order_deletions', 'order_changes_state']::regclass[]))`
+		WHERE c.oid = ANY(ARRAY['orders', 'deliveries', 'payments', 'items', 'order_deletions', 'order_changes_state']::regclass[])`
 	// A uid that exists again is no deletion: the order is among the changed.
 	readDeletions = `SELECT order_uid, max(change_xid) FROM order_deletions d WHERE %s
 		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid) GROUP BY order_uid`
@@ -70,6 +73,9 @@ type Round struct {
 	Position Position // as of the round's transaction
 	Put      int      // orders that were new or different
 	Deleted  int      // orders that were there and are gone
+	// TriggersOff is how many of the tables' triggers are not enabled for the role that
+	// they are made for, so that some changes are not seen.
+	TriggersOff int
 
 	seen uint64
 }
@@ -79,13 +85,30 @@ type Round struct {
 // can't be told any more, and a *BehindError where a standby isn't that far yet.
 // After any other error sink may have some of the changes: another Tail from the
 // same position makes up for it.
-func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (_ Round, err error) {
+func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (Round, error) {
+	return s.round(ctx, from, sink, func(context.Context) error { return nil })
+}
+
+// Check is Tail, and gives found a sample of the orders as of the same moment: a sink
+// that has all changes has these orders already, unless they changed unseen.
+func (s *Source) Check(ctx context.Context, from Position, sink Sink, sample Sample, found Sink) (Round, error) {
+	return s.round(ctx, from, sink, func(ctx context.Context) error { return s.readSample(ctx, sample, found) })
+}
+
+// round runs a tail, and then more in the same transaction.
+func (s *Source) round(ctx context.Context, from Position, sink Sink, more func(context.Context) error) (_ Round, err error) {
 	if err := s.connect(ctx); err != nil {
 		return Round{}, err
 	}
 	defer func() { s.note(err) }()
 	s.goOnFrom(from)
 	round, err := s.tail(ctx, from, sink)
+	if err == nil {
+		err = more(ctx)
+	}
+	if err == nil {
+		err = s.end(ctx)
+	}
 	var relist *RelistError
 	switch {
 	case errors.As(err, &relist):
@@ -114,7 +137,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	if round.Position, err = answers.state(s.identity); err != nil {
 		return round, err
 	}
-	round.seen = answers.seen
+	round.seen, round.TriggersOff = answers.seen, answers.off
 	if reason := from.relistReason(round.Position); reason != "" {
 		return round, &RelistError{reason}
 	}
@@ -141,7 +164,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 		return round, err
 	}
 	round.Put, round.Position.Newest = put, max(newest, read)
-	return round, s.end(ctx)
+	return round, nil
 }
 
 // pages completes the orders of a page with their parts, gives them to sink in the
@@ -261,6 +284,7 @@ type answers struct {
 	results *pgconn.MultiResultReader
 	cancel  context.CancelFunc
 	seen    uint64 // after state: up to where in the log the transaction sees everything
+	off     int    // after state: Round.TriggersOff
 }
 
 // ask sends queries in one go. The answers must be read in order, and closed.
@@ -321,13 +345,14 @@ func (a *answers) state(identity Identity) (Position, error) {
 		v := rows.Values()
 		found = true
 		now.Standby = string(v[1]) == "true"
-		var bad [6]error
+		var bad [7]error
 		now.Snapshot, bad[0] = ParseTxSnapshot(string(v[0]))
 		now.Horizon, bad[1] = strconv.ParseUint(string(v[2]), 10, 64)
 		now.Relist, bad[2] = strconv.ParseUint(string(v[3]), 10, 64)
 		now.Schema, bad[3] = strconv.ParseInt(string(v[4]), 10, 64)
 		now.LSN, bad[4] = strconv.ParseUint(string(v[6]), 10, 64)
 		now.Tables, bad[5] = strconv.ParseUint(string(v[7]), 16, 64)
+		a.off, bad[6] = strconv.Atoi(string(v[8]))
 		if err := errors.Join(bad[:]...); err != nil {
 			return now, fmt.Errorf("order_changes_state: %w", err)
 		}

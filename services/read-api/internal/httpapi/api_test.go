@@ -41,6 +41,10 @@ func (fixed) Tail(context.Context, changes.Position, changes.Sink) (changes.Roun
 	return changes.Round{}, nil
 }
 
+func (fixed) Check(context.Context, changes.Position, changes.Sink, changes.Sample, changes.Sink) (changes.Round, error) {
+	return changes.Round{}, nil
+}
+
 func (fixed) Close() {}
 
 type anyHealth struct{}
