@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -13,10 +12,8 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
-
-// Shares of the records, in percent; all others are new orders.
-const duplicates, conflicts, broken = 15, 5, 5
 
 // recordsPerUpdate: there is one change by SQL for so many records.
 const recordsPerUpdate = 5
@@ -26,78 +23,67 @@ const recordsPerUpdate = 5
 // conflicts are of these, since one of a deleted order would be stored.
 type churn struct {
 	settings *settings
-	producer *kgo.Client
+	client   *kgo.Client
+	load     *ledger.Load
 	sql      *pgx.Conn
-	stamper  *rig.Stamper
 	random   *rand.Rand
 
-	kept    [][]byte // the records of the first orders
-	made    int64    // orders
-	doomed  int64    // orders before this one are deleted, or kept
-	pending []string // to be deleted, but not stored yet
-
-	sent, updated, gone, again, conflicting, unreadable int64
+	doomed        int      // orders before this one are deleted, or kept
+	pending       []string // to be deleted, but not stored yet
+	gone, updated int
 }
 
-// keep is how many orders are never deleted.
-func (s *settings) keep() int64 { return int64(s.Live) / 10 }
-
-func newChurn(ctx context.Context, site *rig.Site, database string, orders *rig.Orders, s *settings) (*churn, error) {
-	stamper, err := rig.NewStamper(orders, stamperSeed)
-	if err != nil {
-		return nil, err
-	}
-	c := &churn{settings: s, stamper: stamper, random: rand.New(rand.NewPCG(1, 2)), doomed: s.keep()}
+func newChurn(ctx context.Context, site *rig.Site, database string, s *settings) (c *churn, err error) {
+	c = &churn{settings: s, random: rand.New(rand.NewPCG(1, 2)), doomed: s.Live / 10}
 	if c.sql, err = pgx.Connect(ctx, database); err != nil {
 		return nil, err
 	}
-	if c.producer, err = site.Broker.NewProducer(topic, 0); err != nil {
-		_ = c.sql.Close(ctx)
+	if c.client, err = ledger.Client([]string{site.Broker.Addr}); err != nil {
 		return nil, err
 	}
+	c.load = ledger.NewLoad(c.client, c.random, topic, partitions, "")
+	c.load.UID = func(n int) string { return rig.StampedUID(1, uint64(n)) } // in no order, as real ones
+	c.load.Recurring = c.keep()
 	return c, nil
 }
 
-const stamperSeed = 7
-
 func (c *churn) close() {
-	c.producer.Close()
+	c.client.Close()
 	_ = c.sql.Close(context.Background()) // it has no open transaction
 }
 
+// keep is how many orders are never deleted.
+func (c *churn) keep() int { return c.settings.Live / 10 }
+
 // alive is how many orders are to be stored once all records are processed.
-func (c *churn) alive() int64 { return c.made - c.gone }
+func (c *churn) alive() int { return c.load.Made.Orders - c.gone }
 
 // uids are those of the orders that are to be stored then.
 func (c *churn) uids() []string {
 	alive := slices.Clone(c.pending)
-	for n := range c.made {
-		if n < c.settings.keep() || n >= c.doomed {
-			alive = append(alive, rig.StampedUID(stamperSeed, uint64(n)))
+	for n := range c.load.Made.Orders {
+		if n < c.keep() || n >= c.doomed {
+			alive = append(alive, c.load.UID(n))
 		}
 	}
 	return alive
 }
 
-func (c *churn) stored(ctx context.Context) (n int64, err error) {
+func (c *churn) stored(ctx context.Context) (n int, err error) {
 	err = c.sql.QueryRow(ctx, "SELECT count(*) FROM orders").Scan(&n)
 	return n, err
 }
 
 // fill makes the orders, and waits until they are stored.
 func (c *churn) fill(ctx context.Context) error {
-	for c.made < int64(c.settings.Live) {
-		var batch []*kgo.Record
-		for range min(1000, int64(c.settings.Live)-c.made) {
-			batch = append(batch, c.fresh())
-		}
-		if err := c.send(ctx, batch); err != nil {
+	for c.load.Made.Orders < c.settings.Live {
+		if err := c.load.Send(ctx, min(1000, c.settings.Live-c.load.Made.Orders)); err != nil {
 			return err
 		}
 	}
 	for {
 		n, err := c.stored(ctx)
-		if err != nil || n == c.made {
+		if err != nil || n == c.load.Made.Orders {
 			return err
 		}
 		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
@@ -124,99 +110,48 @@ func (c *churn) run(ctx context.Context) error {
 			owed = min(owed+now.Sub(last).Seconds()*float64(c.settings.Rate), float64(c.settings.Rate))
 			last = now
 		}
-		var batch []*kgo.Record
-		for ; owed >= 1; owed-- {
-			batch = append(batch, c.next())
-		}
 		// A begun batch is completed, so that the counts are right in the end.
-		if err := c.work(context.WithoutCancel(ctx), batch); err != nil {
+		if err := c.work(context.WithoutCancel(ctx), int(owed)); err != nil {
 			return err
 		}
+		owed -= float64(int(owed))
 	}
 }
 
-func (c *churn) work(ctx context.Context, batch []*kgo.Record) error {
+func (c *churn) work(ctx context.Context, records int) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := c.send(ctx, batch); err != nil {
+	if err := c.load.Send(ctx, records); err != nil {
 		return err
 	}
 	if err := c.remove(ctx); err != nil {
-		return err
+		return fmt.Errorf("delete orders: %w", err)
 	}
-	for range (len(batch) + recordsPerUpdate - 1) / recordsPerUpdate {
+	for range (records + recordsPerUpdate - 1) / recordsPerUpdate {
 		if err := c.update(ctx); err != nil {
-			return err
+			return fmt.Errorf("change an order: %w", err)
 		}
 	}
 	return nil
-}
-
-func (c *churn) send(ctx context.Context, records []*kgo.Record) error {
-	if err := c.producer.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return fmt.Errorf("send: %w", err)
-	}
-	c.sent += int64(len(records))
-	return nil
-}
-
-// next makes a record of a random kind.
-func (c *churn) next() *kgo.Record {
-	n := c.random.IntN(100)
-	switch at := c.random.IntN(len(c.kept)); {
-	case n < broken:
-		c.unreadable++
-		return &kgo.Record{Value: []byte("{}")}
-	case n < broken+conflicts:
-		c.conflicting++
-		return c.old(at, true)
-	case n < broken+conflicts+duplicates:
-		c.again++
-		return c.old(at, false)
-	}
-	return c.fresh()
-}
-
-// fresh makes a new order's record.
-func (c *churn) fresh() *kgo.Record {
-	uid, value := c.stamper.Next()
-	if c.made < c.settings.keep() {
-		c.kept = append(c.kept, value)
-	}
-	c.made++
-	return &kgo.Record{Key: []byte(uid), Value: value}
-}
-
-// old is the record of an order that was sent before, with the same content or
-// another.
-func (c *churn) old(number int, changed bool) *kgo.Record {
-	value := c.kept[number]
-	if changed {
-		value = bytes.Replace(value, []byte(`"entry":"`), []byte(`"entry":"X`), 1)
-	}
-	return &kgo.Record{Key: []byte(rig.StampedUID(stamperSeed, uint64(number))), Value: value}
 }
 
 // remove deletes the oldest orders beyond the number that is to be alive. An order
 // that is not stored yet is deleted later.
 func (c *churn) remove(ctx context.Context) error {
-	for ; c.made-c.doomed > int64(c.settings.Live)-c.settings.keep(); c.doomed++ {
-		c.pending = append(c.pending, rig.StampedUID(stamperSeed, uint64(c.doomed)))
+	for ; c.load.Made.Orders-c.doomed > c.settings.Live-c.keep(); c.doomed++ {
+		c.pending = append(c.pending, c.load.UID(c.doomed))
 	}
 	if len(c.pending) == 0 {
 		return nil
 	}
 	rows, err := c.sql.Query(ctx, "DELETE FROM orders WHERE order_uid = ANY($1) RETURNING order_uid", c.pending)
 	if err != nil {
-		return fmt.Errorf("delete orders: %w", err)
+		return err
 	}
 	deleted, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return fmt.Errorf("delete orders: %w", err)
-	}
-	c.gone += int64(len(deleted))
+	c.gone += len(deleted)
 	c.pending = slices.DeleteFunc(c.pending, func(uid string) bool { return slices.Contains(deleted, uid) })
-	return nil
+	return err
 }
 
 var updates = []string{
@@ -229,11 +164,8 @@ var updates = []string{
 // update changes a row of an order that is alive, or nothing where it is not stored
 // yet.
 func (c *churn) update(ctx context.Context) error {
-	number := c.doomed + c.random.Int64N(c.made-c.doomed)
-	_, err := c.sql.Exec(ctx, updates[c.random.IntN(len(updates))], rig.StampedUID(stamperSeed, uint64(number)))
-	if err != nil {
-		return fmt.Errorf("change an order: %w", err)
-	}
+	uid := c.load.UID(c.doomed + c.random.IntN(c.load.Made.Orders-c.doomed))
+	_, err := c.sql.Exec(ctx, updates[c.random.IntN(len(updates))], uid)
 	c.updated++
-	return nil
+	return err
 }

@@ -152,9 +152,9 @@ func (r *runner) table(verdicts []verdict) string {
 
 // counts says what was done.
 func (r *runner) counts() string {
-	c := r.churn
+	made := r.churn.load.Made
 	return fmt.Sprintf("- sent: %s records, of which %s were duplicates, %s conflicts and %s broken; dead letters were redriven, discarded and purged all the time\n"+
 		"- by SQL: %s changes and %s deletions\n",
-		report.Thousands(c.sent), report.Thousands(c.again), report.Thousands(c.conflicting), report.Thousands(c.unreadable),
-		report.Thousands(c.updated), report.Thousands(c.gone))
+		report.Thousands(r.churn.load.Sent()), report.Thousands(made.Duplicates), report.Thousands(made.Conflicts), report.Thousands(made.Broken),
+		report.Thousands(r.churn.updated), report.Thousands(r.churn.gone))
 }

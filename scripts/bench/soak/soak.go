@@ -18,7 +18,10 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-const topic = "soak"
+const (
+	topic      = "soak"
+	partitions = 4
+)
 
 // postgres are settings of the server: autovacuum as docs/scaling.md recommends.
 var postgres = map[string]string{
@@ -81,24 +84,19 @@ type runner struct {
 }
 
 func (r *runner) start(ctx context.Context) (err error) {
-	s := r.settings
 	if r.database, _, err = r.site.Server.Fresh(ctx); err != nil { // it ends with the server
-		return err
-	}
-	orders, err := r.site.MakeOrders(ctx, rig.OrdersOptions{Topic: "templates", Partitions: 1, Count: 2000, Items: 2, Seed: 1})
-	if err != nil {
 		return err
 	}
 	if r.reader, err = r.site.StartReader(ctx, r.database); err != nil {
 		return err
 	}
-	if err := r.site.Broker.CreateTopic(ctx, topic, 4, "delete"); err != nil {
+	if err := r.site.Broker.CreateTopic(ctx, topic, partitions, "delete"); err != nil {
 		return err
 	}
 	if r.worker, err = r.site.StartWorker(ctx, topic, r.database, fmt.Sprint("DELETIONS_RETENTION=", retention)); err != nil {
 		return err
 	}
-	r.churn, err = newChurn(ctx, r.site, r.database, orders, s)
+	r.churn, err = newChurn(ctx, r.site, r.database, r.settings)
 	return err
 }
 
@@ -191,7 +189,7 @@ func (r *runner) compare(ctx context.Context) (wrong, err error) {
 		if err != nil {
 			return nil, err
 		}
-		want, cached := r.churn.alive(), int64(metrics[rig.MetricCached])
+		want, cached := r.churn.alive(), int(metrics[rig.MetricCached])
 		if stored == want && cached == want {
 			return r.compareEach(ctx)
 		}

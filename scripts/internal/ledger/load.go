@@ -14,32 +14,39 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-// expectHeader says, in a record of a Load, which reason its dead letter is to
-// have.
+// expectHeader tells, in a record of a Load, the expected reason of its dead letter.
 const expectHeader = "ledger-expect"
 
-// variants are how many contents an order_uid may come with; the first record of
-// each has variant 0.
-const variants = 3
+// conflicts is how many other contents an order_uid may come with. The first record
+// of each has variant 0.
+const conflicts = 2
 
 // Load makes and sends records: new orders, the same again, the same uid with
 // other content, and broken records. All records of an order_uid go to one
-// partition, so the first is the one that is to be stored.
+// partition, so the first is the one that must be stored.
 type Load struct {
+	// UID gives the order_uid of the n-th order.
+	UID func(n int) string
+	// Recurring is how many of the first orders come again; 0 means all, recent ones
+	// more often.
+	Recurring int
+	// Made counts the records that were made, by kind.
+	Made struct{ Orders, Duplicates, Conflicts, Broken int }
+
 	client     *kgo.Client
 	random     *rand.Rand
 	topic      string
 	partitions int
-	prefix     string
-
-	orders int // made so far
-	sent   atomic.Int64
+	sent       atomic.Int64
 }
 
 // NewLoad returns a load whose orders' uids begin with prefix. The client must
 // not be used for anything else meanwhile, and partition by hand.
 func NewLoad(client *kgo.Client, random *rand.Rand, topic string, partitions int, prefix string) *Load {
-	return &Load{client: client, random: random, topic: topic, partitions: partitions, prefix: prefix}
+	return &Load{
+		client: client, random: random, topic: topic, partitions: partitions,
+		UID: func(n int) string { return fmt.Sprint(prefix, n) },
+	}
 }
 
 // Client returns a client for a Load, whose records are acknowledged by all
@@ -49,7 +56,7 @@ func Client(brokers []string) (*kgo.Client, error) {
 		kgo.MetadataMinAge(100*time.Millisecond))
 }
 
-// Sent is how many records are acknowledged.
+// Sent is how many records have been acknowledged.
 func (l *Load) Sent() int { return int(l.sent.Load()) }
 
 // Send makes n records and returns once they are acknowledged.
@@ -90,25 +97,31 @@ func (l *Load) next() *kgo.Record {
 	switch n := l.random.IntN(100); {
 	case n < 6:
 		return l.broken()
-	case n < 30 && l.orders > 0:
+	case n < 30 && l.Made.Orders > 0:
 		return l.again()
 	default:
-		l.orders++
-		uid := l.uid(l.orders - 1)
+		uid := l.UID(l.Made.Orders)
+		l.Made.Orders++
 		return l.record(uid, l.restyle(Content(uid, 0)))
 	}
 }
 
-func (l *Load) uid(n int) string { return fmt.Sprint(l.prefix, n) }
-
-// again makes a record of an order that there is, a recent one mostly.
+// again makes a record of an existing order: two of three are duplicates.
 func (l *Load) again() *kgo.Record {
-	back := 1 + l.random.IntN(l.orders)
-	if l.random.IntN(4) > 0 {
-		back = min(back, 1+l.random.IntN(300))
+	n := l.random.IntN(l.Made.Orders)
+	if l.Recurring > 0 {
+		n = l.random.IntN(min(l.Recurring, l.Made.Orders))
+	} else if l.random.IntN(4) > 0 {
+		n = max(n, l.Made.Orders-1-l.random.IntN(300))
 	}
-	uid := l.uid(l.orders - back)
-	return l.record(uid, l.restyle(Content(uid, l.random.IntN(variants))))
+	variant := max(0, l.random.IntN(3*conflicts)-2*conflicts+1)
+	if variant == 0 {
+		l.Made.Duplicates++
+	} else {
+		l.Made.Conflicts++
+	}
+	uid := l.UID(n)
+	return l.record(uid, l.restyle(Content(uid, variant)))
 }
 
 func (l *Load) broken() *kgo.Record {
@@ -125,6 +138,7 @@ func (l *Load) broken() *kgo.Record {
 		{model.ReasonNUL, []byte(`{"a":"\u0000"}`)},
 		{model.ReasonTrailingData, []byte("{} {}")},
 	}
+	l.Made.Broken++
 	b := all[l.random.IntN(len(all))]
 	record := l.record(fmt.Sprint(l.random.IntN(1000)), b.value)
 	record.Headers = []kgo.RecordHeader{{Key: expectHeader, Value: []byte(b.reason)}}
