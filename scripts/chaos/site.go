@@ -226,13 +226,13 @@ func (s *site) keepBrokerLogs(removed bool) {
 func (s *site) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.await(ctx, s.watch.add("the end", 0)); err != nil {
+	if err := s.await(ctx, s.watch.add(&hit{what: "the end"}, 0)); err != nil {
 		return err
 	}
 	if err := s.progress.Drain(ctx); err != nil {
 		return err
 	}
-	return s.await(ctx, s.watch.add("the last change", 0))
+	return s.await(ctx, s.watch.add(&hit{what: "the last change"}, 0))
 }
 
 func terminate(ctx context.Context, services []*service) error {

@@ -84,7 +84,7 @@ func upTo(random *rand.Rand, d time.Duration) time.Duration {
 // strike strikes so many times. Half of the strikes come while an earlier one is
 // not recovered from.
 func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits []*hit, err error) {
-	if err := s.await(ctx, s.watch.add("the start", 1)); err != nil {
+	if err := s.await(ctx, s.watch.add(&hit{what: "the start"}, 1)); err != nil {
 		return nil, err
 	}
 	s.say("all is at work")
@@ -98,7 +98,7 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 			}
 		}
 		k := s.pick(random, o.Only)
-		h := s.watch.addHit(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, k.name)}, 1)
+		h := s.watch.add(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, k.name)}, 1)
 		hits = append(hits, h)
 		if err := k.strike(ctx, s, random); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.what, err)

@@ -2,14 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/scripts/internal/httpget"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
@@ -21,6 +22,7 @@ type hit struct {
 	kind  *kind // nil for no strike
 	began time.Time
 
+	more     int64
 	goal     ledger.Offsets // nil until the ends are known
 	caughtUp time.Time      // when the workers had
 	recovery time.Duration
@@ -58,26 +60,11 @@ func (w *watch) stop() {
 
 // add watches a hit. Under load, more is how many further records of each partition
 // must be committed before the hit counts as recovered.
-func (w *watch) add(what string, more int64) *hit {
-	return w.addHit(&hit{what: what}, more)
-}
-
-func (w *watch) addHit(h *hit, more int64) *hit {
-	h.began, h.done = time.Now(), make(chan struct{})
+func (w *watch) add(h *hit, more int64) *hit {
+	h.began, h.more, h.done = time.Now(), more, make(chan struct{})
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.pending = append(w.pending, h)
-	w.mu.Unlock()
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		ends, err := w.site.progress.Ends(ctx)
-		if err != nil {
-			return // the hit never recovers, which wait reports
-		}
-		w.mu.Lock()
-		h.goal = ends.Plus(more)
-		w.mu.Unlock()
-	}()
 	return h
 }
 
@@ -109,6 +96,9 @@ func (w *watch) run(ctx context.Context) {
 	defer close(w.over)
 	client := &http.Client{Timeout: readerTimeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	for retry.Sleep(ctx, watchPolling) == nil {
+		if err := w.setGoals(ctx); err != nil {
+			continue
+		}
 		at, err := w.site.progress.Committed(ctx)
 		if err != nil {
 			continue
@@ -122,6 +112,26 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
+// setGoals gives new hits the present ends as their goal.
+func (w *watch) setGoals(ctx context.Context) error {
+	w.mu.Lock()
+	fresh := slices.DeleteFunc(slices.Clone(w.pending), func(h *hit) bool { return h.goal != nil })
+	w.mu.Unlock()
+	if len(fresh) == 0 {
+		return nil
+	}
+	ends, err := w.site.progress.Ends(ctx)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range fresh {
+		h.goal = ends.Plus(h.more)
+	}
+	return nil
+}
+
 // askReaders asks all readers at once for the beginning of their last rounds.
 func (w *watch) askReaders(ctx context.Context, client *http.Client) map[string]time.Time {
 	var mu sync.Mutex
@@ -129,7 +139,11 @@ func (w *watch) askReaders(ctx context.Context, client *http.Client) map[string]
 	tails := map[string]time.Time{}
 	for _, reader := range w.site.readers {
 		all.Go(func() {
-			stats, err := statsOf(ctx, client, reader.addr)
+			var stats struct {
+				Synced          bool      `json:"synced"`
+				LastTailBeganAt time.Time `json:"last_tail_began_at"`
+			}
+			err := httpget.JSON(ctx, client, "http://"+reader.addr+"/api/v1/stats", &stats)
 			if err == nil && stats.Synced {
 				mu.Lock()
 				defer mu.Unlock()
@@ -139,25 +153,6 @@ func (w *watch) askReaders(ctx context.Context, client *http.Client) map[string]
 	}
 	all.Wait()
 	return tails
-}
-
-// stats is what a reader says of its cache.
-type stats struct {
-	Synced          bool      `json:"synced"`
-	LastTailBeganAt time.Time `json:"last_tail_began_at"`
-}
-
-func statsOf(ctx context.Context, client *http.Client, addr string) (s stats, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/api/v1/stats", nil)
-	if err != nil {
-		return s, err
-	}
-	answer, err := client.Do(request)
-	if err != nil {
-		return s, err
-	}
-	defer func() { _ = answer.Body.Close() }()
-	return s, json.NewDecoder(answer.Body).Decode(&s)
 }
 
 // recovered closes hits that have. The caller holds the lock.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
 // patience is how long a single order may take.
@@ -72,7 +71,7 @@ func (p *probe) order(ctx context.Context) (produced, readable time.Duration, er
 func (p *probe) update(ctx context.Context, uid string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	_, tag, err := p.get(ctx, uid, "")
+	before, err := p.get(ctx, uid, "")
 	if err != nil {
 		return 0, err
 	}
@@ -81,7 +80,7 @@ func (p *probe) update(ctx context.Context, uid string) (time.Duration, error) {
 		return 0, fmt.Errorf("change an order: %w", err)
 	}
 	committed := time.Now()
-	err = p.until(ctx, uid, tag, http.StatusNotModified)
+	err = p.until(ctx, uid, before.Header.Get("ETag"), http.StatusNotModified)
 	return time.Since(committed), err
 }
 
@@ -89,34 +88,26 @@ func (p *probe) update(ctx context.Context, uid string) (time.Duration, error) {
 // the first 200.
 func (p *probe) until(ctx context.Context, uid, tag string, not int) error {
 	for {
-		status, _, err := p.get(ctx, uid, tag)
+		answer, err := p.get(ctx, uid, tag)
 		switch {
 		case err != nil:
 			return err
-		case status == http.StatusOK:
+		case answer.Status == http.StatusOK:
 			return nil
-		case status != not:
-			return fmt.Errorf("order %s: the API answers %d", uid, status)
+		case answer.Status != not:
+			return fmt.Errorf("order %s: the API answers %d", uid, answer.Status)
 		}
 		time.Sleep(p.rest)
 	}
 }
 
-func (p *probe) get(ctx context.Context, uid, tag string) (status int, etag string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.flow.reader.Addr+"/order/"+uid, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	request.Header.Set("Accept-Encoding", "identity")
+// get requests an order, unless it still has the tag.
+func (p *probe) get(ctx context.Context, uid, tag string) (httpget.Answer, error) {
+	headers := map[string]string{"Accept-Encoding": "identity"}
 	if tag != "" {
-		request.Header.Set("If-None-Match", tag)
+		headers["If-None-Match"] = tag
 	}
-	response, err := p.client.Do(request)
-	if err != nil {
-		return 0, "", fmt.Errorf("request an order: %w", err)
-	}
-	_, err = io.Copy(io.Discard, response.Body)
-	return response.StatusCode, response.Header.Get("ETag"), errors.Join(err, response.Body.Close())
+	return httpget.Do(ctx, p.client, "http://"+p.flow.reader.Addr+"/order/"+uid, headers)
 }
 
 // timeNotify measures a bare notification from its commit to another connection:

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -171,10 +170,10 @@ func TestBrokerHoldsRecordsBack(t *testing.T) {
 }
 
 func TestParseMetrics(t *testing.T) {
-	values, err := parseMetrics(strings.NewReader("# HELP a_total Words here.\n# TYPE a_total counter\na_total{outcome=\"x y\"} 1.5e+06\nb 2\n"))
+	values, err := parseMetrics("# HELP a_total Words here.\n# TYPE a_total counter\na_total{outcome=\"x y\"} 1.5e+06\nb 2\n")
 	require.NoError(t, err)
 	require.Equal(t, map[string]float64{`a_total{outcome="x y"}`: 1.5e6, "b": 2}, values)
-	_, err = parseMetrics(strings.NewReader("a b\n"))
+	_, err = parseMetrics("a b\n")
 	require.Error(t, err)
 }
 

@@ -1,12 +1,8 @@
 package rig
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
 // Service is one of the project's programs, running.
@@ -101,25 +98,30 @@ func (s *Service) Stop() error {
 
 // WaitReady returns once the service reports that it is ready.
 func (s *Service) WaitReady(ctx context.Context) error {
-	return s.daemon.WaitReady(ctx, func(ctx context.Context) error { return get(ctx, s.admin, "/readyz", discard) })
+	return s.daemon.WaitReady(ctx, func(ctx context.Context) error {
+		_, err := s.get(ctx, "/readyz")
+		return err
+	})
+}
+
+func (s *Service) get(ctx context.Context, path string) ([]byte, error) {
+	return httpget.OK(ctx, http.DefaultClient, "http://"+s.admin+path)
 }
 
 // Metrics reads metrics by name and labels as they stand in the text, such as
 // orderhub_ingest_records_total{outcome="stored"}. A missing one is 0.
-func (s *Service) Metrics(ctx context.Context) (values map[string]float64, err error) {
-	err = get(ctx, s.admin, "/metrics", func(body io.Reader) (err error) {
-		values, err = parseMetrics(body)
-		return err
-	})
-	return values, err
+func (s *Service) Metrics(ctx context.Context) (map[string]float64, error) {
+	text, err := s.get(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	return parseMetrics(string(text))
 }
 
-func parseMetrics(text io.Reader) (map[string]float64, error) {
+func parseMetrics(text string) (map[string]float64, error) {
 	values := map[string]float64{}
-	lines := bufio.NewScanner(text)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		line := lines.Text()
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
 		at := strings.LastIndexByte(line, ' ') // labels may contain blanks
 		if at < 0 || strings.HasPrefix(line, "#") {
 			continue
@@ -130,7 +132,7 @@ func parseMetrics(text io.Reader) (map[string]float64, error) {
 		}
 		values[line[:at]] = value
 	}
-	return values, lines.Err()
+	return values, nil
 }
 
 // StartProfile takes a CPU profile of the next seconds in the background, where
@@ -140,37 +142,14 @@ func (s *Site) StartProfile(ctx context.Context, name string, of *Service) {
 		return
 	}
 	go func() {
-		err := get(ctx, of.admin, "/debug/pprof/profile?seconds=5", func(body io.Reader) error {
-			profile, err := io.ReadAll(body)
-			return errors.Join(err, os.WriteFile(filepath.Join(s.Profiles, name+".cpu.pprof"), profile, 0o600))
-		})
+		profile, err := of.get(ctx, "/debug/pprof/profile?seconds=5")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.Profiles, name+".cpu.pprof"), profile, 0o600)
+		}
 		if err != nil {
 			program.Progress("no profile of %s: %v", name, err)
 		}
 	}()
-}
-
-// get passes what is answered with 200 to use.
-func get(ctx context.Context, addr, path string, use func(io.Reader) error) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10))
-		return fmt.Errorf("%s answers %s: %s", request.URL, response.Status, body)
-	}
-	return use(response.Body)
-}
-
-func discard(body io.Reader) error {
-	_, err := io.Copy(io.Discard, body)
-	return err
 }
 
 // Reader is a read-api that is ready.
@@ -221,5 +200,5 @@ func (r *Reader) Stats(ctx context.Context) (stats ReaderStats, err error) {
 
 // GetJSON asks the API for JSON.
 func (r *Reader) GetJSON(ctx context.Context, path string, to any) error {
-	return get(ctx, r.Addr, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(to) })
+	return httpget.JSON(ctx, http.DefaultClient, "http://"+r.Addr+path, to)
 }

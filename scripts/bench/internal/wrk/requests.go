@@ -1,10 +1,10 @@
 package wrk
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
 // conditionals is how many orders are requested with their tag.
@@ -57,36 +58,20 @@ func (r *Requests) Ask(ctx context.Context, addr string) error {
 	var lines strings.Builder
 	total, uids := 0, r.uids[:min(len(r.uids), conditionals)]
 	for _, uid := range uids {
-		body, tag, err := getOrder(ctx, "http://"+addr+"/order/"+uid)
+		// As wrk asks: each encoding has its own tag.
+		answer, err := httpget.Do(ctx, http.DefaultClient, "http://"+addr+"/order/"+uid, map[string]string{"Accept-Encoding": "identity"})
 		if err != nil {
 			return err
 		}
-		if !strings.Contains(body, `"order_uid":"`+uid+`"`) {
-			return fmt.Errorf("the answer to a request for order %s is another order: %s", uid, body)
+		tag := answer.Header.Get("ETag")
+		if answer.Status != http.StatusOK || tag == "" || !bytes.Contains(answer.Body, []byte(`"order_uid":"`+uid+`"`)) {
+			return fmt.Errorf("the answer to a request for order %s: status %d, tag %q, %s", uid, answer.Status, tag, answer.Body)
 		}
-		total += len(body)
+		total += len(answer.Body)
 		lines.WriteString("/order/" + uid + " " + tag + "\n")
 	}
 	r.Size = total / len(uids)
 	return os.WriteFile(r.NotModified, []byte(lines.String()), 0o600)
-}
-
-func getOrder(ctx context.Context, address string) (body, tag string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return "", "", err
-	}
-	request.Header.Set("Accept-Encoding", "identity") // as wrk asks: each encoding has its own tag
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", "", err
-	}
-	content, err := io.ReadAll(response.Body)
-	tag = response.Header.Get("ETag")
-	if response.StatusCode != http.StatusOK || tag == "" {
-		err = errors.Join(err, fmt.Errorf("%s answers %s, tag %q", address, response.Status, tag))
-	}
-	return string(content), tag, errors.Join(err, response.Body.Close())
 }
 
 // reverse makes a uid that no order has but that looks like the others.
