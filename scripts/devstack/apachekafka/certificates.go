@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -18,7 +19,7 @@ import (
 type Certificates struct {
 	Authority string // the authority to trust
 	Client    string // a certificate for a client to show
-	ClientKey string
+	ClientKey string // in the same file
 }
 
 const certificateLife = 24 * time.Hour
@@ -29,79 +30,54 @@ const brokerCertificate = "broker.pem"
 // makeCertificates makes an authority, and certificates for brokers on loopback
 // and for a client, in folder.
 func makeCertificates(folder string) (Certificates, error) {
-	files := Certificates{
-		Authority: filepath.Join(folder, "authority.pem"),
-		Client:    filepath.Join(folder, "client.pem"),
-		ClientKey: filepath.Join(folder, "client-key.pem"),
-	}
-	ca, err := issue("authority", nil, func(c *x509.Certificate) {
-		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign
-	})
+	client := filepath.Join(folder, "client.pem")
+	files := Certificates{Authority: filepath.Join(folder, "authority.pem"), Client: client, ClientKey: client}
+	authority, err := issue(files.Authority, nil, 0)
 	if err != nil {
 		return files, err
 	}
-	usage := func(usage x509.ExtKeyUsage) func(*x509.Certificate) {
-		return func(c *x509.Certificate) {
-			c.KeyUsage, c.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{usage}
-			c.DNSNames, c.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-		}
-	}
-	broker, err := issue("broker", ca, usage(x509.ExtKeyUsageServerAuth))
-	if err != nil {
-		return files, err
-	}
-	client, err := issue("client", ca, usage(x509.ExtKeyUsageClientAuth))
-	if err != nil {
-		return files, err
-	}
-	for name, content := range map[string][]byte{
-		files.Authority:                          ca.certificatePEM,
-		filepath.Join(folder, brokerCertificate): append(broker.keyPEM, broker.certificatePEM...),
-		files.Client:                             client.certificatePEM,
-		files.ClientKey:                          client.keyPEM,
-	} {
-		if err := os.WriteFile(name, content, 0o600); err != nil {
-			return files, err
-		}
-	}
-	return files, nil
+	_, brokerErr := issue(filepath.Join(folder, brokerCertificate), authority, x509.ExtKeyUsageServerAuth)
+	_, clientErr := issue(client, authority, x509.ExtKeyUsageClientAuth)
+	return files, errors.Join(brokerErr, clientErr)
 }
 
 // identity is a certificate with its key.
 type identity struct {
-	certificate            *x509.Certificate
-	key                    *ecdsa.PrivateKey
-	certificatePEM, keyPEM []byte
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
 }
 
-// issue makes an identity that issuer signs, or that signs itself where issuer is
-// nil.
-func issue(name string, issuer *identity, set func(*x509.Certificate)) (*identity, error) {
+// issue makes an identity that issuer signs, and writes it to a file. Without an
+// issuer it makes an authority, and writes no key.
+func issue(file string, issuer *identity, usage x509.ExtKeyUsage) (*identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	template := &x509.Certificate{
+	made := &identity{key: key, certificate: &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()),
-		Subject:      pkix.Name{CommonName: name, Organization: []string{"Orderhub's tests"}},
+		Subject:      pkix.Name{CommonName: filepath.Base(file), Organization: []string{"Orderhub's tests"}},
 		NotBefore:    now.Add(-time.Hour),
 		NotAfter:     now.Add(certificateLife),
-	}
-	set(template)
-	made := &identity{certificate: template, key: key}
+	}}
+	var text []byte
 	if issuer == nil {
+		made.certificate.IsCA, made.certificate.BasicConstraintsValid, made.certificate.KeyUsage = true, true, x509.KeyUsageCertSign
 		issuer = made
+	} else {
+		made.certificate.KeyUsage, made.certificate.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{usage}
+		made.certificate.DNSNames, made.certificate.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+		encoded, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			return nil, err
+		}
+		text = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer.certificate, key.Public(), issuer.key)
+	der, err := x509.CreateCertificate(rand.Reader, made.certificate, issuer.certificate, key.Public(), issuer.key)
 	if err != nil {
 		return nil, err
 	}
-	if made.certificate, err = x509.ParseCertificate(der); err != nil {
-		return nil, err
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	made.certificatePEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	made.keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
-	return made, err
+	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	return made, os.WriteFile(file, text, 0o600)
 }

@@ -7,15 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"strconv"
 	"syscall"
 )
 
-// account is the user whom the server runs as. The zero value is this process's own.
-type account struct {
-	other    bool // another user than this process's
-	uid, gid uint32
-}
+// account is the user whom the server runs as; nil is this process's own.
+type account struct{ *syscall.Credential }
 
 // accountFor chooses the user for a server whose data lies in cluster, which
 // may not exist yet. Only root has a choice, and must use it.
@@ -26,55 +22,41 @@ func accountFor(cluster string) (account, error) {
 	info, err := os.Stat(cluster)
 	if err == nil {
 		if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
-			return account{other: true, uid: owner.Uid, gid: owner.Gid}, nil
+			return account{&syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}, nil
 		}
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return account{}, err
 	}
 	for _, name := range []string{"postgres", "nobody"} {
-		if found, err := user.Lookup(name); err == nil {
-			return parseAccount(found)
+		found, err := user.Lookup(name)
+		if err != nil {
+			continue
 		}
+		a := account{&syscall.Credential{}}
+		if _, err := fmt.Sscan(found.Uid+" "+found.Gid, &a.Uid, &a.Gid); err != nil {
+			return account{}, fmt.Errorf("ids of the user %s: %w", name, err)
+		}
+		return a, nil
 	}
 	return account{}, errors.New(`PostgreSQL refuses to run as root, and there is no user "postgres" or "nobody" to run it as`)
 }
 
-func parseAccount(u *user.User) (account, error) {
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return account{}, fmt.Errorf("user id of %s: %w", u.Username, err)
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return account{}, fmt.Errorf("group id of %s: %w", u.Username, err)
-	}
-	return account{other: true, uid: uint32(uid), gid: uint32(gid)}, nil
-}
-
-// credential is nil where the server runs as this process's user.
-func (a account) credential() *syscall.Credential {
-	if !a.other {
-		return nil
-	}
-	return &syscall.Credential{Uid: a.uid, Gid: a.gid}
-}
-
 // canReach tells whether the account can enter dir, by entering it: that
-// minds every parent folder and every kind of access control.
+// respects every parent folder and every kind of access control.
 func (a account) canReach(dir string) bool {
-	if !a.other {
+	if a.Credential == nil {
 		return true
 	}
 	cmd := exec.CommandContext(context.Background(), "/bin/sh", "-c", ":")
 	cmd.Dir = dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.Credential}
 	return cmd.Run() == nil
 }
 
 // own gives path to the account.
 func (a account) own(path string) error {
-	if !a.other {
+	if a.Credential == nil {
 		return nil
 	}
-	return os.Chown(path, int(a.uid), int(a.gid))
+	return os.Chown(path, int(a.Uid), int(a.Gid))
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
+
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
@@ -136,7 +138,7 @@ func (p *place) relocate() (string, error) {
 	}
 	if !p.account.canReach(base) {
 		return "", errors.Join(
-			fmt.Errorf("PostgreSQL refuses to run as root, and user %d can't be used on this machine", p.account.uid),
+			fmt.Errorf("PostgreSQL refuses to run as root, and user %d can't be used on this machine", p.account.Uid),
 			os.Remove(base))
 	}
 	return base, os.WriteFile(filepath.Join(p.dir, locationName), []byte(base+"\n"), 0o600)
@@ -219,8 +221,8 @@ func (p *place) fill(ctx context.Context, program func(making string) *exec.Cmd)
 func (p *place) waitUntilUnused(ctx context.Context) error {
 	for {
 		pids, err := p.processes()
-		if errors.Is(err, errors.ErrUnsupported) {
-			return nil // the server looks at its pid file itself
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // there is no /proc; the server looks at its pid file itself
 		}
 		if err != nil {
 			return err
@@ -239,6 +241,19 @@ func (p *place) waitUntilUnused(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// processes returns the servers' processes on this data, which needs /proc: every
+// process of PostgreSQL's has its data folder as its working folder.
+func (p *place) processes() (pids []int, err error) {
+	all, err := procfs.AllProcs()
+	for _, process := range all {
+		// Other users' processes and those that have just ended can't be read.
+		if dir, err := process.Cwd(); err == nil && dir == p.cluster {
+			pids = append(pids, process.PID)
+		}
+	}
+	return pids, err
 }
 
 // close gives the folder back, and removes a temporary one.

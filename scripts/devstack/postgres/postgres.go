@@ -275,6 +275,6 @@ func (p *place) command(ctx context.Context, program string, arguments ...string
 	cmd := exec.CommandContext(ctx, program, arguments...)
 	cmd.Dir = p.base
 	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "TZ=UTC"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.account.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.account.Credential}
 	return cmd
 }
