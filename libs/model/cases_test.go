@@ -37,17 +37,17 @@ func TestByteOrderMark(t *testing.T) {
 	for _, record := range readCase(t, "bom-crlf.jsonl") {
 		decoded, err := c.Decode([]byte(record))
 		require.NoError(t, err)
-		plain, err := c.Decode([]byte(strings.TrimPrefix(record, byteOrderMark)))
+		plain, err := c.Decode([]byte(strings.TrimPrefix(record, ByteOrderMark)))
 		require.NoError(t, err)
 		require.Equal(t, plain, decoded)
 	}
-	record := byteOrderMark + string(edit(t, `"locale":"en"`, `"locale":"?"`))
+	record := ByteOrderMark + string(edit(t, `"locale":"en"`, `"locale":"?"`))
 	_, err := c.Decode([]byte(record))
 	at := Locate([]byte(record), recordError(t, err).Errors)[0]
 	require.True(t, strings.HasPrefix(record[at:], `"?"`), "places count the mark")
-	_, err = c.Decode([]byte(byteOrderMark + "\r\n"))
+	_, err = c.Decode([]byte(ByteOrderMark + "\r\n"))
 	require.Equal(t, ReasonEmpty, recordError(t, err).Reason)
-	_, failure := onlyFailure(t, byteOrderMark+"hello")
+	_, failure := onlyFailure(t, ByteOrderMark+"hello")
 	require.Equal(t, "not_json", failure.Rule)
 }
 
@@ -92,7 +92,7 @@ func TestCausesHaveRules(t *testing.T) {
 		{"word joiner behind", sample + "\u2060", ruleInvisible, "followed by the invisible character U+2060 (word joiner)"},
 		{"mark behind", sample + "\r\n\ufeff", ruleInvisible, "U+FEFF"},
 		{"Ctrl-Z behind", sample + "\x1a", ruleInvisible, "U+001A"},
-		{"mark in an array", with(`"items":[`, `"items":[`+byteOrderMark), ruleInvisible, "U+FEFF (byte order mark) stands here"},
+		{"mark in an array", with(`"items":[`, `"items":[`+ByteOrderMark), ruleInvisible, "U+FEFF (byte order mark) stands here"},
 		{"zero width space between members", with(`,"entry"`, ",\u200b\"entry\""), ruleInvisible, "U+200B"},
 		{"NULs behind", sample + "\x00\x00\x00", ruleNULPadding, "followed by 3 NUL bytes"},
 		{"NULs in front", "\x00\x00\x00\x00\x00" + sample, ruleNULPadding, "follows 5 NUL bytes"},
@@ -158,7 +158,7 @@ func TestWrappedOrders(t *testing.T) {
 	for _, tt := range []struct{ name, record, rule, path, message string }{
 		{"Connect", readCase(t, "connect-envelope.json")[0], ruleConnect, "payload", "Kafka Connect's envelope of schema and payload; the order is in payload; send"},
 		{"Connect without schema", `{"schema":null,"payload":` + sample + `}`, ruleConnect, "payload", "the order is in payload"},
-		{"Connect, mark in front", byteOrderMark + connect + sample + "}", ruleConnect, "payload", "payload"},
+		{"Connect, mark in front", ByteOrderMark + connect + sample + "}", ruleConnect, "payload", "payload"},
 		{"Connect with a text", connect + quoted(sample) + "}", ruleConnect, "payload", "the order is in payload, as a string that holds JSON"},
 		{"Connect twice", connect + connect + sample + "}}", ruleConnect, "payload.payload", "the order is in payload.payload"},
 		{"Connect without an order", connect + `{"id":1}}`, ruleConnect, "", "no order in it"},

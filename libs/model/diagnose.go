@@ -157,7 +157,7 @@ func diagnosePrefix(text []byte) (rule, message string) {
 func hasID(id []byte) bool { return len(bytes.Trim(id, "\x00")) > 0 }
 
 func isJSONStart(text []byte) bool {
-	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte(byteOrderMark)), " \t\r\n")
+	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte(ByteOrderMark)), " \t\r\n")
 	return len(text) > 0 && (text[0] == '{' || text[0] == '[' || text[0] == '"' && len(text) > 1)
 }
 

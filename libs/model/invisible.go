@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-const byteOrderMark = "\ufeff"
+// ByteOrderMark may stand in front of a record, and is ignored there.
+const ByteOrderMark = "\ufeff"
 
 // IsInvisible reports whether nobody can see r in a text: controls, spaces other than the
 // ordinary one, marks of order and direction, characters without width.

@@ -80,7 +80,7 @@ func judge(t testing.TB, c *Codec, record []byte) {
 	before := bytes.Clone(record)
 	decoded, err := c.Decode(record)
 	require.Equal(t, before, record, "the record must stay as it is")
-	valid := jsontext.Value(bytes.TrimPrefix(record, []byte(byteOrderMark))).IsValid()
+	valid := jsontext.Value(bytes.TrimPrefix(record, []byte(ByteOrderMark))).IsValid()
 	if err == nil {
 		require.True(t, valid)
 		judgeAccepted(t, c, record, decoded.Order)
@@ -98,7 +98,7 @@ func judge(t testing.TB, c *Codec, record []byte) {
 	case ReasonWrongType, ReasonOutOfRange, ReasonInvalid:
 		require.True(t, valid, "%s: %q", re, record)
 		want := map[string]string{}
-		shapeFailures(want, "", "", bytes.TrimPrefix(record, []byte(byteOrderMark)))
+		shapeFailures(want, "", "", bytes.TrimPrefix(record, []byte(ByteOrderMark)))
 		got := map[string]string{}
 		for _, f := range re.Errors {
 			if f.Message == messageMissing || f.Rule == "wrong_type" || f.Rule == "out_of_range" {
@@ -135,7 +135,7 @@ func judgeFailures(t testing.TB, record []byte, failures []FieldError) {
 
 // judgeAccepted has what is true of accepted records.
 func judgeAccepted(t testing.TB, c *Codec, record []byte, o *Order) {
-	record = bytes.TrimPrefix(record, []byte(byteOrderMark))
+	record = bytes.TrimPrefix(record, []byte(ByteOrderMark))
 	var want Order
 	if err := json.Unmarshal(record, &want); err != nil { // Go's times have no lower case and no leap second
 		require.ErrorContains(t, err, "date_created", "%q", record)

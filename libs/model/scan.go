@@ -66,8 +66,8 @@ func (s *scanner) unexpected(wanted string) *fault {
 // start moves to the record's first value. RFC 8259 allows readers to ignore a byte order
 // mark in front of it.
 func (s *scanner) start() {
-	if bytes.HasPrefix(s.data, []byte(byteOrderMark)) {
-		s.pos = len(byteOrderMark)
+	if bytes.HasPrefix(s.data, []byte(ByteOrderMark)) {
+		s.pos = len(ByteOrderMark)
 	}
 	s.space()
 }

@@ -204,7 +204,7 @@ func findInText(text []byte, offset, depth int) (nested, bool) {
 	if !isJSONStart(text) {
 		return nested{}, false
 	}
-	s := scanner{data: bytes.TrimPrefix(text, []byte(byteOrderMark))}
+	s := scanner{data: bytes.TrimPrefix(text, []byte(ByteOrderMark))}
 	s.space()
 	inner, ok := readShape(&s, 0)
 	if !ok {

@@ -56,12 +56,22 @@ func ShowValue(value []byte, failures []model.FieldError, offset int64) ShownVal
 		return ShownValue{Note: "The value is null, a tombstone."}
 	case len(value) == 0:
 		return ShownValue{Note: "The value is empty: it has no bytes."}
+	case offset < 0 && isMarked(value):
+		shown := ShowValue(value[len(model.ByteOrderMark):], failures, offset)
+		shown.Note = "The value begins with a byte order mark (U+FEFF), which is ignored."
+		return shown
 	case offset < 0 && utf8.Valid(value) && json.Valid(value) && depth(value) <= deepest:
 		return showJSON(value, failures)
 	case mask.IsBinary(value):
 		return showBytes(value, failures, offset)
 	}
 	return showText(value, failures, max(offset, 0))
+}
+
+// isMarked reports whether a value is JSON behind a byte order mark.
+func isMarked(value []byte) bool {
+	text, marked := bytes.CutPrefix(value, []byte(model.ByteOrderMark))
+	return marked && json.Valid(text)
 }
 
 // Pretty indents a value that is JSON and not nested too deep.

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // drawn is a shown value as text, notes below their lines.
@@ -90,4 +91,17 @@ func FuzzShowValue(f *testing.F) {
 			require.Equal(t, Clean(line), line)
 		}
 	})
+}
+
+// A byte order mark in front of JSON is named, and the failures are at their fields.
+func TestValueWithByteOrderMark(t *testing.T) {
+	value := []byte("\ufeff{\"locale\": \"?\", \"name\": \"a\u200bb\"}")
+	for _, v := range [][]byte{value, mask.Value(value)} {
+		shown := ShowValue(v, []model.FieldError{{Path: "locale", Rule: "bcp47", Message: "must be a tag"}}, -1)
+		require.Contains(t, shown.Note, "byte order mark (U+FEFF)")
+		require.Len(t, shown.Lines, 4)
+		require.Equal(t, "must be a tag [bcp47]", shown.Lines[1].Notes[0].Text)
+	}
+	require.Contains(t, fmt.Sprint(ShowValue(value, nil, -1)), "a<U+200B>b")
+	require.NotContains(t, string(mask.Value(value)), "\u200b")
 }

@@ -42,7 +42,7 @@ func Offset(l *letter.Letter, codec *model.Codec) int64 {
 	_, err := codec.Decode(l.Value)
 	refused, ok := errors.AsType[*model.RecordError](err)
 	// Places of single fields are found by their paths.
-	if !ok || json.Valid(l.Value) && len(refused.Errors) > 0 && refused.Errors[0].Path != "" {
+	if !ok || json.Valid(bytes.TrimPrefix(l.Value, []byte(model.ByteOrderMark))) && len(refused.Errors) > 0 && refused.Errors[0].Path != "" {
 		return -1
 	}
 	if slices.Contains([]model.Reason{model.ReasonWrongType, model.ReasonOutOfRange, model.ReasonUnknownField}, refused.Reason) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 const (
@@ -28,6 +30,8 @@ func Value(value []byte) []byte {
 		return nil
 	case json.Valid(value):
 		return maskJSON(value, 0)
+	case json.Valid(bytes.TrimPrefix(value, []byte(model.ByteOrderMark))):
+		return append([]byte(model.ByteOrderMark), maskJSON(value[len(model.ByteOrderMark):], 0)...)
 	case IsBinary(value):
 		return Binary(value)
 	}
