@@ -79,14 +79,17 @@ func (c *Console) editPage(v *visit) error {
 	if len(page.Value) > c.maxEdited() {
 		page.Value = string(item.Value)
 	}
-	page.Check = c.check(item.Value, []byte(page.Value))
+	visible, _ := edit.Visible([]byte(page.Value))
+	page.Value = string(visible)
+	page.Check = c.check(item.Value, visible)
 	return c.send(v, http.StatusOK, "edit.html", page)
 }
 
-// check validates an edited value.
+// check validates an edited text, whose original is the letter's value.
 func (c *Console) check(original, text []byte) check {
-	result := check{Failures: []checkFailed{}, Changed: changes(original, text)}
-	_, _, failures := orderfile.Check(c.opts.Codec, sent(text), text)
+	value := sent(original, text)
+	result := check{Failures: []checkFailed{}, Changed: changes(original, value)}
+	_, _, failures := orderfile.Check(c.opts.Codec, value, text)
 	if len(failures) == 0 {
 		result.Valid, result.Text = true, "Valid by today’s rules."
 		return result
@@ -106,8 +109,11 @@ func (c *Console) check(original, text []byte) check {
 	return result
 }
 
-// sent is an edited text as it is sent: without the white space that is there for people.
-func sent(text []byte) []byte {
+// sent is an edited text as it is sent: without the white space and the marks that are
+// there for people.
+func sent(original, text []byte) []byte {
+	_, back := edit.Visible(original)
+	text = back(text)
 	var compact bytes.Buffer
 	if json.Compact(&compact, text) != nil {
 		return text
@@ -179,7 +185,7 @@ func (c *Console) sendEdit(v *visit) error {
 		frame: v.frame, targetForm: to, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: string(text), Why: strings.TrimSpace(v.PostForm("why")),
 		Check: c.check(item.Value, text),
 	}
-	value := sent(text)
+	value := sent(item.Value, text)
 	switch do := v.PostForm("do"); {
 	case item.Ref.Status != letter.Open:
 		page.Wrong = "The letter is resolved now. Open it again first."

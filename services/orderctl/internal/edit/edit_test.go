@@ -263,7 +263,8 @@ func TestDiff(t *testing.T) {
 }
 
 func TestForEditor(t *testing.T) {
-	for _, value := range []string{`{"a":[1,"b c"],"d":1.0}`, `{"a": 1}`, "{\n}\n", "{\n}", "{", "", "\xff", "[]\r\n"} {
+	for _, value := range []string{`{"a":[1,"b c"],"d":1.0}`, `{"a": 1}`, "{\n}\n", "{\n}", "{", "", "\xff", "[]\r\n",
+		"\ufeff{}", "{\"a\":\"b\u200b\"}", "\u2060{}\u200b\n", "\x00\x00\x00\x00\x0c{}", `{"a":"<U+200B>"}`, "{\"a\":\"<U+200B>\u200b\"}", "\U000e0041{}"} {
 		shown, back := ForEditor([]byte(value))
 		require.Equal(t, value, string(back(shown)), "saved as it was")
 	}
@@ -271,4 +272,7 @@ func TestForEditor(t *testing.T) {
 	require.Equal(t, "{\n  \"a\": 1,\n  \"b\": \"<\\u0041\"\n}\n", string(shown))
 	require.Equal(t, `{"a":2,"b":"<\u0041"}`, string(back([]byte(strings.Replace(string(shown), "1,", "2,", 1)))))
 	require.Equal(t, `{"a":`, string(back([]byte("{\"a\":\n"))))
+	shown, back = ForEditor([]byte("\u200b{\"a\":\"b\u202e👨\u200d👩\"}"))
+	require.Equal(t, "<U+200B>{\"a\":\"b<U+202E>👨\u200d👩\"}\n", string(shown))
+	require.Equal(t, "{\"a\":\"b\u202e👨\u200d👩\"}", string(back(shown[len("<U+200B>"):])))
 }
