@@ -48,7 +48,7 @@ func (s settings) services() []service {
 			name:    "api",
 			program: "read-api",
 			environment: []string{
-				"ADMIN_ADDR=" + s.apiAdminAddr(), "HTTP_ADDR=" + s.HTTPAddr, "CONSOLE_URL=http://" + local(s.consoleAddr()),
+				"ADMIN_ADDR=" + s.apiAdminAddr(), "HTTP_ADDR=" + s.HTTPAddr, "CONSOLE_URL=http://" + called(s.consoleAddr()),
 			},
 			readyURL: "http://" + local(s.apiAdminAddr()) + "/readyz",
 		},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +19,8 @@ type settings struct {
 	DataDir      string        `env:"ORDERHUB_DATA" envDefault:".orderhub" help:"folder of the embedded broker's and database's data"`
 	KafkaPort    int           `env:"KAFKA_PORT" envDefault:"9092" help:"port of the embedded broker"`
 	PostgresPort int           `env:"POSTGRES_PORT" envDefault:"5432" help:"port of the embedded PostgreSQL"`
+	KafkaHost    string        `env:"KAFKA_HOST" help:"name or address of this machine by which others reach the embedded broker: it listens on all addresses and tells clients this one (default: this machine alone)"`
+	PostgresHost string        `env:"POSTGRES_HOST" help:"the same of the embedded PostgreSQL"`
 	KafkaBrokers string        `env:"KAFKA_BROKERS" help:"brokers to use instead of the embedded one"`
 	DatabaseURL  config.Secret `env:"DATABASE_URL" help:"database to use instead of the embedded one"`
 	NATS         bool          `env:"NATS" help:"1: also run the bridge and an embedded NATS server"`
@@ -30,8 +34,11 @@ type settings struct {
 }
 
 // Validate is called by [config.Load].
-func (s settings) Validate() error {
-	var errs []error
+func (s *settings) Validate() error {
+	errs := []error{outward("KAFKA_HOST", &s.KafkaHost), outward("POSTGRES_HOST", &s.PostgresHost)}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	for name, port := range map[string]int{"KAFKA_PORT": s.KafkaPort, "POSTGRES_PORT": s.PostgresPort, "NATS_PORT": s.NATSPort} {
 		if port < 1 || port > 65535 {
 			errs = append(errs, fmt.Errorf("%s: %d is no port: use 1 to 65535", name, port))
@@ -54,6 +61,28 @@ func (s settings) Validate() error {
 		users[port] = e
 	}
 	return errors.Join(errs...)
+}
+
+// outward makes a host one that this machine's programs can connect to, as clients are
+// told to: "" for the loopback, one of this machine's addresses for all addresses.
+func outward(name string, host *string) error {
+	text := strings.Trim(*host, "[]")
+	ip := net.ParseIP(text)
+	switch {
+	case text == "" || text == "localhost" || ip.IsLoopback():
+		*host = ""
+	case text == "*" || ip.IsUnspecified():
+		if *host = ports.Outward(); *host == "" {
+			return fmt.Errorf("%s: this machine has no address but the loopback", name)
+		}
+	case ip != nil:
+		*host = text
+	default:
+		if _, err := net.DefaultResolver.LookupHost(context.Background(), text); err != nil || strings.ContainsAny(text, ":/ ") {
+			return fmt.Errorf("%s: this machine's own programs cannot find %q: use an address such as %s, or a name that is in /etc/hosts", name, text, cmp.Or(ports.Outward(), "192.0.2.1"))
+		}
+	}
+	return nil
 }
 
 func (s settings) embeddedBroker() bool   { return s.KafkaBrokers == "" }
@@ -103,10 +132,10 @@ func (e endpoint) example() string {
 func (s settings) endpoints() []endpoint {
 	var all []endpoint
 	if s.embeddedBroker() {
-		all = append(all, endpoint{ports.Loopback(s.KafkaPort), "the embedded broker", "KAFKA_PORT"})
+		all = append(all, endpoint{ports.Listen(s.KafkaHost, s.KafkaPort), "the embedded broker", "KAFKA_PORT"})
 	}
 	if s.embeddedDatabase() {
-		all = append(all, endpoint{ports.Loopback(s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT"})
+		all = append(all, endpoint{ports.Listen(s.PostgresHost, s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT"})
 	}
 	if s.embeddedNATS() {
 		all = append(all, endpoint{ports.Loopback(s.NATSPort), "the embedded NATS server", "NATS_PORT"})
@@ -137,6 +166,29 @@ const lastPort = 65535 - 3
 func portAfter(addr string, n int) string {
 	host, port, _ := splitAddr(addr) // Validate has seen it
 	return net.JoinHostPort(host, strconv.Itoa(port+n))
+}
+
+// exposed are warnings of what other machines reach, and without what.
+func (s settings) exposed() (warnings []string) {
+	if s.embeddedBroker() && s.KafkaHost != "" {
+		warnings = append(warnings, fmt.Sprintf("whoever reaches %s can read and write the topics: the broker knows no login", net.JoinHostPort(s.KafkaHost, strconv.Itoa(s.KafkaPort))))
+	}
+	if s.embeddedDatabase() && s.PostgresHost != "" {
+		warnings = append(warnings, fmt.Sprintf("whoever reaches %s can change the database: its password is no secret", net.JoinHostPort(s.PostgresHost, strconv.Itoa(s.PostgresPort))))
+	}
+	if host, _, _ := net.SplitHostPort(s.HTTPAddr); host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		warnings = append(warnings, fmt.Sprintf("whoever reaches %s sees the orders, with personal data, without a login", s.HTTPAddr))
+	}
+	return warnings
+}
+
+// called is addr as others call it: where it is all addresses, by one of this machine's.
+func called(addr string) string {
+	host, port, _ := splitAddr(addr)
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = cmp.Or(ports.Outward(), "127.0.0.1")
+	}
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
 // local is addr as a client on this machine dials it.

@@ -185,6 +185,7 @@ func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc
 		st.broker, err = broker.Start(ctx, broker.Options{
 			DataDir:   filepath.Join(st.settings.DataDir, "broker"),
 			Port:      st.settings.KafkaPort,
+			Host:      st.settings.KafkaHost,
 			LogWriter: st.out.named(brokerName),
 		})
 		if err != nil {
@@ -196,6 +197,7 @@ func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc
 		st.postgres, err = postgres.Start(ctx, postgres.Options{
 			DataDir:   filepath.Join(st.settings.DataDir, "postgres"),
 			Port:      st.settings.PostgresPort,
+			Open:      st.settings.PostgresHost != "",
 			LogWriter: st.out.postgres(),
 			Settings:  map[string]string{"log_line_prefix": ""},
 		})

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -16,6 +18,9 @@ func (st *stack) summary() string {
 	database := config.Secret(st.databaseURL).String()
 	if st.settings.embeddedDatabase() {
 		database = st.databaseURL // its password is no secret
+		if host := st.settings.PostgresHost; host != "" {
+			database = strings.Replace(database, local(":"+strconv.Itoa(st.settings.PostgresPort)), net.JoinHostPort(host, strconv.Itoa(st.settings.PostgresPort)), 1)
+		}
 	}
 	var b strings.Builder
 	b.WriteString("\n")
@@ -51,6 +56,9 @@ func (st *stack) summary() string {
 	}
 	for _, line := range lines {
 		b.WriteString("  " + line + "\n")
+	}
+	for _, warning := range st.settings.exposed() {
+		b.WriteString("\n  WARNING: " + warning + ".")
 	}
 	b.WriteString("\nCtrl-C stops everything; the data stays.\n\n")
 	return b.String()

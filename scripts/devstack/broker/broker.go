@@ -17,7 +17,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -45,6 +47,9 @@ type Options struct {
 	DataDir string
 	// Port on 127.0.0.1; 0 means a free one.
 	Port int
+	// Host makes the broker listen on all addresses, and is what it tells clients to
+	// connect to. Default: 127.0.0.1, for both.
+	Host string
 	// Topics are made at the start where they are missing.
 	Topics map[string]Topic
 	// DefaultPartitions is for topics made without a number; 0 means 4.
@@ -70,7 +75,7 @@ type Broker struct {
 // taken is a [*ports.TakenError], a DataDir in use a [*datadir.InUseError].
 func Start(ctx context.Context, options Options) (*Broker, error) {
 	if options.Port != 0 {
-		if err := ports.Check(ports.Loopback(options.Port)); err != nil {
+		if err := ports.Check(ports.Listen(options.Host, options.Port)); err != nil {
 			return nil, err
 		}
 	}
@@ -111,8 +116,39 @@ func (o Options) kfake() []kfake.Opt {
 	if o.LogWriter != nil {
 		options = append(options, kfake.WithLogger(kfake.BasicLogger(o.LogWriter, kfake.LogLevelWarn)))
 	}
+	if o.Host != "" {
+		options = append(options, kfake.ListenFn(o.listen))
+	}
 	return append(options, o.Extra...)
 }
+
+// listen is for kfake, which advertises its listener's address.
+func (o Options) listen(network, address string) (net.Listener, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := new(net.ListenConfig).Listen(context.Background(), network, net.JoinHostPort("", port))
+	if err != nil {
+		return nil, err
+	}
+	return advertised{listener, o.Host}, nil
+}
+
+// advertised is a listener with the address that clients are told.
+type advertised struct {
+	net.Listener
+	host string
+}
+
+func (a advertised) Addr() net.Addr { return hostPort{a.Listener.Addr().(*net.TCPAddr), a.host} }
+
+type hostPort struct {
+	*net.TCPAddr
+	host string
+}
+
+func (h hostPort) String() string { return net.JoinHostPort(h.host, strconv.Itoa(h.Port)) }
 
 // Addr is the broker's address, host:port.
 func (b *Broker) Addr() string { return b.addr }

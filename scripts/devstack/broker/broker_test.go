@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"net"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,6 +33,26 @@ func TestRoundTrip(t *testing.T) {
 	fetches := consumer.PollFetches(ctx)
 	require.NoError(t, fetches.Err())
 	require.Equal(t, "one", string(fetches.Records()[0].Value))
+}
+
+// TestOtherMachinesReachABrokerWithAHost calls it by one of this machine's addresses,
+// and follows the address that the broker tells.
+func TestOtherMachinesReachABrokerWithAHost(t *testing.T) {
+	host := ports.Outward()
+	if host == "" {
+		t.Skip("this machine has no address but the loopback")
+	}
+	port, err := ports.Free()
+	require.NoError(t, err)
+	b := broker.StartForTest(t, broker.Options{Host: host, Port: port, Topics: map[string]broker.Topic{"orders": {}}})
+	require.Equal(t, net.JoinHostPort(host, strconv.Itoa(port)), b.Addr())
+	for _, seed := range []string{b.Addr(), ports.Loopback(port)} {
+		c := client(t, seed)
+		require.NoError(t, c.ProduceSync(context.Background(), &kgo.Record{Topic: "orders", Value: []byte("one")}).FirstErr())
+		brokers, err := kadm.NewClient(c).ListBrokers(context.Background())
+		require.NoError(t, err)
+		require.Equal(t, host, brokers[0].Host)
+	}
 }
 
 func TestDataIsKeptOverAStop(t *testing.T) {

@@ -2,6 +2,7 @@
 package ports
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,37 @@ func Check(addr string) error {
 // Loopback is 127.0.0.1 with port.
 func Loopback(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+}
+
+// Listen is the address to listen on for a server that others call by host: all
+// addresses, so that clients on this machine may go on to use the loopback; or the
+// loopback alone where host is "".
+func Listen(host string, port int) string {
+	if host == "" {
+		return Loopback(port)
+	}
+	return net.JoinHostPort("", strconv.Itoa(port))
+}
+
+// Outward is an address by which other machines, and containers, may reach this one; ""
+// where it has none but the loopback.
+func Outward() string {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	found := ""
+	for _, address := range addresses {
+		network, ok := address.(*net.IPNet)
+		if !ok || !network.IP.IsGlobalUnicast() {
+			continue
+		}
+		if network.IP.To4() != nil {
+			return network.IP.String()
+		}
+		found = cmp.Or(found, network.IP.String())
+	}
+	return found
 }
 
 // Free returns a free port of 127.0.0.1; see [Adjacent].

@@ -194,6 +194,17 @@ func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err erro
 	})
 }
 
+// accessFile is the pg_hba.conf of a server that other machines reach.
+func (p *place) accessFile() string { return filepath.Join(p.base, "pg_hba.conf") }
+
+func (p *place) writeAccess() error {
+	const rules = "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\nhost " + ownerRole + " " + ownerRole + " all scram-sha-256\n"
+	if err := os.WriteFile(p.accessFile(), []byte(rules), 0o600); err != nil {
+		return err
+	}
+	return p.account.own(p.accessFile())
+}
+
 // fill makes the server's folder by a program that is told where.
 func (p *place) fill(ctx context.Context, program func(making string) *exec.Cmd) error {
 	making := p.cluster + ".making"

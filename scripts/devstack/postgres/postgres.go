@@ -47,6 +47,8 @@ type Options struct {
 	DataDir string
 	// Port on 127.0.0.1; 0 means a free one.
 	Port int
+	// Open lets other machines in, as the owner of the database "orders" only.
+	Open bool
 	// Settings are further postgresql.conf parameters, such as
 	// {"max_connections": "20"}; they win over the package's own.
 	Settings map[string]string
@@ -131,6 +133,11 @@ func (s *Server) launch(ctx context.Context) error {
 	if err := s.choosePort(); err != nil {
 		return err
 	}
+	if s.options.Open {
+		if err := s.place.writeAccess(); err != nil {
+			return err
+		}
+	}
 	s.tail = &tail{next: s.options.LogWriter}
 	cmd := s.place.command(context.Background(), filepath.Join(s.binaries.dir, "postgres"), s.arguments()...)
 	cmd.Stdout, cmd.Stderr = s.tail, s.tail
@@ -150,7 +157,14 @@ func (s *Server) choosePort() (err error) {
 		s.port, err = ports.Free()
 		return err
 	}
-	return ports.Check(ports.Loopback(s.port))
+	return ports.Check(ports.Listen(s.host(), s.port))
+}
+
+func (s *Server) host() string {
+	if s.options.Open {
+		return "*"
+	}
+	return ""
 }
 
 func (s *Server) arguments() []string {
@@ -162,6 +176,10 @@ func (s *Server) arguments() []string {
 		"log_timezone":            "UTC",
 		"logging_collector":       "off",
 		"log_destination":         "stderr",
+	}
+	if s.options.Open {
+		settings["listen_addresses"] = "*"
+		settings["hba_file"] = s.place.accessFile()
 	}
 	if s.options.Unsafe {
 		settings["fsync"] = "off"

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -50,6 +51,22 @@ func TestOwnerIsNoSuperuser(t *testing.T) {
 	_, err := connect(t, server.URL()).Exec(context.Background(), "COPY (SELECT 1) TO PROGRAM 'cat'")
 	require.ErrorContains(t, err, "pg_execute_server_program")
 	run(t, server.AdminURL(), "ALTER SYSTEM SET log_min_messages = 'error'")
+}
+
+func TestAnOpenServerLetsOtherMachinesInAsTheOwner(t *testing.T) {
+	host := ports.Outward()
+	if host == "" {
+		t.Skip("this machine has no address but the loopback")
+	}
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true, Open: true})
+	from := func(url string) string { return strings.Replace(url, "127.0.0.1:", net.JoinHostPort(host, ""), 1) }
+	run(t, from(server.URL()), "CREATE TABLE kept (n int)")
+	run(t, server.AdminURL(), "SELECT 1")
+	_, err := pgx.Connect(context.Background(), from(server.AdminURL()))
+	require.ErrorContains(t, err, "no pg_hba.conf entry")
+	closed := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	_, err = pgx.Connect(context.Background(), from(closed.URL()))
+	require.ErrorContains(t, err, "connection refused")
 }
 
 func TestDataIsKept(t *testing.T) {
