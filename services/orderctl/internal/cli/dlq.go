@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/user"
 	"strings"
@@ -17,7 +18,6 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -292,6 +292,22 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, cfg *c
 	return view, refs, nil
 }
 
+// deal finds letters with a status, asks whether they are meant unless that is clear, and
+// has do deal with them. what is the question, with %s for how many letters.
+func (a *app) deal(ctx context.Context, f *targetFlags, cfg *config.Kafka, ids []string, status letter.Status, harmless bool, what string,
+	do func(*dlq.Queue, *dlq.View, []dlq.Ref) error) error {
+	return a.withLetters(&f.where, cfg, func(queue *dlq.Queue) error {
+		view, refs, err := f.find(ctx, a, queue, cfg, ids, status)
+		if err != nil {
+			return err
+		}
+		if err := a.confirm(f.yes || harmless || len(ids) > 0, fmt.Sprintf(what, plural(len(refs), "letter"))); err != nil {
+			return err
+		}
+		return do(queue, view, refs)
+	})
+}
+
 // confirm asks on a terminal, and demands --yes elsewhere.
 func (a *app) confirm(yes bool, what string) error {
 	if yes {
@@ -317,31 +333,6 @@ func (a *app) ask(what string) error {
 func (a *app) answer() (string, error) {
 	line, err := bufio.NewReader(a.stdin).ReadString('\n')
 	return strings.ToLower(strings.TrimSpace(line)), err
-}
-
-// ended says how far the work got, and what its end means.
-func (a *app) ended(ctx context.Context, done, of int, did string, err error) error {
-	switch {
-	case err != nil && ctx.Err() != nil:
-		a.say("interrupted: %d of %s %s; run the command again for the rest", done, plural(of, "letter"), did)
-		return errs.New(errs.Interrupted, "")
-	case err != nil:
-		a.say("stopped: %d of %s %s", done, plural(of, "letter"), did)
-		return err
-	}
-	a.say("%d of %s %s", done, plural(of, "letter"), did)
-	if done < of {
-		return failed()
-	}
-	return nil
-}
-
-// printID reports on stdout what was done with a letter.
-func (a *app) printID(id, did string) error {
-	return a.print(struct {
-		ID   string `json:"id"`
-		Done string `json:"done"`
-	}{mask.ID(id), did}, mask.ID(id)+"\n")
 }
 
 // style is how stdout is written.

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -12,10 +11,8 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
-	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // defaultMaxRedrives keeps a letter from being redriven without end.
@@ -123,23 +120,16 @@ func (f *redriveFlags) checkRedrive(cmd *cobra.Command, ids []string) error {
 }
 
 // redrive sends letters back, or with --dry-run says what would become of them.
-// With edits they are edited first. audit, which may be nil, is
-// called before personal data of letters is shown.
+// With edits they are edited first. audit, which may be nil, is called before personal
+// data of letters is shown.
 func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb string, edits []edit.Edit, audit func([]dlq.Item) error) error {
-	return a.withLetters(&f.where, &f.Kafka, func(queue *dlq.Queue) error {
-		view, refs, err := f.find(ctx, a, queue, &f.Kafka, ids, letter.Open)
-		if err != nil {
-			return err
-		}
+	what := verb + " %s"
+	if target := f.to.target(); !target.IsSource() {
+		what += " to " + target.String()
+	}
+	return a.deal(ctx, &f.targetFlags, &f.Kafka, ids, letter.Open, f.dryRun, what, func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 		if f.dryRun {
 			return a.dryRun(ctx, f, queue, refs, edits, audit)
-		}
-		what := verb + " " + plural(len(refs), "letter")
-		if target := f.to.target(); !target.IsSource() {
-			what += " to " + target.String()
-		}
-		if err := a.confirm(f.yes || len(ids) > 0, what); err != nil {
-			return err
 		}
 		var change func(*dlq.Item) ([]byte, error)
 		if len(edits) > 0 {
@@ -149,8 +139,8 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 	})
 }
 
-// send redrives letters, as they are or with the values that change gives, and reports each: where it was
-// sent on stdout, why it was not on stderr.
+// send redrives letters, as they are or with the values that change gives, and reports
+// each: where it was sent on stdout, why it was not on stderr.
 func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, change func(*dlq.Item) ([]byte, error)) error {
 	target := f.to.target()
 	if !target.IsSource() {
@@ -162,39 +152,9 @@ func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view 
 			return local(err)
 		}
 	}
-	bar := a.newBar(len(refs), "redriving", "letters")
-	how := dlq.Redrive{By: f.by, Target: target, MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: change}
-	sent := 0
-	var writing error
-	how.Done = func(o dlq.Outcome) {
-		bar.line()
-		out := struct {
-			ID     string `json:"id"`
-			Done   string `json:"done"`
-			Became string `json:"became,omitempty"`
-			Error  string `json:"error,omitempty"`
-		}{ID: mask.ID(o.Item.ID), Done: "redriven", Became: o.Copy.String()}
-		w, text := a.stdout, "-> "+out.Became
-		if o.Err != nil {
-			out.Done, out.Became, out.Error = "nothing", "", o.Err.Error()
-			if text = out.Error; a.output == outputText {
-				w = a.stderr
-			}
-		} else {
-			sent++
-		}
-		writing = errors.Join(writing, a.printTo(w, out, out.ID+" "+dlqview.Clean(text)+"\n"))
-		bar.add(1)
-	}
-	err := queue.Redrive(ctx, view, refs, how)
-	bar.end()
-	return errors.Join(a.ended(ctx, sent, len(refs), "redriven", err), writing)
-}
-
-// verdict is what a dry run says of a letter.
-type verdict struct {
-	dryrun.Verdict
-	Changes []edit.Change `json:"changes,omitzero"`
+	r := &report{app: a, did: "redriven", of: len(refs), bar: a.newBar(len(refs), "redriving", "letters")}
+	how := dlq.Redrive{By: f.by, Target: target, MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: change, Done: r.outcome}
+	return r.end(ctx, queue.Redrive(ctx, view, refs, how))
 }
 
 // dryRun says what would become of letters, in the order in which they would be
@@ -209,7 +169,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 	if err != nil {
 		return err
 	}
-	run := dryrun.New(f.rules.codec(f.Rules), orders, f.Kafka.Topic, router)
+	run := dryrun.New(dryrun.Options{Codec: f.rules.codec(f.Rules), Orders: orders, Topic: f.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
 	counts := map[string]int{}
 	dlq.InSourceOrder(refs)
 	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
@@ -219,36 +179,12 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 				return err
 			}
 		}
-		verdicts := make([]verdict, len(items))
-		var judged []dlq.Item
-		var at []int
-		for i, item := range items {
-			if len(edits) > 0 {
-				verdicts[i].Changes = []edit.Change{}
-				value, err := edit.Apply(item.Value, edits...)
-				if err != nil {
-					verdicts[i].Verdict = dryrun.Verdict{ID: mask.ID(item.ID), Would: dryrun.Stay, Reason: err.Error()}
-					continue
-				}
-				verdicts[i].Changes = edit.Changes(item.Value, value, edits, audit != nil)
-				item.Value = value
-			}
-			judged, at = append(judged, item), append(at, i)
-		}
-		answers, err := run.Judge(ctx, judged)
-		if err != nil {
-			return err
-		}
-		for i, v := range answers {
-			verdicts[at[i]].Verdict = v
-		}
+		verdicts, err := run.Judge(ctx, items)
 		for _, v := range verdicts {
 			counts[v.Would]++
-			if err := a.printVerdict(v); err != nil {
-				return err
-			}
+			err = errors.Join(err, a.show(v, "verdict.txt"))
 		}
-		return nil
+		return err
 	})
 	if err != nil && !errors.Is(err, dlq.ErrChanged) { // those that are gone by now are left out
 		return err
@@ -262,22 +198,6 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 		return failed()
 	}
 	return nil
-}
-
-func (a *app) printVerdict(v verdict) error {
-	var text strings.Builder
-	would := v.Would
-	if v.Reason != "" {
-		would += ": " + v.Reason
-	}
-	fmt.Fprintf(&text, "%s  %s\n", dlqview.Clean(v.ID), dlqview.Clean(would))
-	for _, e := range v.Errors {
-		fmt.Fprintf(&text, "    %s [%s]\n", dlqview.Clean(e.String()), dlqview.Clean(e.Rule))
-	}
-	if err := dlqview.ShowChanges(&text, a.style(), v.Changes); err != nil {
-		return err
-	}
-	return a.print(v, text.String())
 }
 
 func (a *app) dlqDiscardCommand() *cobra.Command {
@@ -302,8 +222,9 @@ Exit code 3: no open letter matches.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.resolve(cmd.Context(), &s, &f, ids, letter.Open, "discard", "discarded", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, done func(dlq.Outcome)) error {
-				return queue.Discard(cmd.Context(), view, refs, f.by, done)
+			return a.deal(cmd.Context(), &f, &s.Kafka, ids, letter.Open, false, "discard %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+				r := &report{app: a, did: "discarded", of: len(refs)}
+				return r.end(cmd.Context(), queue.Discard(cmd.Context(), view, refs, f.by, r.outcome))
 			})
 		},
 	}, &s)
@@ -325,38 +246,14 @@ Exit code 3: no resolved letter matches.`,
   orderctl dlq undo --reason conflict --since 1h`,
 		Args: f.check,
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.resolve(cmd.Context(), &s, &f, ids, letter.Resolved, "open again", "opened", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, done func(dlq.Outcome)) error {
-				return queue.Undo(cmd.Context(), view, refs, done)
+			return a.deal(cmd.Context(), &f, &s.Kafka, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+				r := &report{app: a, did: "opened", of: len(refs)}
+				return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, r.outcome))
 			})
 		},
 	}, &s)
 	f.register(cmd, "open")
 	return cmd
-}
-
-// resolve finds letters and changes their status.
-func (a *app) resolve(ctx context.Context, s *kafkaSettings, f *targetFlags, ids []string, status letter.Status, verb, did string,
-	do func(*dlq.Queue, *dlq.View, []dlq.Ref, func(dlq.Outcome)) error) error {
-	return a.withLetters(&f.where, &s.Kafka, func(queue *dlq.Queue) error {
-		view, refs, err := f.find(ctx, a, queue, &s.Kafka, ids, status)
-		if err != nil {
-			return err
-		}
-		if err := a.confirm(f.yes || len(ids) > 0, verb+" "+plural(len(refs), "letter")); err != nil {
-			return err
-		}
-		done := 0
-		var writing error
-		err = do(queue, view, refs, func(o dlq.Outcome) {
-			if o.Err != nil {
-				a.say("%s %v", mask.ID(o.Item.ID), o.Err)
-				return
-			}
-			done++
-			writing = errors.Join(writing, a.printID(o.Item.ID, did))
-		})
-		return errors.Join(a.ended(ctx, done, len(refs), did, err), writing)
-	})
 }
 
 func (a *app) dlqPurgeCommand() *cobra.Command {
@@ -409,22 +306,16 @@ func (a *app) purge(ctx context.Context, queue *dlq.Queue, options dlq.PurgeOpti
 	case len(ids) == 0:
 		return nothing("no letter was resolved before %s", options.Before.UTC().Format(time.RFC3339))
 	case options.DryRun:
+		r := &report{app: a}
 		for _, id := range ids {
-			if err := a.printID(id, "nothing"); err != nil {
-				return err
-			}
+			r.letter(id, "nothing")
 		}
 		a.say("%s would be removed", plural(len(ids), "letter"))
-		return nil
+		return r.writing
 	}
 	if err := a.confirm(yes, "remove "+plural(len(ids), "letter")+" for good"); err != nil {
 		return err
 	}
-	done := 0
-	var writing error
-	err = queue.Purge(ctx, options, func(id string) {
-		done++
-		writing = errors.Join(writing, a.printID(id, "removed"))
-	})
-	return errors.Join(a.ended(ctx, done, len(ids), "removed", err), writing)
+	r := &report{app: a, did: "removed", of: len(ids)}
+	return r.end(ctx, queue.Purge(ctx, options, func(id string) { r.letter(id, r.did) }))
 }

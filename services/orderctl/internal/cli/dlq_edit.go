@@ -127,11 +127,7 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 
 // editTyping lets the operator change one letter in an editor.
 func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) error {
-	return a.withLetters(&f.where, &f.Kafka, func(queue *dlq.Queue) error {
-		view, refs, err := f.find(ctx, a, queue, &f.Kafka, ids, letter.Open)
-		if err != nil {
-			return err
-		}
+	return a.deal(ctx, &f.targetFlags, &f.Kafka, ids, letter.Open, true, "edit %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 		items, err := queue.Load(ctx, refs)
 		if err != nil {
 			return err

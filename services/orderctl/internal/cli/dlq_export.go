@@ -250,28 +250,26 @@ Exit code 3: the file has no letters.`,
 }
 
 func (a *app) importLetters(ctx context.Context, queue *dlq.Queue, file io.Reader, to dlq.Target) error {
-	imported, there := 0, 0
-	var writing error
+	r, there := &report{app: a}, 0
 	err := queue.Import(ctx, file, to, func(id string, was bool) {
-		did := "imported"
-		if was {
-			did = "nothing"
-			there++
-		} else {
-			imported++
+		switch {
+		case !was:
+			r.letter(id, "imported")
+			return
+		case a.output == outputJSON:
+			r.letter(id, "nothing")
+			r.done--
 		}
-		if !was || a.output == outputJSON {
-			writing = errors.Join(writing, a.printID(id, did))
-		}
+		there++
 	})
-	a.say("%s imported, %d were there already", plural(imported, "letter"), there)
+	a.say("%s imported, %d were there already", plural(r.done, "letter"), there)
 	if errors.Is(err, dlq.ErrEntry) { // the file is wrong, not the broker
 		err = local(err)
 	}
-	if err := errors.Join(err, writing); err != nil {
+	if err := errors.Join(err, r.writing); err != nil {
 		return err
 	}
-	if imported+there == 0 {
+	if r.done+there == 0 {
 		return nothing("")
 	}
 	return nil

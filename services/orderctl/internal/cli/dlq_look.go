@@ -166,10 +166,7 @@ With --reveal nothing is masked, and who looked is written to the audit log.`,
 				if err != nil {
 					return err
 				}
-				if a.output == outputJSON {
-					return writeJSON(a.stdout, dlqview.Present(details, reveal))
-				}
-				return dlqview.Show(a.stdout, a.style(), dlqview.Present(details, reveal))
+				return a.show(dlqview.Present(details, reveal), "letter.txt")
 			})
 		},
 	}, &s)

@@ -50,6 +50,15 @@ func (a *app) printTo(w io.Writer, value any, text string) error {
 	return err
 }
 
+// show writes a value to stdout: as a line of JSON, or for people by a template of
+// dlqview.
+func (a *app) show(value any, template string) error {
+	if a.output == outputJSON {
+		return writeJSON(a.stdout, value)
+	}
+	return a.style().Write(a.stdout, template, value)
+}
+
 // writeJSON writes a value on one line.
 func writeJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)

@@ -332,36 +332,23 @@ func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine [
 	return mine, err
 }
 
+func (c *Console) dryRun(router *dlq.Router, edits ...edit.Edit) *dryrun.Run {
+	return dryrun.New(dryrun.Options{Codec: c.opts.Codec, Orders: c.opts.Orders, Topic: c.opts.OrdersTopic, Router: router, Edits: edits})
+}
+
 // tryOut predicts what would become of letters that are redriven now.
 func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
 	router, err := c.opts.Store.Router(j.ctx, j.Target(), j.MaxRedrives)
 	if err != nil {
 		return err
 	}
-	run := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, router)
+	run := c.dryRun(router, j.edits...)
 	dlq.InSourceOrder(refs)
 	return c.inChunks(j, refs, func(items []dlq.Item) error {
-		var tried []dlq.Item
-		var diffs [][]string
-		for _, item := range items {
-			var diff []string
-			if len(j.edits) > 0 {
-				value, err := edit.Apply(item.Value, j.edits...)
-				if err != nil {
-					r := rowOf(&item, err.Error())
-					r.Would = dryrun.Stay
-					j.dealt(r, false)
-					continue
-				}
-				diff = shownChanges(edit.Changes(item.Value, value, j.edits, false))
-				item.Value = value
-			}
-			tried, diffs = append(tried, item), append(diffs, diff)
-		}
-		verdicts, err := run.Judge(j.ctx, tried)
+		verdicts, err := run.Judge(j.ctx, items)
 		for i, verdict := range verdicts {
-			r := rowOf(&tried[i], verdict.Reason)
-			r.Would, r.Changes = verdict.Would, diffs[i]
+			r := rowOf(&items[i], verdict.Reason)
+			r.Would, r.Changes = verdict.Would, shownChanges(verdict.Changes)
 			for n, failure := range verdict.Errors {
 				if n == rowErrors {
 					r.Errors = append(r.Errors, "and "+dlqview.Plural(len(verdict.Errors)-n, "more failure"))

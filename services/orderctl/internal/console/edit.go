@@ -226,7 +226,7 @@ func (c *Console) foretell(ctx context.Context, item dlq.Item, value []byte, to 
 	if err != nil {
 		return "Valid, but it can’t be sent: " + c.explain(err)
 	}
-	verdicts, err := dryrun.New(c.opts.Codec, c.opts.Orders, c.opts.OrdersTopic, router).Judge(ctx, []dlq.Item{item})
+	verdicts, err := c.dryRun(router).Judge(ctx, []dlq.Item{item})
 	if err != nil {
 		return "Valid by today’s rules. The stored orders can’t be read now: " + err.Error()
 	}

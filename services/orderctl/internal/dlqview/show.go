@@ -6,8 +6,6 @@ import (
 	"io"
 	"text/template"
 	"time"
-
-	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
 )
 
 //go:embed templates
@@ -23,21 +21,13 @@ func (s Style) funcs() template.FuncMap {
 	}
 }
 
-// write fills in a template.
-func (s Style) write(w io.Writer, name string, data any) error {
+// Write writes a value for people by one of the templates.
+func (s Style) Write(w io.Writer, template string, value any) error {
 	styled, err := templates.Clone()
 	if err != nil {
 		return err
 	}
-	return styled.Funcs(s.funcs()).ExecuteTemplate(w, name, data)
-}
-
-// Show writes a letter for people.
-func Show(w io.Writer, style Style, l Letter) error { return style.write(w, "letter.txt", l) }
-
-// ShowChanges writes what an edit changes, for people.
-func ShowChanges(w io.Writer, style Style, changes []edit.Change) error {
-	return style.write(w, "changes.txt", changes)
+	return styled.Funcs(s.funcs()).ExecuteTemplate(w, template, value)
 }
 
 // SizeText is how large the value is, and whether it was cut to fit the topic.

@@ -86,5 +86,5 @@ func ShowStats(w io.Writer, style Style, s *dlq.Stats) error {
 	}
 	shown.Causes = s.Causes[:min(len(s.Causes), maxCauses)]
 	shown.More = len(s.Causes) - len(shown.Causes)
-	return style.write(w, "stats.txt", shown)
+	return style.Write(w, "stats.txt", shown)
 }

@@ -71,7 +71,7 @@ func show(t *testing.T, d Details, reveal bool) string {
 	}
 	var text, asJSON bytes.Buffer
 	l := Present(d, reveal)
-	require.NoError(t, Show(&text, Style{}, l))
+	require.NoError(t, Style{}.Write(&text, "letter.txt", l))
 	require.NoError(t, writeJSON(&asJSON, l))
 	return text.String() + "--\n" + asJSON.String()
 }
@@ -84,7 +84,7 @@ func writeJSON(w io.Writer, v any) error {
 
 func valueText(value []byte, failures []model.FieldError, offset int64) string {
 	var b strings.Builder
-	if err := (Style{}).write(&b, "value", ShowValue(value, failures, offset)); err != nil {
+	if err := (Style{}).Write(&b, "value", ShowValue(value, failures, offset)); err != nil {
 		panic(err)
 	}
 	return b.String()

@@ -41,25 +41,39 @@ type Verdict struct {
 	Would  string             `json:"would"`
 	Reason string             `json:"reason,omitempty"`
 	Errors []model.FieldError `json:"errors,omitempty"`
+	// Changes are what an edit changes; nil without one.
+	Changes []edit.Change `json:"changes,omitzero"`
 }
 
 // Orders gives those of the orders that are stored, all as of one moment.
 type Orders func(ctx context.Context, uids []string) (map[string]orderdb.Stored, error)
 
-// Run is one dry run. It is for one goroutine.
-type Run struct {
-	decoder *ingest.Decoder
-	writer  *Comparer // nil: nothing is compared
-	topic   string
-	router  *dlq.Router
+// Options of a dry run.
+type Options struct {
+	Codec *model.Codec
+	// Orders are compared with; nil: nothing is compared with what is stored.
+	Orders Orders
+	// Topic is that of the orders.
+	Topic string
+	// Router routes the redrive that is tried out.
+	Router *dlq.Router
+	// Edits are made first. Reveal shows personal data in what they change.
+	Edits  []edit.Edit
+	Reveal bool
 }
 
-// New begins a dry run of a redrive that router routes. Without orders (nil) nothing
-// is compared with what is stored. topic is that of the orders.
-func New(codec *model.Codec, orders Orders, topic string, router *dlq.Router) *Run {
-	d := &Run{decoder: ingest.NewDecoder(codec, nil), topic: topic, router: router}
-	if orders != nil {
-		d.writer = NewComparer(codec, orders)
+// Run is one dry run. It is for one goroutine.
+type Run struct {
+	Options
+	decoder *ingest.Decoder
+	writer  *Comparer // nil: nothing is compared
+}
+
+// New begins a dry run.
+func New(o Options) *Run {
+	d := &Run{Options: o, decoder: ingest.NewDecoder(o.Codec, nil)}
+	if o.Orders != nil {
+		d.writer = NewComparer(o.Codec, o.Orders)
 	}
 	return d
 }
@@ -96,16 +110,20 @@ func Mend(codec *model.Codec, orders string, to dlq.Target, edits []edit.Edit) f
 func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 	verdicts, records := make([]Verdict, len(items)), make([]*ingest.Record, len(items))
 	var tried []*ingest.Record
-	for i := range items {
-		v, item := &verdicts[i], &items[i]
+	for i, item := range items {
+		v := &verdicts[i]
 		v.ID = mask.ID(item.ID)
-		topic, _, refused, err := d.router.Route(ctx, &item.Letter)
+		if err := d.edit(v, &item); err != nil {
+			v.Would, v.Reason = Stay, err.Error()
+			continue
+		}
+		topic, _, refused, err := d.Router.Route(ctx, &item.Letter)
 		switch {
 		case err != nil:
 			return nil, err
 		case refused != nil:
 			v.Would, v.Reason = Stay, refused.Error()
-		case topic != d.topic:
+		case topic != d.Topic:
 			v.Would, v.Reason = Unknown, topic+" is not the topic of the orders"
 		default:
 			records[i] = d.decoder.Decode(deadletter.Source{Value: item.Value})
@@ -123,6 +141,20 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 		}
 	}
 	return verdicts, nil
+}
+
+// edit gives a letter the value that it would be sent with.
+func (d *Run) edit(v *Verdict, item *dlq.Item) error {
+	if len(d.Edits) == 0 {
+		return nil
+	}
+	v.Changes = []edit.Change{}
+	value, err := edit.Apply(item.Value, d.Edits...)
+	if err == nil {
+		v.Changes = edit.Changes(item.Value, value, d.Edits, d.Reveal)
+		item.Value = value
+	}
+	return err
 }
 
 func (v *Verdict) take(r *ingest.Record) {
