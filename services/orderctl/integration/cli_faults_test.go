@@ -118,7 +118,7 @@ func TestUnknownHeaders(t *testing.T) {
 	require.Contains(t, got.stdout, "customer-name: ***\n")
 	t.Setenv("ORDERHUB_AUDIT_LOG", filepath.Join(t.TempDir(), "audit.jsonl"))
 	got = w.orderctl("dlq", "show", "orders/0/1", "--reveal")
-	require.Contains(t, got.stdout, `dlq-invented: x\u001b[31m`)
+	require.Contains(t, got.stdout, `dlq-invented: x<U+001B>[31m`)
 	require.NotContains(t, got.stdout, "\x1b")
 	require.Equal(t, 1, strings.Count(w.orderctl("dlq", "list", "--output", "json", "--reason", "new_reason").stdout, "\n"))
 	require.Equal(t, 0, w.orderctl("dlq", "redrive", "orders/0/1").code)

@@ -105,17 +105,19 @@ func TestAPurgeThatIsAlwaysInterferedWith(t *testing.T) {
 func TestSeveralRedriveAtOnce(t *testing.T) {
 	w := newWorld(t)
 	ids := w.letters(60)
-	var working sync.WaitGroup
+	var working, begin sync.WaitGroup
 	var mu sync.Mutex
 	sent, passed := 0, 0
+	begin.Add(3)
 	for range 3 {
+		snap, err := w.store.Scan(t.Context(), letter.Filter{})
+		require.NoError(t, err)
+		open := snap.Select(letter.Open, 0)
+		require.Len(t, open, len(ids))
 		working.Go(func() {
-			snap, err := w.store.Scan(t.Context(), letter.Filter{})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			err = w.store.Redrive(t.Context(), snap, snap.Select(letter.Open, 0), dlq.Redrive{MaxRedrives: 1, Done: func(o dlq.Outcome) {
+			begin.Done()
+			begin.Wait() // all of them have found all letters open
+			err := w.store.Redrive(t.Context(), snap, open, dlq.Redrive{MaxRedrives: 1, Done: func(o dlq.Outcome) {
 				mu.Lock()
 				defer mu.Unlock()
 				if o.Err == nil {
