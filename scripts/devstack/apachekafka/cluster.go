@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/orderhub/orderhub/scripts/devstack/certificates"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 )
@@ -64,7 +65,7 @@ type Cluster struct {
 	// Brokers by their number, less one.
 	Brokers []*Broker
 	// Certificates are for clients of the listeners with TLS.
-	Certificates Certificates
+	Certificates certificates.Files
 	// Distribution has Kafka's tools and the Java client.
 	Distribution *Distribution
 
@@ -102,7 +103,7 @@ func (c *Cluster) prepare() (err error) {
 		return err
 	}
 	if c.options.TLS {
-		if c.Certificates, err = makeCertificates(c.dir); err != nil {
+		if c.Certificates, err = certificates.Make(c.dir); err != nil {
 			return fmt.Errorf("make certificates: %w", err)
 		}
 	}

@@ -28,27 +28,6 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	require.Equal(t, "java", missing.Program)
 }
 
-func TestCertificates(t *testing.T) {
-	folder := t.TempDir()
-	files, err := makeCertificates(folder)
-	require.NoError(t, err)
-	authority, err := os.ReadFile(files.Authority)
-	require.NoError(t, err)
-	roots := x509.NewCertPool()
-	require.True(t, roots.AppendCertsFromPEM(authority))
-	for file, usage := range map[[2]string]x509.ExtKeyUsage{
-		{files.Client, files.ClientKey}:                                      x509.ExtKeyUsageClientAuth,
-		{folder + "/" + brokerCertificate, folder + "/" + brokerCertificate}: x509.ExtKeyUsageServerAuth,
-	} {
-		pair, err := tls.LoadX509KeyPair(file[0], file[1])
-		require.NoError(t, err)
-		certificate, err := x509.ParseCertificate(pair.Certificate[0])
-		require.NoError(t, err)
-		_, err = certificate.Verify(x509.VerifyOptions{DNSName: "127.0.0.1", Roots: roots, KeyUsages: []x509.ExtKeyUsage{usage}})
-		require.NoError(t, err)
-	}
-}
-
 // A cluster of three keeps what is acknowledged over the death of a broker, lets
 // users in, and leaves neither processes nor files.
 func TestClusterOfThree(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -72,7 +71,7 @@ func (b *Broker) settings() map[string]string {
 	b.addListeners(settings)
 	if options.TLS {
 		settings["ssl.keystore.type"] = "PEM"
-		settings["ssl.keystore.location"] = filepath.Join(b.cluster.dir, brokerCertificate)
+		settings["ssl.keystore.location"] = b.cluster.Certificates.Server
 		settings["ssl.truststore.type"] = "PEM"
 		settings["ssl.truststore.location"] = b.cluster.Certificates.Authority
 		settings["listener.name.tls.ssl.client.auth"] = "required"

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +172,19 @@ func TestPublishToNATSStreaming(t *testing.T) {
 	t.Setenv("STAN_CLUSTER_ID", "elsewhere")
 	got = orderctl(t.Context(), "", "publish", "--to", address)
 	require.Contains(t, got.stderr, `no NATS Streaming cluster "elsewhere" answers`)
+}
+
+func TestPublishLogsIn(t *testing.T) {
+	s := natsserver.StartForTest(t, natsserver.Options{Set: func(o *server.Options) { o.Users = []*server.User{{Username: "ann", Password: "hunter2"}} }})
+	password := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(password, []byte("hunter2\n"), 0o600))
+	t.Setenv("NATS_USER", "ann")
+	t.Setenv("NATS_PASSWORD_FILE", password)
+	require.Contains(t, orderctl(t.Context(), "", "publish", "--to", s.URL()+"/orders").stderr, "no stream of NATS")
+	t.Setenv("NATS_PASSWORD_FILE", filepath.Join(t.TempDir(), "absent"))
+	got := orderctl(t.Context(), "", "publish", "--to", s.URL()+"/orders")
+	require.Equal(t, errs.ExitUsage, got.code)
+	require.Contains(t, got.stderr, "NATS_PASSWORD_FILE")
 }
 
 func TestPublishSaysWhatIsWrongWithNATS(t *testing.T) {

@@ -1,4 +1,5 @@
-package apachekafka
+// Package certificates makes certificates for servers and clients of tests.
+package certificates
 
 import (
 	"crypto/ecdsa"
@@ -15,30 +16,28 @@ import (
 	"time"
 )
 
-// Certificates are PEM files for clients of the listeners that speak TLS.
-type Certificates struct {
+// Files are PEM files.
+type Files struct {
 	Authority string // the authority to trust
+	Server    string // the key and the certificate of servers on loopback
 	Client    string // a certificate for a client to show
 	ClientKey string // in the same file
 }
 
-const certificateLife = 24 * time.Hour
+const life = 24 * time.Hour
 
-// brokerCertificate is the file with the brokers' key and certificate.
-const brokerCertificate = "broker.pem"
-
-// makeCertificates makes an authority, and certificates for brokers on loopback
-// and for a client, in folder.
-func makeCertificates(folder string) (Certificates, error) {
+// Make makes an authority, and certificates for servers on loopback and for a
+// client, in folder.
+func Make(folder string) (Files, error) {
 	client := filepath.Join(folder, "client.pem")
-	files := Certificates{Authority: filepath.Join(folder, "authority.pem"), Client: client, ClientKey: client}
+	files := Files{Authority: filepath.Join(folder, "authority.pem"), Server: filepath.Join(folder, "server.pem"), Client: client, ClientKey: client}
 	authority, err := issue(files.Authority, nil, 0)
 	if err != nil {
 		return files, err
 	}
-	_, brokerErr := issue(filepath.Join(folder, brokerCertificate), authority, x509.ExtKeyUsageServerAuth)
+	_, serverErr := issue(files.Server, authority, x509.ExtKeyUsageServerAuth)
 	_, clientErr := issue(client, authority, x509.ExtKeyUsageClientAuth)
-	return files, errors.Join(brokerErr, clientErr)
+	return files, errors.Join(serverErr, clientErr)
 }
 
 // identity is a certificate with its key.
@@ -59,7 +58,7 @@ func issue(file string, issuer *identity, usage x509.ExtKeyUsage) (*identity, er
 		SerialNumber: big.NewInt(now.UnixNano()),
 		Subject:      pkix.Name{CommonName: filepath.Base(file), Organization: []string{"Orderhub's tests"}},
 		NotBefore:    now.Add(-time.Hour),
-		NotAfter:     now.Add(certificateLife),
+		NotAfter:     now.Add(life),
 	}}
 	var text []byte
 	if issuer == nil {
