@@ -45,8 +45,8 @@ func TestDLQRedrive(t *testing.T) {
 	w.fail(&kgo.Record{Topic: "absent", Value: []byte("v")}, "invalid")
 	got = w.orderctl("dlq", "redrive", "absent/0/0")
 	require.Equal(t, 1, got.code)
-	require.Contains(t, got.stderr, "stopped: 0 of 1 letter redriven")
-	require.Contains(t, got.stderr, "topic absent: the topic does not exist")
+	require.Contains(t, got.stderr, "topic absent does not exist any more: send it elsewhere with --to-topic")
+	require.Contains(t, got.stderr, "0 of 1 letter redriven")
 
 	allow := w.refuseWrites(orders)
 	got = w.orderctl("dlq", "redrive", "--partition", "2", "--yes")

@@ -86,8 +86,9 @@ func (c *Console) selection(ctx context.Context, l *list, q *query) ([]dlq.Ref, 
 		}
 	}
 	var found []dlq.Ref
+	matches := q.matcher()
 	for i := range l.refs {
-		if r := &l.refs[i]; (among == nil || among[r.ID]) && q.matches(r) {
+		if r := &l.refs[i]; (among == nil || among[r.ID]) && matches(r) {
 			found = append(found, *r)
 		}
 	}

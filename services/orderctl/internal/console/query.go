@@ -170,27 +170,22 @@ func (q *query) scanned() (f letter.Filter, ok bool) {
 	return f, f.Text != "" || f.UID != "" || len(f.Keys) > 0 || len(f.Paths) > 0
 }
 
-// matches answers the rest of the query from the list.
-func (q *query) matches(r *dlq.Ref) bool {
-	f, g := &q.filter, r.Group
-	has := func(wanted []string, text string) bool { return len(wanted) == 0 || slices.Contains(wanted, text) }
-	sourced := g.SourceTopic != ""
-	switch {
-	case q.status != letter.Any && r.Status != q.status,
-		!f.Since.IsZero() && r.FailedAt.Before(f.Since),
-		!f.Until.IsZero() && !r.FailedAt.Before(f.Until),
-		f.MinOffset != nil && (!sourced || r.SourceOffset < *f.MinOffset),
-		f.MaxOffset != nil && (!sourced || r.SourceOffset < 0 || r.SourceOffset > *f.MaxOffset),
-		len(f.Partitions) > 0 && (!sourced || !slices.Contains(f.Partitions, g.SourcePartition)),
-		!has(f.Reasons, g.Reason), !has(f.Stages, g.Stage):
-		return false
+// matcher answers the rest of the query from the list.
+func (q *query) matcher() func(*dlq.Ref) bool {
+	f := q.filter
+	f.Text, f.UID, f.Keys, f.Paths = "", "", nil, slices.Clone(f.Paths)
+	for i, path := range f.Paths {
+		f.Paths[i] = letter.AnyItem(path) // as groups have them
 	}
-	return slices.ContainsFunc(failuresOf(g), func(failure letter.Failure) bool {
-		if f.Failure != nil {
-			return failure == *f.Failure
+	return func(r *dlq.Ref) bool {
+		g := r.Group
+		l := letter.Letter{
+			Reason: g.Reason, Stage: g.Stage, FailedAt: r.FailedAt,
+			Source: letter.Place{Topic: g.SourceTopic, Partition: g.SourcePartition, Offset: r.SourceOffset},
 		}
-		return has(f.Rules, failure.Rule) && (len(f.Paths) == 0 || letter.AnyItem(f.Paths[0]) == failure.Path)
-	})
+		return (q.status == letter.Any || r.Status == q.status) &&
+			f.MatchesWith(&l, func(*letter.Letter) []letter.Failure { return failuresOf(g) })
+	}
 }
 
 // failuresOf are a group's failures. A group without any has one without rule and path,

@@ -41,7 +41,7 @@ func TestQueryMatches(t *testing.T) {
 		}
 		q := parseQuery(values, at)
 		require.Empty(t, q.Problems)
-		return q.matches(&dlq.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7})
+		return q.matcher()(&dlq.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7})
 	}
 	require.True(t, matches(g, letter.Open))
 	require.False(t, matches(g, letter.Resolved))
