@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,7 @@ type site struct {
 	logs     string
 	workers  []*service
 	readers  []*service
+	stops    []func(context.Context)
 }
 
 // start starts everything.
@@ -81,6 +83,7 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 	if s.progress, err = ledger.NewProgress(s.brokers(), topic, group); err != nil {
 		return err
 	}
+	s.onStop(func(context.Context) { s.progress.Close() })
 	if err := s.createTopics(ctx); err != nil {
 		return err
 	}
@@ -98,8 +101,10 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 		if err := service.start(); err != nil {
 			return err
 		}
+		s.onStop(service.kill)
 	}
 	s.watch = startWatch(s)
+	s.onStop(func(context.Context) { s.watch.stop() })
 	return nil
 }
 
@@ -112,10 +117,15 @@ func (s *site) startDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.onStop(func(ctx context.Context) {
+		_ = s.database.Resume() // a frozen server would not stop
+		_ = s.database.Stop(ctx)
+	})
 	s.hand = &hand{url: s.database.URL()}
 	if s.network, err = proxy.Start(ports.Loopback(port), proxy.Postgres); err != nil {
 		return err
 	}
+	s.onStop(func(context.Context) { s.network.Close() })
 	db, err := sql.Open("pgx", s.database.URL())
 	if err != nil {
 		return err
@@ -130,12 +140,18 @@ func (s *site) startKafka(ctx context.Context, o options) (err error) {
 	if o.Kafka != kafkaEmbedded {
 		s.cluster, err = apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Proxied: true, Log: os.Stderr})
 		var missing *apachekafka.MissingError
+		if err == nil {
+			s.onStop(func(context.Context) { _ = s.cluster.Stop() })
+		}
 		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(apachekafka.StrictVariable) != "" {
 			return err
 		}
 		s.say("NOT ON APACHE KAFKA: %v; the embedded broker replaces it, and stays up", err)
 	}
 	s.embedded, err = broker.Start(ctx, broker.Options{Configs: map[string]string{"group.min.session.timeout.ms": "100"}})
+	if err == nil {
+		s.onStop(func(context.Context) { _ = s.embedded.Stop() })
+	}
 	return err
 }
 
@@ -179,47 +195,25 @@ func (s *site) services() []*service {
 	return append(append([]*service(nil), s.workers...), s.readers...)
 }
 
-// stop stops whatever runs, in any state of the site.
+// stop stops what runs, in the reverse order of its start.
 func (s *site) stop(removeLogs bool) {
+	if !removeLogs && s.cluster != nil {
+		for _, b := range s.cluster.Brokers {
+			_ = os.Rename(b.LogFile(), filepath.Join(s.logs, fmt.Sprintf("broker-%d.log", b.ID)))
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if s.watch != nil {
-		s.watch.stop()
-	}
-	for _, service := range s.services() {
-		service.kill(ctx)
-	}
-	if s.progress != nil {
-		s.progress.Close()
-	}
-	if s.cluster != nil {
-		s.keepBrokerLogs(removeLogs)
-		_ = s.cluster.Stop() // it is temporary
-	}
-	if s.embedded != nil {
-		_ = s.embedded.Stop() // it is in memory
-	}
-	if s.network != nil {
-		s.network.Close()
-	}
-	if s.database != nil {
-		_ = s.database.Resume() // a frozen server would not stop; another error does not matter
-		_ = s.database.Stop(ctx)
+	for _, stop := range slices.Backward(s.stops) {
+		stop(ctx)
 	}
 	if removeLogs && s.logs != "" {
 		_ = os.RemoveAll(s.logs)
 	}
 }
 
-// keepBrokerLogs moves the brokers' logs to the other logs.
-func (s *site) keepBrokerLogs(removed bool) {
-	if removed {
-		return
-	}
-	for _, b := range s.cluster.Brokers {
-		_ = os.Rename(b.LogFile(), filepath.Join(s.logs, fmt.Sprintf("broker-%d.log", b.ID)))
-	}
-}
+// onStop has stop called in the end. Errors do not matter then: all data is temporary.
+func (s *site) onStop(stop func(context.Context)) { s.stops = append(s.stops, stop) }
 
 // settle waits until the workers have committed everything, and the readers have
 // read after that.

@@ -97,38 +97,34 @@ func (w *Window) ForgetProblems() {
 	w.problems = nil
 }
 
-// Do runs steps, which together have [StepTime].
-func (w *Window) Do(steps ...chromedp.Action[chromedp.Void]) {
+// step gives one step in the browser [StepTime].
+func step[T any](w *Window, run func(context.Context) (T, error)) T {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
 	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
+	value, err := run(ctx)
+	if err != nil {
 		w.t.Fatalf("in the browser: %v", err)
 	}
+	return value
+}
+
+// Do runs steps, which together have [StepTime].
+func (w *Window) Do(steps ...chromedp.Action[chromedp.Void]) {
+	w.t.Helper()
+	step(w, func(ctx context.Context) (struct{}, error) { return struct{}{}, chromedp.Do(ctx, steps...) })
 }
 
 // Command gives the browser a command of its protocol.
 func Command[P, R any](w *Window, method cdp.Command[P, R], params P) R {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
-	defer cancel()
-	result, err := chromedp.Call(ctx, method, params)
-	if err != nil {
-		w.t.Fatalf("in the browser: %v", err)
-	}
-	return result
+	return step(w, func(ctx context.Context) (R, error) { return chromedp.Call(ctx, method, params) })
 }
 
-// Value runs an action for what it gives.
+// Value runs an action and returns its value.
 func Value[T any](w *Window, action chromedp.Action[T]) T {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
-	defer cancel()
-	value, err := chromedp.Run(ctx, action)
-	if err != nil {
-		w.t.Fatalf("in the browser: %v", err)
-	}
-	return value
+	return step(w, func(ctx context.Context) (T, error) { return chromedp.Run(ctx, action) })
 }
 
 // Eval gives the value of a JavaScript expression; a promise's is waited for.

@@ -32,7 +32,7 @@ type World struct {
 	HandMade string
 }
 
-// Finding is something that is not as it is to be.
+// Finding is a difference from what must be.
 type Finding struct {
 	What string
 	// Place is that of the record in its topic; its offset is -1 for none.
@@ -44,30 +44,30 @@ type Finding struct {
 // maxFindings bounds what is kept of each kind.
 const maxFindings = 20
 
-// Findings are all that is not as it is to be.
+// Findings are all differences from what must be.
 type Findings struct {
 	Lost  int // orders that are not stored, and records without their letter
-	Extra int // orders that nobody sent, and letters of records that deserve none
+	Extra int // orders that nobody sent, and letters of records that must have none
 	Wrong int // orders stored otherwise than sent, and letters with other bytes or another reason
 	Stale int // orders for which a reader's answer differs from the tables
 
 	OffsetsAtEnds bool
 	Committed     Offsets
 	Ends          Offsets
-	// Repeats are letters that stand more than once in their topic, which its
-	// compaction undoes.
+	// Repeats are letters that their topic holds more than once, until it is
+	// compacted.
 	Repeats int
 
 	First []Finding // of each kind the first
 	mu    sync.Mutex
 }
 
-// Exact says that there is nothing to find.
+// Exact says that there is no difference.
 func (f *Findings) Exact() bool {
 	return f.Lost+f.Extra+f.Wrong+f.Stale == 0 && f.OffsetsAtEnds
 }
 
-// String is the summary and what was found first.
+// String is the summary and the first findings.
 func (f *Findings) String() string {
 	text := fmt.Sprintf("%d lost, %d extra, %d wrong, %d stale; committed offsets at the ends: %t; %d letters written again",
 		f.Lost, f.Extra, f.Wrong, f.Stale, f.OffsetsAtEnds, f.Repeats)
@@ -88,8 +88,8 @@ func (f *Findings) say(count *int, finding Finding) {
 	}
 }
 
-// Account compares the world with what is to become of the topic's records. All
-// of them are to be done, and nothing is to change meanwhile.
+// Account compares the world with what must have become of the topic's records. All
+// of them must be processed, and nothing may change meanwhile.
 func Account(ctx context.Context, w World, e *Expected) (*Findings, error) {
 	f := &Findings{}
 	if err := f.offsets(ctx, w); err != nil {
@@ -212,7 +212,7 @@ func (f *Findings) letters(ctx context.Context, w World, e *Expected) error {
 		reason := header(r, deadletter.HeaderReason)
 		switch {
 		case !there:
-			f.say(&f.Extra, Finding{What: fmt.Sprintf("dead letter %s (%s) is of no record that deserves one", id, reason), Place: placeOf(id), ID: id})
+			f.say(&f.Extra, Finding{What: fmt.Sprintf("dead letter %s (%s) belongs to no record that must have one", id, reason), Place: placeOf(id), ID: id})
 		case reason != expected.Reason:
 			f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: reason %q instead of %q", id, reason, expected.Reason), Place: expected.Place, ID: id})
 		case !hasValue(r, expected):
@@ -233,7 +233,7 @@ func (f *Findings) letters(ctx context.Context, w World, e *Expected) error {
 }
 
 // hasValue says whether a letter has its record's value untouched or, where it is
-// cut, says which it was.
+// cut, the hash of that value.
 func hasValue(r *kgo.Record, expected Letter) bool {
 	if expected.Cut {
 		return strings.Contains(header(r, deadletter.HeaderTruncated), hex.EncodeToString(expected.Value[:]))

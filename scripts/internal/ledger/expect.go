@@ -19,28 +19,28 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-// Place is where a record is, and since when.
+// Place is where a record is, with its timestamp.
 type Place struct {
 	Partition int32
 	Offset    int64
 	At        time.Time
 }
 
-// Order is an order that is to be stored.
+// Order is an order that must be stored.
 type Order struct {
 	Place
 	Hash model.Hash
 }
 
-// Letter is a dead letter that is to be there.
+// Letter is a dead letter that must exist.
 type Letter struct {
 	Place
 	Reason string
 	Value  [sha256.Size]byte // of the record
-	Cut    bool              // the letter has only the beginning of it
+	Cut    bool              // the letter has only the beginning of the record
 }
 
-// Expected is what is to become of the records in a topic.
+// Expected is what must become of the records in a topic.
 type Expected struct {
 	Orders     map[string]Order  // by order_uid
 	Letters    map[string]Letter // by id
@@ -53,9 +53,9 @@ type Expected struct {
 	problems []string
 }
 
-// Expect reads the records that the topic holds, without those of transactions
-// that were aborted, and says what is to become of each: of an order_uid the
-// first valid record is to be stored.
+// Expect reads the records that the topic holds, without those of aborted
+// transactions, and says what must become of each: the first valid record of an
+// order_uid must be stored.
 func Expect(ctx context.Context, brokers []string, topic string) (*Expected, error) {
 	e := &Expected{Orders: map[string]Order{}, Letters: map[string]Letter{}}
 	codec := model.New(model.Options{})
@@ -64,12 +64,13 @@ func Expect(ctx context.Context, brokers []string, topic string) (*Expected, err
 		return nil
 	})
 	if err == nil && len(e.problems) > 0 {
-		err = fmt.Errorf("the load is not as it was meant: %s", e.problems[0])
+		err = fmt.Errorf("a record of the load is not of the intended kind: %s", e.problems[0])
 	}
 	return e, err
 }
 
-// readAll hands out all records that a topic holds now, partitions side by side.
+// readAll passes all records that a topic holds now to handle, which is called for
+// several partitions at once.
 func readAll(ctx context.Context, brokers []string, topic string, handle func(*kgo.Record) error) error {
 	client, err := dlq.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {

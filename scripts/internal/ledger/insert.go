@@ -29,28 +29,20 @@ var insertStatements = func() map[*orderdb.Table]string {
 // Insert stores an order with a statement for each row, which pgx keeps
 // prepared on the connection.
 func Insert(ctx context.Context, tx pgx.Tx, o *model.Order) error {
-	row := orderdb.FromModel(o, nil)
-	err := insert(ctx, tx, orderdb.Orders.Table, row)
-	if err == nil {
-		err = insert(ctx, tx, orderdb.Deliveries.Table, row.Delivery)
+	order := orderdb.FromModel(o, nil)
+	tables := []*orderdb.Table{orderdb.Orders.Table, orderdb.Deliveries.Table, orderdb.Payments.Table}
+	rows := []any{order, order.Delivery, order.Payment}
+	for _, item := range order.Items {
+		tables, rows = append(tables, orderdb.Items.Table), append(rows, item)
 	}
-	if err == nil {
-		err = insert(ctx, tx, orderdb.Payments.Table, row.Payment)
-	}
-	for i := 0; err == nil && i < len(row.Items); i++ {
-		err = insert(ctx, tx, orderdb.Items.Table, row.Items[i])
-	}
-	if err != nil {
-		return fmt.Errorf("insert order %s: %w", o.OrderUID, err)
+	for i, t := range tables {
+		values := make([]any, 0, len(t.Stored))
+		for _, column := range t.Stored {
+			values = append(values, t.Schema.FieldMap[column].Value(reflect.ValueOf(rows[i]).Elem()).Interface())
+		}
+		if _, err := tx.Exec(ctx, insertStatements[t], values...); err != nil {
+			return fmt.Errorf("insert order %s: %w", o.OrderUID, err)
+		}
 	}
 	return nil
-}
-
-func insert(ctx context.Context, tx pgx.Tx, t *orderdb.Table, row any) error {
-	values := make([]any, 0, len(t.Stored))
-	for _, column := range t.Stored {
-		values = append(values, t.Schema.FieldMap[column].Value(reflect.ValueOf(row).Elem()).Interface())
-	}
-	_, err := tx.Exec(ctx, insertStatements[t], values...)
-	return err
 }

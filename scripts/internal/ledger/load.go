@@ -72,8 +72,8 @@ func (l *Load) Send(ctx context.Context, n int) error {
 	return nil
 }
 
-// Run sends about rate records a second until ctx ends. What was begun by then
-// is sent, within patience.
+// Run sends about rate records a second until ctx ends. A batch that was begun by
+// then is sent, within patience.
 func (l *Load) Run(ctx context.Context, rate int, patience time.Duration) error {
 	const perSecond = 20
 	ticker := time.NewTicker(time.Second / perSecond)
@@ -174,7 +174,7 @@ func NewOrder(uid string, variant int) *model.Order {
 	}
 }
 
-// restyle writes an order as one of its producers might.
+// restyle writes an order in one of the forms that producers use.
 func (l *Load) restyle(canonical string) []byte {
 	if l.random.IntN(2) == 0 {
 		return []byte(canonical)

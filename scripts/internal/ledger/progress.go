@@ -33,7 +33,7 @@ func (o Offsets) Reach(goal Offsets) bool {
 	return true
 }
 
-// Plus returns offsets that lie so many records further.
+// Plus returns offsets that are larger by n.
 func (o Offsets) Plus(n int64) Offsets {
 	further := maps.Clone(o)
 	for partition := range further {
@@ -42,8 +42,8 @@ func (o Offsets) Plus(n int64) Offsets {
 	return further
 }
 
-// Progress watches a group's way through a topic. Brokers that are away for a
-// while are waited for.
+// Progress watches how far a group has consumed a topic. It waits for brokers that
+// are unavailable for a while.
 type Progress struct {
 	client *kgo.Client
 	admin  *kadm.Client
@@ -63,10 +63,10 @@ func NewProgress(brokers []string, topic, group string) (*Progress, error) {
 // Close ends the connections.
 func (p *Progress) Close() { p.client.Close() }
 
-// Admin is for further questions.
+// Admin is a client for further requests.
 func (p *Progress) Admin() *kadm.Client { return p.admin }
 
-// Ends are the partitions' ends, which are behind the last records.
+// Ends are the partitions' end offsets.
 func (p *Progress) Ends(ctx context.Context) (Offsets, error) {
 	return p.patiently(ctx, func(ctx context.Context) (Offsets, error) {
 		listed, err := p.admin.ListEndOffsets(ctx, p.topic)
@@ -132,7 +132,7 @@ func (p *Progress) Await(ctx context.Context, goal Offsets) error {
 	}
 }
 
-// Drain returns once the group has committed up to the ends that there are now.
+// Drain returns once the group has committed up to the present ends.
 func (p *Progress) Drain(ctx context.Context) error {
 	ends, err := p.Ends(ctx)
 	if err != nil {

@@ -78,28 +78,12 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) (*Orders, error)
 	return orders, errors.Join(orders.encode(ctx, client, rows, o), rows.Close())
 }
 
-// encode reads the topic and writes the rows of each batch, whose orders are of
-// one partition and sorted by uid, as the worker's are.
+// encode reads the topic and writes the rows of each batch, sorted by uid as the
+// worker's are.
 func (o *Orders) encode(ctx context.Context, client *kgo.Client, rows io.Writer, opts OrdersOptions) error {
 	codec := model.New(model.Options{})
-	pending := make([][]*model.Order, opts.Partitions)
+	var pending []*model.Order
 	var at int64
-	flush := func(orders []*model.Order) error {
-		if len(orders) == 0 {
-			return nil
-		}
-		slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
-		var b batch
-		for i, data := range encodeRows(orders) {
-			if _, err := rows.Write(data); err != nil {
-				return fmt.Errorf("keep the rows: %w", err)
-			}
-			b[i].from, b[i].size = at, int64(len(data))
-			at += int64(len(data))
-		}
-		o.batches = append(o.batches, b)
-		return nil
-	}
 	for read := 0; read < opts.Count; {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
@@ -110,24 +94,25 @@ func (o *Orders) encode(ctx context.Context, client *kgo.Client, rows io.Writer,
 			if err != nil {
 				return fmt.Errorf("a published order: %w", err)
 			}
-			read++
 			o.Bytes += int64(len(record.Value))
 			if len(o.Sample) < sampleSize {
 				o.Sample = append(o.Sample, decoded.Order)
 				o.Values = append(o.Values, bytes.Clone(record.Value))
 			}
-			pending[record.Partition] = append(pending[record.Partition], decoded.Order)
-			if orders := pending[record.Partition]; len(orders) == opts.BatchSize {
-				if err := flush(orders); err != nil {
-					return err
-				}
-				pending[record.Partition] = nil
+			pending = append(pending, decoded.Order)
+			if read++; read%opts.BatchSize != 0 && read < opts.Count {
+				continue
 			}
-		}
-	}
-	for _, orders := range pending {
-		if err := flush(orders); err != nil {
-			return err
+			slices.SortFunc(pending, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
+			var b batch
+			for i, data := range encodeRows(pending) {
+				if _, err := rows.Write(data); err != nil {
+					return fmt.Errorf("keep the rows: %w", err)
+				}
+				b[i].from, b[i].size = at, int64(len(data))
+				at += int64(len(data))
+			}
+			o.batches, pending = append(o.batches, b), nil
 		}
 	}
 	return nil
