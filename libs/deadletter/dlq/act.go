@@ -84,7 +84,7 @@ func (q *Queue) resolve(ctx context.Context, items []Item, resolutions []letter.
 		return nil
 	}
 	var partitions int32
-	if q.opts.Foreign != "" {
+	if !q.onlyOurs() {
 		var err error
 		if partitions, err = q.client.Partitions(ctx, q.opts.Topic); err != nil {
 			return err
@@ -94,9 +94,9 @@ func (q *Queue) resolve(ctx context.Context, items []Item, resolutions []letter.
 	for i := range items {
 		partition := items[i].Place.Partition
 		switch {
-		case q.opts.Foreign == "":
+		case items[i].Place.Topic == q.opts.Topic:
 		case items[i].Ref.Status == letter.Resolved:
-			partition = items[i].Ref.resolution().partition
+			partition = items[i].Ref.resolution().Partition
 		default:
 			partition = partitionOf(items[i].ID, partitions)
 		}

@@ -103,7 +103,7 @@ func (e *ArchiveEntry) check() error {
 // there already. What is there stays as it is, so an interrupted import can be run
 // again. An error of the archive names the entry by its number, and is an ErrEntry.
 func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, done func(id string, there bool)) error {
-	if q.opts.Foreign != "" {
+	if !q.onlyOurs() {
 		return errors.New("letters cannot be imported into a topic that others write")
 	}
 	partitions, err := q.client.Partitions(ctx, q.opts.Topic)
@@ -165,7 +165,7 @@ func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, 
 		}
 		partition := partitionFor(e)
 		if exists {
-			partition = known.resolution().partition // as it is there
+			partition = known.resolution().Partition // as it is there
 		}
 		letters = append(letters, e.Letter.record(q.opts.Topic, partition))
 		if e.Resolution != nil && !exists {

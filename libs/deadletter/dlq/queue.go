@@ -21,19 +21,20 @@ import (
 type Options struct {
 	// Topic holds our worker's letters, and all resolutions.
 	Topic string
-	// Foreign is a topic of letters that another system wrote. If it is set,
-	// its letters are the queue's. Empty: those of Topic are.
-	Foreign string
+	// Foreign are topics of letters that other systems wrote. If there are any, their
+	// letters are the queue's, and those of Topic only if it is among them.
+	Foreign []string
 	// Orders is the topic of the orders, to which letters of NATS messages go back.
 	Orders string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Queue is a topic of dead letters. Safe for concurrent use.
+// Queue is one or several topics of dead letters. Safe for concurrent use.
 type Queue struct {
-	client *Client
-	opts   Options
+	client  *Client
+	opts    Options
+	letters []string // the topics of the letters
 }
 
 // New returns a queue that reads and writes through a client.
@@ -41,30 +42,35 @@ func New(client *Client, opts Options) *Queue {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if opts.Foreign == opts.Topic {
-		opts.Foreign = ""
+	q := &Queue{client: client, opts: opts, letters: []string{opts.Topic}}
+	if len(opts.Foreign) > 0 {
+		q.letters = nil
 	}
-	return &Queue{client: client, opts: opts}
+	for _, topic := range opts.Foreign {
+		if !slices.Contains(q.letters, topic) {
+			q.letters = append(q.letters, topic)
+		}
+	}
+	return q
 }
 
-// Letters is the topic that the letters are in.
-func (q *Queue) Letters() string {
-	if q.opts.Foreign != "" {
-		return q.opts.Foreign
-	}
-	return q.opts.Topic
-}
+// Letters are the topics that the letters are in.
+func (q *Queue) Letters() []string { return q.letters }
 
+// onlyOurs reports whether the letters are those of our own topic.
+func (q *Queue) onlyOurs() bool { return len(q.letters) == 1 && q.letters[0] == q.opts.Topic }
+
+// topics are those of the letters and that of the resolutions.
 func (q *Queue) topics() []string {
-	if q.opts.Foreign != "" {
-		return []string{q.opts.Topic, q.opts.Foreign}
+	if slices.Contains(q.letters, q.opts.Topic) {
+		return q.letters
 	}
-	return []string{q.opts.Topic}
+	return append([]string{q.opts.Topic}, q.letters...)
 }
 
 // Scan reads the topics from their start to their present end.
 func (q *Queue) Scan(ctx context.Context, filter letter.Filter) (*View, error) {
-	v := newView(q.Letters(), q.opts.Topic, filter)
+	v := newView(q.letters, q.opts.Topic, filter)
 	v.queue = q
 	return v, v.Refresh(ctx)
 }
@@ -72,7 +78,7 @@ func (q *Queue) Scan(ctx context.Context, filter letter.Filter) (*View, error) {
 // ScanHeads is Scan, and keeps the letters that match without their values, if
 // there are at most so many of them; see View.Heads.
 func (q *Queue) ScanHeads(ctx context.Context, filter letter.Filter, most int) (*View, error) {
-	v := newView(q.Letters(), q.opts.Topic, filter)
+	v := newView(q.letters, q.opts.Topic, filter)
 	v.queue, v.headsLeft = q, most
 	return v, v.Refresh(ctx)
 }
@@ -98,23 +104,17 @@ const nearby = 200
 // Load reads letters again, in the order of refs. The error is ErrChanged where
 // one is gone; the others are given all the same.
 func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
-	letters, resolutions := map[position]*kgo.Record{}, map[position]*kgo.Record{}
-	if q.opts.Foreign == "" {
-		resolutions = letters // one topic is read once
-	}
+	wanted := map[letter.Place]*kgo.Record{}
 	for _, r := range refs {
 		if r.HasLetter() {
-			letters[position{r.Partition, r.Offset}] = nil
+			wanted[r.place()] = nil
 		}
 		if r.Status == letter.Resolved {
-			resolutions[r.resolution()] = nil
+			wanted[r.resolution()] = nil
 		}
 	}
-	if err := q.fetch(ctx, q.Letters(), letters); err != nil {
-		return nil, err
-	}
-	if q.opts.Foreign != "" {
-		if err := q.fetch(ctx, q.opts.Topic, resolutions); err != nil {
+	for _, topic := range q.topics() {
+		if err := q.fetch(ctx, topic, wanted); err != nil {
 			return nil, err
 		}
 	}
@@ -123,14 +123,14 @@ func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
 	for _, r := range refs {
 		item := Item{Ref: r}
 		if r.HasLetter() {
-			if item.Record = letters[position{r.Partition, r.Offset}]; item.Record == nil {
+			if item.Record = wanted[r.place()]; item.Record == nil {
 				changed = ErrChanged
 				continue
 			}
 			item.Letter = letter.Parse(item.Record)
 		}
 		if r.Status == letter.Resolved {
-			if item.ResolutionRecord = resolutions[r.resolution()]; item.ResolutionRecord == nil {
+			if item.ResolutionRecord = wanted[r.resolution()]; item.ResolutionRecord == nil {
 				changed = ErrChanged
 				continue
 			}
@@ -145,10 +145,12 @@ func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
 
 // fetch fills in the wanted records of a topic, as far as they still exist. Those
 // that are near each other are read together.
-func (q *Queue) fetch(ctx context.Context, topic string, wanted map[position]*kgo.Record) error {
+func (q *Queue) fetch(ctx context.Context, topic string, wanted map[letter.Place]*kgo.Record) error {
 	offsets := map[int32][]int64{}
 	for p := range wanted {
-		offsets[p.partition] = append(offsets[p.partition], p.offset)
+		if p.Topic == topic {
+			offsets[p.Partition] = append(offsets[p.Partition], p.Offset)
+		}
 	}
 	spans := map[int32][]Span{}
 	for partition, of := range offsets {
@@ -165,7 +167,7 @@ func (q *Queue) fetch(ctx context.Context, topic string, wanted map[position]*kg
 	}
 	var mu sync.Mutex
 	_, err := q.client.Read(ctx, topic, spans, func(r *kgo.Record) error {
-		at := position{r.Partition, r.Offset}
+		at := letter.Place{Topic: topic, Partition: r.Partition, Offset: r.Offset}
 		mu.Lock()
 		defer mu.Unlock()
 		if _, is := wanted[at]; is {

@@ -32,6 +32,7 @@ const (
 
 // Gap is a range of offsets that were gone when they were to be read.
 type Gap struct {
+	Topic     string
 	Partition int32
 	Span
 }
@@ -141,7 +142,7 @@ func (r *reading) outOfRange(ctx context.Context, partition int32, span Span) (i
 	if start <= span.From {
 		return 0, fmt.Errorf("topic %s, partition %d: ends at offset %d now, before %d: it was recreated or lost its end while it was read; run the command again", r.topic, partition, bounds[partition].To, span.From)
 	}
-	gap := Gap{Partition: partition, Span: Span{From: span.From, To: min(start, span.To)}}
+	gap := Gap{Topic: r.topic, Partition: partition, Span: Span{From: span.From, To: min(start, span.To)}}
 	r.mu.Lock()
 	r.gaps = append(r.gaps, gap)
 	r.mu.Unlock()

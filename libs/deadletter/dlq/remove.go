@@ -62,7 +62,7 @@ func (q *Queue) Undo(ctx context.Context, view *View, refs []Ref, done func(Outc
 			for _, item := range items {
 				outcomes = append(outcomes, Outcome{Item: item})
 				for _, at := range item.Ref.resolutions {
-					records = append(records, letter.UndoRecord(q.opts.Topic, at.partition, item.ID))
+					records = append(records, letter.UndoRecord(q.opts.Topic, at.Partition, item.ID))
 				}
 			}
 			if len(records) > 0 {
@@ -95,7 +95,7 @@ type PurgeOptions struct {
 // would be open again. It calls done for each letter that is gone.
 func (q *Queue) Purge(ctx context.Context, o PurgeOptions, done func(id string)) error {
 	switch {
-	case q.opts.Foreign != "":
+	case !q.onlyOurs():
 		return errors.New("letters of a topic that others write cannot be purged")
 	case o.DryRun:
 		return q.purge(ctx, nil, o, done)
@@ -128,10 +128,10 @@ func (q *Queue) purge(ctx context.Context, only *Exclusive, o PurgeOptions, done
 			}
 			ids = append(ids, r.ID)
 			for _, at := range item.Ref.letters {
-				records = append(records, &kgo.Record{Topic: q.opts.Topic, Partition: at.partition, Key: []byte(r.ID)})
+				records = append(records, &kgo.Record{Topic: q.opts.Topic, Partition: at.Partition, Key: []byte(r.ID)})
 			}
 			for _, at := range item.Ref.resolutions {
-				records = append(records, letter.UndoRecord(q.opts.Topic, at.partition, r.ID))
+				records = append(records, letter.UndoRecord(q.opts.Topic, at.Partition, r.ID))
 			}
 		}
 		if only != nil && len(records) > 0 {

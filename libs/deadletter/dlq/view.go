@@ -24,8 +24,8 @@ import (
 type View struct {
 	queue       *Queue
 	filter      letter.Filter
-	letters     string // topic of the letters
-	resolutions string // topic of the resolutions; often the same
+	letters     []string // topics of the letters
+	resolutions string   // topic of the resolutions; often among them
 
 	refreshing sync.Mutex
 
@@ -43,7 +43,8 @@ type View struct {
 // Ref is a letter that a View found, or a resolution whose letter it did not.
 type Ref struct {
 	ID string
-	// Partition and Offset are the letter's place in its topic.
+	// Topic, Partition and Offset are the letter's place.
+	Topic     string
 	Partition int32
 	Offset    int64
 	FailedAt  time.Time
@@ -59,13 +60,7 @@ type Ref struct {
 	// A letter or resolution may stand in several partitions after the topic
 	// got more of them: the latest is the last. The slices are never changed
 	// in place, since copies of a Ref share them.
-	letters, resolutions []position
-}
-
-// position is a record's place within a topic.
-type position struct {
-	partition int32
-	offset    int64
+	letters, resolutions []letter.Place
 }
 
 type topicPartition struct {
@@ -76,7 +71,11 @@ type topicPartition struct {
 // HasLetter is false of a resolution without a letter.
 func (r *Ref) HasLetter() bool { return len(r.letters) > 0 }
 
-func (r *Ref) resolution() position { return r.resolutions[len(r.resolutions)-1] }
+func (r *Ref) place() letter.Place {
+	return letter.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
+}
+
+func (r *Ref) resolution() letter.Place { return r.resolutions[len(r.resolutions)-1] }
 
 // Group is what letters of the same cause and source have in common.
 type Group struct {
@@ -97,7 +96,7 @@ const (
 	maxKnown = 4096
 )
 
-func newView(letters, resolutions string, filter letter.Filter) *View {
+func newView(letters []string, resolutions string, filter letter.Filter) *View {
 	return &View{
 		letters: letters, resolutions: resolutions, filter: filter, headsLeft: -1,
 		entries: map[string]*Ref{}, groups: map[groupKey]*Group{}, next: map[topicPartition]int64{},
@@ -209,7 +208,7 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 		id, isResolution = letter.ResolutionOf(r)
 	}
 	var l letter.Letter
-	isLetter := !isResolution && r.Topic == v.letters && !isTombstone(r)
+	isLetter := !isResolution && slices.Contains(v.letters, r.Topic) && !isTombstone(r)
 	if isLetter {
 		l = letter.Parse(r)
 		id, matches = l.ID, v.filter.MatchesWith(&l, func(l *letter.Letter) []letter.Failure { return v.failures.of(l).exact })
@@ -221,28 +220,28 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 		return "", false
 	}
 	v.next[at] = r.Offset + 1
-	here := position{r.Partition, r.Offset}
+	here := letter.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
 	switch {
 	case isResolution && r.Value == nil:
-		v.change(id, func(ref *Ref) { ref.resolutions = without(ref.resolutions, r.Partition) })
+		v.change(id, func(ref *Ref) { ref.resolutions = without(ref.resolutions, r) })
 	case isResolution:
 		ref := v.entry(id)
-		ref.resolutions = append(without(ref.resolutions, r.Partition), here)
+		ref.resolutions = append(without(ref.resolutions, r), here)
 		ref.Status, ref.Kind = letter.Resolved, letter.KindOf(r)
 	case isLetter && matches:
 		ref := v.entry(id)
-		ref.letters = append(without(ref.letters, r.Partition), here)
-		ref.Partition, ref.Offset = here.partition, here.offset
+		ref.letters = append(without(ref.letters, r), here)
+		ref.Topic, ref.Partition, ref.Offset = here.Topic, here.Partition, here.Offset
 		ref.FailedAt, ref.SourceOffset, ref.Size = l.FailedAt.UTC(), l.Source.Offset, int64(len(l.Value))
 		ref.Group, ref.ours = v.group(&l), l.Format == letter.Orderhub
 		v.keepHead(ref, &l)
 		return ref.Status, true
 	case isLetter: // the id's letter was replaced by one that does not match
 		v.change(id, func(ref *Ref) { ref.letters = nil })
-	case r.Topic == v.letters: // the tombstone of a letter of ours; a key of another's is not its id
+	case slices.Contains(v.letters, r.Topic): // the tombstone of a letter of ours; a key of another's is not its id
 		v.change(string(r.Key), func(ref *Ref) {
 			if ref.ours {
-				ref.letters = without(ref.letters, r.Partition)
+				ref.letters = without(ref.letters, r)
 			}
 		})
 	}
@@ -281,14 +280,14 @@ func (v *View) change(id string, how func(*Ref)) {
 		return
 	}
 	latest := ref.letters[len(ref.letters)-1]
-	ref.Partition, ref.Offset = latest.partition, latest.offset
+	ref.Topic, ref.Partition, ref.Offset = latest.Topic, latest.Partition, latest.Offset
 }
 
-// without are the positions that are not in a partition, with room for one more.
-func without(positions []position, partition int32) []position {
-	kept := make([]position, 0, len(positions)+1)
-	for _, p := range positions {
-		if p.partition != partition {
+// without are the places that are not in a record's partition, with room for one more.
+func without(places []letter.Place, r *kgo.Record) []letter.Place {
+	kept := make([]letter.Place, 0, len(places)+1)
+	for _, p := range places {
+		if p.Topic != r.Topic || p.Partition != r.Partition {
 			kept = append(kept, p)
 		}
 	}
@@ -389,7 +388,7 @@ func (v *View) Select(status letter.Status, limit int) []Ref {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	found := slices.SortedFunc(v.each(status), func(a, b *Ref) int {
-		return cmp.Or(b.FailedAt.Compare(a.FailedAt), cmp.Compare(b.Partition, a.Partition), cmp.Compare(b.Offset, a.Offset))
+		return cmp.Or(b.FailedAt.Compare(a.FailedAt), cmp.Compare(b.Partition, a.Partition), cmp.Compare(b.Offset, a.Offset), cmp.Compare(b.Topic, a.Topic))
 	})
 	if limit > 0 && len(found) > limit {
 		found = found[:limit]
@@ -454,7 +453,7 @@ func (v *View) Orphans() []Ref {
 		}
 	}
 	slices.SortFunc(found, func(a, b Ref) int {
-		return cmp.Or(cmp.Compare(a.resolution().partition, b.resolution().partition), cmp.Compare(a.resolution().offset, b.resolution().offset))
+		return cmp.Or(cmp.Compare(a.resolution().Partition, b.resolution().Partition), cmp.Compare(a.resolution().Offset, b.resolution().Offset))
 	})
 	return found
 }

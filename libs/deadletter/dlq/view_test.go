@@ -42,7 +42,7 @@ func purged(r *kgo.Record) *kgo.Record {
 }
 
 func indexed(filter letter.Filter, records ...*kgo.Record) *View {
-	x := newView(dlq, dlq, filter)
+	x := newView([]string{dlq}, dlq, filter)
 	for i, r := range records {
 		placed := *r
 		placed.Offset = int64(i)
@@ -104,9 +104,9 @@ func TestLettersInTwoPartitions(t *testing.T) {
 	require.Empty(t, indexed(letter.Filter{}, one, &two, purged(&two), purged(one)).Select(letter.Any, 0))
 }
 
-func partitionsOf(positions []position) (all []int32) {
+func partitionsOf(positions []letter.Place) (all []int32) {
 	for _, p := range positions {
-		all = append(all, p.partition)
+		all = append(all, p.Partition)
 	}
 	return all
 }
@@ -157,7 +157,7 @@ func TestFilters(t *testing.T) {
 // A letter of another topic is known by its own place, and resolved in ours.
 func TestForeignLetters(t *testing.T) {
 	foreign := &kgo.Record{Topic: "their.DLT", Partition: 1, Offset: 4, Key: []byte("k"), Value: []byte("v")}
-	x := newView("their.DLT", dlq, letter.Filter{})
+	x := newView([]string{"their.DLT"}, dlq, letter.Filter{})
 	x.add(letterRecord(1, "ours"))
 	status, matches := x.add(foreign)
 	require.True(t, matches)
@@ -214,7 +214,7 @@ func TestRandomHistories(t *testing.T) {
 			}
 		}
 		check := func(log []*kgo.Record) {
-			x := newView(dlq, dlq, letter.Filter{})
+			x := newView([]string{dlq}, dlq, letter.Filter{})
 			for _, r := range log {
 				x.add(r)
 			}
@@ -274,7 +274,7 @@ func TestGroups(t *testing.T) {
 
 // Heads are kept while there are few of them.
 func TestHeads(t *testing.T) {
-	x := newView(dlq, dlq, letter.Filter{Reasons: []string{"a"}})
+	x := newView([]string{dlq}, dlq, letter.Filter{Reasons: []string{"a"}})
 	x.headsLeft = 2
 	add := func(offset int64, r *kgo.Record) {
 		placed := *r

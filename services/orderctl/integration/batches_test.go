@@ -145,7 +145,7 @@ func TestATopicThatIsTruncatedWhileItIsRead(t *testing.T) {
 	read := 0
 	gaps, err := w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {bounds[0]}}, func(*kgo.Record) error { read++; return nil })
 	require.NoError(t, err)
-	require.Equal(t, []dlq.Gap{{Partition: 0, Span: dlq.Span{From: 0, To: 2}}}, gaps)
+	require.Equal(t, []dlq.Gap{{Topic: dlqTopic, Partition: 0, Span: dlq.Span{From: 0, To: 2}}}, gaps)
 	require.EqualValues(t, bounds[0].To-2, read)
 
 	_, err = w.client.Read(t.Context(), dlqTopic, map[int32][]dlq.Span{0: {{From: bounds[0].To + 5, To: bounds[0].To + 6}}}, func(*kgo.Record) error { return nil })

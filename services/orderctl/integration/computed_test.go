@@ -66,8 +66,8 @@ func TestConsoleEditsManyLetters(t *testing.T) {
 	for _, uid := range []string{"a", "b"} {
 		c.failing(0, uid, sampleOrder(t, uid, "locale", `"ru_RU"`), time.Hour)
 	}
+	c.person().page("/letters", "2 letters")
 	p := c.signedIn()
-	p.page("/letters", "2 letters")
 	form := url.Values{"kind": {"dry-run"}, "match": {"reason=invalid"}, "set": {"locale=replace(., '_', '-')\r\n"}}
 	status, _ := c.person().post("/jobs/dry-run", form)
 	require.Equal(t, http.StatusUnauthorized, status)

@@ -74,8 +74,8 @@ func (p *person) multiple(address string, form url.Values) (int, string) {
 func TestConsoleEditsALargeLetter(t *testing.T) {
 	c := largeConsole(t)
 	id := c.failing(0, "big", largeOrder(t, "big"), time.Hour)
+	c.person().page("/letters", "1 letter")
 	p := c.signedIn()
-	p.page("/letters", "1 letter")
 	_, body := p.send("/edit", url.Values{"id": {id}})
 	require.Contains(t, body, `enctype="multipart/form-data"`)
 	mended := string(bytes.Replace(largeOrder(t, "big"), []byte(`"english"`), []byte(`"en"`), 1))
@@ -110,8 +110,8 @@ func TestConsoleEditsALargeLetter(t *testing.T) {
 	// A letter that is larger than the worker takes is named what to use instead.
 	small := newConsole(t, func(o *console.Options) { o.Codec = model.New(model.Options{MaxRecordBytes: 1 << 16}) })
 	id = small.failing(0, "big", largeOrder(t, "big"), time.Hour)
+	small.person().page("/letters", "1 letter")
 	p = small.signedIn()
-	p.page("/letters", "1 letter")
 	_, body = p.send("/edit", url.Values{"id": {id}})
 	require.Contains(t, shown(body), "Edit it in a terminal: orderctl dlq edit "+id)
 }

@@ -165,13 +165,20 @@ func TestRedriveOfATombstone(t *testing.T) {
 	require.Nil(t, w.read(orders)[0][0].Value)
 }
 
-func TestRedriveIntoAMissingTopicStops(t *testing.T) {
+// Letters of a topic that is gone stay, and hold up no others. Named as the target, such a
+// topic stops the redrive.
+func TestRedriveIntoAMissingTopic(t *testing.T) {
 	w := newWorld(t)
-	w.fail(&kgo.Record{Topic: "absent", Value: []byte("v")}, "invalid")
-	_, err := w.redrive(t.Context(), dlq.Redrive{})
-	require.ErrorIs(t, err, dlq.ErrNoTopic)
-	require.ErrorContains(t, err, "absent")
+	gone := w.fail(&kgo.Record{Topic: "absent", Value: []byte("v")}, "invalid")
+	w.letters(1)
+	outcomes, err := w.redrive(t.Context(), dlq.Redrive{})
+	require.NoError(t, err)
+	require.Len(t, outcomes, 4)
+	require.Equal(t, gone, outcomes[0].Item.ID)
+	require.ErrorContains(t, outcomes[0].Err, "topic absent does not exist any more")
 	require.Len(t, w.refs(letter.Open), 1)
+	_, err = w.redrive(t.Context(), dlq.Redrive{Target: dlq.Target{Topic: "absent"}})
+	require.ErrorIs(t, err, dlq.ErrTarget)
 }
 
 // Killed between the copy and the resolution, it leaves the letters open; run
@@ -278,7 +285,7 @@ func TestLettersOfAnotherTopic(t *testing.T) {
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: "__connect.errors." + key, Value: []byte(value)})
 	}
 	w.produce(record)
-	foreign := &world{t: t, broker: w.broker, client: w.client, store: dlq.New(w.client, dlq.Options{Topic: dlqTopic, Foreign: "connect.dlq"})}
+	foreign := &world{t: t, broker: w.broker, client: w.client, store: dlq.New(w.client, dlq.Options{Topic: dlqTopic, Foreign: []string{"connect.dlq"}})}
 	outcomes, err := foreign.redrive(t.Context(), dlq.Redrive{})
 	require.NoError(t, err)
 	require.Len(t, outcomes, 1)
@@ -289,4 +296,49 @@ func TestLettersOfAnotherTopic(t *testing.T) {
 	snap := foreign.scan()
 	require.NoError(t, foreign.store.Undo(t.Context(), snap, snap.Select(letter.Resolved, 0), nobody))
 	require.Len(t, foreign.refs(letter.Open), 1)
+}
+
+// Letters of several topics, ours among them, are listed and dealt with together.
+func TestSeveralTopicsOfLetters(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"connect.dlq": {Partitions: 2}, "orders.DLT": {Partitions: 1}}))
+	ours := w.letters(1)
+	at := func(topic, prefix, key string) *kgo.Record {
+		return &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(`{"a":1}`), Headers: []kgo.RecordHeader{
+			{Key: prefix + "topic", Value: []byte(orders)}, {Key: prefix + "partition", Value: []byte("1")}, {Key: prefix + "offset", Value: []byte("40")},
+		}}
+	}
+	// The same record, at the same place of each topic.
+	w.produce(at("connect.dlq", "__connect.errors.", "k"), at("orders.DLT", "kafka_dlt-original-", "k"))
+	both := []string{"--foreign", "connect.dlq,orders.DLT", "--foreign", dlqTopic}
+	dlqOf := func(args ...string) result { return w.orderctl(append(append([]string{"dlq"}, args...), both...)...) }
+
+	listed := dlqOf("list")
+	require.Equal(t, 0, listed.code, listed.stderr)
+	require.Regexp(t, `^ID +TOPIC +FAILED AT`, listed.stdout)
+	require.Regexp(t, `connect.dlq/0/0/\w{8} +connect.dlq `, listed.stdout)
+	require.Regexp(t, `orders.DLT/0/0/\w{8} +orders.DLT `, listed.stdout)
+	require.Equal(t, 1+5, strings.Count(listed.stdout, "\n"))
+	require.Contains(t, dlqOf("list", "--output", "json").stdout, `"topic":"connect.dlq"`)
+	require.Contains(t, dlqOf("stats").stdout, "5 open, 0 resolved")
+
+	got := dlqOf("redrive", "--all", "--yes")
+	require.Equal(t, 0, got.code, got.stderr)
+	require.Contains(t, dlqOf("stats").stdout, "0 open, 5 resolved")
+	require.Empty(t, w.refs(letter.Open), "ours are resolved in their own partitions")
+	require.Contains(t, dlqOf("show", "connect.dlq/0/0").stdout, "resolved: redriven by")
+	require.Equal(t, 0, dlqOf("undo", "orders.DLT/0/0").code)
+	require.Contains(t, dlqOf("stats").stdout, "1 open, 4 resolved")
+	require.Contains(t, dlqOf("redrive", "orders.DLT/0/0", "--to-topic", "connect.dlq").stderr, "is a topic of dead letters")
+	require.NotContains(t, w.orderctl("dlq", "list", "--status", "any").stdout, "TOPIC")
+
+	c := consoleOn(t, &world{t: t, broker: w.broker, client: w.client, store: dlq.New(w.client, dlq.Options{Topic: dlqTopic, Orders: orders, Foreign: []string{dlqTopic, "connect.dlq", "orders.DLT"}})}, nil)
+	body := c.person().page("/letters?status=any", "5 letters")
+	p := c.signedIn()
+	require.Contains(t, body, `<span class="badge">connect.dlq</span>`)
+	require.Contains(t, shown(body), "Letters of orders.dlq, connect.dlq, orders.DLT")
+	for _, id := range append(ours, "connect.dlq/0/0", "orders.DLT/0/0") {
+		_, body = p.get(letterPath(id))
+		require.Contains(t, body, id)
+	}
 }

@@ -94,8 +94,8 @@ func TestConsoleRedrivesToAnotherTarget(t *testing.T) {
 	c := newConsole(t, nil)
 	require.NoError(t, c.broker.CreateTopics(t.Context(), map[string]broker.Topic{"orders.v2": {Partitions: 1}}))
 	id := c.failing(2, "good", sampleOrder(t, "good"), time.Hour)
+	c.person().page("/letters", "1 letter")
 	p := c.signedIn()
-	p.page("/letters", "1 letter")
 	_, body := p.get("/confirm?kind=redrive&letter=" + url.QueryEscape(id))
 	require.Contains(t, body, `name="to-topic"`)
 

@@ -270,7 +270,7 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, cfg *c
 		if view, err = queue.Scan(ctx, filter); err != nil {
 			return nil, nil, err
 		}
-		a.sayGaps(view, cfg.DLQTopic)
+		a.sayGaps(view)
 		refs = view.Select(status, 0)
 	} else {
 		items, found, err := queue.Find(ctx, ids...)
@@ -349,8 +349,8 @@ func (a *app) style() dlqview.Style {
 }
 
 // sayGaps reports letters that were gone before they could be read.
-func (a *app) sayGaps(view *dlq.View, topic string) {
+func (a *app) sayGaps(view *dlq.View) {
 	for _, gap := range view.Gaps() {
-		a.say("%s, partition %d: offsets %d to %d were removed while the topic was read: its retention.ms should be -1", topic, gap.Partition, gap.From, gap.To-1)
+		a.say("%s, partition %d: offsets %d to %d were removed while the topic was read: its retention.ms should be -1", gap.Topic, gap.Partition, gap.From, gap.To-1)
 	}
 }

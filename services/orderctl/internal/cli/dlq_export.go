@@ -105,7 +105,7 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 	if err != nil {
 		return err
 	}
-	a.sayGaps(view, f.settings.Kafka.DLQTopic)
+	a.sayGaps(view)
 	refs := view.Select(status, 0)
 	if len(refs) == 0 {
 		return nothing("no letter matches")

@@ -42,7 +42,7 @@ Exit code 3: no letter matches.`,
   orderctl dlq list --reason invalid --path items[].price --since 2h
   orderctl dlq list --status any --text b563feb7b2b84b6test --output json
   orderctl dlq list --follow --reason conflict
-  orderctl dlq list --foreign connect-orders.dlq`,
+  orderctl dlq list --foreign connect-orders.dlq,orders.DLT,orders.dlq`,
 		Args: noArgs(": 'orderctl dlq show' shows a letter"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			wanted, err := status.status()
@@ -64,7 +64,7 @@ Exit code 3: no letter matches.`,
 				if err != nil {
 					return err
 				}
-				a.sayGaps(view, s.Kafka.DLQTopic)
+				a.sayGaps(view)
 				return a.list(cmd.Context(), view, wanted, limit, follow)
 			})
 		},
@@ -208,8 +208,8 @@ read.`,
 				if err != nil {
 					return err
 				}
-				a.sayGaps(view, s.Kafka.DLQTopic)
-				if !which.set() && where.foreign == "" {
+				a.sayGaps(view)
+				if !which.set() && len(where.foreign) == 0 {
 					a.sayOrphans(view, &s.Kafka)
 				}
 				if watch == 0 {

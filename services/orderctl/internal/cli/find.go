@@ -69,7 +69,7 @@ func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid s
 	if err != nil {
 		return err
 	}
-	a.sayGaps(view, s.Kafka.DLQTopic)
+	a.sayGaps(view)
 	answer := found{UID: uid, Letters: []dlqview.HistoryLine{}}
 	if s, there := stored[uid]; there {
 		answer.Stored, answer.DateCreated = true, &s.Order.DateCreated

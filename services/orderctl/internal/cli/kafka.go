@@ -26,7 +26,7 @@ type kafkaFlags struct {
 	brokers []string
 	topic   string
 	dlq     string
-	foreign string
+	foreign []string
 }
 
 func (f *kafkaFlags) registerBrokers(cmd *cobra.Command) {
@@ -46,7 +46,7 @@ func (f *kafkaFlags) registerOurs(cmd *cobra.Command) {
 
 func (f *kafkaFlags) registerLetters(cmd *cobra.Command) {
 	f.registerOurs(cmd)
-	cmd.Flags().StringVar(&f.foreign, "foreign", "", "topic with the letters of Kafka Connect, Spring Kafka or others,\nto look at these instead; what is done is kept in --dlq-topic")
+	cmd.Flags().StringSliceVar(&f.foreign, "foreign", nil, "topics with the letters of Kafka Connect, Spring Kafka or others,\nto look at these instead; what is done is kept in --dlq-topic")
 }
 
 // options are those of franz-go for the settings and the flags.

@@ -27,7 +27,7 @@ func handle(r *dlq.Ref) string {
 	if mask.ID(r.ID) == r.ID {
 		return r.ID
 	}
-	return fmt.Sprintf("@%d.%d", r.Partition, r.Offset)
+	return fmt.Sprintf("@%s/%d/%d", r.Topic, r.Partition, r.Offset)
 }
 
 // letterAddress is where a letter is shown.

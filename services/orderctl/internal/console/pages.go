@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -62,6 +63,7 @@ type listPage struct {
 	Newer    string
 	Older    string
 	Resolved bool // the list has resolved letters only
+	Several  bool // the letters are in several topics
 }
 
 // chip is a condition that is set, and the address without it.
@@ -96,7 +98,7 @@ func (c *Console) listPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	page := listPage{frame: v.frame, Filter: q, Count: len(refs), Resolved: q.status == letter.Resolved}
+	page := listPage{frame: v.frame, Filter: q, Count: len(refs), Resolved: q.status == letter.Resolved, Several: len(c.opts.Store.Letters()) > 1}
 	_, scanned := q.scanned()
 	page.Live = !scanned
 	start := startOf(refs, v.Query("before"))
@@ -138,7 +140,7 @@ func (c *Console) listPage(v *visit) error {
 // position is where a letter stands in a list, for addresses. It stays right when
 // letters are added or leave the list.
 func position(r *dlq.Ref) string {
-	return fmt.Sprintf("%d.%d.%d", r.FailedAt.UnixNano(), r.Partition, r.Offset)
+	return fmt.Sprintf("%d.%d.%d.%s", r.FailedAt.UnixNano(), r.Partition, r.Offset, r.Topic)
 }
 
 // startOf is the index of the first letter after a position; 0 without one.
@@ -146,7 +148,8 @@ func startOf(refs []dlq.Ref, after string) int {
 	var at int64
 	var partition int32
 	var offset int64
-	if n, _ := fmt.Sscanf(after, "%d.%d.%d", &at, &partition, &offset); n < 3 {
+	var topic string
+	if n, _ := fmt.Sscanf(after, "%d.%d.%d.%s", &at, &partition, &offset, &topic); n < 3 {
 		return 0
 	}
 	for i := range refs {
@@ -155,7 +158,7 @@ func startOf(refs []dlq.Ref, after string) int {
 			if r.FailedAt.UnixNano() < at {
 				return i
 			}
-		case r.Partition < partition || r.Partition == partition && r.Offset < offset:
+		case cmp.Or(cmp.Compare(r.Partition, partition), cmp.Compare(r.Offset, offset), cmp.Compare(r.Topic, topic)) < 0:
 			return i
 		}
 	}

@@ -59,7 +59,7 @@ func (r *refusal) Error() string { return r.title + ": " + r.text }
 func refused(status int, title, text string) error { return &refusal{status, title, text} }
 
 func (c *Console) visit(g *gin.Context, section, title string) *visit {
-	v := &visit{Context: g, frame: frame{Section: section, Topic: c.opts.Store.Letters(), Here: "/", Session: sessionOf(g)}}
+	v := &visit{Context: g, frame: frame{Section: section, Topic: strings.Join(c.opts.Store.Letters(), ", "), Here: "/", Session: sessionOf(g)}}
 	v.frame.retitle(title)
 	if g.Request.Method == http.MethodGet || g.Request.Method == http.MethodHead {
 		v.frame.Here = g.Request.URL.RequestURI()

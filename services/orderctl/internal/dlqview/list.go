@@ -3,6 +3,7 @@ package dlqview
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,12 +23,17 @@ type Line struct {
 	FailedAt     time.Time          `json:"failed_at"`
 	RedriveCount int                `json:"redrive_count"`
 	Size         int64              `json:"size"`
+	Topic        string             `json:"topic,omitempty"` // of a letter that another system wrote
 }
 
 // LineOf makes a letter's line, with personal data masked.
 func LineOf(l *letter.Letter, status letter.Status) Line {
+	topic := ""
+	if l.Format != letter.Orderhub {
+		topic = mask.Label(l.Place.Topic)
+	}
 	return Line{
-		ID: mask.ID(l.ID), Status: status, Reason: mask.Label(l.Reason), Stage: mask.Label(l.Stage), Errors: mask.Errors(l.Errors()),
+		ID: mask.ID(l.ID), Topic: topic, Status: status, Reason: mask.Label(l.Reason), Stage: mask.Label(l.Stage), Errors: mask.Errors(l.Errors()),
 		Key: string(mask.Key(l.SourceKey)), FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(),
 	}
 }
@@ -46,6 +52,7 @@ type Table struct {
 	w      io.Writer
 	style  Style
 	widths []int
+	topics bool // the column of topics is shown
 }
 
 // NewTable returns a table that has written nothing yet.
@@ -53,18 +60,21 @@ func NewTable(w io.Writer, style Style) *Table { return &Table{w: w, style: styl
 
 const idColumn = 0
 
-var tableHead = []string{"ID", "FAILED AT", "STATUS", "REASON", "REDRIVES", "KEY", "FAILURE"}
+var tableHead = []string{"ID", "TOPIC", "FAILED AT", "STATUS", "REASON", "REDRIVES", "KEY", "FAILURE"}
 
 // Write adds rows. The first call decides on the columns.
 func (t *Table) Write(lines []Line) error {
+	if t.widths == nil {
+		t.topics = slices.ContainsFunc(lines, func(l Line) bool { return l.Topic != "" })
+	}
 	rows := make([][]string, len(lines))
 	for i, l := range lines {
-		rows[i] = cells(l)
+		rows[i] = t.columns(cells(l))
 	}
 	var b strings.Builder
 	if t.widths == nil {
 		t.fit(rows)
-		t.row(&b, tableHead, t.style.bold)
+		t.row(&b, t.columns(tableHead), t.style.bold)
 	}
 	for i, row := range rows {
 		paint := t.style.yellow
@@ -90,18 +100,27 @@ func cells(l Line) []string {
 			failure = fmt.Sprintf("%s (+%d)", failure, n)
 		}
 	}
-	row := []string{l.ID, l.FailedAt.Format("2006-01-02 15:04:05"), string(l.Status), l.Reason, fmt.Sprint(l.RedriveCount), l.Key, failure}
+	row := []string{l.ID, l.Topic, l.FailedAt.Format("2006-01-02 15:04:05"), string(l.Status), l.Reason, fmt.Sprint(l.RedriveCount), l.Key, failure}
 	for i := range row {
 		row[i] = Clean(row[i])
 	}
 	return row
 }
 
+// columns leaves the topic out where it is not shown.
+func (t *Table) columns(row []string) []string {
+	if t.topics {
+		return row
+	}
+	return append(row[:1:1], row[2:]...)
+}
+
 // fit gives each column what it needs, and the last ones what is left of the
 // terminal. The id is never cut: it is there to be copied.
 func (t *Table) fit(rows [][]string) {
-	t.widths = make([]int, len(tableHead))
-	for _, row := range append([][]string{tableHead}, rows...) {
+	head := t.columns(tableHead)
+	t.widths = make([]int, len(head))
+	for _, row := range append([][]string{head}, rows...) {
 		for i, cell := range row {
 			t.widths[i] = max(t.widths[i], width(cell))
 		}
@@ -113,7 +132,7 @@ func (t *Table) fit(rows [][]string) {
 	for i := range t.widths {
 		if i != idColumn {
 			most := t.widths[i]
-			if i == len(tableHead)-2 {
+			if i == len(t.widths)-2 {
 				most = min(most, 20) // the key leaves room for the failure
 			}
 			t.widths[i] = max(min(most, left-2), 0)
