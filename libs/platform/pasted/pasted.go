@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // Clean removes what comes along when copying and nobody sees: characters without a
@@ -41,9 +43,7 @@ func Trim(text string) string {
 func blank(r rune) bool { return unicode.IsSpace(r) || r == '\u2800' } // of braille
 
 func unseen(r rune) bool {
-	// The last are letters and marks that are shown as nothing.
-	return unicode.In(r, unicode.Cf, unicode.Cc, unicode.Variation_Selector) ||
-		slices.Contains([]rune{'\u034f', '\u115f', '\u1160', '\u17b4', '\u17b5', '\u3164', '\uffa0'}, r)
+	return model.IsInvisible(r) || unicode.IsControl(r) || unicode.Is(unicode.Variation_Selector, r)
 }
 
 // around is what stands around a text without belonging to it: quotes of all kinds,

@@ -65,7 +65,7 @@ func TestOriginsThatAreSetMayRead(t *testing.T) {
 
 func TestOriginsAreComparedAsBrowsersSendThem(t *testing.T) {
 	for text, want := range map[string]string{
-		"*": "*", " https://Shop.example ": "https://shop.example", "HTTPS://shop.example:443": "https://shop.example",
+		"*": "*", "https://Shop.example\t": "https://shop.example", "HTTPS://shop.example:443": "https://shop.example",
 		"http://shop.example:80": "http://shop.example", "http://shop.example:443": "http://shop.example:443", "https://shop.example:08443": "https://shop.example:8443",
 		"https://*.Shop.example": "https://*.shop.example", "https://*.shop.example:443": "https://*.shop.example", "http://*.localhost:3000": "http://*.localhost:3000",
 		"https://магазин.example": "https://xn--80aairftm.example", "http://[::1]:3000": "http://[::1]:3000", "http://[0:0::1]": "http://[::1]", "http://127.0.0.1:3000": "http://127.0.0.1:3000",
