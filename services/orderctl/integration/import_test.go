@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -332,4 +333,41 @@ func TestImportRefusesWhatItCannotDo(t *testing.T) {
 			require.Contains(t, got.stderr, advice)
 		}
 	}
+}
+
+func TestImportGoesOnWhereItWas(t *testing.T) {
+	const count = 400
+	w := newWorld(t)
+	t.Setenv("KAFKA_BROKERS", w.broker.Addr())
+	t.Chdir(t.TempDir())
+	other := newOther(t, "orders_service_l0", count, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := make(chan result, 1)
+	go func() {
+		first <- orderctlRun(ctx, "import", "--from", other.url, "--rate", "100", "--output", "json")
+	}()
+	require.Eventually(t, func() bool { return exists("orderctl-import.json") }, time.Minute, 5*time.Millisecond)
+	cancel()
+	stopped := <-first
+	require.Equal(t, 130, stopped.code, stopped.stderr)
+	require.Contains(t, stopped.stderr, "run the command again: it goes on")
+	before := report(t, stopped)
+	require.Positive(t, before.Read)
+	require.Less(t, before.Read, int64(count))
+
+	got := orderctlRun(t.Context(), "import", "--from", other.url, "--topic", "elsewhere")
+	require.Equal(t, 2, got.code)
+	require.Contains(t, got.stderr, "is of another import")
+	got = orderctlRun(t.Context(), "import", "--from", other.url, "--output", "json")
+	require.Equal(t, 0, got.code, got.stderr)
+	after := report(t, got)
+	require.Equal(t, slices.Sorted(slices.Values(other.uids))[before.Read-1], after.After)
+	require.EqualValues(t, count, before.Read+after.Read)
+	seen := map[string]bool{}
+	for _, record := range flat(w.read(orders)) {
+		seen[string(record.Key)] = true
+	}
+	require.Len(t, seen, count, "none is left out")
+	require.NoFileExists(t, "orderctl-import.json")
 }

@@ -81,6 +81,9 @@ func (d *database) advice(sqlstate string) string {
 	case "28P01", "28000":
 		return ": check user and password in " + d.setting
 	case "42501":
+		if d.setting != "DATABASE_URL" {
+			return ": the user needs the right to read the tables"
+		}
 		return ": the user needs the right to create tables"
 	default:
 		return ""

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/ingest/rules"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/services/orderctl/internal/otherdb"
@@ -120,22 +119,20 @@ type otherSource struct {
 	plan *otherdb.Plan
 }
 
-// openSource connects to another order service's database and makes the plan.
-func (a *app) openSource(ctx context.Context, f *sourceFlags, flag string) (*otherSource, error) {
+// openSource connects to another order service's database, which a setting or flag
+// names, and makes the plan.
+func (a *app) openSource(ctx context.Context, f *sourceFlags, setting string) (*otherSource, error) {
 	if f.url == "" {
-		return nil, usagef("--%s: name the other database, such as postgres://user@localhost:5432/orders", flag)
+		return nil, usagef("%s: name the other database, such as postgres://user@localhost:5432/orders", setting)
 	}
 	if err := f.load(a); err != nil {
 		return nil, err
 	}
-	conn, err := pgx.ParseConfig(f.url)
+	conn, err := bundb.Config(config.Database{URL: config.Secret(f.url)}, "orderctl import")
 	if err != nil {
-		return nil, usagef("--%s: not a PostgreSQL address such as postgres://user@host:5432/orders", flag)
+		return nil, usagef("%s: not a PostgreSQL address such as postgres://user@host:5432/orders", setting)
 	}
-	if conn.RuntimeParams["application_name"] == "" {
-		conn.RuntimeParams["application_name"] = "orderctl import"
-	}
-	s := &otherSource{database: &database{conn: conn, setting: "--" + flag}}
+	s := &otherSource{database: &database{conn: conn, setting: setting}}
 	if s.db, err = otherdb.Open(ctx, conn, f.schema); err != nil {
 		return nil, s.explain(err)
 	}
@@ -152,8 +149,8 @@ func (s *otherSource) name() string {
 	return place + ", schema " + s.db.Schema()
 }
 
-// text is the plan as a mapping file.
-func (s *otherSource) text() string {
+// text is the plan as a mapping file, from the mapping's text.
+func (s *otherSource) text(mapping string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Orders of %s\n", s.name())
 	for _, note := range s.plan.Notes {
@@ -162,7 +159,12 @@ func (s *otherSource) text() string {
 	for _, problem := range s.plan.Problems {
 		b.WriteString("# PROBLEM: " + problem + "\n")
 	}
-	return b.String() + s.plan.Mapping.String()
+	return b.String() + mapping
+}
+
+// sayPlan tells how orders are read, as far as that is not what anybody would expect.
+func (a *app) sayPlan(s *otherSource) {
+	a.say("%s# fields that are not named are in columns of their own names; 'orderctl import --plan' shows all", s.text(s.plan.Mapping.Brief()))
 }
 
 // unusable is the error of a plan with problems.
@@ -170,7 +172,7 @@ func (s *otherSource) unusable() error {
 	if len(s.plan.Problems) == 0 {
 		return nil
 	}
-	return errs.New(errs.Internal, "the plan has problems: nothing was read. Save it with 'orderctl import --plan > mapping.yaml', mend it, and use it with --mapping (docs/moving-over.md)\n%s",
+	return errs.New(errs.Internal, "the plan has problems: nothing was read. Save it with 'orderctl import --from … --plan > mapping.yaml', mend it, and use it with --mapping (docs/moving-over.md)\n%s",
 		strings.Join(s.plan.Problems, "\n"))
 }
 
@@ -178,13 +180,13 @@ func (a *app) importOrders(ctx context.Context, f *importFlags) error {
 	if !(f.rate >= 0) { // refuses NaN too
 		return usagef("--rate: 0 or more, not %v", f.rate)
 	}
-	source, err := a.openSource(ctx, &f.source, "from")
+	source, err := a.openSource(ctx, &f.source, "--from")
 	if err != nil {
 		return err
 	}
 	defer source.db.Close()
 	if f.plan {
-		if err := a.print(source.plan, source.text()); err != nil {
+		if err := a.print(source.plan, source.text(source.plan.Mapping.String())); err != nil {
 			return err
 		}
 		if len(source.plan.Problems) > 0 {
@@ -192,7 +194,7 @@ func (a *app) importOrders(ctx context.Context, f *importFlags) error {
 		}
 		return nil
 	}
-	a.say("%s", strings.TrimSuffix(source.text(), "\n"))
+	a.sayPlan(source)
 	if err := source.unusable(); err != nil {
 		return err
 	}
@@ -240,15 +242,12 @@ func (s importState) save(path string) error {
 	if path == "" {
 		return nil
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".orderctl-import-*")
-	if err != nil {
-		return err
+	data, err := json.Marshal(s)
+	if err == nil {
+		err = os.WriteFile(path+".new", data, 0o600)
 	}
-	if err = errors.Join(writeJSON(file, s), file.Close()); err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(file.Name())
+	if err == nil {
+		err = os.Rename(path+".new", path)
 	}
 	return err
 }

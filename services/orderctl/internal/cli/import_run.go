@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,13 +17,11 @@ import (
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
-	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 	"github.com/orderhub/orderhub/services/orderctl/internal/otherdb"
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 )
@@ -44,25 +39,6 @@ const (
 	sayInterval = 10 * time.Second
 )
 
-// importReport is what --output json ends with.
-type importReport struct {
-	From  string `json:"from"`
-	To    string `json:"to"`
-	After string `json:"resumed_after,omitempty"`
-	Read  int64  `json:"read"`
-	// Published are those that the topic has; what becomes of them the worker decides.
-	Published  int64            `json:"published"`
-	Refused    int64            `json:"refused"` // by the broker
-	Stored     int64            `json:"stored"`
-	Duplicates int64            `json:"duplicates"`
-	Failed     int64            `json:"failed"`
-	Reasons    map[string]int64 `json:"reasons,omitempty"` // of the failures
-	// Orphans are rows of parts whose order does not exist, by table.
-	Orphans map[string]int64 `json:"rows_without_order,omitempty"`
-	DryRun  bool             `json:"dry_run,omitempty"`
-	Seconds float64          `json:"seconds"`
-}
-
 // importRun is one import.
 type importRun struct {
 	*app
@@ -79,7 +55,6 @@ type importRun struct {
 	saved   time.Time
 	said    time.Time
 	bar     bar
-	away    bool // the brokers
 }
 
 func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource) (*importRun, error) {
@@ -143,12 +118,12 @@ func (r *importRun) do(ctx context.Context) error {
 	var err error
 	switch {
 	case r.f.dryRun:
-		err = r.write(ctx, read, 1, func() ingest.Writer { return dryrun.NewComparer(r.codec, r.target.stored) })
+		err = r.write(ctx, read, func() ingest.Writer { return dryrun.NewComparer(r.codec, r.target.stored) })
 	case r.f.direct:
 		writer := orderwrite.New(r.target.pool, orderwrite.Options{
 			Timeout: importWriteTimeout, MaxOrders: importMaxOrders, Batch: batch.Limits{Busy: 8, Count: importPageOrders, Period: 40 * time.Millisecond},
 		})
-		err = r.write(ctx, read, importWriters, func() ingest.Writer { return writer })
+		err = r.write(ctx, read, func() ingest.Writer { return writer })
 	default:
 		err = r.publish(ctx, read)
 	}
@@ -232,12 +207,13 @@ func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error 
 		return explainKafka(&r.f.Kafka, err)
 	}
 	defer broker.Close()
+	brokers := &published{app: r.app, product: "Kafka", bar: r.bar}
 	publisher := publish.New(broker, publish.Options{
 		Rate: r.f.rate,
 		Acked: func(acks []publish.Ack) error {
 			answered += len(acks)
 			r.report.Published += int64(len(acks))
-			r.away = false
+			brokers.away = false
 			return nil
 		},
 		Refused: func(record publish.Record, err error) {
@@ -246,7 +222,7 @@ func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error 
 			r.bar.line()
 			_ = r.failure(string(record.Key), "refused_by_broker", []model.FieldError{{Rule: "refused_by_broker", Message: err.Error()}}) // the final report counts it
 		},
-		Retrying: r.retrying,
+		Retrying: brokers.retrying,
 	})
 	settle := func() error {
 		if answered == 0 {
@@ -287,18 +263,6 @@ func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error 
 	return explainKafka(&r.f.Kafka, err)
 }
 
-func (r *importRun) retrying(err error) {
-	if r.away {
-		return
-	}
-	r.away = true
-	r.bar.line()
-	if err == nil {
-		err = errors.New("they do not answer")
-	}
-	r.say("trying to reach the brokers for %s: %v", giveUpAfter, err)
-}
-
 // importWrite is a page that is being written.
 type importWrite struct {
 	records []*ingest.Record
@@ -306,8 +270,8 @@ type importWrite struct {
 	done    chan error
 }
 
-// write has up to so many pages decided at a time, and takes the results in their order.
-func (r *importRun) write(ctx context.Context, pages <-chan importPage, most int, writer func() ingest.Writer) error {
+// write has importWriters pages decided at a time, and takes the results in their order.
+func (r *importRun) write(ctx context.Context, pages <-chan importPage, writer func() ingest.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var writing []*importWrite
@@ -329,7 +293,7 @@ func (r *importRun) write(ctx context.Context, pages <-chan importPage, most int
 		if page.err != nil {
 			return page.err
 		}
-		if len(writing) == most {
+		if len(writing) == importWriters {
 			if err := take(); err != nil {
 				return err
 			}
@@ -383,90 +347,4 @@ func (r *importRun) outcomes(w *importWrite) error {
 		}
 	}
 	return r.did(int64(len(w.records)), w.last)
-}
-
-// failure prints an order that failed, without its values.
-func (r *importRun) failure(uid, reason string, failures []model.FieldError) error {
-	if !model.IsOrderUID(uid) {
-		uid = mask.Name
-	}
-	failures = mask.Errors(failures)
-	texts := make([]string, len(failures))
-	for i, f := range failures {
-		texts[i] = f.String()
-	}
-	return r.print(struct {
-		UID    string             `json:"order_uid"`
-		Reason string             `json:"reason"`
-		Errors []model.FieldError `json:"errors"`
-	}{uid, reason, failures}, fmt.Sprintf("fail  %s  %s  %s\n", uid, reason, strings.Join(texts, "; ")))
-}
-
-// end reports, and keeps or removes the state.
-func (r *importRun) end(ctx context.Context, err error) error {
-	took := time.Since(r.started)
-	r.report.Seconds, r.report.Orphans = took.Seconds(), r.reader.Orphans
-	if err == nil && r.f.state != "" {
-		if err = os.Remove(r.f.state); errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
-	} else if r.state.Done > 0 {
-		err = errors.Join(err, r.state.save(r.f.state))
-	}
-	err = errors.Join(err, r.writeReport(took, err != nil))
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return errs.New(errs.Interrupted, "")
-	case err != nil:
-		return err
-	case r.report.Failed+r.report.Refused > 0:
-		return failed()
-	case r.report.Read+r.state.Done == 0:
-		return nothing("%s has no orders", r.report.From)
-	}
-	return nil
-}
-
-func (r *importRun) writeReport(took time.Duration, stopped bool) error {
-	if r.output == outputJSON {
-		if err := writeJSON(r.stdout, r.report); err != nil {
-			return local(err)
-		}
-	}
-	n := r.report
-	var b strings.Builder
-	if stopped {
-		b.WriteString("stopped: ")
-	}
-	fmt.Fprintf(&b, "%s in %s", plural(int(n.Read), "order"), took.Round(time.Millisecond))
-	if n.Read > 1 && took > 0 {
-		fmt.Fprintf(&b, " (%.0f/s)", float64(n.Read)/took.Seconds())
-	}
-	would := ""
-	if n.DryRun {
-		would = "would be "
-	}
-	if r.target != nil {
-		fmt.Fprintf(&b, ": %s%d stored, %d duplicates, %d failed", would, n.Stored, n.Duplicates, n.Failed)
-	} else {
-		fmt.Fprintf(&b, ": %d published, %d refused by the broker", n.Published, n.Refused)
-	}
-	reasons := make([]string, 0, len(n.Reasons))
-	for _, reason := range slices.Sorted(maps.Keys(n.Reasons)) {
-		reasons = append(reasons, fmt.Sprintf("%s %d", reason, n.Reasons[reason]))
-	}
-	if len(reasons) > 0 {
-		fmt.Fprintf(&b, " (%s)", strings.Join(reasons, ", "))
-	}
-	for _, table := range slices.Sorted(maps.Keys(n.Orphans)) {
-		fmt.Fprintf(&b, "; %d rows of %s have no order", n.Orphans[table], table)
-	}
-	r.say("%s", b.String())
-	switch {
-	case stopped && r.f.state != "":
-		r.say("run the command again: it goes on after what is done, which %s remembers", r.f.state)
-	case r.target == nil && !stopped:
-		r.say("the worker decides about each order: see 'orderctl dlq stats', and compare with 'orderctl verify --against'")
-	}
-	return nil
 }

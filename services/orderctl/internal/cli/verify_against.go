@@ -9,7 +9,6 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
-	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
@@ -88,13 +87,13 @@ func (a *app) verifyAgainst(ctx context.Context, s *verifySettings, f *verifyFla
 
 // walk compares all orders, or those of the uids, as both databases are now.
 func (c *comparison) walk(ctx context.Context, uids []string, bar bar, found func(verify.Difference) error) error {
-	theirs, err := c.openSource(ctx, c.source, "against")
+	theirs, err := c.openSource(ctx, c.source, "--against")
 	if err != nil {
 		return err
 	}
 	defer theirs.db.Close()
 	if uids == nil {
-		c.say("%s", theirs.text())
+		c.sayPlan(theirs)
 	}
 	if err := theirs.unusable(); err != nil {
 		return err
@@ -141,22 +140,7 @@ func (c *comparison) openOurs(ctx context.Context) (*otherSource, error) {
 	if err := errors.Join(db.explain(err), db.pool.Close()); err != nil {
 		return nil, err
 	}
-	conn, err := bundb.Config(c.database, "orderctl verify")
-	if err != nil {
-		return nil, usage(err)
-	}
-	s := &otherSource{database: db}
-	if s.db, err = otherdb.Open(ctx, conn, ""); err != nil {
-		return nil, s.explain(err)
-	}
-	if s.plan, err = s.db.Plan(ctx, otherdb.Mapping{}); err == nil {
-		err = s.unusable()
-	}
-	if err != nil {
-		s.db.Close()
-		return nil, s.explain(err)
-	}
-	return s, nil
+	return c.openSource(ctx, &sourceFlags{url: c.database.URL.Reveal(), given: &otherdb.Mapping{}}, db.setting)
 }
 
 // decode reads an order as far as it is one.

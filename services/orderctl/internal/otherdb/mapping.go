@@ -130,18 +130,24 @@ func fieldsOf(part reflect.Type) (fields []field) {
 	return fields
 }
 
-// String is the mapping as a file, with the fields in an order's own order.
-func (m Mapping) String() string {
+// String is the whole mapping as a file.
+func (m Mapping) String() string { return m.text(false) }
+
+// Brief is String without the fields that are in columns of their own names.
+func (m Mapping) Brief() string { return m.text(true) }
+
+func (m Mapping) text(brief bool) string {
 	var b strings.Builder
 	for i, part := range m.parts() {
 		fmt.Fprintf(&b, "%s:\n  from: %s\n", kinds[i].name, scalar(part.From))
 		if part.Sort != "" {
 			fmt.Fprintf(&b, "  sort: %s\n", scalar(part.Sort))
 		}
-		b.WriteString("  columns:\n")
+		head := "  columns:\n"
 		for _, f := range kinds[i].fields {
-			if expression, ok := part.Columns[f.name]; ok {
-				fmt.Fprintf(&b, "    %s: %s\n", f.name, scalar(expression))
+			if expression, ok := part.Columns[f.name]; ok && (!brief || expression != kinds[i].alias+"."+f.name) {
+				fmt.Fprintf(&b, "%s    %s: %s\n", head, f.name, scalar(expression))
+				head = ""
 			}
 		}
 	}

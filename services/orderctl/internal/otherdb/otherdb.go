@@ -88,35 +88,31 @@ func (db *DB) begin(ctx context.Context, schema string) error {
 		return fmt.Errorf("there is no schema %q, or the user has no right to use it", schema)
 	}
 	db.schema = *current
-	rows, err := db.conn.Query(ctx, columnsQuery)
-	if err != nil {
-		return fmt.Errorf("list the tables: %w", err)
-	}
 	var name string
 	var plain bool
 	var c column
-	_, err = pgx.ForEachRow(rows, []any{&name, &plain, &c.name, &c.kind, &c.key}, func() error {
+	err := db.each(ctx, columnsQuery, []any{&name, &plain, &c.name, &c.kind, &c.key}, func() {
 		if len(db.tables) == 0 || db.tables[len(db.tables)-1].name != name {
 			db.tables = append(db.tables, &table{name: name, plain: plain})
 		}
 		last := db.tables[len(db.tables)-1]
 		last.columns = append(last.columns, c)
-		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("list the tables: %w", err)
-	}
-	rows, err = db.conn.Query(ctx, linksQuery)
-	if err != nil {
-		return fmt.Errorf("list the foreign keys: %w", err)
+		return err
 	}
 	var l link
-	_, err = pgx.ForEachRow(rows, []any{&l.table, &l.column, &l.toTable, &l.toColumn}, func() error {
-		db.links = append(db.links, l)
-		return nil
-	})
+	return db.each(ctx, linksQuery, []any{&l.table, &l.column, &l.toTable, &l.toColumn}, func() { db.links = append(db.links, l) })
+}
+
+// each calls use with each row of a catalog's query in values.
+func (db *DB) each(ctx context.Context, query string, values []any, use func()) error {
+	rows, err := db.conn.Query(ctx, query)
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, values, func() error { use(); return nil })
+	}
 	if err != nil {
-		return fmt.Errorf("list the foreign keys: %w", err)
+		return fmt.Errorf("list the tables and their foreign keys: %w", err)
 	}
 	return nil
 }
