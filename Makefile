@@ -111,6 +111,11 @@ test-reader: ## Test the reader at length: random histories with POINTS comparis
 test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
 	@ORDERHUB_TEST_KAFKA=1 go test -p 1 -count=1 -timeout 30m $(TESTFLAGS) ./scripts/devstack/apachekafka ./scripts/kafkatest
 
+MESSAGES ?= 100000
+.PHONY: test-nats
+test-nats: ## Account for MESSAGES messages (100000) of NATS while the bridge is killed again and again (2 minutes)
+	@ORDERHUB_TEST_NATS_MESSAGES=$(MESSAGES) go test -count=1 -timeout 30m -v -run TestEachMessageOfNATSIsAccountedFor $(TESTFLAGS) ./scripts/e2e
+
 # SEED repeats the load and the strikes of a run; CHAOSFLAGS=--help lists all flags.
 KILLS ?= 100
 CHAOSFLAGS ?=

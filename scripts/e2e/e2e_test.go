@@ -172,15 +172,9 @@ func TestEachServiceIsRestarted(t *testing.T) {
 // deadLetterReasons counts the letters by reason.
 func (p *pipeline) deadLetterReasons() map[string]int {
 	p.t.Helper()
-	var brokers string
-	for _, pair := range p.env {
-		if value, found := strings.CutPrefix(pair, "KAFKA_BROKERS="); found {
-			brokers = value
-		}
-	}
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: kafka.TCP(brokers), Transport: transport}
+	client := &kafka.Client{Addr: kafka.TCP(p.brokers), Transport: transport}
 	partitions, err := kafkago.PartitionCount(p.ctx, client, "orders.dlq")
 	require.NoError(p.t, err)
 	reasons := map[string]int{}

@@ -53,10 +53,12 @@ const deadline = 60 * time.Second
 
 // pipeline is a broker and a database, and the processes started on them.
 type pipeline struct {
-	t   *testing.T
-	ctx context.Context
-	env []string
-	db  *sql.DB
+	t        *testing.T
+	ctx      context.Context
+	env      []string
+	brokers  string
+	database string // URL
+	db       *sql.DB
 }
 
 func newPipeline(t *testing.T) *pipeline {
@@ -72,8 +74,9 @@ func newPipelineOn(t *testing.T, url string) *pipeline {
 	db, err := sql.Open("pgx", url)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
-	p := &pipeline{t: t, ctx: ctx, db: db, env: append(os.Environ(),
-		"KAFKA_BROKERS="+broker.ForTest(t).Addr(), "DATABASE_URL="+url, "KAFKA_SESSION_TIMEOUT=6s", "GO_DOTENV_PATH=")}
+	brokers := broker.ForTest(t).Addr()
+	p := &pipeline{t: t, ctx: ctx, brokers: brokers, database: url, db: db, env: append(os.Environ(),
+		"KAFKA_BROKERS="+brokers, "DATABASE_URL="+url, "KAFKA_SESSION_TIMEOUT=6s", "GO_DOTENV_PATH=")}
 	p.orderctl("", "migrate")
 	return p
 }

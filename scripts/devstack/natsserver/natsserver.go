@@ -13,7 +13,12 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
-const startTimeout = 20 * time.Second
+const (
+	startTimeout = 20 * time.Second
+	// maxPayload is the most that nats-server advises. By default it takes 1 MiB, less
+	// than an order that is to be refused for its size.
+	maxPayload = 8 << 20
+)
 
 // Options say how a server runs. The zero value is a server on a free port that
 // keeps its streams in a temporary folder of the system's.
@@ -34,7 +39,7 @@ type Server struct{ server *server.Server }
 func Start(options Options) (*Server, error) {
 	o := &server.Options{
 		Host: "127.0.0.1", Port: options.Port, JetStream: true, StoreDir: options.DataDir,
-		NoSigs: true, NoLog: true,
+		MaxPayload: maxPayload, NoSigs: true, NoLog: true,
 	}
 	if o.Port == 0 {
 		o.Port = server.RANDOM_PORT
