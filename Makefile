@@ -135,7 +135,7 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 ##@ Measure
 
 .PHONY: bench
-bench: bench-ingest bench-read bench-restore bench-dlq bench-freshness ## Run all benchmarks and write the tables of docs/benchmarks.md
+bench: bench-ingest bench-read bench-restore bench-dlq bench-nats bench-freshness ## Run all benchmarks and write the tables of docs/benchmarks.md
 
 .PHONY: bench-ingest
 bench-ingest: build ## Compare the worker with a bare COPY on the same database
@@ -152,6 +152,10 @@ bench-restore: build ## Compare the API's start with COPY OUT, and measure its m
 .PHONY: bench-dlq
 bench-dlq: build ## Compare orderctl dlq with a bare consumer of the dead-letter topic
 	@go run ./scripts/bench/dlq $(BENCHFLAGS)
+
+.PHONY: bench-nats
+bench-nats: build ## Compare nats-bridge with a bare JetStream consumer, and time orders from NATS to the API
+	@go run ./scripts/bench/nats $(BENCHFLAGS)
 
 .PHONY: bench-freshness
 bench-freshness: build ## Time orders from the producer to the API, idle, loaded and overloaded (6 minutes)

@@ -26,7 +26,7 @@ func TestSmoke(t *testing.T) {
 	// Without the race detector even where this test has it: the programs are tested.
 	folder := t.TempDir()
 	require.NoError(t, binaries.Build(folder, "./scripts/bench/ingest", "./scripts/bench/read", "./scripts/bench/restore",
-		"./scripts/bench/freshness", "./scripts/bench/dlq", "./scripts/bench/scale", "./scripts/bench/soak"))
+		"./scripts/bench/freshness", "./scripts/bench/dlq", "./scripts/bench/nats", "./scripts/bench/scale", "./scripts/bench/soak"))
 	var mu sync.Mutex
 	writtenBy := map[string]string{} // the program, by section
 	document := map[string]string{}  // that a program writes to unless it is told another, by program
@@ -41,6 +41,7 @@ func TestSmoke(t *testing.T) {
 		"read":      {"| hits (200) ", "| not modified (304), browser with a cookie ", "| not found (404), through an ingress ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
 		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
 		"dlq":       {"orderctl dlq list --reason --path"},
+		"nats":      {"| nats-bridge ", "published → readable, idle"},
 		"freshness": {"produced → readable idle: p99", "all answers were the cache's own", "cache caught up after, s"},
 		"scale":     {"indexes GiB", "| 8 hash partitions ", "| reader of 1 of 8 shards ", "| 1,000,000,000 "},
 		"soak":      {"worker, goroutines", "the tables held exactly the orders that were alive"},

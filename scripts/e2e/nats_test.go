@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -60,7 +63,7 @@ func TestEachMessageOfNATSIsAccountedFor(t *testing.T) {
 	defer cancel()
 	p.ctx = ctx
 	to := natsserver.StartForTest(t, natsserver.Options{}).URL()
-	p.env = append(p.env, "NATS_URL="+to, "LOG_LEVEL=warn")
+	p.env = append(p.env, "NATS_URL="+to, "NATS_ACK_WAIT=3s", "LOG_LEVEL=warn")
 	worker, reader := p.worker(), p.reader()
 	bridge := p.start("nats-bridge")
 	progress, err := ledger.NewProgress([]string{p.brokers}, "orders", "orderhub")
@@ -108,6 +111,19 @@ func TestEachMessageOfNATSIsAccountedFor(t *testing.T) {
 			orders[sent.Order_UID] = true
 		}
 	}
+	// What killed bridges had in hand comes again after the ack wait, and the stream
+	// is empty when all is acknowledged.
+	conn, err := nats.Connect(to)
+	require.NoError(t, err)
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	require.NoError(t, err)
+	p.eventually("the stream is empty", func() (bool, string) {
+		stream, err := js.Stream(p.ctx, "ORDERS")
+		require.NoError(t, err)
+		left := stream.CachedInfo().State.Msgs
+		return left == 0, fmt.Sprint(left)
+	})
 	repeats := p.requireAllForwarded(count)
 	require.NoError(t, progress.Drain(p.ctx))
 	expected, err := ledger.Expect(p.ctx, []string{p.brokers}, "orders")

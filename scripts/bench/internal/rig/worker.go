@@ -25,6 +25,11 @@ func (s *Site) StartWorker(ctx context.Context, topic, database string, environm
 	return s.startService(ctx, "ingest-worker", workerTimeout, append(append(s.kafka(topic), "DATABASE_URL="+database), environment...)...)
 }
 
+// StartBridge starts a nats-bridge into a topic, and waits until it is ready.
+func (s *Site) StartBridge(ctx context.Context, topic string, environment ...string) (*Service, error) {
+	return s.startService(ctx, "nats-bridge", workerTimeout, append(s.kafka(topic), environment...)...)
+}
+
 // HeldWorkers are workers that wait for the broker to release a topic's records.
 type HeldWorkers struct {
 	Workers []*Service

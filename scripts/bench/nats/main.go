@@ -1,0 +1,182 @@
+// Command nats measures how fast nats-bridge takes messages from JetStream into
+// Kafka, against how fast they can be consumed at all: a bare consumer that
+// acknowledges at once. It also times single orders from the publisher to the API,
+// through bridge, worker and reader.
+//
+// The NATS server, the broker and each contender are processes of their own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
+)
+
+func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, serverRole, consumerRole) }
+
+// fullSize is from how many messages on the result goes into the document.
+const fullSize = 200_000
+
+var benchmark = program.Benchmark{
+	Name:     "nats",
+	About:    "The speed of nats-bridge against a bare JetStream consumer, and the time from publisher to API.",
+	Full:     fmt.Sprintf("with --messages from %d on", fullSize),
+	Document: program.Benchmarks,
+}
+
+type settings struct {
+	program.Flags
+	Messages   int `default:"200000" smoke:"2000" min:"1" help:"Messages in the stream, each an order."`
+	Items      int `default:"1" min:"1" help:"Items of each order."`
+	Partitions int `default:"4" min:"1" help:"Partitions of the topic."`
+	Rounds     int `default:"5" smoke:"1" min:"1" help:"How often each contender consumes the stream; the table has medians."`
+	Probes     int `default:"1000" smoke:"20" min:"1" help:"Single orders that are timed through idle services."`
+}
+
+func (s *settings) Complete() (full bool, err error) { return s.Messages >= fullSize, nil }
+
+const (
+	stream  = "ORDERS"
+	subject = "orders"
+	bare    = "bare JetStream consumer"
+	bridge  = "nats-bridge"
+	// fetched is how many messages the bare consumer asks for at once.
+	fetched = 2048
+)
+
+// serverRole is the process of the NATS server. Its argument is its data folder.
+var serverRole = program.Role{Name: "nats", Run: func(folder string, in io.Reader, out io.Writer) error {
+	server, err := natsserver.Start(natsserver.Options{DataDir: folder})
+	if err != nil {
+		return err
+	}
+	defer server.Stop()
+	if _, err := fmt.Fprintln(out, server.URL()); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, in)
+	return err
+}}
+
+// consumerRole is the process of the bare consumer. Its argument is the server's
+// address.
+var consumerRole = program.Role{Name: "consumer", Run: func(server string, _ io.Reader, _ io.Writer) error {
+	ctx := context.Background()
+	js, closeConn, err := connect(server)
+	if err != nil {
+		return err
+	}
+	defer closeConn()
+	consumer, err := js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		Durable: "bare", FilterSubject: subject, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 10 * fetched,
+	})
+	if err != nil {
+		return err
+	}
+	for left := consumer.CachedInfo().NumPending; left > 0; {
+		batch, err := consumer.Fetch(int(min(left, fetched)))
+		if err != nil {
+			return err
+		}
+		for m := range batch.Messages() {
+			if err := m.Ack(); err != nil {
+				return err
+			}
+			left--
+		}
+		if err := batch.Error(); err != nil {
+			return err
+		}
+	}
+	return untilEmpty(ctx, js)
+}}
+
+func connect(server string) (jetstream.JetStream, func(), error) {
+	conn, err := nats.Connect(server)
+	if err != nil {
+		return nil, nil, err
+	}
+	js, err := jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(10*fetched))
+	return js, conn.Close, err
+}
+
+// untilEmpty waits until every message is acknowledged: then the stream, a work
+// queue, has none.
+func untilEmpty(ctx context.Context, js jetstream.JetStream) error {
+	for {
+		s, err := js.Stream(ctx, stream)
+		if err != nil || s.CachedInfo().State.Msgs == 0 {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func bench(ctx context.Context, s *settings) (err error) {
+	site, err := rig.OpenSite(ctx, s.Common(), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	server, err := serverRole.Start(site.Folder + "/nats")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	b := &runner{settings: s, site: site, server: server}
+	var disconnect func()
+	if b.js, disconnect, err = connect(server.Addr); err != nil {
+		return err
+	}
+	defer disconnect()
+	if b.orders, err = site.Store(ctx, min(s.Messages, 10_000), s.Items); err != nil {
+		return err
+	}
+	samples := map[string][]sample{}
+	err = program.Rounds(s.Rounds, 2, func(i int) error {
+		name := []string{bare, bridge}[i]
+		one, err := b.consume(ctx, name)
+		program.Progress("%-24s %6.2f s", name, one.took.Seconds())
+		samples[name] = append(samples[name], one)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	program.Progress("timing single orders through idle services")
+	readable, err := b.idle(ctx)
+	if err != nil {
+		return err
+	}
+	return site.Save("nats", b.text(samples, readable))
+}
+
+func (b *runner) text(samples map[string][]sample, readable []time.Duration) string {
+	rate := func(s sample) float64 { return float64(b.settings.Messages) / s.took.Seconds() }
+	columns := []report.Column[sample]{
+		{Name: "seconds", Figure: func(s sample) float64 { return s.took.Seconds() }, Format: report.Decimals(2)},
+		{Name: "messages/s", Figure: rate, Format: report.Thousands[float64]},
+		{Name: "× bare", Figure: rate, Format: report.Decimals(2), Ratio: true},
+		{Name: "client µs/message", Figure: func(s sample) float64 { return float64(s.cpu.Microseconds()) / float64(b.settings.Messages) }, Format: report.Decimals(1)},
+	}
+	var rows []report.Row[sample]
+	for _, name := range []string{bare, bridge} {
+		rows = append(rows, report.Row[sample]{Name: name, Samples: samples[name], Base: samples[bare]})
+	}
+	title := fmt.Sprintf("A stream of %s orders of %d items, into a topic of %d partitions", report.Thousands(b.settings.Messages), b.settings.Items, b.settings.Partitions)
+	ms := func(p float64) float64 { return report.Percentile(readable, p).Seconds() * 1000 }
+	return report.Compare(title, columns, rows) + fmt.Sprintf(`
+- nats-bridge: %.2f × the bare consumer's speed (goal: at least 0.70)
+- published → readable, idle, %d orders: p50 %.1f ms, p99 %.1f ms (goal: at most 30)
+`, report.RatioOf(samples[bridge], samples[bare], rate), len(readable), ms(0.5), ms(0.99))
+}
