@@ -120,7 +120,7 @@ test-nats: ## Account for MESSAGES messages (100000) of NATS while the bridge is
 KILLS ?= 100
 CHAOSFLAGS ?=
 .PHONY: chaos
-chaos: build ## Kill, stop and cut off services and stores KILLS times (100) under load, then account for every record (needs Java, Maven)
+chaos: build ## Kill, stop and cut off services and stores KILLS times (100) under load, then account for every record (CHAOSFLAGS=--nats: NATS and the bridge too; needs Java, Maven)
 	@go run ./scripts/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(CHAOSFLAGS)
 
 .PHONY: fuzz

@@ -17,10 +17,11 @@ func TestAFewStrikesLoseNothing(t *testing.T) {
 	folder := t.TempDir()
 	require.NoError(t, binaries.Build(folder))
 	var stdout, stderr bytes.Buffer
-	code := run([]string{"--kills", "6", "--rate", "300", "--kafka", kafkaEmbedded, "--binaries", folder}, &stdout, &stderr)
+	code := run([]string{"--kills", "8", "--rate", "300", "--kafka", kafkaEmbedded, "--nats", "--binaries", folder}, &stdout, &stderr)
 	t.Logf("%s%s", &stderr, &stdout)
 	require.Zero(t, code)
 	require.Contains(t, stdout.String(), "0 lost, 0 extra, 0 wrong, 0 stale")
+	require.Regexp(t, `[1-9]\d* orders came through NATS, 0 of them lost`, stdout.String())
 }
 
 func TestWrongUsageIsRefused(t *testing.T) {
@@ -28,6 +29,7 @@ func TestWrongUsageIsRefused(t *testing.T) {
 	require.Equal(t, 2, run([]string{"--kills", "-1"}, &stdout, &stderr))
 	require.Equal(t, 2, run([]string{"--kafka", "other"}, &stdout, &stderr))
 	require.Equal(t, 2, run([]string{"--only", "a broker"}, &stdout, &stderr))
+	require.Equal(t, 2, run([]string{"--only", "bridge"}, &stdout, &stderr))
 	require.Equal(t, 2, run([]string{"more"}, &stdout, &stderr))
 	require.Equal(t, 1, run([]string{"--binaries", "no/such/folder"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "make build")

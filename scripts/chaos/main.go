@@ -39,6 +39,7 @@ type options struct {
 	Brokers  int    `default:"3" help:"Brokers of Apache Kafka."`
 	Rate     int    `default:"400" help:"Records a second, about."`
 	Kafka    string `default:"auto" enum:"apache,embedded,auto" help:"apache; embedded: a broker in this process, which stays up; auto: embedded only where Java or Maven is missing."`
+	NATS     bool   `help:"Strike the bridge and NATS too, while orders come through them."`
 	Only     string `help:"Only strikes whose name has this in it, such as worker or SIGKILL."`
 	Binaries string `default:"bin" help:"Folder with the services' binaries; make build makes them."`
 }
@@ -51,11 +52,18 @@ const (
 
 // Validate is called by kong.
 func (o *options) Validate() error {
+	var parts part
+	if o.Kafka == kafkaApache {
+		parts |= apacheKafka
+	}
+	if o.NATS {
+		parts |= natsBridge
+	}
 	switch {
 	case o.Kills < 0 || min(o.Workers, o.Readers, o.Brokers, o.Rate) < 1:
 		return errors.New("--kills takes numbers from 0, --workers, --readers, --brokers and --rate from 1")
-	case !slices.ContainsFunc(kinds, func(k kind) bool { return k.matches(o.Only, o.Kafka == kafkaApache) }):
-		return fmt.Errorf("--only: no strike has %q in its name (those of brokers need --kafka apache)", o.Only)
+	case !slices.ContainsFunc(kinds, func(k kind) bool { return k.matches(o.Only, parts) }):
+		return fmt.Errorf("--only: no strike has %q in its name (those of brokers need --kafka apache, those of the bridge --nats)", o.Only)
 	}
 	return nil
 }
@@ -109,6 +117,11 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, e
 		return false, err
 	}
 	say("striking is over; %d records were sent", sent)
+	if s.nats != nil {
+		if err := s.nats.drain(ctx); err != nil {
+			return false, err
+		}
+	}
 	expected, found, err := s.account(ctx)
 	if err != nil {
 		return false, err
@@ -120,6 +133,11 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, e
 	if expected.Records < sent {
 		_, _ = fmt.Fprintf(stdout, "the topic has fewer records than the %d that were acknowledged: the brokers lost some\n", sent)
 		return false, nil
+	}
+	if s.nats != nil {
+		missing := s.nats.missing(expected)
+		_, _ = fmt.Fprintf(stdout, "%d orders came through NATS, %d of them lost %v\n", s.nats.sent, len(missing), missing)
+		return found.Exact() && len(missing) == 0, nil
 	}
 	return found.Exact(), nil
 }
@@ -139,9 +157,17 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int,
 		defer close(changed)
 		s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3)))
 	}()
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		if s.nats != nil {
+			s.nats.publish(busy)
+		}
+	}()
 	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
 	rest()
 	<-changed
+	<-published
 	if loadErr := <-produced; err == nil {
 		err = loadErr
 	}

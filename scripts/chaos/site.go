@@ -50,6 +50,7 @@ type site struct {
 	workers  []*service
 	readers  []*service
 	stops    []func(context.Context)
+	nats     *natsPart // nil without --nats
 }
 
 // start starts everything.
@@ -66,7 +67,7 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 	if s.binaries, err = filepath.Abs(o.Binaries); err != nil {
 		return err
 	}
-	for _, name := range []string{workerName, readerName} {
+	for _, name := range []string{workerName, readerName, bridgeName} {
 		if _, err := os.Stat(filepath.Join(s.binaries, name)); err != nil {
 			return fmt.Errorf("a service's binary: %w (make build makes it)", err)
 		}
@@ -96,6 +97,11 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 			return err
 		}
 		s.readers = append(s.readers, newService(s, readerName, n, ports.Loopback(port)))
+	}
+	if o.NATS {
+		if err := s.startNATS(ctx); err != nil {
+			return err
+		}
 	}
 	for _, service := range s.services() {
 		if err := service.start(); err != nil {
@@ -185,14 +191,23 @@ func (s *site) settings() []string {
 		brokers = s.cluster.Addrs(apachekafka.Proxied)
 	}
 	database := strings.Replace(s.database.URL(), ports.Loopback(s.database.Port()), s.network.Addr(), 1)
-	return append(os.Environ(),
+	settings := append(os.Environ(),
 		"KAFKA_BROKERS="+strings.Join(brokers, ","), "KAFKA_TOPIC="+topic, "KAFKA_DLQ_TOPIC="+dlq, "KAFKA_GROUP="+group,
 		"DATABASE_URL="+database, "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "LOG_LEVEL=info", "GO_DOTENV_PATH=",
 		fmt.Sprint("KAFKA_SESSION_TIMEOUT=", sessionTimeout), "DATABASE_WRITE_TIMEOUT=3s", "INGEST_MAX_BATCH_RECORDS=500")
+	if s.nats != nil {
+		// What a killed bridge had in hand is delivered again after the ack wait.
+		settings = append(settings, "NATS_URL=nats://"+ports.Loopback(s.nats.options.Port), "NATS_ACK_WAIT=3s")
+	}
+	return settings
 }
 
 func (s *site) services() []*service {
-	return append(append([]*service(nil), s.workers...), s.readers...)
+	all := slices.Concat(s.workers, s.readers)
+	if s.nats != nil {
+		all = append(all, s.nats.bridge)
+	}
+	return all
 }
 
 // stop stops what runs, in the reverse order of its start.

@@ -16,64 +16,72 @@ import (
 // kind is a kind of strike.
 type kind struct {
 	name   string
-	weight int  // how often it comes, relative to the others
-	broker bool // needs Apache Kafka
+	weight int // how often it comes, relative to the others
+	needs  part
 	strike func(ctx context.Context, s *site, random *rand.Rand) error
 }
 
-// matches says whether a strike is wanted and possible.
-func (k kind) matches(only string, apache bool) bool {
-	return strings.Contains(k.name, only) && (apache || !k.broker)
+// part is what is not there in every run, as a bit.
+type part int
+
+const (
+	apacheKafka part = 1 << iota
+	natsBridge
+)
+
+// matches says whether a strike is wanted and, with these parts, possible.
+func (k kind) matches(only string, parts part) bool {
+	return strings.Contains(k.name, only) && k.needs&^parts == 0
 }
 
 // kinds are all strikes. Each leaves everything running again, except that
 // connections may stay silent.
-var kinds = []kind{
-	{"SIGKILL of a worker", 24, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), true) }},
-	{"SIGTERM of a worker", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), false) }},
+var kinds = append([]kind{
+	{"SIGKILL of a worker", 24, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), true) }},
+	{"SIGTERM of a worker", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), false) }},
 	// For less than the session timeout, or more.
-	{"SIGSTOP of a worker", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGSTOP of a worker", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return one(r, s.workers).freeze(ctx, upTo(r, 2*sessionTimeout))
 	}},
-	{"SIGKILL of a reader", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), true) }},
-	{"SIGTERM of a reader", 4, false, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), false) }},
-	{"SIGSTOP of a reader", 4, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGKILL of a reader", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), true) }},
+	{"SIGTERM of a reader", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), false) }},
+	{"SIGSTOP of a reader", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return one(r, s.readers).freeze(ctx, upTo(r, 4*time.Second))
 	}},
-	{"SIGKILL of PostgreSQL", 8, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGKILL of PostgreSQL", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return outage(ctx, upTo(r, 2*time.Second), s.database.Kill, s.database.Restart)
 	}},
-	{"restart of PostgreSQL", 4, false, func(ctx context.Context, s *site, _ *rand.Rand) error { return s.database.Restart(ctx) }},
-	{"SIGSTOP of PostgreSQL", 4, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"restart of PostgreSQL", 4, 0, func(ctx context.Context, s *site, _ *rand.Rand) error { return s.database.Restart(ctx) }},
+	{"SIGSTOP of PostgreSQL", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return freeze(ctx, upTo(r, 2*time.Second), s.database)
 	}},
-	{"network to PostgreSQL cut", 5, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"network to PostgreSQL cut", 5, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return cut(ctx, s.network, upTo(r, 3*time.Second))
 	}},
-	{"network to PostgreSQL silent", 3, false, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"network to PostgreSQL silent", 3, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return silence(ctx, s.network, upTo(r, 3*time.Second), r.IntN(2) == 0)
 	}},
-	{"SIGKILL of a broker", 8, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGKILL of a broker", 8, apacheKafka, func(ctx context.Context, s *site, r *rand.Rand) error {
 		b := one(r, s.cluster.Brokers)
 		return outage(ctx, upTo(r, 5*time.Second), b.Kill, b.Start)
 	}},
-	{"SIGTERM of a broker", 4, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGTERM of a broker", 4, apacheKafka, func(ctx context.Context, s *site, r *rand.Rand) error {
 		b := one(r, s.cluster.Brokers)
 		stopping, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		return outage(ctx, upTo(r, 5*time.Second), func() error { return b.Terminate(stopping) }, b.Start)
 	}},
-	{"SIGSTOP of a broker", 4, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGSTOP of a broker", 4, apacheKafka, func(ctx context.Context, s *site, r *rand.Rand) error {
 		b := one(r, s.cluster.Brokers)
 		return errors.Join(freeze(ctx, upTo(r, 5*time.Second), b), b.WaitReady(ctx))
 	}},
-	{"network to a broker cut", 5, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"network to a broker cut", 5, apacheKafka, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return cut(ctx, one(r, s.cluster.Brokers).Proxy, upTo(r, 5*time.Second))
 	}},
-	{"network to a broker silent", 3, true, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"network to a broker silent", 3, apacheKafka, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return silence(ctx, one(r, s.cluster.Brokers).Proxy, upTo(r, 5*time.Second), r.IntN(2) == 0)
 	}},
-}
+}, natsKinds...)
 
 func one[T any](random *rand.Rand, of []T) T { return of[random.IntN(len(of))] }
 
@@ -123,8 +131,15 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 // pick chooses a kind of strike, each as often as it weighs.
 func (s *site) pick(random *rand.Rand, only string) *kind {
 	var all []*kind
+	var parts part
+	if s.cluster != nil {
+		parts |= apacheKafka
+	}
+	if s.nats != nil {
+		parts |= natsBridge
+	}
 	for i := range kinds {
-		if kinds[i].matches(only, s.cluster != nil) {
+		if kinds[i].matches(only, parts) {
 			all = append(all, slices.Repeat([]*kind{&kinds[i]}, kinds[i].weight)...)
 		}
 	}

@@ -43,6 +43,7 @@ type settings struct {
 	Probes     int `default:"1000" smoke:"20" min:"1" help:"Single orders that are timed through idle services."`
 }
 
+//nolint:unparam // program.Settings has the error
 func (s *settings) Complete() (full bool, err error) { return s.Messages >= fullSize, nil }
 
 const (

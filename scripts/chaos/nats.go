@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
+)
+
+const bridgeName = "nats-bridge"
+
+// natsPart is what --nats adds: orders that come through NATS and the bridge. The
+// server is in this process, so that it can be restarted, but not killed.
+type natsPart struct {
+	options natsserver.Options
+	server  *natsserver.Server
+	conn    *nats.Conn
+	js      jetstream.JetStream
+	bridge  *service
+	sent    int // orders that the stream has acknowledged: natsUID(0) and so on
+}
+
+func natsUID(n int) string { return fmt.Sprint("nats-", n) }
+
+var natsKinds = []kind{
+	{"SIGKILL of the bridge", 12, natsBridge, func(ctx context.Context, s *site, _ *rand.Rand) error { return restart(ctx, s.nats.bridge, true) }},
+	{"SIGTERM of the bridge", 4, natsBridge, func(ctx context.Context, s *site, _ *rand.Rand) error { return restart(ctx, s.nats.bridge, false) }},
+	{"SIGSTOP of the bridge", 4, natsBridge, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return s.nats.bridge.freeze(ctx, upTo(r, 4*time.Second))
+	}},
+	{"restart of NATS", 6, natsBridge, func(ctx context.Context, s *site, r *rand.Rand) error {
+		return outage(ctx, upTo(r, 3*time.Second), func() error { s.nats.server.Stop(); return nil }, s.nats.start)
+	}},
+}
+
+func (s *site) startNATS(ctx context.Context) error {
+	port, err := ports.Free()
+	if err != nil {
+		return err
+	}
+	s.nats = &natsPart{options: natsserver.Options{DataDir: filepath.Join(s.logs, "nats"), Port: port}}
+	s.nats.bridge = newService(s, bridgeName, 0, "")
+	if err := s.nats.start(ctx); err != nil {
+		return err
+	}
+	s.onStop(func(context.Context) { s.nats.server.Stop() })
+	if s.nats.conn, err = nats.Connect(s.nats.server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond)); err != nil {
+		return err
+	}
+	s.onStop(func(context.Context) { s.nats.conn.Close() })
+	s.nats.js, err = jetstream.New(s.nats.conn)
+	return err
+}
+
+func (p *natsPart) start(context.Context) error {
+	server, err := natsserver.Start(p.options)
+	if err == nil {
+		p.server = server
+	}
+	return err
+}
+
+// publish publishes orders until ctx ends, each until the stream has it.
+func (p *natsPart) publish(ctx context.Context) {
+	for retry.Sleep(ctx, 5*time.Millisecond) == nil {
+		uid := natsUID(p.sent)
+		if _, err := p.js.Publish(ctx, topic, []byte(ledger.Content(uid, 0)), jetstream.WithMsgID(uid)); err == nil {
+			p.sent++
+		}
+	}
+}
+
+// drain returns once the bridge has forwarded all messages, and stops it.
+func (p *natsPart) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		stream, err := p.js.Stream(ctx, "ORDERS")
+		if err == nil && stream.CachedInfo().State.Msgs == 0 {
+			return p.bridge.terminate(ctx)
+		}
+		if waitErr := retry.Sleep(ctx, watchPolling); waitErr != nil {
+			return fmt.Errorf("the bridge does not forward everything within %s: %w", patience, err)
+		}
+	}
+}
+
+// missing are the orders that did not come through.
+func (p *natsPart) missing(expected *ledger.Expected) (uids []string) {
+	for n := range p.sent {
+		if _, there := expected.Orders[natsUID(n)]; !there {
+			uids = append(uids, natsUID(n))
+		}
+	}
+	return uids
+}
