@@ -37,7 +37,7 @@ func Kafka(ctx context.Context, connection []kgo.Opt, topic string, giveUpAfter 
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.ProducerBatchMaxBytes(maxRecordBytes), // a Publisher bounds what it sends at once
 		kgo.WithCompressor(largeOnly{}),
-		kgo.ProducerLinger(time.Second), // until ProduceSync has all: one batch a partition, in order
+		kgo.ProducerLinger(time.Minute), // until Send has all: one batch a partition, in order
 		kgo.RecordDeliveryTimeout(giveUpAfter),
 		kgo.WithHooks(conns),
 	}, connection...)...)
@@ -55,23 +55,22 @@ func (k *kafka) Close()         { k.client.Close() }
 func (k *kafka) Trouble() error { return k.conns.last() }
 
 func (k *kafka) Send(ctx context.Context, batch []Record) []Result {
-	records, numbers := make([]*kgo.Record, len(batch)), make(map[*kgo.Record]int, len(batch))
-	for i, r := range batch {
-		records[i] = &kgo.Record{Topic: k.topic, Key: r.Key, Value: r.Value}
-		numbers[records[i]] = i
-	}
 	results := make([]Result, len(batch))
-	for _, produced := range k.client.ProduceSync(ctx, records...) {
-		r := &results[numbers[produced.Record]]
-		if r.Err = produced.Err; r.Err == nil {
-			r.Place.TopicPlace = &TopicPlace{produced.Record.Partition, produced.Record.Offset}
-			continue
-		}
-		r.Refused = isRecordsFault(r.Err)
-		if trouble := k.Trouble(); errors.Is(r.Err, kgo.ErrRecordTimeout) && trouble != nil {
-			r.Err = fmt.Errorf("%w: %w", r.Err, trouble)
-		}
+	for i, r := range batch {
+		k.client.Produce(ctx, &kgo.Record{Topic: k.topic, Key: r.Key, Value: r.Value}, func(produced *kgo.Record, err error) {
+			if err == nil {
+				results[i].Place.TopicPlace = &TopicPlace{produced.Partition, produced.Offset}
+				return
+			}
+			if trouble := k.Trouble(); errors.Is(err, kgo.ErrRecordTimeout) && trouble != nil {
+				err = fmt.Errorf("%w: %w", err, trouble)
+			}
+			results[i].Err, results[i].Refused = err, isRecordsFault(err)
+		})
 	}
+	// It returns when all is settled, since a record fails when ctx ends. ProduceSync
+	// would wait out the linger while it does not know the topic's partitions yet.
+	_ = k.client.Flush(context.WithoutCancel(ctx))
 	return results
 }
 
