@@ -132,22 +132,10 @@ func entriesSource(name string, file io.ReadCloser, count int) source {
 // wrong with them.
 func (a *app) checkFile(f *publishFlags, file io.Reader) (int, error) {
 	name := shownName(f.file)
-	t := &tally{}
-	err := eachEntry(file, f.rules.codec(f.Rules), func(e orderfile.Entry) error {
-		for i, failure := range e.Failures {
-			if t.failures+i >= maxShownFailures {
-				break
-			}
-			if err := a.writeFailure(a.stderr, name, e.UID, failure); err != nil {
-				return err
-			}
-		}
-		t.count(e)
-		return nil
-	})
+	t, err := a.checkOrders(file, name, f.rules.codec(f.Rules), a.stderr, maxShownFailures)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%s: %w", name, err)
+		return 0, err
 	case t.orders == 0:
 		return 0, nothing("%s has no orders: nothing was sent", name)
 	case t.invalid > 0:

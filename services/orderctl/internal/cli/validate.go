@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -90,36 +91,24 @@ func (a *app) validateFile(name string, codec *model.Codec) (*tally, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }() // it was only read
-	t := &tally{}
-	err = eachEntry(file, codec, func(e orderfile.Entry) error {
-		t.count(e)
-		for _, f := range e.Failures {
-			if err := a.writeFailure(a.stdout, shownName(name), e.UID, f); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shownName(name), err)
-	}
-	return t, nil
+	return a.checkOrders(file, shownName(name), codec, a.stdout, math.MaxInt)
 }
 
-// eachEntry calls use for each entry of a file.
-func eachEntry(file io.Reader, codec *model.Codec, use func(orderfile.Entry) error) error {
-	reader := orderfile.NewReader(file, codec)
-	for {
+// checkOrders counts the orders of a file, and writes the failures, at most so many.
+func (a *app) checkOrders(file io.Reader, name string, codec *model.Codec, failures io.Writer, most int) (*tally, error) {
+	t := &tally{}
+	for reader := orderfile.NewReader(file, codec); ; {
 		entry, err := reader.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return t, nil
+		}
+		for _, f := range entry.Failures[:min(len(entry.Failures), max(most-t.failures, 0))] {
+			err = errors.Join(err, a.writeFailure(failures, name, entry.UID, f))
 		}
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if err := use(entry); err != nil {
-			return err
-		}
+		t.count(entry)
 	}
 }
 
