@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -31,10 +32,7 @@ func largeOrder(t *testing.T, uid string) []byte {
 	first, _ := order["items"].([]any)[0].(map[string]any)
 	items := make([]any, 1000)
 	for i := range items {
-		item := map[string]any{}
-		for name, value := range first {
-			item[name] = value
-		}
+		item := maps.Clone(first)
 		item["name"], item["rid"] = strings.Repeat("Пальто шерстяное ", 55)+"x", fmt.Sprintf("case-rid-%d", i)
 		items[i] = item
 	}

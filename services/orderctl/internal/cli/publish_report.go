@@ -55,7 +55,7 @@ func (p *published) acked(acks []publish.Ack) error {
 		info, _ := ack.Info.(recordInfo)
 		p.byKind[info.Kind]++
 		info.Place = ack.Place
-		if ack.StreamPlace != nil && ack.Place.Duplicate {
+		if ack.StreamPlace != nil && ack.Duplicate {
 			p.repeats++
 		}
 		p.print(info)
