@@ -175,7 +175,10 @@ func (f field) take(l *Letter, value []byte) {
 	case stacktrace:
 		l.Exception.Stacktrace = text
 	case death:
-		var deaths []struct{ Queue, Reason string }
+		var deaths []struct {
+			Queue  string `json:"queue"`
+			Reason string `json:"reason"`
+		}
 		if json.Unmarshal(value, &deaths) == nil && len(deaths) > 0 {
 			l.Source.Topic = cmp.Or(l.Source.Topic, deaths[len(deaths)-1].Queue)
 			l.Exception.Class = cmp.Or(l.Exception.Class, deaths[0].Reason)

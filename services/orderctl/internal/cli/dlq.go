@@ -259,7 +259,7 @@ func (f *targetFlags) check(_ *cobra.Command, ids []string) error {
 }
 
 // find gives the letters with a status that are meant.
-func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, cfg *config.Kafka, ids []string, status letter.Status) (*dlq.View, []dlq.Ref, error) {
+func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, ids []string, status letter.Status) (*dlq.View, []dlq.Ref, error) {
 	var refs []dlq.Ref
 	var view *dlq.View
 	if len(ids) == 0 {
@@ -297,7 +297,7 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, cfg *c
 func (a *app) deal(ctx context.Context, f *targetFlags, cfg *config.Kafka, ids []string, status letter.Status, harmless bool, what string,
 	do func(*dlq.Queue, *dlq.View, []dlq.Ref) error) error {
 	return a.withLetters(&f.where, cfg, func(queue *dlq.Queue) error {
-		view, refs, err := f.find(ctx, a, queue, cfg, ids, status)
+		view, refs, err := f.find(ctx, a, queue, ids, status)
 		if err != nil {
 			return err
 		}

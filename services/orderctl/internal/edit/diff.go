@@ -62,9 +62,8 @@ func Diff(before, after []byte, reveal bool) []Change {
 		from, to, past := span(before, after)
 		return []Change{{Path: from, Before: text(to), After: text(past)}}
 	}
-	if at := bytes.Index(before, after); at >= 0 {
-		around := slices.Concat(before[:at], []byte(`"…"`), before[at+len(after):])
-		return []Change{{Path: "around …", Before: text(around)}}
+	if front, rest, inside := bytes.Cut(before, after); inside {
+		return []Change{{Path: "around …", Before: text(slices.Concat(front, []byte(`"…"`), rest))}}
 	}
 	was, is := leaves(old, nil), leaves(changed, nil)
 	key := func(l leaf) string { return shown(l.path) }

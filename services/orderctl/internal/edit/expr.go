@@ -26,8 +26,8 @@ type expression struct {
 
 var callLike = regexp.MustCompile(`(?s)^[a-z][a-z0-9_]*\s*\(.*\)$`)
 
-// parseExpression reads an expression. is is false of a text that does not look like one,
-// which is to be set as it is.
+// parseExpression reads an expression. A text that does not look like one is to be set as
+// it stands.
 func parseExpression(text string) (e *expression, is bool, err error) {
 	text = strings.TrimSpace(text)
 	if !callLike.MatchString(text) {

@@ -74,11 +74,14 @@ func checkStrip(options []string) error {
 // withoutRegistry cuts the prefix that a serializer with a schema registry puts in front
 // of JSON: a zero byte and an id of 4 or 8 bytes, or the 18 bytes of AWS Glue.
 func withoutRegistry(text string) (rest string, found bool) {
-	for n, magic := range map[int]byte{5: 0, 9: 0, 18: 3} {
-		if len(text) > n && text[0] == magic {
-			begin := strings.TrimLeft(strings.TrimPrefix(text[n:], byteOrderMark), " \t\r\n")
+	for _, prefix := range []struct {
+		magic byte
+		size  int
+	}{{0, 5}, {0, 9}, {3, 18}} { // the shorter first: `{"id"` has a quotation mark at its fifth place
+		if len(text) > prefix.size && text[0] == prefix.magic {
+			begin := strings.TrimLeft(strings.TrimPrefix(text[prefix.size:], byteOrderMark), " \t\r\n")
 			if begin != "" && strings.ContainsRune(`{["`, rune(begin[0])) {
-				return text[n:], true
+				return text[prefix.size:], true
 			}
 		}
 	}
@@ -93,7 +96,7 @@ func visible(text string, kind termKind) string {
 	for i, size := 0, 0; i < len(text); i += size {
 		var r rune
 		r, size = utf8.DecodeRuneInString(text[i:])
-		unseen := model.IsInvisible(r) && !(r == utf8.RuneError && size == 1)
+		unseen := model.IsInvisible(r) && (r != utf8.RuneError || size > 1)
 		switch {
 		case unseen && kind == textTerm && unicode.Is(unicode.Z, r):
 			b.WriteByte(' ')
@@ -124,10 +127,11 @@ func decode(v term, options []string) (term, error) {
 	if v.kind == jsonTerm {
 		return v, errNoText
 	}
-	name := ""
+	name := magicOf(v.text)
 	if len(options) > 0 {
 		name = plainName(options[0])
-	} else if name = magicOf(v.text); name == "" {
+	}
+	if name == "" {
 		return v, errors.New("its first bytes say nothing about its form: name it, as in decode(., windows-1251)")
 	}
 	decoded, err := decodeAs(name, v.text)
