@@ -93,9 +93,8 @@ func withoutRegistry(text string) (rest string, found bool) {
 func visible(text string, kind termKind) string {
 	var b strings.Builder
 	inString, escaped := false, false
-	for i, size := 0, 0; i < len(text); i += size {
-		var r rune
-		r, size = utf8.DecodeRuneInString(text[i:])
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
 		unseen := model.IsInvisible(r) && (r != utf8.RuneError || size > 1)
 		switch {
 		case unseen && kind == textTerm && unicode.Is(unicode.Z, r):
@@ -109,6 +108,7 @@ func visible(text string, kind termKind) string {
 			escaped = inString && r == '\\' && !escaped
 			inString = inString != quote
 		}
+		i += size
 	}
 	if kind == textTerm {
 		return strings.TrimSpace(b.String())
