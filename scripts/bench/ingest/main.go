@@ -8,7 +8,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
@@ -17,19 +16,15 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole) }
 
-// fullSize is from how many orders on the result goes into the document.
-const fullSize = 400_000
-
 var benchmark = program.Benchmark{
 	Name:     "ingest",
 	About:    "The rate and cost of ingest-worker against raw COPY, on a private PostgreSQL and broker.",
-	Full:     fmt.Sprintf("with --orders from %d on", fullSize),
 	Document: program.Benchmarks,
 }
 
 type settings struct {
 	program.Flags
-	Orders     int               `default:"400000" smoke:"2000" min:"1" help:"Orders in the topic."`
+	Orders     int               `default:"400000" full:"400000" smoke:"2000" min:"1" help:"Orders in the topic."`
 	Items      []int             `default:"1,3,10" smoke:"1,3" min:"1" help:"Items of an order: a table for each number."`
 	Rounds     int               `default:"3" smoke:"1" min:"1" help:"How often each measurement is made; the table has medians."`
 	Partitions int               `default:"4" min:"1" help:"Partitions of the topic."`
@@ -43,7 +38,7 @@ type settings struct {
 	Postgres   map[string]string `mapsep:"none" help:"Setting of the server, name=value; can be repeated (shared_buffers by default: a quarter of the memory)."`
 }
 
-func (s *settings) Complete() (full bool, err error) {
+func (s *settings) Complete() error {
 	defaults := map[string]string{"shared_buffers": rig.QuarterOfMemory()}
 	if s.Smoke {
 		defaults = map[string]string{"shared_buffers": "128MB", "min_wal_size": "128MB"}
@@ -51,7 +46,7 @@ func (s *settings) Complete() (full bool, err error) {
 	maps.Copy(defaults, s.Postgres)
 	s.Postgres = defaults
 	if len(s.Items) == 0 {
-		err = errors.New("--items: at least one number")
+		return errors.New("--items: at least one number")
 	}
-	return s.Orders >= fullSize, err
+	return nil
 }

@@ -19,16 +19,12 @@ func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, bareRo
 var benchmark = program.Benchmark{
 	Name:     "read",
 	About:    "Requests a second of read-api against a bare gin server that answers constant bytes of the same size. It needs wrk.",
-	Full:     fmt.Sprintf("with --orders from %d on", fullSize),
 	Document: program.Benchmarks,
 }
 
-// fullSize is from how many orders on the result goes into the document.
-const fullSize = 100_000
-
 type settings struct {
 	program.Flags
-	Orders      int           `default:"100000" smoke:"2000" min:"1" help:"Orders in memory."`
+	Orders      int           `default:"100000" full:"100000" smoke:"2000" min:"1" help:"Orders in memory."`
 	Others      []int         `default:"10000,3000000" smoke:"1000" min:"1" help:"Measure hits with so many orders too, to compare (empty: none)."`
 	Items       int           `default:"1" min:"1" help:"Items of an order."`
 	Rounds      int           `default:"7" smoke:"1" min:"1" help:"How often each measurement is made; the table has medians."`
@@ -39,12 +35,12 @@ type settings struct {
 	IngestRate  int           `default:"5000" smoke:"200" min:"0" help:"Measure again while so many orders a second are ingested, for both servers (0: not measured)."`
 }
 
-func (s *settings) Complete() (full bool, err error) {
+func (s *settings) Complete() error {
 	switch {
 	case s.Connections < s.Threads:
-		err = fmt.Errorf("--connections: at least one for each of %d threads, not %d", s.Threads, s.Connections)
+		return fmt.Errorf("--connections: at least one for each of %d threads, not %d", s.Threads, s.Connections)
 	case slices.Contains(s.Others, s.Orders):
-		err = fmt.Errorf("--others: %d is --orders itself", s.Orders)
+		return fmt.Errorf("--others: %d is --orders itself", s.Orders)
 	}
-	return s.Orders >= fullSize, err
+	return nil
 }

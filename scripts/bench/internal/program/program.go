@@ -3,8 +3,9 @@
 //
 // A benchmark describes its flags by a struct that embeds [Flags] and whose
 // fields kong reads (https://github.com/alecthomas/kong): name, default and help.
-// Two tags are this package's own: `smoke` is the value in a run that only has to
-// show that the program works, and `min` is the least value allowed.
+// Three tags are this package's own: `smoke` is the value in a run that only has to
+// show that the program works, `min` is the least value allowed, and `full` is the
+// least value of runs whose results go into the document without being asked for.
 package program
 
 import (
@@ -28,7 +29,7 @@ import (
 // Flags are the flags that all benchmarks have.
 type Flags struct {
 	Binaries string  `name:"bin" default:"bin" help:"Folder with the services and orderctl, as make build fills it."`
-	Document *string `help:"Markdown file whose tables are replaced (default: ${document}, ${full}; empty: none)."`
+	Document *string `help:"Markdown file whose tables are replaced (default: ${document}, unless the run is smaller than a full one; empty: none)."`
 	Profiles string  `help:"Folder for CPU profiles of the services under load (they cost a little speed)."`
 	Smoke    bool    `help:"Only see whether it works: takes seconds, and writes no document unless one is named."`
 
@@ -39,20 +40,21 @@ type Flags struct {
 // Common gives access to the flags that all benchmarks have.
 func (f *Flags) Common() *Flags { return f }
 
+// Complete has nothing to do.
+func (f *Flags) Complete() error { return nil }
+
 // Settings are a benchmark's flags: a pointer to a struct that embeds [Flags].
 type Settings interface {
 	Common() *Flags
 	// Complete sets what the flags leave open, and returns an error for flags that
-	// contradict each other. Full says whether the run is large enough for its
-	// results to go into the document without being asked for.
-	Complete() (full bool, err error)
+	// contradict each other.
+	Complete() error
 }
 
 // Benchmark says what a program is.
 type Benchmark struct {
 	Name     string // of its folder
 	About    string
-	Full     string // for --help: which runs are full ones
 	Document string // for the results of full runs
 }
 
@@ -84,7 +86,7 @@ func Parse(b Benchmark, settings Settings, args []string, output io.Writer) erro
 	flags := settings.Common()
 	parser, err := kong.New(settings, kong.Name(b.Name), kong.Writers(output, output),
 		kong.Description(b.About+" Run it from the repository's root after `make build`, on a quiet machine."),
-		kong.Vars{"document": b.Document, "full": b.Full},
+		kong.Vars{"document": b.Document},
 		kong.Resolvers(smoke(slices.Contains(args, "--smoke"))))
 	if err != nil {
 		return err
@@ -93,14 +95,13 @@ func Parse(b Benchmark, settings Settings, args []string, output io.Writer) erro
 	if err != nil {
 		return err
 	}
-	full, err := settings.Complete()
-	if err := errors.Join(tooSmall(parsed.Flags()), err); err != nil {
+	if err := errors.Join(tooSmall(parsed.Flags()), settings.Complete()); err != nil {
 		return err
 	}
 	switch {
 	case flags.Document != nil:
 		flags.document = *flags.Document
-	case full && !flags.Smoke:
+	case isFull(parsed.Flags()) && !flags.Smoke:
 		flags.document = b.Document
 	}
 	flags.command = strings.Join(append([]string{"make build && go run ./scripts/bench/" + b.Name}, args...), " ")
@@ -121,17 +122,26 @@ func smoke(wanted bool) kong.Resolver {
 func tooSmall(flags []*kong.Flag) error {
 	var errs []error
 	for _, flag := range flags {
-		if !flag.Tag.Has("min") {
-			continue
-		}
-		least := flag.Tag.Get("min")
-		for value := range strings.FieldsSeq(strings.Trim(fmt.Sprint(flag.Target), "[]")) {
-			if number(value) < number(least) {
+		for _, value := range values(flag) {
+			if least := flag.Tag.Get("min"); least != "" && number(value) < number(least) {
 				errs = append(errs, fmt.Errorf("--%s: at least %s, not %s", flag.Name, least, value))
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isFull says whether each flag, or one of its values, reaches its `full` tag.
+func isFull(flags []*kong.Flag) bool {
+	return !slices.ContainsFunc(flags, func(flag *kong.Flag) bool {
+		full := flag.Tag.Get("full")
+		return full != "" && !slices.ContainsFunc(values(flag), func(value string) bool { return number(value) >= number(full) })
+	})
+}
+
+// values are the value of a flag, or those of a list.
+func values(flag *kong.Flag) []string {
+	return strings.Fields(strings.Trim(fmt.Sprint(flag.Target), "[]"))
 }
 
 // number is the value of a number or, in seconds, of a duration.
@@ -141,7 +151,7 @@ func number(text string) float64 {
 	}
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		panic("program: a `min` tag needs numbers: " + err.Error())
+		panic("program: `min` and `full` tags need numbers: " + err.Error())
 	}
 	return n
 }

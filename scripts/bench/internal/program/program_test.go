@@ -11,14 +11,12 @@ import (
 
 type testSettings struct {
 	Flags
-	N    int           `default:"100" smoke:"1" min:"1" help:"A number."`
-	List []int         `default:"1,3" min:"1"`
+	N    int           `default:"100" smoke:"1" min:"1" full:"100" help:"A number."`
+	List []int         `default:"1,3" min:"1" full:"3"`
 	Wait time.Duration `default:"1s" min:"1s"`
 }
 
-func (s *testSettings) Complete() (full bool, err error) { return s.N >= 100, nil }
-
-var benchmark = Benchmark{Name: "x", About: "about", Full: "with --n from 100 on", Document: Benchmarks}
+var benchmark = Benchmark{Name: "x", About: "about", Document: Benchmarks}
 
 func parse(args ...string) (*testSettings, error) {
 	s := &testSettings{}
@@ -35,6 +33,7 @@ func TestSmokeKeepsWhatWasChosen(t *testing.T) {
 		{[]string{"--smoke"}, 1, ""},
 		{[]string{"--smoke", "--n", "200"}, 200, ""}, // a smoke run's results are not kept
 		{[]string{"--n", "99"}, 99, ""},              // nor are a small run's
+		{[]string{"--list", "1,2"}, 100, ""},
 		{[]string{"--n", "99", "--document", "x.md"}, 99, "x.md"},
 		{[]string{"--document="}, 100, ""},
 	} {
