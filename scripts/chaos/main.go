@@ -116,7 +116,7 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, e
 	if err != nil {
 		return false, err
 	}
-	say("striking is over; %d records were sent", sent)
+	say("last strike done; %d records sent", sent)
 	if s.nats != nil {
 		if err := s.nats.drain(ctx); err != nil {
 			return false, err
@@ -182,7 +182,7 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings,
 	if err := terminate(ctx, s.workers); err != nil {
 		return nil, nil, err
 	}
-	s.say("all records are processed; comparing")
+	s.say("all records processed; comparing")
 	expected, err := ledger.Expect(ctx, s.brokers(), topic)
 	if err != nil {
 		return nil, nil, err

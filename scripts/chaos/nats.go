@@ -35,7 +35,7 @@ var natsKinds = []kind{
 	{"SIGKILL of the bridge", 12, natsBridge, func(ctx context.Context, s *site, _ *rand.Rand) error { return restart(ctx, s.nats.bridge, true) }},
 	{"SIGTERM of the bridge", 4, natsBridge, func(ctx context.Context, s *site, _ *rand.Rand) error { return restart(ctx, s.nats.bridge, false) }},
 	{"SIGSTOP of the bridge", 4, natsBridge, func(ctx context.Context, s *site, r *rand.Rand) error {
-		return s.nats.bridge.freeze(ctx, upTo(r, 4*time.Second))
+		return freeze(ctx, upTo(r, 4*time.Second), s.nats.bridge)
 	}},
 	{"restart of NATS", 6, natsBridge, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return outage(ctx, upTo(r, 3*time.Second), func() error { s.nats.server.Stop(); return nil }, s.nats.start)

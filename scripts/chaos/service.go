@@ -55,11 +55,6 @@ func (w *service) size() int64 {
 	return info.Size()
 }
 
-// kill ends the service with SIGKILL.
-func (w *service) kill(ctx context.Context) {
-	_ = w.Stop(ctx, syscall.SIGKILL) // cannot fail: nothing resists this signal
-}
-
 // terminate ends the service with SIGTERM. It must end with exit code 0.
 func (w *service) terminate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopPromise)
@@ -71,13 +66,4 @@ func (w *service) terminate(ctx context.Context) error {
 		return fmt.Errorf("stop %s: %w", w.Name, err)
 	}
 	return nil
-}
-
-// freeze stops the service for a while with SIGSTOP.
-func (w *service) freeze(ctx context.Context, d time.Duration) error {
-	if err := w.Signal(syscall.SIGSTOP); err != nil {
-		return err
-	}
-	_ = retry.Sleep(ctx, d) // it continues in any case
-	return w.Signal(syscall.SIGCONT)
 }

@@ -107,7 +107,7 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 		if err := service.start(); err != nil {
 			return err
 		}
-		s.onStop(service.kill)
+		s.onStop(func(context.Context) { _ = service.Kill() })
 	}
 	s.watch = startWatch(s)
 	s.onStop(func(context.Context) { s.watch.stop() })
@@ -214,7 +214,7 @@ func (s *site) services() []*service {
 func (s *site) stop(removeLogs bool) {
 	if !removeLogs && s.cluster != nil {
 		for _, b := range s.cluster.Brokers {
-			_ = os.Rename(b.LogFile(), filepath.Join(s.logs, fmt.Sprintf("broker-%d.log", b.ID)))
+			_ = os.Rename(b.LogFile, filepath.Join(s.logs, fmt.Sprintf("broker-%d.log", b.ID)))
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

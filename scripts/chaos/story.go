@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// storyTime is how far from a record's own time its story is looked for.
+	// storyTime is how far from a record's timestamp log lines belong to its story.
 	storyTime = 30 * time.Second
-	// storyOffsets is how far from a record a batch may end that has it: batches
-	// count records, and not what they step over.
+	// storyOffsets is how far behind a record the batch that has it may end: batches
+	// count their records, not the offsets that they skip.
 	storyOffsets = 1000
 	maxLine      = 1 << 20
 )
@@ -28,7 +28,7 @@ type event struct {
 	text string
 }
 
-// line is what a service's log says that stories are about.
+// line is what stories need of a line of a service's log.
 type line struct {
 	Time      time.Time `json:"time"`
 	Message   string    `json:"msg"`

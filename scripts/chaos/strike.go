@@ -41,12 +41,12 @@ var kinds = append([]kind{
 	{"SIGTERM of a worker", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), false) }},
 	// For less than the session timeout, or more.
 	{"SIGSTOP of a worker", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
-		return one(r, s.workers).freeze(ctx, upTo(r, 2*sessionTimeout))
+		return freeze(ctx, upTo(r, 2*sessionTimeout), one(r, s.workers))
 	}},
 	{"SIGKILL of a reader", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), true) }},
 	{"SIGTERM of a reader", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), false) }},
 	{"SIGSTOP of a reader", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
-		return one(r, s.readers).freeze(ctx, upTo(r, 4*time.Second))
+		return freeze(ctx, upTo(r, 4*time.Second), one(r, s.readers))
 	}},
 	{"SIGKILL of PostgreSQL", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return outage(ctx, upTo(r, 2*time.Second), s.database.Kill, s.database.Restart)
@@ -89,13 +89,13 @@ func upTo(random *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(random.Int64N(int64(d)))
 }
 
-// strike strikes so many times. Half of the strikes come while an earlier one is
-// not recovered from.
+// strike strikes so many times. Half of the strikes come before the recovery from an
+// earlier one.
 func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits []*hit, err error) {
 	if err := s.await(ctx, s.watch.add(&hit{what: "the start"}, 1)); err != nil {
 		return nil, err
 	}
-	s.say("all is at work")
+	s.say("workers and readers are ready")
 	for n := range o.Kills {
 		if err := retry.Sleep(ctx, time.Duration(random.IntN(600))*time.Millisecond); err != nil {
 			return nil, err
@@ -128,7 +128,7 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 	return hits, nil
 }
 
-// pick chooses a kind of strike, each as often as it weighs.
+// pick chooses a kind of strike, each as often as its weight says.
 func (s *site) pick(random *rand.Rand, only string) *kind {
 	var all []*kind
 	var parts part
@@ -148,7 +148,7 @@ func (s *site) pick(random *rand.Rand, only string) *kind {
 
 func restart(ctx context.Context, service *service, kill bool) error {
 	if kill {
-		service.kill(ctx)
+		_ = service.Kill() // nothing resists this signal
 	} else if err := service.terminate(ctx); err != nil {
 		return err
 	}
@@ -187,8 +187,8 @@ func cut(ctx context.Context, p *proxy.Proxy, away time.Duration) error {
 	return nil
 }
 
-// silence makes all connections half-open. Where they do not end after a while,
-// both sides are to find out by themselves.
+// silence makes all connections half-open. Unless they end after a while, both sides
+// have to notice by themselves.
 func silence(ctx context.Context, p *proxy.Proxy, away time.Duration, end bool) error {
 	p.Silence()
 	if err := retry.Sleep(ctx, away); err != nil {

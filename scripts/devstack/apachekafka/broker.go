@@ -28,16 +28,17 @@ type Broker struct {
 	ID int // from 1
 	// Proxy is in front of the listener Proxied; nil without it.
 	Proxy *proxy.Proxy
+	// Daemon is the broker's program. Its log continues over all its starts.
+	*process.Daemon
 
 	cluster *Cluster
 	dir     string
 	ports   map[Listener]int
-	daemon  *process.Daemon
 }
 
 func newBroker(c *Cluster, id int) *Broker {
 	b := &Broker{ID: id, cluster: c, ports: map[Listener]int{}, dir: filepath.Join(c.dir, fmt.Sprint("broker-", id))}
-	b.daemon = process.NewDaemon(fmt.Sprint("broker ", id), filepath.Join(b.dir, "broker.log"), func() *exec.Cmd {
+	b.Daemon = process.NewDaemon(fmt.Sprint("broker ", id), filepath.Join(b.dir, "broker.log"), func() *exec.Cmd {
 		cmd := c.Distribution.Java(brokerHeap, "kafka.Kafka", []string{b.settingsFile()})
 		cmd.Dir = b.dir
 		return cmd
@@ -52,9 +53,6 @@ func (b *Broker) Addr(listener Listener) string {
 	}
 	return ports.Loopback(b.ports[listener])
 }
-
-// LogFile is where the broker's output is appended, over all its starts.
-func (b *Broker) LogFile() string { return b.daemon.LogFile }
 
 // DataDir is where the broker keeps its partitions.
 func (b *Broker) DataDir() string { return filepath.Join(b.dir, "data") }
@@ -80,7 +78,7 @@ func (b *Broker) format(ctx context.Context) error {
 
 // Start starts a stopped broker on its data, and returns once it serves.
 func (b *Broker) Start(ctx context.Context) error {
-	if err := b.daemon.Start(); err != nil {
+	if err := b.Daemon.Start(); err != nil {
 		return err
 	}
 	return b.WaitReady(ctx)
@@ -94,7 +92,7 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 	if !b.Running() {
 		return fmt.Errorf("broker %d doesn't run", b.ID)
 	}
-	return b.daemon.WaitReady(ctx, b.serves)
+	return b.Daemon.WaitReady(ctx, b.serves)
 }
 
 func (b *Broker) serves(ctx context.Context) error {
@@ -118,18 +116,6 @@ func (b *Broker) serves(ctx context.Context) error {
 	return fmt.Errorf("not among the brokers %v", metadata.Brokers.NodeIDs())
 }
 
-// Running says whether the broker was started and not stopped; a paused one runs.
-func (b *Broker) Running() bool { return b.daemon.Running() }
-
-// Kill ends the broker with SIGKILL. A broker that doesn't run is no error.
-func (b *Broker) Kill() error { return b.daemon.Stop(context.Background(), syscall.SIGKILL) }
-
 // Terminate ends the broker with SIGTERM: it hands its partitions over first.
 // When ctx ends before that, it is killed, and the error says so.
-func (b *Broker) Terminate(ctx context.Context) error { return b.daemon.Stop(ctx, syscall.SIGTERM) }
-
-// Pause freezes the broker (SIGSTOP): connections stay open and nothing answers.
-func (b *Broker) Pause() error { return b.daemon.Signal(syscall.SIGSTOP) }
-
-// Resume ends a Pause.
-func (b *Broker) Resume() error { return b.daemon.Signal(syscall.SIGCONT) }
+func (b *Broker) Terminate(ctx context.Context) error { return b.Stop(ctx, syscall.SIGTERM) }

@@ -141,7 +141,7 @@ func (c *Cluster) launch(ctx context.Context) error {
 			if err := b.format(launching); err != nil {
 				return err
 			}
-			return b.daemon.Start()
+			return b.Daemon.Start()
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -71,7 +71,7 @@ func TestClusterOfThree(t *testing.T) {
 	}
 	pids := []int{}
 	for _, b := range c.Brokers {
-		pids = append(pids, b.daemon.Process().Pid())
+		pids = append(pids, b.Daemon.Process().Pid())
 	}
 	require.NoError(t, c.Stop())
 	require.NoDirExists(t, c.dir)

@@ -34,7 +34,7 @@ func ForTest(tb testing.TB, options Options) *Cluster {
 	tb.Cleanup(func() {
 		if tb.Failed() {
 			for _, b := range cluster.Brokers {
-				tb.Logf("broker %d: %s", b.ID, b.daemon.Tail())
+				tb.Logf("broker %d: %s", b.ID, b.Tail())
 			}
 		}
 		if err := cluster.Stop(); err != nil {

@@ -79,6 +79,15 @@ func (d *Daemon) Signal(sig os.Signal) error {
 	return d.proc.Signal(sig)
 }
 
+// Kill ends the program with SIGKILL. A program that doesn't run is no error.
+func (d *Daemon) Kill() error { return d.Stop(context.Background(), syscall.SIGKILL) }
+
+// Pause freezes the program (SIGSTOP): connections stay open and nothing answers.
+func (d *Daemon) Pause() error { return d.Signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (d *Daemon) Resume() error { return d.Signal(syscall.SIGCONT) }
+
 // Running says whether the program was started and not stopped. One that is
 // frozen by SIGSTOP runs.
 func (d *Daemon) Running() bool {

@@ -14,13 +14,13 @@ import (
 // fillConns is how many connections copy orders.
 const fillConns = 2
 
-// Fill fills a database quickly: with orders, and then with copies of them under
-// other uids. Each step ends with VACUUM and ANALYZE.
+// Fill fills a database quickly with orders and copies of them under other uids.
+// Each step ends with VACUUM and ANALYZE.
 type Fill struct {
 	orders   *Orders
 	database string
 	have     int
-	copies   int // made so far, the last one perhaps in part
+	copies   int // made so far; the last one may be partial
 }
 
 // NewFill prepares to fill a database that has the schema and no orders. The
@@ -52,8 +52,7 @@ func (f *Fill) To(ctx context.Context, count int) error {
 	return Execute(ctx, f.database, "VACUUM (ANALYZE)")
 }
 
-// keepOriginals sets the stored orders aside, to be copied, in a schema of their
-// own.
+// keepOriginals copies the stored orders into a schema of their own.
 func keepOriginals() []string {
 	statements := []string{"CREATE SCHEMA originals"}
 	for _, t := range orderdb.Tables {
@@ -62,10 +61,10 @@ func keepOriginals() []string {
 	return statements
 }
 
-// copyOriginals copies so many of all originals. The copies' uids are hashes of
-// the originals' uids, so that they fall anywhere between the others, as new
-// orders do. Their dates continue where the originals' end. Triggers and foreign
-// keys are off: the copies are whole by construction.
+// copyOriginals copies so many of all originals. The copies' uids are hashes of the
+// originals' uids, spread over the whole range as those of new orders are. Their
+// dates follow the originals'. Triggers and foreign keys are off: the copies are
+// complete by construction.
 func copyOriginals(number, orders, all int) []string {
 	statements := []string{"SET session_replication_role = replica", "SET " + orderdb.WholeOrdersSetting + " = 'on'"}
 	some := ""
