@@ -198,7 +198,7 @@ func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err erro
 func (p *place) accessFile() string { return filepath.Join(p.base, "pg_hba.conf") }
 
 func (p *place) writeAccess() error {
-	const rules = "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\nhost " + ownerRole + " " + ownerRole + " all scram-sha-256\n"
+	const rules = "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\nhost " + ownerRole + " " + ownerRole + " all scram-sha-256\n" //nolint:dupword // the form of pg_hba.conf
 	if err := os.WriteFile(p.accessFile(), []byte(rules), 0o600); err != nil {
 		return err
 	}
