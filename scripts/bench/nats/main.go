@@ -24,27 +24,20 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, serverRole, consumerRole) }
 
-// fullSize is from how many messages on the result goes into the document.
-const fullSize = 200_000
-
 var benchmark = program.Benchmark{
 	Name:     "nats",
 	About:    "The speed of nats-bridge against a bare JetStream consumer, and the time from publisher to API.",
-	Full:     fmt.Sprintf("with --messages from %d on", fullSize),
 	Document: program.Benchmarks,
 }
 
 type settings struct {
 	program.Flags
-	Messages   int `default:"200000" smoke:"2000" min:"1" help:"Messages in the stream, each an order."`
+	Messages   int `default:"200000" full:"200000" smoke:"2000" min:"1" help:"Messages in the stream, each an order."`
 	Items      int `default:"1" min:"1" help:"Items of each order."`
 	Partitions int `default:"4" min:"1" help:"Partitions of the topic."`
 	Rounds     int `default:"5" smoke:"1" min:"1" help:"How often each contender consumes the stream; the table has medians."`
 	Probes     int `default:"1000" smoke:"20" min:"1" help:"Single orders that are timed through idle services."`
 }
-
-//nolint:unparam // program.Settings has the error
-func (s *settings) Complete() (full bool, err error) { return s.Messages >= fullSize, nil }
 
 const (
 	stream  = "ORDERS"
