@@ -96,9 +96,9 @@ func key(m *Message) []byte {
 }
 
 // orderUID reads the field order_uid of a JSON object, and nothing behind it. What
-// the object is otherwise is for the worker to judge.
+// the object is otherwise is for the worker to judge. A byte order mark is ignored.
 func orderUID(data []byte) string {
-	decoder := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	decoder := jsontext.NewDecoder(bytes.NewBuffer(bytes.TrimPrefix(data, []byte("\ufeff"))), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if token, err := decoder.ReadToken(); err != nil || token.Kind() != '{' {
 		return ""
 	}

@@ -163,7 +163,7 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	complete(cmd, "stage", "decode", "validate", "conflict", "write")
 	complete(cmd, "reason",
 		"conflict", "duplicate_name", "empty", "invalid", "invalid_utf8", "lone_surrogate", "not_json", "nul_character", "out_of_range",
-		"pretty_printed", "refused_by_database", "tombstone", "too_deep", "too_large", "trailing_data", "unknown_field", "wrong_type")
+		"pretty_printed", "refused_by_database", "tombstone", "too_deep", "too_large", "trailing_data", "unknown_field", "wrapped", "wrong_type")
 }
 
 // filter is what the flags say.

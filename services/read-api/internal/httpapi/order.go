@@ -85,7 +85,7 @@ func scratchOf(r *http.Request) *scratch {
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
 	if !model.IsOrderUID(uid) {
-		a.problem(c, invalidUID.New("The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.'."))
+		a.problem(c, invalidUID.New("The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.', and not '.', '..' or 'stream'."))
 		return
 	}
 	answer, err := a.Orders.Get(c.Request.Context(), uid, wantsFresh(c.Request.Header))
