@@ -118,13 +118,17 @@ func look(ctx context.Context, db querier, where place) (tables, error) {
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("look for Orderhub's tables: %w", err)
 	}
+	ours := false // the orders, without which no part is Orderhub's
 	for _, n := range needed {
 		columns, exists := found[n.table]
 		lacks := slices.DeleteFunc(slices.Clone(n.columns), func(c string) bool { return slices.Contains(columns, c) })
+		if n.table == "orders" {
+			ours = len(lacks) == 0
+		}
 		switch {
 		case exists && len(lacks) > 0:
 			foreign.Tables = append(foreign.Tables, fmt.Sprintf("%s (without %s)", n.table, strings.Join(lacks, ", ")))
-		case exists && (found["orders"] == nil || len(foreign.Tables) > 0):
+		case exists && !ours:
 			foreign.Tables = append(foreign.Tables, n.table)
 		}
 	}

@@ -165,6 +165,7 @@ func TestTablesOfAnotherProgramAreRefusedAndUntouched(t *testing.T) {
 		"dates":                  {[]int64{0, 20240101120000, 20250101120000}, foreignTables, all},
 		"no versions":            {nil, foreignTables, all},
 		"a table of parts alone": {nil, `CREATE TABLE items (order_uid text, position int, chrt_id bigint)`, []string{"items"}},
+		"a part among ours":      {nil, `CREATE TABLE orders (order_uid text, content_hash bytea, change_xid xid8); CREATE TABLE deliveries (id int)`, []string{"deliveries", "orders"}},
 		"a view":                 {nil, `CREATE VIEW orders AS SELECT 1 AS id`, []string{"orders"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -249,5 +249,8 @@ func (s importState) save(path string) error {
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("--state: %w", err)
+	}
+	return nil
 }
