@@ -2,8 +2,6 @@ package cache
 
 import (
 	"hash/maphash"
-	"math/rand/v2"
-	"slices"
 	"strings"
 )
 
@@ -146,20 +144,23 @@ func (s *Store) Delete(uid string) (changed bool) {
 	return s.shard(h).delete(fingerprintOf(h), uid)
 }
 
-// Sample returns the uids of up to n orders, from anywhere in the store.
+// Sample returns the uids of about n orders, from anywhere in the store.
 func (s *Store) Sample(n int) []string {
-	uids := make([]string, 0, n)
-	for range n {
-		sh := &s.shards[rand.IntN(len(s.shards))]
+	each := (n + len(s.shards) - 1) / len(s.shards)
+	var uids []string
+	for i := range s.shards {
+		sh := &s.shards[i]
 		sh.mu.RLock()
+		left := each
 		for _, at := range sh.index.records { // Go begins anywhere in a map
+			if left--; left < 0 {
+				break
+			}
 			uids = append(uids, strings.Clone(sh.log.at(at).uid()))
-			break
 		}
 		sh.mu.RUnlock()
 	}
-	slices.Sort(uids)
-	return slices.Compact(uids)
+	return uids
 }
 
 // LeaveOut says that orders are left out because they would not fit. It is
