@@ -65,7 +65,7 @@ func (c *Console) editPage(v *visit) error {
 	case item.Ref.Status != letter.Open:
 		problem = "It is resolved. Open it again first."
 	case !utf8.Valid(item.Value):
-		problem = "Its value is no text."
+		problem = "Its value is no text. Redrive it with “Change the values first”, such as .=decode(.) or .=strip(., registry)."
 	case len(item.Value) > c.maxEdited():
 		problem = "It is larger than the page takes. Edit it in a terminal: orderctl dlq edit " + mask.ID(item.ID) + "."
 	}
