@@ -3,26 +3,24 @@ package cache
 import "github.com/prometheus/client_golang/prometheus"
 
 // Collector shows a cache's figures to Prometheus.
-func Collector(c *Cache, r *Reflector) prometheus.Collector {
-	return &collector{
-		cache: c, reflector: r,
-		orders:      prometheus.NewDesc("orderhub_cache_orders", "Orders in memory.", nil, nil),
-		bytes:       prometheus.NewDesc("orderhub_cache_bytes", "Memory of the orders and their index, in bytes.", nil, nil),
-		staleness:   prometheus.NewDesc("orderhub_cache_staleness_seconds", "Time since the last complete round of reading changes began.", nil, nil),
-		synced:      prometheus.NewDesc("orderhub_cache_synced", "1 once the cache has been filled.", nil, nil),
-		evicted:     prometheus.NewDesc("orderhub_cache_evicted_orders", "Orders that did not fit CACHE_BYTES since the last snapshot.", nil, nil),
-		changes:     prometheus.NewDesc("orderhub_cache_changes_total", "Orders put or deleted by rounds of changes.", nil, nil),
-		differences: prometheus.NewDesc("orderhub_cache_differences_total", "Orders found to have changed in a way that the triggers do not see.", nil, nil),
-		triggersOff: prometheus.NewDesc("orderhub_cache_triggers_off", "Triggers of the tables that are off, so that some changes are not seen.", nil, nil),
-		relists:     prometheus.NewDesc("orderhub_cache_relists_total", "Snapshots of all orders after the first one.", nil, nil),
-	}
-}
+func Collector(c *Cache, r *Reflector) prometheus.Collector { return &collector{c, r} }
 
 type collector struct {
-	cache                                                                                 *Cache
-	reflector                                                                             *Reflector
-	orders, bytes, staleness, synced, evicted, changes, relists, differences, triggersOff *prometheus.Desc
+	cache     *Cache
+	reflector *Reflector
 }
+
+var (
+	ordersDesc      = prometheus.NewDesc("orderhub_cache_orders", "Orders in memory.", nil, nil)
+	bytesDesc       = prometheus.NewDesc("orderhub_cache_bytes", "Memory of the orders and their index, in bytes.", nil, nil)
+	stalenessDesc   = prometheus.NewDesc("orderhub_cache_staleness_seconds", "Time since the last complete round of reading changes began.", nil, nil)
+	syncedDesc      = prometheus.NewDesc("orderhub_cache_synced", "1 once the cache has been filled.", nil, nil)
+	evictedDesc     = prometheus.NewDesc("orderhub_cache_evicted_orders", "Orders that did not fit CACHE_BYTES since the last snapshot.", nil, nil)
+	changesDesc     = prometheus.NewDesc("orderhub_cache_changes_total", "Orders put or deleted by rounds of changes.", nil, nil)
+	relistsDesc     = prometheus.NewDesc("orderhub_cache_relists_total", "Snapshots of all orders after the first one.", nil, nil)
+	differencesDesc = prometheus.NewDesc("orderhub_cache_differences_total", "Orders found to have changed in a way that the triggers do not see.", nil, nil)
+	triggersOffDesc = prometheus.NewDesc("orderhub_cache_triggers_off", "Triggers of the tables that are off, so that some changes are not seen.", nil, nil)
+)
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
@@ -35,14 +33,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		synced = 1
 	}
 	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
-	out <- prometheus.MustNewConstMetric(c.orders, gauge, float64(stats.Orders))
-	out <- prometheus.MustNewConstMetric(c.bytes, gauge, float64(stats.Bytes))
-	out <- prometheus.MustNewConstMetric(c.staleness, gauge, stats.Staleness.Seconds())
-	out <- prometheus.MustNewConstMetric(c.synced, gauge, synced)
-	out <- prometheus.MustNewConstMetric(c.evicted, gauge, float64(stats.Evicted))
-	out <- prometheus.MustNewConstMetric(c.changes, counter, float64(loop.Changes))
-	out <- prometheus.MustNewConstMetric(c.relists, counter, float64(loop.Relists))
+	out <- prometheus.MustNewConstMetric(ordersDesc, gauge, float64(stats.Orders))
+	out <- prometheus.MustNewConstMetric(bytesDesc, gauge, float64(stats.Bytes))
+	out <- prometheus.MustNewConstMetric(stalenessDesc, gauge, stats.Staleness.Seconds())
+	out <- prometheus.MustNewConstMetric(syncedDesc, gauge, synced)
+	out <- prometheus.MustNewConstMetric(evictedDesc, gauge, float64(stats.Evicted))
+	out <- prometheus.MustNewConstMetric(changesDesc, counter, float64(loop.Changes))
+	out <- prometheus.MustNewConstMetric(relistsDesc, counter, float64(loop.Relists))
+	out <- prometheus.MustNewConstMetric(differencesDesc, counter, float64(loop.Differences))
+	out <- prometheus.MustNewConstMetric(triggersOffDesc, gauge, float64(loop.TriggersOff))
 	c.reflector.flushes.Collect(out)
-	out <- prometheus.MustNewConstMetric(c.differences, counter, float64(loop.Differences))
-	out <- prometheus.MustNewConstMetric(c.triggersOff, gauge, float64(loop.TriggersOff))
 }

@@ -9,25 +9,24 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// errScattered says that the rows of orders lie too far apart in the tables to be joined
-// in the order in which they come.
+// errScattered means that the rows of orders lie too far apart in the tables to be joined
+// in the order in which they arrive.
 var errScattered = errors.New("too many rows wait for others of their orders")
 
 const (
 	waitingBytes = 64 << 20
-	// entryBytes is about what an entry takes beside its rows.
+	// entryBytes is about the size of an entry without its rows.
 	entryBytes = 256
-	// joinedOrders is how many whole orders travel between goroutines at a time.
+	// joinedOrders is how many complete orders are sent to the encoders at a time.
 	joinedOrders = 64
 )
 
-// entry is what is known so far of an order: its rows, in COPY's form.
+// entry is an order of which some rows have arrived, in COPY's form.
 type entry struct {
-	uid           []byte
-	before, after *entry           // neighbours among those that wait, in the order of their first rows
-	rows          []byte           // end to end
-	parts         [tableCount]span // where its row of each table is; of items, that at position 0
-	items         []itemSpan       // all of its items
+	uid   []byte
+	rows  []byte           // one after another
+	parts [tableCount]span // its row of each table, within rows; of items, that at position 0
+	items []itemSpan       // all of its items
 }
 
 type span struct{ from, to int }
@@ -39,49 +38,41 @@ type itemSpan struct {
 
 func (s span) seen() bool { return s.to > 0 }
 
-// joiner puts orders together from the rows of four scans. It belongs to one
-// goroutine, but for whole and used.
+// joiner joins the rows of four scans to orders. Only the channels whole and used are
+// for other goroutines.
 type joiner struct {
 	scans  [tableCount]*scan
-	sorted bool  // the rows come by order_uid
-	most   int64 // bytes that may wait; not for sorted ones
+	sorted bool  // the rows are sorted by order_uid
+	most   int64 // limit of bytes, unless sorted
 
 	open    [tableCount]bool
-	counts  [tableCount]int64  // orders whose rows have come
+	counts  [tableCount]int64  // orders whose rows have arrived
 	last    [tableCount][]byte // uid of the last row
-	current *entry             // whose items are coming
+	current *entry             // the order of the last item
 
-	ends    entry             // of the ring of entries that wait
-	waiting int               // how many these are
-	held    [tableCount]int   // and how many of them have a row of a table in parts
-	bytes   int64             // that these take
-	index   map[string]*entry // by uid, whose bytes are the entry's own; nil: was not needed lately
-	unasked int               // rows since it was
-	// found is the entry of a table's last row or, when that has gone, the one
-	// before it.
-	found [tableCount]*entry
+	waiting map[string]*entry // incomplete orders by uid, whose bytes are the entry's own
+	bytes   int64             // size of these
 
 	batch []*entry
 	whole chan []*entry // orders with all their rows
-	used  chan []*entry // to be used again
+	used  chan []*entry // for reuse
 	spare []*entry
 }
 
 func newJoiner(sorted bool, most int64) *joiner {
 	j := &joiner{
-		sorted: sorted, most: most,
+		sorted: sorted, most: most, waiting: map[string]*entry{},
 		whole: make(chan []*entry, 4), used: make(chan []*entry, 8),
 	}
-	j.ends.before, j.ends.after = &j.ends, &j.ends
 	for t := range j.open {
-		j.open[t], j.found[t] = true, &j.ends
+		j.open[t] = true
 	}
 	return j
 }
 
 // run reads the scans to their ends. An order counts as complete when it has a row of
-// each table and the items' scan has reached another order. If rows of an order come
-// after that, or without an order, run returns its uid.
+// each table and the items' scan has reached another order. run returns the uids of
+// orders that got a row after that, and of parts without an order.
 func (j *joiner) run(ctx context.Context) (split []string, err error) {
 	for {
 		t, more := j.next()
@@ -122,14 +113,14 @@ func (j *joiner) run(ctx context.Context) (split []string, err error) {
 			return nil, err
 		}
 	}
-	for e := j.ends.after; e != &j.ends; e = e.after {
+	for _, e := range j.waiting {
 		split = append(split, string(e.uid))
 	}
 	slices.Sort(split)
 	return split, j.flush(ctx)
 }
 
-// next chooses the scan that is behind the others.
+// next returns the scan that is behind the others.
 func (j *joiner) next() (t table, more bool) {
 	for candidate := range tableCount {
 		switch {
@@ -143,7 +134,7 @@ func (j *joiner) next() (t table, more bool) {
 	return t, more
 }
 
-// take gives orders their rows of a batch.
+// take adds the rows of a batch to their orders.
 func (j *joiner) take(t table, b batch) {
 	var uid []byte
 	for row := b.next(); row != nil; row = b.next() {
@@ -153,13 +144,15 @@ func (j *joiner) take(t table, b batch) {
 		if t == itemsTable {
 			position = int(orderdb.Integer(fields.Next()))
 		}
-		e := j.find(t, uid, position)
+		e := j.waiting[orderdb.Text(uid)]
+		if e == nil {
+			e = j.entry(uid)
+		}
 		at := span{len(e.rows), len(e.rows) + len(row)}
 		e.rows = append(e.rows, row...)
 		j.bytes += int64(len(row))
 		if position == 0 {
 			e.parts[t] = at
-			j.held[t]++
 			j.counts[t]++
 		}
 		if t != itemsTable {
@@ -178,47 +171,9 @@ func (j *joiner) take(t table, b batch) {
 	if uid != nil {
 		j.last[t] = append(j.last[t][:0], uid...)
 	}
-	if j.unasked > 8*j.waiting { // so that making it anew costs little
-		j.index = nil
-	}
 }
 
-// find returns the entry of a row's order. Rows mostly lie in the same order in
-// all tables: then it is the one after that of t's last row, or there is none yet
-// because t is ahead. Otherwise it is looked for.
-func (j *joiner) find(t table, uid []byte, position int) *entry {
-	e := j.found[t]
-	if position == 0 || string(e.uid) != string(uid) {
-		e = e.after
-	}
-	j.unasked++
-	if e == &j.ends || string(e.uid) != string(uid) {
-		e = nil
-		// No order has two rows in a table, nor two items at a position.
-		if position != 0 || j.held[t] < j.waiting {
-			e = j.search(uid)
-		}
-		if e == nil {
-			e = j.entry(uid)
-		}
-	}
-	j.found[t] = e
-	return e
-}
-
-// search looks for an order among all that wait.
-func (j *joiner) search(uid []byte) *entry {
-	if j.index == nil {
-		j.index = make(map[string]*entry, j.waiting)
-		for e := j.ends.after; e != &j.ends; e = e.after {
-			j.index[e.key()] = e
-		}
-	}
-	j.unasked = 0
-	return j.index[string(uid)]
-}
-
-// entry adds one to those that wait.
+// entry adds an order to those that wait.
 func (j *joiner) entry(uid []byte) *entry {
 	if len(j.spare) == 0 {
 		select {
@@ -234,20 +189,12 @@ func (j *joiner) entry(uid []byte) *entry {
 		e = &entry{}
 	}
 	e.uid = append(e.uid, uid...)
-	e.before, e.after = j.ends.before, &j.ends
-	e.before.after, j.ends.before = e, e
-	if j.index != nil {
-		j.index[e.key()] = e
-	}
-	j.waiting++
+	j.waiting[orderdb.Text(e.uid)] = e
 	j.bytes += entryBytes
 	return e
 }
 
-// key is valid as long as the entry isn't used again.
-func (e *entry) key() string { return orderdb.Text(e.uid) }
-
-// check passes an order on that has all its rows.
+// check passes an order on if it has all its rows.
 func (j *joiner) check(e *entry) {
 	if !e.parts[ordersTable].seen() {
 		return
@@ -268,23 +215,10 @@ func (j *joiner) pass(e *entry) {
 	j.batch = append(j.batch, e)
 }
 
-// remove takes an entry from those that wait.
+// remove removes an order from those that wait.
 func (j *joiner) remove(e *entry) {
-	if j.index != nil {
-		delete(j.index, e.key())
-	}
-	j.waiting--
+	delete(j.waiting, orderdb.Text(e.uid))
 	j.bytes -= int64(len(e.rows)) + entryBytes
-	e.before.after, e.after.before = e.after, e.before
-	for t := range tableCount {
-		if j.found[t] == e {
-			j.found[t] = e.before
-		}
-		if e.parts[t].seen() {
-			j.held[t]--
-		}
-	}
-	e.before, e.after = nil, nil
 }
 
 func (j *joiner) close(t table) {
@@ -294,31 +228,29 @@ func (j *joiner) close(t table) {
 	}
 }
 
-// settle passes orders on that can get no more rows: a table has ended or, if
-// they are sorted, all have gone on to larger uids.
+// settle passes on the orders that can get no more rows, because a table has ended or,
+// in sorted tables, all scans have reached larger uids.
 func (j *joiner) settle(ctx context.Context) error {
 	var reached []byte // by all scans
 	behind, more := j.next()
 	if j.sorted && more {
 		reached = j.last[behind]
 	}
-	for e := j.ends.after; e != &j.ends; {
-		after := e.after
+	for _, e := range j.waiting {
 		switch {
 		case !j.sorted:
 			j.check(e)
-		case more && bytes.Compare(e.uid, reached) >= 0: // there may be more of it
+		case more && bytes.Compare(e.uid, reached) >= 0: // more rows may arrive
 		default:
 			if e == j.current {
 				j.current = nil
 			}
 			if e.parts[ordersTable].seen() {
 				j.pass(e)
-			} else { // parts of no order
+			} else { // parts without an order
 				j.remove(e)
 			}
 		}
-		e = after
 	}
 	return j.flushFull(ctx)
 }

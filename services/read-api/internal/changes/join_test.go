@@ -2,7 +2,6 @@ package changes
 
 import (
 	"cmp"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"maps"
@@ -13,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -84,7 +81,7 @@ func join(t *testing.T, rows [tableCount][]tableRow, sorted bool, most int64) (h
 		j.scans[table] = s
 		group.Go(func() error {
 			defer close(s.rows)
-			return readCopy(ctx, piecemeal(copyMessages(rows[table])), s)
+			return copyRows(&rowWriter{ctx: ctx, out: s}, rows[table])
 		})
 	}
 	sink := &mapSink{held: map[string]string{}}
@@ -99,48 +96,21 @@ func join(t *testing.T, rows [tableCount][]tableRow, sorted bool, most int64) (h
 	return sink.held, split, failed
 }
 
-// copyMessages is what the server sends as the answer to COPY. A row without
-// data stands for the end of the connection.
-func copyMessages(rows []tableRow) (sent []byte) {
-	message := func(kind byte, parts ...[]byte) {
-		content := slices.Concat(parts...)
-		sent = binary.BigEndian.AppendUint32(append(sent, kind), uint32(len(content)+4))
-		sent = append(sent, content...)
-	}
+// copyRows is what pgconn does with the server's answer to COPY. A row without data
+// stands for the end of the connection.
+func copyRows(w *rowWriter, rows []tableRow) error {
 	header := append(slices.Clone(copySignature), make([]byte, 8)...) // comes with the first row
-	message('H', []byte{1, 0, 0})
-	for _, row := range rows {
+	for _, row := range append(slices.Clone(rows), tableRow{data: copyTrailer}) {
 		if row.data == nil {
-			return sent[:len(sent)-1]
+			return io.ErrUnexpectedEOF
 		}
-		message('d', header, row.data)
+		if _, err := w.Write(slices.Concat(header, row.data)); err != nil {
+			return err
+		}
 		header = nil
-		if row.position == 2 {
-			message('N', []byte("SNOTICE\x00\x00"))
-		}
 	}
-	message('d', header, copyTrailer)
-	message('c')
-	message('C', []byte("COPY 1\x00"))
-	message('Z', []byte{'T'})
-	return sent
+	return w.flush()
 }
-
-// piecemeal gives what was sent in pieces of any size, as a network does.
-func piecemeal(sent []byte) io.Reader {
-	return readerFunc(func(p []byte) (int, error) {
-		if len(sent) == 0 {
-			return 0, io.EOF
-		}
-		n := copy(p[:min(len(p), 1+rand.IntN(3*sentBytes))], sent)
-		sent = sent[n:]
-		return n, nil
-	})
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func shuffle(random *rand.Rand, rows []tableRow, reach int) {
 	for i := range rows {
@@ -254,29 +224,15 @@ func TestALostScanIsNoEnd(t *testing.T) {
 
 func TestSomethingElseThanCopyIsRefused(t *testing.T) {
 	for sent, want := range map[string]string{
-		"H\x00\x00\x00\x04d\x00\x00\x00\x17PGCOPX\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00": "does not begin as it should",
-		"H\x00\x00\x00\x04d\x00\x00\x00\x17PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x09": "cut off",
-		"H\x00\x00\x00\x03": "a message of 4 bytes",
+		"PGCOPX\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00": "does not begin as it should",
+		"PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x09": "cut off",
 	} {
-		require.ErrorContains(t, readCopy(t.Context(), strings.NewReader(sent), newScan()), want)
+		_, err := (&rowWriter{ctx: t.Context(), out: newScan()}).Write([]byte(sent))
+		require.ErrorContains(t, err, want)
 	}
 }
 
-// TestTheServersErrorEndsTheScan: what came before it may not be all.
-func TestTheServersErrorEndsTheScan(t *testing.T) {
-	sent := copyMessages(nil)
-	sent = sent[:len(sent)-6] // no ReadyForQuery
-	refusal, err := (&pgproto3.ErrorResponse{Severity: "ERROR", Code: "57014", Message: "canceling statement"}).Encode(sent)
-	require.NoError(t, err)
-	refusal, err = (&pgproto3.ReadyForQuery{TxStatus: 'E'}).Encode(refusal)
-	require.NoError(t, err)
-	err = readCopy(t.Context(), piecemeal(refusal), newScan())
-	var refused *pgconn.PgError
-	require.ErrorAs(t, err, &refused)
-	require.Equal(t, "57014", refused.Code)
-}
-
-// TestALongRowComesWhole: it is longer than what is read at a time.
+// TestALongRowComesWhole: it is longer than a batch.
 func TestALongRowComesWhole(t *testing.T) {
 	rows, want := someTables(rand.New(rand.NewPCG(5, 5)), 3, false)
 	long := strings.Repeat("long ", batchBytes)

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// TxSnapshot is what pg_current_snapshot() shows: which transactions' changes
+// TxSnapshot is the value of pg_current_snapshot(): it says which transactions' changes
 // were visible at a moment.
 type TxSnapshot struct {
-	Xmin uint64   // all smaller ones were visible, if they committed
-	Xmax uint64   // this one and all larger ones were not
-	Xip  []uint64 // in progress between the two, and not visible; empty on a standby
+	Xmin uint64   // all transactions below it had ended; committed ones were visible
+	Xmax uint64   // this transaction and those above it had not ended, and were not visible
+	Xip  []uint64 // transactions between the two that were in progress; empty on a standby
 }
 
 // ParseTxSnapshot reads xmin:xmax:xip,xip,…
@@ -51,14 +51,13 @@ func (s TxSnapshot) String() string {
 	return fmt.Sprintf("%d:%d:%s", s.Xmin, s.Xmax, strings.Join(xip, ","))
 }
 
-// since is the SQL condition for a stamp that this snapshot did not see. An
-// index on change_xid serves each of its terms. On a standby a snapshot doesn't
-// list what is in progress, so everything from the oldest of it on is read
-// again.
+// since is the SQL condition that selects rows whose change_xid this snapshot did not
+// see. The index on change_xid serves each of its terms. A standby's snapshot does not
+// list transactions in progress, so everything from Xmin on is read again.
 //
-// Stamps from beyond the reading transaction's own snapshot are left out: no
-// transaction of this cluster wrote them, so they came with a dump, and they
-// would be new in every round.
+// The condition excludes a change_xid that is not below the reading transaction's own
+// Xmax. No transaction of this cluster wrote it: it came with a dump, and every round
+// would select it again.
 func (s TxSnapshot) since(standby bool) string {
 	condition := fmt.Sprintf("change_xid >= '%d'", s.Xmax)
 	switch {
@@ -71,27 +70,27 @@ func (s TxSnapshot) since(standby bool) string {
 	return condition + " AND change_xid < pg_snapshot_xmax(pg_current_snapshot())"
 }
 
-// Identity says which database it is that positions belong to. Positions of
-// different ones don't compare.
+// Identity identifies the database that a position belongs to. Positions of different
+// databases cannot be compared.
 type Identity struct {
 	System   string // pg_control_system's identifier, "" where the role may not ask
 	Timeline uint32 // changes when a standby takes over
-	Database uint32 // its oid
+	Database uint32 // the database's oid
 }
 
-// Position is how far a reader has come. It is as of one transaction.
+// Position is how far a reader has read: the state of one of its transactions.
 type Position struct {
 	Identity Identity
 	Snapshot TxSnapshot
 	Newest   uint64 // the largest change_xid that was read; 0: none
 	Standby  bool   // read from a server in recovery
-	// LSN is a place in the server's log. Whatever Snapshot saw is before it, and
-	// on the disk.
+	// LSN is a position in the write-ahead log. Everything that Snapshot saw lies before
+	// it and is on the disk.
 	LSN     uint64
 	Schema  int64  // version of the migrations
-	Tables  uint64 // stands for the tables and their triggers: other ones give another number
-	Horizon uint64 // deletions below it may have been pruned
-	Relist  uint64 // the last transaction whose changes no stamp shows
+	Tables  uint64 // hash over the tables' oids and their triggers
+	Horizon uint64 // deletions with a smaller change_xid may have been pruned
+	Relist  uint64 // the last transaction whose changes have no change_xid, such as TRUNCATE
 }
 
 // durable is what a crash of PostgreSQL cannot take back of Snapshot. After a crash,
@@ -110,13 +109,13 @@ func (p Position) durable() TxSnapshot {
 	return s
 }
 
-// RelistError says that the changes since a position can't be told any more: a
-// new snapshot of all orders is needed.
+// RelistError means that the changes since a position are no longer known: the reader
+// needs a new snapshot of all orders.
 type RelistError struct{ Reason string }
 
 func (e *RelistError) Error() string { return "all orders have to be read anew: " + e.Reason }
 
-// relistReason tells why the changes from p to now can't be told; "" if they can.
+// relistReason says why the changes from p to now are not known, "" if they are.
 func (p Position) relistReason(now Position) string {
 	switch was, is := p.Identity, now.Identity; {
 	case was.System != is.System:
@@ -138,25 +137,25 @@ func (p Position) relistReason(now Position) string {
 		return "transaction ids went back: the server lost transactions that had been seen"
 	case p.Relist != now.Relist:
 		return "a table was truncated"
-	// A horizon that p saw already is behind it, even where an old transaction
-	// keeps p's xmin below it: what was pruned, p had seen. Each pruning moves it.
+	// p has seen all deletions that were pruned up to its own horizon, even where an old
+	// transaction keeps p's Xmin below that. Each pruning moves the horizon.
 	case p.Horizon != now.Horizon && saw.Xmin < now.Horizon:
 		return "deletions that had not been read yet were pruned"
 	}
 	return ""
 }
 
-// BehindError says that a standby has not replayed yet what was read before, from
-// another server or before a restart. It will.
+// BehindError means that a standby has not replayed yet what was read before, from
+// another server or before a restart. Try again later.
 type BehindError struct{ Read, Replayed uint64 }
 
 func (e *BehindError) Error() string {
-	// Without the numbers: the same words each time make one line of the log.
+	// Without the numbers, so that the log does not repeat it at each attempt.
 	return "this standby is behind what was read before, from another server or before it was restarted: waiting until it catches up"
 }
 
-// aheadOf tells whether now, on a standby that had replayed its log up to
-// replayed before, may be from before p: then orders would go backwards.
+// aheadOf tells whether now may be older than p, so that orders would go backwards. now
+// is the state of a standby that had replayed the log up to replayed before.
 func (p Position) aheadOf(now Position, replayed uint64) bool {
 	return now.Standby && p.Identity == now.Identity && p.LSN > replayed
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -34,8 +33,6 @@ const (
 	// are still in the processor's cache when they are used.
 	batchBytes  = 64 << 10
 	scanBatches = 2
-	// sentBytes is how much the server sends at a time.
-	sentBytes = 8 << 10
 )
 
 // scan is a table's rows as they come. Batches are to be given back.
@@ -70,33 +67,14 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 		if sorted {
 			query += ` ORDER BY ` + strings.Join(described.Key, ", ")
 		}
-		if err := copyOut(ctx, conn, `COPY (`+query+`) TO STDOUT (FORMAT binary)`, out); err != nil {
+		rows := &rowWriter{ctx: ctx, out: out}
+		if _, err = conn.CopyTo(ctx, rows, `COPY (`+query+`) TO STDOUT (FORMAT binary)`); err == nil {
+			err = rows.flush()
+		}
+		if err != nil {
 			return fmt.Errorf("table %s: %w", described.Name, err)
 		}
 		return nil
 	})
 	return out
-}
-
-// copyOut runs a COPY and reads the answer directly from the connection: pgconn's
-// CopyTo handles each row as a message, which costs more than everything else that is
-// done with the row until it is encoded. After an error the connection must be closed.
-func copyOut(ctx context.Context, conn *pgconn.PgConn, query string, out *scan) error {
-	if err := conn.SyncConn(ctx); err != nil { // nothing of it is in pgconn's own buffers
-		return err
-	}
-	message, err := (&pgproto3.Query{String: query}).Encode(nil)
-	if err != nil {
-		return err
-	}
-	direct := conn.Conn()
-	stop := context.AfterFunc(ctx, func() { _ = direct.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if _, err = direct.Write(message); err == nil {
-		err = readCopy(ctx, direct, out)
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

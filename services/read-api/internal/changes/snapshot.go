@@ -16,20 +16,19 @@ import (
 )
 
 const (
-	// A snapshot's locks are asked for on several connections. A TRUNCATE that
-	// waits between them would make a circle that the server can't see.
+	// A snapshot takes its locks on several connections. A TRUNCATE that waits between
+	// them would cause a deadlock that the server cannot detect.
 	snapshotLockTimeout = `SET LOCAL lock_timeout = '3s'`
 	snapshotStatement   = `SET LOCAL statement_timeout = 0`
-	// The first connection waits while the others read. Where its reader has vanished
-	// without a word, the server is to find out in a minute, rather than keep VACUUM
-	// and TRUNCATE waiting for hours.
+	// The first connection is idle while the others read. If its reader disappears, the
+	// server should notice within a minute: VACUUM and TRUNCATE wait for it.
 	snapshotIdle     = `SET LOCAL idle_in_transaction_session_timeout = 0`
 	snapshotProbe    = `SET LOCAL tcp_keepalives_idle = 30`
 	snapshotInterval = `SET LOCAL tcp_keepalives_interval = 5`
 	snapshotProbes   = `SET LOCAL tcp_keepalives_count = 6`
 	exportSnapshot   = `SELECT pg_export_snapshot(),
 		(SELECT greatest(reltuples, 0)::bigint::text FROM pg_class WHERE oid = 'orders'::regclass)`
-	// The newest stamp. Ones from beyond the snapshot came with a dump.
+	// The newest stamp. Stamps from beyond the snapshot came with a dump.
 	findNewest = `SELECT greatest(
 		(SELECT change_xid FROM orders WHERE change_xid < now.xmax ORDER BY change_xid DESC LIMIT 1),
 		(SELECT change_xid FROM order_deletions WHERE change_xid < now.xmax ORDER BY change_xid DESC LIMIT 1), '0')
@@ -40,18 +39,17 @@ const (
 	whereAfter  = ` WHERE change_xid >= '%d' ORDER BY change_xid`
 )
 
-// Progress is told how many orders a snapshot has given so far, and about how
-// many there are (0: unknown).
+// Progress is called with the number of orders that a snapshot has read so far, and
+// about how many there are (0: unknown).
 type Progress func(done, expected int64)
 
-// Snapshot gives sink all orders as of one moment, and returns the position to
-// tail from. With Options.Bytes it gives those that changed last. After an error
-// sink has some of them.
+// Snapshot gives sink all orders as of one moment, or with Options.Bytes those that
+// changed last, and returns the position for Tail. After an error sink has some of them.
 func (s *Source) Snapshot(ctx context.Context, sink Sink, progress Progress) (_ Position, err error) {
 	if err := s.connect(ctx); err != nil {
 		return Position{}, err
 	}
-	defer func() { s.note(err) }()
+	defer func() { s.adjustPatience(err) }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w := &watch{progress: progress, cancel: cancel}
@@ -73,7 +71,7 @@ func (s *Source) Snapshot(ctx context.Context, sink Sink, progress Progress) (_ 
 	return position, s.end(ctx)
 }
 
-// watch ends a snapshot that no orders arrive for.
+// watch cancels a snapshot when no orders arrive for a while.
 type watch struct {
 	progress Progress
 	cancel   context.CancelCauseFunc
@@ -81,8 +79,8 @@ type watch struct {
 	timer    *time.Timer
 }
 
-// allow sets how long it may take until the next orders. It is not called while
-// tell may be.
+// allow sets the longest wait for further orders. It must not run concurrently with
+// tell.
 func (w *watch) allow(limit time.Duration) {
 	w.stop()
 	w.limit = limit
@@ -95,18 +93,18 @@ func (w *watch) stop() {
 	}
 }
 
-// tell says that orders have arrived. It is safe for concurrent use.
+// tell records that orders have arrived. It is safe for concurrent use.
 func (w *watch) tell(done, expected int64) {
 	w.timer.Reset(w.limit)
 	w.progress(done, expected)
 }
 
-// stalledError says that a snapshot stood still for too long.
+// stalledError means that no orders arrived for too long.
 type stalledError struct{ limit time.Duration }
 
 func (e *stalledError) Error() string { return fmt.Sprintf("no order arrived for %v", e.limit) }
 
-// begin opens the snapshot's transaction.
+// begin opens the snapshot's transaction and reads its state. last is one more query.
 func (s *Source) begin(ctx context.Context, last query) (*answers, Position, error) {
 	answers := s.ask(ctx, query{sql: beginRead}, query{sql: snapshotLockTimeout}, query{sql: snapshotStatement},
 		query{sql: snapshotIdle}, query{sql: snapshotProbe}, query{sql: snapshotInterval}, query{sql: snapshotProbes},
@@ -120,8 +118,8 @@ func (s *Source) begin(ctx context.Context, last query) (*answers, Position, err
 	return answers, position, err
 }
 
-// snapshotNewest reads, through one connection, the orders that changed last, in
-// the order in which they did.
+// snapshotNewest reads the orders that changed last through one connection, in the
+// order of their changes.
 func (s *Source) snapshotNewest(ctx context.Context, sink Sink, w *watch) (Position, error) {
 	most := s.options.Bytes / max(s.options.MinRecordBytes, 1)
 	answers, position, err := s.begin(ctx, query{sql: fmt.Sprintf(findCut, most)})
@@ -144,7 +142,7 @@ func (s *Source) snapshotNewest(ctx context.Context, sink Sink, w *watch) (Posit
 	return position, s.give(ctx, fmt.Sprintf(whereAfter, cut), &countingSink{Sink: sink, progress: w.tell})
 }
 
-// countingSink tells of progress a page at a time.
+// countingSink reports progress once a page.
 type countingSink struct {
 	Sink
 	progress Progress
@@ -158,13 +156,13 @@ func (c *countingSink) Put(o *model.Order, canonical []byte) bool {
 	return c.Sink.Put(o, canonical)
 }
 
-// snapshotAll reads the four tables at once, each through a connection of its own
-// under one snapshot, and puts the orders together here.
+// snapshotAll reads the four tables concurrently, each through its own connection under
+// one snapshot, and joins the rows here.
 //
-// It reads them as they lie on the disk, which costs the server least by far.
-// Rows of an order mostly lie at about the same place of each table, so few of
-// them wait for others. Where too many do, it starts again with the tables sorted
-// by order_uid: the memory that it takes doesn't depend on the number of orders.
+// It reads the tables in physical order, which costs the server least by far. The rows
+// of an order mostly lie at about the same place of each table, so few rows wait for
+// others. If too many do, it starts again with the tables sorted by order_uid. So its
+// memory does not depend on the number of orders.
 func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position, error) {
 	answers, position, err := s.begin(ctx, query{sql: exportSnapshot})
 	defer answers.drop()
@@ -195,9 +193,8 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position
 	return position, s.readListed(ctx, split, sink)
 }
 
-// assemble puts all orders together. It returns the uids of those whose rows lay
-// so far apart that they were given to sink too early, or not at all; or
-// errScattered.
+// assemble joins all orders. It returns the uids of orders that sink got incomplete or
+// not at all, since their rows lay too far apart, or errScattered.
 func (s *Source) assemble(ctx context.Context, snapshot string, sorted bool, sink Sink, done func(int64)) (split []string, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	j := newJoiner(sorted, s.options.WaitingBytes)

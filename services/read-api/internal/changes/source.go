@@ -1,11 +1,11 @@
-// Package changes reads orders out of PostgreSQL: all of them as of one moment
-// (Source.Snapshot), and from there on whatever was committed since (Source.Tail),
-// woken by a Doorbell.
+// Package changes reads orders from PostgreSQL: first all orders as of one moment
+// (Source.Snapshot), then what was committed since (Source.Tail). A Doorbell says when
+// there may be something to read.
 //
-// What makes it exact: each order carries the id of the transaction that last
-// changed it, and a reader remembers the snapshot of its last transaction. An
-// order whose stamp that snapshot did not see is new to the reader, in whatever
-// order transactions commit. Nothing depends on notifications.
+// Each order carries the id of the transaction that changed it last, its stamp
+// (change_xid). A reader remembers the snapshot of its last transaction. An order whose
+// stamp that snapshot did not see is new to the reader, in whatever order transactions
+// commit. Nothing depends on notifications.
 package changes
 
 import (
@@ -27,54 +27,54 @@ type Sink interface {
 	// An order of a Tail may be kept. A Snapshot calls Put from several goroutines.
 	Put(o *model.Order, canonical []byte) (changed bool)
 	Delete(uid string) (changed bool)
-	// LeaveOut says that the Source does not give all orders: the ones that
-	// changed longest ago would not fit Options.Bytes.
+	// LeaveOut says that the snapshot is not complete: it lacks the orders that changed
+	// longest ago, which do not fit Options.Bytes.
 	LeaveOut()
 }
 
 // Options of a Source.
 type Options struct {
-	// Bytes is the memory that the orders have to fit in; 0 means no limit. A
-	// snapshot then has only the last changed ones, at least as many as fit,
-	// those that changed last at its end.
+	// Bytes is the memory for the orders; 0 means no limit. With a limit, a snapshot has
+	// only the orders that changed last, at least as many as fit, in the order of their
+	// changes.
 	Bytes int64
-	// MinRecordBytes is the least that an order takes of Bytes.
+	// MinRecordBytes is the least memory that an order needs.
 	MinRecordBytes int64
-	// WaitingBytes is about how much memory a snapshot takes for rows that wait for
-	// others of their orders. 0 means 64 MiB.
+	// WaitingBytes is about how much memory a snapshot uses for incomplete orders. 0
+	// means 64 MiB.
 	WaitingBytes int64
-	// CheckSchema says whether the database has the tables that are needed. It
-	// is asked at each new connection.
+	// CheckSchema returns an error if the database lacks our tables. It is called for
+	// each new connection.
 	CheckSchema func(context.Context) error
-	// AnswerTimeout bounds the wait for one answer, and a snapshot's for further
-	// orders: a connection that has fallen silent must not stop the source for good.
-	// It is doubled for each time in a row that it was too short, up to 16 times
-	// that: a database that is slow must get through in the end. 0 means 15 seconds.
+	// AnswerTimeout bounds the wait for one answer and, in a snapshot, for further
+	// orders, since a connection may break without notice. Each consecutive timeout
+	// doubles it, up to 16 times, so that a slow database is read in the end. 0 means 15
+	// seconds.
 	AnswerTimeout time.Duration
 }
 
 const (
 	answerTimeout = 15 * time.Second
 	maxDoublings  = 4
-	// sorting multiplies a snapshot's patience where the server sorts large tables
+	// sorting multiplies a snapshot's timeout where the server must sort large tables
 	// before it sends the first row.
 	sorting = 12
 )
 
-// Source reads through a connection of its own, made when needed and again
-// after any error. Only Seen is safe for concurrent use.
+// Source reads through its own connection. It connects when needed, and again after any
+// error. Only Seen is safe for concurrent use.
 type Source struct {
 	config  *pgx.ConnConfig
 	options Options
 
-	timeouts int // in a row
+	timeouts int // consecutive
 
 	conn     *pgconn.PgConn // nil: none
 	identity Identity       // of conn's database
-	// reached is a place in the log that conn's server had reached when it was last
-	// asked: its next snapshot sees all that is before it.
+	// reached is the log position that conn's server reported last. Its next snapshot
+	// sees everything before that.
 	reached uint64
-	// read is the furthest position whose changes may have been given to a sink.
+	// read is the latest position whose changes a sink may have.
 	read Position
 	seen atomic.Uint64
 }
@@ -94,26 +94,25 @@ func NewSource(config *pgx.ConnConfig, options Options) *Source {
 // complete round has seen.
 func (s *Source) Seen() uint64 { return s.seen.Load() }
 
-// Close gives the connection back. The source may be used again.
+// Close closes the connection. The source may be used again.
 func (s *Source) Close() {
 	if s.conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = s.conn.Close(ctx) // it is of no more use either way
+	_ = s.conn.Close(ctx) // the connection is dropped either way
 	s.conn = nil
 }
 
-// patience is how long to wait for an answer. Connecting is not given more than
-// the first time: while the network is away an attempt that is made anew finds it
-// back sooner.
+// patience is how long to wait for an answer. Attempts to connect do not get longer:
+// after an outage of the network a new attempt succeeds sooner than an old one.
 func (s *Source) patience() time.Duration {
 	return s.options.AnswerTimeout << min(s.timeouts, maxDoublings)
 }
 
-// note learns from how a snapshot or a round ended whether patience was too short.
-func (s *Source) note(err error) {
+// adjustPatience takes the result of a snapshot or a round.
+func (s *Source) adjustPatience(err error) {
 	var stalled *stalledError
 	switch {
 	case err == nil:
@@ -123,7 +122,7 @@ func (s *Source) note(err error) {
 	}
 }
 
-// connect makes sure that there is a connection, to a database with our schema.
+// connect opens a connection to a database with our schema, unless there is one.
 func (s *Source) connect(ctx context.Context) error {
 	if s.conn != nil && !s.conn.IsClosed() {
 		return nil
@@ -147,19 +146,19 @@ func (s *Source) connect(ctx context.Context) error {
 
 const (
 	whichSystem = `SELECT system_identifier::text FROM pg_control_system()`
-	// A standby's timeline is as of its last restart point or, where it has
-	// replayed another one's beginning since, of that.
+	// A standby's timeline is that of its last restart point, or a later one that it has
+	// begun to replay since.
 	whichDatabase = `SELECT oid::text, CASE WHEN pg_is_in_recovery()
 		THEN (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)::bigint::text FROM pg_control_checkpoint() c, pg_control_recovery() r)
 		ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text END, ` + currentLSN + `
 		FROM pg_database WHERE datname = current_database()`
-	// currentLSN is a place that the log has reached for good: on a primary, what
-	// is on its disk, and on a standby, what it has replayed.
+	// currentLSN is the position of the log up to which a primary has written it to its
+	// disk, or a standby has replayed it.
 	currentLSN = `(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0')
 		ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::text`
 )
 
-// identify asks conn's server which database it has, and how far its log is.
+// identify reads the identity of conn's database and the position of its log.
 func (s *Source) identify(ctx context.Context) error {
 	id := Identity{}
 	system := s.conn.ExecParams(ctx, whichSystem, nil, nil, nil, nil).Read()
@@ -181,9 +180,9 @@ func (s *Source) identify(ctx context.Context) error {
 	return err
 }
 
-// advance takes note of the state that a transaction is about to read as of, and
-// returns up to where in the log it sees everything. It returns a *BehindError
-// where it may be from before what was read already.
+// advance records the state that a transaction reads, and returns the log position up
+// to which the transaction sees everything. It returns a *BehindError if the state may
+// be older than what was read already.
 func (s *Source) advance(now Position) (seen uint64, err error) {
 	seen, s.reached = s.reached, max(s.reached, now.LSN)
 	if s.read.aheadOf(now, seen) {
@@ -193,8 +192,8 @@ func (s *Source) advance(now Position) (seen uint64, err error) {
 	return seen, nil
 }
 
-// goOnFrom says which position the caller's sink is at.
-func (s *Source) goOnFrom(from Position) {
+// resumeFrom sets the position that the caller's sink has reached.
+func (s *Source) resumeFrom(from Position) {
 	if s.read.Identity != from.Identity || s.read.LSN < from.LSN {
 		s.read = from
 	}

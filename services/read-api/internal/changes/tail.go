@@ -80,11 +80,10 @@ type Round struct {
 	seen uint64
 }
 
-// Tail gives sink everything that was committed after from, deletions first,
-// and returns the position to go on from. It returns a *RelistError where that
-// can't be told any more, and a *BehindError where a standby isn't that far yet.
-// After any other error sink may have some of the changes: another Tail from the
-// same position makes up for it.
+// Tail gives sink everything that was committed after from, deletions first, and
+// returns the next position. It returns a *RelistError if the changes are no longer
+// known, and a *BehindError if a standby has not replayed up to from yet. After any other
+// error sink may have some of the changes: repeat Tail from the same position.
 func (s *Source) Tail(ctx context.Context, from Position, sink Sink) (Round, error) {
 	return s.round(ctx, from, sink, func(context.Context) error { return nil })
 }
@@ -100,8 +99,8 @@ func (s *Source) round(ctx context.Context, from Position, sink Sink, more func(
 	if err := s.connect(ctx); err != nil {
 		return Round{}, err
 	}
-	defer func() { s.note(err) }()
-	s.goOnFrom(from)
+	defer func() { s.adjustPatience(err) }()
+	s.resumeFrom(from)
 	round, err := s.tail(ctx, from, sink)
 	if err == nil {
 		err = more(ctx)
@@ -112,7 +111,7 @@ func (s *Source) round(ctx context.Context, from Position, sink Sink, more func(
 	var relist *RelistError
 	switch {
 	case errors.As(err, &relist):
-		s.Close() // and ask anew, at the next one, which database it is
+		s.Close() // the next connection identifies its database again
 		return round, err
 	case err != nil:
 		s.Close() // and with it the transaction

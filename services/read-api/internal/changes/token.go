@@ -8,19 +8,19 @@ import (
 	"slices"
 )
 
-// A token is base64url of: version, the position's fields, and a check over
-// these, so that what somebody made up is told from what was given. It is no
-// signature: it opens nothing that its holder could not ask for.
+// A token is the base64url form of a version, the position's fields, and a checksum,
+// which detects invented and damaged tokens. The checksum is not a signature, and none
+// is needed: a token gives access to nothing else.
 const (
 	tokenVersion  = 2
 	tokenCheckLen = 6
 	maxTokenLen   = 12 << 10 // a snapshot lists at most as many transactions as there are connections
 )
 
-var errToken = errors.New("it is no position that was given out")
+var errToken = errors.New("the token is damaged, or of another version")
 
-// Token is the position as text that any replica understands. Of the snapshot it has
-// what is durable.
+// Token encodes the position as text that every replica can read. It contains the
+// durable part of the snapshot.
 func (p Position) Token() string {
 	saw := p.durable()
 	token := []byte{tokenVersion}
@@ -43,7 +43,7 @@ func (p Position) Token() string {
 	return base64.RawURLEncoding.EncodeToString(append(token, tokenCheck(token)...))
 }
 
-// ParseToken undoes Token.
+// ParseToken decodes a Token.
 func ParseToken(text string) (Position, error) {
 	var p Position
 	if len(text) > maxTokenLen {

@@ -21,21 +21,20 @@ type Event struct {
 	JSON  []byte       // its canonical JSON
 }
 
-// Batch is what changed between two positions. It isn't changed once it has
-// been given out.
+// Batch is what changed between two positions. It is immutable once published.
 type Batch struct {
 	From, To string // the positions' tokens
 	Events   []Event
-	// Reset is why the changes are unknown, and the listener has to read anew what it
-	// has; "" where Events has them.
+	// Reset is why the changes are unknown, so that the listener must read all orders
+	// again; "" if Events has the changes.
 	Reset string
 
 	to   changes.Position
 	size int
 }
 
-// Matching gives use the events that a filter lets through. Deletions always are:
-// what the order was is not known any more.
+// Matching calls use with the events that match a filter. Deletions always match, since
+// the deleted order is not known any more.
 func (b *Batch) Matching(filter orders.Filter, use func(Event)) {
 	for _, event := range b.Events {
 		if event.Order == nil || filter.Matches(event.Order) {
@@ -84,10 +83,10 @@ func (c *collector) add(event Event) {
 	}
 }
 
-// Why changes can't be told.
+// Reasons of a reset.
 const (
-	tooMany = "too much has changed to tell it one by one"
-	tooFar  = "what has changed can't be told any more"
+	tooMany = "too much has changed to send it one by one"
+	tooFar  = "the changes since this position are no longer known"
 )
 
 // batch is what was collected between two positions.

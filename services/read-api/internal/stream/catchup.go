@@ -11,16 +11,15 @@ import (
 )
 
 const (
-	// catchUps is how many positions are caught up from at a time: each takes a
-	// connection, and up to maxBatchBytes.
+	// catchUps is how many reads run at a time. Each uses a connection and up to
+	// maxBatchBytes.
 	catchUps = 4
-	// catchUpTimeout bounds a listener's wait, for its turn and for the answer.
+	// catchUpTimeout bounds a listener's wait for its turn and for the answer.
 	catchUpTimeout = 10 * time.Second
-	// maxCaughtUp is how many bytes of changes are in the hands of listeners that
-	// catch up. Beyond it they are told to read anew: one that reads slowly must
-	// not keep others waiting.
+	// maxCaughtUp limits the bytes of changes that all listeners hold while they catch
+	// up. Beyond it a listener gets a reset, so that slow ones do not make others wait.
 	maxCaughtUp = 64 << 20
-	// So many bytes are for everybody.
+	// smallCatchUp is the size up to which changes do not count towards maxCaughtUp.
 	smallCatchUp = 64 << 10
 )
 
@@ -30,23 +29,22 @@ type Source interface {
 	Close()
 }
 
-// CatchUp reads what has changed since a position that was given out before: by
-// another replica, or by this one before it was restarted. Listeners that were
-// at the same position, as after a restart most are, share what is read. Methods
-// are safe for concurrent use.
+// CatchUp reads what has changed since a position from another replica, or from before
+// this one was restarted. Listeners at the same position, as most are after a restart,
+// share one read. Methods are safe for concurrent use.
 type CatchUp struct {
 	open  func() Source
 	slots chan struct{}
 
 	mu      sync.Mutex
 	waiting map[string]*turn // by the position's token; none has begun to read
-	inHand  int              // bytes of the batches that are in use
+	inHand  int              // bytes of the batches in use
 }
 
-// turn is one reading, for one or more listeners.
+// turn is one read, for one or more listeners.
 type turn struct {
 	cancel context.CancelFunc
-	users  int           // under CatchUp's lock; when the last one leaves, the reading is given up
+	users  int           // under CatchUp's lock; when the last one leaves, the read is cancelled
 	done   chan struct{} // closed when batch or err is set
 	batch  *Batch
 	err    error
@@ -57,9 +55,9 @@ func NewCatchUp(open func() Source) *CatchUp {
 	return &CatchUp{open: open, slots: make(chan struct{}, catchUps), waiting: map[string]*turn{}}
 }
 
-// Since calls use with the changes between a position and some moment after the
-// call; they have a Reset where they can't be told. An error of Since's own means
-// that the database can't be asked now, or that too many ask.
+// Since calls use with the changes between a position and some moment after the call.
+// The batch has a Reset if the changes are no longer known. An error means that the
+// database is unavailable, or that too many listeners wait.
 func (c *CatchUp) Since(ctx context.Context, from changes.Position, use func(*Batch)) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
@@ -106,22 +104,22 @@ func (c *CatchUp) leave(token string, t *turn) {
 	}
 }
 
-// close lets nobody join a turn any more. The caller holds the lock.
+// close ends the time in which listeners may join a turn. The caller holds the lock.
 func (c *CatchUp) close(token string, t *turn) {
 	if c.waiting[token] == t {
 		delete(c.waiting, token)
 	}
 }
 
-// run reads for all who have joined until it begins. Nobody joins after that: what is
-// read might be from before his call.
+// run reads for all listeners that join before it begins. Later ones need another turn,
+// since what is read may be older than their call.
 func (c *CatchUp) run(ctx context.Context, token string, t *turn, from changes.Position) {
 	defer close(t.done)
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
-		return // nobody is left
+		return // all listeners have left
 	}
 	c.mu.Lock()
 	c.close(token, t)
@@ -161,7 +159,7 @@ func (c *CatchUp) read(ctx context.Context, from changes.Position) (*Batch, erro
 	return found.batch(from, round.Position), nil
 }
 
-// Covers tells whether a later batch has nothing that this one doesn't have.
+// Covers tells whether this batch has everything that another one has.
 func (b *Batch) Covers(later *Batch) bool {
 	return b.Reset == "" && later.Reset == "" && b.to.Covers(later.to)
 }
