@@ -5,11 +5,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -43,7 +43,7 @@ type ShownLine struct {
 }
 
 // Token is a piece of a line and the class that colours it.
-type Token struct{ Class, Text string }
+type Token = web.Token
 
 // Note is a failure at a place in the line above it.
 type Note struct{ Indent, Text string }
@@ -154,30 +154,14 @@ func noteAt(line string, runes int, message, rule string) Note {
 	return Note{strings.Repeat(" ", width(Clean(before))), Clean(message)}
 }
 
-var jsonToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*":|"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null`)
-
 // jsonTokens colours a line of indented JSON.
-func jsonTokens(line string) (tokens []Token) {
-	rest := 0
-	for _, at := range jsonToken.FindAllStringIndex(line, -1) {
-		if at[0] > rest {
-			tokens = append(tokens, Token{Text: Clean(line[rest:at[0]])})
+func jsonTokens(line string) []Token {
+	tokens := web.JSONTokens(line)
+	for i, token := range tokens {
+		tokens[i].Text = Clean(token.Text)
+		if token.Class != "" {
+			tokens[i].Text = Shorten(tokens[i].Text)
 		}
-		text, class := line[at[0]:at[1]], "j-word"
-		rest = at[1]
-		switch {
-		case strings.HasSuffix(text, `":`):
-			text, class = text[:len(text)-1], "j-name"
-			rest--
-		case text[0] == '"':
-			class = "j-text"
-		case text[0] < 'a':
-			class = "j-number"
-		}
-		tokens = append(tokens, Token{class, Shorten(Clean(text))})
-	}
-	if rest < len(line) {
-		tokens = append(tokens, Token{Text: Clean(line[rest:])})
 	}
 	return tokens
 }

@@ -88,11 +88,11 @@ func TestWhatThePageShowsCanBeTypedBack(t *testing.T) {
 func TestThePageAsksWhereAnAmountHasTwoReadings(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ text, currency, says, offers string }{
-		{"1,234", "KWD", "Amount from: “1,234” can be read in more than one way.", "1,234.000 or 1.234"},
+		{"1,234", "KWD", "Amount from: “1,234” can be read in more than one way.", "1,234.000 KWD or 1.234 KWD"},
 		{"1,234", "", "Amount from: “1,234” can be read in more than one way; name the currency if it has three digits after the point.", "1,234.00"},
-		{"1.234", "USD", "Amount from: “1.234” can be read in more than one way; USD has 2 digits after the point.", "1,234.00"},
-		{"1.234", "JPY", "Amount from: “1.234” can be read in more than one way; JPY has 0 digits after the point.", "1,234"},
-		{"1,234 KWD", "", "Amount from: “1,234 KWD” can be read in more than one way.", "1,234.000 or 1.234"},
+		{"1.234", "USD", "Amount from: “1.234” can be read in more than one way; USD has 2 digits after the point.", "1,234.00 USD"},
+		{"1.234", "JPY", "Amount from: “1.234” can be read in more than one way; JPY has 0 digits after the point.", "1,234 JPY"},
+		{"1,234 KWD", "", "Amount from: “1,234 KWD” can be read in more than one way.", "1,234.000 KWD or 1.234 KWD"},
 		{"5 EUR", "USD", "Amount from: “5 EUR” is an amount in EUR, and the currency is USD.", ""},
 	} {
 		f := readFilter(url.Values{"amount_from": {test.text}, "currency": {test.currency}, "locale": {"en"}})
@@ -112,5 +112,6 @@ func TestThePageAsksWhereAnAmountHasTwoReadings(t *testing.T) {
 	}
 	response := get(t, serve(Options{Orders: samples(t)}), "/?amount_from=1,234&currency=KWD")
 	require.Equal(t, http.StatusBadRequest, response.Code)
-	require.Contains(t, response.Body.String(), `<a href="/?amount_from=1.234&amp;currency=KWD">1.234</a>`)
+	require.Contains(t, response.Body.String(), "Which amount do you mean?")
+	require.Contains(t, response.Body.String(), `<a href="/?amount_from=1.234&amp;currency=KWD">1.234 KWD</a>`)
 }

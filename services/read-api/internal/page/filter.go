@@ -83,7 +83,7 @@ func readFilter(query url.Values) filter {
 			f.Choices = nil
 			if several, ok := errors.AsType[*ambiguousError](err); ok {
 				for _, reading := range several.Readings {
-					f.Choices = append(f.Choices, choose{reading, f.with(field.Name, reading)})
+					f.Choices = append(f.Choices, choose{strings.TrimSpace(reading + " " + currency), f.with(field.Name, reading)})
 				}
 			}
 			continue

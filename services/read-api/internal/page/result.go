@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
 // state is the result of a request.
@@ -153,7 +154,7 @@ func (l orderList) Words() string {
 }
 
 // JSON is the order's JSON, indented.
-func (v *view) JSON() ([]token, error) { return prettyJSON(v.canonical) }
+func (v *view) JSON() ([]web.Token, error) { return prettyJSON(v.canonical) }
 
 // Console is the dead-letter console's address, "" if none is known or it isn't
 // one of the web.
