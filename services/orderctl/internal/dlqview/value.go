@@ -200,7 +200,7 @@ func showText(text []byte, failures []model.FieldError, offset int64) (shown Sho
 	tokens := []Token{{Text: before}}
 	if at < to {
 		_, n := utf8.DecodeRune(text[at:to])
-		tokens = append(tokens, Token{"at", Clean(string(text[at : at+n]))}, Token{Text: Clean(string(text[at+n:to])) + tail})
+		tokens = append(tokens, Token{Class: "at", Text: Clean(string(text[at : at+n]))}, Token{Text: Clean(string(text[at+n:to])) + tail})
 	}
 	place := fmt.Sprintf("byte %d (line %d, column %d)", at, number, column)
 	shown.Lines = append(shown.Lines, ShownLine{Number: number, Tokens: tokens, Notes: []Note{failureAt(before, place, failures)}})
@@ -232,9 +232,9 @@ func showBytes(value []byte, failures []model.FieldError, offset int64) ShownVal
 			}
 		}
 		line := ShownLine{Tokens: []Token{
-			{"j-name", fmt.Sprintf("%08x  ", row)},
-			{"", fmt.Sprintf("%-*s  ", 3*dumpRow-1, strings.Join(digits, " "))},
-			{"j-text", string(characters)},
+			{Class: "j-name", Text: fmt.Sprintf("%08x  ", row)},
+			{Text: fmt.Sprintf("%-*s  ", 3*dumpRow-1, strings.Join(digits, " "))},
+			{Class: "j-text", Text: string(characters)},
 		}}
 		if at := int(offset); at >= row && at < row+len(chunk) {
 			line.Notes = []Note{failureAt(strings.Repeat(" ", 10+3*(at-row)), fmt.Sprintf("byte %d", at), failures)}

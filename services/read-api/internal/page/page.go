@@ -203,6 +203,7 @@ func (p *Page) view(c *gin.Context, query url.Values) *view {
 			if p.search(c, v, query.Get("by")); v.State != missing && v.State != invalid {
 				break
 			}
+			v.Query = pasted.Choose(text, model.IsOrderUID) // what is shown where nothing is found
 		}
 	} else {
 		v.State = home
