@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -194,9 +195,7 @@ func withoutRequired(tag string) string {
 // tagsFor are the tags of a struct's fields, by JSON name.
 func (r *Rules) tagsFor(t reflect.Type) map[string]string {
 	tags := tagsOf(t)
-	for name, tag := range r.tags[t] {
-		tags[name] = tag
-	}
+	maps.Copy(tags, r.tags[t])
 	return tags
 }
 
