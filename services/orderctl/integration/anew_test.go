@@ -38,7 +38,7 @@ func TestATopicThatIsMadeAnew(t *testing.T) {
 	request := kmsg.NewPtrDeleteTopicsRequest()
 	request.TopicNames = []string{dlqTopic}
 	topic := kmsg.NewDeleteTopicsRequestTopic()
-	topic.Topic = kmsg.StringPtr(dlqTopic)
+	topic.Topic = new(dlqTopic)
 	request.Topics = append(request.Topics, topic)
 	_, err = request.RequestWith(t.Context(), admin)
 	require.NoError(t, err)
