@@ -246,6 +246,20 @@ func NATSTopic(stream string) string { return natsPrefix + stream }
 // IsNATS reports whether a source topic is a NATS stream.
 func IsNATS(topic string) bool { return strings.HasPrefix(topic, natsPrefix) }
 
+// Shorten cuts a letter that the topic refuses for its size, each time further: first the
+// value, then the source's headers. It reports whether anything could be cut.
+func (l *Letter) Shorten() bool {
+	for _, size := range []int{900_000, 200_000, 10_000, 0} {
+		if len(l.Value) > size {
+			l.Truncate(size)
+			return true
+		}
+	}
+	before := l.Size()
+	l.DropSourceHeaders()
+	return l.Size() < before
+}
+
 // Truncate cuts the letter's value to size bytes and says so in a header. It is
 // for a letter that the topic does not take whole. A letter that is cut already
 // keeps what the header says of the whole value.

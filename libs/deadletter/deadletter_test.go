@@ -122,6 +122,17 @@ func TestTruncate(t *testing.T) {
 	require.Equal(t, 1, strings.Count(names(l), HeaderTruncated))
 }
 
+func TestShortenUntilNothingIsLeft(t *testing.T) {
+	l := New(Source{Topic: "orders", Headers: []Header{{"a", make([]byte, 1000)}}, Value: make([]byte, 250_000)}, cause, "g", at)
+	for _, size := range []int{200_000, 10_000, 0, 0} {
+		require.Contains(t, names(l), "a,", "the headers go last")
+		require.True(t, l.Shorten())
+		require.Len(t, l.Value, size)
+	}
+	require.NotContains(t, names(l), "a,")
+	require.False(t, l.Shorten())
+}
+
 func TestDropSourceHeaders(t *testing.T) {
 	l := New(Source{Topic: "orders", Key: []byte("k"), Headers: []Header{{"a", make([]byte, 1<<20)}}}, cause, "g", at)
 	l.DropSourceHeaders()

@@ -22,10 +22,6 @@ const batchBytes = 512 << 10
 // requestTimeout bounds a request, up to the last replica's acknowledgement.
 const requestTimeout = 15 * time.Second
 
-// cuts are the sizes to which the value of a letter is cut that the topic refuses for
-// its size, one after another. After the last one the source's headers are dropped too.
-var cuts = []int{900_000, 200_000, 10_000, 0}
-
 // Producer produces letters with acknowledgement by all in-sync replicas. Safe for
 // concurrent use.
 //
@@ -120,23 +116,10 @@ func (p *Producer) produce(ctx context.Context, partition int, pending *Pending,
 			}
 		}
 		return nil
-	case !shorten(&pending.letters[indices[0]]):
+	case !pending.letters[indices[0]].Shorten():
 		return fmt.Errorf("refuses even a letter without its value; increase max.message.bytes: %w", err)
 	}
 	return p.produce(ctx, partition, pending, indices)
-}
-
-// shorten cuts a letter, and reports whether anything could be cut.
-func shorten(letter *deadletter.Letter) bool {
-	for _, size := range cuts {
-		if len(letter.Value) > size {
-			letter.Truncate(size)
-			return true
-		}
-	}
-	before := letter.Size()
-	letter.DropSourceHeaders()
-	return letter.Size() < before
 }
 
 // messageTooLarge reports whether the broker refuses a record for its size.

@@ -12,10 +12,6 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-// letterCuts are the sizes to which the value of a letter is cut that the
-// dead-letter topic does not take whole.
-var letterCuts = []int{900_000, 200_000, 10_000, 0}
-
 // writeLetter writes the dead letter of a message that Kafka refused for its size.
 func (f *Forwarder) writeLetter(ctx context.Context, it *item, refusal error) error {
 	m := &it.message
@@ -28,15 +24,7 @@ func (f *Forwarder) writeLetter(ctx context.Context, it *item, refusal error) er
 			"the message has %d bytes, more than topic %s takes (max.message.bytes)", len(m.Data), f.cfg.Topic)}},
 	}, f.cfg.Durable, time.Now())
 	err := f.produceLetter(ctx, letter)
-	for _, size := range letterCuts {
-		if !isTooLarge(err) {
-			break
-		}
-		letter.Truncate(size)
-		err = f.produceLetter(ctx, letter)
-	}
-	if isTooLarge(err) {
-		letter.DropSourceHeaders()
+	for isTooLarge(err) && letter.Shorten() {
 		err = f.produceLetter(ctx, letter)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,12 +73,7 @@ func newRecord(topic string, m *Message) *kgo.Record {
 
 func headerName(name string) string {
 	lower := strings.ToLower(name)
-	for _, trace := range traceHeaders {
-		if lower == trace {
-			return trace
-		}
-	}
-	if strings.HasPrefix(lower, headerPrefix) {
+	if strings.HasPrefix(lower, headerPrefix) || slices.Contains(traceHeaders, lower) {
 		return lower
 	}
 	return headerPrefix + lower
