@@ -103,7 +103,7 @@ func (s *Source) verify(ctx context.Context, cfg jetstream.ConsumerConfig) error
 	switch {
 	case cfg.AckPolicy != jetstream.AckExplicitPolicy:
 		return errors.New("its ack_policy is not explicit, so messages could be lost: delete it, or set NATS_DURABLE to another name")
-	case cfg.FilterSubject != s.cfg.Subject || len(cfg.FilterSubjects) > 0:
+	case cfg.FilterSubject != s.cfg.Subject && (cfg.FilterSubject != "" || !s.complete.Load()) || len(cfg.FilterSubjects) > 0:
 		return fmt.Errorf("it reads %q, not %q: set NATS_SUBJECT, or NATS_DURABLE to another name",
 			append(cfg.FilterSubjects, cfg.FilterSubject), s.cfg.Subject)
 	}
@@ -181,7 +181,7 @@ func (s *Source) check(ctx context.Context, consumer jetstream.Consumer) error {
 func risks(info *jetstream.StreamInfo, unforwarded uint64) (problems []string) {
 	cfg, state := info.Config, info.State
 	if cfg.Discard == jetstream.DiscardOld {
-		if cfg.MaxMsgs > 0 || cfg.MaxBytes > 0 || cfg.MaxMsgsPerSubject > 0 {
+		if cfg.MaxMsgs > 0 || cfg.MaxBytes > 0 {
 			problems = append(problems, "it is limited in size and drops the oldest when it is full; set discard=new")
 		}
 		full := cfg.MaxMsgs > 0 && 5*unforwarded > 4*uint64(cfg.MaxMsgs) || cfg.MaxBytes > 0 && 5*state.Bytes > 4*uint64(cfg.MaxBytes) && 2*unforwarded > state.Msgs
@@ -189,8 +189,14 @@ func risks(info *jetstream.StreamInfo, unforwarded uint64) (problems []string) {
 			problems = append(problems, "the bridge lags so far that messages will soon be dropped")
 		}
 	}
+	if cfg.MaxMsgsPerSubject > 0 && !cfg.DiscardNewPerSubject { // discard=new alone does not refuse them
+		problems = append(problems, fmt.Sprintf("it drops the oldest of more than %d messages of a subject; set discard=new and discard_new_per_subject", cfg.MaxMsgsPerSubject))
+	}
 	if cfg.MaxAge > 0 {
 		problems = append(problems, fmt.Sprintf("it drops messages older than %v", cfg.MaxAge))
+	}
+	if cfg.AllowMsgTTL || cfg.AllowRollup {
+		problems = append(problems, "a publisher can have messages dropped (allow_msg_ttl, allow_rollup_hdrs)")
 	}
 	if cfg.Retention == jetstream.InterestPolicy {
 		problems = append(problems, "its retention is interest: without the bridge's consumer it keeps nothing")
