@@ -63,7 +63,6 @@ type importFlags struct {
 	importSettings
 	source sourceFlags
 	kafka  kafkaFlags
-	rules  ruleFlags
 	plan   bool
 	dryRun bool
 	direct bool
@@ -83,8 +82,8 @@ such a file.
 
 The orders are read in one snapshot and published to the topic of the orders, so
 the worker validates them, recognizes duplicates, and turns what cannot be stored into
-dead letters. --direct writes them into the database instead, as the worker would,
-and prints what cannot be stored. Values of orders are not shown.
+dead letters. --direct writes them into the database instead, as the worker would: what
+cannot be stored is printed, and makes no dead letter. Values of orders are not shown.
 
 An import that was interrupted goes on where it was when it is run again: --state
 says in which file it remembers that. Orders that were copied before are duplicates
@@ -106,7 +105,6 @@ are no orders.`,
 	flags.BoolVar(&f.direct, "direct", false, "write into DATABASE_URL instead of publishing to the topic")
 	flags.StringVar(&f.state, "state", "orderctl-import.json", "file that remembers how far an unfinished import is; empty: none")
 	flags.Float64Var(&f.rate, "rate", 0, "records a second to the topic; 0: as fast as possible")
-	f.rules.register(cmd)
 	f.kafka.registerOrders(cmd)
 	cmd.MarkFlagsMutuallyExclusive("dry-run", "direct", "plan")
 	return cmd

@@ -58,7 +58,7 @@ type importRun struct {
 }
 
 func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource) (*importRun, error) {
-	r := &importRun{app: a, f: f, source: source, codec: f.rules.codec(f.Rules), started: time.Now()}
+	r := &importRun{app: a, f: f, source: source, codec: model.New(f.Rules.Options()), started: time.Now()}
 	var to string
 	if f.direct || f.dryRun {
 		target, err := openDatabase(f.Database)
@@ -121,7 +121,8 @@ func (r *importRun) do(ctx context.Context) error {
 		err = r.write(ctx, read, func() ingest.Writer { return dryrun.NewComparer(r.codec, r.target.stored) })
 	case r.f.direct:
 		writer := orderwrite.New(r.target.pool, orderwrite.Options{
-			Timeout: importWriteTimeout, MaxOrders: importMaxOrders, Batch: batch.Limits{Busy: 8, Count: importPageOrders, Period: 40 * time.Millisecond},
+			Timeout: importWriteTimeout, MaxOrders: importMaxOrders, Differs: r.codec.Differs,
+			Batch: batch.Limits{Busy: 8, Count: importPageOrders, Period: 40 * time.Millisecond},
 		})
 		err = r.write(ctx, read, func() ingest.Writer { return writer })
 	default:
@@ -198,8 +199,8 @@ func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error 
 	if err != nil {
 		return err
 	}
-	var sent []string // the uids that are not known to be done
-	answered := 0     // of them; all of them when next is called and a batch was sent
+	var uids []string // of the orders that are not known to be done
+	answered := 0     // how many of them the broker has answered
 	lookUp, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
 	broker, err := publish.Kafka(lookUp, options, r.f.Kafka.Topic, giveUpAfter)
@@ -225,11 +226,12 @@ func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error 
 		Retrying: brokers.retrying,
 	})
 	settle := func() error {
-		if answered == 0 {
+		n := whole(uids, answered)
+		if n == 0 {
 			return nil
 		}
-		n, last := answered, sent[answered-1]
-		sent, answered = sent[answered:], 0
+		last := uids[n-1]
+		uids, answered = uids[n:], answered-n
 		return r.did(int64(n), last)
 	}
 	var page importPage
@@ -247,10 +249,12 @@ func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error 
 			if page.err != nil {
 				return publish.Record{}, page.err
 			}
+			for _, order := range page.orders {
+				uids = append(uids, order.UID)
+			}
 		}
 		order := page.orders[0]
 		page.orders = page.orders[1:]
-		sent = append(sent, order.UID)
 		record := publish.Record{Value: order.JSON}
 		if order.UID != "" {
 			record.Key = []byte(order.UID)
@@ -261,6 +265,15 @@ func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error 
 		return settle()
 	}
 	return explainKafka(&r.f.Kafka, err)
+}
+
+// whole returns how many of the first n orders have a uid that no later one has: an import
+// goes on after a uid.
+func whole(uids []string, n int) int {
+	for n > 0 && n < len(uids) && uids[n-1] == uids[n] {
+		n--
+	}
+	return n
 }
 
 // importWrite is a page that is being written.

@@ -139,14 +139,8 @@ func (r *Reader) Next(ctx context.Context) (Order, error) {
 	b = append(b, order.members...)
 	b = appendOne(append(b, `,"delivery":`...), r.parts[1])
 	b = appendOne(append(b, `,"payment":`...), r.parts[2])
-	b = append(b, `,"items":[`...)
-	for n, item := range r.parts[3] {
-		if n > 0 {
-			b = append(b, ',')
-		}
-		b = appendObject(b, item)
-	}
-	return Order{UID: order.key, JSON: append(b, `]}`...)}, nil
+	b = appendList(append(b, `,"items":`...), r.parts[3])
+	return Order{UID: order.key, JSON: append(b, '}')}, nil
 }
 
 // appendOne appends a part of which an order has one. Several rows are a list, which
@@ -158,6 +152,10 @@ func appendOne(b []byte, rows []row) []byte {
 	case 1:
 		return appendObject(b, rows[0])
 	}
+	return appendList(b, rows)
+}
+
+func appendList(b []byte, rows []row) []byte {
 	b = append(b, '[')
 	for n, row := range rows {
 		if n > 0 {
