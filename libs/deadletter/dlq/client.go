@@ -40,7 +40,6 @@ func NewClient(options ...kgo.Opt) (*Client, error) {
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytes(maxRecordBytes), // callers bound what they send at once
 		kgo.ProducerLinger(0),
-		kgo.RecordDeliveryTimeout(deliveryTimeout),
 		kgo.RequestRetries(3),
 		kgo.RetryTimeout(retryTimeout),
 	}, options...)
@@ -121,7 +120,11 @@ func (c *Client) Produce(ctx context.Context, records ...*kgo.Record) []Produced
 }
 
 func produce(ctx context.Context, client *kgo.Client, records []*kgo.Record) []Produced {
-	results := client.ProduceSync(ctx, records...)
+	// kgo.RecordDeliveryTimeout counts from a record's timestamp, and letters that are
+	// imported have those of long ago.
+	bounded, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	results := client.ProduceSync(bounded, records...)
 	byRecord := make(map[*kgo.Record]error, len(results))
 	for _, r := range results {
 		byRecord[r.Record] = r.Err
@@ -129,6 +132,9 @@ func produce(ctx context.Context, client *kgo.Client, records []*kgo.Record) []P
 	produced := make([]Produced, len(records))
 	for i, record := range records {
 		err := byRecord[record]
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = kgo.ErrRecordTimeout
+		}
 		if err != nil {
 			err = failed(record.Topic, err)
 		}

@@ -127,6 +127,8 @@ func (r *Router) Route(ctx context.Context, l *letter.Letter) (topic string, par
 	switch {
 	case n == 0:
 		return "", 0, fmt.Errorf("topic %s does not exist any more: %s", topic, otherTarget), nil
+	case slices.Contains(r.queue.topics(), topic): // a letter of a letter
+		return "", 0, fmt.Errorf("topic %s has dead letters: %s", topic, otherTarget), nil
 	case byKey:
 		keyed := kgo.StickyKeyPartitioner(nil).ForTopic(topic)
 		partition = int32(keyed.Partition(&kgo.Record{Key: l.SourceKey}, int(n)))

@@ -31,6 +31,25 @@ func letterRecord(offset int64, reason string, failures ...model.FieldError) *kg
 	return r
 }
 
+// The records of an import have times of long ago, from which franz-go would count.
+func TestOldRecordsDoNotTimeOut(t *testing.T) {
+	client, err := NewClient()
+	require.NoError(t, err)
+	defer client.Close()
+	require.Zero(t, client.client.OptValue(kgo.RecordDeliveryTimeout))
+}
+
+// Whatever the headers of a letter say, no copy goes to a topic of letters.
+func TestNoRouteToLetters(t *testing.T) {
+	q := New(nil, Options{Topic: dlq, Foreign: []string{"error.orders"}})
+	for _, topic := range []string{dlq, "error.orders"} {
+		r := Router{queue: q, maxRedrives: 3, partitions: map[string]int32{topic: 1}}
+		_, _, refused, err := r.Route(t.Context(), &letter.Letter{Source: letter.Place{Topic: topic}})
+		require.NoError(t, err)
+		require.ErrorContains(t, refused, "topic "+topic+" has dead letters")
+	}
+}
+
 func resolved(r *kgo.Record) *kgo.Record {
 	return letter.Resolution{ID: string(r.Key), Kind: letter.Discarded, When: start}.Record(dlq, r.Partition)
 }

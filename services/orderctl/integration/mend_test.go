@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -193,8 +195,14 @@ func TestExportAndImport(t *testing.T) {
 
 	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"second.dlq": {Partitions: 2}}))
 	require.Equal(t, 2, w.orderctl("dlq", "import", file, "--to-topic", "second.dlq", "--to-partition", "2").code)
-	require.Equal(t, 0, w.orderctl("dlq", "import", file, "--to-topic", "second.dlq", "--to-partition", "1").code)
-	require.Empty(t, w.read("second.dlq")[0])
+	written, err := os.ReadFile(file)
+	require.NoError(t, err)
+	old := regexp.MustCompile(`"timestamp":"[^"]*"`).ReplaceAllString(string(written), `"timestamp":"2024-05-29T10:00:00Z"`)
+	got = w.orderctlTyping(old, "dlq", "import", "-", "--to-topic", "second.dlq", "--to-partition", "1")
+	require.Equal(t, 0, got.code, got.stderr)
+	imported := w.read("second.dlq")
+	require.Empty(t, imported[0])
+	require.Equal(t, time.Date(2024, 5, 29, 10, 0, 0, 0, time.UTC), imported[1][0].Timestamp.UTC(), "letters keep their times, however old")
 
 	for text, want := range map[string]int{"": 3, "{": 1, `{"version":1,"id":"x"}`: 1, `{"version":2}`: 1} {
 		require.Equal(t, want, w.orderctlTyping(text, "dlq", "import", "-").code, text)
