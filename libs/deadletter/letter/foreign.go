@@ -1,6 +1,7 @@
 package letter
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"encoding/json"
@@ -186,7 +187,7 @@ func (f field) take(l *Letter, value []byte) {
 	}
 }
 
-// foreignNumber reads decimal digits, or Java's big-endian int and long, which begin with
+// foreignNumber reads decimal digits, also as a JSON string, or Java's big-endian int and long, which begin with
 // a zero byte as long as they are reasonable; -1: neither.
 func foreignNumber(value []byte) int64 {
 	binary32, binary64 := len(value) == 4 && value[0] == 0, len(value) == 8 && value[0] == 0
@@ -196,7 +197,7 @@ func foreignNumber(value []byte) int64 {
 	case binary64:
 		return int64(binary.BigEndian.Uint64(value))
 	}
-	return max(number(value, 64), -1)
+	return max(number(bytes.Trim(value, `"`), 64), -1)
 }
 
 // foreignTime reads RFC 3339, or milliseconds or seconds since 1970; zero: neither.

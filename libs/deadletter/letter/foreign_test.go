@@ -219,6 +219,10 @@ func TestFormatsOfOtherSystems(t *testing.T) {
 			headers("original_topic", "orders", "error_type", "ValueError", "error", "bad zip", "retry_count", "3"),
 			Custom, Place{"orders", -1, -1}, "ValueError", "bad zip", time.Time{},
 		},
+		"made by hand, values as JSON": {
+			headers("x-original-topic", `"orders"`, "x-original-partition", `"2"`, "x-original-offset", `"17"`),
+			Custom, Place{"orders", 2, 17}, ReasonUnknown, "", time.Time{},
+		},
 		"made by hand, in camel case": {
 			headers("originalTopic", "orders", "originalPartition", "0", "originalOffset", "1", "errorMessage", "no"),
 			Custom, Place{"orders", 0, 1}, ReasonUnknown, "no", time.Time{},

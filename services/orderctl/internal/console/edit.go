@@ -196,7 +196,7 @@ func (c *Console) sendEdit(v *visit) error {
 			page.Check.Text = c.foretell(v.ctx(), item, value, to.Target())
 		}
 		return c.send(v, http.StatusOK, "edit.html", page)
-	case !page.Check.Valid:
+	case !page.Check.Valid && dryrun.HasRules(c.opts.OrdersTopic, &item.Letter, to.Target()):
 		page.Wrong = "It still breaks today’s rules, so it would come back at once. Nothing was sent."
 	}
 	if page.Wrong != "" {
@@ -233,7 +233,11 @@ func (c *Console) foretell(ctx context.Context, item dlq.Item, value []byte, to 
 	if text := foretold[verdicts[0].Would]; text != "" {
 		return text
 	}
-	text := "Valid, but it would come back: " + verdicts[0].Reason + "."
+	text := "Valid, but it would come back: "
+	if would := verdicts[0].Would; would == dryrun.Stay || would == dryrun.Unknown {
+		text = "Valid by today’s rules, but "
+	}
+	text += verdicts[0].Reason + "."
 	for _, failure := range verdicts[0].Errors {
 		text += " " + clean(failure.String()) + "."
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,6 +63,7 @@ func TestComputedEditsMendTheCasesOfTheField(t *testing.T) {
 		"Connect's envelope":               {field(t, "connect-envelope.json"), ".=unwrap(.)"},
 		"Connect's envelope by its path":   {field(t, "connect-envelope.json"), ".=unwrap(., payload)"},
 		"JSON in a string":                 {bytes.TrimSpace(field(t, "text-in-json.json")), ".=unwrap(.)"},
+		"JSON in a string, by json":        {field(t, "text-in-json.json"), ".=json(.)"},
 		"CloudEvents":                      {in(`{"specversion":"1.0","type":"order","id":"1","data":`, `}`), ".=unwrap(.)"},
 		"Debezium":                         {in(`{"before":`, `,"after":`+string(good)+`,"op":"u"}`), ".=unwrap(.)"},
 		"an array of one":                  {in("[", "]"), ".=unwrap(.)"},
@@ -100,7 +102,7 @@ func TestComputedEditsMendTheCasesOfTheField(t *testing.T) {
 
 func TestFunctions(t *testing.T) {
 	const doc = `{"a":" Ab ","n":7.50,"big":12345678901234567890,"json":"{\"x\":1}","b64":"0J/RgNC40LLQtdGC","at":"29.05.2024 10:00","off":"2024-05-29T10:00:00+03:00",` +
-		`"ms":1717000000123,"items":[{"p":1,"q":"x"},{"p":2,"q":"y"}],"none":null,"hidden":"a\u200bb\u00a0c"}`
+		`"ms":1717000000123,"items":[{"p":1,"q":"x"},{"p":2,"q":"y"}],"none":null,"hidden":"a\u200bb\u00a0c","java":"Wed May 29 10:00:00 CEST 2024","digits":202405291000}`
 	for assignment, want := range map[string]string{
 		"a=trim(lower(.))":                           `"a":"ab"`,
 		"a=replace(., '(\\w)(\\w)', '$2$1')":         `"a":" bA "`,
@@ -118,9 +120,12 @@ func TestFunctions(t *testing.T) {
 		"ms=unix(.)":                                 `"ms":1717000000`,
 		"n=unix(off)":                                `"n":1716966000`,
 		"hidden=strip(., invisible)":                 `"hidden":"ab c"`,
-		`a="lower(.)"`:                               `"a":"lower(.)"`,
-		"a=Lower(.)":                                 `"a":"Lower(.)"`,
-		"a=flat (7)":                                 `"a":"flat (7)"`,
+		"java=time(., 'Mon Jan _2 15:04:05 MST 2006', Europe/Berlin)":        `"java":"2024-05-29T10:00:00+02:00"`,
+		"a=time('Wed, 29 May 2024 10:00:00 GMT', '" + time.RFC1123 + "')":    `"a":"2024-05-29T10:00:00Z"`,
+		"a=time('2024-05-29 10:00 +0000 WET', '2006-01-02 15:04 -0700 MST')": `"a":"2024-05-29T10:00:00Z"`,
+		`a="lower(.)"`: `"a":"lower(.)"`,
+		"a=Lower(.)":   `"a":"Lower(.)"`,
+		"a=flat (7)":   `"a":"flat (7)"`,
 	} {
 		if assignment == "a=flat (7)" { // it looks like a call
 			_, err := ParseSet(assignment)
@@ -134,6 +139,8 @@ func TestFunctions(t *testing.T) {
 	for assignment, want := range map[string]string{
 		"n=lower(.)": "n: lower: it is no text: use text(.) first", "none=text(.)": "it is null", "a=number(.)": "no number",
 		"n=integer(.)": "no whole number", "a=time(.)": "no time of a common form", "absent=lower(.)": "absent: is not there",
+		"java=time(., 'Mon Jan _2 15:04:05 MST 2006')": "at a place: name that", "java=time(., 'Mon Jan _2 15:04:05 MST 2006', Asia/Tokyo)": "at a place: name that",
+		"digits=time(.)": "no time of a common form", "digits=unix('20240529100000')": "no time of a common form",
 		"at=time(., '02.01.2006 15:04')": "it has no zone: name one", "n=copy(items[].p)": "only where items of the same array",
 		".=unwrap(.)": "no order is inside", ".=strip(., registry)": "prefix", ".=strip(., 9999)": "bytes only", ".=decode(.)": "first bytes",
 	} {

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -160,34 +161,20 @@ func ParseSets(text string) (edits []Edit, err error) {
 	return edits, nil
 }
 
+var (
+	wholePath = regexp.MustCompile(`^[^.\[\]]+(\[\d*\])*(\.[^.\[\]]+(\[\d*\])*)*$`)
+	pathToken = regexp.MustCompile(`\[\d*\]|[^.\[\]]+`)
+)
+
 // parsePath reads payment.amount, items[2].price and items[].price.
 func parsePath(path string) ([]string, error) {
-	wrong := fmt.Errorf("%q is no path such as payment.amount or items[2].price", path)
-	var tokens []string
-	for part := range strings.SplitSeq(path, ".") {
-		name, rest, indexed := strings.Cut(part, "[")
-		if name == "" {
-			return nil, wrong
-		}
-		tokens = append(tokens, name)
-		for indexed {
-			var number string
-			number, rest, indexed = strings.Cut(rest, "]")
-			if !indexed {
-				return nil, wrong
-			}
-			if number == "" {
-				number = eachElement
-			} else if n, err := strconv.Atoi(number); err != nil || n < 0 {
-				return nil, wrong
-			}
-			tokens = append(tokens, number)
-			if rest == "" {
-				break
-			}
-			if rest, indexed = strings.CutPrefix(rest, "["); !indexed {
-				return nil, wrong
-			}
+	if !wholePath.MatchString(path) {
+		return nil, fmt.Errorf("%q is no path such as payment.amount or items[2].price", path)
+	}
+	tokens := pathToken.FindAllString(path, -1)
+	for i, token := range tokens {
+		if token != eachElement {
+			tokens[i] = strings.Trim(token, "[]")
 		}
 	}
 	return tokens, nil

@@ -5,21 +5,20 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tailscale/hujson"
 )
 
 // An expression computes a value from a letter's own: lower(.), copy(order_uid),
-// replace(text(.), ' ', ”). The first argument of a function is a value: the one at the
+// replace(text(.), ' ', '-'). The first argument of a function is a value: the one at the
 // path that is set (.), one at a path from the letter's top, in which items[] is the same
 // item as in the path that is set, a text, or what another function gives. The others
 // are options: texts in ' or ", without escapes, or words.
 type expression struct {
-	function string      // empty: text is a path, or "." for the path that is set
+	function string // empty: text is a path, or "." for the path that is set
+	apply    compute
 	value    *expression // of a function
-	options  []string
 	text     string
 	constant bool // text is a text
 }
@@ -92,25 +91,24 @@ func (p *expressionParser) value(depth int) (*expression, error) {
 	if e.value, err = p.value(depth + 1); err != nil {
 		return nil, err
 	}
+	var options []string
 	for strings.HasPrefix(p.rest, ",") {
 		p.skip(p.rest[1:])
 		option, _, err := p.word()
 		if err != nil {
 			return nil, err
 		}
-		e.options = append(e.options, option)
+		options = append(options, option)
 	}
 	if !strings.HasPrefix(p.rest, ")") {
 		return nil, fmt.Errorf("%s: a ) is missing", text)
 	}
 	p.skip(p.rest[1:])
-	if n := len(e.options); n < f.least || n > f.most {
+	if n := len(options); n < f.least || n > f.most {
 		return nil, fmt.Errorf("write %s", f.usage)
 	}
-	if f.check != nil {
-		if err := f.check(e.options); err != nil {
-			return nil, fmt.Errorf("%s: %w", text, err)
-		}
+	if e.apply, err = f.with(options); err != nil {
+		return nil, fmt.Errorf("%s: %w", text, err)
 	}
 	return e, nil
 }
@@ -157,7 +155,7 @@ func (e *expression) eval(s *state, pointer []string) (term, error) {
 		if err != nil {
 			return term{}, err
 		}
-		result, err := functions[e.function].apply(of, e.options)
+		result, err := e.apply(of)
 		if err != nil {
 			return term{}, fmt.Errorf("%s: %w", e.function, err)
 		}
@@ -203,13 +201,4 @@ func sameItem(path string, set []string) ([]string, error) {
 		tokens[i] = set[i]
 	}
 	return tokens, err
-}
-
-// number is a whole option.
-func number(option string) (int, error) {
-	n, err := strconv.Atoi(option)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%q is no number", option)
-	}
-	return n, nil
 }

@@ -15,33 +15,44 @@ import (
 	"github.com/tailscale/hujson"
 )
 
+// compute makes a value of another. Its errors never quote a value.
+type compute func(term) (term, error)
+
 // function is what expressions call.
 type function struct {
 	usage       string
 	what        string // for --help
 	least, most int    // options
-	check       func(options []string) error
-	apply       func(v term, options []string) (term, error)
+	// with gives what the function does with options, or says what is wrong with them.
+	with func(options []string) (compute, error)
 }
 
-// functions by name. Their errors never quote a value.
+// functions by name.
 var functions = map[string]function{
-	"text":    {usage: "text(.)", what: "a number, true or false as a text", apply: toText},
-	"number":  {usage: "number(.)", what: "a text as the number that it says", apply: toNumber},
-	"integer": {usage: "integer(.)", what: "a number without point and exponent: 250000.0 as 250000", apply: toInteger},
-	"times":   {usage: "times(., 100)", what: "a number multiplied exactly, as from major to minor units", least: 1, most: 1, check: checkFactor, apply: times},
-	"lower":   {usage: "lower(.)", what: "in lower case", apply: onText(strings.ToLower)},
-	"upper":   {usage: "upper(.)", what: "in upper case", apply: onText(strings.ToUpper)},
-	"trim":    {usage: "trim(.)", what: "without white space around", apply: onText(strings.TrimSpace)},
-	"replace": {usage: "replace(., 'pattern', 'with')", what: "what matches a pattern (RE2) replaced; $1 is its first group", least: 2, most: 2, check: checkPattern, apply: replace},
-	"copy":    {usage: "copy(delivery.name)", what: "the value at another path", apply: func(v term, _ []string) (term, error) { return v, nil }},
-	"time":    {usage: "time(., 'layout', 'zone')", what: "a time as RFC 3339: of a common form, or of a layout as Go has them, such as\n      '02.01.2006 15:04'; the zone, such as Europe/Berlin, is of times without one", most: 2, check: checkTime, apply: toTime},
-	"unix":    {usage: "unix(date_created)", what: "a time as seconds since 1970", apply: toUnix},
-	"json":    {usage: "json(.)", what: "JSON in a text as the value itself; the whole value without comments and commas\n      at the end", apply: toJSON},
-	"unwrap":  {usage: "unwrap(.) or unwrap(., payload.after)", what: "the order inside of an envelope, a string or an array, or what is at a path", most: 1, check: checkPath, apply: unwrap},
-	"strip":   {usage: "strip(.), strip(., 5), strip(., registry) or strip(., invisible)", what: "without so many bytes in front, a schema registry's prefix, or the characters that\n      nobody sees, also behind and between", most: 1, check: checkStrip, apply: strip},
-	"decode":  {usage: "decode(.), decode(., base64) or decode(., windows-1251)", what: "decompressed (gzip, zlib, zstd), or in UTF-8 (from utf-16, base64, windows-1251\n      and the like)", most: 1, check: checkEncoding, apply: decode},
+	"text":    {usage: "text(.)", what: "a number, true or false as a text", with: plainly(toText)},
+	"number":  {usage: "number(.)", what: "a text as the number that it says", with: plainly(toNumber)},
+	"integer": {usage: "integer(.)", what: "a number without point and exponent: 250000.0 as 250000", with: func([]string) (compute, error) { return times([]string{"1"}) }},
+	"times":   {usage: "times(., 100)", what: "a number multiplied exactly, as from major to minor units", least: 1, most: 1, with: times},
+	"lower":   {usage: "lower(.)", what: "in lower case", with: plainly(onText(strings.ToLower))},
+	"upper":   {usage: "upper(.)", what: "in upper case", with: plainly(onText(strings.ToUpper))},
+	"trim":    {usage: "trim(.)", what: "without white space around", with: plainly(onText(strings.TrimSpace))},
+	"replace": {usage: "replace(., 'pattern', 'with')", what: "what matches a pattern (RE2) replaced; $1 is its first group", least: 2, most: 2, with: replace},
+	"copy":    {usage: "copy(delivery.name)", what: "the value at another path", with: plainly(func(v term) (term, error) { return v, nil })},
+	"time":    {usage: "time(., 'layout', 'zone')", what: "a time as RFC 3339: of a common form, or of a layout as Go has them, such as\n      '02.01.2006 15:04'; the zone, such as Europe/Berlin, is of times without one", most: 2, with: toTime},
+	"unix":    {usage: "unix(date_created)", what: "a time as seconds since 1970", with: plainly(toUnix)},
+	"json":    {usage: "json(.)", what: "JSON in a text as the value itself; the whole value without comments and commas\n      at the end", with: plainly(toJSON)},
+	"unwrap":  {usage: "unwrap(.) or unwrap(., payload.after)", what: "the order inside of an envelope, a string or an array, or what is at a path", most: 1, with: unwrap},
+	"strip":   {usage: "strip(.), strip(., 5), strip(., registry) or strip(., invisible)", what: "without so many bytes in front, a schema registry's prefix, or the characters that\n      nobody sees, also behind and between", most: 1, with: strip},
+	"decode":  {usage: "decode(.), decode(., base64) or decode(., windows-1251)", what: "decompressed (gzip, zlib, zstd), or in UTF-8 (from utf-16, base64, windows-1251\n      and the like)", most: 1, with: decode},
 }
+
+// plainly is of a function without options.
+func plainly(c compute) func([]string) (compute, error) {
+	return func([]string) (compute, error) { return c, nil }
+}
+
+// optional is the one option of a function, or "".
+func optional(options []string) string { return strings.Join(options, "") }
 
 func functionNames() []string { return slices.Sorted(maps.Keys(functions)) }
 
@@ -58,23 +69,23 @@ func Functions() string {
 var errNoText = errors.New("it is no text: use text(.) first")
 
 // onText applies to the text of a string, or to the whole value.
-func onText(change func(string) string) func(term, []string) (term, error) {
-	return func(v term, _ []string) (term, error) {
+func onText(f func(string) string) compute {
+	return func(v term) (term, error) {
 		if v.kind == jsonTerm {
 			return v, errNoText
 		}
-		return term{v.kind, change(v.text)}, nil
+		return term{v.kind, f(v.text)}, nil
 	}
 }
 
-func toText(v term, _ []string) (term, error) {
+func toText(v term) (term, error) {
 	if v.kind == jsonTerm && v.text == "null" {
 		return v, errors.New("it is null")
 	}
 	return term{textTerm, v.text}, nil
 }
 
-func toNumber(v term, _ []string) (term, error) {
+func toNumber(v term) (term, error) {
 	text := strings.TrimSpace(v.text)
 	var n json.Number
 	if json.Unmarshal([]byte(text), &n) != nil || strings.HasPrefix(text, `"`) || n == "" {
@@ -98,50 +109,37 @@ func rational(text string) (*big.Rat, error) {
 	return r, nil
 }
 
-func toInteger(v term, _ []string) (term, error) { return times(v, []string{"1"}) }
-
 // times gives an integer, since an order has no other numbers.
-func times(v term, options []string) (term, error) {
-	n, err := rational(strings.TrimSpace(v.text))
-	if err != nil {
-		return v, err
-	}
+func times(options []string) (compute, error) {
 	factor, err := rational(options[0])
-	if err != nil {
-		return v, err
-	}
-	if n.Mul(n, factor); !n.IsInt() {
-		return v, errors.New("the result is no whole number")
-	}
-	return term{jsonTerm, n.Num().String()}, nil
+	return func(v term) (term, error) {
+		n, err := rational(strings.TrimSpace(v.text))
+		if err != nil {
+			return v, err
+		}
+		if n.Mul(n, factor); !n.IsInt() {
+			return v, errors.New("the result is no whole number")
+		}
+		return term{jsonTerm, n.Num().String()}, nil
+	}, err
 }
 
-func checkFactor(options []string) error {
-	_, err := rational(options[0])
-	return err
-}
-
-func replace(v term, options []string) (term, error) {
+func replace(options []string) (compute, error) {
 	pattern, err := regexp.Compile(options[0])
-	if err != nil {
-		return v, err
-	}
-	return onText(func(text string) string { return pattern.ReplaceAllString(text, options[1]) })(v, nil)
+	return onText(func(text string) string { return pattern.ReplaceAllString(text, options[1]) }), err
 }
 
-func checkPattern(options []string) error {
-	_, err := regexp.Compile(options[0])
-	return err
-}
-
-func toJSON(v term, _ []string) (term, error) {
+func toJSON(v term) (term, error) {
 	value := strings.TrimPrefix(v.text, byteOrderMark)
 	if v.kind == rawTerm {
 		standard, err := hujson.Standardize([]byte(value + "\n")) // which ends a comment
 		if err != nil {
 			return v, errors.New("it is no JSON, even with comments and commas at the end")
 		}
-		return term{rawTerm, strings.TrimSpace(string(standard))}, nil
+		if json.Unmarshal(standard, &value) != nil || !json.Valid([]byte(value)) { // no JSON in a string
+			value = strings.TrimSpace(string(standard))
+		}
+		return term{rawTerm, value}, nil
 	}
 	if v.kind == textTerm && !json.Valid([]byte(value)) {
 		return v, errors.New("the text is no JSON")

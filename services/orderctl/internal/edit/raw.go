@@ -2,12 +2,15 @@ package edit
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"compress/zlib"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,53 +25,34 @@ import (
 
 const byteOrderMark = "\ufeff"
 
-// What strip can take off by name.
-const (
-	registryPrefix  = "registry"
-	invisibleOption = "invisible"
-)
-
-var errNoPrefix = errors.New("it does not begin with a schema registry's prefix")
-
 // strip takes off what stands in front of a value. Without an option that is a
 // registry's prefix, if there is one, and all that is invisible.
-func strip(v term, options []string) (term, error) {
-	if v.kind == jsonTerm {
-		return v, errNoText
+func strip(options []string) (compute, error) {
+	option := optional(options)
+	size, err := strconv.Atoi(option)
+	if slices.Contains([]string{"", "registry", "invisible"}, option) {
+		err = nil
+	} else if err != nil || size < 0 {
+		err = fmt.Errorf("%q is no number", option)
 	}
-	option := ""
-	if len(options) > 0 {
-		option = options[0]
-	}
-	switch option {
-	case "":
-		rest, _ := withoutRegistry(v.text)
-		return term{v.kind, visible(rest, v.kind)}, nil
-	case registryPrefix:
+	return func(v term) (term, error) {
 		rest, found := withoutRegistry(v.text)
-		if !found {
-			return v, errNoPrefix
+		switch {
+		case v.kind == jsonTerm:
+			return v, errNoText
+		case option == "registry" && !found:
+			return v, errors.New("it does not begin with a schema registry's prefix")
+		case size > len(v.text):
+			return v, fmt.Errorf("it has %d bytes only", len(v.text))
+		case option == "invisible":
+			rest = visible(v.text, v.kind)
+		case option == "":
+			rest = visible(rest, v.kind)
+		case option != "registry":
+			rest = v.text[size:]
 		}
 		return term{v.kind, rest}, nil
-	case invisibleOption:
-		return term{v.kind, visible(v.text, v.kind)}, nil
-	}
-	n, err := number(option)
-	if err == nil && n > len(v.text) {
-		err = fmt.Errorf("it has %d bytes only", len(v.text))
-	}
-	if err != nil {
-		return v, err
-	}
-	return term{v.kind, v.text[n:]}, nil
-}
-
-func checkStrip(options []string) error {
-	if len(options) == 0 || options[0] == registryPrefix || options[0] == invisibleOption {
-		return nil
-	}
-	_, err := number(options[0])
-	return err
+	}, err
 }
 
 // withoutRegistry cuts the prefix that a serializer with a schema registry puts in front
@@ -123,22 +107,25 @@ var errTooLarge = fmt.Errorf("it would have more than %d MiB", maxDecoded>>20)
 
 // decode undoes a compression or an encoding; without an option, the one by whose first
 // bytes the value begins.
-func decode(v term, options []string) (term, error) {
-	if v.kind == jsonTerm {
-		return v, errNoText
+func decode(options []string) (compute, error) {
+	chosen := plainName(optional(options))
+	if _, known := encodings[chosen]; !known && !slices.Contains([]string{"", "base64", "gzip", "zlib", "zstd"}, chosen) {
+		return nil, fmt.Errorf("%q is no form that is known, such as base64, gzip, utf-16, windows-1251, iso-8859-1", options[0])
 	}
-	name := magicOf(v.text)
-	if len(options) > 0 {
-		name = plainName(options[0])
-	}
-	if name == "" {
-		return v, errors.New("its first bytes say nothing about its form: name it, as in decode(., windows-1251)")
-	}
-	decoded, err := decodeAs(name, v.text)
-	if err != nil && !errors.Is(err, errTooLarge) {
-		err = fmt.Errorf("it is not in %s", name)
-	}
-	return term{v.kind, string(decoded)}, err
+	return func(v term) (term, error) {
+		name := cmp.Or(chosen, magicOf(v.text))
+		switch {
+		case v.kind == jsonTerm:
+			return v, errNoText
+		case name == "":
+			return v, errors.New("its first bytes say nothing about its form: name it, as in decode(., windows-1251)")
+		}
+		decoded, err := decodeAs(name, v.text)
+		if err != nil && !errors.Is(err, errTooLarge) {
+			err = fmt.Errorf("it is not in %s", name)
+		}
+		return term{v.kind, string(decoded)}, err
+	}, nil
 }
 
 func magicOf(text string) string {
@@ -205,15 +192,4 @@ func plainName(name string) string {
 		}
 		return unicode.ToLower(r)
 	}, name)
-}
-
-func checkEncoding(options []string) error {
-	if len(options) == 0 {
-		return nil
-	}
-	name := plainName(options[0])
-	if _, known := encodings[name]; !known && name != "base64" && name != "gzip" && name != "zlib" && name != "zstd" {
-		return fmt.Errorf("%q is no form that is known, such as base64, gzip, utf-16, windows-1251, iso-8859-1", options[0])
-	}
-	return nil
 }

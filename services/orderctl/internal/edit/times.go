@@ -15,20 +15,18 @@ import (
 // instead of T, without colons in the offset, without seconds or zone, and the like.
 var commonTime = regexp.MustCompile(`^(\d{4})-?(\d{2})-?(\d{2})[Tt ]\s*(\d{2}):?(\d{2})(?::?(\d{2})(?:[.,](\d{1,9}))?)?\s*(?:([Zz]|UTC|GMT)|([+-]\d{2}):?(\d{2})?)?$`)
 
+var hasOffset = regexp.MustCompile(`Z07|-07`)
+
 var errNoTime = errors.New("it is no time of a common form: name the layout, as in time(., '02.01.2006 15:04', Europe/Berlin)")
 
 // toTime gives RFC 3339, in the offset that the time has. Options are Go's layout, or
 // nothing for the common forms and for seconds to nanoseconds since 1970, and a zone.
-func toTime(v term, options []string) (term, error) {
+func toTime(options []string) (compute, error) {
 	layout, zone, err := timeOptions(options)
-	if err != nil {
-		return v, err
-	}
-	at, err := readTime(strings.TrimSpace(v.text), layout, zone)
-	if err != nil {
-		return v, err
-	}
-	return term{textTerm, at.Format(time.RFC3339Nano)}, nil
+	return func(v term) (term, error) {
+		at, err := readTime(strings.TrimSpace(v.text), layout, zone)
+		return term{textTerm, at.Format(time.RFC3339Nano)}, err
+	}, err
 }
 
 // timeOptions are a layout, a zone, or both.
@@ -47,15 +45,10 @@ func timeOptions(options []string) (layout string, zone *time.Location, err erro
 	return layout, zone, err
 }
 
-func checkTime(options []string) error {
-	_, _, err := timeOptions(options)
-	return err
-}
-
 func readTime(text, layout string, zone *time.Location) (time.Time, error) {
 	if layout == "" {
-		if n, err := strconv.ParseInt(text, 10, 64); err == nil && len(text) > 8 {
-			return sinceEpoch(n), nil
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return sinceEpoch(n)
 		}
 		m := commonTime.FindStringSubmatch(text)
 		if m == nil {
@@ -76,14 +69,23 @@ func readTime(text, layout string, zone *time.Location) (time.Time, error) {
 			layout = time.RFC3339
 		}
 	}
-	at, err := time.Parse(layout, text)
-	if err != nil {
+	named, in := strings.Contains(layout, "MST"), time.UTC
+	if named {
+		in = cmp.Or(zone, time.UTC)
+	}
+	at, err := time.ParseInLocation(layout, text, in)
+	name, offset := at.Zone()
+	switch {
+	case err != nil:
 		return at, errors.New("it is no time of that layout, or there is no such day")
-	}
-	if hasZone := regexp.MustCompile(`Z07|-07|MST`).MatchString(layout); hasZone {
+	case hasOffset.MatchString(layout):
 		return at, nil
-	}
-	if zone == nil {
+	case named: // a name that nobody knows gets the offset 0
+		if offset == 0 && at.Location() != zone && name != "UTC" && name != "GMT" {
+			return at, fmt.Errorf("its zone's name means one offset only at a place: name that, as in time(., '%s', Europe/Berlin)", layout)
+		}
+		return at, nil
+	case zone == nil:
 		return at, errors.New("it has no zone: name one, as in time(., Europe/Berlin)")
 	}
 	return inZone(at, zone)
@@ -100,23 +102,18 @@ func inZone(clock time.Time, zone *time.Location) (time.Time, error) {
 	return at, nil
 }
 
-// sinceEpoch takes seconds, milliseconds, microseconds or nanoseconds, by how many they are.
-func sinceEpoch(n int64) time.Time {
-	switch size := max(n, -n); {
-	case size < 1e11:
-		return time.Unix(n, 0).UTC()
-	case size < 1e14:
-		return time.UnixMilli(n).UTC()
-	case size < 1e17:
-		return time.UnixMicro(n).UTC()
+// sinceEpoch takes seconds, milliseconds, microseconds or nanoseconds, by how many they
+// are. What is no year of shops is a number of another kind, such as 202405291000.
+func sinceEpoch(n int64) (time.Time, error) {
+	for _, at := range []time.Time{time.Unix(n, 0), time.UnixMilli(n), time.UnixMicro(n), time.Unix(0, n)} {
+		if at = at.UTC(); at.Year() >= 1990 && at.Year() < 2100 {
+			return at, nil
+		}
 	}
-	return time.Unix(0, n).UTC()
+	return time.Time{}, errNoTime
 }
 
-func toUnix(v term, _ []string) (term, error) {
+func toUnix(v term) (term, error) {
 	at, err := readTime(strings.TrimSpace(v.text), "", nil)
-	if err != nil {
-		return v, err
-	}
-	return term{jsonTerm, strconv.FormatInt(at.Unix(), 10)}, nil
+	return term{jsonTerm, strconv.FormatInt(at.Unix(), 10)}, err
 }

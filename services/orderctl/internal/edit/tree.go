@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/tailscale/hujson"
 )
@@ -176,8 +175,8 @@ func remove(doc *hujson.Value, pointer []string) error {
 	return nil
 }
 
-// equal compares JSON by what it says: numbers by their worth, however large, and
-// objects whatever the order of their names.
+// equal compares JSON by what it says: numbers exactly by their worth, and objects
+// whatever the order of their names.
 func equal(a, b hujson.ValueTrimmed) bool {
 	switch a := a.(type) {
 	case *hujson.Object:
@@ -202,33 +201,14 @@ func equal(a, b hujson.ValueTrimmed) bool {
 	return false
 }
 
-// plain writes a literal so that equal ones are written alike. A number whose
-// exponent is beyond all reason stays as it is.
+// plain writes a literal so that equal ones are written alike. A number that is large
+// beyond all reason stays as it is.
 func plain(literal hujson.Literal) string {
 	if literal.Kind() == '"' {
 		return literal.String()
 	}
-	if literal.Kind() != '0' {
-		return string(literal)
+	if n, err := rational(string(literal)); err == nil {
+		return n.RatString()
 	}
-	digits, exponent, _ := strings.Cut(strings.ToLower(string(literal)), "e")
-	scale := int64(0)
-	if exponent != "" {
-		var err error
-		if scale, err = strconv.ParseInt(strings.TrimPrefix(exponent, "+"), 10, 32); err != nil {
-			return string(literal)
-		}
-	}
-	digits, negative := strings.CutPrefix(digits, "-")
-	whole, fraction, _ := strings.Cut(digits, ".")
-	scale -= int64(len(fraction))
-	digits = strings.TrimLeft(whole+fraction, "0")
-	short := strings.TrimRight(digits, "0")
-	if scale += int64(len(digits) - len(short)); short == "" {
-		return "0"
-	}
-	if negative {
-		short = "-" + short
-	}
-	return short + "e" + strconv.FormatInt(scale, 10)
+	return string(literal)
 }

@@ -19,49 +19,50 @@ var (
 
 // unwrap gives the order that is inside of a value, byte for byte; or what is at a path,
 // and if that is a string that holds JSON, its text.
-func unwrap(v term, options []string) (term, error) {
+func unwrap(options []string) (compute, error) {
 	if len(options) == 0 {
-		value := v.text
-		if v.kind == textTerm {
-			quoted, err := json.Marshal(v.text)
-			if err != nil {
-				return v, err
-			}
-			value = string(quoted)
-		}
-		found := findOrders([]byte(value), 0)
-		switch {
-		case len(found) == 0:
-			return v, errNoOrder
-		case len(found) > 1:
-			return v, errOrders
-		}
-		return term{keepRaw(v.kind), string(found[0])}, nil
-	}
-	doc, err := parse([]byte(strings.TrimPrefix(v.text, byteOrderMark)))
-	if err != nil {
-		return v, ErrNotJSON
+		return unwrapOrder, nil
 	}
 	path, err := parsePath(options[0])
-	if err != nil {
-		return v, err
-	}
-	at, err := find(&doc, path)
-	if err != nil {
-		return v, err
-	}
-	inner := termOf(at.Value)
-	for i := 0; i < deepestWrapping && inner.kind == textTerm && json.Valid([]byte(inner.text)); i++ {
-		parsed, err := parse([]byte(inner.text))
+	return func(v term) (term, error) {
+		doc, err := parse([]byte(strings.TrimPrefix(v.text, byteOrderMark)))
+		if err != nil {
+			return v, ErrNotJSON
+		}
+		at, err := find(&doc, path)
 		if err != nil {
 			return v, err
 		}
-		inner = termOf(parsed.Value)
+		inner := termOf(at.Value)
+		for i := 0; i < deepestWrapping && inner.kind == textTerm; i++ {
+			parsed, err := parse([]byte(inner.text))
+			if err != nil { // a text
+				break
+			}
+			inner = termOf(parsed.Value)
+		}
+		if inner.kind == jsonTerm {
+			inner.kind = keepRaw(v.kind)
+		}
+		return inner, nil
+	}, err
+}
+
+func unwrapOrder(v term) (term, error) {
+	value := []byte(v.text)
+	if v.kind == textTerm {
+		var err error
+		if value, err = json.Marshal(v.text); err != nil {
+			return v, err
+		}
 	}
-	if inner.kind == jsonTerm {
-		inner.kind = keepRaw(v.kind)
+	switch found := findOrders(value, 0); len(found) {
+	case 0:
+		return v, errNoOrder
+	case 1:
+		return term{keepRaw(v.kind), string(found[0])}, nil
 	}
-	return inner, nil
+	return v, errOrders
 }
 
 func keepRaw(kind termKind) termKind {
@@ -69,14 +70,6 @@ func keepRaw(kind termKind) termKind {
 		return rawTerm
 	}
 	return jsonTerm
-}
-
-func checkPath(options []string) error {
-	if len(options) == 0 {
-		return nil
-	}
-	_, err := parsePath(options[0])
-	return err
 }
 
 // findOrders gives the orders inside of JSON. Of the members of an object the first that
