@@ -97,10 +97,8 @@ func compileRule[T any](r *Rules, f field[T], name, param string) check[T] {
 			return func(v *T) bool { return ok(*f.number(v)) }
 		}
 	case f.time != nil:
-		for _, r := range rules {
-			if r.name == name && r.time != nil {
-				return func(v *T) bool { return r.time(*f.time(v)) }
-			}
+		if ok := ruleNamed(name).time; ok != nil {
+			return func(v *T) bool { return ok(*f.time(v)) }
 		}
 	}
 	panic(fmt.Sprintf("model: field %s has the rule %q, which is not known for its type", f.name, name))
@@ -114,12 +112,7 @@ func textRule(name, param string) func(string) bool {
 		n := int(mustInt(param))
 		return func(s string) bool { return len(s) <= n || utf8.RuneCountInString(s) <= n }
 	}
-	for _, r := range rules {
-		if r.name == name {
-			return r.text
-		}
-	}
-	return nil
+	return ruleNamed(name).text
 }
 
 func numberRule(name, param string) func(int64) bool {
@@ -131,12 +124,7 @@ func numberRule(name, param string) func(int64) bool {
 		n := mustInt(param)
 		return func(v int64) bool { return v <= n }
 	}
-	for _, r := range rules {
-		if r.name == name {
-			return r.number
-		}
-	}
-	return nil
+	return ruleNamed(name).number
 }
 
 func mustInt(s string) int64 {

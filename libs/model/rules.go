@@ -40,10 +40,20 @@ var rules = []rule{
 	{name: "iso4217", text: IsCurrency, message: "must be an ISO 4217 currency code in capitals", hint: currencyHint},
 	{name: "bcp47", text: IsLocale, message: "must be a BCP 47 language tag, like en or pt-BR", hint: localeHint},
 	{name: "any_phone", text: isAnyPhone, message: "must be a phone number: 5 to 20 digits with spaces, hyphens, brackets, points, or + in front"},
-	{name: "any_iso4217", text: isAnyCurrency, message: "must be an ISO 4217 currency code in capitals, withdrawn or not"},
+	{name: "any_iso4217", text: IsAnyCurrency, message: "must be an ISO 4217 currency code in capitals, withdrawn or not"},
 	{name: "any_locale", text: isAnyLocale, message: "must be a language tag, like en, pt-BR or pt_BR"},
 	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, up to the end of the year 9999 (not in milliseconds), or 0 if it is not paid yet"},
 	{name: "year_range", time: isInYearRange, message: messageYearRange},
+}
+
+// ruleNamed returns a registered rule; the zero rule if there is none of that name.
+func ruleNamed(name string) rule {
+	for _, r := range rules {
+		if r.name == name {
+			return r
+		}
+	}
+	return rule{}
 }
 
 // IsOrderUID reports whether s is 1 to 64 characters of A-Z, a-z, 0-9, -, _ and . that
@@ -108,10 +118,10 @@ func phoneHint(s string) string {
 }
 
 func currencyHint(s string) string {
-	switch {
-	case IsCurrency(strings.ToUpper(s)):
+	switch upper := strings.ToUpper(s); {
+	case s != upper && IsAnyCurrency(upper):
 		return "it is in lower case"
-	case isAnyCurrency(s):
+	case IsAnyCurrency(s):
 		return "this one was withdrawn before 2010 (the rule any_iso4217 of a rules file accepts it)"
 	}
 	return ""

@@ -24,7 +24,7 @@ type FieldRule struct {
 	Off bool
 	// Rules are names of rules with their parameters, such as email, required or max=64.
 	Rules []string
-	// Pattern matches the whole value of a string.
+	// Pattern must match the whole value of a string.
 	Pattern *regexp.Regexp
 	// Message says in words what Pattern requires; "" shows the pattern.
 	Message string
@@ -51,6 +51,13 @@ func NewRules(version string, replaced []FieldRule) (*Rules, error) {
 		tag := f.tag(target)
 		if f.Pattern != nil {
 			tag += "," + rulePattern + "=" + strconv.Itoa(len(r.patterns))
+			if f.Message == "" {
+				f.Message = "must match the pattern " + f.Pattern.String() + " of the rules file"
+			}
+			var err error
+			if f.Pattern, err = regexp.Compile(`\A(?:` + f.Pattern.String() + `)\z`); err != nil {
+				return nil, fmt.Errorf("%s: %w", f.Path, err)
+			}
 			r.patterns = append(r.patterns, f)
 		}
 		if f.Optional {
@@ -110,19 +117,8 @@ func addTargets[T any](targets map[string]ruleTarget, prefix string, fields []fi
 	}
 }
 
-// RuleFields are the paths of the fields whose rules can be replaced, in alphabetical
-// order.
-func RuleFields() []string {
-	var paths []string
-	for path := range ruleTargets {
-		paths = append(paths, path)
-	}
-	slices.Sort(paths)
-	return paths
-}
-
-// RuleNames are the names of the rules that strings can have.
-func RuleNames() []string {
+// ruleNames are the names of the rules that strings can have.
+func ruleNames() []string {
 	names := []string{ruleRequired, "max=N"}
 	for _, r := range rules {
 		if r.text != nil && r.name != "order_uid" {
@@ -169,10 +165,10 @@ func checkRule(rule string, text bool) error {
 		return nil
 	case name == "max" || name == "min" && !text:
 		return fmt.Errorf("%s needs an integer from 0 to %s, as in %s=64", name, maxInteger, name)
-	case text && param == "" && slices.Contains(RuleNames(), name):
+	case text && param == "" && slices.Contains(ruleNames(), name):
 		return nil
 	case text:
-		return fmt.Errorf("there is no rule %q for strings: use %s", rule, strings.Join(RuleNames(), ", "))
+		return fmt.Errorf("there is no rule %q for strings: use %s", rule, strings.Join(ruleNames(), ", "))
 	}
 	return fmt.Errorf("there is no rule %q for integers: use min=N or max=N", rule)
 }
@@ -183,13 +179,9 @@ func (f FieldRule) tag(target ruleTarget) string {
 	case len(f.Rules) > 0:
 		return target.base + "," + strings.Join(f.Rules, ",")
 	case f.Optional && f.Pattern == nil:
-		return withoutRequired(target.tag)
+		return strings.TrimPrefix(target.tag, ruleRequired+",")
 	}
 	return target.base
-}
-
-func withoutRequired(tag string) string {
-	return strings.TrimPrefix(tag, ruleRequired+",")
 }
 
 // tagsFor are the tags of a struct's fields, by JSON name.
@@ -197,13 +189,4 @@ func (r *Rules) tagsFor(t reflect.Type) map[string]string {
 	tags := tagsOf(t)
 	maps.Copy(tags, r.tags[t])
 	return tags
-}
-
-// patternMessage says what a failed pattern requires.
-func (r *Rules) patternMessage(param string) string {
-	f := r.patterns[mustInt(param)]
-	if f.Message != "" {
-		return f.Message
-	}
-	return "must match the pattern " + f.Pattern.String() + " of the rules file"
 }

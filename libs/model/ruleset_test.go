@@ -1,6 +1,7 @@
 package model
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ func withRules(t testing.TB, replaced ...FieldRule) *Codec {
 // TestReplacedRules: a rule that is off, optional, another one or a pattern, and what
 // always holds.
 func TestReplacedRules(t *testing.T) {
-	digits := regexp.MustCompile(`\A(?:[0-9]{5})\z`)
+	digits := regexp.MustCompile(`[0-9]{5}|x`)
 	member := func(with string) func(string) string {
 		return func(without string) string { return strings.Replace(sampleRecord(), without, with, 1) }
 	}
@@ -57,7 +58,7 @@ func TestReplacedRules(t *testing.T) {
 		{"a pattern", FieldRule{Path: "delivery.zip", Pattern: digits}, `2639809`, member("26398"), ""},
 		{"a pattern, broken", FieldRule{Path: "delivery.zip", Pattern: digits}, `2639809`, member("263980"), "delivery.zip pattern"},
 		{"an optional pattern", FieldRule{Path: "delivery.zip", Pattern: digits, Optional: true}, `2639809`, member(""), ""},
-		{"a pattern and a rule", FieldRule{Path: "delivery.email", Pattern: regexp.MustCompile(`@example\.com$`), Rules: []string{"email"}}, `test@gmail.com`, member("te st@example.com"), "delivery.email email"},
+		{"a pattern and a rule", FieldRule{Path: "delivery.email", Pattern: regexp.MustCompile(`.+@example\.com`), Rules: []string{"email"}}, `test@gmail.com`, member("te st@example.com"), "delivery.email email"},
 		{"other fields keep theirs", FieldRule{Path: "delivery.zip", Off: true}, `"locale":"en"`, member(`"locale":"?"`), "locale bcp47"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -79,6 +80,8 @@ func TestReplacedRules(t *testing.T) {
 	}
 	_, err := withRules(t, FieldRule{Path: "delivery.zip", Pattern: digits, Message: "must be a postal code"}).Decode([]byte(sampleRecord()))
 	require.ErrorContains(t, err, "delivery.zip: must be a postal code")
+	_, err = withRules(t, FieldRule{Path: "delivery.zip", Pattern: digits}).Decode([]byte(sampleRecord()))
+	require.ErrorContains(t, err, "delivery.zip: must match the pattern [0-9]{5}|x of the rules file")
 	_, err = withRules(t, FieldRule{Path: "delivery.phone", Off: true}).Decode(edit(t, `+9720000000`, `a\u0000`))
 	require.Equal(t, []string{"delivery.phone nul_character"}, briefOf(err))
 }
@@ -107,8 +110,6 @@ func TestRulesThatStay(t *testing.T) {
 		_, err := NewRules("", []FieldRule{rule})
 		require.ErrorContains(t, err, want)
 	}
-	require.NotContains(t, RuleFields(), "order_uid")
-	require.Contains(t, RuleFields(), "items[].size")
 }
 
 // TestReplacedRulesAgreeWithValidator: with any rules, the compiled checks and validator
@@ -116,7 +117,7 @@ func TestRulesThatStay(t *testing.T) {
 func TestReplacedRulesAgreeWithValidator(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var replaced []FieldRule
-		for _, path := range rapid.SliceOfNDistinct(rapid.SampledFrom(RuleFields()), 0, 8, rapid.ID).Draw(t, "paths") {
+		for _, path := range rapid.SliceOfNDistinct(rapid.SampledFrom(slices.Sorted(maps.Keys(ruleTargets))), 0, 8, rapid.ID).Draw(t, "paths") {
 			f := FieldRule{Path: path}
 			text := ruleTargets[path].text
 			switch rapid.IntRange(0, 3).Draw(t, "kind") {
@@ -130,7 +131,7 @@ func TestReplacedRulesAgreeWithValidator(t *testing.T) {
 			case 3:
 				f.Optional = rapid.Bool().Draw(t, "optional")
 				if text {
-					f.Rules = []string{rapid.SampledFrom(slices.DeleteFunc(RuleNames(), func(s string) bool { return s == "max=N" })).Draw(t, "rule")}
+					f.Rules = []string{rapid.SampledFrom(slices.DeleteFunc(ruleNames(), func(s string) bool { return s == "max=N" })).Draw(t, "rule")}
 					f.Pattern = regexp.MustCompile(rapid.SampledFrom([]string{".", "^a", "^$", `^\w*$`}).Draw(t, "pattern"))
 				} else {
 					f.Rules = []string{"min=5"}
@@ -145,7 +146,7 @@ func TestReplacedRulesAgreeWithValidator(t *testing.T) {
 		failures := c.ruleFailures(o)
 		require.Equal(t, len(failures) == 0, c.checks.surelyValid(o, 5), "%v", failures)
 		for _, f := range failures {
-			require.NotContains(t, f.Message, "breaks the rule", f.Rule)
+			require.NotEmpty(t, f.Message, f.Rule)
 		}
 	})
 }

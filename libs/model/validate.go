@@ -81,7 +81,7 @@ func (c *Codec) message(fe validator.FieldError) string {
 	case ruleMaxItems:
 		return messageMaxItems(c.opts.MaxItems)
 	case rulePattern:
-		return withHidden(c.opts.Rules.patternMessage(fe.Param()), fe)
+		return withHidden(c.opts.Rules.patterns[mustInt(fe.Param())].Message, fe)
 	case "min":
 		if fe.Kind() == reflect.Slice {
 			return "must have at least " + fe.Param() + " item"
@@ -96,18 +96,14 @@ func (c *Codec) message(fe validator.FieldError) string {
 		}
 		return "must be at most " + fe.Param()
 	}
-	for _, r := range rules {
-		if r.name == fe.Tag() {
-			message := withHidden(r.message, fe)
-			if s, ok := fe.Value().(string); ok && r.hint != nil && message == r.message {
-				if hint := r.hint(s); hint != "" {
-					message += "; " + hint
-				}
-			}
-			return message
+	r := ruleNamed(fe.Tag())
+	message := withHidden(r.message, fe)
+	if s, ok := fe.Value().(string); ok && r.hint != nil && message == r.message {
+		if hint := r.hint(s); hint != "" {
+			message += "; " + hint
 		}
 	}
-	return "breaks the rule " + fe.Tag()
+	return message
 }
 
 // maxInteger is MaxInteger as the tags have it.

@@ -68,10 +68,7 @@ func locale(s string) string {
 }
 
 func currency(s string) string {
-	if model.IsCurrency(s) {
-		return s
-	}
-	if to := strings.ToUpper(model.TrimInvisible(s)); model.IsCurrency(to) {
+	if to := strings.ToUpper(model.TrimInvisible(s)); model.IsAnyCurrency(to) {
 		return to
 	}
 	return s

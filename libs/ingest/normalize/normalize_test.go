@@ -74,6 +74,7 @@ func TestOtherFields(t *testing.T) {
 		{func(o *model.Order) *string { return &o.Payment.Currency }, "eur", "EUR"},
 		{func(o *model.Order) *string { return &o.Payment.Currency }, " Usd\u200b", "USD"},
 		{func(o *model.Order) *string { return &o.Payment.Currency }, "RUR", "RUR"}, // as RUB, or a thousandth of it
+		{func(o *model.Order) *string { return &o.Payment.Currency }, "rur", "RUR"}, // the rule decides whether it is accepted
 		{func(o *model.Order) *string { return &o.Payment.Currency }, "$", "$"},
 		{func(o *model.Order) *string { return &o.Delivery.Email }, " a@b.example\ufeff\n", "a@b.example"},
 		{func(o *model.Order) *string { return &o.Delivery.Email }, "mailto:a@b.example", "a@b.example"},
@@ -88,6 +89,20 @@ func TestOtherFields(t *testing.T) {
 		require.Same(t, normalized, New("").Normalize(normalized))
 	}
 	require.NotNil(t, New("").Normalize(&model.Order{}))
+}
+
+// TestDifferencesAreThoseOfContent: a conflict does not name what differs in form only.
+func TestDifferencesAreThoseOfContent(t *testing.T) {
+	stored, o := sample(t), sample(t)
+	stored.Locale, o.Locale = "ru-RU", "ru_RU"
+	o.Payment.Currency = "usd"
+	for _, codec := range []*model.Codec{model.New(model.Options{Normalizer: New("")}), model.New(model.Options{Normalizer: New(""), Normalize: true})} {
+		require.Empty(t, codec.Differs(stored, o))
+		o.Delivery.City = "Haifa"
+		require.Equal(t, []string{"delivery.city"}, codec.Differs(stored, o))
+		o.Delivery.City = stored.Delivery.City
+	}
+	require.Equal(t, []string{"payment.currency", "locale"}, model.New(model.Options{}).Differs(stored, o))
 }
 
 func TestTimes(t *testing.T) {
@@ -146,7 +161,7 @@ func FuzzNormalize(f *testing.F) {
 				now, was string
 			}{
 				{model.IsLocale, to.Locale, s}, {model.IsPhone, to.Delivery.Phone, s},
-				{model.IsEmail, to.Delivery.Email, s}, {model.IsCurrency, to.Payment.Currency, s},
+				{model.IsEmail, to.Delivery.Email, s}, {model.IsAnyCurrency, to.Payment.Currency, s},
 			} {
 				require.True(t, field.now == field.was || field.valid(field.now) && !field.valid(field.was), "%q became %q", field.was, field.now)
 			}

@@ -132,26 +132,31 @@ func (r *reader) word(rule *model.FieldRule, value *yaml.Node) {
 }
 
 func (r *reader) part(rule *model.FieldRule, key, value *yaml.Node) {
-	var err error
 	switch key.Value {
 	case "optional":
-		err = value.Decode(&rule.Optional)
+		if value.Decode(&rule.Optional) != nil {
+			r.fail(value, "optional must be true or false")
+		}
 	case "message":
-		err = value.Decode(&rule.Message)
+		if value.Decode(&rule.Message) != nil {
+			r.fail(value, "message must be a text")
+		}
 	case "rule":
-		if value.Kind == yaml.SequenceNode {
-			err = value.Decode(&rule.Rules)
-		} else {
+		if value.Kind != yaml.SequenceNode {
 			r.word(rule, value)
+		} else if value.Decode(&rule.Rules) != nil {
+			r.fail(value, "rule must be the name of a rule, or a list of names")
 		}
 	case "pattern":
-		if rule.Pattern, err = regexp.Compile(`\A(?:` + value.Value + `)\z`); err != nil {
-			err = fmt.Errorf("not a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		if value.Kind != yaml.ScalarNode { // [a-z] without quotation marks is a list in YAML
+			r.fail(value, "pattern must be a text: put it between quotation marks")
+			return
+		}
+		var err error
+		if rule.Pattern, err = regexp.Compile(value.Value); err != nil {
+			r.fail(value, "pattern is not a regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		}
 	default:
 		r.fail(key, "%q is unknown: a field has rule, pattern, message and optional", key.Value)
-	}
-	if err != nil {
-		r.fail(value, "%s: %s", key.Value, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 }

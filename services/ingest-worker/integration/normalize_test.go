@@ -45,7 +45,7 @@ func forms(t *testing.T) (topic [][]byte) {
 func modes(t *testing.T) map[string]*model.Codec {
 	t.Helper()
 	anything := func(path string) model.FieldRule {
-		return model.FieldRule{Path: path, Pattern: regexp.MustCompile(`.`)}
+		return model.FieldRule{Path: path, Pattern: regexp.MustCompile(`.+`)}
 	}
 	loose, err := model.NewRules("loose", []model.FieldRule{
 		anything("delivery.phone"), anything("delivery.email"), anything("payment.currency"), anything("locale"),
