@@ -171,6 +171,7 @@ func TestWrappedOrders(t *testing.T) {
 		{"Debezium in Connect", connect + `{"before":null,"after":` + sample + `,"op":"c"}}`, ruleDebezium, "payload.after", "the order is in payload.after"},
 		{"Debezium's outbox", connect + `{"op":"c","after":{"id":1,"payload":` + quoted(sample) + `}}}`, ruleDebezium, "payload.after.payload", "as a string"},
 		{"some envelope", `{"event":"created","order":` + sample + `}`, ruleEnvelope, "order", "an envelope; the order is in order"},
+		{"row of an outbox", `{"order_uid":"b563feb7b2b84b6test","payload":` + quoted(sample) + `}`, ruleEnvelope, "payload", "as a string that holds JSON"},
 		{"array", "[" + sample + "]", ruleArray, "[0]", "an array; the order is in [0]"},
 		{"array of several", "[" + sample + "," + sample + "]", ruleArray, "", "an array of 2 orders; send each as a record of its own"},
 		{"envelope of an array", `{"orders":[` + sample + `]}`, ruleEnvelope, "orders[0]", "orders[0]"},
@@ -184,7 +185,7 @@ func TestWrappedOrders(t *testing.T) {
 			require.Contains(t, failure.Message, tt.message)
 		})
 	}
-	for _, other := range []string{"{}", `"text"`, `{"data":{"x":1}}`, `[1,2]`, `{"delivery":` + sample + `}`} {
+	for _, other := range []string{"{}", `"text"`, `{"data":{"x":1}}`, `{"order_uid":"b563feb7b2b84b6test","data":{"x":1}}`, `[1,2]`, `{"delivery":` + sample + `}`} {
 		_, err := New(Options{}).Decode([]byte(other))
 		require.NotEqual(t, ReasonWrapped, recordError(t, err).Reason, other)
 	}

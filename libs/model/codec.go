@@ -124,12 +124,12 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 }
 
 // Differs returns the paths at which an order differs from a stored one; see [Diff]. It is
-// empty if the two are equal as they are, or normalized.
+// empty if the two are equal as they are, or normalized. A field that differs only in its
+// form is no difference.
 func (c *Codec) Differs(stored, o *Order) []string {
 	differs := Diff(stored, o)
-	if len(differs) > 0 && c.opts.Normalizer != nil &&
-		len(Diff(c.opts.Normalizer.Normalize(stored), c.opts.Normalizer.Normalize(o))) == 0 {
-		return nil
+	if len(differs) > 0 && c.opts.Normalizer != nil {
+		differs = Diff(c.opts.Normalizer.Normalize(stored), c.opts.Normalizer.Normalize(o))
 	}
 	return differs
 }

@@ -48,7 +48,7 @@ func (d *decoder) decode() *fault {
 	switch f := d.value(); {
 	case f != nil:
 		return diagnose(d.data, start, f)
-	case len(d.failures) > 0 && d.store.order.isUntouched():
+	case len(d.failures) > 0 && d.store.order.lacksParts():
 		return wrapped(d.data, start)
 	}
 	return nil
@@ -147,18 +147,7 @@ func readField[T any](d *decoder, v *T, f *field[T], depth int) *fault {
 // isOptional reports whether the rules accept that a field of the current object is absent
 // or null.
 func (d *decoder) isOptional(name string) bool {
-	if len(d.opts.Rules.optional) == 0 {
-		return false
-	}
-	path := name
-	switch d.container {
-	case "":
-	case "items":
-		path = "items[]." + name
-	default:
-		path = d.container + "." + name
-	}
-	return d.opts.Rules.optional[path]
+	return len(d.opts.Rules.optional) > 0 && d.opts.Rules.optional[d.kind(name)]
 }
 
 func (d *decoder) readText(name string, to *string, depth int) *fault {

@@ -1,7 +1,5 @@
 package model
 
-import "strconv"
-
 // Diff returns the paths at which two orders differ, in the order of the canonical JSON,
 // without values. It is empty if and only if their canonical JSON is the same.
 //
@@ -18,7 +16,7 @@ func diffItems(paths []string, a, b *Order) []string {
 	}
 	for i := range min(len(a.Items), len(b.Items)) {
 		if a.Items[i] != b.Items[i] {
-			paths = diffObject(paths, "items["+strconv.Itoa(i)+"].", &a.Items[i], &b.Items[i], itemFields)
+			paths = diffObject(paths, itemPath(i)+".", &a.Items[i], &b.Items[i], itemFields)
 		}
 	}
 	return paths

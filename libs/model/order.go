@@ -39,9 +39,10 @@ type Order struct {
 	OofShard    string    `json:"oof_shard" validate:"max=128,text"`
 }
 
-// isUntouched reports whether nothing was decoded of what makes an order.
-func (o *Order) isUntouched() bool {
-	return o.OrderUID == "" && o.Delivery == nil && o.Payment == nil && o.Items == nil
+// lacksParts reports whether no part of an order was decoded. An envelope may have its
+// order_uid.
+func (o *Order) lacksParts() bool {
+	return o.Delivery == nil && o.Payment == nil && o.Items == nil
 }
 
 // Delivery says where an order goes and to whom. All of it is personal data.

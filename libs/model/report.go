@@ -24,6 +24,17 @@ func (d *decoder) path(name string) string {
 	return path + "." + name
 }
 
+// kind returns the path of a field of the current object without the item's index.
+func (d *decoder) kind(name string) string {
+	switch d.container {
+	case "":
+		return name
+	case "items":
+		return "items[]." + name
+	}
+	return d.container + "." + name
+}
+
 func itemPath(i int) string { return "items" + indexPath(i) }
 
 func indexPath(i int) string { return "[" + strconv.Itoa(i) + "]" }
@@ -84,14 +95,7 @@ func (d *decoder) unknownField(shown string, offset int) {
 	if len(d.unknown) == MaxUnknownFields {
 		return
 	}
-	path := shown
-	switch d.container {
-	case "":
-	case "items":
-		path = "items[]." + shown
-	default:
-		path = d.container + "." + shown
-	}
+	path := d.kind(shown)
 	if !slices.Contains(d.unknown, path) {
 		d.unknown = append(d.unknown, path)
 	}

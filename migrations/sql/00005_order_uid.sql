@@ -8,7 +8,8 @@
 -- Each step has its own short transaction: the first one locks orders for a moment and
 -- gives up after lock_timeout, the second reads the table without keeping others out. Where
 -- there are such rows already they stay, and the constraint stays NOT VALID: it holds for
--- rows that are written from now on. `orderctl verify` counts them.
+-- rows that are written from now on, and so for orders whose parts are changed.
+-- `orderctl verify` counts them.
 
 -- +goose NO TRANSACTION
 -- +goose Up
@@ -32,7 +33,7 @@ BEGIN
     ALTER TABLE orders VALIDATE CONSTRAINT orders_order_uid_form;
 EXCEPTION WHEN check_violation THEN
     RAISE WARNING 'orders with an order_uid that no address can have are left as they are: '
-        'rename or delete them, then ALTER TABLE orders VALIDATE CONSTRAINT orders_order_uid_form';
+        'rename them, or delete them from orders (their parts follow), then ALTER TABLE orders VALIDATE CONSTRAINT orders_order_uid_form';
 END $$;
 -- +goose StatementEnd
 

@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // MaxValueBytes is the size of the largest value that is read, white space
@@ -88,14 +90,14 @@ func (s *Splitter) Next() (Value, error) {
 
 // begin leaves out the mark that some editors put ahead of UTF-8.
 func (s *Splitter) begin() error {
-	head := make([]byte, len("\xEF\xBB\xBF"))
+	head := make([]byte, len(model.ByteOrderMark))
 	s.src.left = len(head)
 	n, _ := io.ReadFull(&s.src, head) // the source keeps its error
 	if bytes.HasPrefix(head, []byte("\xFF\xFE")) || bytes.HasPrefix(head, []byte("\xFE\xFF")) {
 		return ErrUTF16
 	}
 	s.dec = new(jsontext.Decoder)
-	s.resume(bytes.TrimPrefix(head[:n], []byte("\xEF\xBB\xBF")), false)
+	s.resume(bytes.TrimPrefix(head[:n], []byte(model.ByteOrderMark)), false)
 	return nil
 }
 
@@ -126,6 +128,12 @@ func (s *Splitter) failed(err error) (Value, error) {
 	text := bytes.Clone(s.dec.UnreadBuffer())
 	fault := int(syntax.ByteOffset - s.dec.InputOffset())
 	start := gap(text)
+	if !inArray && bytes.HasPrefix(text[start:], []byte(model.ByteOrderMark)) { // where files were joined
+		start += len(model.ByteOrderMark)
+		s.pass(text[:start])
+		s.resume(text[start:], false)
+		return s.Next()
+	}
 	indent := s.indentation(text[:start])
 	s.pass(text[:start])
 	text, fault = text[start:], max(fault-start, 0)

@@ -59,6 +59,19 @@ func TestSamplesAreValidAndCompacted(t *testing.T) {
 	require.NotContains(t, string(entries[1].Record), "request_id", "the record is otherwise untouched")
 }
 
+// The worker accepts a byte order mark in front of each record.
+func TestMarksInFrontOfOrders(t *testing.T) {
+	one, codec := sample(t, "model.json"), model.New(model.Options{})
+	entries := read(t, strings.Repeat("\ufeff"+one+"\r\n", 3), codec)
+	require.Len(t, entries, 3)
+	for i, e := range entries {
+		require.Empty(t, e.Failures)
+		require.Equal(t, read(t, one, codec)[0].Record, e.Record)
+		require.Equal(t, 1+i*(strings.Count(one, "\n")+1), e.Line)
+	}
+	require.NotEmpty(t, read(t, "[{},\ufeff{}]", codec)[1].Failures[0].Line)
+}
+
 func TestNumbersAndTextsAreUntouched(t *testing.T) {
 	entries := read(t, "{ \"a\": 1.50e+02,\n \"b\": \"\\u00e4\\/\",\n \"a\": 9007199254740993 }", nil)
 	require.Len(t, entries, 1)
