@@ -26,20 +26,10 @@ const (
 )
 
 func (c codec) String() string {
-	switch c {
-	case uncompressed:
-		return "uncompressed"
-	case gzipCodec:
-		return "gzip"
-	case snappyCodec:
-		return "snappy"
-	case lz4Codec:
-		return "lz4"
-	case zstdCodec:
-		return "zstd"
-	default:
-		return fmt.Sprintf("codec %d", int8(c))
+	if names := [...]string{"uncompressed", "gzip", "snappy", "lz4", "zstd"}; int(c) < len(names) {
+		return names[c]
 	}
+	return fmt.Sprintf("codec %d", int8(c))
 }
 
 // A zstd stream says how much of its decompressed data must be kept. Up to narrowWindow
@@ -66,25 +56,11 @@ type decompressor struct {
 
 // Decompressors are large, so they are reused.
 var (
-	gzipPool   = pool[*gzip.Reader]{make: func() *gzip.Reader { return new(gzip.Reader) }}
-	snappyPool = pool[*snappyReader]{make: func() *snappyReader { return new(snappyReader) }}
-	lz4Pool    = pool[*lz4.Reader]{make: func() *lz4.Reader { return lz4.NewReader(nil) }}
-	zstdPool   = pool[*zstd.Decoder]{make: func() *zstd.Decoder { return newZstd(narrowWindow) }}
+	gzipPool   = sync.Pool{New: func() any { return new(gzip.Reader) }}
+	snappyPool = sync.Pool{New: func() any { return new(snappyReader) }}
+	lz4Pool    = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
+	zstdPool   = sync.Pool{New: func() any { return newZstd(narrowWindow) }}
 )
-
-type pool[T any] struct {
-	made sync.Pool
-	make func() T
-}
-
-func (p *pool[T]) get() T {
-	if made, ok := p.made.Get().(T); ok {
-		return made
-	}
-	return p.make()
-}
-
-func (p *pool[T]) put(made T) { p.made.Put(made) }
 
 // open begins to decompress data. With wide it waits for its turn and decompresses
 // what otherwise gives an error that needsWide reports.
@@ -111,20 +87,20 @@ func (c codec) decompress(data []byte, wide bool) (decompressor, error) {
 	case uncompressed:
 		return decompressor{source, func() {}}, nil
 	case gzipCodec:
-		r := gzipPool.get()
+		r := gzipPool.Get().(*gzip.Reader)
 		if err := r.Reset(source); err != nil {
-			gzipPool.put(r)
+			gzipPool.Put(r)
 			return decompressor{}, fmt.Errorf("gzip: %w", err)
 		}
-		return decompressor{r, func() { gzipPool.put(r) }}, nil
+		return decompressor{r, func() { gzipPool.Put(r) }}, nil
 	case snappyCodec:
-		r := snappyPool.get()
+		r := snappyPool.Get().(*snappyReader)
 		r.reset(data)
-		return decompressor{r, func() { r.reset(nil); snappyPool.put(r) }}, nil
+		return decompressor{r, func() { r.reset(nil); snappyPool.Put(r) }}, nil
 	case lz4Codec:
-		r := lz4Pool.get()
+		r := lz4Pool.Get().(*lz4.Reader)
 		r.Reset(source)
-		return decompressor{r, func() { r.Reset(nil); lz4Pool.put(r) }}, nil
+		return decompressor{r, func() { r.Reset(nil); lz4Pool.Put(r) }}, nil
 	case zstdCodec:
 		return openZstd(source, wide)
 	default:
@@ -141,13 +117,13 @@ func openZstd(source io.Reader, wide bool) (decompressor, error) {
 		}
 		return decompressor{r, r.Close}, nil
 	}
-	r := zstdPool.get()
+	r := zstdPool.Get().(*zstd.Decoder)
 	if err := r.Reset(source); err != nil {
 		return decompressor{}, fmt.Errorf("zstd: %w", err)
 	}
 	return decompressor{r, func() {
 		if r.Reset(nil) == nil {
-			zstdPool.put(r)
+			zstdPool.Put(r)
 		}
 	}}, nil
 }

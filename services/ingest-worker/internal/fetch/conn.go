@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -174,10 +175,7 @@ func (c *conn) closeOn(ctx context.Context) (stop func() bool) {
 
 // dial connects to a broker, negotiates versions and authenticates.
 func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
-	timeout := cfg.Dialer.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
+	timeout := cmp.Or(cfg.Dialer.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	network, err := connect(ctx, cfg.Dialer, address)

@@ -16,6 +16,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,19 +84,10 @@ type Reader struct {
 
 // NewReader returns a reader. It connects on first use.
 func NewReader(cfg Config) *Reader {
-	if cfg.MaxWait <= 0 {
-		cfg.MaxWait = defaultMaxWait
-	}
-	if cfg.MaxBytes <= 0 {
-		cfg.MaxBytes = defaultMaxBytes
-	}
-	cfg.MaxBytes = min(cfg.MaxBytes, maxBatchBytes)
-	if cfg.MaxRecordBytes <= 0 {
-		cfg.MaxRecordBytes = defaultMaxRecordBytes
-	}
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = defaultTimeout
-	}
+	cfg.MaxWait = cmp.Or(cfg.MaxWait, defaultMaxWait)
+	cfg.MaxBytes = min(cmp.Or(cfg.MaxBytes, defaultMaxBytes), maxBatchBytes)
+	cfg.MaxRecordBytes = cmp.Or(cfg.MaxRecordBytes, defaultMaxRecordBytes)
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	if cfg.Admit == nil {
 		cfg.Admit = func(context.Context, int) (func(), error) { return func() {}, nil }
 	}
