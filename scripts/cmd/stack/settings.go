@@ -36,9 +36,6 @@ type settings struct {
 // Validate is called by [config.Load].
 func (s *settings) Validate() error {
 	errs := []error{outward("KAFKA_HOST", &s.KafkaHost), outward("POSTGRES_HOST", &s.PostgresHost)}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
 	for name, port := range map[string]int{"KAFKA_PORT": s.KafkaPort, "POSTGRES_PORT": s.PostgresPort, "NATS_PORT": s.NATSPort} {
 		if port < 1 || port > 65535 {
 			errs = append(errs, fmt.Errorf("%s: %d is no port: use 1 to 65535", name, port))
@@ -49,8 +46,8 @@ func (s *settings) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %q is no host:port with a port from 1 to %d", name, addr, lastPort))
 		}
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	users := map[int]endpoint{}
 	for _, e := range s.endpoints() {
@@ -183,19 +180,17 @@ func (s settings) exposed() (warnings []string) {
 }
 
 // called is addr as others call it: where it is all addresses, by one of this machine's.
-func called(addr string) string {
-	host, port, _ := splitAddr(addr)
-	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-		host = cmp.Or(ports.Outward(), "127.0.0.1")
-	}
-	return net.JoinHostPort(host, strconv.Itoa(port))
-}
+func called(addr string) string { return dialled(addr, cmp.Or(ports.Outward(), loopback)) }
 
 // local is addr as a client on this machine dials it.
-func local(addr string) string {
-	host, port, _ := splitAddr(addr)
-	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-		host = "127.0.0.1"
+func local(addr string) string { return dialled(addr, loopback) }
+
+const loopback = "127.0.0.1"
+
+func dialled(addr, all string) string {
+	host, port, _ := net.SplitHostPort(addr)
+	if host == "" || net.ParseIP(host).IsUnspecified() {
+		host = all
 	}
-	return net.JoinHostPort(host, strconv.Itoa(port))
+	return net.JoinHostPort(host, port)
 }
