@@ -132,12 +132,31 @@ func TestAWriteGoesOnWhileTheClientTakesSomething(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "a handler's own deadline holds")
 }
 
+func TestTheEndOfAnAnswerArrivesBeforeTheConnectionIsClosed(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = tcp.Close() }()
+	client, err := net.Dial("tcp", tcp.Addr().String())
+	require.NoError(t, err)
+	defer func() { _ = client.Close() }()
+	server, err := progressListener{tcp, time.Minute}.Accept()
+	require.NoError(t, err)
+	defer func() { _ = server.Close() }()
+	require.NoError(t, server.(interface{ CloseWrite() error }).CloseWrite())
+	_, err = client.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	_, err = io.WriteString(client, "x") // what the server has not read yet
+	require.NoError(t, err)
+	_, err = server.Read(make([]byte, 1))
+	require.NoError(t, err)
+}
+
 // TestASlowClientGetsTheWholeAnswer takes several times the patience for an answer that
 // fits no buffer of the kernel.
 func TestASlowClientGetsTheWholeAnswer(t *testing.T) {
 	const size, patience, pause = 24 << 20, time.Second, 40 * time.Millisecond
 	wrote := make(chan error, 1)
-	s := New(Options{Name: "API", Addr: "127.0.0.1:0", Patience: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := New(Options{Name: "API", Addr: "127.0.0.1:0", ReadTimeout: patience, Patience: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, err := w.Write(make([]byte, size))
 		wrote <- err
 	})})

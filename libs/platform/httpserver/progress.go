@@ -44,6 +44,15 @@ func (c *progressConn) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
+// CloseWrite is what net/http looks for: after an answer to a request that it has not
+// read to the end, the client gets the answer whole before the connection is closed.
+func (c *progressConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // Write gives up when the client has taken nothing for the patience. Between the two
 // lies the kernel's buffer, which may hold megabytes and takes no more until a good part
 // of them is gone: so what is left in it counts, too.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
@@ -20,15 +19,14 @@ const (
 
 // eventWriter writes server-sent events. After an error it writes no more.
 type eventWriter struct {
-	to       http.ResponseWriter
-	control  *http.ResponseController
-	filter   orders.Filter
-	gone     <-chan struct{} // closed when the hub has dropped the client
-	patience time.Duration
-	known    *stream.Batch // what the client caught up with; nil: nothing
-	buffer   *bytes.Buffer // nil while there is nothing to send, as for most clients
-	events   int
-	err      error
+	to      http.ResponseWriter
+	control *http.ResponseController
+	filter  orders.Filter
+	gone    <-chan struct{} // closed when the hub has dropped the client
+	known   *stream.Batch   // what the client caught up with; nil: nothing
+	buffer  *bytes.Buffer   // nil while there is nothing to send, as for most clients
+	events  int
+	err     error
 }
 
 var eventBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 2*streamBuffer)) }}
@@ -148,7 +146,6 @@ func (e *eventWriter) write(data []byte) {
 		return
 	default:
 	}
-	_ = e.control.SetWriteDeadline(time.Now().Add(e.patience)) // a failure shows in the write
 	_, e.err = e.to.Write(data)
 }
 

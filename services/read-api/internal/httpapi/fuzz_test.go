@@ -38,7 +38,7 @@ func FuzzRequests(f *testing.F) {
 		o.Origins = []string{"https://a.example"}
 		o.Streams.Hub = stream.NewHub(cache.New(time.Second), 1) // not ready
 	})
-	p := serve(f, b.handler)
+	p := serve(f, b.handler, patience)
 	f.Fuzz(func(t *testing.T, input []byte) {
 		request := string(input) + "\r\n\r\n" // the server isn't to wait for more of a header
 		r := exchange(t, p, request)

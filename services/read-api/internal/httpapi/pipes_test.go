@@ -49,12 +49,13 @@ func (p *pipes) dial(tb testing.TB) net.Conn {
 	}
 }
 
-// serve runs the API's server on pipes until the test's end.
-func serve(tb testing.TB, handler *gin.Engine) *pipes {
+// serve runs the API's server on pipes until the test's end. It drops clients that read
+// nothing for so long.
+func serve(tb testing.TB, handler *gin.Engine, silence time.Duration) *pipes {
 	tb.Helper()
 	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := httpserver.New(httpserver.Options{
-		Name: "API", Listener: p, Handler: handler, StopTimeout: patience,
+		Name: "API", Listener: p, Handler: handler, StopTimeout: patience, Patience: silence,
 		MaxHeaderBytes: web.ReadHeaderBytes, ConnContext: ConnContext,
 		Died: func(err error) { tb.Error(err) },
 	})

@@ -71,7 +71,7 @@ func requireRefused(tb testing.TB, request string, r answer) problem.Body {
 // net/http refuses by itself, as text. Cookies of other programs at the same host name
 // are no reason to refuse one, unless they are longer than any server takes.
 func TestOddRequests(t *testing.T) {
-	p := serve(t, setup(t, time.Hour, cache.StoreOptions{}).handler)
+	p := serve(t, setup(t, time.Hour, cache.StoreOptions{}).handler, patience)
 	const host = "Host: x\r\n"
 	for _, bad := range []struct {
 		request string
@@ -120,7 +120,7 @@ func TestOneConnectionTakesAllKindsOfRequests(t *testing.T) {
 	const nobody = "GET /order/nobody HTTP/1.1\r\nHost: x\r\n\r\n"
 	const requestLine = "GET " + sampleAddress + " HTTP/1.1\r\n"
 	const hit = requestLine + "Host: x\r\n\r\n"
-	conn := serve(t, setup(t, time.Hour, cache.StoreOptions{}).handler).dial(t)
+	conn := serve(t, setup(t, time.Hour, cache.StoreOptions{}).handler, patience).dial(t)
 	defer func() { _ = conn.Close() }()
 	from := bufio.NewReader(conn)
 	for _, one := range []struct {

@@ -21,13 +21,10 @@ type Streams struct {
 	CatchUp *stream.CatchUp
 	// Heartbeat is the longest silence of a stream. Default: 15 s.
 	Heartbeat time.Duration
-	// Patience is how long a client may take to read one write. Default: 10 s.
-	Patience time.Duration
 }
 
 const (
 	defaultHeartbeat = 15 * time.Second
-	defaultPatience  = 10 * time.Second
 	// streamStart bounds the wait for the cache's next round.
 	streamStart = 5 * time.Second
 )
@@ -49,8 +46,7 @@ func (a *api) stream(c *gin.Context) {
 		return
 	}
 	defer listener.Leave()
-	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter,
-		gone: listener.Gone(), patience: cmp.Or(a.Streams.Patience, defaultPatience)}
+	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, gone: listener.Gone()}
 	defer e.release()
 	// The server's time-outs are for requests that end. An error means that the
 	// connection is closed; the first write reports it.

@@ -94,12 +94,18 @@ func (r *rounds) change(bodies ...string) {
 // streams serves the API with a hub that a test drives.
 func streams(tb testing.TB, limit int, change func(*Streams)) (*rounds, *pipes) {
 	tb.Helper()
+	return streamsTo(tb, limit, patience, change)
+}
+
+// streamsTo drops clients that read nothing for so long.
+func streamsTo(tb testing.TB, limit int, silence time.Duration, change func(*Streams)) (*rounds, *pipes) {
+	tb.Helper()
 	r := newRounds(tb, limit)
 	b := setupWith(tb, time.Hour, cache.StoreOptions{}, func(o *Options) {
 		o.Streams = Streams{Hub: r.hub, CatchUp: stream.NewCatchUp(func() stream.Source { return unreachable{} })}
 		change(&o.Streams)
 	})
-	p := serve(tb, b.handler)
+	p := serve(tb, b.handler, silence)
 	tb.Cleanup(r.hub.Close) // before the server is stopped
 	return r, p
 }
@@ -194,7 +200,7 @@ func TestAStreamsFiltersAreThoseOfLists(t *testing.T) {
 
 // TestASlowClientIsDroppedNotBuffered has two clients, and reads for one only.
 func TestASlowClientIsDroppedNotBuffered(t *testing.T) {
-	r, p := streams(t, 2, func(s *Streams) { s.Patience = patience })
+	r, p := streams(t, 2, func(*Streams) {})
 	slow, quick := follow(t, p, ""), follow(t, p, "")
 	body := `{"order_uid":"` + strings.Repeat("x", 3<<20) + `"}`
 	for range 8 {
@@ -211,10 +217,23 @@ func TestASlowClientIsDroppedNotBuffered(t *testing.T) {
 	require.Less(t, got, 2*int64(len(body)))
 }
 
-// TestAClientThatReadsNothingIsCutOff has no more to say than fits any queue.
-func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
-	r, p := streams(t, 1, func(s *Streams) { s.Patience = 500 * time.Millisecond })
-	follow(t, p, "") // and reads nothing more
+// TestOnlyAClientThatReadsNothingIsCutOff has no more to say than fits any queue. First
+// it reads an order in parts, for longer than a client may read nothing.
+func TestOnlyAClientThatReadsNothingIsCutOff(t *testing.T) {
+	const silence = 2 * time.Second
+	r, p := streamsTo(t, 1, silence, func(*Streams) {})
+	c := follow(t, p, "")
+	large := `{"order_uid":"` + strings.Repeat("x", 2*streamBuffer) + `"}`
+	r.change(large)
+	part := make([]byte, streamBuffer)
+	for range 3 {
+		time.Sleep(3 * silence / 8) // a slow client is what this is about
+		_, err := io.ReadFull(c.lines, part)
+		require.NoError(t, err)
+		part = part[:len(part)/2]
+	}
+	c.until(t, "\n")
+	c.rest(t)
 	r.change(usdOrder)
 	require.Eventually(t, func() bool {
 		clients, _ := r.hub.Figures()
@@ -246,7 +265,7 @@ const maxClientBytes = 48 << 10
 // something, and looks at the memory that they take.
 func TestThousandsOfClientsTakeLittle(t *testing.T) {
 	const clients = 2000
-	r, p := streams(t, clients, func(s *Streams) { s.Patience = patience })
+	r, p := streams(t, clients, func(*Streams) {})
 	each, all := crowd(t, p, clients)
 	t.Logf("%d bytes a client", each)
 	if !raceDetector {
@@ -292,7 +311,7 @@ func memory() int64 {
 // tell all of them of one change.
 func BenchmarkStreamClients(b *testing.B) {
 	const clients = 20_000
-	r, p := streams(b, clients, func(s *Streams) { s.Patience, s.Heartbeat = time.Hour, time.Hour })
+	r, p := streams(b, clients, func(s *Streams) { s.Heartbeat = time.Hour })
 	each, all := crowd(b, p, clients)
 	for _, c := range all {
 		if err := c.conn.SetDeadline(time.Time{}); err != nil {
