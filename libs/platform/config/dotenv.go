@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -25,8 +26,10 @@ func parseDotenv(content []byte) (map[string]string, error) {
 		return nil, errors.New("the file is UTF-16 or no text at all: save it as UTF-8")
 	}
 	text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(strings.TrimPrefix(string(content), byteOrderMark))
-	if !utf8.ValidString(text) {
-		return nil, fmt.Errorf("line %d: not UTF-8", 1+strings.Count(text[:invalidUTF8(text)], "\n"))
+	for i, line := range strings.Split(text, "\n") {
+		if !utf8.ValidString(line) {
+			return nil, fmt.Errorf("line %d: not UTF-8", i+1)
+		}
 	}
 	values := map[string]string{}
 	for number := 1; text != ""; {
@@ -36,7 +39,7 @@ func parseDotenv(content []byte) (map[string]string, error) {
 		if err == nil && name != "" && value != "" && (value[0] == '"' || value[0] == '\'') {
 			// Quoted values may go on in the next lines.
 			_, all, _ := strings.Cut(text, "=")
-			all = strings.TrimLeft(all, " \t")
+			all = strings.TrimLeftFunc(all, unicode.IsSpace)
 			var used int
 			if value, used, err = quoted(all); err == nil {
 				lines += strings.Count(all[:used], "\n")
@@ -123,16 +126,4 @@ func quoted(text string) (value string, used int, err error) {
 		}
 	}
 	return "", 0, fmt.Errorf("the quote %c is not closed", quote)
-}
-
-// invalidUTF8 is the place of the first byte that is not UTF-8.
-func invalidUTF8(text string) int {
-	for i, r := range text {
-		if r == utf8.RuneError {
-			if _, size := utf8.DecodeRuneInString(text[i:]); size == 1 {
-				return i
-			}
-		}
-	}
-	return len(text)
 }

@@ -80,7 +80,7 @@ func TestOriginsAreComparedAsBrowsersSendThem(t *testing.T) {
 		"https://shop.example?x", "https://shop.example#x", `https://shop.example\x`, "https://user@shop.example", "https://user:secret@shop.example",
 		"https://shop.example.", "https://shop.example.:8443", "https://.shop.example", "https://shop..example", "https://shop example", "https://shop.example:", "https://shop.example:x", "https://shop.example:0",
 		"https://shop.example:65536", "https://*", "https://*:8443", "https://*shop.example", "https://shop.*", "https://a.*.example", "https://*.*.example", "http://localhost:*",
-		"https://*.192.0.2.1", "http://127.1", "http://0x7f.1", "https://shop.example,https://b.example", "http://[::1", "http://[fe80::1%25eth0]", "https://shop%2eexample",
+		"https://*.192.0.2.1", "http://127.1", "http://0x7f.1", "https://shop.example,https://b.example", "http://[::1", "http://[fe80::1%25eth0]", "http://[::ffff:192.0.2.1]", "https://shop%2eexample",
 	} {
 		got, err := ParseOrigin(text)
 		require.Error(t, err, "%q became %q", text, got)

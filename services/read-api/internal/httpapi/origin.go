@@ -73,8 +73,8 @@ func ParseOrigin(text string) (string, error) {
 
 func originHost(host string) (string, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip.Zone() != "" {
-			return "", errors.New("browsers send no zone of an address")
+		if ip.Zone() != "" || ip.Is4In6() {
+			return "", errors.New("browsers send no zone of an address, and no 192.0.2.1 within one in brackets")
 		}
 		if ip.Is6() {
 			return "[" + ip.String() + "]", nil
