@@ -104,7 +104,7 @@ func TestDotenvKeepsWhatItSays(t *testing.T) {
 		`A="x # y" # a comment`: "x # y",
 		"export A=x":            "x",
 		" A = x ":               "x",
-		"A=\u00a0\"x\"\u00a0":    "x",
+		"A=\u00a0\"x\"\u00a0":   "x",
 		"A=x=y==":               "x=y==",
 		"A=x\r":                 "x",
 		"\ufeffA=x":             "x",
