@@ -62,23 +62,25 @@ func DownTo(ctx context.Context, db *sql.DB, version int64) ([]Migration, error)
 
 // Status lists all steps in order, applied or pending. It changes nothing.
 func Status(ctx context.Context, db *sql.DB) ([]Migration, error) {
+	all, _, err := steps(ctx, db, created)
+	return all, err
+}
+
+// steps lists all steps in order, and whether goose's own table tells which are applied.
+func steps(ctx context.Context, db *sql.DB, where place) (all []Migration, older bool, err error) {
 	sources, err := known()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	found, err := look(ctx, db, created)
+	found, err := look(ctx, db, where)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	applied, _, err := found.applied(ctx, db)
-	if err != nil {
-		return nil, err
-	}
-	steps := make([]Migration, 0, len(sources))
+	applied, older, err := found.applied(ctx, db)
 	for _, s := range sources {
-		steps = append(steps, Migration{Version: s.Version, Name: s.Path, AppliedAt: applied[s.Version]})
+		all = append(all, Migration{Version: s.Version, Name: s.Path, AppliedAt: applied[s.Version]})
 	}
-	return steps, nil
+	return all, older, err
 }
 
 // Check returns a *VersionError if a step is missing, and a *ForeignTablesError if the
@@ -87,21 +89,15 @@ func Status(ctx context.Context, db *sql.DB) ([]Migration, error) {
 // older ones still run. Check only reads, so it works on a standby and for a user
 // without rights to create tables.
 func Check(ctx context.Context, db *sql.DB) error {
-	sources, err := known()
+	all, older, err := steps(ctx, db, visible)
 	if err != nil {
 		return err
 	}
-	found, err := look(ctx, db, visible)
-	if err != nil {
-		return err
-	}
-	applied, older, err := found.applied(ctx, db)
-	if err != nil {
-		return err
-	}
-	needed, current := sources[len(sources)-1].Version, int64(0)
-	for version := range applied {
-		current = max(current, version)
+	needed, current := all[len(all)-1].Version, int64(0)
+	for _, s := range all {
+		if !s.AppliedAt.IsZero() {
+			current = s.Version
+		}
 	}
 	if older || current < needed {
 		return &VersionError{Current: current, Needed: needed, Older: older}
