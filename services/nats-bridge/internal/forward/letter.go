@@ -15,9 +15,13 @@ import (
 // writeLetter writes the dead letter of a message that Kafka refused for its size.
 func (f *Forwarder) writeLetter(ctx context.Context, it *item, refusal error) error {
 	m := &it.message
+	headers := make([]deadletter.Header, len(it.record.Headers))
+	for i, h := range it.record.Headers {
+		headers[i] = deadletter.Header(h)
+	}
 	letter := deadletter.New(deadletter.Source{
 		Topic: deadletter.NATSTopic(m.Stream), Offset: int64(m.Sequence), Timestamp: m.Time,
-		Key: it.record.Key, Value: m.Data, Headers: letterHeaders(it.record.Headers),
+		Key: it.record.Key, Value: m.Data, Headers: headers,
 	}, deadletter.Cause{
 		Reason: string(model.ReasonTooLarge), Stage: deadletter.StageDecode,
 		Errors: []model.FieldError{{Rule: "size", Message: fmt.Sprintf(
@@ -39,15 +43,7 @@ func (f *Forwarder) writeLetter(ctx context.Context, it *item, refusal error) er
 func (f *Forwarder) produceLetter(ctx context.Context, letter deadletter.Letter) error {
 	record := &kgo.Record{Topic: f.cfg.DLQTopic, Key: []byte(letter.ID), Value: letter.Value}
 	for _, h := range letter.Headers {
-		record.Headers = append(record.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+		record.Headers = append(record.Headers, kgo.RecordHeader(h))
 	}
 	return f.alone.ProduceSync(ctx, record).FirstErr()
-}
-
-func letterHeaders(headers []kgo.RecordHeader) []deadletter.Header {
-	all := make([]deadletter.Header, len(headers))
-	for i, h := range headers {
-		all[i] = deadletter.Header{Key: h.Key, Value: h.Value}
-	}
-	return all
 }

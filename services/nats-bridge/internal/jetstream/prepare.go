@@ -100,12 +100,15 @@ func (s *Source) consumer(ctx context.Context, resume uint64) (jetstream.Consume
 
 // verify puts a consumer's settings right that somebody else has set.
 func (s *Source) verify(ctx context.Context, cfg jetstream.ConsumerConfig) error {
+	subjects := slices.DeleteFunc(append([]string{cfg.FilterSubject}, cfg.FilterSubjects...), func(s string) bool { return s == "" })
+	if len(subjects) == 0 && s.complete.Load() {
+		subjects = []string{s.cfg.Subject}
+	}
 	switch {
 	case cfg.AckPolicy != jetstream.AckExplicitPolicy:
 		return errors.New("its ack_policy is not explicit, so messages could be lost: delete it, or set NATS_DURABLE to another name")
-	case cfg.FilterSubject != s.cfg.Subject && (cfg.FilterSubject != "" || !s.complete.Load()) || len(cfg.FilterSubjects) > 0:
-		return fmt.Errorf("it reads %q, not %q: set NATS_SUBJECT, or NATS_DURABLE to another name",
-			append(cfg.FilterSubjects, cfg.FilterSubject), s.cfg.Subject)
+	case !slices.Equal(subjects, []string{s.cfg.Subject}):
+		return fmt.Errorf("it reads the subjects %q (none: all), not %q: set NATS_SUBJECT, or NATS_DURABLE to another name", subjects, s.cfg.Subject)
 	}
 	wanted, changes := s.wanted(cfg)
 	if len(changes) == 0 {

@@ -41,4 +41,8 @@ func TestAConsumerWithoutASubjectIsTakenWhereThereIsNoOther(t *testing.T) {
 	require.NoError(t, s.verify(t.Context(), theirs))
 	theirs.FilterSubject = "orders.eu"
 	require.ErrorContains(t, s.verify(t.Context(), theirs), "NATS_SUBJECT")
+	theirs.FilterSubject, theirs.FilterSubjects = "", []string{"orders"}
+	require.NoError(t, s.verify(t.Context(), theirs))
+	theirs.FilterSubjects = []string{"orders", "orders.eu"}
+	require.ErrorContains(t, s.verify(t.Context(), theirs), "orders.eu")
 }
