@@ -284,6 +284,15 @@ func TestImportSaysWhatWouldFail(t *testing.T) {
 	got = orderctlRun(t.Context(), "verify", "--against", other.url, "--settle", "1ms", "--output", "json")
 	require.Contains(t, got.stdout, `{"order_uid":"`+uids[0]+`","kind":"different","paths":["delivery.phone"]}`)
 	require.Regexp(t, `"missing":5,"extra":1,"different":1,"equal":false`, got.stdout)
+
+	// As for the worker, another form of the same content is a duplicate.
+	_, err = ours.Exec(`UPDATE payments SET currency = 'eur' WHERE order_uid = $1`, uids[1])
+	require.NoError(t, err)
+	other.exec(fmt.Sprintf(`UPDATE "Payment" SET "Currency" = 'EUR' WHERE "Transaction" = '%s'`, uids[1]))
+	for _, how := range []string{"--dry-run", "--direct"} {
+		got = orderctlRun(t.Context(), "import", "--from", other.url, how, "--output", "json")
+		require.Equal(t, want.Reasons, report(t, got).Reasons, got.stdout)
+	}
 }
 
 func TestImportRefusesWhatItCannotDo(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 type databaseSettings struct{ Database config.Database }
@@ -57,6 +60,8 @@ func (d *database) place() string {
 	return fmt.Sprintf("%s/%s as user %s", net.JoinHostPort(d.conn.Host, strconv.Itoa(int(d.conn.Port))), d.conn.Database, d.conn.User)
 }
 
+var quoted = regexp.MustCompile(`(?s)".*"`)
+
 // explain says what is wrong with the database, and what to do.
 func (d *database) explain(err error) error {
 	var refused *pgconn.PgError
@@ -66,7 +71,11 @@ func (d *database) explain(err error) error {
 	case err == nil || errors.As(err, &coded):
 		return err
 	case errors.As(err, &refused):
-		return errs.Wrap(errs.Unavailable, err, "PostgreSQL at %s: %s (SQLSTATE %s)%s", d.place(), refused.Message, refused.Code, d.advice(refused.Code))
+		message := refused.Message
+		if strings.HasPrefix(refused.Code, "22") { // a data exception, which quotes an order's value
+			message = quoted.ReplaceAllString(message, mask.Hidden)
+		}
+		return errs.Wrap(errs.Unavailable, err, "PostgreSQL at %s: %s (SQLSTATE %s)%s", d.place(), message, refused.Code, d.advice(refused.Code))
 	case errors.As(err, &connecting):
 		return errs.Wrap(errs.Unavailable, err, "cannot reach PostgreSQL at %s: %v: start it, or say where it is with %s", d.place(), rootCause(connecting), d.setting)
 	default:

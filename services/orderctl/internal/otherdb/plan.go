@@ -114,9 +114,9 @@ func convert(f field, expression string, oid uint32, modifier int32) (sql, note,
 	case number:
 		switch oid {
 		case pgtype.TimestampOID, pgtype.DateOID:
-			return "floor(extract(epoch FROM " + e + "))::bigint::text", "is a time without zone: read as UTC, in seconds", ""
+			return "floor(extract(epoch FROM " + e + "))::text", "is a time without zone: read as UTC, in seconds", ""
 		case pgtype.TimestamptzOID:
-			return "floor(extract(epoch FROM " + e + "))::bigint::text", "is a time: copied in seconds", ""
+			return "floor(extract(epoch FROM " + e + "))::text", "is a time: copied in seconds", ""
 		case pgtype.NumericOID:
 			if modifier >= 4 && (modifier-4)&0x7ff > 0 {
 				return e + "::text", "", "is a number with decimals, and Orderhub wants minor units: say an expression, such as " + expression + " * 100"
@@ -136,7 +136,9 @@ func convert(f field, expression string, oid uint32, modifier int32) (sql, note,
 		case pgtype.TimestampOID, pgtype.DateOID:
 			return utc(e + "::timestamp"), "has no zone: read as UTC", ""
 		case pgtype.Int4OID, pgtype.Int8OID, pgtype.NumericOID, pgtype.Float8OID:
-			return utc("to_timestamp(" + e + ") AT TIME ZONE 'UTC'"), "is a number: read as seconds since 1970", ""
+			// What is no year from 1 to 9999 would end the import: it stays what it is, and fails alone.
+			return "CASE WHEN " + e + " BETWEEN -62135596800 AND 253402300799 THEN " + utc("to_timestamp("+e+") AT TIME ZONE 'UTC'") + " ELSE " + e + "::text END",
+				"is a number: read as seconds since 1970", ""
 		}
 	case text:
 	}
