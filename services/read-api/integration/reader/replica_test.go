@@ -55,6 +55,25 @@ func TestChangesOfTheReplicaRole(t *testing.T) {
 	require.EqualValues(t, 2, r.loop.Stats().Relists, "for the truncations")
 	require.Contains(t, r.readyz().body, `in step with the tables"`)
 
+	// A part comes before its order, whose transaction waits for the part's.
+	replica.run(`BEGIN; INSERT INTO items SELECT 'late', 9, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status
+		FROM items LIMIT 1`)
+	other := connect(t, server.AdminURL())
+	other.run(`SET session_replication_role = replica`)
+	inserted := make(chan error, 1)
+	go func() {
+		_, err := other.conn.PgConn().Exec(t.Context(), insertOrder("late", 1)).ReadAll()
+		inserted <- err
+	}()
+	eventually(t, "the order waits for its part", func() bool {
+		waits := false
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).Scan(&waits))
+		return waits
+	})
+	replica.run(`COMMIT`)
+	require.NoError(t, <-inserted)
+	r.becomes(tables(t, db), "a part that came before its order")
+
 	// The worker's inserts are whole orders and stamped by default: nothing is done for
 	// their rows, whatever the role.
 	replica.run(`BEGIN; SET LOCAL orderhub.whole_orders = 'on'; INSERT INTO orders SELECT 'whole', track_number, entry, locale,

@@ -22,31 +22,27 @@ const (
 
 // read reads a round of changes. When a check is due, it also compares a sample of the
 // orders, in the transaction that the changes come from: what is still different is no
-// change that is about to arrive.
-func (r *Reflector) read(ctx context.Context, f *feed, into *sink) (round changes.Round, differences int, err error) {
+// change that is about to arrive. The cache has then what was found.
+func (r *Reflector) read(ctx context.Context, f *feed, into *sink) (changes.Round, error) {
 	if !f.published || r.options.Check == 0 || time.Since(r.checked) < r.options.Check {
-		round, err = r.source.Tail(ctx, f.position, into)
-		return round, 0, err
+		return r.source.Tail(ctx, f.position, into)
 	}
+	r.checked = time.Now() // a check that fails must not keep failing the rounds after this one
 	c := &comparison{sink: into}
 	sample := changes.Sample{Rows: checkedOrders, Expected: f.store.Stats().Orders, UIDs: f.store.Sample(checkedOrders)}
-	round, err = r.source.Check(ctx, f.position, into, sample, c)
-	if err == nil {
-		r.checked = time.Now()
+	round, err := r.source.Check(ctx, f.position, into, sample, c)
+	if c.differences > 0 {
+		r.differ = true
+		r.figure.differences.Add(int64(c.differences))
+		r.log.Warn("orders in memory differed from the tables: they were changed in a way that the triggers do not see",
+			zap.Int("differences", c.differences), zap.Int("checked_about", 2*checkedOrders))
 	}
-	return round, c.differences, err
+	return round, err
 }
 
-// mend says that orders had changed unseen, and asks for a relist, since others will
-// have as well. The cache has those that were found already.
-func (r *Reflector) mend(differences int) error {
-	if differences == 0 {
-		return nil
-	}
-	r.figure.differences.Add(int64(differences))
-	r.log.Warn("orders in memory differed from the tables: they were changed in a way that the triggers do not see",
-		zap.Int("differences", differences), zap.Int("checked_about", 2*checkedOrders))
-	if time.Since(r.mended) < mendChecks*r.options.Check {
+// mend asks for a relist where orders had changed unseen, since others will have as well.
+func (r *Reflector) mend() error {
+	if !r.differ || time.Since(r.mended) < mendChecks*r.options.Check {
 		return nil
 	}
 	r.mended = time.Now()

@@ -89,6 +89,7 @@ type Reflector struct {
 
 	outage          outage
 	checked, mended time.Time // when a sample was, and when a difference led to a relist
+	differ          bool      // a sample differed since the last snapshot
 	figure          figures
 }
 
@@ -229,7 +230,7 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	for _, s := range into.subscribers {
 		s.Begin(f.position)
 	}
-	round, differences, err := r.read(ctx, f, into)
+	round, err := r.read(ctx, f, into)
 	if err != nil {
 		return err
 	}
@@ -237,7 +238,7 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	r.figure.rounds.Add(1)
 	r.figure.changes.Add(int64(round.Put + round.Deleted))
 	if !f.published {
-		f.published, r.checked = true, time.Now()
+		f.published, r.checked, r.differ = true, time.Now(), false
 		r.cache.replace(f.store, began)
 		for _, s := range r.cache.subscribers {
 			s.Relisted(f.position)
@@ -265,7 +266,7 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 		r.log.Info("reading changes again", zap.Duration("after", away))
 	}
 	r.reportTriggers(round.TriggersOff)
-	return r.mend(differences)
+	return r.mend()
 }
 
 func (r *Reflector) restored(f *feed) {

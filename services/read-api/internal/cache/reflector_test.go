@@ -30,6 +30,7 @@ type fakeSource struct {
 	log      []string // changed uids
 	relist   string   // reason for which the next Tail refuses
 	failure  error    // while set, everything fails
+	unread   error    // of the next Check, after it has read
 	tails    int
 	inTail   func() // called within each Tail, without the lock
 	onSnap   func() // called within each Snapshot, without the lock
@@ -97,7 +98,8 @@ func (s *fakeSource) Check(ctx context.Context, from changes.Position, sink chan
 			found.Delete(uid)
 		}
 	}
-	return round, nil
+	err, s.unread = s.unread, nil
+	return round, err
 }
 
 func (s *fakeSource) Tail(_ context.Context, from changes.Position, sink changes.Sink) (changes.Round, error) {
@@ -342,6 +344,27 @@ func TestUnseenChangesAreFoundAndCorrected(t *testing.T) {
 		}
 		require.EqualValues(t, 9, b.reflector.Stats().Differences)
 		require.EqualValues(t, 2, b.reflector.Stats().Relists, "one in ten minutes")
+	})
+}
+
+// TestACheckThatFails must neither stop the changes nor hide what it has found.
+func TestACheckThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newFakeSource("unseen", "seen")
+		b := setup(t, source, time.Second, func(_ *bundle, o *ReflectorOptions) { o.Check = time.Minute })
+		synctest.Wait()
+		time.Sleep(50 * time.Second)
+		source.set(func() {
+			source.orders["unseen"] = 2
+			source.unread = errors.New("connection reset")
+		})
+		time.Sleep(15 * time.Second)
+		source.change("seen", 2)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []int{2, 2}, []int{b.version("unseen"), b.version("seen")})
+		require.EqualValues(t, 1, b.reflector.Stats().Differences)
+		require.EqualValues(t, 1, b.reflector.Stats().Relists, "the failed round's subscribers were told nothing")
 	})
 }
 
