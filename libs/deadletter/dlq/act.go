@@ -3,6 +3,7 @@ package dlq
 import (
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -33,30 +34,35 @@ type Outcome struct {
 	Err error
 }
 
-// Chunk is how many of the letters, from the first on, can be loaded at a time:
-// at most so many, and fewer if they are large.
-func Chunk(refs []Ref, most int) int {
-	n, bytes := 0, int64(0)
-	for n < min(most, len(refs)) {
-		if bytes += refs[n].Size; n > 0 && bytes > loadBytes {
-			break
+// Chunks are the letters that can be loaded at a time: at most so many, and fewer if they
+// are large.
+func Chunks(refs []Ref, most int) iter.Seq[[]Ref] {
+	return func(yield func([]Ref) bool) {
+		start, bytes := 0, int64(0)
+		for i := range refs {
+			if i > start && (i-start == most || bytes+refs[i].Size > loadBytes) {
+				if !yield(refs[start:i]) {
+					return
+				}
+				start, bytes = i, 0
+			}
+			bytes += refs[i].Size
 		}
-		n++
+		if start < len(refs) {
+			yield(refs[start:])
+		}
 	}
-	return n
 }
 
 // chunks calls use with some of the letters at a time.
 func chunks(ctx context.Context, refs []Ref, use func([]Ref) error) error {
-	for len(refs) > 0 {
+	for some := range Chunks(refs, chunkLetters) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := Chunk(refs, chunkLetters)
-		if err := use(refs[:n]); err != nil {
+		if err := use(some); err != nil {
 			return err
 		}
-		refs = refs[n:]
 	}
 	return nil
 }

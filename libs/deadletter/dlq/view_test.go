@@ -31,6 +31,14 @@ func letterRecord(offset int64, reason string, failures ...model.FieldError) *kg
 	return r
 }
 
+func TestChunks(t *testing.T) {
+	var sizes []int
+	for chunk := range Chunks([]Ref{{Size: 1}, {Size: 1}, {Size: 1}, {Size: loadBytes}, {Size: 2 * loadBytes}, {Size: 1}, {Size: loadBytes - 1}}, 2) {
+		sizes = append(sizes, len(chunk))
+	}
+	require.Equal(t, []int{2, 1, 1, 1, 2}, sizes, "not too many, nor too large ones, together")
+}
+
 // The records of an import have times of long ago, from which franz-go would count.
 func TestOldRecordsDoNotTimeOut(t *testing.T) {
 	client, err := NewClient()

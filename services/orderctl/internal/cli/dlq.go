@@ -120,9 +120,8 @@ const listChunk = 500
 // are gone by now are left out; the error is dlq.ErrChanged then.
 func inChunks(refs []dlq.Ref, load func([]dlq.Ref) ([]dlq.Item, error), use func([]dlq.Item) error) error {
 	var changed error
-	for len(refs) > 0 {
-		n := dlq.Chunk(refs, listChunk)
-		items, err := load(refs[:n])
+	for some := range dlq.Chunks(refs, listChunk) {
+		items, err := load(some)
 		if err != nil && !errors.Is(err, dlq.ErrChanged) {
 			return err
 		}
@@ -132,7 +131,6 @@ func inChunks(refs []dlq.Ref, load func([]dlq.Ref) ([]dlq.Item, error), use func
 		if err := use(items); err != nil {
 			return err
 		}
-		refs = refs[n:]
 	}
 	return changed
 }

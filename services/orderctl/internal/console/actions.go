@@ -292,7 +292,7 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 // inChunks loads letters some at a time.
 func (c *Console) inChunks(j *job, refs []dlq.Ref, use func([]dlq.Item) error) error {
 	const most = 200
-	for chunk := range slices.Chunk(refs, most) {
+	for chunk := range dlq.Chunks(refs, most) {
 		items, err := c.load(j.ctx, chunk)
 		if err != nil {
 			return err

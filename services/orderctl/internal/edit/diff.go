@@ -66,28 +66,27 @@ func Diff(before, after []byte, reveal bool) []Change {
 		return []Change{{Path: "around …", Before: text(slices.Concat(front, []byte(`"…"`), rest))}}
 	}
 	was, is := leaves(old, nil), leaves(changed, nil)
-	key := func(l leaf) string { return shown(l.path) }
-	now := map[string]leaf{}
-	for _, l := range is {
-		now[key(l)] = l
-	}
+	earlier, now := byPath(was), byPath(is)
 	var changes []Change
-	seen := map[string]bool{}
 	for _, l := range was {
-		k := key(l)
-		seen[k] = true
-		other, there := now[k]
-		if there && other.raw == l.raw {
-			continue
+		if now[shown(l.path)] != l.raw {
+			changes = append(changes, change(l.path, l.raw, now[shown(l.path)], reveal))
 		}
-		changes = append(changes, change(l.path, l.raw, other.raw, reveal))
 	}
 	for _, l := range is {
-		if k := key(l); !seen[k] {
+		if earlier[shown(l.path)] == "" {
 			changes = append(changes, change(l.path, "", l.raw, reveal))
 		}
 	}
 	return changes
+}
+
+func byPath(all []leaf) map[string]string {
+	raw := make(map[string]string, len(all))
+	for _, l := range all {
+		raw[shown(l.path)] = l.raw
+	}
+	return raw
 }
 
 // maxShown bounds what is shown of bytes that differ.

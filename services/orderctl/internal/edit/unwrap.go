@@ -105,14 +105,10 @@ func findOrders(value []byte, depth int) [][]byte {
 			}
 			return [][]byte{value}
 		}
-		names := slices.SortedFunc(maps.Keys(members), func(a, b string) int {
-			if later := (a == "before") != (b == "before"); later && a == "before" {
-				return 1
-			} else if later {
-				return -1
-			}
-			return strings.Compare(a, b)
-		})
+		names := slices.Sorted(maps.Keys(members))
+		if i := slices.Index(names, "before"); i >= 0 {
+			names = append(slices.Delete(names, i, i+1), "before")
+		}
 		for _, name := range names {
 			inner := []byte(members[name])
 			var encoded string
