@@ -73,6 +73,7 @@ func TestCausesHaveRules(t *testing.T) {
 		{"schema registry, long id", "\x00\x00\x00\x00\x00\x00\x00\x01\x00" + sample, ruleRegistry, "prefix of 9 bytes (schema id 256)"},
 		{"Glue", "\x03\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10" + sample, ruleRegistry, "schema id 0102030405060708090a0b0c0d0e0f10"},
 		{"Avro with a registry", "\x00\x00\x00\x00\x07\x0corder", ruleRegistryBinary, "(schema id 7), but no JSON follows: it is probably Avro or Protobuf"},
+		{"base64", base64.StdEncoding.EncodeToString([]byte(sample)), ruleBase64, "base64"},
 		{"Avro file", "Obj\x01\x04", ruleBinary, "Avro file"},
 		{"Java", "\xac\xed\x00\x05sr", ruleBinary, "serialized Java object"},
 		{"other bytes", "\x81\xa3foo\xff", ruleBinary, "is no text"},
@@ -136,6 +137,11 @@ func TestInvisibleInFields(t *testing.T) {
 		_, failure := onlyFailure(t, string(edit(t, `"locale":"en"`, change)))
 		require.Contains(t, failure.Message, message)
 	}
+	for _, field := range []string{`"locale":"en"`, `"currency":"USD"`, `"email":"test@gmail.com"`, `"phone":"+9720000000"`} {
+		name, _, _ := strings.Cut(field, ":")
+		_, failure := onlyFailure(t, string(edit(t, field, name+`:""`)))
+		require.Contains(t, failure.Message, "; it is empty (a rules file can make it optional)")
+	}
 	_, failure := onlyFailure(t, string(edit(t, `+9720000000`, "\u202a+9720000000\u202c")))
 	require.Contains(t, failure.Message, "U+202A")
 	_, failure = onlyFailure(t, string(edit(t, `test@gmail.com`, "test@gmail.com\ufeff")))
@@ -164,6 +170,8 @@ func TestWrappedOrders(t *testing.T) {
 		{"Connect without an order", connect + `{"id":1}}`, ruleConnect, "", "no order in it"},
 		{"text", readCase(t, "text-in-json.json")[0], ruleTextOfJSON, "", "is a string that holds JSON; send the order itself"},
 		{"text in a text", quoted(quoted(sample)), ruleTextOfJSON, "", "a string that holds JSON"},
+		{"text in base64", quoted(base64.StdEncoding.EncodeToString([]byte(sample))), ruleTextOfJSON, "", "a string that holds JSON, encoded in base64; send"},
+		{"Connect with base64", connect + quoted(base64.StdEncoding.EncodeToString([]byte(sample))) + "}", ruleConnect, "payload", "the order is in payload, encoded in base64"},
 		{"CloudEvents", events + `"data":` + sample + "}", ruleCloudEvents, "data", "a CloudEvents event; the order is in data"},
 		{"CloudEvents with a text", events + `"data":` + quoted(sample) + "}", ruleCloudEvents, "data", "as a string that holds JSON"},
 		{"CloudEvents in base64", events + `"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(sample)) + `"}`, ruleCloudEvents, "data_base64", "encoded in base64"},

@@ -19,6 +19,7 @@ const (
 	ruleUTF16          = "utf_16"
 	ruleCompressed     = "compressed"
 	ruleBinary         = "binary"
+	ruleBase64         = "base64"
 	ruleMarkup         = "markup"
 	ruleComment        = "comment"
 	ruleTrailingComma  = "trailing_comma"
@@ -99,6 +100,7 @@ var magics = []struct{ bytes, rule, message string }{
 	{"\x00{\x00", ruleUTF16, ""},
 	{"Obj\x01", ruleBinary, "the record is an Avro file, not JSON"},
 	{"\xac\xed\x00\x05", ruleBinary, "the record is a serialized Java object, not JSON"},
+	{"eyJ", ruleBase64, "the record is base64, probably of JSON; send the JSON itself"},
 	{"<", ruleMarkup, "the record is XML or HTML, not JSON"},
 }
 

@@ -35,7 +35,7 @@ const (
 var rules = []rule{
 	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ., and not ., .. or stream, which mean something else in an address"},
 	{name: ruleText, text: isText, message: "must be UTF-8 without the character NUL"},
-	{name: "email", text: IsEmail, message: "must be an e-mail address", hint: emailHint},
+	{name: "email", text: IsEmail, message: "must be an e-mail address"},
 	{name: "phone", text: IsPhone, message: "must be an E.164 phone number: + and 7 to 15 digits", hint: phoneHint},
 	{name: "iso4217", text: IsCurrency, message: "must be an ISO 4217 currency code in capitals", hint: currencyHint},
 	{name: "bcp47", text: IsLocale, message: "must be a BCP 47 language tag, like en or pt-BR", hint: localeHint},
@@ -96,17 +96,8 @@ func IsPhone(s string) bool {
 
 // The hints say how a value of a common form must be written.
 
-func emailHint(s string) string {
-	if s == "" {
-		return "it is empty (a rules file can make it optional)"
-	}
-	return ""
-}
-
 func phoneHint(s string) string {
 	switch {
-	case s == "":
-		return "it is empty (a rules file can make it optional)"
 	case !isAnyPhone(s):
 		return ""
 	case s[0] != '+':

@@ -98,10 +98,12 @@ func (c *Codec) message(fe validator.FieldError) string {
 	}
 	r := ruleNamed(fe.Tag())
 	message := withHidden(r.message, fe)
-	if s, ok := fe.Value().(string); ok && r.hint != nil && message == r.message {
-		if hint := r.hint(s); hint != "" {
-			message += "; " + hint
-		}
+	switch s, _ := fe.Value().(string); {
+	case !text || message != r.message:
+	case s == "" && r.name != "order_uid":
+		message += "; it is empty (a rules file can make it optional)"
+	case r.hint != nil && r.hint(s) != "":
+		message += "; " + r.hint(s)
 	}
 	return message
 }

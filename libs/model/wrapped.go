@@ -43,11 +43,12 @@ func wrapped(record []byte, start int) *fault {
 	switch {
 	case found && value.kind == '[' && value.orders > 1:
 		f.path, f.message = "", fmt.Sprintf("the record is an array of %d orders; send each as a record of its own", value.orders)
-	case found && at.path == "":
-		f.message = "the record is " + what + "; send the order itself"
 	case found:
 		f.offset = at.offset
-		f.message = "the record is " + what + "; the order is in " + at.path
+		f.message = "the record is " + what
+		if at.path != "" {
+			f.message += "; the order is in " + at.path
+		}
 		switch {
 		case at.base64:
 			f.message += ", encoded in base64"
@@ -169,22 +170,18 @@ func (v *shape) find(depth int) (nested, bool) {
 		return nested{offset: v.offset}, true
 	}
 	if v.kind == '"' {
-		return findInText(v.text, v.offset, depth)
+		at, found := findInText(v.text, v.offset, depth)
+		if decoded, err := base64.StdEncoding.DecodeString(string(v.text)); !found && err == nil {
+			at, found = findInText(decoded, v.offset, depth)
+			at.base64 = true
+		}
+		return at, found
 	}
 	// The state after a change comes before the state before it.
 	members := slices.Clone(v.members)
 	slices.SortStableFunc(members, func(a, b member) int { return priority(a.name) - priority(b.name) })
 	for _, m := range members {
-		at, found := m.value.find(depth + 1)
-		if !found && m.name == "data_base64" {
-			decoded, err := base64.StdEncoding.DecodeString(string(m.value.text))
-			if err != nil {
-				continue
-			}
-			at, found = findInText(decoded, m.value.offset, depth)
-			at.base64 = true
-		}
-		if found {
+		if at, found := m.value.find(depth + 1); found {
 			at.path = joinPath(shownPart(m.name), at.path)
 			return at, true
 		}

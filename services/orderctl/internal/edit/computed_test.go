@@ -3,7 +3,9 @@ package edit
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -63,6 +65,9 @@ func TestComputedEditsMendTheCasesOfTheField(t *testing.T) {
 		"Connect's envelope":               {field(t, "connect-envelope.json"), ".=unwrap(.)"},
 		"Connect's envelope by its path":   {field(t, "connect-envelope.json"), ".=unwrap(., payload)"},
 		"JSON in a string":                 {bytes.TrimSpace(field(t, "text-in-json.json")), ".=unwrap(.)"},
+		"base64 in a string":               {fmt.Appendf(nil, "%q", base64.StdEncoding.EncodeToString(good)), ".=unwrap(.)"},
+		"base64 in CloudEvents":            {fmt.Appendf(nil, `{"specversion":"1.0","data_base64":%q}`, base64.StdEncoding.EncodeToString(good)), ".=unwrap(.)"},
+		"base64":                           {[]byte(base64.StdEncoding.EncodeToString(good)), ".=decode(., base64)"},
 		"JSON in a string, by json":        {field(t, "text-in-json.json"), ".=json(.)"},
 		"CloudEvents":                      {in(`{"specversion":"1.0","type":"order","id":"1","data":`, `}`), ".=unwrap(.)"},
 		"Debezium":                         {in(`{"before":`, `,"after":`+string(good)+`,"op":"u"}`), ".=unwrap(.)"},

@@ -83,9 +83,14 @@ func findOrders(value []byte, depth int) [][]byte {
 	switch value[0] {
 	case '"':
 		var inner string
-		if json.Unmarshal(value, &inner) == nil {
-			return findOrders([]byte(inner), depth+1)
+		if json.Unmarshal(value, &inner) != nil {
+			return nil
 		}
+		if found := findOrders([]byte(inner), depth+1); found != nil {
+			return found
+		}
+		decoded, _ := base64.StdEncoding.DecodeString(inner) // none, of what is no base64
+		return findOrders(decoded, depth+1)
 	case '[':
 		var elements []json.RawMessage
 		_ = json.Unmarshal(value, &elements) // none, of what is no JSON
@@ -110,12 +115,7 @@ func findOrders(value []byte, depth int) [][]byte {
 			names = append(slices.Delete(names, i, i+1), "before")
 		}
 		for _, name := range names {
-			inner := []byte(members[name])
-			var encoded string
-			if name == "data_base64" && json.Unmarshal(inner, &encoded) == nil {
-				inner, _ = base64.StdEncoding.DecodeString(encoded) // none, of what is no base64
-			}
-			if found := findOrders(inner, depth+1); len(found) > 0 {
+			if found := findOrders(members[name], depth+1); len(found) > 0 {
 				return found
 			}
 		}
