@@ -127,7 +127,8 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
 		Store: s.store(), Poll: s.poll(), Check: s.CheckInterval, Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod}, Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop,
 	})
-	metrics.MustRegister(cache.Collector(c, reflector), stream.Collector(hub))
+	metrics.MustRegister(cache.Collector(c, reflector))
+	stream.Register(metrics, hub)
 	return reflector
 }
 

@@ -10,18 +10,6 @@ type collector struct {
 	reflector *Reflector
 }
 
-var (
-	ordersDesc      = prometheus.NewDesc("orderhub_cache_orders", "Orders in memory.", nil, nil)
-	bytesDesc       = prometheus.NewDesc("orderhub_cache_bytes", "Memory of the orders and their index, in bytes.", nil, nil)
-	stalenessDesc   = prometheus.NewDesc("orderhub_cache_staleness_seconds", "Time since the last complete round of reading changes began.", nil, nil)
-	syncedDesc      = prometheus.NewDesc("orderhub_cache_synced", "1 once the cache has been filled.", nil, nil)
-	evictedDesc     = prometheus.NewDesc("orderhub_cache_evicted_orders", "Orders that did not fit CACHE_BYTES since the last snapshot.", nil, nil)
-	changesDesc     = prometheus.NewDesc("orderhub_cache_changes_total", "Orders put or deleted by rounds of changes.", nil, nil)
-	relistsDesc     = prometheus.NewDesc("orderhub_cache_relists_total", "Snapshots of all orders after the first one.", nil, nil)
-	differencesDesc = prometheus.NewDesc("orderhub_cache_differences_total", "Orders found to have changed in a way that the triggers do not see.", nil, nil)
-	triggersOffDesc = prometheus.NewDesc("orderhub_cache_triggers_off", "Triggers of the tables that are off, so that some changes are not seen.", nil, nil)
-)
-
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
 
@@ -33,14 +21,22 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		synced = 1
 	}
 	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
-	out <- prometheus.MustNewConstMetric(ordersDesc, gauge, float64(stats.Orders))
-	out <- prometheus.MustNewConstMetric(bytesDesc, gauge, float64(stats.Bytes))
-	out <- prometheus.MustNewConstMetric(stalenessDesc, gauge, stats.Staleness.Seconds())
-	out <- prometheus.MustNewConstMetric(syncedDesc, gauge, synced)
-	out <- prometheus.MustNewConstMetric(evictedDesc, gauge, float64(stats.Evicted))
-	out <- prometheus.MustNewConstMetric(changesDesc, counter, float64(loop.Changes))
-	out <- prometheus.MustNewConstMetric(relistsDesc, counter, float64(loop.Relists))
-	out <- prometheus.MustNewConstMetric(differencesDesc, counter, float64(loop.Differences))
-	out <- prometheus.MustNewConstMetric(triggersOffDesc, gauge, float64(loop.TriggersOff))
+	for _, m := range []struct {
+		name, help string
+		kind       prometheus.ValueType
+		value      float64
+	}{
+		{"orderhub_cache_orders", "Orders in memory.", gauge, float64(stats.Orders)},
+		{"orderhub_cache_bytes", "Memory of the orders and their index, in bytes.", gauge, float64(stats.Bytes)},
+		{"orderhub_cache_staleness_seconds", "Time since the last complete round of reading changes began.", gauge, stats.Staleness.Seconds()},
+		{"orderhub_cache_synced", "1 once the cache has been filled.", gauge, synced},
+		{"orderhub_cache_evicted_orders", "Orders that did not fit CACHE_BYTES since the last snapshot.", gauge, float64(stats.Evicted)},
+		{"orderhub_cache_changes_total", "Orders put or deleted by rounds of changes.", counter, float64(loop.Changes)},
+		{"orderhub_cache_relists_total", "Snapshots of all orders after the first one.", counter, float64(loop.Relists)},
+		{"orderhub_cache_differences_total", "Orders found to have changed in a way that the triggers do not see.", counter, float64(loop.Differences)},
+		{"orderhub_cache_triggers_off", "Triggers of the tables that are off, so that some changes are not seen.", gauge, float64(loop.TriggersOff)},
+	} {
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(m.name, m.help, nil, nil), m.kind, m.value)
+	}
 	c.reflector.flushes.Collect(out)
 }

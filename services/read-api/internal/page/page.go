@@ -8,6 +8,7 @@ import (
 	"embed"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -254,12 +255,12 @@ func (p *Page) notKnown(what string, err error) {
 // decode returns the order that is shown; nil where its JSON is invalid, which is a
 // defect.
 func (p *Page) decode(canonical []byte) *order {
-	o, err := decode(canonical)
-	if err != nil {
+	var o order
+	if err := json.Unmarshal(canonical, &o); err != nil {
 		p.log.Error("page cannot show an order", zap.Error(err))
 		return nil
 	}
-	return o
+	return &o
 }
 
 func (p *Page) list(c *gin.Context, v *view, query Query) {

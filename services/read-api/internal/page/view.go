@@ -1,7 +1,6 @@
 package page
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -12,14 +11,6 @@ import (
 // order is an order as the page shows it, decoded from its canonical JSON. A part
 // that the tables don't hold is null there and nil here.
 type order struct{ model.Order }
-
-func decode(canonical []byte) (*order, error) {
-	var o order
-	if err := json.Unmarshal(canonical, &o); err != nil {
-		return nil, fmt.Errorf("decode an order's canonical JSON: %w", err)
-	}
-	return &o, nil
-}
 
 // Currency is the payment's; without a payment it is "" and amounts are shown
 // as stored.
