@@ -45,7 +45,7 @@ type ForeignTablesError struct {
 
 func (e *ForeignTablesError) Error() string {
 	return fmt.Sprintf("schema %q has tables of another program: %s; nothing was changed. "+
-		"Give Orderhub a schema of its own (CREATE SCHEMA orderhub, and ?search_path=orderhub in DATABASE_URL) or another database; "+
+		"Give Orderhub a schema of its own (CREATE SCHEMA orderhub, and ?search_path=orderhub in DATABASE_URL) or another database, and run `orderctl migrate`; "+
 		"`orderctl import --from` then copies the orders (docs/moving-over.md)", e.Schema, strings.Join(e.Tables, ", "))
 }
 
