@@ -181,7 +181,7 @@ func TestPublishNothing(t *testing.T) {
 func TestPublishWithoutTopic(t *testing.T) {
 	got := newOrders(t, 1, 0).publishing(t.Context(), "", "publish", "--topic", "elsewhere")
 	require.Equal(t, errs.ExitFailed, got.code)
-	require.Equal(t, "orderctl publish: topic elsewhere does not exist: start the worker, which creates it, or run 'orderctl topics'\n", got.stderr)
+	require.Equal(t, "orderctl publish: topic elsewhere: the topic does not exist: start the worker, which creates the topics, or run 'orderctl topics', or name others with KAFKA_TOPIC, KAFKA_DLQ_TOPIC\n", got.stderr)
 }
 
 func TestPublishTellsOfRefusedRecords(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/url"
@@ -15,7 +14,6 @@ import (
 	"github.com/nats-io/stan.go"
 
 	"github.com/orderhub/orderhub/libs/platform/errs"
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 )
@@ -45,12 +43,7 @@ func kafkaTarget(f *publishFlags) (target, error) {
 		open: func(ctx context.Context) (publish.Broker, error) {
 			return publish.Kafka(ctx, options, f.Kafka.Topic, giveUpAfter)
 		},
-		explain: func(err error) error {
-			if errors.Is(err, kafkaconn.ErrNoTopic) {
-				return fmt.Errorf("topic %s does not exist: start the worker, which creates it, or run 'orderctl topics'", f.Kafka.Topic)
-			}
-			return explainKafka(&f.Kafka, err)
-		},
+		explain: func(err error) error { return explainKafka(&f.Kafka, err) },
 	}, err
 }
 

@@ -46,7 +46,7 @@ func Kafka(ctx context.Context, connection []kgo.Opt, topic string, giveUpAfter 
 	}
 	if _, err := franz.PartitionCount(ctx, client, topic); err != nil {
 		client.Close()
-		return nil, err
+		return nil, fmt.Errorf("topic %s: %w", topic, err)
 	}
 	return &kafka{client: client, topic: topic, conns: conns}, nil
 }
