@@ -317,7 +317,7 @@ func TestAPageLooksAtFewRows(t *testing.T) {
 func looksAtFewRows(t *testing.T, client *session, lists *orders.Lists, tracer *asked, f orders.Filter, after *orders.Key, limit int, what string) *orders.Key {
 	t.Helper()
 	tracer.searches = nil
-	page, err := lists.Read(t.Context(), f, after, limit)
+	page, err := lists.ListFresh(t.Context(), f, after, limit)
 	require.NoError(t, err)
 	require.Len(t, tracer.searches, 1)
 	require.Contains(t, tracer.settings[len(tracer.settings)-1], `'statement_timeout', '2000'`, "the server ends what nobody waits for")

@@ -179,9 +179,10 @@ func wholeSize(n int) int {
 // insertBefore links a new chunk of at least so many bytes on the older side of
 // another, or as the newest.
 func (l *chunkLog) insertBefore(neighbour int32, size int) int32 {
-	c := chunk{data: make([]byte, wholeSize(size)), older: l.newest, newer: neighbour}
+	c := chunk{data: make([]byte, wholeSize(size))}
+	older := l.newest
 	if neighbour != none {
-		c.older = l.chunks[neighbour].older
+		older = l.chunks[neighbour].older
 	}
 	var slot int32
 	if n := len(l.free); n > 0 {
@@ -191,37 +192,30 @@ func (l *chunkLog) insertBefore(neighbour int32, size int) int32 {
 		slot = int32(len(l.chunks))
 		l.chunks = append(l.chunks, c)
 	}
-	l.link(c.older, slot, neighbour)
+	l.join(older, slot)
+	l.join(slot, neighbour)
 	l.size += int64(len(c.data))
 	return slot
 }
 
-func (l *chunkLog) link(older, slot, newer int32) {
+// join makes two chunks neighbours; none stands for an end.
+func (l *chunkLog) join(older, newer int32) {
 	if older == none {
-		l.oldest = slot
+		l.oldest = newer
 	} else {
-		l.chunks[older].newer = slot
+		l.chunks[older].newer = newer
 	}
 	if newer == none {
-		l.newest = slot
+		l.newest = older
 	} else {
-		l.chunks[newer].older = slot
+		l.chunks[newer].older = older
 	}
 }
 
 // drop gives a chunk back.
 func (l *chunkLog) drop(slot int32) {
 	c := l.chunks[slot]
-	if c.older == none {
-		l.oldest = c.newer
-	} else {
-		l.chunks[c.older].newer = c.newer
-	}
-	if c.newer == none {
-		l.newest = c.older
-	} else {
-		l.chunks[c.newer].older = c.older
-	}
+	l.join(c.older, c.newer)
 	l.size -= int64(len(c.data))
 	l.used -= int64(c.used)
 	l.live -= int64(c.live)

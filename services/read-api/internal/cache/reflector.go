@@ -85,8 +85,6 @@ type Reflector struct {
 	flushes *prometheus.CounterVec
 	log     *zap.Logger
 
-	progressLog, progressHealth time.Duration // how often a long snapshot says how far it is
-
 	outage          outage
 	checked, mended time.Time // when a sample was, and when a difference led to a relist
 	differ          bool      // a sample differed since the last snapshot
@@ -109,7 +107,6 @@ type Restore struct {
 func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflector {
 	r := &Reflector{
 		source: source, cache: cache, options: options, log: options.Log, policy: batch.New(options.Batch, time.Time{}),
-		progressLog: progressLog, progressHealth: progressHealth,
 	}
 	r.flushes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "orderhub_cache_flushes_total", Help: "Rounds with changes, by what triggered them.",
@@ -209,7 +206,7 @@ func (r *Reflector) wait(ctx context.Context) {
 
 func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
 	f := &feed{store: NewStore(r.options.Store), started: time.Now()}
-	progress := newThrottle(r.progressLog, r.progressHealth)
+	progress := newThrottle(progressLog, progressHealth)
 	var err error
 	f.position, err = r.source.Snapshot(ctx, &sink{store: f.store}, func(done, expected int64) {
 		r.progress(progress, f, done, expected)
@@ -286,9 +283,9 @@ func (r *Reflector) followMemory(store *Store) {
 	if r.options.Memory == nil {
 		return
 	}
-	bytes := store.Bytes()
+	bytes := store.Stats().Bytes
 	if shown := r.cache.store.Load(); shown != nil && shown != store {
-		bytes += shown.Bytes()
+		bytes += shown.Stats().Bytes
 	}
 	r.options.Memory.Follow(bytes)
 }

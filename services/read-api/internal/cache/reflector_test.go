@@ -439,9 +439,8 @@ func TestALongSnapshotSaysHowFarItIs(t *testing.T) {
 	health := &fakeHealth{}
 	source := newFakeSource("a")
 	r := NewReflector(source, New(time.Hour), ReflectorOptions{Poll: never, Health: health, Log: zap.New(core)})
-	r.progressLog, r.progressHealth = 0, 0
 	f := &feed{store: NewStore(StoreOptions{}), started: time.Now().Add(-2 * time.Second)}
-	progress := newThrottle(r.progressLog, r.progressHealth)
+	progress := newThrottle(0, 0)
 	for _, step := range []struct {
 		done, expected int64
 		detail         string
@@ -494,7 +493,7 @@ func TestMemoryIsSettledBeforeTheServiceIsReady(t *testing.T) {
 	ready, _ = health.get()
 	require.True(t, ready)
 	require.Equal(t, 1, memory.settled)
-	require.Equal(t, f.store.Bytes(), memory.orders)
+	require.Equal(t, f.store.Stats().Bytes, memory.orders)
 }
 
 // order records what a subscriber is told, and how old the cache said it was then.

@@ -204,17 +204,6 @@ func (s *Store) Stats() StoreStats {
 	return sum
 }
 
-// Bytes is Stats().Bytes alone.
-func (s *Store) Bytes() (sum int64) {
-	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.RLock()
-		sum += sh.bytes()
-		sh.mu.RUnlock()
-	}
-	return sum
-}
-
 // Complete tells whether an order that Get doesn't find was never put, or was
 // deleted: false where it may be missing for want of room.
 func (s *Store) Complete(uid string) bool {

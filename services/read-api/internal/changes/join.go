@@ -91,26 +91,23 @@ func (j *joiner) run(ctx context.Context) (split []string, err error) {
 				return nil, err
 			}
 			j.close(t)
-			if err := j.settle(ctx); err != nil {
+			j.settle()
+		} else {
+			j.take(t, b)
+			select {
+			case j.scans[t].free <- b:
+			default:
+			}
+			if j.sorted {
+				j.settle()
+			} else if j.bytes > j.most {
+				return nil, errScattered
+			}
+		}
+		if len(j.batch) >= joinedOrders {
+			if err := j.flush(ctx); err != nil {
 				return nil, err
 			}
-			continue
-		}
-		j.take(t, b)
-		select {
-		case j.scans[t].free <- b:
-		default:
-		}
-		if j.sorted {
-			err = j.settle(ctx)
-		} else if j.bytes > j.most {
-			err = errScattered
-		}
-		if err == nil && len(j.batch) >= joinedOrders {
-			err = j.flush(ctx)
-		}
-		if err != nil {
-			return nil, err
 		}
 	}
 	for _, e := range j.waiting {
@@ -230,7 +227,7 @@ func (j *joiner) close(t table) {
 
 // settle passes on the orders that can get no more rows, because a table has ended or,
 // in sorted tables, all scans have reached larger uids.
-func (j *joiner) settle(ctx context.Context) error {
+func (j *joiner) settle() {
 	var reached []byte // by all scans
 	behind, more := j.next()
 	if j.sorted && more {
@@ -252,14 +249,6 @@ func (j *joiner) settle(ctx context.Context) error {
 			}
 		}
 	}
-	return j.flushFull(ctx)
-}
-
-func (j *joiner) flushFull(ctx context.Context) error {
-	if len(j.batch) < joinedOrders {
-		return nil
-	}
-	return j.flush(ctx)
 }
 
 // flush sends the whole orders on.

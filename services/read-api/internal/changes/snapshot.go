@@ -114,8 +114,8 @@ func (s *Source) begin(ctx context.Context, last query) (*answers, Position, err
 	if err != nil {
 		return answers, position, err
 	}
-	err = answers.each(func(row orderdb.RawRow) { position.Newest = stampOf(row) })
-	return answers, position, err
+	answers.each(func(row orderdb.RawRow) { position.Newest = stampOf(row) })
+	return answers, position, nil
 }
 
 // snapshotNewest reads the orders that changed last through one connection, in the
@@ -129,14 +129,11 @@ func (s *Source) snapshotNewest(ctx context.Context, sink Sink, w *watch) (Posit
 	}
 	var cut uint64
 	var bad error
-	err = answers.each(func(row orderdb.RawRow) {
+	answers.each(func(row orderdb.RawRow) {
 		cut, bad = strconv.ParseUint(uidOf(row), 10, 64)
 		sink.LeaveOut()
 	})
-	if err = errors.Join(err, bad); err != nil {
-		return position, err
-	}
-	if err := answers.close(); err != nil {
+	if err = errors.Join(answers.close(), bad); err != nil {
 		return position, err
 	}
 	return position, s.give(ctx, fmt.Sprintf(whereAfter, cut), &countingSink{Sink: sink, progress: w.tell})
@@ -172,12 +169,12 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position
 	var snapshot string
 	var expected int64
 	var bad error
-	err = answers.each(func(row orderdb.RawRow) {
+	answers.each(func(row orderdb.RawRow) {
 		fields := row.Fields()
 		snapshot = orderdb.Text(fields.Next())
 		expected, bad = strconv.ParseInt(orderdb.Text(fields.Next()), 10, 64)
 	})
-	if err = errors.Join(err, bad, answers.close()); err != nil {
+	if err = errors.Join(answers.close(), bad); err != nil {
 		return position, err
 	}
 	tell := func(done int64) { w.tell(done, expected) }
@@ -231,14 +228,11 @@ func (s *Source) give(ctx context.Context, where string, sink Sink) error {
 	first := s.ask(ctx, query{sql: declareChanged + where}, query{sql: fetchPage})
 	defer first.drop()
 	first.skip(1)
-	page, err := first.orders()
-	if err != nil {
-		return err
-	}
+	page := first.orders()
 	if err := first.close(); err != nil {
 		return err
 	}
-	if _, _, err = s.pages(ctx, page, sink); err != nil {
+	if _, _, err := s.pages(ctx, page, sink); err != nil {
 		return err
 	}
 	return s.closeCursor(ctx)

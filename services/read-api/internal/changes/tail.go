@@ -2,6 +2,7 @@ package changes
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -141,20 +142,14 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 		return round, &RelistError{reason}
 	}
 	newest := from.Newest
-	err = answers.each(func(row orderdb.RawRow) {
+	answers.each(func(row orderdb.RawRow) {
 		newest = max(newest, stampOf(row))
 		if sink.Delete(uidOf(row)) {
 			round.Deleted++
 		}
 	})
-	if err != nil {
-		return round, err
-	}
 	answers.skip(1)
-	first, err := answers.orders()
-	if err != nil {
-		return round, err
-	}
+	first := answers.orders()
 	if err := answers.close(); err != nil {
 		return round, err
 	}
@@ -233,33 +228,22 @@ func (s *Source) complete(answers *answers, orders []*model.Order) (next page, e
 	for _, o := range orders {
 		byUID[o.OrderUID] = o
 	}
-	err = answers.each(func(row orderdb.RawRow) {
+	answers.each(func(row orderdb.RawRow) {
 		d := &model.Delivery{}
 		orderdb.Deliveries.Decode(row, d)
 		byUID[uidOf(row)].Delivery = d
 	})
-	if err != nil {
-		return page{}, err
-	}
-	err = answers.each(func(row orderdb.RawRow) {
+	answers.each(func(row orderdb.RawRow) {
 		p := &model.Payment{}
 		orderdb.Payments.Decode(row, p)
 		byUID[uidOf(row)].Payment = p
 	})
-	if err != nil {
-		return page{}, err
-	}
-	err = answers.each(func(row orderdb.RawRow) {
+	answers.each(func(row orderdb.RawRow) {
 		o := byUID[uidOf(row)]
 		o.Items = append(o.Items, model.Item{})
 		orderdb.Items.Decode(row, &o.Items[len(o.Items)-1])
 	})
-	if err != nil {
-		return page{}, err
-	}
-	if next, err = answers.orders(); err != nil {
-		return page{}, err
-	}
+	next = answers.orders()
 	return next, answers.close()
 }
 
@@ -277,11 +261,13 @@ type query struct {
 	array []byte
 }
 
-// answers are the results of several queries that were sent at once.
+// answers are the results of several queries that were sent at once. After an error
+// there are no more rows, and close returns it.
 type answers struct {
 	source  *Source
 	results *pgconn.MultiResultReader
 	cancel  context.CancelFunc
+	missing error  // the server sent too few answers
 	seen    uint64 // after state: up to where in the log the transaction sees everything
 	off     int    // after state: Round.TriggersOff
 }
@@ -301,33 +287,20 @@ func (s *Source) ask(ctx context.Context, queries ...query) *answers {
 	return &answers{source: s, results: s.conn.ExecBatch(ctx, batch), cancel: cancel}
 }
 
-// close reads what is left, and returns the error that ended the answers early.
+// close reads what is left, and returns the first error.
 func (a *answers) close() error {
 	err := a.results.Close()
 	a.cancel()
-	return err
+	return cmp.Or(err, a.missing)
 }
 
 // drop is close for where an error is known already, or there was none.
 func (a *answers) drop() { _ = a.close() }
 
-// next goes to the next query's rows.
-func (a *answers) next() (*pgconn.ResultReader, error) {
-	if !a.results.NextResult() {
-		if err := a.close(); err != nil {
-			return nil, err
-		}
-		return nil, errors.New("the server sent fewer answers than it was asked for")
-	}
-	return a.results.ResultReader(), nil
-}
-
-// skip passes over answers without rows. An error shows at the next answer.
+// skip passes over answers without rows.
 func (a *answers) skip(n int) {
 	for range n {
-		if rows, err := a.next(); err == nil {
-			_, _ = rows.Close()
-		}
+		a.each(func(orderdb.RawRow) {})
 	}
 }
 
@@ -335,16 +308,16 @@ func (a *answers) skip(n int) {
 // must not be read from.
 func (a *answers) state(identity Identity) (Position, error) {
 	now := Position{Identity: identity}
-	rows, err := a.next()
-	if err != nil {
-		return now, err
-	}
 	found := false
-	for rows.NextRow() {
-		v := rows.Values()
+	var bad [7]error
+	a.each(func(row orderdb.RawRow) {
 		found = true
+		fields := row.Fields()
+		var v [9][]byte
+		for i := range v {
+			v[i] = fields.Next()
+		}
 		now.Standby = string(v[1]) == "true"
-		var bad [7]error
 		now.Snapshot, bad[0] = ParseTxSnapshot(string(v[0]))
 		now.Horizon, bad[1] = strconv.ParseUint(string(v[2]), 10, 64)
 		now.Relist, bad[2] = strconv.ParseUint(string(v[3]), 10, 64)
@@ -352,43 +325,41 @@ func (a *answers) state(identity Identity) (Position, error) {
 		now.LSN, bad[4] = strconv.ParseUint(string(v[6]), 10, 64)
 		now.Tables, bad[5] = strconv.ParseUint(string(v[7]), 16, 64)
 		a.off, bad[6] = strconv.Atoi(string(v[8]))
-		if err := errors.Join(bad[:]...); err != nil {
-			return now, fmt.Errorf("order_changes_state: %w", err)
-		}
-	}
-	if _, err := rows.Close(); err != nil {
-		return now, err
+	})
+	if err := errors.Join(bad[:]...); err != nil {
+		return now, fmt.Errorf("order_changes_state: %w", err)
 	}
 	if !found {
-		return now, errors.New("order_changes_state has no row: somebody deleted it; insert it again with `INSERT INTO order_changes_state DEFAULT VALUES`")
+		return now, cmp.Or(a.close(), errors.New("order_changes_state has no row: somebody deleted it; insert it again with `INSERT INTO order_changes_state DEFAULT VALUES`"))
 	}
+	var err error
 	a.seen, err = a.source.advance(now)
 	return now, err
 }
 
 // each reads the rows of the next answer. A row may be kept.
-func (a *answers) each(use func(orderdb.RawRow)) error {
-	rows, err := a.next()
-	if err != nil {
-		return err
+func (a *answers) each(use func(orderdb.RawRow)) {
+	if !a.results.NextResult() {
+		a.missing = errors.New("the server sent fewer answers than it was asked for")
+		return
 	}
+	rows := a.results.ResultReader()
 	var row orderdb.RawRow
 	for rows.NextRow() {
 		row = orderdb.AppendRaw(row[:0], rows.Values())
 		use(bytes.Clone(row))
 	}
-	_, err = rows.Close()
-	return err
+	_, _ = rows.Close() // an error is the results' too
 }
 
 // orders reads the next answer as orders, without their parts.
-func (a *answers) orders() (p page, err error) {
-	err = a.each(func(row orderdb.RawRow) {
+func (a *answers) orders() (p page) {
+	a.each(func(row orderdb.RawRow) {
 		o := &model.Order{}
 		orderdb.Orders.Decode(row, o)
 		p.orders, p.newest = append(p.orders, o), max(p.newest, stampOf(row))
 	})
-	return p, err
+	return p
 }
 
 // stampOf is a row's change_xid, its last column.

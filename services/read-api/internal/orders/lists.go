@@ -42,25 +42,25 @@ func NewLists(db *bun.DB, c *cache.Cache) *Lists {
 	return l
 }
 
-// Page is Read, from memory where that has the same page as the database. The
+// List is ListFresh, from memory where that has the same page as the database. The
 // page is shared: its orders must not be changed.
-func (l *Lists) Page(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
+func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	q := newQuestion(filter, after, limit)
 	page, kept, at := l.recent.get(q)
 	if kept {
 		return page, nil
 	}
-	page, err := l.Read(ctx, filter, after, limit)
+	page, err := l.ListFresh(ctx, filter, after, limit)
 	if err == nil {
 		l.recent.put(q, page, at)
 	}
 	return page, err
 }
 
-// Read returns up to limit of a filter's orders after a key, or the newest
-// without one. after must be of a list with the same filter. An error is
-// ErrUnavailable.
-func (l *Lists) Read(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
+// ListFresh returns up to limit of a filter's orders after a key, or the newest
+// without one, from the database. after must be of a list with the same filter. An
+// error is ErrUnavailable, or ctx's.
+func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	var page Page
 	err := l.read(ctx, func(ctx context.Context, tx bun.Tx) error {
 		keys, next, err := readKeys(ctx, tx, filter, after, limit)

@@ -17,14 +17,15 @@ var ErrUnavailable = errors.New("the orders can't be read now")
 // Orders is the one place that the API and the page ask. Methods are safe for
 // concurrent use.
 type Orders struct {
+	*Lists
+
 	cache   *cache.Cache
 	through *ReadThrough
-	lists   *Lists
 }
 
 // New puts the three sources together.
 func New(cache *cache.Cache, through *ReadThrough, lists *Lists) *Orders {
-	return &Orders{cache: cache, through: through, lists: lists}
+	return &Orders{cache: cache, through: through, Lists: lists}
 }
 
 // Answer is what is known of one order.
@@ -63,22 +64,4 @@ func (o *Orders) Get(ctx context.Context, uid string, fresh bool) (Answer, error
 		return Answer{}, err
 	}
 	return Answer{Found: true, Record: *record}, nil
-}
-
-// List gives a page of a filter's orders, newest first, after a key of the same
-// list, or from its start. It must not be changed. An error is ErrUnavailable, or
-// ctx's.
-func (o *Orders) List(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
-	return o.lists.Page(ctx, filter, after, limit)
-}
-
-// ListFresh is List, always from the database.
-func (o *Orders) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
-	return o.lists.Read(ctx, filter, after, limit)
-}
-
-// Suggest returns what a text that a user types may refer to. An error is
-// ErrUnavailable, or ctx's.
-func (o *Orders) Suggest(ctx context.Context, text string) ([]Suggestion, error) {
-	return o.lists.Suggest(ctx, text)
 }
