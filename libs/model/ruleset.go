@@ -117,6 +117,13 @@ func addTargets[T any](targets map[string]ruleTarget, prefix string, fields []fi
 	}
 }
 
+var itemIndex = regexp.MustCompile(`\[\d*\]`)
+
+// IsText reports whether the field at a path, such as items[2].size, is a string in JSON.
+func IsText(path string) bool {
+	return path == "order_uid" || path == "date_created" || ruleTargets[itemIndex.ReplaceAllString(path, "[]")].text
+}
+
 // ruleNames are the names of the rules that strings can have.
 func ruleNames() []string {
 	names := []string{ruleRequired, "max=N"}

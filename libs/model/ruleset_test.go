@@ -150,3 +150,12 @@ func TestReplacedRulesAgreeWithValidator(t *testing.T) {
 		}
 	})
 }
+
+func TestFieldsThatAreTexts(t *testing.T) {
+	for _, path := range []string{"order_uid", "date_created", "locale", "delivery.zip", "payment.bank", "items[2].size", "items[].size"} {
+		require.True(t, IsText(path), path)
+	}
+	for _, path := range []string{"sm_id", "payment.amount", "items[2].price", "items", "items[2]", "delivery", "colour", "delivery.colour", ""} {
+		require.False(t, IsText(path), path)
+	}
+}

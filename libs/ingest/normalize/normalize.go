@@ -5,6 +5,7 @@
 package normalize
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 	"time"
@@ -53,15 +54,12 @@ func (n *Normalizer) Normalize(o *model.Order) *model.Order {
 
 // locale writes ru_RU, and ru_RU.UTF-8 as POSIX has it, as ru-RU.
 func locale(s string) string {
-	if model.IsLocale(s) {
-		return s
-	}
 	to := model.TrimInvisible(s)
 	if language, encoding, cut := strings.Cut(to, "."); cut && strings.EqualFold(strings.ReplaceAll(encoding, "-", ""), "utf8") {
 		to = language
 	}
 	to = strings.ReplaceAll(to, "_", "-")
-	if !model.IsLocale(to) {
+	if model.IsLocale(s) || !model.IsLocale(to) {
 		return s
 	}
 	return to
@@ -75,17 +73,14 @@ func currency(s string) string {
 }
 
 func email(s string) string {
-	if model.IsEmail(s) {
-		return s
-	}
 	to := model.TrimInvisible(s)
 	if after, is := cutPrefixFold(to, "mailto:"); is {
 		to = after
 	}
-	if model.IsEmail(to) {
-		return to
+	if model.IsEmail(s) || !model.IsEmail(to) {
+		return s
 	}
-	return s
+	return to
 }
 
 func cutPrefixFold(s, prefix string) (string, bool) {
@@ -125,10 +120,7 @@ func (n *Normalizer) phone(s, locale string) string {
 			found = to
 		}
 	}
-	if found == "" {
-		return s
-	}
-	return found
+	return cmp.Or(found, s)
 }
 
 // e164 reads a number as dialled within a region.
