@@ -34,9 +34,8 @@ type Options struct {
 	ReadTimeout time.Duration // of a whole request; 10 s
 	// Patience is how long a client may take nothing of an answer; 15 s. One that has
 	// stopped reading may be noticed only after twice that time.
-	Patience       time.Duration
-	MaxHeaderBytes int           // of a request's line and header together; 16 KiB. net/http reads 4 KiB more before it refuses
-	StopTimeout    time.Duration // for which Stop waits for requests in flight; 10 s
+	Patience    time.Duration
+	StopTimeout time.Duration // for which Stop waits for requests in flight; 10 s
 
 	Log *zap.Logger
 	// Died is called when the server stops serving before Stop. Default: it is logged.
@@ -77,7 +76,6 @@ var ErrState = errors.New("the server has been started or stopped before")
 func New(o Options) *Server {
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, 10*time.Second)
 	o.Patience = cmp.Or(o.Patience, 15*time.Second)
-	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, 16<<10)
 	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -98,7 +96,6 @@ func New(o Options) *Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       o.ReadTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    o.MaxHeaderBytes,
 		ErrorLog:          errorLog,
 		// "OPTIONS *" goes to the handler like every other request.
 		DisableGeneralOptionsHandler: true,

@@ -21,14 +21,10 @@ type EngineOptions struct {
 	Answer func(*gin.Context, *problem.Error)
 }
 
-const (
-	// ReadHeaderBytes is for httpserver.Options: as much as any browser sends is read, so
-	// that a header over the limit is answered by a handler. net/http itself answers with
-	// a few words of text.
-	ReadHeaderBytes = 1 << 20
-	// maxHeaderBytes is the limit, of a request's line and header together.
-	maxHeaderBytes = 64 << 10
-)
+// maxHeaderBytes is the limit of a request's line and header together. net/http reads
+// more than any browser sends, 1 MiB, so that a handler answers what is over the limit:
+// net/http itself answers with a few words of text.
+const maxHeaderBytes = 64 << 10
 
 // headerLimit refuses a request whose header is over the limit.
 func headerLimit(o EngineOptions) gin.HandlerFunc {

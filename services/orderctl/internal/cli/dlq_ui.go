@@ -149,7 +149,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	died := make(chan error, 1)
 	server := httpserver.New(httpserver.Options{
 		Name: "console", Listener: listener, Handler: c.Handler(), TLS: certificate, ReadTimeout: uiRead,
-		MaxHeaderBytes: web.ReadHeaderBytes, StopTimeout: uiStop, Died: func(err error) { died <- err },
+		StopTimeout: uiStop, Died: func(err error) { died <- err },
 	})
 	scheme := "http"
 	if certificate != nil {

@@ -185,8 +185,7 @@ func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *z
 	handler, err := web.Behind(s.Web, api)
 	return httpserver.New(httpserver.Options{
 		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: handler, ConnContext: httpapi.ConnContext,
-		MaxHeaderBytes: web.ReadHeaderBytes,
-		StopTimeout:    s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
+		StopTimeout: s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
 	}), err
 }
 

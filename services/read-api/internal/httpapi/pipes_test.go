@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
-	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
 // pipes is a listener within the process: its connections hold nothing back, so
@@ -56,8 +55,8 @@ func serve(tb testing.TB, handler *gin.Engine, silence time.Duration) *pipes {
 	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 	server := httpserver.New(httpserver.Options{
 		Name: "API", Listener: p, Handler: handler, StopTimeout: patience, Patience: silence,
-		MaxHeaderBytes: web.ReadHeaderBytes, ConnContext: ConnContext,
-		Died: func(err error) { tb.Error(err) },
+		ConnContext: ConnContext,
+		Died:        func(err error) { tb.Error(err) },
 	})
 	require.NoError(tb, server.Start(tb.Context()))
 	tb.Cleanup(server.Stop)
