@@ -40,7 +40,7 @@ type consoleSettings struct {
 	Hosts    []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"further names by which browsers may call the console, comma-separated, such as dlq.example.com"`
 	TLSCert  string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"file with the certificate, to serve HTTPS"`
 	TLSKey   string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"file with the certificate's key"`
-	AuditLog string        `env:"ORDERHUB_AUDIT_LOG" help:"file that is written down in who saw people's data and who changed letters (default: orderhub/audit.jsonl in the user's configuration folder)"`
+	AuditLog string        `env:"ORDERHUB_AUDIT_LOG" help:"file that records who saw personal data and who changed letters (default: orderhub/audit.jsonl in the user's configuration folder)"`
 }
 
 // Validate is called by config.Load.

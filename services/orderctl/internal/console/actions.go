@@ -149,7 +149,9 @@ func (c *Console) confirmPage(v *visit) error {
 		return err
 	}
 	if j := c.jobs.find(r.From); j != nil && j.Kind == dryRun { // what was tried out is done
-		r.targetForm, r.Sets = j.targetForm, j.Sets
+		if r.targetForm = j.targetForm; v.frame.Session.SignedIn { // values may be personal
+			r.Sets = j.Sets
+		}
 	}
 	r.Job = rand.Text()
 	return c.send(v, http.StatusOK, "confirm.html", struct {

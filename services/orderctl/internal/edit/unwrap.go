@@ -42,7 +42,7 @@ func unwrap(options []string) (compute, error) {
 			inner = termOf(parsed.Value)
 		}
 		if inner.kind == jsonTerm {
-			inner.kind = keepRaw(v.kind)
+			inner.kind = min(v.kind, jsonTerm) // the whole value stays the whole
 		}
 		return inner, nil
 	}, err
@@ -60,16 +60,9 @@ func unwrapOrder(v term) (term, error) {
 	case 0:
 		return v, errNoOrder
 	case 1:
-		return term{keepRaw(v.kind), string(found[0])}, nil
+		return term{min(v.kind, jsonTerm), string(found[0])}, nil
 	}
 	return v, errOrders
-}
-
-func keepRaw(kind termKind) termKind {
-	if kind == rawTerm {
-		return rawTerm
-	}
-	return jsonTerm
 }
 
 // findOrders gives the orders inside of JSON. Of the members of an object the first that
