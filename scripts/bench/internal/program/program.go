@@ -95,7 +95,8 @@ func Parse(b Benchmark, settings Settings, args []string, output io.Writer) erro
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(tooSmall(parsed.Flags()), settings.Complete()); err != nil {
+	// Complete comes first, since it fills in the defaults that depend on other flags.
+	if err := errors.Join(settings.Complete(), tooSmall(parsed.Flags())); err != nil {
 		return err
 	}
 	switch {
