@@ -31,7 +31,8 @@ func JetStream(n NATS) (Broker, error) {
 		b.Close()
 		return nil, err
 	}
-	b.close = js.CleanupPublisher
+	// Not js.CleanupPublisher: a goroutine of js that it overtakes waits without end.
+	// All of them end with the connection.
 	b.start = func(r Record) func(context.Context) Result {
 		m := &nats.Msg{Subject: n.Subject, Data: r.Value}
 		if r.ID != "" {
