@@ -115,10 +115,16 @@ func runWorkers(count int) func(context.Context, *trial) (sample, error) {
 	}
 }
 
+// olderVersions records the schema's versions where builds up to 0.1.0 look for them.
+const olderVersions = `CREATE TABLE goose_db_version AS SELECT * FROM orderhub_db_version WHERE version_id <= 3`
+
 func runOtherBuild(ctx context.Context, t *trial) (sample, error) {
 	own := t.site.Binaries
 	defer func() { t.site.Binaries = own }()
 	t.site.Binaries = t.settings.Compare
+	if err := rig.Execute(ctx, t.database, olderVersions); err != nil {
+		return sample{}, err
+	}
 	return worker.run(ctx, t)
 }
 
