@@ -42,7 +42,7 @@ func TestSmoke(t *testing.T) {
 		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
 		"dlq":       {"orderctl dlq list --reason --path"},
 		"nats":      {"| nats-bridge ", "published → readable, idle"},
-		"freshness": {"produced → readable idle: p99", "answers were ", "cache caught up after, s"},
+		"freshness": {"produced → readable idle: p99", "all answers were the cache's own", "cache caught up after, s"},
 		"scale":     {"indexes GiB", "| 8 hash partitions ", "| reader of 1 of 8 shards ", "| 1,000,000,000 "},
 		"soak":      {"worker, goroutines", "the tables held exactly the orders that were alive"},
 	} {

@@ -41,7 +41,11 @@ func (b *runner) withFlow(ctx context.Context, use func(*flow) error) (err error
 	if err := b.site.Broker.CreateTopic(ctx, f.topic, b.settings.Partitions, "delete"); err != nil {
 		return err
 	}
-	if f.reader, err = b.site.StartReader(ctx, f.database); err != nil {
+	var environment []string
+	if b.settings.Smoke { // on a busy machine a round may take longer than the default
+		environment = append(environment, "CACHE_MAX_STALENESS=1m")
+	}
+	if f.reader, err = b.site.StartReader(ctx, f.database, environment...); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.reader.Stop()) }()

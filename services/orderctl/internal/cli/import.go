@@ -213,7 +213,7 @@ type importState struct {
 	Done  int64  `json:"done"`
 }
 
-// loadState reads the state of an import that this one goes on with.
+// loadState reads the state of an interrupted import, which this one continues.
 func loadState(path string, want importState) (importState, error) {
 	if path == "" {
 		return want, nil
