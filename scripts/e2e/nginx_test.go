@@ -91,8 +91,7 @@ func TestBehindNginx(t *testing.T) {
 		w.Type("#token", consoleToken)
 		leave := func(click, ready string) {
 			t.Helper()
-			w.Click(chromedp.CSS(click))
-			w.Do(chromedp.WaitReady(chromedp.CSS(ready)))
+			w.Leave(chromedp.CSS(click), chromedp.CSS(ready))
 			require.Empty(t, strays(w, site, "/dlq/"))
 			require.True(t, strings.HasPrefix(browser.Eval[string](w, "location.pathname"), "/dlq/"))
 		}

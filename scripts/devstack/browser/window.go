@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -183,15 +185,37 @@ func (w *Window) Type(selector chromedp.CSS, keys string) {
 	w.Do(chromedp.SendKeys(selector, keys))
 }
 
-// Until waits for a JavaScript expression to become true.
+// Leave clicks on what leads to another page, and waits until that page has come
+// and has the element ready. The page before may have such an element too.
+func (w *Window) Leave(selector, ready chromedp.CSS) {
+	w.t.Helper()
+	w.Script("window.left = true")
+	w.Click(selector)
+	w.Until(fmt.Sprintf("!window.left && document.querySelector(%q) !== null", string(ready)))
+}
+
+// Until waits for a JavaScript expression to become true. The page may be
+// replaced by another meanwhile.
 func (w *Window) Until(expression string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, StepTime)
 	defer cancel()
 	// An error of the expression, on a page that isn't there yet, is false.
-	source := "(() => { try { return " + expression + " } catch { return false } })()"
-	if _, err := chromedp.Run(ctx, chromedp.Poll[chromedp.Void](source, chromedp.WithPollingInterval(20*time.Millisecond))); err != nil {
-		w.t.Fatalf("%s never became true: %v\nthe page: %s", expression, err, w.Text("body"))
+	source := "(() => { try { return Boolean(" + expression + ") } catch { return false } })()"
+	for {
+		holds, err := chromedp.Run(ctx, chromedp.Evaluate[bool](source))
+		if err == nil && holds {
+			return
+		}
+		// The browser refuses to evaluate on a page that is being replaced.
+		if refused := (*cdproto.Error)(nil); err != nil && ctx.Err() == nil && !errors.As(err, &refused) {
+			w.t.Fatalf("wait for %s: %v", expression, err)
+		}
+		select {
+		case <-ctx.Done():
+			w.t.Fatalf("%s never became true: %v\nthe page: %s", expression, err, w.Text("body"))
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
 }
 
