@@ -23,6 +23,8 @@ const (
 	Conflict     Code = "conflict"     // the state differs from what the caller expected
 	TooLarge     Code = "too_large"    // the input is over a limit
 	LongHeader   Code = "long_header"  // the request's header is over a limit
+	TooMany      Code = "too_many"     // the caller asks too often
+	WrongHost    Code = "wrong_host"   // the request is for another host
 	Unavailable  Code = "unavailable"  // a dependency is away or busy: waiting may help
 	Interrupted  Code = "interrupted"  // the caller gave up
 	Internal     Code = "internal"     // a defect, or a failure that has no other code
@@ -46,6 +48,8 @@ var codes = map[Code]struct{ httpStatus, exitCode int }{
 	Conflict:     {http.StatusConflict, ExitFailed},
 	TooLarge:     {http.StatusRequestEntityTooLarge, ExitFailed},
 	LongHeader:   {http.StatusRequestHeaderFieldsTooLarge, ExitFailed},
+	TooMany:      {http.StatusTooManyRequests, ExitFailed},
+	WrongHost:    {http.StatusMisdirectedRequest, ExitFailed},
 	Unavailable:  {http.StatusServiceUnavailable, ExitFailed},
 	Interrupted:  {499, ExitInterrupted}, // nginx's status for a client that closed the request
 	Internal:     {http.StatusInternalServerError, ExitFailed},
