@@ -162,6 +162,12 @@ record stays out of the form that is hashed under version 1.
 The files in testdata/vectors hold records with their canonical JSON and hash,
 made by testdata/vectors/make.py, which shares nothing with this package.
 
+# Personal data
+
+Personal are delivery.name, .phone, .zip, .city, .address, .region and .email,
+payment.transaction, and customer_id. [AppendMasked] replaces their values in canonical
+JSON by masks that are the same for every value.
+
 # Concurrency
 
 A Codec is safe for concurrent use, and so are all functions.

@@ -9,6 +9,7 @@ type field[T any] struct {
 	name     string
 	member   string // the name as canonical JSON has it: `"name":`
 	optional bool   // may be absent, and is "" then
+	mask     string // stands for the value in a masked order; "" if it is not personal
 
 	// Exactly one is set.
 	text   func(*T) *string
@@ -22,6 +23,10 @@ type part[T any] struct {
 	read   func(*decoder, *T) *fault
 	append func([]byte, *T) []byte
 	diff   func(paths []string, a, b *T) []string
+
+	// What stands for the personal fields that the part begins with, and the member that
+	// follows them; see newCuts.
+	mask, after string
 }
 
 // isZero reports whether the field of v is "" or 0.
@@ -45,6 +50,14 @@ func optionalText[T any](name string, at func(*T) *string) field[T] {
 	return f
 }
 
+// personalText is a text that says who somebody is or where they live. mask satisfies the
+// rules of the field, and is the same for every value.
+func personalText[T any](name, mask string, at func(*T) *string) field[T] {
+	f := text(name, at)
+	f.mask = `"` + mask + `"`
+	return f
+}
+
 func number[T any](name string, at func(*T) *int64) field[T] {
 	return field[T]{name: name, member: `"` + name + `":`, number: at}
 }
@@ -52,7 +65,9 @@ func number[T any](name string, at func(*T) *int64) field[T] {
 // object is a part of the order that is an object: nil in an order whose row is missing.
 // room is where decoding puts it.
 func object[P any](name string, fields []field[P], at func(*Order) **P, room func(*storage) *P) field[Order] {
+	mask, after := maskOf(fields)
 	return field[Order]{name: name, member: `"` + name + `":`, part: &part[Order]{
+		mask: mask, after: after,
 		read: func(d *decoder, o *Order) *fault {
 			if d.peek() != '{' {
 				return d.wrongType(name, "an object", 1)
@@ -89,10 +104,10 @@ var (
 		text("entry", func(o *Order) *string { return &o.Entry }),
 		object("delivery", deliveryFields, func(o *Order) **Delivery { return &o.Delivery }, func(s *storage) *Delivery { return &s.delivery }),
 		object("payment", paymentFields, func(o *Order) **Payment { return &o.Payment }, func(s *storage) *Payment { return &s.payment }),
-		{name: "items", member: `"items":`, part: &part[Order]{readItems, appendItems, diffItems}},
+		{name: "items", member: `"items":`, part: &part[Order]{read: readItems, append: appendItems, diff: diffItems}},
 		text("locale", func(o *Order) *string { return &o.Locale }),
 		optionalText("internal_signature", func(o *Order) *string { return &o.InternalSignature }),
-		text("customer_id", func(o *Order) *string { return &o.CustomerID }),
+		personalText("customer_id", mask, func(o *Order) *string { return &o.CustomerID }),
 		text("delivery_service", func(o *Order) *string { return &o.DeliveryService }),
 		text("shardkey", func(o *Order) *string { return &o.Shardkey }),
 		number("sm_id", func(o *Order) *int64 { return &o.SmID }),
@@ -100,16 +115,16 @@ var (
 		text("oof_shard", func(o *Order) *string { return &o.OofShard }),
 	}
 	deliveryFields = []field[Delivery]{
-		text("name", func(d *Delivery) *string { return &d.Name }),
-		text("phone", func(d *Delivery) *string { return &d.Phone }),
-		text("zip", func(d *Delivery) *string { return &d.Zip }),
-		text("city", func(d *Delivery) *string { return &d.City }),
-		text("address", func(d *Delivery) *string { return &d.Address }),
-		text("region", func(d *Delivery) *string { return &d.Region }),
-		text("email", func(d *Delivery) *string { return &d.Email }),
+		personalText("name", mask, func(d *Delivery) *string { return &d.Name }),
+		personalText("phone", "+10000000000", func(d *Delivery) *string { return &d.Phone }),
+		personalText("zip", mask, func(d *Delivery) *string { return &d.Zip }),
+		personalText("city", mask, func(d *Delivery) *string { return &d.City }),
+		personalText("address", mask, func(d *Delivery) *string { return &d.Address }),
+		personalText("region", mask, func(d *Delivery) *string { return &d.Region }),
+		personalText("email", "masked@masked.invalid", func(d *Delivery) *string { return &d.Email }),
 	}
 	paymentFields = []field[Payment]{
-		text("transaction", func(p *Payment) *string { return &p.Transaction }),
+		personalText("transaction", mask, func(p *Payment) *string { return &p.Transaction }),
 		optionalText("request_id", func(p *Payment) *string { return &p.RequestID }),
 		text("currency", func(p *Payment) *string { return &p.Currency }),
 		text("provider", func(p *Payment) *string { return &p.Provider }),
