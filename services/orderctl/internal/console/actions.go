@@ -69,7 +69,7 @@ func (c *Console) parse(v *visit, from binding.Binding) (request, error) {
 	if err := v.ShouldBindWith(&r, from); err != nil {
 		return r, wrongForm(err)
 	}
-	r.Back, r.Why = safePath(r.Back), strings.TrimSpace(r.Why)
+	r.Back, r.Why, r.Sets = safePath(r.Back), strings.TrimSpace(r.Why), strings.TrimSpace(r.Sets)
 	return r, nil
 }
 
@@ -201,9 +201,10 @@ func (c *Console) startJob(v *visit) error {
 	if len(refs) == 0 {
 		return refused(http.StatusConflict, "There is nothing to do", fmt.Sprintf("None of these letters is %s any more: somebody has dealt with them.", r.Kind.status()))
 	}
-	o := order{Kind: r.Kind, Actor: v.frame.Session.Actor, Why: r.Why, What: what, Back: r.Back, MaxRedrives: r.Max, Rate: r.Rate, single: len(refs) == 1}
+	r.Letters = nil // refs has them
+	o := order{request: r, Actor: v.frame.Session.Actor, What: what}
 	if r.Kind == redrive || r.Kind == dryRun {
-		if err := cmp.Or(c.retarget(v, &o, r.targetForm), c.mend(v, &o, r.Sets)); err != nil {
+		if err := cmp.Or(c.retarget(v, &o), c.mend(v, &o)); err != nil {
 			return err
 		}
 	}
@@ -212,28 +213,25 @@ func (c *Console) startJob(v *visit) error {
 			return err
 		}
 	}
-	if r.Kind == undo {
-		o.UndoOf = r.From
-	}
-	return c.answerJob(v, r.Job, o, refs)
+	return c.answerJob(v, o, refs)
 }
 
-// retarget sends an order's letters elsewhere.
-func (c *Console) retarget(v *visit, o *order, to targetForm) error {
-	o.targetForm = to
-	if to.Target().IsSource() {
+// retarget sends an order's letters where it says.
+func (c *Console) retarget(v *visit, o *order) error {
+	to := o.Target()
+	if to.IsSource() {
 		return nil
 	}
-	o.What += ", to " + to.Target().String()
-	if _, err := c.opts.Store.Router(v.ctx(), to.Target(), o.MaxRedrives); err != nil {
+	o.What += ", to " + to.String()
+	if _, err := c.opts.Store.Router(v.ctx(), to, o.Max); err != nil {
 		return refused(http.StatusBadRequest, "That can’t be done", c.explain(err))
 	}
 	return nil
 }
 
 // mend makes an order edit its letters.
-func (c *Console) mend(v *visit, o *order, sets string) error {
-	edits, err := edit.ParseSets(sets)
+func (c *Console) mend(v *visit, o *order) error {
+	edits, err := edit.ParseSets(o.Sets)
 	switch {
 	case err != nil:
 		return refused(http.StatusBadRequest, "That can’t be done", "A change of the values can’t be read: "+err.Error()+".")
@@ -242,15 +240,15 @@ func (c *Console) mend(v *visit, o *order, sets string) error {
 	case !v.frame.Session.SignedIn:
 		return refused(http.StatusUnauthorized, "Sign in first", "Changing values needs the console’s token.")
 	}
-	o.Sets, o.edits, o.What = strings.TrimSpace(sets), edits, o.What+", edited"
+	o.edits, o.What = edits, o.What+", edited"
 	o.edit = dryrun.Mend(c.opts.Codec, c.opts.OrdersTopic, o.Target(), edits)
 	return nil
 }
 
 // answerJob starts a job and leads to its page; or, where one letter was dealt with at
 // once, back to the letter.
-func (c *Console) answerJob(v *visit, id string, o order, refs []dlq.Ref) error {
-	j, err := c.jobs.start(id, o, len(refs), c.work(refs, o))
+func (c *Console) answerJob(v *visit, o order, refs []dlq.Ref) error {
+	j, err := c.jobs.start(o, len(refs), c.work(refs, o))
 	if err != nil {
 		return refused(http.StatusServiceUnavailable, "Not now", err.Error())
 	}
@@ -260,7 +258,7 @@ func (c *Console) answerJob(v *visit, id string, o order, refs []dlq.Ref) error 
 	case <-v.ctx().Done():
 	}
 	address := jobAddress(j.ID)
-	if j.single && j.view().Over() && strings.HasPrefix(j.Back, "/letter?") {
+	if j.Total == 1 && j.view().Over() && strings.HasPrefix(j.Back, "/letter?") {
 		address = j.Back + "&job=" + url.QueryEscape(j.ID)
 	}
 	web.Redirect(v.Context, address)
@@ -278,7 +276,7 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 		defer c.live.catchUp(context.WithoutCancel(j.ctx))
 		view := c.live.state().View
 		if o.Kind == redrive {
-			return queue.Redrive(j.ctx, view, refs, dlq.Redrive{By: by, Target: o.Target(), MaxRedrives: o.MaxRedrives, Rate: o.Rate, Edit: o.edit, Done: j.outcome})
+			return queue.Redrive(j.ctx, view, refs, dlq.Redrive{By: by, Target: o.Target(), MaxRedrives: o.Max, Rate: o.Rate, Edit: o.edit, Done: j.outcome})
 		}
 		if o.Kind == discard {
 			return queue.Discard(j.ctx, view, refs, by, j.outcome)
@@ -309,7 +307,7 @@ func (c *Console) inChunks(j *job, refs []dlq.Ref, use func([]dlq.Item) error) e
 // ownResolutions leaves, where a job is undone, only the letters that it resolved:
 // somebody else may have opened and resolved others since.
 func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine []dlq.Ref, err error) {
-	undone := c.jobs.find(j.UndoOf)
+	undone := c.jobs.find(j.From)
 	if undone == nil {
 		return refs, nil
 	}
@@ -340,7 +338,7 @@ func (c *Console) dryRun(router *dlq.Router, edits ...edit.Edit) *dryrun.Run {
 
 // tryOut predicts what would become of letters that are redriven now.
 func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
-	router, err := c.opts.Store.Router(j.ctx, j.Target(), j.MaxRedrives)
+	router, err := c.opts.Store.Router(j.ctx, j.Target(), j.Max)
 	if err != nil {
 		return err
 	}

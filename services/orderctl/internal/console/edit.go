@@ -202,21 +202,16 @@ func (c *Console) sendEdit(v *visit) error {
 	if page.Wrong != "" {
 		return c.send(v, http.StatusUnprocessableEntity, "edit.html", page)
 	}
-	o := order{Kind: redrive, Actor: v.frame.Session.Actor, Why: page.Why, What: "one letter, edited", Back: letterAddress(page.Handle), MaxRedrives: defaultMaxRedrives, single: true}
-	if err := c.retarget(v, &o, to); err != nil {
+	r := request{Kind: redrive, Job: v.PostForm("job"), Why: page.Why, Back: letterAddress(page.Handle), Max: defaultMaxRedrives, targetForm: to}
+	o := order{request: r, Actor: v.frame.Session.Actor, What: "one letter, edited"}
+	if err := c.retarget(v, &o); err != nil {
 		return err
 	}
 	if err := c.audit(v, audit.Entry{Action: "redrive " + o.What, Letters: []string{page.ID}}); err != nil {
 		return err
 	}
 	o.edit = func(*dlq.Item) ([]byte, error) { return value, nil }
-	return c.answerJob(v, v.PostForm("job"), o, []dlq.Ref{item.Ref})
-}
-
-var foretold = map[string]string{
-	dryrun.Stored:    "Valid, and no such order is stored: it would be stored.",
-	dryrun.Duplicate: "Valid, and stored with this very content: it would be a duplicate.",
-	dryrun.Pass:      "Valid by today’s rules. It was not compared with the stored orders: DATABASE_URL is not set.",
+	return c.answerJob(v, o, []dlq.Ref{item.Ref})
 }
 
 // foretell says what would become of an edited value that is valid.
@@ -230,14 +225,7 @@ func (c *Console) foretell(ctx context.Context, item dlq.Item, value []byte, to 
 	if err != nil {
 		return "Valid by today’s rules. The stored orders can’t be read now: " + err.Error()
 	}
-	if text := foretold[verdicts[0].Would]; text != "" {
-		return text
-	}
-	text := "Valid, but it would come back: "
-	if would := verdicts[0].Would; would == dryrun.Stay || would == dryrun.Unknown {
-		text = "Valid by today’s rules, but "
-	}
-	text += verdicts[0].Reason + "."
+	text := verdict(verdicts[0].Would, verdicts[0].Reason)
 	for _, failure := range verdicts[0].Errors {
 		text += " " + clean(failure.String()) + "."
 	}

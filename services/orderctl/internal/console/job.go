@@ -79,18 +79,11 @@ const (
 
 // order is what a job was asked to do.
 type order struct {
-	Kind        kind
-	Actor, Why  string
-	What        string // the letters, in words
-	Back        string // address of where it was asked
-	MaxRedrives int
-	Rate        float64
-	targetForm
-	Sets   string // changes of the values, as they were typed
-	edits  []edit.Edit
-	UndoOf string                          // the job that is undone
-	single bool                            // the job is about one letter
-	edit   func(*dlq.Item) ([]byte, error) // nil: values stay as they are
+	request
+	Actor string
+	What  string // the letters, in words
+	edits []edit.Edit
+	edit  func(*dlq.Item) ([]byte, error) // nil: values stay as they are
 }
 
 // row is what a job's page says about a letter.
@@ -133,7 +126,7 @@ func (v jobView) Rest() int { return v.Total - v.Dealt }
 
 // ListsAll reports whether letters are listed that would pass, too: with what an edit
 // changes, or if it is only one.
-func (v jobView) ListsAll() bool { return v.Kind == dryRun && (v.single || v.Sets != "") }
+func (v jobView) ListsAll() bool { return v.Kind == dryRun && (v.Total == 1 || v.Sets != "") }
 
 // More are the letters that were left, or would be edited, and are not listed.
 func (v jobView) More() int {
@@ -179,7 +172,7 @@ type job struct {
 	done chan struct{} // closed at the end
 
 	mu sync.Mutex
-	// jobView is guarded by mu, except for its order, ID and Began, which never change.
+	// jobView is guarded by mu, except for its order, ID, Total and Began, which never change.
 	jobView
 	handles map[string]bool // of letters that were changed, or that would pass
 }
@@ -257,13 +250,13 @@ var (
 )
 
 // start starts work; or, where a form was sent twice, returns the job that the first one
-// started. id is the form's; empty: a new one.
-func (s *jobs) start(id string, o order, total int, do work) (*job, error) {
+// started.
+func (s *jobs) start(o order, total int, do work) (*job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	unfinished := 0
 	for _, j := range s.kept {
-		if j.ID == id {
+		if j.ID == o.Job {
 			return j, nil
 		}
 		if !j.view().Over() {
@@ -274,7 +267,7 @@ func (s *jobs) start(id string, o order, total int, do work) (*job, error) {
 		return nil, errBusy
 	}
 	j := &job{done: make(chan struct{}), handles: map[string]bool{}}
-	j.jobView = jobView{order: o, ID: cmp.Or(id, rand.Text()), Total: total, Began: s.now(), Progress: waiting, Counts: map[string]int{}}
+	j.jobView = jobView{order: o, ID: cmp.Or(o.Job, rand.Text()), Total: total, Began: s.now(), Progress: waiting, Counts: map[string]int{}}
 	j.ctx, j.stop = context.WithCancel(s.runner.Context())
 	if !s.runner.Go(func(context.Context) { s.run(j, do) }) {
 		j.stop()

@@ -27,15 +27,29 @@ var templateFuncs = template.FuncMap{
 	"add":       func(a, b int) int { return a + b },
 	"stages":    func() []string { return []string{"decode", "validate", "conflict", "write"} },
 	"address":   letterAddress,
-	"would":     func(would string) string { return wouldTexts[would] },
+	"would":     func(would string) string { return woulds[would].many },
+	"verdict":   verdict,
 	"functions": edit.Functions,
 	"percent":   func(n, of int) int { return n * 100 / max(of, 1) },
 }
 
-// wouldTexts are the verdicts of dry runs for people.
-var wouldTexts = map[string]string{
-	dryrun.Stored: "would be stored", dryrun.Duplicate: "would be duplicates", dryrun.Pass: "valid, not compared",
-	dryrun.Fail: "would fail again", dryrun.Stay: "can’t be redriven", dryrun.Unknown: "can’t be told",
+// woulds are the verdicts of dry runs for people: of many letters, and of one.
+var woulds = map[string]struct{ many, one string }{
+	dryrun.Stored:    {"would be stored", "Redriven now, it would be stored"},
+	dryrun.Duplicate: {"would be duplicates", "Redriven now, it would be a duplicate: the same order is stored"},
+	dryrun.Pass:      {"valid, not compared", "It is valid by today’s rules. It was not compared with the stored orders: DATABASE_URL is not set"},
+	dryrun.Fail:      {"would fail again", "Redriven now, it would fail again"},
+	dryrun.Stay:      {"can’t be redriven", "It can’t be redriven"},
+	dryrun.Unknown:   {"can’t be told", "What would become of it can’t be told"},
+}
+
+// verdict is what a dry run says about a letter.
+func verdict(would, reason string) string {
+	text := woulds[would].one
+	if reason != "" {
+		text += ": " + clean(reason)
+	}
+	return text + "."
 }
 
 // tab is one of several views of a thing.
