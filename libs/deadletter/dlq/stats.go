@@ -77,9 +77,8 @@ type Stats struct {
 	ByPartition  map[string]Count `json:"by_partition"` // of the source: topic/partition
 	// Causes are all causes, that with most letters first.
 	Causes []*Cause `json:"causes"`
-	// First and Last are when the first and the last of the letters failed.
-	First time.Time `json:"-"`
-	Last  time.Time `json:"-"`
+	// All counts the letters as if they had one cause.
+	All Cause `json:"-"`
 
 	times []int64 // nanoseconds since 1970
 }
@@ -90,7 +89,7 @@ type causeKey struct{ reason, rule, path string }
 func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 	s := &Stats{
 		ByReason: map[string]int{}, OpenByReason: map[string]int{}, ByRule: map[string]Count{}, ByPartition: map[string]Count{},
-		Causes: []*Cause{},
+		Causes: []*Cause{}, All: Cause{Curve: make([]int, o.Bars)},
 	}
 	// What a group's letters have in common is looked up once for all of them.
 	type counted struct {
@@ -106,18 +105,13 @@ func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 		}
 		g.add(ref.Status)
 		s.times = append(s.times, ref.FailedAt.UnixNano())
-		if s.First.IsZero() || ref.FailedAt.Before(s.First) {
-			s.First = ref.FailedAt
-		}
-		if ref.FailedAt.After(s.Last) {
-			s.Last = ref.FailedAt
-		}
+		s.All.take(ref, o)
 		for _, c := range g.causes {
 			c.take(ref, o)
 		}
 	}
+	s.Count = s.All.Count
 	for of, g := range groups {
-		s.Open, s.Resolved = s.Open+g.Open, s.Resolved+g.Resolved
 		s.ByReason[of.Reason] += g.Total()
 		if g.Open > 0 {
 			s.OpenByReason[of.Reason] += g.Open
@@ -184,8 +178,8 @@ func (s *Stats) Histogram(bars int) (counts []int, span time.Duration) {
 	if len(s.times) == 0 {
 		return nil, 0
 	}
-	first := s.First.UnixNano()
-	step := (s.Last.UnixNano()-first)/int64(bars) + 1
+	first := s.All.First.UnixNano()
+	step := (s.All.Last.UnixNano()-first)/int64(bars) + 1
 	counts = make([]int, bars)
 	for _, t := range s.times {
 		counts[(t-first)/step]++

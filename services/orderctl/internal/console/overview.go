@@ -93,7 +93,7 @@ func (c *Console) overviewPage(v *visit) error {
 			shown = s
 		}
 	}
-	page := overviewPage{frame: v.frame, Status: status, Span: shown, Open: l.open, Resolved: len(l.refs) - l.open, Curve: make([]int, shown.Bars), Jobs: c.jobs.unfinished()}
+	page := overviewPage{frame: v.frame, Status: status, Span: shown, Open: l.open, Resolved: len(l.refs) - l.open, Jobs: c.jobs.unfinished()}
 	page.Live = true
 	counts := map[letter.Status]int{letter.Open: page.Open, letter.Resolved: page.Resolved, letter.Any: len(l.refs)}
 	for _, s := range statuses {
@@ -103,15 +103,7 @@ func (c *Console) overviewPage(v *visit) error {
 		page.Spans = append(page.Spans, tab{s.Title, overviewAddress(status, s), 0, s.Name == shown.Name})
 	}
 	counted := dlq.StatsOf(withStatus(l, status), dlq.StatsOptions{NewSince: now.Add(-day), Bars: shown.Bars, From: now.Add(-shown.length), Until: now.Add(time.Second)})
-	for ref := range withStatus(l, status) {
-		age := now.Sub(ref.FailedAt)
-		if age < day {
-			page.NewCount++
-		}
-		if age >= 0 && age < shown.length {
-			page.Curve[shown.Bars-1-int(int64(age)*int64(shown.Bars)/int64(shown.length))]++
-		}
-	}
+	page.NewCount, page.Curve = counted.All.New, counted.All.Curve
 	causes := counted.Causes[:min(len(counted.Causes), shownCauses)]
 	page.More = len(counted.Causes) - len(causes)
 	newest := make([]dlq.Ref, len(causes))
