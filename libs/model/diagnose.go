@@ -2,7 +2,6 @@ package model
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -133,24 +132,43 @@ func diagnoseStart(text []byte) (rule, message string) {
 	return "", ""
 }
 
-// diagnosePrefix recognizes what serializers put in front of the value: Confluent's and
-// Apicurio's schema registries a zero byte and an id of four or eight bytes, AWS Glue 18
-// bytes with a UUID.
+// RegistryPrefix is the size in bytes of what a serializer with a schema registry puts in
+// front of JSON: Confluent's and Apicurio's a zero byte and an id of four or eight bytes, AWS
+// Glue's 18 bytes with a UUID. It is 0 if there is none, or no JSON behind it.
+func RegistryPrefix(value []byte) int {
+	for _, prefix := range []struct {
+		magic byte
+		size  int
+	}{{0, shortPrefix}, {0, 9}, {3, gluePrefix}} { // the shorter first: `{"id"` has a quotation mark at its fifth place
+		if len(value) > prefix.size && value[0] == prefix.magic && hasID(value[1:prefix.size]) && isJSONStart(value[prefix.size:]) {
+			return prefix.size
+		}
+	}
+	return 0
+}
+
+const (
+	shortPrefix = 5
+	gluePrefix  = 18
+)
+
+// diagnosePrefix explains a schema registry's prefix.
 func diagnosePrefix(text []byte) (rule, message string) {
-	const magic, short, long, glue = 0, 5, 9, 18
-	switch {
-	case len(text) > short && text[0] == magic && hasID(text[1:short]) && isJSONStart(text[short:]):
-		return ruleRegistry, fmt.Sprintf("the value begins with a schema registry's prefix of 5 bytes (schema id %d); the JSON follows it",
-			binary.BigEndian.Uint32(text[1:]))
-	case len(text) > long && text[0] == magic && hasID(text[1:long]) && isJSONStart(text[long:]):
-		return ruleRegistry, fmt.Sprintf("the value begins with a schema registry's prefix of 9 bytes (schema id %d); the JSON follows it",
-			binary.BigEndian.Uint64(text[1:]))
-	case len(text) > glue && text[0] == 3 && text[1] == 0 && isJSONStart(text[glue:]):
+	id := func(size int) (id uint64) {
+		for _, b := range text[1:size] {
+			id = id<<8 | uint64(b)
+		}
+		return id
+	}
+	switch size := RegistryPrefix(text); {
+	case size == gluePrefix:
 		return ruleRegistry, "the value begins with the AWS Glue schema registry's prefix of 18 bytes (schema id " +
-			hex.EncodeToString(text[2:glue]) + "); the JSON follows it"
-	case len(text) > short && text[0] == magic && hasID(text[1:short]):
+			hex.EncodeToString(text[2:size]) + "); the JSON follows it"
+	case size > 0:
+		return ruleRegistry, fmt.Sprintf("the value begins with a schema registry's prefix of %d bytes (schema id %d); the JSON follows it", size, id(size))
+	case len(text) > shortPrefix && text[0] == 0 && hasID(text[1:shortPrefix]):
 		return ruleRegistryBinary, fmt.Sprintf("the value begins like a schema registry's prefix (schema id %d), but no JSON follows: "+
-			"it is probably Avro or Protobuf", binary.BigEndian.Uint32(text[1:]))
+			"it is probably Avro or Protobuf", id(shortPrefix))
 	}
 	return "", ""
 }

@@ -144,39 +144,22 @@ func looksLikePrettyLine(record []byte) bool {
 type rank [3]int
 
 func rankOf(path string) rank {
-	top, rest := path, ""
-	if i := strings.IndexAny(path, ".["); i >= 0 {
-		top, rest = path[:i], path[i:]
+	top, item := path[:strings.IndexAny(path+".", ".[")], -1
+	if _, rest, isItem := strings.Cut(path, "["); isItem {
+		index, _, _ := strings.Cut(rest, "]")
+		item, _ = strconv.Atoi(index)
 	}
-	r := rank{position(orderFields, top), -1, -1}
-	if strings.HasPrefix(rest, "[") {
-		index, after, _ := strings.Cut(rest[1:], "]")
-		r[1], _ = strconv.Atoi(index)
-		rest = after
-	}
-	name := strings.TrimPrefix(rest, ".")
-	switch {
-	case path == "":
-		r[0] = -1
-	case rest == "":
-	case top == "delivery":
-		r[2] = position(deliveryFields, name)
-	case top == "payment":
-		r[2] = position(paymentFields, name)
-	case top == "items":
-		r[2] = position(itemFields, name)
-	}
-	return r
+	return rank{position(top), item, position(itemIndex.ReplaceAllString(path, "[]"))}
 }
 
-// position is a field's index in a table; unknown fields come last.
-func position[T any](fields []field[T], name string) int {
-	for i := range fields {
-		if fields[i].name == name {
-			return i
-		}
+// position is a field's place among those of its object. Unknown fields come last, the
+// record as a whole first.
+func position(path string) int {
+	target, known := ruleTargets[path]
+	if !known && path != "" {
+		return len(ruleTargets)
 	}
-	return len(fields)
+	return target.position
 }
 
 // sortFailures sorts failures by the order of the canonical JSON.

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -220,81 +221,18 @@ func mailCharacter(s string) int {
 	return size
 }
 
-// IsLocale reports whether s is a well-formed language tag (RFC 5646): a language of two
-// or three letters, then script, region, variants, extensions and private use. It does
-// not check whether the subtags are registered, and refuses the old irregular tags.
-// x/text's language.Parse refuses unregistered subtags, and accepts underscores.
+// languageTag is RFC 5646's form: language, extended language, script, region, variants,
+// extensions, private use.
+var languageTag = regexp.MustCompile(`^(?i)[a-z]{2,3}(-[a-z]{3}){0,3}(-[a-z]{4})?(-([a-z]{2}|\d{3}))?` +
+	`(-([a-z0-9]{5,8}|\d[a-z0-9]{3}))*(-[0-9a-wyz](-[a-z0-9]{2,8})+)*(-x(-[a-z0-9]{1,8})+)?$`)
+
+// IsLocale reports whether s is a well-formed language tag (RFC 5646). It does not check
+// whether the subtags are registered, and refuses the old irregular tags. x/text's
+// language.Parse refuses unregistered subtags, and accepts underscores.
 func IsLocale(s string) bool {
-	if len(s) > 35 {
-		return false
+	isCommon := len(s) == 2 || len(s) == 5 && s[2] == '-' && isLetter(s[3]) && isLetter(s[4])
+	if isCommon && isLetter(s[0]) && isLetter(s[1]) { // en and en-US need no pattern, which takes longer
+		return true
 	}
-	tag, rest := cutSubtag(s)
-	if len(tag) < 2 || len(tag) > 3 || !all(tag, isLetter) {
-		return false
-	}
-	tag, rest = cutSubtag(rest)
-	for n := 0; n < 3 && len(tag) == 3 && all(tag, isLetter); n++ { // extended language
-		tag, rest = cutSubtag(rest)
-	}
-	if len(tag) == 4 && all(tag, isLetter) { // script
-		tag, rest = cutSubtag(rest)
-	}
-	if len(tag) == 2 && all(tag, isLetter) || len(tag) == 3 && all(tag, isDigit) { // region
-		tag, rest = cutSubtag(rest)
-	}
-	for isVariant(tag) {
-		tag, rest = cutSubtag(rest)
-	}
-	return isExtension(tag, rest)
-}
-
-func isVariant(tag string) bool {
-	return (len(tag) >= 5 && len(tag) <= 8 || len(tag) == 4 && isDigit(tag[0])) && all(tag, isAlphanumeric)
-}
-
-// isExtension reports whether what is left of a tag is extensions and private use, or
-// nothing.
-func isExtension(tag, rest string) bool {
-	for tag != "" {
-		if len(tag) != 1 || !isAlphanumeric(tag[0]) {
-			return false
-		}
-		shortest := 2
-		if private := tag[0]|0x20 == 'x'; private {
-			shortest = 1
-		}
-		count := 0
-		for tag, rest = cutSubtag(rest); len(tag) >= shortest && len(tag) <= 8 && all(tag, isAlphanumeric); count++ {
-			tag, rest = cutSubtag(rest)
-		}
-		if count == 0 {
-			return false
-		}
-	}
-	return rest == ""
-}
-
-// cutSubtag returns the first subtag, and what follows its hyphen. An empty subtag
-// before a hyphen, or after the last one, is returned as "-", which nothing matches.
-func cutSubtag(s string) (tag, rest string) {
-	if s == "" {
-		return "", ""
-	}
-	i := strings.IndexByte(s, '-')
-	switch {
-	case i < 0:
-		return s, ""
-	case i == 0 || i == len(s)-1:
-		return "-", ""
-	}
-	return s[:i], s[i+1:]
-}
-
-func all(s string, is func(byte) bool) bool {
-	for i := range len(s) {
-		if !is(s[i]) {
-			return false
-		}
-	}
-	return true
+	return len(s) <= 35 && languageTag.MatchString(s)
 }

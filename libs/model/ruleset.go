@@ -80,38 +80,40 @@ const (
 	rulePattern   = "pattern"
 )
 
-// ruleTarget is a field whose rule can be replaced.
+// ruleTarget is a field of an order, as far as its rule can be replaced.
 type ruleTarget struct {
-	parent reflect.Type
-	name   string // in JSON
-	tag    string
-	text   bool
-	base   string // what always holds
+	parent   reflect.Type
+	name     string // in JSON
+	tag      string
+	position int // in canonical JSON, among those of its object
+	text     bool
+	fixed    bool   // keys and columns depend on its rule
+	base     string // what always holds
 }
 
-// ruleTargets are these fields by path.
+// ruleTargets are all fields by path.
 var ruleTargets = func() map[string]ruleTarget {
 	targets := map[string]ruleTarget{}
 	addTargets(targets, "", orderFields)
 	addTargets(targets, "delivery.", deliveryFields)
 	addTargets(targets, "payment.", paymentFields)
 	addTargets(targets, "items[].", itemFields)
-	delete(targets, "order_uid")
 	return targets
 }()
 
 func addTargets[T any](targets map[string]ruleTarget, prefix string, fields []field[T]) {
 	parent := reflect.TypeFor[T]()
 	tags := tagsOf(parent)
-	for _, f := range fields {
-		target := ruleTarget{parent: parent, name: f.name, tag: tags[f.name], text: f.text != nil, base: ruleText}
+	for i, f := range fields {
+		target := ruleTarget{
+			parent: parent, name: f.name, tag: tags[f.name], position: i + 1, base: ruleText,
+			text: f.text != nil || f.time != nil, fixed: f.name == "order_uid" || f.time != nil || f.part != nil,
+		}
 		switch {
-		case f.number != nil && f.name == "payment_dt":
-			target.base = tags[f.name]
+		case f.name == "payment_dt":
+			target.base = target.tag
 		case f.number != nil:
 			target.base = "min=0,max=" + maxInteger
-		case f.text == nil:
-			continue
 		}
 		targets[prefix+f.name] = target
 	}
@@ -120,9 +122,7 @@ func addTargets[T any](targets map[string]ruleTarget, prefix string, fields []fi
 var itemIndex = regexp.MustCompile(`\[\d*\]`)
 
 // IsText reports whether the field at a path, such as items[2].size, is a string in JSON.
-func IsText(path string) bool {
-	return path == "order_uid" || path == "date_created" || ruleTargets[itemIndex.ReplaceAllString(path, "[]")].text
-}
+func IsText(path string) bool { return ruleTargets[itemIndex.ReplaceAllString(path, "[]")].text }
 
 // ruleNames are the names of the rules that strings can have.
 func ruleNames() []string {
@@ -140,7 +140,7 @@ func ruleNames() []string {
 func (f FieldRule) Check() error {
 	target, known := ruleTargets[f.Path]
 	switch {
-	case f.Path == "order_uid" || f.Path == "date_created" || f.Path == "delivery" || f.Path == "payment" || f.Path == "items":
+	case target.fixed:
 		return fmt.Errorf("the rule of %s cannot be replaced: keys and columns depend on it", f.Path)
 	case !known && strings.HasPrefix(f.Path, "items["):
 		return fmt.Errorf("%s is not a field of an order: items[].size is that of each item", f.Path)

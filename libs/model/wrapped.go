@@ -3,9 +3,12 @@ package model
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
-	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Rules of records that hold an order inside of something else.
@@ -19,174 +22,120 @@ const (
 )
 
 // deepestWrapping is how many wrappers around an order are looked into.
-const deepestWrapping = 4
+const deepestWrapping = 5
 
-// nested is where an order was found inside of a value.
-type nested struct {
-	path   string
-	offset int  // in the record
-	text   bool // inside of a string that holds JSON
-	base64 bool
+// Nested is an order that is inside of another JSON value.
+type Nested struct {
+	Path string // within the value
+	// Offset is in bytes from the value's start. Of an order in a string it is the string's.
+	Offset int
+	JSON   []byte // the order, byte for byte
+	// Text says that it is in a string that holds JSON, Base64 that the string is base64.
+	Text, Base64 bool
 }
 
-// wrapped explains a record that lacks everything that an order has because the order is
-// inside of an envelope, a string or an array. It is nil for any other record.
-func wrapped(record []byte, start int) *fault {
-	s := scanner{data: record, pos: start}
-	value, ok := readShape(&s, 0)
-	if !ok {
-		return nil
-	}
-	rule, what := value.envelope()
-	at, found := value.find(0)
-	f := &fault{reason: ReasonWrapped, rule: rule, offset: start, path: at.path}
+// FindOrders returns the orders inside of a JSON value. Of an object's members only the
+// first that holds one counts; the state before a change is looked at last.
+func FindOrders(value []byte) []Nested { return findOrders(value, 0) }
+
+func findOrders(value []byte, depth int) (found []Nested) {
+	v, ok := readWrapper(value)
 	switch {
-	case found && value.kind == '[' && value.orders > 1:
-		f.path, f.message = "", fmt.Sprintf("the record is an array of %d orders; send each as a record of its own", value.orders)
-	case found:
-		f.offset = at.offset
-		f.message = "the record is " + what
-		if at.path != "" {
-			f.message += "; the order is in " + at.path
-		}
-		switch {
-		case at.base64:
-			f.message += ", encoded in base64"
-		case at.text && value.kind != '"':
-			f.message += ", as a string that holds JSON"
-		}
-		f.message += "; send the order itself"
-	case rule == ruleConnect || rule == ruleCloudEvents || rule == ruleDebezium:
-		f.message = "the record is " + what + ", and there is no order in it"
-	default:
+	case !ok || depth > deepestWrapping:
 		return nil
+	case depth > 0 && v.isOrder():
+		return []Nested{{Offset: v.offset, JSON: bytes.TrimSpace(value[v.offset:])}}
+	case v.kind == '"':
+		return v.inText(depth)
 	}
-	return f
+	slices.SortStableFunc(v.members, func(a, b member) int { return priority(a.name) - priority(b.name) })
+	for _, m := range v.members {
+		inner := findOrders(m.value, depth+1)
+		for i := range inner {
+			inner[i].Path, inner[i].Offset = joinPath(m.path, inner[i].Path), m.offset+inner[i].Offset
+		}
+		if found = append(found, inner...); len(found) > 0 && v.kind == '{' {
+			break
+		}
+	}
+	return found
 }
 
-// shape is a JSON value with its members, as far as looking for an order needs them.
-type shape struct {
-	kind    byte // as in JSON: { [ " or another
+// wrapper is a JSON value with what is in it.
+type wrapper struct {
+	kind    jsontext.Kind
 	offset  int
-	text    []byte // of a string, without escapes
-	members []member
-	orders  int // elements that are orders
+	text    []byte   // of a string, without escapes
+	members []member // of an object or array
 }
 
 type member struct {
-	name  string
-	value shape
+	name   string
+	path   string // as it may be shown
+	offset int    // of the value
+	value  []byte
 }
 
-// readShape reads the value at s.pos.
-func readShape(s *scanner, depth int) (shape, bool) {
-	v := shape{kind: s.peek(), offset: s.pos}
+// readWrapper reads one level of a value. It is false if the value is not JSON.
+func readWrapper(value []byte) (wrapper, bool) {
+	d := jsontext.NewDecoder(bytes.NewReader(value), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	v := wrapper{kind: d.PeekKind()}
+	begin, err := d.ReadToken()
 	switch {
+	case err != nil:
+		return v, false
 	case v.kind == '"':
-		text, f := s.str()
-		v.text = bytes.Clone(text)
-		return v, f == nil
-	case v.kind != '{' && v.kind != '[' || depth > deepestWrapping:
-		return v, s.skip(depth) == nil
+		v.text = []byte(begin.String())
 	}
-	closing := byte('}')
-	if v.kind == '[' {
-		closing = ']'
-	}
-	s.pos++
-	for i := 0; ; i++ {
-		end, f := s.next(i == 0, closing)
-		if end || f != nil {
-			return v, f == nil
-		}
-		m := member{name: indexPath(i)}
+	v.offset = len(value) - len(bytes.TrimLeft(value, " \t\r\n"))
+	for d.StackDepth() > 0 && d.PeekKind() != '}' && d.PeekKind() != ']' {
+		m := member{name: indexPath(len(v.members)), path: indexPath(len(v.members))}
 		if v.kind == '{' {
-			name, f := s.name()
-			if f != nil {
+			name, err := d.ReadToken()
+			if err != nil {
 				return v, false
 			}
-			m.name = string(name)
+			m.name = name.String()
+			m.path = shownName([]byte(m.name))
 		}
-		var ok bool
-		if m.value, ok = readShape(s, depth+1); !ok {
+		raw, err := d.ReadValue()
+		if err != nil {
 			return v, false
 		}
-		if v.kind == '[' && m.value.isOrder() {
-			v.orders++
-		}
-		if len(v.members) < 64 { // an envelope has a few
-			v.members = append(v.members, m)
+		end := int(d.InputOffset())
+		m.offset = end - len(raw)
+		m.value = value[m.offset:end]
+		v.members = append(v.members, m)
+	}
+	if d.StackDepth() > 0 {
+		if _, err := d.ReadToken(); err != nil {
+			return v, false
 		}
 	}
+	_, err = d.ReadToken()
+	return v, errors.Is(err, io.EOF)
 }
 
-func (v *shape) member(name string) *shape {
-	for i := range v.members {
-		if v.kind == '{' && v.members[i].name == name {
-			return &v.members[i].value
+// inText looks for orders in a string that holds JSON, or base64 of JSON.
+func (v *wrapper) inText(depth int) []Nested {
+	inner := func(text []byte) []Nested {
+		if !isJSONStart(text) {
+			return nil
+		}
+		found := findOrders(bytes.TrimPrefix(text, []byte(ByteOrderMark)), depth+1)
+		for i := range found {
+			found[i].Offset, found[i].Text = v.offset, true
+		}
+		return found
+	}
+	found := inner(v.text)
+	if decoded, err := base64.StdEncoding.DecodeString(string(v.text)); found == nil && err == nil {
+		found = inner(decoded)
+		for i := range found {
+			found[i].Base64 = true
 		}
 	}
-	return nil
-}
-
-// isOrder reports whether an object has several of the members that orders have.
-func (v *shape) isOrder() bool {
-	known := 0
-	for _, name := range []string{"order_uid", "track_number", "delivery", "payment", "items", "customer_id", "date_created"} {
-		if v.member(name) != nil {
-			known++
-		}
-	}
-	return known >= 3
-}
-
-// envelope returns the rule of the wrapper that a record is, and what it is in words.
-func (v *shape) envelope() (rule, what string) {
-	inner := v
-	if payload := v.member("payload"); payload != nil {
-		inner = payload
-	}
-	switch {
-	case v.kind == '"':
-		return ruleTextOfJSON, "a string that holds JSON"
-	case v.kind == '[':
-		return ruleArray, "an array"
-	case v.member("specversion") != nil && v.member("type") != nil:
-		return ruleCloudEvents, "a CloudEvents event"
-	case inner.member("op") != nil && (inner.member("after") != nil || inner.member("before") != nil):
-		return ruleDebezium, "a change event of Debezium"
-	case v.member("schema") != nil && v.member("payload") != nil:
-		return ruleConnect, "Kafka Connect's envelope of schema and payload"
-	}
-	return ruleEnvelope, "an envelope"
-}
-
-// find looks for the order in a value that is none itself.
-func (v *shape) find(depth int) (nested, bool) {
-	if depth > deepestWrapping {
-		return nested{}, false
-	}
-	if depth > 0 && v.isOrder() {
-		return nested{offset: v.offset}, true
-	}
-	if v.kind == '"' {
-		at, found := findInText(v.text, v.offset, depth)
-		if decoded, err := base64.StdEncoding.DecodeString(string(v.text)); !found && err == nil {
-			at, found = findInText(decoded, v.offset, depth)
-			at.base64 = true
-		}
-		return at, found
-	}
-	// The state after a change comes before the state before it.
-	members := slices.Clone(v.members)
-	slices.SortStableFunc(members, func(a, b member) int { return priority(a.name) - priority(b.name) })
-	for _, m := range members {
-		if at, found := m.value.find(depth + 1); found {
-			at.path = joinPath(shownPart(m.name), at.path)
-			return at, true
-		}
-	}
-	return nested{}, false
+	return found
 }
 
 func priority(name string) int {
@@ -196,31 +145,84 @@ func priority(name string) int {
 	return 0
 }
 
-// findInText looks for the order in JSON that is the text of a string.
-func findInText(text []byte, offset, depth int) (nested, bool) {
-	if !isJSONStart(text) {
-		return nested{}, false
-	}
-	s := scanner{data: bytes.TrimPrefix(text, []byte(ByteOrderMark))}
-	s.space()
-	inner, ok := readShape(&s, 0)
-	if !ok {
-		return nested{}, false
-	}
-	at, found := inner.find(depth + 1)
-	return nested{path: at.path, offset: offset, text: true}, found
-}
-
-func shownPart(name string) string {
-	if strings.HasPrefix(name, "[") {
-		return name
-	}
-	return shownName([]byte(name))
-}
-
 func joinPath(outer, inner string) string {
-	if inner == "" || strings.HasPrefix(inner, "[") {
+	if inner == "" || inner[0] == '[' {
 		return outer + inner
 	}
 	return outer + "." + inner
+}
+
+// has reports whether an object has all of the members.
+func (v *wrapper) has(names ...string) bool {
+	return v.kind == '{' && v.count(names...) == len(names)
+}
+
+func (v *wrapper) count(names ...string) (known int) {
+	for _, name := range names {
+		if slices.ContainsFunc(v.members, func(m member) bool { return m.name == name }) {
+			known++
+		}
+	}
+	return known
+}
+
+// isOrder reports whether an object has several of the members that orders have.
+func (v *wrapper) isOrder() bool {
+	return v.kind == '{' && v.count("order_uid", "track_number", "delivery", "payment", "items", "customer_id", "date_created") >= 3
+}
+
+// envelope returns the rule of the wrapper that a record is, and what it is in words.
+func (v *wrapper) envelope() (rule, what string) {
+	inner := *v
+	if i := slices.IndexFunc(v.members, func(m member) bool { return m.name == "payload" }); i >= 0 {
+		inner, _ = readWrapper(v.members[i].value)
+	}
+	switch {
+	case v.kind == '"':
+		return ruleTextOfJSON, "a string that holds JSON"
+	case v.kind == '[':
+		return ruleArray, "an array"
+	case v.has("specversion", "type"):
+		return ruleCloudEvents, "a CloudEvents event"
+	case inner.has("op", "after"), inner.has("op", "before"):
+		return ruleDebezium, "a change event of Debezium"
+	case v.has("schema", "payload"):
+		return ruleConnect, "Kafka Connect's envelope of schema and payload"
+	}
+	return ruleEnvelope, "an envelope"
+}
+
+// wrapped explains a record that lacks everything that an order has because the order is
+// inside of an envelope, a string or an array. It is nil for any other record.
+func wrapped(record []byte, start int) *fault {
+	value, ok := readWrapper(record[start:])
+	if !ok {
+		return nil
+	}
+	rule, what := value.envelope()
+	f := &fault{reason: ReasonWrapped, rule: rule, offset: start}
+	found := findOrders(record[start:], 0)
+	switch {
+	case len(found) > 1 && value.kind == '[':
+		f.message = fmt.Sprintf("the record is an array of %d orders; send each as a record of its own", len(found))
+	case len(found) > 0:
+		at := found[0]
+		f.path, f.offset = at.Path, start+at.Offset
+		f.message = "the record is " + what
+		if at.Path != "" {
+			f.message += "; the order is in " + at.Path
+		}
+		switch {
+		case at.Base64:
+			f.message += ", encoded in base64"
+		case at.Text && value.kind != '"':
+			f.message += ", as a string that holds JSON"
+		}
+		f.message += "; send the order itself"
+	case rule == ruleConnect || rule == ruleCloudEvents || rule == ruleDebezium:
+		f.message = "the record is " + what + ", and there is no order in it"
+	default:
+		return nil
+	}
+	return f
 }

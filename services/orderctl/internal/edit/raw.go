@@ -36,11 +36,12 @@ func strip(options []string) (compute, error) {
 		err = fmt.Errorf("%q is no number", option)
 	}
 	return func(v term) (term, error) {
-		rest, found := withoutRegistry(v.text)
+		prefix := model.RegistryPrefix([]byte(v.text))
+		rest := v.text[prefix:]
 		switch {
 		case v.kind == jsonTerm:
 			return v, errNoText
-		case option == "registry" && !found:
+		case option == "registry" && prefix == 0:
 			return v, errors.New("it does not begin with a schema registry's prefix")
 		case size > len(v.text):
 			return v, fmt.Errorf("it has %d bytes only", len(v.text))
@@ -53,23 +54,6 @@ func strip(options []string) (compute, error) {
 		}
 		return term{v.kind, rest}, nil
 	}, err
-}
-
-// withoutRegistry cuts the prefix that a serializer with a schema registry puts in front
-// of JSON: a zero byte and an id of 4 or 8 bytes, or the 18 bytes of AWS Glue.
-func withoutRegistry(text string) (rest string, found bool) {
-	for _, prefix := range []struct {
-		magic byte
-		size  int
-	}{{0, 5}, {0, 9}, {3, 18}} { // the shorter first: `{"id"` has a quotation mark at its fifth place
-		if len(text) > prefix.size && text[0] == prefix.magic {
-			begin := strings.TrimLeft(strings.TrimPrefix(text[prefix.size:], byteOrderMark), " \t\r\n")
-			if begin != "" && strings.ContainsRune(`{["`, rune(begin[0])) {
-				return text[prefix.size:], true
-			}
-		}
-	}
-	return text, false
 }
 
 // visible drops the characters that nobody sees: around and between the parts of JSON

@@ -1,15 +1,15 @@
 package edit
 
 import (
-	"encoding/base64"
+	"bytes"
 	"encoding/json"
 	"errors"
-	"maps"
-	"slices"
 	"strings"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
-// deepestWrapping is how many wrappers around an order are taken off.
+// deepestWrapping is how many strings of JSON within one another are taken off.
 const deepestWrapping = 5
 
 var (
@@ -56,72 +56,11 @@ func unwrapOrder(v term) (term, error) {
 			return v, err
 		}
 	}
-	switch found := findOrders(value, 0); len(found) {
+	switch found := model.FindOrders(bytes.TrimPrefix(value, []byte(byteOrderMark))); len(found) {
 	case 0:
 		return v, errNoOrder
 	case 1:
-		return term{min(v.kind, jsonTerm), string(found[0])}, nil
+		return term{min(v.kind, jsonTerm), string(found[0].JSON)}, nil
 	}
 	return v, errOrders
-}
-
-// findOrders gives the orders inside of JSON. Of the members of an object the first that
-// holds one counts, the state before a change last.
-func findOrders(value []byte, depth int) [][]byte {
-	text := strings.TrimSpace(strings.TrimPrefix(string(value), byteOrderMark))
-	if depth > deepestWrapping || text == "" {
-		return nil
-	}
-	value = []byte(text)
-	switch value[0] {
-	case '"':
-		var inner string
-		if json.Unmarshal(value, &inner) != nil {
-			return nil
-		}
-		if found := findOrders([]byte(inner), depth+1); found != nil {
-			return found
-		}
-		decoded, _ := base64.StdEncoding.DecodeString(inner) // none, of what is no base64
-		return findOrders(decoded, depth+1)
-	case '[':
-		var elements []json.RawMessage
-		_ = json.Unmarshal(value, &elements) // none, of what is no JSON
-		var found [][]byte
-		for _, e := range elements {
-			found = append(found, findOrders(e, depth+1)...)
-		}
-		return found
-	case '{':
-		var members map[string]json.RawMessage
-		if json.Unmarshal(value, &members) != nil {
-			return nil
-		}
-		if isOrder(members) {
-			if depth == 0 {
-				return nil // it is not inside of anything
-			}
-			return [][]byte{value}
-		}
-		names := slices.Sorted(maps.Keys(members))
-		if i := slices.Index(names, "before"); i >= 0 {
-			names = append(slices.Delete(names, i, i+1), "before")
-		}
-		for _, name := range names {
-			if found := findOrders(members[name], depth+1); len(found) > 0 {
-				return found
-			}
-		}
-	}
-	return nil
-}
-
-func isOrder(members map[string]json.RawMessage) bool {
-	known := 0
-	for _, name := range []string{"order_uid", "track_number", "delivery", "payment", "items", "customer_id", "date_created"} {
-		if _, there := members[name]; there {
-			known++
-		}
-	}
-	return known >= 3
 }
