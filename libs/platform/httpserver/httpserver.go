@@ -13,7 +13,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 )
 
 // Options of a Server. Zero values have the defaults that are named.
@@ -28,9 +31,15 @@ type Options struct {
 	Handler  http.Handler
 	// ConnContext is as in http.Server.
 	ConnContext func(context.Context, net.Conn) context.Context
+	// Settings are the operator's; without a certificate the server speaks HTTP.
+	Settings Settings
+	// Metrics gets the figures of the certificate; nil: none.
+	Metrics prometheus.Registerer
 	// TLS serves HTTPS where it is set.
 	TLS *tls.Config
 
+	// MaxBody is how many bytes of a request's body a handler can read; 8 MiB.
+	MaxBody     int64
 	ReadTimeout time.Duration // of a whole request; 10 s
 	// Patience is how long a client may take nothing of an answer; 15 s. One that has
 	// stopped reading may be noticed only after twice that time.
@@ -55,6 +64,8 @@ type Server struct {
 	opts Options
 	http *http.Server
 	done chan struct{} // closed when serving has ended
+	cert *certificate  // nil without TLS
+	loop lifecycle.Runner
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -77,6 +88,8 @@ func New(o Options) *Server {
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, 10*time.Second)
 	o.Patience = cmp.Or(o.Patience, 15*time.Second)
 	o.StopTimeout = cmp.Or(o.StopTimeout, 10*time.Second)
+	o.MaxBody = cmp.Or(o.MaxBody, 8<<20)
+	o.Settings.MaxConnections = cmp.Or(o.Settings.MaxConnections, 20_000)
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
@@ -90,7 +103,7 @@ func New(o Options) *Server {
 		panic(err) // debug is one of zap's levels
 	}
 	s := &Server{opts: o, done: make(chan struct{}), http: &http.Server{
-		Handler:           o.Handler,
+		Handler:           limited{o.Handler, o.MaxBody, o.Patience},
 		ConnContext:       o.ConnContext,
 		TLSConfig:         o.TLS,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -100,19 +113,28 @@ func New(o Options) *Server {
 		// "OPTIONS *" goes to the handler like every other request.
 		DisableGeneralOptionsHandler: true,
 	}}
+	if files := o.Settings; files.CertFile != "" {
+		s.cert = &certificate{certFile: files.CertFile, keyFile: files.KeyFile}
+		s.http.TLSConfig = s.cert.config()
+	}
 	if o.OnStop != nil {
 		s.http.RegisterOnShutdown(o.OnStop)
 	}
 	return s
 }
 
-// Start listens, so that a taken port is an error here, and serves in the
-// background until Stop.
+// Start reads the certificate and listens, so that a file that cannot be used or a taken
+// port is an error here, and serves in the background until Stop.
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != fresh {
 		return fmt.Errorf("%s: %w", s.opts.Name, ErrState)
+	}
+	if s.cert != nil {
+		if _, err := s.cert.load(); err != nil {
+			return fmt.Errorf("%s: %w", s.opts.Name, err)
+		}
 	}
 	listener := s.opts.Listener
 	if listener == nil {
@@ -122,7 +144,13 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 	}
 	s.listener, s.state = listener, started
-	go s.serve(progressListener{listener, s.opts.Patience})
+	if s.cert != nil {
+		s.loop.Go(func(ctx context.Context) { s.cert.watch(ctx, certificateCheck, s.opts.Log) })
+		if s.opts.Metrics != nil {
+			s.opts.Metrics.MustRegister(s.cert.metric())
+		}
+	}
+	go s.serve(newProgressListener(listener, s.opts.Patience, s.opts.Settings.MaxConnections, s.full))
 	s.opts.Log.Info(s.opts.Name+" ready", zap.String("addr", listener.Addr().String()))
 	return nil
 }
@@ -130,12 +158,17 @@ func (s *Server) Start(ctx context.Context) error {
 func (s *Server) serve(listener net.Listener) {
 	defer close(s.done)
 	serve := s.http.Serve
-	if s.opts.TLS != nil {
+	if s.http.TLSConfig != nil {
 		serve = func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
 	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		s.opts.Died(fmt.Errorf("%s stopped serving: %w", s.opts.Name, err))
 	}
+}
+
+// full is called when all connections are taken, at most once a minute.
+func (s *Server) full() {
+	s.opts.Log.Warn(s.opts.Name+" has as many connections as it may have; others wait", zap.Int("limit", s.opts.Settings.MaxConnections))
 }
 
 // Addr is where the server listens; "" before Start.
@@ -168,4 +201,5 @@ func (s *Server) Stop() {
 	case stopped:
 	}
 	<-s.done
+	s.loop.Stop()
 }

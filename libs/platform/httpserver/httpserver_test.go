@@ -132,6 +132,55 @@ func TestAWriteGoesOnWhileTheClientTakesSomething(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "a handler's own deadline holds")
 }
 
+// clocked is a connection whose deadline is the last one that was set.
+type clocked struct {
+	net.Conn
+	deadline time.Time
+	set      int
+	write    func(p []byte) (int, error)
+}
+
+func (c *clocked) SetWriteDeadline(t time.Time) error {
+	c.deadline = t
+	c.set++
+	return nil
+}
+
+func (c *clocked) Write(p []byte) (int, error) { return c.write(p) }
+
+func TestSmallWritesShareADeadlineAndEachHasTheWholePatience(t *testing.T) {
+	takes := func(p []byte) (int, error) { return len(p), nil }
+	inner := &clocked{write: takes}
+	c := &progressConn{Conn: inner, patience: time.Hour}
+	for range 100 {
+		_, err := c.Write(make([]byte, 10))
+		require.NoError(t, err)
+		require.NoError(t, c.SetWriteDeadline(time.Time{}), "as net/http does after each request")
+	}
+	require.Equal(t, 1, inner.set)
+
+	// The deadline passes early, since another write has set it: the client gets the rest.
+	began, times := time.Now(), 0
+	inner.write = func([]byte) (int, error) {
+		if times++; times == 1 {
+			return 0, os.ErrDeadlineExceeded
+		}
+		require.WithinRange(t, inner.deadline, began.Add(c.patience), time.Now().Add(c.patience))
+		return 0, os.ErrDeadlineExceeded
+	}
+	_, err := c.Write(make([]byte, 10))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.Equal(t, 2, times)
+	inner.write = takes
+
+	require.NoError(t, c.SetWriteDeadline(time.Now()))
+	require.NoError(t, c.SetWriteDeadline(time.Time{}))
+	require.Zero(t, inner.deadline, "a handler's deadline is reset")
+	_, err = c.Write(make([]byte, 10))
+	require.NoError(t, err)
+	require.NotZero(t, inner.deadline)
+}
+
 func TestTheEndOfAnAnswerArrivesBeforeTheConnectionIsClosed(t *testing.T) {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -139,7 +188,7 @@ func TestTheEndOfAnAnswerArrivesBeforeTheConnectionIsClosed(t *testing.T) {
 	client, err := net.Dial("tcp", tcp.Addr().String())
 	require.NoError(t, err)
 	defer func() { _ = client.Close() }()
-	server, err := progressListener{tcp, time.Minute}.Accept()
+	server, err := newProgressListener(tcp, time.Minute, 1, nil).Accept()
 	require.NoError(t, err)
 	defer func() { _ = server.Close() }()
 	require.NoError(t, server.(interface{ CloseWrite() error }).CloseWrite())

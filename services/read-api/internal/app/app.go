@@ -181,11 +181,11 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 
 // newServer closes the streams when it stops: a stop waits for requests to end, and
 // streams do not end by themselves.
-func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, log *zap.Logger) (*httpserver.Server, error) {
+func newServer(s *Settings, api *gin.Engine, hub *stream.Hub, stop fatal, metrics *prometheus.Registry, log *zap.Logger) (*httpserver.Server, error) {
 	handler, err := web.Behind(s.Web, api)
 	return httpserver.New(httpserver.Options{
 		Name: "API", Setting: "HTTP_ADDR", Addr: s.HTTPAddr, Handler: handler, ConnContext: httpapi.ConnContext,
-		StopTimeout: s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
+		Settings: s.HTTP, Metrics: metrics, StopTimeout: s.StopTimeout, Died: stop, OnStop: hub.Close, Log: log,
 	}), err
 }
 

@@ -1,0 +1,31 @@
+package httpserver
+
+import (
+	"errors"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
+)
+
+// Settings of a web program's port.
+type Settings struct {
+	CertFile       string `env:"HTTP_TLS_CERT_FILE" help:"PEM file with the certificate and its chain, to serve HTTPS; read again when it changes"`
+	KeyFile        string `env:"HTTP_TLS_KEY_FILE" help:"PEM file with the certificate's key"`
+	MaxConnections int    `env:"HTTP_MAX_CONNECTIONS" envDefault:"20000" help:"most connections at a time; others wait until one ends"`
+}
+
+// Validate names the variables whose values cannot be used.
+func (s *Settings) Validate() error {
+	var pair error
+	if (s.CertFile == "") != (s.KeyFile == "") {
+		pair = errors.New("HTTP_TLS_CERT_FILE and HTTP_TLS_KEY_FILE: set both or none")
+	}
+	return errors.Join(pair, config.Between("HTTP_MAX_CONNECTIONS", s.MaxConnections, 10, 1_000_000))
+}
+
+// Scheme is https where there is a certificate, otherwise http.
+func (s *Settings) Scheme() string {
+	if s.CertFile != "" {
+		return "https"
+	}
+	return "http"
+}
