@@ -29,7 +29,7 @@ func testListeners(on site) {
 	}{
 		{"SCRAM-SHA-256", apachekafka.SASL, login("SCRAM-SHA-256", secret), false},
 		{"SCRAM-SHA-512", apachekafka.SASL, login("SCRAM-SHA-512", secret), false},
-		{"PLAIN", apachekafka.SASL, login("PLAIN", secret), false},
+		{"PLAIN", apachekafka.SASL, append(login("PLAIN", secret), "KAFKA_SASL_PLAINTEXT=allow"), false},
 		{"wrong password", apachekafka.SASL, login("SCRAM-SHA-512", "wrong"), true},
 		{"no login", apachekafka.SASL, nil, true},
 		{"TLS", apachekafka.TLS, append([]string{"KAFKA_TLS=true", authority}, client...), false},

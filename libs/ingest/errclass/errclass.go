@@ -14,6 +14,7 @@
 //	SQLSTATE 08 connection, 25006 read-only, 28 login environment   retried with backoff, without end
 //	  40 other, 53 resources, 55 not in state,
 //	  57 operator intervened, 58 system, XX internal
+//	the file of the address cannot be used            environment
 //	network errors, time-outs, a closed connection    environment
 //	everything else                                   unclassified  retried like environment, and logged as an error
 package errclass
@@ -29,6 +30,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
 
 // Class is the class of an error.
@@ -69,6 +72,9 @@ func Of(err error) (Class, Cause) {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
 		return ofSQLState(refused)
+	}
+	if errors.As(err, new(*bundb.SettingsError)) {
+		return Environment, CauseLogin
 	}
 	if isNetwork(err) {
 		return Environment, CauseDatabase

@@ -14,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
 
 func state(code string) error {
@@ -54,6 +56,7 @@ func TestErrorClasses(t *testing.T) {
 		{"read-only transaction", state("25006"), Environment, CauseReadOnly},
 		{"aborted transaction", state("25P02"), Environment, CauseDatabase},
 		{"invalid password", state("28P01"), Environment, CauseLogin},
+		{"the file of the address is empty", fmt.Errorf("begin: %w", &bundb.SettingsError{Err: errors.New("DATABASE_URL_FILE: empty")}), Environment, CauseLogin},
 		{"completion unknown", state("40003"), Environment, CauseDatabase},
 		{"disk full", state("53100"), Environment, CauseResources},
 		{"too many connections", state("53300"), Environment, CauseResources},

@@ -3,6 +3,7 @@
 package bundb
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -16,6 +17,14 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
+// SettingsError means that a new connection could not be made because the settings'
+// files cannot be used at present.
+type SettingsError struct{ Err error }
+
+func (e *SettingsError) Error() string { return e.Err.Error() }
+
+func (e *SettingsError) Unwrap() error { return e.Err }
+
 // Options of a pool.
 type Options struct {
 	MaxConns        int    // most connections, idle ones included; at least 1
@@ -23,7 +32,8 @@ type Options struct {
 }
 
 // Open returns a pool. It connects when first used, so a database that is away is
-// no error here.
+// no error here. Each new connection reads the settings' files anew, as Config does, so
+// that a password or a certificate can be rotated.
 //
 // Statements are sent with their arguments and are not kept prepared: bun writes
 // values into the text, and a prepared statement would be kept for each text.
@@ -34,8 +44,16 @@ func Open(cfg config.Database, opts Options) (*bun.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.DefaultQueryExecMode = pgx.QueryExecModeExec
-	pool := sql.OpenDB(stdlib.GetConnector(*conn))
+	present := stdlib.OptionBeforeConnect(func(_ context.Context, conn *pgx.ConnConfig) error {
+		now, err := Config(cfg, opts.ApplicationName)
+		if err != nil {
+			return &SettingsError{err}
+		}
+		*conn = *now
+		conn.DefaultQueryExecMode = pgx.QueryExecModeExec
+		return nil
+	})
+	pool := sql.OpenDB(stdlib.GetConnector(*conn, present))
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
@@ -58,10 +76,15 @@ func parse(name string, url config.Secret) (*pgx.ConnConfig, error) {
 	return conn, nil
 }
 
-// Config returns the settings of a single connection outside a pool, such as one
-// that listens for notifications.
+// Config returns the settings of a single connection outside a pool, such as one that
+// listens for notifications. It reads all files anew: that of the address, of passwords
+// (PGPASSFILE) and of certificates. Call it for each connection.
 func Config(cfg config.Database, application string) (*pgx.ConnConfig, error) {
-	conn, err := parse("DATABASE_URL", cfg.URL)
+	address, err := cfg.URL.Now(cfg.URLFile)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL_FILE: %w", err)
+	}
+	conn, err := parse("DATABASE_URL", address)
 	if err != nil {
 		return nil, err
 	}

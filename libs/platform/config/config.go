@@ -22,7 +22,8 @@ import (
 // Load fills cfg, a pointer to a struct, and calls Validate on it and on each
 // nested struct that has that method. The environment overrides the .env file, which
 // is at GO_DOTENV_PATH or, if there is one, in the working folder. A Secret NAME may be
-// in a file that NAME_FILE names. The error has one line for each variable that cannot
+// in a file that NAME_FILE names; a field for NAME_FILE itself, without help, gets the
+// path, for [Secret.Now]. The error has one line for each variable that cannot
 // be used.
 func Load(cfg any) error {
 	environment, err := environment()

@@ -235,6 +235,7 @@ func TestEachWrongValueNamesItsVariable(t *testing.T) {
 		"KAFKA_TLS":             "perhaps",
 		"KAFKA_TLS_CA_FILE":     "/nowhere",
 		"KAFKA_SASL_MECHANISM":  "GSSAPI",
+		"KAFKA_SASL_PLAINTEXT":  "perhaps",
 		"KAFKA_TLS_CERT_FILE":   "cert.pem",
 		"KAFKA_TLS_SERVER_NAME": "kafka",
 	} {
@@ -245,6 +246,77 @@ func TestEachWrongValueNamesItsVariable(t *testing.T) {
 			require.ErrorContains(t, Load(&s), strings.TrimSuffix(strings.TrimSuffix(name, "_CA_FILE"), "_SERVER_NAME"))
 		})
 	}
+}
+
+// A login that others on the network could read is refused, and the message names both
+// ways out.
+func TestLogins(t *testing.T) {
+	user := map[string]string{"KAFKA_SASL_USERNAME": "u", "KAFKA_SASL_PASSWORD": "p"}
+	client := map[string]string{"KAFKA_SASL_OAUTH_TOKEN_URL": "https://login.example/token", "KAFKA_SASL_OAUTH_CLIENT_ID": "c", "KAFKA_SASL_OAUTH_CLIENT_SECRET": "s"}
+	region := map[string]string{"KAFKA_SASL_AWS_REGION": "eu-central-1"}
+	secure, allowed := map[string]string{"KAFKA_TLS": "true"}, map[string]string{"KAFKA_SASL_PLAINTEXT": "allow"}
+	for _, c := range []struct {
+		mechanism string
+		settings  []map[string]string
+		refusals  []string
+	}{
+		{"PLAIN", []map[string]string{user}, []string{"PLAIN without TLS", "KAFKA_TLS=true", "KAFKA_SASL_PLAINTEXT=allow"}},
+		{"PLAIN", []map[string]string{user, secure}, nil},
+		{"PLAIN", []map[string]string{user, allowed}, nil},
+		{"PLAIN", []map[string]string{secure}, []string{"KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"}},
+		{"SCRAM-SHA-256", []map[string]string{user}, nil},
+		{"SCRAM-SHA-512", []map[string]string{user}, nil},
+		{"SCRAM-SHA-512", nil, []string{"KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"}},
+		{"OAUTHBEARER", []map[string]string{client}, []string{"OAUTHBEARER without TLS"}},
+		{"OAUTHBEARER", []map[string]string{client, secure}, nil},
+		{"OAUTHBEARER", []map[string]string{client, allowed}, nil},
+		{"OAUTHBEARER", []map[string]string{secure}, []string{"needs all three"}},
+		{"OAUTHBEARER", []map[string]string{client, secure, {"KAFKA_SASL_OAUTH_TOKEN_URL": "http://login.example/token"}}, []string{"KAFKA_SASL_OAUTH_TOKEN_URL: http would send"}},
+		{"OAUTHBEARER", []map[string]string{client, allowed, {"KAFKA_SASL_OAUTH_TOKEN_URL": "http://login.example/token"}}, nil},
+		{"OAUTHBEARER", []map[string]string{client, secure, {"KAFKA_SASL_OAUTH_TOKEN_URL": "https://u:hunter2@login.example"}}, []string{"KAFKA_SASL_OAUTH_TOKEN_URL: not an address"}},
+		{"AWS_MSK_IAM", []map[string]string{region, secure}, nil},
+		{"AWS_MSK_IAM", []map[string]string{region}, []string{"AWS_MSK_IAM without TLS"}},
+		{"AWS_MSK_IAM", []map[string]string{secure}, []string{"KAFKA_SASL_AWS_REGION"}},
+	} {
+		inEmptyFolder(t)
+		t.Setenv("KAFKA_SASL_MECHANISM", c.mechanism)
+		for _, settings := range c.settings {
+			for name, value := range settings {
+				t.Setenv(name, value)
+			}
+		}
+		err := Load(new(testSettings))
+		if c.refusals == nil {
+			require.NoError(t, err, "%s %v", c.mechanism, c.settings)
+			continue
+		}
+		for _, refusal := range c.refusals {
+			require.ErrorContains(t, err, refusal)
+		}
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+// The file of a secret may change while a program runs.
+func TestASecretsFileIsReadAnew(t *testing.T) {
+	inEmptyFolder(t)
+	path := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(path, []byte("before\n"), 0o600))
+	t.Setenv("KAFKA_SASL_PASSWORD_FILE", path+"\n")
+	var s testSettings
+	require.NoError(t, Load(&s))
+	require.Equal(t, "before", s.Kafka.SASLPassword.Reveal())
+	require.NoError(t, os.WriteFile(path, []byte("after\n"), 0o600))
+	now, err := s.Kafka.SASLPassword.Now(s.Kafka.SASLPasswordFile)
+	require.NoError(t, err)
+	require.Equal(t, "after", now.Reveal())
+	now, err = s.Kafka.SASLPassword.Now("")
+	require.NoError(t, err)
+	require.Equal(t, "before", now.Reveal())
+
+	var help strings.Builder
+	require.NoError(t, WriteSettings(&help, &s))
+	require.Equal(t, 1, strings.Count(help.String(), "KAFKA_SASL_PASSWORD_FILE"))
 }
 
 func TestAllWrongValuesAreNamedAtOnce(t *testing.T) {

@@ -28,6 +28,9 @@ func WriteSettings(w io.Writer, cfg any) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "  VARIABLE\tDEFAULT\tMEANING")
 	for _, s := range settings(reflect.ValueOf(cfg).Elem()) {
+		if s.help == "" { // the file of a secret, which is listed with it
+			continue
+		}
 		_, _ = fmt.Fprintf(t, "  %s\t%s\t%s\n", s.name, s.shown(s.fallback), s.help)
 		if s.secret() {
 			_, _ = fmt.Fprintf(t, "  %s\t\tfile that holds %s\n", s.name+fileSuffix, s.name)

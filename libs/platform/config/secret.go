@@ -1,6 +1,15 @@
 package config
 
-import "net/url"
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// maxSecretFile is in bytes.
+const maxSecretFile = 64 << 10
 
 // Secret is a setting that must not be shown. Of a URL only the password is hidden,
 // of anything else the whole value.
@@ -8,6 +17,31 @@ type Secret string
 
 // Reveal returns the value itself.
 func (s Secret) Reveal() string { return string(s) }
+
+// Now returns what is in the file at path now, so that a secret can be rotated while the
+// program runs; without a path it returns s. Line breaks at the end are removed, as Load
+// does. The error names the file and quotes nothing of it.
+func (s Secret) Now(path string) (Secret, error) {
+	if path == "" {
+		return s, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	content, err := io.ReadAll(io.LimitReader(file, maxSecretFile+1))
+	value := strings.TrimRight(strings.TrimPrefix(string(content), byteOrderMark), "\r\n")
+	switch {
+	case err != nil:
+		return "", err
+	case len(content) > maxSecretFile:
+		return "", fmt.Errorf("%s has more than %d bytes: it is no secret's file", path, maxSecretFile)
+	case value == "":
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return Secret(value), nil
+}
 
 // String returns the value without what is secret.
 func (s Secret) String() string {

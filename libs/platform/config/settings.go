@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -41,7 +42,8 @@ func (l Log) Validate() error {
 
 // Database is the address of PostgreSQL.
 type Database struct {
-	URL Secret `env:"DATABASE_URL" envDefault:"postgres://orders:orders@localhost:5432/orders?sslmode=disable" help:"PostgreSQL with the orders"`
+	URL     Secret `env:"DATABASE_URL" envDefault:"postgres://orders:orders@localhost:5432/orders?sslmode=disable" help:"PostgreSQL with the orders"`
+	URLFile string `env:"DATABASE_URL_FILE"`
 }
 
 // Kafka holds the brokers' addresses, how to log in there, and the topics.
@@ -57,9 +59,19 @@ type Kafka struct {
 	TLSKeyFile    string `env:"KAFKA_TLS_KEY_FILE" help:"PEM file with the client's key"`
 	TLSServerName string `env:"KAFKA_TLS_SERVER_NAME" help:"name that the broker's certificate must bear (default: the broker's host)"`
 
-	SASLMechanism string `env:"KAFKA_SASL_MECHANISM" help:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512 (default: no login)"`
-	SASLUsername  string `env:"KAFKA_SASL_USERNAME" help:"user to log in as"`
-	SASLPassword  Secret `env:"KAFKA_SASL_PASSWORD" help:"the user's password"`
+	SASLMechanism    string `env:"KAFKA_SASL_MECHANISM" help:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM (default: no login)"`
+	SASLUsername     string `env:"KAFKA_SASL_USERNAME" help:"user to log in as"`
+	SASLPassword     Secret `env:"KAFKA_SASL_PASSWORD" help:"the user's password"`
+	SASLPasswordFile string `env:"KAFKA_SASL_PASSWORD_FILE"`
+	SASLPlaintext    string `env:"KAFKA_SASL_PLAINTEXT" envDefault:"refuse" help:"allow: send passwords and tokens over connections without TLS"`
+
+	OAuthTokenURL         string `env:"KAFKA_SASL_OAUTH_TOKEN_URL" help:"where OAUTHBEARER gets tokens, by the grant client_credentials"`
+	OAuthClientID         string `env:"KAFKA_SASL_OAUTH_CLIENT_ID" help:"client to get tokens as"`
+	OAuthClientSecret     Secret `env:"KAFKA_SASL_OAUTH_CLIENT_SECRET" help:"the client's secret"`
+	OAuthClientSecretFile string `env:"KAFKA_SASL_OAUTH_CLIENT_SECRET_FILE"`
+	OAuthScope            string `env:"KAFKA_SASL_OAUTH_SCOPE" help:"scopes to ask for, separated by blanks"`
+
+	AWSRegion string `env:"KAFKA_SASL_AWS_REGION" help:"region of the cluster, for AWS_MSK_IAM"`
 }
 
 // Validate names the variable whose value cannot be used.
@@ -84,13 +96,46 @@ func (k Kafka) Validate() error {
 	if !k.TLS && (k.TLSCAFile != "" || k.TLSCertFile != "" || k.TLSServerName != "") {
 		errs = append(errs, errors.New("KAFKA_TLS: other KAFKA_TLS_ variables are set, but it is not true"))
 	}
-	if k.SASLMechanism != "" {
-		errs = append(errs, OneOf("KAFKA_SASL_MECHANISM", k.SASLMechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"))
+	return errors.Join(append(errs, k.validateLogin())...)
+}
+
+// validateLogin checks that the login is complete, and that nobody on the network can
+// read it.
+func (k Kafka) validateLogin() error {
+	var errs []error
+	secure := k.TLS
+	switch k.SASLMechanism {
+	case "":
+		return nil
+	case "SCRAM-SHA-256", "SCRAM-SHA-512": // never sends the password
+		secure = true
+		fallthrough
+	case "PLAIN":
 		if k.SASLUsername == "" || k.SASLPassword == "" {
 			errs = append(errs, errors.New("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD: a login needs both"))
 		}
+	case "OAUTHBEARER":
+		if k.OAuthTokenURL == "" || k.OAuthClientID == "" || k.OAuthClientSecret == "" {
+			errs = append(errs, errors.New("KAFKA_SASL_OAUTH_TOKEN_URL, KAFKA_SASL_OAUTH_CLIENT_ID and KAFKA_SASL_OAUTH_CLIENT_SECRET: OAUTHBEARER needs all three"))
+			break
+		}
+		address, err := url.Parse(k.OAuthTokenURL)
+		if err != nil || address.Host == "" || address.User != nil || address.Scheme != "https" && address.Scheme != "http" {
+			errs = append(errs, errors.New("KAFKA_SASL_OAUTH_TOKEN_URL: not an address such as https://login.example/token"))
+		} else if address.Scheme == "http" && k.SASLPlaintext != "allow" {
+			errs = append(errs, errors.New("KAFKA_SASL_OAUTH_TOKEN_URL: http would send the client's secret unencrypted: use https, or set KAFKA_SASL_PLAINTEXT=allow"))
+		}
+	case "AWS_MSK_IAM":
+		if k.AWSRegion == "" {
+			errs = append(errs, errors.New("KAFKA_SASL_AWS_REGION: AWS_MSK_IAM needs it"))
+		}
+	default:
+		return OneOf("KAFKA_SASL_MECHANISM", k.SASLMechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM")
 	}
-	return errors.Join(errs...)
+	if !secure && k.SASLPlaintext != "allow" {
+		errs = append(errs, fmt.Errorf("KAFKA_SASL_MECHANISM: %s without TLS sends the login unencrypted: set KAFKA_TLS=true, or KAFKA_SASL_PLAINTEXT=allow where nobody else can read the network", k.SASLMechanism))
+	}
+	return errors.Join(append(errs, OneOf("KAFKA_SASL_PLAINTEXT", k.SASLPlaintext, "refuse", "allow"))...)
 }
 
 // validTopic follows org.apache.kafka.common.internals.Topic.

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -18,8 +17,6 @@ const (
 	// fileSuffix makes the name of the variable with the path of a file that holds a
 	// secret.
 	fileSuffix = "_FILE"
-	// maxSecretFile is in bytes.
-	maxSecretFile = 64 << 10
 )
 
 // Lookup returns the value of one variable as Load sees it.
@@ -105,21 +102,10 @@ func fromFile(environment map[string]string, name string) error {
 	if _, set := environment[name]; set {
 		return fmt.Errorf("%s and %s%s: set one of them", name, name, fileSuffix)
 	}
-	file, err := os.Open(strings.TrimRight(path, "\r\n"))
+	value, err := Secret("").Now(strings.TrimRight(path, "\r\n"))
 	if err != nil {
 		return fmt.Errorf("%s%s: %w", name, fileSuffix, err)
 	}
-	defer func() { _ = file.Close() }() // it was only read
-	content, err := io.ReadAll(io.LimitReader(file, maxSecretFile+1))
-	value := strings.TrimRight(strings.TrimPrefix(string(content), byteOrderMark), "\r\n")
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s%s: %w", name, fileSuffix, err)
-	case len(content) > maxSecretFile:
-		return fmt.Errorf("%s%s: %s has more than %d bytes: it is no secret's file", name, fileSuffix, path, maxSecretFile)
-	case value == "":
-		return fmt.Errorf("%s%s: %s is empty", name, fileSuffix, path)
-	}
-	environment[name] = value
+	environment[name] = value.Reveal()
 	return nil
 }

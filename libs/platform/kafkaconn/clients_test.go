@@ -48,7 +48,10 @@ func TestBothClientsChooseTheSamePartition(t *testing.T) {
 }
 
 func TestBothClientsLogInWithTheSameMechanism(t *testing.T) {
-	for _, mechanism := range []string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+	for mechanism, onWire := range map[string]string{
+		"": "", "PLAIN": "PLAIN", "SCRAM-SHA-256": "SCRAM-SHA-256", "SCRAM-SHA-512": "SCRAM-SHA-512",
+		"OAUTHBEARER": "OAUTHBEARER", "AWS_MSK_IAM": "OAUTHBEARER",
+	} {
 		cfg := config.Kafka{Brokers: []string{"a:1"}, SASLMechanism: mechanism, SASLUsername: "u", SASLPassword: "p"}
 		options, err := franz.Options(cfg)
 		require.NoError(t, err)
@@ -66,9 +69,9 @@ func TestBothClientsLogInWithTheSameMechanism(t *testing.T) {
 			require.Nil(t, transport.SASL)
 			continue
 		}
-		require.Equal(t, mechanism, login[0].Name())
-		require.Equal(t, mechanism, dialer.SASLMechanism.Name())
-		require.Equal(t, mechanism, transport.SASL.Name())
+		require.Equal(t, onWire, login[0].Name())
+		require.Equal(t, onWire, dialer.SASLMechanism.Name())
+		require.Equal(t, onWire, transport.SASL.Name())
 	}
 }
 
@@ -94,46 +97,10 @@ func TestEachBrokersCertificateIsVerifiedAgainstItsOwnHost(t *testing.T) {
 	impostor.addr = net.JoinHostPort("localhost", impostor.port)
 
 	cfg := config.Kafka{Brokers: []string{bootstrap.addr}, TLS: true, TLSCAFile: authority.file}
-	for name, dial := range map[string]func(ctx context.Context, cfg config.Kafka, addr string) error{
-		"kafka-go": func(ctx context.Context, cfg config.Kafka, addr string) error {
-			dialer, err := kafkago.Dialer(cfg)
-			require.NoError(t, err)
-			conn, err := dialer.DialContext(ctx, "tcp", addr)
-			if err == nil {
-				_ = conn.Close()
-			}
-			return err
-		},
-		"kafka-go transport": func(ctx context.Context, cfg config.Kafka, addr string) error {
-			transport, err := kafkago.Transport(cfg)
-			require.NoError(t, err)
-			defer transport.CloseIdleConnections()
-			_, err = kafkago.Client(cfg, transport).Metadata(ctx, &kafka.MetadataRequest{Addr: kafka.TCP(addr)})
-			return err
-		},
-		"franz-go": func(ctx context.Context, cfg config.Kafka, addr string) error {
-			options, err := franz.Options(cfg)
-			require.NoError(t, err)
-			client, err := kgo.NewClient(append(options, kgo.SeedBrokers(addr), kgo.RequestRetries(0))...)
-			require.NoError(t, err)
-			defer client.Close()
-			return client.Ping(ctx)
-		},
-	} {
+	for name, dial := range clients(t) {
 		t.Run(name, func(t *testing.T) {
 			handshake := func(cfg config.Kafka, b *tlsBroker) error {
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-				defer cancel()
-				failed := make(chan error, 1)
-				go func() { failed <- dial(ctx, cfg, b.addr) }()
-				select {
-				case err := <-b.handshakes: // the broker answers nothing more, so dial's error says little
-					cancel()
-					<-failed
-					return err
-				case <-ctx.Done():
-					return fmt.Errorf("no handshake: %w", <-failed)
-				}
+				return b.handshake(t, func(ctx context.Context) error { return dial(cfg)(ctx, b.addr) })
 			}
 			require.NoError(t, handshake(cfg, bootstrap))
 			require.NoError(t, handshake(cfg, other))
@@ -142,6 +109,89 @@ func TestEachBrokersCertificateIsVerifiedAgainstItsOwnHost(t *testing.T) {
 			named.TLSServerName = "broker.example"
 			require.NoError(t, handshake(named, impostor), "KAFKA_TLS_SERVER_NAME")
 		})
+	}
+}
+
+// A certificate, its key and the authority are replaced in place while a program runs:
+// its next connection uses them. The broker demands a client's certificate.
+func TestTheNextConnectionUsesRotatedCertificates(t *testing.T) {
+	for name, connect := range clients(t) {
+		t.Run(name, func(t *testing.T) {
+			old, replaced := newAuthority(t), newAuthority(t)
+			files := filepath.Join(t.TempDir(), "client.pem")
+			old.issueClient(t, files)
+			cfg := config.Kafka{Brokers: []string{"a:1"}, TLS: true, TLSCAFile: old.file, TLSCertFile: files, TLSKeyFile: files}
+			dial := connect(cfg)
+			before, after := old.broker(t, "localhost"), replaced.broker(t, "localhost")
+			handshake := func(b *tlsBroker) error {
+				return b.handshake(t, func(ctx context.Context) error { return dial(ctx, b.addr) })
+			}
+			require.NoError(t, handshake(before))
+			require.Error(t, handshake(after))
+			replaced.issueClient(t, files)
+			content, err := os.ReadFile(replaced.file)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(old.file, content, 0o600))
+			require.NoError(t, handshake(after))
+			require.Error(t, handshake(before))
+		})
+	}
+}
+
+// dial connects to a broker, and does something with it or not.
+type dial = func(ctx context.Context, addr string) error
+
+// clients are the programs' ways to a broker.
+func clients(t *testing.T) map[string]func(config.Kafka) dial {
+	t.Helper()
+	return map[string]func(config.Kafka) dial{
+		"kafka-go": func(cfg config.Kafka) dial {
+			dialer, err := kafkago.Dialer(cfg)
+			require.NoError(t, err)
+			return func(ctx context.Context, addr string) error {
+				conn, err := dialer.DialContext(ctx, "tcp", addr)
+				if err == nil {
+					_ = conn.Close()
+				}
+				return err
+			}
+		},
+		"kafka-go transport": func(cfg config.Kafka) dial {
+			transport, err := kafkago.Transport(cfg)
+			require.NoError(t, err)
+			return func(ctx context.Context, addr string) error {
+				defer transport.CloseIdleConnections()
+				_, err := kafkago.Client(cfg, transport).Metadata(ctx, &kafka.MetadataRequest{Addr: kafka.TCP(addr)})
+				return err
+			}
+		},
+		"franz-go": func(cfg config.Kafka) dial {
+			options, err := franz.Options(cfg)
+			require.NoError(t, err)
+			return func(ctx context.Context, addr string) error {
+				client, err := kgo.NewClient(append(options, kgo.SeedBrokers(addr), kgo.RequestRetries(0))...)
+				require.NoError(t, err)
+				defer client.Close()
+				return client.Ping(ctx)
+			}
+		},
+	}
+}
+
+// handshake returns the outcome of the handshake that dialing begins.
+func (b *tlsBroker) handshake(t *testing.T, dial func(context.Context) error) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() { failed <- dial(ctx) }()
+	select {
+	case err := <-b.handshakes: // the broker answers nothing more, so dial's error says little
+		cancel()
+		<-failed
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no handshake: %w", <-failed)
 	}
 }
 
@@ -165,10 +215,34 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
+// issueClient writes a client's key and certificate to file.
+func (a *authority) issueClient(t *testing.T, file string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(3), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, a.certificate, &key.PublicKey, a.key)
+	require.NoError(t, err)
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+}
+
 // tlsBroker shakes hands and closes; handshakes has the outcome of each.
 type tlsBroker struct {
 	addr, port string
 	handshakes chan error
+}
+
+func (a *authority) pool(t *testing.T) *x509.CertPool {
+	t.Helper()
+	content, err := os.ReadFile(a.file)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	require.True(t, pool.AppendCertsFromPEM(content))
+	return pool
 }
 
 // broker listens on loopback with a certificate for host.
@@ -187,6 +261,7 @@ func (a *authority) broker(t *testing.T, host string) *tlsBroker {
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 		MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, // with 1.3 the server finishes before the client has verified
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: a.pool(t),
 	})
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(listener.Addr().String())

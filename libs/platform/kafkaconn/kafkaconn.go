@@ -5,9 +5,11 @@
 package kafkaconn
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -21,13 +23,6 @@ const ClientID = "orderhub"
 // DialTimeout bounds the connection to one broker, TLS included.
 const DialTimeout = 5 * time.Second
 
-// SASL mechanisms, as KAFKA_SASL_MECHANISM spells them.
-const (
-	Plain       = "PLAIN"
-	ScramSHA256 = "SCRAM-SHA-256"
-	ScramSHA512 = "SCRAM-SHA-512"
-)
-
 // Brokers returns the brokers' addresses without blanks around them.
 func Brokers(cfg config.Kafka) []string {
 	brokers := make([]string, len(cfg.Brokers))
@@ -37,13 +32,30 @@ func Brokers(cfg config.Kafka) []string {
 	return brokers
 }
 
-// TLS returns the TLS settings for connections to brokers, or nil without TLS. The
-// ServerName is empty unless KAFKA_TLS_SERVER_NAME is set: both clients then verify
-// each broker's certificate against that broker's own host.
-func TLS(cfg config.Kafka) (*tls.Config, error) {
+// Dialer returns a function that opens connections to brokers, with TLS if it is on.
+// Each connection reads the files of certificates anew, so that they can be rotated.
+// Unless KAFKA_TLS_SERVER_NAME is set, each broker's certificate is verified against
+// that broker's own host. Files that cannot be used now are an error at once.
+func Dialer(cfg config.Kafka) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	network := &net.Dialer{Timeout: DialTimeout, KeepAlive: 30 * time.Second}
 	if !cfg.TLS {
-		return nil, nil
+		return network.DialContext, nil
 	}
+	if _, err := secured(cfg); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, protocol, address string) (net.Conn, error) {
+		secure, err := secured(cfg)
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, DialTimeout)
+		defer cancel()
+		return (&tls.Dialer{NetDialer: network, Config: secure}).DialContext(ctx, protocol, address)
+	}, nil
+}
+
+func secured(cfg config.Kafka) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.TLSServerName}
 	if cfg.TLSCAFile != "" {
 		pem, err := os.ReadFile(cfg.TLSCAFile)

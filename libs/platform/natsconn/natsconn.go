@@ -32,6 +32,9 @@ type Login struct {
 	Password  config.Secret `env:"NATS_PASSWORD" help:"the user's password"`
 	Token     config.Secret `env:"NATS_TOKEN" help:"token to log in with"`
 
+	PasswordFile string `env:"NATS_PASSWORD_FILE"`
+	TokenFile    string `env:"NATS_TOKEN_FILE"`
+
 	TLSCAFile   string `env:"NATS_TLS_CA_FILE" help:"PEM file with the authority to trust (default: the system's)"`
 	TLSCertFile string `env:"NATS_TLS_CERT_FILE" help:"PEM file with the client's certificate"`
 	TLSKeyFile  string `env:"NATS_TLS_KEY_FILE" help:"PEM file with the client's key"`
@@ -59,8 +62,9 @@ func (s Login) Validate() error {
 }
 
 // Connect returns a connection that is made in the background and made again
-// whenever it is lost, without end. Files that cannot be used are an error at once.
-// Further options come after ours, and win.
+// whenever it is lost, without end. Each time it reads the files of credentials,
+// passwords and certificates anew; only the NKey's and the servers' addresses stay. Files
+// that cannot be used are an error at once. Further options come after ours, and win.
 func Connect(s Settings, name string, further ...nats.Option) (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name(name),
@@ -85,8 +89,12 @@ func Connect(s Settings, name string, further ...nats.Option) (*nats.Conn, error
 	}
 	named("NATS_CREDS_FILE", s.CredsFile, func() nats.Option { return credentials(s.CredsFile) })
 	named("NATS_NKEY_FILE", s.NKeyFile, func() nats.Option { return nkey(s.NKeyFile) })
-	named("NATS_USER", s.User, func() nats.Option { return nats.UserInfo(s.User, s.Password.Reveal()) })
-	named("NATS_TOKEN", s.Token.Reveal(), func() nats.Option { return nats.Token(s.Token.Reveal()) })
+	named("NATS_USER", s.User, func() nats.Option {
+		return nats.UserInfoHandler(func() (string, string) { return s.User, present(s.Password, s.PasswordFile) })
+	})
+	named("NATS_TOKEN", s.Token.Reveal(), func() nats.Option {
+		return nats.TokenHandler(func() string { return present(s.Token, s.TokenFile) })
+	})
 	named("NATS_TLS_CA_FILE", s.TLSCAFile, func() nats.Option { return nats.RootCAs(s.TLSCAFile) })
 	named("NATS_TLS_CERT_FILE", s.TLSCertFile, func() nats.Option { return nats.ClientCert(s.TLSCertFile, s.TLSKeyFile) })
 	return nats.Connect(s.URL.Reveal(), append(options, further...)...)
@@ -106,6 +114,15 @@ func Disconnected(conn *nats.Conn) error {
 		return fmt.Errorf("not connected: %w", err)
 	}
 	return errors.New("not connected")
+}
+
+// present is what is in a secret's file now. Where that cannot be used, what was in it at
+// the start is tried: nats.go asks for no error.
+func present(secret config.Secret, file string) string {
+	if now, err := secret.Now(file); err == nil {
+		secret = now
+	}
+	return secret.Reveal()
 }
 
 // credentials checks that the file can be read, which nats.go does only when it

@@ -3,7 +3,8 @@
 package kafkago
 
 import (
-	"crypto/tls"
+	"context"
+	"net"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -22,16 +23,14 @@ var Balancer kafka.Balancer = kafka.Murmur2Balancer{}
 // Dialer opens connections of their own, as a consumer group and a fetcher need.
 // Safe for concurrent use.
 func Dialer(cfg config.Kafka) (*kafka.Dialer, error) {
-	secure, login, err := security(cfg)
+	dial, login, err := security(cfg)
 	if err != nil {
 		return nil, err
 	}
 	return &kafka.Dialer{
 		ClientID:      kafkaconn.ClientID,
 		Timeout:       kafkaconn.DialTimeout,
-		DualStack:     true,
-		KeepAlive:     30 * time.Second,
-		TLS:           secure,
+		DialFunc:      dial,
 		SASLMechanism: login,
 	}, nil
 }
@@ -39,7 +38,7 @@ func Dialer(cfg config.Kafka) (*kafka.Dialer, error) {
 // Transport pools connections for requests through a kafka.Client or kafka.Writer.
 // Call CloseIdleConnections when done. Safe for concurrent use.
 func Transport(cfg config.Kafka) (*kafka.Transport, error) {
-	secure, login, err := security(cfg)
+	dial, login, err := security(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +47,7 @@ func Transport(cfg config.Kafka) (*kafka.Transport, error) {
 		DialTimeout: kafkaconn.DialTimeout,
 		IdleTimeout: time.Minute,
 		MetadataTTL: 5 * time.Second,
-		TLS:         secure,
+		Dial:        dial,
 		SASL:        login,
 	}, nil
 }
@@ -58,25 +57,69 @@ func Client(cfg config.Kafka, transport kafka.RoundTripper) *kafka.Client {
 	return &kafka.Client{Addr: kafka.TCP(kafkaconn.Brokers(cfg)...), Transport: transport}
 }
 
-func security(cfg config.Kafka) (*tls.Config, sasl.Mechanism, error) {
-	secure, err := kafkaconn.TLS(cfg)
+// dialer is what kafka-go calls to open a connection.
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+func security(cfg config.Kafka) (dialer, sasl.Mechanism, error) {
+	dial, err := kafkaconn.Dialer(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	login, err := mechanism(cfg)
-	return secure, login, err
+	switch cfg.SASLMechanism {
+	case "":
+		return dial, nil, nil
+	case kafkaconn.OAuthBearer, kafkaconn.AWSMSKIAM:
+		return dial, bearer{kafkaconn.NewBearer(cfg)}, nil
+	default:
+		login := password{cfg}
+		_, err = login.present() // such as a password that SCRAM cannot send
+		return dial, login, err
+	}
 }
 
-func mechanism(cfg config.Kafka) (sasl.Mechanism, error) {
-	password := cfg.SASLPassword.Reveal()
-	switch cfg.SASLMechanism {
-	case kafkaconn.Plain:
-		return plain.Mechanism{Username: cfg.SASLUsername, Password: password}, nil
-	case kafkaconn.ScramSHA256:
-		return scram.Mechanism(scram.SHA256, cfg.SASLUsername, password)
-	case kafkaconn.ScramSHA512:
-		return scram.Mechanism(scram.SHA512, cfg.SASLUsername, password)
-	default:
-		return nil, nil // config.Kafka.Validate lets nothing else through
+// password logs in by PLAIN or SCRAM, with the password of that time.
+type password struct{ cfg config.Kafka }
+
+// Name implements sasl.Mechanism.
+func (p password) Name() string { return p.cfg.SASLMechanism }
+
+// Start implements sasl.Mechanism.
+func (p password) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+	mechanism, err := p.present()
+	if err != nil {
+		return nil, nil, err
 	}
+	return mechanism.Start(ctx)
+}
+
+func (p password) present() (sasl.Mechanism, error) {
+	secret, err := kafkaconn.Password(p.cfg)
+	if err != nil {
+		return nil, err
+	}
+	switch p.cfg.SASLMechanism {
+	case kafkaconn.ScramSHA256:
+		return scram.Mechanism(scram.SHA256, p.cfg.SASLUsername, secret)
+	case kafkaconn.ScramSHA512:
+		return scram.Mechanism(scram.SHA512, p.cfg.SASLUsername, secret)
+	default: // config.Kafka.Validate lets nothing else through
+		return plain.Mechanism{Username: p.cfg.SASLUsername, Password: secret}, nil
+	}
+}
+
+// bearer implements sasl.Mechanism and sasl.StateMachine, since it has no state.
+type bearer struct{ kafkaconn.Bearer }
+
+// Name implements sasl.Mechanism.
+func (bearer) Name() string { return kafkaconn.OAuthBearer }
+
+// Start implements sasl.Mechanism.
+func (b bearer) Start(context.Context) (sasl.StateMachine, []byte, error) {
+	message, err := b.Message()
+	return b, message, err
+}
+
+// Next implements sasl.StateMachine.
+func (b bearer) Next(_ context.Context, answer []byte) (bool, []byte, error) {
+	return true, nil, b.Check(answer)
 }

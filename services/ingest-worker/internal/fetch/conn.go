@@ -3,7 +3,6 @@ package fetch
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -205,25 +204,9 @@ func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
 func connect(ctx context.Context, d *kafka.Dialer, address string) (net.Conn, error) {
 	open := d.DialFunc
 	if open == nil {
-		open = (&net.Dialer{LocalAddr: d.LocalAddr, KeepAlive: d.KeepAlive}).DialContext
+		open = (&net.Dialer{KeepAlive: d.KeepAlive}).DialContext
 	}
-	c, err := open(ctx, "tcp", address)
-	if err != nil || d.TLS == nil {
-		return c, err
-	}
-	config := d.TLS
-	if config.ServerName == "" {
-		config = config.Clone()
-		if host, _, err := net.SplitHostPort(address); err == nil {
-			config.ServerName = host
-		}
-	}
-	secure := tls.Client(c, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = c.Close() // err says why
-		return nil, err
-	}
-	return secure, nil
+	return open(ctx, "tcp", address)
 }
 
 // agree negotiates the versions of the requests.

@@ -45,8 +45,8 @@ type Config struct {
 	// partition's leader.
 	Brokers []string
 	// Dialer opens the connections. Its fields ClientID, Timeout (10 s if it is 0, for
-	// connecting as a whole), TLS, SASLMechanism, DialFunc, LocalAddr and KeepAlive are
-	// used.
+	// connecting as a whole), SASLMechanism, DialFunc, which includes TLS, and KeepAlive
+	// are used.
 	Dialer *kafka.Dialer
 
 	Topic     string

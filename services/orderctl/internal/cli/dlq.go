@@ -62,7 +62,8 @@ type lookSettings struct {
 // optionalDatabase has no default: letters are compared with a database only if it
 // is named.
 type optionalDatabase struct {
-	URL config.Secret `env:"DATABASE_URL" help:"PostgreSQL with the orders, to compare letters with (default: none)"`
+	URL     config.Secret `env:"DATABASE_URL" help:"PostgreSQL with the orders, to compare letters with (default: none)"`
+	URLFile string        `env:"DATABASE_URL_FILE"`
 }
 
 type auditSettings struct {

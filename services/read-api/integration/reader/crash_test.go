@@ -37,8 +37,7 @@ func TestIdsThatACrashGivesOutAgain(t *testing.T) {
 	}})
 	migrate(t, server.URL())
 	connect(t, server.URL()).withVersions()
-	config, err := pgx.ParseConfig(server.URL())
-	require.NoError(t, err)
+	config := func() (*pgx.ConnConfig, error) { return pgx.ParseConfig(server.URL()) }
 	source := changes.NewSource(config, changes.Options{CheckSchema: func(context.Context) error { return nil }})
 	defer source.Close()
 	has := held{}

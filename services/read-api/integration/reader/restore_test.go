@@ -47,8 +47,7 @@ func manyOrders(count int) string {
 func TestASnapshotOfTablesInAnyOrder(t *testing.T) {
 	url := newDatabase(t)
 	db, client := openDB(t, url), connect(t, url)
-	config, err := pgx.ParseConfig(url)
-	require.NoError(t, err)
+	config := func() (*pgx.ConnConfig, error) { return pgx.ParseConfig(url) }
 	check := func(t *testing.T) {
 		t.Helper()
 		want := tables(t, db)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 	"go.uber.org/fx"
@@ -16,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
@@ -108,17 +110,19 @@ func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
 
 func newCache(s *Settings) *cache.Cache { return cache.New(s.CacheMaxStaleness) }
 
-func newSource(s *Settings, db *bun.DB) (*changes.Source, error) {
-	conn, err := bundb.Config(s.Database, program+" tail")
-	if err != nil {
-		return nil, err
-	}
-	return changes.NewSource(conn, changes.Options{
+// connector returns the settings of one connection after another: a password may be
+// rotated.
+func connector(where config.Database, purpose string) changes.Connector {
+	return func() (*pgx.ConnConfig, error) { return bundb.Config(where, program+" "+purpose) }
+}
+
+func newSource(s *Settings, db *bun.DB) *changes.Source {
+	return changes.NewSource(connector(s.Database, "tail"), changes.Options{
 		Bytes:          s.CacheBytes,
 		MinRecordBytes: cache.MinRecordBytes(s.store()),
 		CheckSchema:    func(ctx context.Context) error { return migrations.Check(ctx, db.DB) },
 		AnswerTimeout:  s.AnswerTimeout,
-	}), nil
+	})
 }
 
 func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *health.Registry,
@@ -134,26 +138,19 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 
 func newHub(s *Settings, c *cache.Cache) *stream.Hub { return stream.NewHub(c, s.StreamClients) }
 
-func newCatchUp(s *Settings, db *bun.DB) (*stream.CatchUp, error) {
-	conn, err := bundb.Config(s.Database, program+" stream")
-	if err != nil {
-		return nil, err
-	}
+func newCatchUp(s *Settings, db *bun.DB) *stream.CatchUp {
+	conn := connector(s.Database, "stream")
 	options := changes.Options{CheckSchema: func(ctx context.Context) error { return migrations.Check(ctx, db.DB) }}
-	return stream.NewCatchUp(func() stream.Source { return changes.NewSource(conn, options) }), nil
+	return stream.NewCatchUp(func() stream.Source { return changes.NewSource(conn, options) })
 }
 
 // newDoorbell listens on the primary, since a standby sends no notifications.
-func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal, log *zap.Logger) (*changes.Doorbell, error) {
+func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal, log *zap.Logger) *changes.Doorbell {
 	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval, Fatal: stop}
 	if s.ListenURL != "" {
-		where.URL, options.Seen = s.ListenURL, source.Seen
+		where, options.Seen = config.Database{URL: s.ListenURL, URLFile: s.ListenURLFile}, source.Seen
 	}
-	conn, err := bundb.Config(where, program+" doorbell")
-	if err != nil {
-		return nil, err
-	}
-	return changes.NewDoorbell(conn, options, c.Refresh, log), nil
+	return changes.NewDoorbell(connector(where, "doorbell"), options, c.Refresh, log)
 }
 
 func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {

@@ -17,8 +17,9 @@ import (
 type Settings struct {
 	config.Service `ADMIN_ADDR:"127.0.0.1:9081"`
 
-	Database  config.Database
-	ListenURL config.Secret `env:"DATABASE_LISTEN_URL" help:"the primary, to listen there for notifications where DATABASE_URL is a standby (default: DATABASE_URL)"`
+	Database      config.Database
+	ListenURL     config.Secret `env:"DATABASE_LISTEN_URL" help:"the primary, to listen there for notifications where DATABASE_URL is a standby (default: DATABASE_URL)"`
+	ListenURLFile string        `env:"DATABASE_LISTEN_URL_FILE"`
 
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"where the API and the web page are"`
 	HTTP     httpserver.Settings

@@ -51,7 +51,7 @@ type DoorbellOptions struct {
 type Doorbell struct {
 	*lifecycle.Loop
 
-	config  *pgx.ConnConfig
+	config  Connector
 	options DoorbellOptions
 	log     *zap.Logger
 }
@@ -59,7 +59,7 @@ type Doorbell struct {
 // NewDoorbell returns a doorbell. From Start to Stop it calls ring for each
 // notification, and at each new connection, since notifications may have been missed
 // before. ring must not block.
-func NewDoorbell(config *pgx.ConnConfig, options DoorbellOptions, ring func(), log *zap.Logger) *Doorbell {
+func NewDoorbell(config Connector, options DoorbellOptions, ring func(), log *zap.Logger) *Doorbell {
 	if options.Ping == 0 {
 		options.Ping = pingInterval
 	}
@@ -93,7 +93,11 @@ func (d *Doorbell) run(ctx context.Context, ring func()) error {
 
 // listen returns when the connection has failed.
 func (d *Doorbell) listen(ctx context.Context, connected, ring func()) error {
-	conn, err := pgx.ConnectConfig(ctx, d.config)
+	config, err := d.config()
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -47,7 +46,7 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 	out := newScan()
 	group.Go(func() error {
 		defer close(out.rows)
-		conn, err := pgconn.ConnectConfig(ctx, &s.config.Config)
+		conn, err := s.open(ctx)
 		if err != nil {
 			return err
 		}

@@ -61,10 +61,14 @@ const (
 	sorting = 12
 )
 
+// Connector returns the settings of a connection. It is called for each, since files that
+// they come from may have changed.
+type Connector = func() (*pgx.ConnConfig, error)
+
 // Source reads through its own connection. It connects when needed, and again after any
 // error. Only Seen is safe for concurrent use.
 type Source struct {
-	config  *pgx.ConnConfig
+	config  Connector
 	options Options
 
 	timeouts int // consecutive
@@ -80,7 +84,7 @@ type Source struct {
 }
 
 // NewSource prepares a source; it doesn't connect yet.
-func NewSource(config *pgx.ConnConfig, options Options) *Source {
+func NewSource(config Connector, options Options) *Source {
 	if options.AnswerTimeout == 0 {
 		options.AnswerTimeout = answerTimeout
 	}
@@ -132,7 +136,7 @@ func (s *Source) connect(ctx context.Context) error {
 	if err := s.options.CheckSchema(ctx); err != nil {
 		return err
 	}
-	conn, err := pgconn.ConnectConfig(ctx, &s.config.Config)
+	conn, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,6 +146,14 @@ func (s *Source) connect(ctx context.Context) error {
 		return fmt.Errorf("ask which database this is: %w", err)
 	}
 	return nil
+}
+
+func (s *Source) open(ctx context.Context) (*pgconn.PgConn, error) {
+	config, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	return pgconn.ConnectConfig(ctx, &config.Config)
 }
 
 const (
