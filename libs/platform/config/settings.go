@@ -96,7 +96,7 @@ func (k Kafka) Validate() error {
 	if !k.TLS && (k.TLSCAFile != "" || k.TLSCertFile != "" || k.TLSServerName != "") {
 		errs = append(errs, errors.New("KAFKA_TLS: other KAFKA_TLS_ variables are set, but it is not true"))
 	}
-	return errors.Join(append(errs, k.validateLogin())...)
+	return errors.Join(append(errs, OneOf("KAFKA_SASL_PLAINTEXT", k.SASLPlaintext, "refuse", "allow"), k.validateLogin())...)
 }
 
 // validateLogin checks that the login is complete, and that nobody on the network can
@@ -135,7 +135,7 @@ func (k Kafka) validateLogin() error {
 	if !secure && k.SASLPlaintext != "allow" {
 		errs = append(errs, fmt.Errorf("KAFKA_SASL_MECHANISM: %s without TLS sends the login unencrypted: set KAFKA_TLS=true, or KAFKA_SASL_PLAINTEXT=allow where nobody else can read the network", k.SASLMechanism))
 	}
-	return errors.Join(append(errs, OneOf("KAFKA_SASL_PLAINTEXT", k.SASLPlaintext, "refuse", "allow"))...)
+	return errors.Join(errs...)
 }
 
 // validTopic follows org.apache.kafka.common.internals.Topic.
