@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
@@ -68,12 +69,12 @@ func r2(r results) results {
 }
 
 func TestATableHasRatiosOfRounds(t *testing.T) {
-	run := func(seconds float64) sample {
-		return sample{took: time.Duration(seconds * float64(time.Second)), cpu: time.Second, peak: 100 << 20}
+	run := func(seconds float64) rig.Use {
+		return rig.Use{Times: 1000, Took: time.Duration(seconds * float64(time.Second)), Client: time.Second, Peak: 100 << 20}
 	}
-	r := results{letters: 1000, written: written{records: 1, bytes: 1}, samples: map[string][]sample{}}
+	r := results{letters: 1000, written: written{records: 1, bytes: 1}, samples: report.Samples[rig.Use]{}}
 	for i, c := range contenders {
-		r.samples[c.name] = []sample{run(float64(i + 1)), run(10 * float64(i+1))}
+		r.samples[c.name] = []rig.Use{run(float64(i + 1)), run(10 * float64(i+1))}
 	}
 	require.Contains(t, r.table(), "0.50")
 	require.Contains(t, goals([]results{r}), fmt.Sprintf("%s: 0.33 ×", contenders[2].name))

@@ -11,10 +11,12 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
 const (
-	topicName = "orders.dlq"
+	topicSource = "orders"
+	topicName   = topicSource + ".dlq"
 	// resolvedShare: one letter of so many is resolved.
 	resolvedShare = 10
 	// wantedShare: one letter of so many is what the list asks for.
@@ -51,10 +53,11 @@ func letterOf(n, partitions int) *kgo.Record {
 	if isWanted(n) {
 		cause = wanted
 	}
+	uid := fmt.Sprintf("b563feb7b2b8-%08d", n)
 	at := firstFailure.Add(time.Duration(n) * time.Second)
 	l := deadletter.New(deadletter.Source{
-		Topic: "orders", Partition: n % partitions, Offset: int64(n / partitions), Timestamp: at,
-		Key: fmt.Appendf(nil, "b563feb7b2b8-%08d", n), Value: orderOf(n),
+		Topic: topicSource, Partition: n % partitions, Offset: int64(n / partitions), Timestamp: at,
+		Key: []byte(uid), Value: []byte(ledger.Content(uid, 0)),
 	}, cause, "orderhub", at.Add(time.Second))
 	r := &kgo.Record{Topic: topicName, Partition: int32(n % partitions), Key: []byte(l.ID), Value: l.Value}
 	for _, h := range l.Headers {
@@ -71,8 +74,7 @@ type written struct {
 	listed   int // what the list is to find
 }
 
-// fill makes the topic. The letters' values are those of an order, each with a
-// number of its own.
+// fill makes the topic. The letters' values are orders, each with a uid of its own.
 func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w written, err error) {
 	if err := broker.CreateTopic(ctx, topicName, partitions, "compact"); err != nil {
 		return w, err
@@ -106,9 +108,4 @@ func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w w
 		return w, fmt.Errorf("fill topic %s: %w", topicName, err)
 	}
 	return w, nil
-}
-
-// orderOf is an order of one item, as large as the sample.
-func orderOf(n int) []byte {
-	return fmt.Appendf(nil, `{"order_uid":"b563feb7b2b8-%08d","track_number":"WBILMTESTTRACK","entry":"WBIL","delivery":{"name":"Test Testov","phone":"+9720000000","zip":"2639809","city":"Kiryat Mozkin","address":"Ploshad Mira 15","region":"Kraiot","email":"test@gmail.com"},"payment":{"transaction":"b563feb7b2b8-%08d","request_id":"","currency":"USD","provider":"wbpay","amount":1817,"payment_dt":1637907727,"bank":"alpha","delivery_cost":1500,"goods_total":317,"custom_fee":0},"items":[{"chrt_id":9934930,"track_number":"WBILMTESTTRACK","price":-453,"rid":"ab4219087a764ae0btest","name":"Mascaras","sale":30,"size":"0","total_price":317,"nm_id":2389212,"brand":"Vivienne Sabo","status":202}],"locale":"english","internal_signature":"","customer_id":"test","delivery_service":"meest","shardkey":"9","sm_id":99,"date_created":"2021-11-26T06:22:19Z","oof_shard":"1"}`, n, n)
 }

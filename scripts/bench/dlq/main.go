@@ -30,7 +30,8 @@ type settings struct {
 	Rounds     int   `default:"3" smoke:"1" min:"1" help:"How often each measurement is made; the table has medians."`
 }
 
-func (s *settings) Complete() error {
+// AfterApply is called by kong.
+func (s *settings) AfterApply() error {
 	if len(s.Letters) == 0 {
 		return errors.New("--letters: at least one number")
 	}

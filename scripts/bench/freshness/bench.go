@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,13 +20,21 @@ const idleRest, busyRest = 250 * time.Microsecond, 10 * time.Millisecond
 // alone; for longer if it changes orders, since each change alone wakes the reader.
 const orderPauses, changePauses = 2, 20
 
-// warmUp is how many first orders are not counted: connections are opened then.
-const warmUp = 5
-
 // warming is the time under a load that is not counted: right after a checkpoint,
 // with which each database begins, the server writes each page to its log whole when
 // it first changes.
 const warming = 5 * time.Second
+
+// lowestRate is what is tried first.
+const lowestRate = 1000
+
+// runner has what all measurements share.
+type runner struct {
+	settings *settings
+	site     *rig.Site
+	orders   *rig.Orders
+	flows    int // so far
+}
 
 func bench(ctx context.Context, s *settings) (err error) {
 	// The tables grow by millions of orders with random keys.
@@ -45,14 +52,6 @@ func bench(ctx context.Context, s *settings) (err error) {
 		return err
 	}
 	return site.Save("freshness", found.text())
-}
-
-// runner has what all measurements share.
-type runner struct {
-	settings *settings
-	site     *rig.Site
-	orders   *rig.Orders
-	flows    int // so far
 }
 
 func (b *runner) measure(ctx context.Context) (f findings, err error) {
@@ -94,9 +93,6 @@ func (b *runner) measure(ctx context.Context) (f findings, err error) {
 	})
 }
 
-// lowestRate is what is tried first.
-const lowestRate = 1000
-
 // fullLoad is the highest rate that is held for a time, to a factor of step. What is
 // held for some seconds need not be held for long, since buffers fill slowly and
 // tables grow. So in the end it has to be held as long as orders are then timed, with
@@ -104,7 +100,12 @@ const lowestRate = 1000
 func (b *runner) fullLoad(ctx context.Context, about, step float64, duration time.Duration) (float64, error) {
 	return highest(about, step, func(rate float64) (bool, error) {
 		l, err := b.loaded(ctx, rate, duration)
-		return err == nil && l.course.tell(rate), err
+		if err != nil {
+			return false, err
+		}
+		held := l.course.held(rate)
+		program.Progress("%.0f orders/s held: %t; %.0f/s were produced, %.0f/s reached the cache", rate, held, l.course.sendRate(), l.course.rate())
+		return held, nil
 	})
 }
 
@@ -115,12 +116,11 @@ func highest(about, step float64, holds func(rate float64) (bool, error)) (float
 	if err != nil {
 		return 0, err
 	}
-	factor := step
-	if !held {
-		factor = 1 / step
-	}
 	for rate := about; ; {
-		next := rate * factor
+		next := rate * step
+		if !held {
+			next = rate / step
+		}
 		ok, err := holds(next)
 		switch {
 		case err != nil:
@@ -136,38 +136,6 @@ func highest(about, step float64, holds func(rate float64) (bool, error)) (float
 	}
 }
 
-// latencies are what probes found.
-type latencies struct {
-	mu                          sync.Mutex
-	produced, readable, applied []time.Duration
-	throughs                    int64 // requests that were answered from the tables instead
-}
-
-// order times an order from its beginning.
-func (l *latencies) order(ctx context.Context, p *probe) error {
-	produced, readable, err := p.order(ctx)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.produced, l.readable = append(l.produced, produced), append(l.readable, readable)
-	return err
-}
-
-// update times a change of an order from its commit.
-func (l *latencies) update(ctx context.Context, p *probe, uid string) error {
-	applied, err := p.update(ctx, uid)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.applied = append(l.applied, applied)
-	return err
-}
-
-// pause is the time before each order. Its length varies, so as not to coincide with
-// anything periodic.
-func pause(i int) time.Duration { return time.Duration(3+i%7) * time.Millisecond }
-
-// changed is the uid of the i-th order to be changed by SQL.
-func (b *runner) changed(i int) string { return b.orders.Sample[i%len(b.orders.Sample)].OrderUID }
-
 // idle times one order after another.
 func (b *runner) idle(ctx context.Context, flow *flow, f *findings) (err error) {
 	if f.notify, err = timeNotify(ctx, flow.database, b.settings.Updates); err != nil {
@@ -179,26 +147,24 @@ func (b *runner) idle(ctx context.Context, flow *flow, f *findings) (err error) 
 	}
 	defer p.close()
 	f.idle = &latencies{}
-	return flow.countThroughs(ctx, f.idle, func() error {
-		for i := range warmUp + b.settings.Probes {
-			found := f.idle
-			if i < warmUp {
-				found = &latencies{}
-			}
-			time.Sleep(pause(i))
-			if err := found.order(ctx, p); err != nil {
-				return err
-			}
+	err = rig.Singly(ctx, b.settings.Probes, func(_ int, counts bool) error {
+		if !counts {
+			return p.order(ctx, &latencies{})
 		}
-		for i := range b.settings.Updates {
-			time.Sleep(pause(i))
-			if err := f.idle.update(ctx, p, b.changed(i)); err != nil {
-				return err
-			}
-		}
-		return nil
+		return p.order(ctx, f.idle)
 	})
+	for i := 0; i < b.settings.Updates && err == nil; i++ {
+		time.Sleep(rig.Pause(i))
+		err = p.update(ctx, f.idle, b.changed(i))
+	}
+	if err == nil {
+		f.idle.throughs, err = flow.readThroughs(ctx)
+	}
+	return err
 }
+
+// changed is the uid of the i-th order to be changed by SQL.
+func (b *runner) changed(i int) string { return b.orders.Sample[i%len(b.orders.Sample)].OrderUID }
 
 // loaded is what was found while orders came at a rate.
 type loaded struct {
@@ -216,40 +182,40 @@ func (l loaded) p99() time.Duration { return report.Percentile(l.readable, 0.99)
 // stored beforehand and no others: larger tables make each order more expensive.
 func (b *runner) loaded(ctx context.Context, rate float64, duration time.Duration) (l loaded, err error) {
 	l.latencies = &latencies{}
-	err = b.withFlow(ctx, func(flow *flow) error {
-		return flow.countThroughs(ctx, l.latencies, func() error {
-			flow.load.SetRate(rate)
-			if err := retry.Sleep(ctx, warming); err != nil {
-				return err
-			}
-			before, err := flow.costs()
-			if err != nil {
-				return err
-			}
-			until := before.at.Add(duration)
-			group, probing := errgroup.WithContext(ctx)
-			for n := range b.settings.Probers + 1 {
-				group.Go(func() error { return b.keepProbing(probing, flow, l.latencies, n, until) })
-			}
-			b.site.StartProfile(ctx, "worker", flow.worker)
-			b.site.StartProfile(ctx, "reader", flow.reader.Service)
-			group.Go(func() (err error) {
-				l.course, err = flow.watch(probing, duration)
-				return err
-			})
-			if err := group.Wait(); err != nil {
-				return err
-			}
-			after, err := flow.costs()
-			if err != nil {
-				return err
-			}
-			l.costs = after.minus(before)
-			_, _, err = flow.drain(ctx)
+	return l, b.withFlow(ctx, func(flow *flow) error {
+		flow.load.SetRate(rate)
+		if err := retry.Sleep(ctx, warming); err != nil {
+			return err
+		}
+		before, err := flow.costs()
+		if err != nil {
+			return err
+		}
+		until := before.at.Add(duration)
+		group, probing := errgroup.WithContext(ctx)
+		for n := range b.settings.Probers + 1 {
+			group.Go(func() error { return b.keepProbing(probing, flow, l.latencies, n, until) })
+		}
+		b.site.StartProfile(ctx, "worker", flow.worker)
+		b.site.StartProfile(ctx, "reader", flow.reader.Service)
+		group.Go(func() (err error) {
+			l.course, err = flow.watch(probing, duration)
 			return err
 		})
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		after, err := flow.costs()
+		if err != nil {
+			return err
+		}
+		l.costs = after.minus(before)
+		if l.throughs, err = flow.readThroughs(ctx); err != nil {
+			return err
+		}
+		_, _, err = flow.drain(ctx)
+		return err
 	})
-	return l, err
 }
 
 // keepProbing is one prober: the first changes orders by SQL, the others send new
@@ -260,12 +226,12 @@ func (b *runner) keepProbing(ctx context.Context, flow *flow, found *latencies, 
 		return err
 	}
 	defer p.close()
-	pauses, probe := orderPauses, func(int) error { return found.order(ctx, p) }
+	pauses, probe := orderPauses, func(int) error { return p.order(ctx, found) }
 	if number == 0 {
-		pauses, probe = changePauses, func(i int) error { return found.update(ctx, p, b.changed(i)) }
+		pauses, probe = changePauses, func(i int) error { return p.update(ctx, found, b.changed(i)) }
 	}
 	for i := 0; time.Now().Before(until); i++ {
-		if err := retry.Sleep(ctx, pause(i)*time.Duration(pauses)); err != nil {
+		if err := retry.Sleep(ctx, rig.Pause(i)*time.Duration(pauses)); err != nil {
 			return err
 		}
 		if err := probe(i); err != nil {

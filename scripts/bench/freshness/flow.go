@@ -81,6 +81,47 @@ func (f *flow) read(ctx context.Context) (r reading, err error) {
 	return r, rig.CheckNew(worker)
 }
 
+// reading is how many orders had been sent, stored and cached at a moment.
+type reading struct {
+	at                   time.Time
+	sent, stored, cached int64
+}
+
+// lag is how many orders were in flight.
+func (r reading) lag() float64 { return float64(max(0, r.sent-r.cached)) }
+
+// course is what was read at regular intervals.
+type course []reading
+
+// rate is how many orders a second reached the cache.
+func (c course) rate() float64 { return c.slope(func(r reading) int64 { return r.cached }) }
+
+// sendRate is how many orders a second were produced.
+func (c course) sendRate() float64 { return c.slope(func(r reading) int64 { return r.sent }) }
+
+func (c course) slope(get func(reading) int64) float64 {
+	first, last := c[0], c[len(c)-1]
+	return float64(get(last)-get(first)) / last.at.Sub(first.at).Seconds()
+}
+
+// meanLag is the mean of the readings' lags.
+func (c course) meanLag() (sum float64) {
+	for _, r := range c {
+		sum += r.lag()
+	}
+	return sum / float64(len(c))
+}
+
+// held says whether the services kept up: in the last third of the time, fewer
+// orders were in flight than arrive in half a second, and not many more than in the
+// first third. A rate that the machine is too busy to produce is not held either.
+func (c course) held(rate float64) bool {
+	third := len(c) / 3
+	first, last := c[:third].meanLag(), c[len(c)-third:].meanLag()
+	elapsed := c[len(c)-third].at.Sub(c[0].at).Seconds()
+	return last < rate/2 && last-first < 0.03*rate*elapsed && c.sendRate() > 0.95*rate
+}
+
 const (
 	readingInterval = 250 * time.Millisecond
 	readingsPerTrim = 4
@@ -136,19 +177,10 @@ func (f *flow) drain(ctx context.Context) (stored, cached time.Duration, err err
 	}
 }
 
-// countThroughs counts the requests that the reader answers from the tables during
-// a measurement.
-func (f *flow) countThroughs(ctx context.Context, found *latencies, measure func() error) error {
-	before, err := f.reader.Stats(ctx)
-	if err != nil {
-		return err
-	}
-	if err := measure(); err != nil {
-		return err
-	}
-	after, err := f.reader.Stats(ctx)
-	found.throughs = after.ReadThroughs - before.ReadThroughs
-	return err
+// readThroughs is how many requests the reader has answered from the tables.
+func (f *flow) readThroughs(ctx context.Context) (int64, error) {
+	stats, err := f.reader.Stats(ctx)
+	return stats.ReadThroughs, err
 }
 
 // users of CPU time, in the order of [costs].

@@ -4,24 +4,27 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
-	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
-// patience is how long a single order may take.
-const patience = 30 * time.Second
+// latencies are what probes found.
+type latencies struct {
+	mu                          sync.Mutex
+	produced, readable, applied []time.Duration
+	throughs                    int64 // requests that were answered from the tables instead
+}
 
 // probe sends single orders and requests them from the API until it has them.
 //
 // Until then the answer is 404 from the reader's memory: a reader in sync knows that
 // it does not have the order, and does not query the tables. So a 200 says that the
-// cache has the order, not only the tables, and a request costs nothing else. Between
-// requests the probe sleeps, so as not to take a core from what it measures.
+// cache has the order, not only the tables, and a request costs nothing else.
 type probe struct {
 	flow     *flow
 	producer *kgo.Client
@@ -50,64 +53,41 @@ func (p *probe) close() {
 	_ = p.sql.Close(context.Background()) // it has no open transaction
 }
 
-// order sends an order and returns when it can be read; both times are from the
-// beginning.
-func (p *probe) order(ctx context.Context) (produced, readable time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+// order times an order until it is acknowledged, and until it can be read.
+func (p *probe) order(ctx context.Context, found *latencies) error {
 	p.flow.singles.Add(1)
 	uid, value := p.stamper.Next()
 	began := time.Now()
 	if err := p.producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: value}).FirstErr(); err != nil {
-		return 0, 0, fmt.Errorf("produce: %w", err)
+		return fmt.Errorf("produce: %w", err)
 	}
-	produced = time.Since(began)
-	err = p.until(ctx, uid, "", http.StatusNotFound)
-	return produced, time.Since(began), err
+	produced := time.Since(began)
+	err := p.flow.reader.Await(ctx, p.client, uid, "", http.StatusNotFound, p.rest)
+	readable := time.Since(began)
+	found.mu.Lock()
+	defer found.mu.Unlock()
+	found.produced, found.readable = append(found.produced, produced), append(found.readable, readable)
+	return err
 }
 
-// update changes an order by SQL and returns how long after the commit it could
+// update changes an order by SQL, and times it from the commit until the change can
 // be read. Meanwhile the reader answers 304 to the order's old tag.
-func (p *probe) update(ctx context.Context, uid string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	before, err := p.get(ctx, uid, "")
+func (p *probe) update(ctx context.Context, found *latencies, uid string) error {
+	before, err := p.flow.reader.Order(ctx, p.client, uid, "")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	unique := fmt.Sprint("CHANGED", time.Now().UnixNano()) // no probe has written it before
 	if _, err := p.sql.Exec(ctx, "UPDATE orders SET track_number = $2 WHERE order_uid = $1", uid, unique); err != nil {
-		return 0, fmt.Errorf("change an order: %w", err)
+		return fmt.Errorf("change an order: %w", err)
 	}
 	committed := time.Now()
-	err = p.until(ctx, uid, before.Header.Get("ETag"), http.StatusNotModified)
-	return time.Since(committed), err
-}
-
-// until requests an order as long as the answer is the given one, and returns at
-// the first 200.
-func (p *probe) until(ctx context.Context, uid, tag string, not int) error {
-	for {
-		answer, err := p.get(ctx, uid, tag)
-		switch {
-		case err != nil:
-			return err
-		case answer.Status == http.StatusOK:
-			return nil
-		case answer.Status != not:
-			return fmt.Errorf("order %s: the API answers %d", uid, answer.Status)
-		}
-		time.Sleep(p.rest)
-	}
-}
-
-// get requests an order, unless it still has the tag.
-func (p *probe) get(ctx context.Context, uid, tag string) (httpget.Answer, error) {
-	headers := map[string]string{"Accept-Encoding": "identity"}
-	if tag != "" {
-		headers["If-None-Match"] = tag
-	}
-	return httpget.Do(ctx, p.client, "http://"+p.flow.reader.Addr+"/order/"+uid, headers)
+	err = p.flow.reader.Await(ctx, p.client, uid, before.Header.Get("ETag"), http.StatusNotModified, p.rest)
+	applied := time.Since(committed)
+	found.mu.Lock()
+	defer found.mu.Unlock()
+	found.applied = append(found.applied, applied)
+	return err
 }
 
 // timeNotify measures a bare notification from its commit to another connection:

@@ -61,9 +61,6 @@ type runner struct {
 	empty  samples // of the first table, to compare with what has orders stored already
 }
 
-// samples are the measurements of each contender, a sample a round.
-type samples map[string][]sample
-
 // with measures orders in a broker of their own, whose memory ends with it.
 func (b *runner) with(ctx context.Context, items, partitions int, measure func(context.Context, *rig.Orders) error) error {
 	if err := b.site.RenewBroker(); err != nil {
@@ -100,24 +97,20 @@ func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context
 	})
 }
 
-func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (s sample, err error) {
-	err = b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
-		s, err = c.run(ctx, t)
+func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (u rig.Use, err error) {
+	return u, b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
+		u, err = c.run(ctx, t)
 		return err
 	})
-	if err != nil {
-		return s, fmt.Errorf("%s: %w", c.name, err)
-	}
-	program.Progress("%-24s %8.0f orders/s   database %5.1f µs, client %5.1f µs an order", c.name, s.rate(), s.databaseCost(), s.clientCost())
-	return s, nil
 }
 
 func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []contender) (samples, error) {
-	measured := samples{}
-	return measured, program.Rounds(b.settings.Rounds, len(contenders), func(i int) error {
-		s, err := b.run(ctx, contenders[i], orders)
-		measured[contenders[i].name] = append(measured[contenders[i].name], s)
-		return err
+	var all []program.Contender[rig.Use]
+	for _, c := range contenders {
+		all = append(all, program.Contender[rig.Use]{Name: c.name, Run: func(ctx context.Context) (rig.Use, error) { return b.run(ctx, c, orders) }})
+	}
+	return program.Measure(ctx, b.settings.Rounds, all, func(u rig.Use) string {
+		return fmt.Sprintf("%8.0f orders/s   database %5.1f µs, client %5.1f µs an order", u.Rate(), u.DatabaseCost(), u.ClientCost())
 	})
 }
 

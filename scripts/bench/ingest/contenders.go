@@ -19,7 +19,7 @@ const copyConns = 2
 // contender stores the orders of a topic into a fresh database in its own way.
 type contender struct {
 	name string
-	run  func(ctx context.Context, t *trial) (sample, error)
+	run  func(ctx context.Context, t *trial) (rig.Use, error)
 }
 
 // trial is what a contender works with.
@@ -65,11 +65,11 @@ func withoutTriggers() []string {
 
 // copyInto is raw COPY after statements that change the schema.
 func copyInto(name string, options rig.CopyOptions, statements ...string) contender {
-	return contender{name, func(ctx context.Context, t *trial) (sample, error) {
+	return contender{name, func(ctx context.Context, t *trial) (rig.Use, error) {
 		if err := rig.Execute(ctx, t.database, statements...); err != nil {
-			return sample{}, err
+			return rig.Use{}, err
 		}
-		return meter{server: t.site.Server}.during(ctx, t.orders.Count, func() error { return t.orders.Copy(ctx, t.database, options) })
+		return rig.Meter{Server: t.site.Server}.During(ctx, t.orders.Count, func() error { return t.orders.Copy(ctx, t.database, options) })
 	}}
 }
 
@@ -96,34 +96,34 @@ func schemaContenders() []contender {
 
 // runWorkers has the real worker drain the topic, or several that share it. The
 // clock starts when all of them have joined the group and have asked for records.
-func runWorkers(count int) func(context.Context, *trial) (sample, error) {
-	return func(ctx context.Context, t *trial) (s sample, err error) {
+func runWorkers(count int) func(context.Context, *trial) (rig.Use, error) {
+	return func(ctx context.Context, t *trial) (u rig.Use, err error) {
 		held, err := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
 		if err != nil {
-			return s, err
+			return u, err
 		}
 		defer held.Stop()
-		m := meter{server: t.site.Server, broker: t.site.Broker.Pid(), workers: held.Workers}
-		s, err = m.during(ctx, t.orders.Count, func() error {
+		m := rig.Meter{Server: t.site.Server, Broker: t.site.Broker, Clients: held.Workers}
+		u, err = m.During(ctx, t.orders.Count, func() error {
 			t.site.StartProfile(ctx, t.group, held.Workers[0])
 			return held.Drain(ctx, t.orders.Count)
 		})
 		if err != nil {
-			return s, err
+			return u, err
 		}
-		return s, checkStored(ctx, t)
+		return u, checkStored(ctx, t)
 	}
 }
 
 // olderVersions records the schema's versions where builds up to 0.1.0 look for them.
 const olderVersions = `CREATE TABLE goose_db_version AS SELECT * FROM orderhub_db_version WHERE version_id <= 3`
 
-func runOtherBuild(ctx context.Context, t *trial) (sample, error) {
+func runOtherBuild(ctx context.Context, t *trial) (rig.Use, error) {
 	own := t.site.Binaries
 	defer func() { t.site.Binaries = own }()
 	t.site.Binaries = t.settings.Compare
 	if err := rig.Execute(ctx, t.database, olderVersions); err != nil {
-		return sample{}, err
+		return rig.Use{}, err
 	}
 	return worker.run(ctx, t)
 }
@@ -132,9 +132,9 @@ func runOtherBuild(ctx context.Context, t *trial) (sample, error) {
 // stored first. Then pages are in memory, and their first change after the
 // checkpoint, which writes the whole page to the WAL, is done.
 func warm(c contender, orders *rig.Orders) contender {
-	return contender{c.name + warmSuffix, func(ctx context.Context, t *trial) (sample, error) {
+	return contender{c.name + warmSuffix, func(ctx context.Context, t *trial) (rig.Use, error) {
 		if err := orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders}); err != nil {
-			return sample{}, err
+			return rig.Use{}, err
 		}
 		t.stored += orders.Count
 		return c.run(ctx, t)
@@ -166,10 +166,10 @@ func checkStored(ctx context.Context, t *trial) error {
 // statement for each row. One connection is a consumer that takes one record after
 // another. It takes only as many orders as give a rate. Triggers and notifications,
 // which would make it slower, are off.
-func runSingle(conns int) func(context.Context, *trial) (sample, error) {
-	return func(ctx context.Context, t *trial) (sample, error) {
+func runSingle(conns int) func(context.Context, *trial) (rig.Use, error) {
+	return func(ctx context.Context, t *trial) (rig.Use, error) {
 		orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.Single)]
-		return meter{server: t.site.Server}.during(ctx, len(orders), func() error {
+		return rig.Meter{Server: t.site.Server}.During(ctx, len(orders), func() error {
 			group, ctx := errgroup.WithContext(ctx)
 			for part := range conns {
 				group.Go(func() error { return insertEach(ctx, t.database, orders, part, conns) })

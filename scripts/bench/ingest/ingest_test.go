@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
 func parse(args ...string) (*settings, error) {
@@ -52,10 +53,10 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 }
 
 // measurement stored 1000 orders at so many a second.
-func measurement(rate float64, client, database time.Duration) sample {
-	return sample{
-		orders: 1000, took: time.Duration(1000 / rate * float64(time.Second)), client: client, database: database,
-		wal: 1_500_000, peak: 200 << 20, allocs: 9000,
+func measurement(rate float64, client, database time.Duration) rig.Use {
+	return rig.Use{
+		Times: 1000, Took: time.Duration(1000 / rate * float64(time.Second)), Client: client, Database: database,
+		WAL: 1_500_000, Peak: 200 << 20, Allocs: 9000,
 	}
 }
 

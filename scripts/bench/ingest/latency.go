@@ -11,6 +11,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
 // latencies are how long single orders took, one at a time.
@@ -20,17 +21,10 @@ type latencies struct {
 	inserted  []time.Duration // a bare one-row INSERT with its commit, in between
 }
 
-// pause is the time before each order, so that each finds an idle worker. Its
-// length varies, so as not to coincide with anything periodic.
-func pause(i int) time.Duration { return time.Duration(3+i%7) * time.Millisecond }
-
-// warmUp is how many first orders are not counted: connections are opened then.
-const warmUp = 5
-
 // measureLatency sends single orders through an idle worker.
 func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err error) {
 	const topic = "latency"
-	count = min(count, len(t.orders.Values)-warmUp)
+	count = min(count, len(t.orders.Values)-rig.WarmUp)
 	if count < 1 {
 		return l, errors.New("too few orders to time single ones")
 	}
@@ -55,32 +49,29 @@ func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err 
 		return l, err
 	}
 	defer func() { _ = w.Stop() }() // each order has been found
-	for i := range warmUp + count {
-		if err := retry.Sleep(ctx, pause(i)); err != nil {
-			return l, err
-		}
+	return l, rig.Singly(ctx, count, func(i int, counts bool) error {
 		uid := t.orders.Sample[i].OrderUID
 		began := time.Now()
 		if err := producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: t.orders.Values[i]}).FirstErr(); err != nil {
-			return l, fmt.Errorf("produce: %w", err)
+			return fmt.Errorf("produce: %w", err)
 		}
 		produced := time.Since(began)
 		if err := waitCommitted(ctx, conn, uid); err != nil {
-			return l, err
+			return err
 		}
 		committed := time.Since(began)
-		if err := retry.Sleep(ctx, pause(i)); err != nil {
-			return l, err
+		if err := retry.Sleep(ctx, rig.Pause(i)); err != nil {
+			return err
 		}
 		began = time.Now()
 		if _, err := conn.Exec(ctx, "INSERT INTO bench_single VALUES ($1)", i); err != nil {
-			return l, fmt.Errorf("insert one row: %w", err)
+			return fmt.Errorf("insert one row: %w", err)
 		}
-		if i >= warmUp {
+		if counts {
 			l.produced, l.committed, l.inserted = append(l.produced, produced), append(l.committed, committed), append(l.inserted, time.Since(began))
 		}
-	}
-	return l, nil
+		return nil
+	})
 }
 
 // waitCommitted returns once an order can be selected. Until then it waits for

@@ -38,7 +38,8 @@ type settings struct {
 	Postgres   map[string]string `mapsep:"none" help:"Setting of the server, name=value; can be repeated (shared_buffers by default: a quarter of the memory)."`
 }
 
-func (s *settings) Complete() error {
+// AfterApply is called by kong.
+func (s *settings) AfterApply() error {
 	defaults := map[string]string{"shared_buffers": rig.QuarterOfMemory()}
 	if s.Smoke {
 		defaults = map[string]string{"shared_buffers": "128MB", "min_wal_size": "128MB"}

@@ -5,59 +5,61 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
+// samples are the measurements of each contender, one a round.
+type samples = report.Samples[rig.Use]
+
 // columns of the comparison. Ratios are to the first row.
-var columns = []report.Column[sample]{
-	{Name: "orders/s", Figure: sample.rate, Format: report.Thousands[float64]},
-	{Name: "× raw COPY", Figure: sample.rate, Format: report.Decimals(2), Ratio: true},
-	{Name: "database µs/order", Figure: sample.databaseCost, Format: report.Decimals(1)},
-	{Name: "× raw COPY", Figure: sample.databaseCost, Format: report.Decimals(2), Ratio: true},
-	{Name: "client µs/order", Figure: sample.clientCost, Format: report.Decimals(1)},
-	{Name: "broker µs/order", Figure: sample.brokerCost, Format: report.Decimals(1)},
-	{Name: "cores busy", Figure: sample.cores, Format: report.Decimals(2)},
-	{Name: "orders/commit", Figure: sample.batch, Format: report.Thousands[float64]},
-	{Name: "WAL B/order", Figure: sample.walCost, Format: report.Thousands[float64]},
-	{Name: "peak MiB", Figure: sample.peakMiB, Format: report.Decimals(0)},
-	{Name: "allocs/order", Figure: sample.allocCost, Format: report.Decimals(0)},
+var columns = []report.Column[rig.Use]{
+	{Name: "orders/s", Figure: rig.Use.Rate, Format: report.Thousands[float64]},
+	{Name: "× raw COPY", Figure: rig.Use.Rate, Format: report.Decimals(2), Ratio: true},
+	{Name: "database µs/order", Figure: rig.Use.DatabaseCost, Format: report.Decimals(1)},
+	{Name: "× raw COPY", Figure: rig.Use.DatabaseCost, Format: report.Decimals(2), Ratio: true},
+	{Name: "client µs/order", Figure: rig.Use.ClientCost, Format: report.Decimals(1)},
+	{Name: "broker µs/order", Figure: rig.Use.BrokerCost, Format: report.Decimals(1)},
+	{Name: "cores busy", Figure: rig.Use.Cores, Format: report.Decimals(2)},
+	{Name: "orders/commit", Figure: func(u rig.Use) float64 { return float64(u.Times) / float64(max(1, u.Commits)) }, Format: report.Thousands[float64]},
+	{Name: "WAL B/order", Figure: func(u rig.Use) float64 { return float64(u.WAL) / float64(u.Times) }, Format: report.Thousands[float64]},
+	{Name: "peak MiB", Figure: rig.Use.PeakMiB, Format: report.Decimals(0)},
+	{Name: "allocs/order", Figure: func(u rig.Use) float64 { return u.Allocs / float64(u.Times) }, Format: report.Decimals(0)},
 }
 
 // comparisonTable has a row for each contender.
 func comparisonTable(title string, contenders []contender, measured samples) string {
-	var rows []report.Row[sample]
+	var names []string
 	for _, c := range contenders {
-		rows = append(rows, report.Row[sample]{Name: c.name, Samples: measured[c.name], Base: measured[contenders[0].name]})
+		names = append(names, c.name)
 	}
-	return report.Compare(title, columns, rows)
+	return measured.Table(title, columns, names...)
 }
 
 // goals are the figures that the worker is measured by.
 func goals(measured samples) string {
-	w, raw := measured[worker.name], measured[rawCopy.name]
 	text := fmt.Sprintf("- rate: %.2f × raw COPY without triggers (goal: at least 0.70)\n"+
 		"- the database's CPU an order: %.2f × raw COPY's (goal: at most 1.15)\n"+
 		"- the worker's CPU: %.2f × the database's (goal: at most 0.40)\n"+
 		"- the worker's peak memory: %.0f MiB (goal: at most 300)\n",
-		report.RatioOf(w, raw, sample.rate), report.RatioOf(w, raw, sample.databaseCost),
-		report.MedianOf(w, func(s sample) float64 { return s.client.Seconds() / s.database.Seconds() }), report.MedianOf(w, sample.peakMiB))
-	if one, two := measured[single.name], measured[singlePair.name]; len(one) > 0 {
+		measured.Ratio(worker.name, rawCopy.name, rig.Use.Rate), measured.Ratio(worker.name, rawCopy.name, rig.Use.DatabaseCost),
+		measured.Median(worker.name, func(u rig.Use) float64 { return u.Client.Seconds() / u.Database.Seconds() }), measured.Median(worker.name, rig.Use.PeakMiB))
+	if len(measured[single.name]) > 0 {
+		times := func(of, to contender) float64 { return measured.Ratio(of.name, to.name, rig.Use.Rate) }
 		text += fmt.Sprintf("- rate: %.0f × a transaction an order on 1 connection (goal: at least 20), %.0f × on 2; raw COPY is %.0f × and %.0f ×\n",
-			report.RatioOf(w, one, sample.rate), report.RatioOf(w, two, sample.rate),
-			report.RatioOf(raw, one, sample.rate), report.RatioOf(raw, two, sample.rate))
+			times(worker, single), times(worker, singlePair), times(rawCopy, single), times(rawCopy, singlePair))
 	}
 	return text
 }
 
 func preloadedLines(empty, full samples) string {
 	text := ""
-	rate := func(m []sample) float64 { return report.MedianOf(m, sample.rate) }
 	for _, c := range []contender{worker, rawCopy} {
-		goal := ""
+		goal, rate := "", empty.Median(c.name, rig.Use.Rate)
 		if c.name == worker.name {
 			goal = " (goal: at least 0.85)"
 		}
 		text += fmt.Sprintf("- %s: %.2f × its rate into empty tables%s, %.2f × right after a checkpoint, with cold buffers\n", c.name,
-			rate(full[c.name+warmSuffix])/rate(empty[c.name]), goal, rate(full[c.name])/rate(empty[c.name]))
+			full.Median(c.name+warmSuffix, rig.Use.Rate)/rate, goal, full.Median(c.name, rig.Use.Rate)/rate)
 	}
 	return text
 }

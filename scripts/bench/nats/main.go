@@ -116,6 +116,16 @@ func untilEmpty(ctx context.Context, js jetstream.JetStream) error {
 	}
 }
 
+// runner has what all measurements share.
+type runner struct {
+	settings *settings
+	site     *rig.Site
+	server   *program.Child
+	js       jetstream.JetStream
+	orders   *rig.Orders
+	runs     int
+}
+
 func bench(ctx context.Context, s *settings) (err error) {
 	site, err := rig.OpenSite(ctx, s.Common(), nil)
 	if err != nil {
@@ -136,14 +146,8 @@ func bench(ctx context.Context, s *settings) (err error) {
 	if b.orders, err = site.Store(ctx, min(s.Messages, 10_000), s.Items); err != nil {
 		return err
 	}
-	samples := map[string][]sample{}
-	err = program.Rounds(s.Rounds, 2, func(i int) error {
-		name := []string{bare, bridge}[i]
-		one, err := b.consume(ctx, name)
-		program.Progress("%-24s %6.2f s", name, one.took.Seconds())
-		samples[name] = append(samples[name], one)
-		return err
-	})
+	samples, err := program.Measure(ctx, s.Rounds, []program.Contender[rig.Use]{{Name: bare, Run: b.consumeBare}, {Name: bridge, Run: b.forward}},
+		func(u rig.Use) string { return fmt.Sprintf("%6.2f s", u.Seconds()) })
 	if err != nil {
 		return err
 	}
@@ -155,22 +159,16 @@ func bench(ctx context.Context, s *settings) (err error) {
 	return site.Save("nats", b.text(samples, readable))
 }
 
-func (b *runner) text(samples map[string][]sample, readable []time.Duration) string {
-	rate := func(s sample) float64 { return float64(b.settings.Messages) / s.took.Seconds() }
-	columns := []report.Column[sample]{
-		{Name: "seconds", Figure: func(s sample) float64 { return s.took.Seconds() }, Format: report.Decimals(2)},
-		{Name: "messages/s", Figure: rate, Format: report.Thousands[float64]},
-		{Name: "× bare", Figure: rate, Format: report.Decimals(2), Ratio: true},
-		{Name: "client µs/message", Figure: func(s sample) float64 { return float64(s.cpu.Microseconds()) / float64(b.settings.Messages) }, Format: report.Decimals(1)},
-	}
-	var rows []report.Row[sample]
-	for _, name := range []string{bare, bridge} {
-		rows = append(rows, report.Row[sample]{Name: name, Samples: samples[name], Base: samples[bare]})
-	}
+func (b *runner) text(samples report.Samples[rig.Use], readable []time.Duration) string {
 	title := fmt.Sprintf("A stream of %s orders of %d items, into a topic of %d partitions", report.Thousands(b.settings.Messages), b.settings.Items, b.settings.Partitions)
 	ms := func(p float64) float64 { return report.Percentile(readable, p).Seconds() * 1000 }
-	return report.Compare(title, columns, rows) + fmt.Sprintf(`
+	return samples.Table(title, []report.Column[rig.Use]{
+		{Name: "seconds", Figure: rig.Use.Seconds, Format: report.Decimals(2)},
+		{Name: "messages/s", Figure: rig.Use.Rate, Format: report.Thousands[float64]},
+		{Name: "× bare", Figure: rig.Use.Rate, Format: report.Decimals(2), Ratio: true},
+		{Name: "client µs/message", Figure: rig.Use.ClientCost, Format: report.Decimals(1)},
+	}, bare, bridge) + fmt.Sprintf(`
 - nats-bridge: %.2f × the bare consumer's speed (goal: at least 0.70)
 - published → readable, idle, %d orders: p50 %.1f ms, p99 %.1f ms (goal: at most 30)
-`, report.RatioOf(samples[bridge], samples[bare], rate), len(readable), ms(0.5), ms(0.99))
+`, samples.Ratio(bridge, bare, rig.Use.Rate), len(readable), ms(0.5), ms(0.99))
 }

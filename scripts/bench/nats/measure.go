@@ -9,22 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
-
-// sample is one run of a contender.
-type sample struct{ took, cpu time.Duration }
-
-// runner has what all measurements share.
-type runner struct {
-	settings *settings
-	site     *rig.Site
-	server   *program.Child
-	js       jetstream.JetStream
-	orders   *rig.Orders
-	runs     int
-}
 
 // newRun makes the stream and a topic anew.
 func (b *runner) newRun(ctx context.Context) (topic string, err error) {
@@ -42,67 +28,70 @@ func (b *runner) newRun(ctx context.Context) (topic string, err error) {
 	return topic, b.site.Broker.CreateTopic(ctx, topic, b.settings.Partitions, "delete")
 }
 
-func (b *runner) startBridge(ctx context.Context, topic string) (*rig.Service, error) {
-	return b.site.StartBridge(ctx, topic, "NATS_URL="+b.server.Addr, "NATS_STREAM="+stream, "NATS_SUBJECT="+subject)
-}
-
-// consume fills the stream, and times a contender from its start until all is
-// acknowledged. The broker is another one each time, since it keeps its records in
-// memory.
-func (b *runner) consume(ctx context.Context, contender string) (s sample, err error) {
+// fill fills a new stream. The broker is another one each time, since it keeps its
+// records in memory.
+func (b *runner) fill(ctx context.Context) (topic string, err error) {
 	if err := b.site.RenewBroker(); err != nil {
-		return s, err
+		return "", err
 	}
-	topic, err := b.newRun(ctx)
-	if err != nil {
-		return s, err
+	if topic, err = b.newRun(ctx); err != nil {
+		return "", err
 	}
 	stamper, err := rig.NewStamper(b.orders, 1)
 	if err != nil {
-		return s, err
+		return "", err
 	}
 	for range b.settings.Messages {
 		_, value := stamper.Next()
 		if _, err := b.js.PublishAsync(subject, value, jetstream.WithStallWait(time.Minute)); err != nil {
-			return s, err
+			return "", err
 		}
 	}
 	<-b.js.PublishAsyncComplete()
-	if contender == bare {
-		cmd, err := consumerRole.Command(ctx, b.server.Addr)
-		if err != nil {
-			return s, err
-		}
-		began := time.Now()
-		err = cmd.Run()
-		s.took = time.Since(began)
-		if err == nil {
-			s.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		}
-		return s, err
+	return topic, nil
+}
+
+// consumeBare times the bare consumer from its start until all is acknowledged.
+func (b *runner) consumeBare(ctx context.Context) (u rig.Use, err error) {
+	if _, err := b.fill(ctx); err != nil {
+		return u, err
+	}
+	cmd, err := consumerRole.Command(ctx, b.server.Addr)
+	if err != nil {
+		return u, err
+	}
+	u, _, err = rig.RunProgram(cmd, b.settings.Messages)
+	return u, err
+}
+
+func (b *runner) startBridge(ctx context.Context, topic string) (*rig.Service, error) {
+	return b.site.StartBridge(ctx, topic, "NATS_URL="+b.server.Addr, "NATS_STREAM="+stream, "NATS_SUBJECT="+subject)
+}
+
+// forward times the bridge likewise.
+func (b *runner) forward(ctx context.Context) (u rig.Use, err error) {
+	topic, err := b.fill(ctx)
+	if err != nil {
+		return u, err
 	}
 	began := time.Now()
 	service, err := b.startBridge(ctx, topic)
 	if err != nil {
-		return s, err
+		return u, err
 	}
 	b.site.StartProfile(ctx, bridge, service)
 	if err := untilEmpty(ctx, b.js); err != nil {
-		return s, err
+		return u, err
 	}
-	s.took = time.Since(began)
-	if s.cpu, err = procfs.CPU(service.Pid()); err != nil {
-		return s, err
+	u.Times, u.Took = b.settings.Messages, time.Since(began)
+	if u.Client, err = procfs.CPU(service.Pid()); err != nil {
+		return u, err
 	}
-	return s, service.Stop()
+	return u, service.Stop()
 }
 
-const (
-	// warmUp is how many first orders are not counted: connections are opened then.
-	warmUp = 20
-	// rest is between two requests for an order: results may be too large by that.
-	rest = 250 * time.Microsecond
-)
+// rest is between two requests for an order: results may be too large by that.
+const rest = 250 * time.Microsecond
 
 // idle times one order after another from its publication until the API has it.
 func (b *runner) idle(ctx context.Context) (readable []time.Duration, err error) {
@@ -129,26 +118,18 @@ func (b *runner) idle(ctx context.Context) (readable []time.Duration, err error)
 	if err != nil {
 		return nil, err
 	}
-	for i := range warmUp + b.settings.Probes {
-		time.Sleep(time.Duration(3+i%7) * time.Millisecond) // coincides with nothing periodic
+	return readable, rig.Singly(ctx, b.settings.Probes, func(_ int, counts bool) error {
 		uid, value := stamper.Next()
 		began := time.Now()
 		if _, err := b.js.Publish(ctx, subject, value); err != nil {
-			return nil, err
+			return err
 		}
-		for status := 0; status != http.StatusOK; time.Sleep(rest) {
-			response, err := http.Get("http://" + reader.Addr + "/order/" + uid)
-			if err != nil {
-				return nil, err
-			}
-			_ = response.Body.Close()
-			if status = response.StatusCode; status != http.StatusOK && status != http.StatusNotFound || time.Since(began) > time.Minute {
-				return nil, fmt.Errorf("order %s: the API answers %d after %v", uid, status, time.Since(began))
-			}
+		if err := reader.Await(ctx, http.DefaultClient, uid, "", http.StatusNotFound, rest); err != nil {
+			return err
 		}
-		if i >= warmUp {
-			readable = append(readable, time.Since(began)-rest)
+		if counts {
+			readable = append(readable, time.Since(began))
 		}
-	}
-	return readable, nil
+		return nil
+	})
 }

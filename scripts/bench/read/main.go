@@ -35,7 +35,8 @@ type settings struct {
 	IngestRate  int           `default:"5000" smoke:"200" min:"0" help:"Measure again while so many orders a second are ingested, for both servers (0: not measured)."`
 }
 
-func (s *settings) Complete() error {
+// AfterApply is called by kong.
+func (s *settings) AfterApply() error {
 	switch {
 	case s.Connections < s.Threads:
 		return fmt.Errorf("--connections: at least one for each of %d threads, not %d", s.Threads, s.Connections)

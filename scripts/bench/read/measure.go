@@ -30,40 +30,42 @@ type sample struct {
 	cpu time.Duration // of the server
 }
 
-func (s sample) rate() float64 { return s.Rate() }
 func (s sample) cost() float64 { return s.cpu.Seconds() * 1e6 / float64(s.Requests) }
 func (s sample) p50() float64  { return float64(s.P50) / 1000 }
 func (s sample) p99() float64  { return float64(s.P99) / 1000 }
 
-// pairs are a target's measurements, and those of the bare server beside each.
-type pairs struct{ of, bare []sample }
+// pair is a measurement of a target, and one of the bare server beside it.
+type pair struct{ bare, of sample }
 
 // rounds measures the targets in turn, and the bare server with the same requests right
 // before or after each. A warm-up of each comes first and does not count.
-func (b *runner) rounds(ctx context.Context, targets []target) ([]pairs, error) {
+func (b *runner) rounds(ctx context.Context, targets []target) (report.Samples[pair], error) {
 	bare := target{name: bareName, addr: b.bare.Addr, pid: b.bare.Pid(), requests: b.main.requests.Hits}
 	for _, t := range append([]target{bare}, targets...) {
 		if _, err := b.measure(ctx, t, time.Second); err != nil {
 			return nil, err
 		}
 	}
-	measured := make([]pairs, len(targets))
-	return measured, program.Rounds(b.settings.Rounds, len(targets), func(at int) error {
-		bare.requests, bare.headers = targets[at].requests, targets[at].headers
-		pair := []target{bare, targets[at]}
-		first := (len(measured[at].of) + at) % 2
-		var found [2]sample
-		for _, which := range []int{first, 1 - first} {
-			var err error
-			if found[which], err = b.measure(ctx, pair[which], b.settings.Duration); err != nil {
-				return err
+	bareFirst := false
+	var contenders []program.Contender[pair]
+	for _, t := range targets {
+		contenders = append(contenders, program.Contender[pair]{Name: t.name, Run: func(ctx context.Context) (found pair, err error) {
+			beside := bare
+			beside.requests, beside.headers = t.requests, t.headers
+			if bareFirst = !bareFirst; bareFirst {
+				if found.bare, err = b.measure(ctx, beside, b.settings.Duration); err != nil {
+					return found, err
+				}
 			}
-		}
-		program.Progress("%-30s %8.0f requests/s   %4.2f × bare gin   p99 %6.2f ms, %4.2f ×   %5.1f µs of CPU a request", targets[at].name,
-			found[1].Rate(), found[1].Rate()/found[0].Rate(), found[1].p99(), found[1].p99()/found[0].p99(), found[1].cost())
-		measured[at].bare = append(measured[at].bare, found[0])
-		measured[at].of = append(measured[at].of, found[1])
-		return nil
+			if found.of, err = b.measure(ctx, t, b.settings.Duration); err == nil && !bareFirst {
+				found.bare, err = b.measure(ctx, beside, b.settings.Duration)
+			}
+			return found, err
+		}})
+	}
+	return program.Measure(ctx, b.settings.Rounds, contenders, func(p pair) string {
+		return fmt.Sprintf("%8.0f requests/s   %4.2f × bare gin   p99 %6.2f ms, %4.2f ×   %5.1f µs of CPU a request",
+			p.of.Rate(), p.of.Rate()/p.bare.Rate(), p.of.p99(), p.of.p99()/p.bare.p99(), p.of.cost())
 	})
 }
 
@@ -87,45 +89,56 @@ func (b *runner) measure(ctx context.Context, t target, duration time.Duration) 
 }
 
 var columns = []report.Column[sample]{
-	{Name: "requests/s", Figure: sample.rate, Format: report.Thousands[float64]},
-	{Name: "× bare gin", Figure: sample.rate, Format: report.Decimals(2), Ratio: true},
+	{Name: "requests/s", Figure: sample.Rate, Format: report.Thousands[float64]},
+	{Name: "× bare gin", Figure: sample.Rate, Format: report.Decimals(2), Ratio: true},
 	{Name: "p50 ms", Figure: sample.p50, Format: report.Decimals(2)},
 	{Name: "p99 ms", Figure: sample.p99, Format: report.Decimals(2)},
 	{Name: "× bare gin", Figure: sample.p99, Format: report.Decimals(2), Ratio: true},
 	{Name: "server's CPU µs/request", Figure: sample.cost, Format: report.Decimals(1)},
 }
 
+// apart are a target's measurements, and those of the bare server.
+func apart(pairs []pair) (of, bare []sample) {
+	for _, p := range pairs {
+		of, bare = append(of, p.of), append(bare, p.bare)
+	}
+	return of, bare
+}
+
 // table has a row for each target, with ratios to the bare server given the same
 // requests, and before them one for all measurements of the bare server.
-func table(title string, targets []target, measured []pairs) string {
-	bare := report.Row[sample]{Name: bareName}
-	var rows []report.Row[sample]
-	for i, m := range measured {
-		bare.Samples = append(bare.Samples, m.bare...)
-		rows = append(rows, report.Row[sample]{Name: targets[i].name, Samples: m.of, Base: m.bare})
+func table(title string, targets []target, measured report.Samples[pair]) string {
+	rows := []report.Row[sample]{{Name: bareName}}
+	for _, t := range targets {
+		of, bare := apart(measured[t.name])
+		rows[0].Samples = append(rows[0].Samples, bare...)
+		rows = append(rows, report.Row[sample]{Name: t.name, Samples: of, Base: bare})
 	}
-	bare.Base = bare.Samples
-	return report.Compare(title, columns, append([]report.Row[sample]{bare}, rows...))
+	rows[0].Base = rows[0].Samples
+	return report.Compare(title, columns, rows)
+}
+
+func ratio(pairs []pair, figure func(sample) float64) float64 {
+	of, bare := apart(pairs)
+	return report.RatioOf(of, bare, figure)
 }
 
 // goals compares each target with its goal.
-func goals(targets []target, measured []pairs) (text string) {
-	for i, t := range targets {
-		if t.goal == 0 {
-			continue
+func goals(targets []target, measured report.Samples[pair]) (text string) {
+	for _, t := range targets {
+		if t.goal > 0 {
+			text += fmt.Sprintf("- %s: %.2f × bare gin (goal: at least %.2f), p99 %.2f × (goal: at most 1.20)\n", t.name,
+				ratio(measured[t.name], sample.Rate), t.goal, ratio(measured[t.name], sample.p99))
 		}
-		m := measured[i]
-		text += fmt.Sprintf("- %s: %.2f × bare gin (goal: at least %.2f), p99 %.2f × (goal: at most 1.20)\n", t.name,
-			report.RatioOf(m.of, m.bare, sample.rate), t.goal, report.RatioOf(m.of, m.bare, sample.p99))
 	}
 	return text
 }
 
 // sizes compares hits among other numbers of orders, by their ratios to bare gin.
-func (b *runner) sizes(targets []target, measured []pairs) (text string) {
-	ratio := func(i int) float64 { return report.RatioOf(measured[i].of, measured[i].bare, sample.rate) }
-	for i := len(targets) - len(b.others); i < len(targets); i++ {
-		text += fmt.Sprintf("- %s: %.2f × the rate among %s (goal: within 15 %%)\n", targets[i].name, ratio(i)/ratio(0), report.Thousands(b.main.orders))
+func (b *runner) sizes(targets []target, measured report.Samples[pair]) (text string) {
+	usual := ratio(measured[targets[0].name], sample.Rate)
+	for _, t := range targets[len(targets)-len(b.others):] {
+		text += fmt.Sprintf("- %s: %.2f × the rate among %s (goal: within 15 %%)\n", t.name, ratio(measured[t.name], sample.Rate)/usual, report.Thousands(b.main.orders))
 	}
 	return text
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
@@ -43,7 +44,7 @@ func measurement(requests int64) sample {
 
 func TestRatiosAreToTheBareServerBeside(t *testing.T) {
 	// The machine was four times slower in the second round.
-	measured := []pairs{{of: []sample{measurement(900), measurement(225)}, bare: []sample{measurement(1000), measurement(250)}}}
+	measured := report.Samples[pair]{"hits": {{of: measurement(900), bare: measurement(1000)}, {of: measurement(225), bare: measurement(250)}}}
 	targets := []target{{name: "hits", goal: 0.95}}
 	require.Contains(t, table("Title", targets, measured), "| hits                     |        562 |       0.90 |   0.50 |   2.00 |       1.00 |")
 	require.Contains(t, goals(targets, measured), "hits: 0.90 × bare gin (goal: at least 0.95), p99 1.00 ×")

@@ -6,43 +6,42 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
 // compressions are the values of CACHE_COMPRESSION, which are measured in turn.
 var compressions = []string{"off", "zstd"}
 
-// copyOut stands for COPY OUT among the compressions.
-const copyOut = ""
+// copyOut is the contender that the others are compared with.
+const copyOut = "COPY OUT of the four tables"
 
-// sample is one restore, or one COPY OUT, which has only times.
+// readerWith is the name of a contender.
+func readerWith(compression string) string { return "read-api, CACHE_COMPRESSION=" + compression }
+
+// sample is one restore, or one COPY OUT, which has no memory.
 type sample struct {
-	took      time.Duration
-	cpu       time.Duration // of the reader
-	database  time.Duration // of CPU
-	memory    int64         // resident, at ready
-	peak      int64         // until then
+	rig.Use
+	memory    int64 // resident, at ready
 	jsonBytes int64
-	orders    int64
 }
 
 // churned is what a reader takes after a while of changes.
 type churned struct {
-	changes
+	rig.Changes
 	memory, peak int64
 	stats        rig.ReaderStats
 }
 
-// findings are all samples, by compression.
+// findings are all samples, and what was found after changes by compression.
 type findings struct {
-	samples map[string][]sample
+	samples report.Samples[sample]
 	churn   map[string]churned
 }
 
@@ -64,12 +63,19 @@ func bench(ctx context.Context, s *settings) (err error) {
 	if err := b.copyOut(ctx); err != nil {
 		return err
 	}
-	found := findings{samples: map[string][]sample{}, churn: map[string]churned{}}
-	contenders := append([]string{copyOut}, compressions...)
-	err = program.Rounds(s.Rounds, len(contenders), func(i int) error {
-		one, err := b.measure(ctx, contenders[i])
-		found.samples[contenders[i]] = append(found.samples[contenders[i]], one)
-		return err
+	found := findings{churn: map[string]churned{}}
+	contenders := []program.Contender[sample]{{Name: copyOut, Run: func(ctx context.Context) (s sample, err error) {
+		s.Use, err = rig.Meter{Server: site.Server}.During(ctx, b.settings.Orders, func() error { return b.copyOut(ctx) })
+		s.Client, s.Peak = 0, 0
+		return s, err
+	}}}
+	for _, compression := range compressions {
+		contenders = append(contenders, program.Contender[sample]{Name: readerWith(compression), Run: func(ctx context.Context) (sample, error) {
+			return b.restore(ctx, compression)
+		}})
+	}
+	found.samples, err = program.Measure(ctx, s.Rounds, contenders, func(s sample) string {
+		return fmt.Sprintf("%6.2f s, %d MiB, at most %.0f MiB", s.Seconds(), s.memory>>20, s.PeakMiB())
 	})
 	if err != nil {
 		return err
@@ -99,28 +105,6 @@ type runner struct {
 	database string
 }
 
-// measure times a COPY OUT or a restore, and what the database uses for it.
-func (b *runner) measure(ctx context.Context, compression string) (r sample, err error) {
-	before, err := procfs.TreeCPU(b.site.Server.Pid())
-	if err != nil {
-		return r, err
-	}
-	if compression == copyOut {
-		began := time.Now()
-		err = b.copyOut(ctx)
-		r.took, r.orders = time.Since(began), int64(b.settings.Orders)
-	} else {
-		r, err = b.restore(ctx, compression)
-	}
-	if err != nil {
-		return r, err
-	}
-	after, err := procfs.TreeCPU(b.site.Server.Pid())
-	r.database = after - before
-	program.Progress("%-5s %6.2f s, %d MiB, at most %d MiB", compression, r.took.Seconds(), r.memory>>20, r.peak>>20)
-	return r, err
-}
-
 // copyOut reads the four tables one after another by binary COPY, and discards
 // their rows.
 func (b *runner) copyOut(ctx context.Context) error {
@@ -140,19 +124,27 @@ func (b *runner) copyOut(ctx context.Context) error {
 
 // restore starts a reader and looks at it when it is ready.
 func (b *runner) restore(ctx context.Context, compression string) (r sample, err error) {
+	before, err := procfs.TreeCPU(b.site.Server.Pid())
+	if err != nil {
+		return r, err
+	}
 	reader, err := b.site.StartReader(ctx, b.database, "CACHE_COMPRESSION="+compression)
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, reader.Stop()) }()
-	r = sample{took: reader.Restore, memory: reader.Memory, peak: reader.Peak}
-	if r.cpu, err = procfs.CPU(reader.Pid()); err != nil {
+	r = sample{memory: reader.Memory, Use: rig.Use{Times: b.settings.Orders, Took: reader.Restore, Peak: reader.Peak}}
+	if r.Client, err = procfs.CPU(reader.Pid()); err != nil {
 		return r, err
 	}
+	if r.Database, err = procfs.TreeCPU(b.site.Server.Pid()); err != nil {
+		return r, err
+	}
+	r.Database -= before
 	held, err := reader.Stats(ctx)
 	if err == nil && (held.Orders != int64(b.settings.Orders) || !held.Complete) {
 		err = fmt.Errorf("the reader holds %d of %d orders", held.Orders, b.settings.Orders)
 	}
-	r.jsonBytes, r.orders = held.JSONBytes, held.Orders
+	r.jsonBytes = held.JSONBytes
 	return r, err
 }

@@ -6,29 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
-// changes is how many orders were changed in each way.
-type changes struct{ updates, deletes, inserts int }
-
-func (c changes) sum() int { return c.updates + c.deletes + c.inserts }
+// batch is what a transaction changes.
+var batch = rig.Changes{Updates: 60, Deletes: 20, Inserts: 20}
 
 const (
-	// batchOrders are changed in a transaction: three in five get another address
-	// and other items, one in five is deleted, and one in five is copied under a
-	// new uid.
-	batchOrders = 100
 	// memorySamples is how often memory is sampled in the end. The maximum counts.
 	memorySamples = 20
 	samplingEvery = 100 * time.Millisecond
@@ -57,7 +49,7 @@ func (b *runner) churn(ctx context.Context, compression string) (c churned, err 
 	group.Go(func() error { b.request(working, reader, asked); return nil })
 	group.Go(func() (err error) {
 		defer stop()
-		if err := b.change(working, &c.changes); err != nil {
+		if err := b.change(working, &c.Changes); err != nil {
 			return err
 		}
 		if c.stats, err = b.settled(working, reader); err != nil {
@@ -79,61 +71,26 @@ func (b *runner) churn(ctx context.Context, compression string) (c churned, err 
 		return nil
 	})
 	err = group.Wait()
-	program.Progress("%d changes: %d MiB", c.sum(), c.memory>>20)
+	program.Progress("%d changes: %d MiB", c.Sum(), c.memory>>20)
 	return c, err
 }
 
 // change changes orders for the time of the settings.
-func (b *runner) change(ctx context.Context, c *changes) error {
+func (b *runner) change(ctx context.Context, sum *rig.Changes) error {
 	conn, err := pgx.Connect(ctx, b.database)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	pause := time.Duration(float64(time.Second) * batchOrders / float64(b.settings.ChurnRate))
+	pause := time.Duration(float64(time.Second) * float64(batch.Sum()) / float64(b.settings.ChurnRate))
 	for began, due := time.Now(), time.Duration(0); time.Since(began) < b.settings.Churn; due += pause {
 		if err := retry.Sleep(ctx, due-time.Since(began)); err != nil {
 			return err
 		}
-		if err := changeBatch(ctx, conn, c); err != nil {
-			return fmt.Errorf("change orders: %w", err)
+		if _, err := rig.Change(ctx, conn, batch, sum); err != nil {
+			return err
 		}
 	}
-	return nil
-}
-
-// chooseOrders takes the orders behind random uids, whose first digits are random
-// themselves.
-const chooseOrders = `SELECT DISTINCT uid FROM generate_series(1, $1) AS n, LATERAL
-	(SELECT order_uid AS uid FROM orders WHERE order_uid > left(md5(random()::text || n), 15) ORDER BY order_uid LIMIT 1) AS next`
-
-// changeBatch makes one transaction.
-func changeBatch(ctx context.Context, conn *pgx.Conn, c *changes) error {
-	rows, err := conn.Query(ctx, chooseOrders, batchOrders)
-	if err != nil {
-		return err
-	}
-	chosen, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
-	size := len(chosen)
-	updated, gone, copied := chosen[:size*3/5], chosen[size*3/5:size*4/5], chosen[size*4/5:]
-	stamp := fmt.Sprintf("%08x", rand.Uint32())
-	batch := &pgx.Batch{}
-	batch.Queue(`UPDATE deliveries SET address = 'Street ' || left(repeat(md5(order_uid || $2), 2), 4 + abs(hashtext(order_uid || $2)) % 40)
-		WHERE order_uid = ANY($1)`, updated, stamp)
-	batch.Queue(`UPDATE items SET status = status + 1 WHERE order_uid = ANY($1)`, updated)
-	batch.Queue(`DELETE FROM orders WHERE order_uid = ANY($1)`, gone)
-	for _, t := range orderdb.Tables {
-		batch.Queue(fmt.Sprintf(`INSERT INTO %[1]s (order_uid, %[2]s) SELECT left(md5(order_uid || $2), 15) || 'new', %[2]s
-			FROM %[1]s WHERE order_uid = ANY($1)`, t.Name, strings.Join(t.Columns[1:], ", ")), copied, stamp)
-	}
-	if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() }); err != nil {
-		return err
-	}
-	c.updates, c.deletes, c.inserts = c.updates+len(updated), c.deletes+len(gone), c.inserts+len(copied)
 	return nil
 }
 

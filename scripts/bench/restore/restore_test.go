@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
@@ -39,13 +40,13 @@ func TestOnlyFullRunsAreKept(t *testing.T) {
 }
 
 func TestTableSaysHowFarTheGoalsAre(t *testing.T) {
-	off := sample{took: 3 * time.Second, cpu: 4 * time.Second, memory: 1200 << 20, peak: 1300 << 20, jsonBytes: 1000 << 20, orders: 1 << 20}
+	off := sample{Use: rig.Use{Times: 1 << 20, Took: 3 * time.Second, Client: 4 * time.Second, Peak: 1300 << 20}, memory: 1200 << 20, jsonBytes: 1000 << 20}
 	zstd := off
 	zstd.memory = 300 << 20
 	f := findings{
-		samples: map[string][]sample{copyOut: {{took: 2 * time.Second}}, "off": {off}, "zstd": {zstd}},
+		samples: report.Samples[sample]{copyOut: {{Use: rig.Use{Took: 2 * time.Second}}}, readerWith("off"): {off}, readerWith("zstd"): {zstd}},
 		churn: map[string]churned{"off": {
-			changes: changes{3, 1, 1}, memory: 1190 << 20, peak: 1400 << 20, stats: rig.ReaderStats{Orders: 1 << 20, JSONBytes: 1000 << 20},
+			Changes: rig.Changes{Updates: 3, Deletes: 1, Inserts: 1}, memory: 1190 << 20, peak: 1400 << 20, stats: rig.ReaderStats{Orders: 1 << 20, JSONBytes: 1000 << 20},
 		}},
 	}
 	text := f.markdown(&settings{Orders: 1 << 20, Churn: time.Minute})

@@ -36,7 +36,8 @@ type settings struct {
 	Plot       string        `default:"docs/scale.svg" help:"File for the plot, in the folder of the document; written where there is a document."`
 }
 
-func (s *settings) Complete() error {
+// AfterApply is called by kong.
+func (s *settings) AfterApply() error {
 	if len(s.Steps) == 0 {
 		for _, percent := range []int{1, 3, 10, 30, 100} {
 			s.Steps = append(s.Steps, s.Orders*percent/100)

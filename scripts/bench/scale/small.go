@@ -64,7 +64,15 @@ func (b *runner) tryAll(ctx context.Context) ([]try, error) {
 		budget:         {name: "reader, CACHE_BYTES for a quarter"},
 		oneShard:       {name: fmt.Sprintf("reader of 1 of %d shards", shards)},
 	}
-	return tries, program.Rounds(b.settings.Rounds, 2, func(which int) error { return b.tryTables(ctx, tries, which) })
+	for round := range b.settings.Rounds {
+		program.Progress("round %d of %d", round+1, b.settings.Rounds)
+		for i := range 2 {
+			if err := b.tryTables(ctx, tries, (round+i)%2); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return tries, nil
 }
 
 // tryTables fills a database, partitioned or not, and measures it, and then other

@@ -30,7 +30,8 @@ type settings struct {
 	duration time.Duration
 }
 
-func (s *settings) Complete() error {
+// AfterApply is called by kong.
+func (s *settings) AfterApply() error {
 	s.duration = time.Duration(s.Hours * float64(time.Hour))
 	if s.Every == 0 {
 		s.Every = max(s.duration/300, 500*time.Millisecond)

@@ -64,9 +64,6 @@ func Start(options Options) (*Server, error) {
 // URL is where clients connect.
 func (s *Server) URL() string { return s.server.ClientURL() }
 
-// Server gives access to the server's own controls.
-func (s *Server) Server() *server.Server { return s.server }
-
 // Stop ends the server and waits for that. It is safe to call twice.
 func (s *Server) Stop() {
 	s.server.Shutdown()

@@ -25,8 +25,7 @@ import (
 const (
 	version = "v0.25.6"
 	// ClusterID is the servers' cluster.
-	ClusterID   = "test-cluster"
-	stopTimeout = 10 * time.Second
+	ClusterID = "test-cluster"
 )
 
 // Server is a running server.
@@ -68,13 +67,6 @@ func Start(ctx context.Context, port int, dir string) (*Server, error) {
 
 // URL is where clients connect.
 func (s *Server) URL() string { return "nats://" + ports.Loopback(s.port) }
-
-// Stop ends the server and waits for that. It is safe to call twice.
-func (s *Server) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	return s.process.Stop(ctx, syscall.SIGTERM)
-}
 
 // Kill ends the server at once.
 func (s *Server) Kill() {

@@ -40,16 +40,9 @@ type Flags struct {
 // Common gives access to the flags that all benchmarks have.
 func (f *Flags) Common() *Flags { return f }
 
-// Complete has nothing to do.
-func (f *Flags) Complete() error { return nil }
-
-// Settings are a benchmark's flags: a pointer to a struct that embeds [Flags].
-type Settings interface {
-	Common() *Flags
-	// Complete sets what the flags leave open, and returns an error for flags that
-	// contradict each other.
-	Complete() error
-}
+// Settings are a benchmark's flags: a pointer to a struct that embeds [Flags]. Its
+// AfterApply, which kong calls, may set what the flags leave open.
+type Settings interface{ Common() *Flags }
 
 // Benchmark says what a program is.
 type Benchmark struct {
@@ -95,8 +88,7 @@ func Parse(b Benchmark, settings Settings, args []string, output io.Writer) erro
 	if err != nil {
 		return err
 	}
-	// Complete comes first, since it fills in the defaults that depend on other flags.
-	if err := errors.Join(settings.Complete(), tooSmall(parsed.Flags())); err != nil {
+	if err := tooSmall(parsed.Flags()); err != nil {
 		return err
 	}
 	switch {
@@ -170,18 +162,29 @@ func (f *Flags) Save(section, body, postgres string) error {
 	return report.Save(f.document, section, body+"\n"+report.Heading(postgres, f.command))
 }
 
-// Rounds calls run with the number of each contender, once a round. Each round
-// begins with another contender, so that none always runs first.
-func Rounds(rounds, contenders int, run func(contender int) error) error {
+// Contender is one of those that are measured in turn.
+type Contender[S any] struct {
+	Name string
+	Run  func(context.Context) (S, error)
+}
+
+// Measure has each contender run once a round. Each round begins with another
+// contender, so that none always runs first. tell describes a sample.
+func Measure[S any](ctx context.Context, rounds int, contenders []Contender[S], tell func(S) string) (report.Samples[S], error) {
+	samples := report.Samples[S]{}
 	for round := range rounds {
 		Progress("round %d of %d", round+1, rounds)
 		for i := range contenders {
-			if err := run((round + i) % contenders); err != nil {
-				return err
+			c := contenders[(round+i)%len(contenders)]
+			s, err := c.Run(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.Name, err)
 			}
+			Progress("%-34s %s", c.Name, tell(s))
+			samples[c.Name] = append(samples[c.Name], s)
 		}
 	}
-	return nil
+	return samples, nil
 }
 
 // Progress writes a line about the progress to standard error.

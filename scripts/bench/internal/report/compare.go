@@ -45,6 +45,26 @@ func Compare[S any](title string, columns []Column[S], rows []Row[S]) string {
 	return t.Markdown()
 }
 
+// Samples are the measurements of contenders by their names, one each round.
+type Samples[S any] map[string][]S
+
+// Table compares contenders with the first of them.
+func (m Samples[S]) Table(title string, columns []Column[S], names ...string) string {
+	var rows []Row[S]
+	for _, name := range names {
+		rows = append(rows, Row[S]{name, m[name], m[names[0]]})
+	}
+	return Compare(title, columns, rows)
+}
+
+// Median is the median of a contender's figure.
+func (m Samples[S]) Median(of string, figure func(S) float64) float64 { return MedianOf(m[of], figure) }
+
+// Ratio is the median of the rounds' ratios of two contenders' figures.
+func (m Samples[S]) Ratio(of, to string, figure func(S) float64) float64 {
+	return RatioOf(m[of], m[to], figure)
+}
+
 // Decimals writes numbers with so many digits behind the point.
 func Decimals(digits int) func(float64) string {
 	return func(value float64) string { return strconv.FormatFloat(value, 'f', digits, 64) }

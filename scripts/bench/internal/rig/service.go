@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -59,7 +60,7 @@ func (s *Site) command(ctx context.Context, name string, environment ...string) 
 		return nil, fmt.Errorf("%s is missing, `make build` makes it: %w", filepath.Join(s.Binaries, name), err)
 	}
 	cmd := exec.CommandContext(ctx, binary)
-	cmd.Dir, cmd.Env = s.Folder, append(append(os.Environ(), "LOG_LEVEL=info", "LOG_FORMAT=json"), environment...)
+	cmd.Dir, cmd.Env = cmp.Or(s.Folder, os.TempDir()), append(append(os.Environ(), "LOG_LEVEL=info", "LOG_FORMAT=json"), environment...)
 	return cmd, nil
 }
 
@@ -68,14 +69,22 @@ func (s *Site) kafka(topic string) []string {
 	return []string{"KAFKA_BROKERS=" + s.Broker.Addr, "KAFKA_TOPIC=" + topic, "KAFKA_DLQ_TOPIC=" + topic + ".dlq", "KAFKA_GROUP=" + topic}
 }
 
+// OrderctlCommand prepares orderctl to run on a topic.
+func (s *Site) OrderctlCommand(ctx context.Context, topic string, arguments ...string) (*exec.Cmd, error) {
+	cmd, err := s.command(ctx, "orderctl", s.kafka(topic)...)
+	if err == nil {
+		cmd.Args = append(cmd.Args, arguments...)
+	}
+	return cmd, err
+}
+
 // Orderctl runs orderctl on a topic to its end. An error has its output, and wraps
 // an [*exec.ExitError] where it failed by itself.
 func (s *Site) Orderctl(ctx context.Context, topic string, arguments ...string) error {
-	cmd, err := s.command(ctx, "orderctl", s.kafka(topic)...)
+	cmd, err := s.OrderctlCommand(ctx, topic, arguments...)
 	if err != nil {
 		return err
 	}
-	cmd.Args = append(cmd.Args, arguments...)
 	out, err := cmd.CombinedOutput()
 	switch {
 	case ctx.Err() != nil:
@@ -201,4 +210,35 @@ func (r *Reader) Stats(ctx context.Context) (stats ReaderStats, err error) {
 // GetJSON asks the API for JSON.
 func (r *Reader) GetJSON(ctx context.Context, path string, to any) error {
 	return httpget.JSON(ctx, http.DefaultClient, "http://"+r.Addr+path, to)
+}
+
+// Order requests an order from the API, unless it still has the tag.
+func (r *Reader) Order(ctx context.Context, client *http.Client, uid, tag string) (httpget.Answer, error) {
+	headers := map[string]string{"Accept-Encoding": "identity"} // each encoding has its own tag
+	if tag != "" {
+		headers["If-None-Match"] = tag
+	}
+	return httpget.Do(ctx, client, "http://"+r.Addr+"/order/"+uid, headers)
+}
+
+// patience is how long a single order may take.
+const patience = 30 * time.Second
+
+// Await requests an order as long as the answer is the given one, and returns at the
+// first 200. It rests between requests, so as not to take a core from what it measures.
+func (r *Reader) Await(ctx context.Context, client *http.Client, uid, tag string, not int, rest time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		answer, err := r.Order(ctx, client, uid, tag)
+		switch {
+		case err != nil:
+			return err
+		case answer.Status == http.StatusOK:
+			return nil
+		case answer.Status != not:
+			return fmt.Errorf("order %s: the API answers %d", uid, answer.Status)
+		}
+		time.Sleep(rest)
+	}
 }

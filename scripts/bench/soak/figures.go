@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -55,39 +54,36 @@ const databaseFigures = `SELECT count(*)::float8 FROM pg_stat_activity WHERE dat
 	UNION ALL SELECT sum(n_dead_tup) FROM pg_stat_user_tables
 	UNION ALL SELECT count(*) FROM order_deletions`
 
-func (r *runner) sample(ctx context.Context) (sample, error) {
-	worker, err := r.worker.Metrics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	reader, err := r.reader.Metrics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var memory [2]int64
-	var files [2]int
-	for i, pid := range []int{r.worker.Pid(), r.reader.Pid()} {
-		if memory[i], _, err = procfs.Memory(pid); err != nil {
+func (r *runner) sample(ctx context.Context) (one sample, err error) {
+	behind := 0.0
+	for _, of := range []struct {
+		service *rig.Service
+		metric  string
+	}{{r.worker, "go_memstats_heap_inuse_bytes"}, {r.reader.Service, rig.MetricCacheBytes}} {
+		metrics, err := of.service.Metrics(ctx)
+		if err != nil {
 			return nil, err
 		}
-		if files[i], err = procfs.Files(pid); err != nil {
+		memory, _, err := procfs.Memory(of.service.Pid())
+		if err != nil {
 			return nil, err
+		}
+		files, err := procfs.Files(of.service.Pid())
+		if err != nil {
+			return nil, err
+		}
+		one = append(one, float64(memory), metrics[of.metric], metrics["go_goroutines"], float64(files))
+		for name, value := range metrics {
+			if strings.HasPrefix(name, "orderhub_ingest_lag{") {
+				behind += value
+			}
 		}
 	}
 	database, err := rig.Query(ctx, r.database, pgx.RowTo[float64], databaseFigures)
 	if err != nil {
 		return nil, fmt.Errorf("read the database's figures: %w", err)
 	}
-	behind := 0.0
-	for name, value := range worker {
-		if strings.HasPrefix(name, "orderhub_ingest_lag{") {
-			behind += value
-		}
-	}
-	return append(append(sample{
-		float64(memory[0]), worker["go_memstats_heap_inuse_bytes"], worker["go_goroutines"], float64(files[0]),
-		float64(memory[1]), reader[rig.MetricCacheBytes], reader["go_goroutines"], float64(files[1]),
-	}, database...), behind), nil
+	return append(append(one, database...), behind), nil
 }
 
 // verdict is what became of a figure.
@@ -134,12 +130,8 @@ func (v verdict) show(value float64) string {
 }
 
 // table has a row for each figure.
-func (r *runner) table(verdicts []verdict) string {
-	t := report.Table{
-		Title: fmt.Sprintf("%v of %d records/s among %s orders", r.settings.duration.Round(time.Second), r.settings.Rate,
-			report.Thousands(r.settings.Live)),
-		Columns: []string{"median of", "first third", "last third", "most of all", "flat"},
-	}
+func table(title string, verdicts []verdict) string {
+	t := report.Table{Title: title, Columns: []string{"median of", "first third", "last third", "most of all", "flat"}}
 	for _, v := range verdicts {
 		flat := map[bool]string{true: "yes", false: "NO"}[v.flat]
 		if !v.judged {
@@ -148,13 +140,4 @@ func (r *runner) table(verdicts []verdict) string {
 		t.Add(v.name, v.show(v.first), v.show(v.last), v.show(v.most), flat)
 	}
 	return t.Markdown()
-}
-
-// counts says what was done.
-func (r *runner) counts() string {
-	made := r.churn.load.Made
-	return fmt.Sprintf("- sent: %s records, of which %s were duplicates, %s conflicts and %s broken; dead letters were redriven, discarded and purged all the time\n"+
-		"- by SQL: %s changes and %s deletions\n",
-		report.Thousands(r.churn.load.Sent()), report.Thousands(made.Duplicates), report.Thousands(made.Conflicts), report.Thousands(made.Broken),
-		report.Thousands(r.churn.updated), report.Thousands(r.churn.gone))
 }

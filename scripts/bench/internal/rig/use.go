@@ -1,0 +1,164 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
+)
+
+// Use is what was used to do something a number of times.
+type Use struct {
+	Times int
+	Took  time.Duration
+	// CPU time by who used it. The client is what is measured: services, a program, or
+	// this one where it does the work itself.
+	Client, Database, Broker time.Duration
+	WAL                      int64   // bytes
+	Commits                  int64   // transactions that wrote
+	Peak                     int64   // the largest client's memory, in bytes
+	Allocs                   float64 // of the clients
+}
+
+// Seconds is how long all took.
+func (u Use) Seconds() float64 { return u.Took.Seconds() }
+
+// Rate is how often it was done a second.
+func (u Use) Rate() float64 { return float64(u.Times) / u.Took.Seconds() }
+
+// ClientCost is the client's CPU time each time, in microseconds.
+func (u Use) ClientCost() float64 { return u.each(u.Client) }
+
+// DatabaseCost is the same of the database.
+func (u Use) DatabaseCost() float64 { return u.each(u.Database) }
+
+// BrokerCost is the same of the broker.
+func (u Use) BrokerCost() float64 { return u.each(u.Broker) }
+
+func (u Use) each(cpu time.Duration) float64 { return cpu.Seconds() * 1e6 / float64(u.Times) }
+
+// Cores is how many cores were busy for us.
+func (u Use) Cores() float64 { return (u.Client + u.Database + u.Broker).Seconds() / u.Took.Seconds() }
+
+// PeakMiB is the memory of the largest client.
+func (u Use) PeakMiB() float64 { return float64(u.Peak) / (1 << 20) }
+
+// Meter reads what is used. What it does not have is not read.
+type Meter struct {
+	Server  *Server
+	Broker  *Broker
+	Clients []*Service // none: this program is the client
+}
+
+// During measures what work uses to do something so often.
+func (m Meter) During(ctx context.Context, times int, work func() error) (u Use, err error) {
+	before, err := m.read(ctx)
+	if err != nil {
+		return u, err
+	}
+	began := time.Now()
+	if err := work(); err != nil {
+		return u, err
+	}
+	took := time.Since(began)
+	u, err = m.read(ctx)
+	u.Times, u.Took = times, took
+	u.Client, u.Database, u.Broker = u.Client-before.Client, u.Database-before.Database, u.Broker-before.Broker
+	u.WAL, u.Commits, u.Allocs = u.WAL-before.WAL, u.Commits-before.Commits, u.Allocs-before.Allocs
+	return u, err
+}
+
+// read is what has been used so far.
+func (m Meter) read(ctx context.Context) (u Use, err error) {
+	if len(m.Clients) == 0 {
+		if u.Client, err = procfs.CPU(os.Getpid()); err != nil {
+			return u, err
+		}
+	}
+	for _, client := range m.Clients {
+		used, err := procfs.CPU(client.Pid())
+		if err != nil {
+			return u, err
+		}
+		_, peak, err := procfs.Memory(client.Pid())
+		if err != nil {
+			return u, err
+		}
+		metrics, err := client.Metrics(ctx)
+		if err != nil {
+			return u, err
+		}
+		u.Client += used
+		u.Peak = max(u.Peak, peak)
+		u.Allocs += metrics["go_memstats_mallocs_total"]
+	}
+	if m.Broker != nil {
+		if u.Broker, err = procfs.CPU(m.Broker.Pid()); err != nil {
+			return u, err
+		}
+	}
+	if m.Server != nil {
+		if u.WAL, u.Commits, err = m.Server.Written(ctx); err != nil {
+			return u, err
+		}
+		u.Database, err = procfs.TreeCPU(m.Server.Pid())
+	}
+	return u, err
+}
+
+// RunProgram measures a program from its start to its end, in which it does something
+// so often, and returns what it printed.
+func RunProgram(cmd *exec.Cmd, times int) (u Use, output []byte, err error) {
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return u, nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for running := true; running; {
+		// The kernel keeps the peak until the process ends, so only the last moment
+		// is missed. (What it reports of an ended child includes the parent's memory,
+		// which the child had between fork and exec.)
+		if _, peak, err := procfs.Memory(cmd.Process.Pid); err == nil {
+			u.Peak = max(u.Peak, peak)
+		}
+		select {
+		case err = <-ended:
+			running = false
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+	u.Times, u.Took = times, time.Since(began)
+	if err != nil {
+		return u, nil, fmt.Errorf("%w: %s", err, stderr.Bytes())
+	}
+	u.Client = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return u, stdout.Bytes(), nil
+}
+
+// Pause is the time before the i-th of single orders. It varies, so as not to coincide
+// with anything periodic.
+func Pause(i int) time.Duration { return time.Duration(3+i%7) * time.Millisecond }
+
+// WarmUp is how many first times Singly does not count: connections are opened then.
+const WarmUp = 5
+
+// Singly does something time after time, each time into idle services.
+func Singly(ctx context.Context, times int, once func(i int, counts bool) error) error {
+	for i := range WarmUp + times {
+		if err := retry.Sleep(ctx, Pause(i)); err != nil {
+			return err
+		}
+		if err := once(i, i >= WarmUp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
