@@ -66,8 +66,9 @@ var (
 )
 
 const (
-	// maxNamed is how many targets a record names.
-	maxNamed = 1000
+	// maxNamed is how many targets a record names, maxTarget how many bytes of each, and
+	// maxText how many of every other text.
+	maxNamed, maxTarget, maxText = 1000, 512, 4096
 	// maxWaiting bounds the records that wait to be written.
 	maxWaiting = 10_000
 	// writeTimeout bounds the writing of a group of records.

@@ -91,14 +91,14 @@ func (c *chain) lines(events []timed) []byte {
 // appendEvent encodes an event, without the brace at the end.
 func appendEvent(b []byte, e *timed) []byte {
 	b = e.at.UTC().AppendFormat(append(b, `{"at":"`...), time.RFC3339Nano)
-	b = appendString(append(b, `","action":`...), e.Action)
+	b = appendString(append(b, `","action":`...), e.Action, maxText)
 	if len(e.Targets) > 0 {
 		b = append(b, `,"targets":[`...)
 		for i, target := range e.Targets {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendString(b, target)
+			b = appendString(b, target, maxTarget)
 		}
 		b = append(b, ']')
 	}
@@ -107,7 +107,7 @@ func appendEvent(b []byte, e *timed) []byte {
 	}
 	b = appendOptional(b, `,"why":`, e.Why)
 	b = strconv.AppendBool(append(b, `,"allowed":`...), e.Allowed)
-	b = appendString(append(b, `,"actor":`...), e.Actor)
+	b = appendString(append(b, `,"actor":`...), e.Actor, maxText)
 	b = appendOptional(b, `,"kind":`, e.ActorKind)
 	b = appendOptional(b, `,"from":`, e.From)
 	return appendOptional(b, `,"request":`, e.RequestID)
@@ -117,11 +117,12 @@ func appendOptional(b []byte, name, value string) []byte {
 	if value == "" {
 		return b
 	}
-	return appendString(append(b, name...), value)
+	return appendString(append(b, name...), value, maxText)
 }
 
-// appendString encodes a string; what is no UTF-8 becomes the replacement character.
-func appendString(b []byte, s string) []byte {
-	b, _ = jsontext.AppendQuote(b, s) // the error is of what it has replaced
+// appendString encodes a string, cut to most bytes; what is no UTF-8 becomes the
+// replacement character.
+func appendString(b []byte, s string, most int) []byte {
+	b, _ = jsontext.AppendQuote(b, s[:min(len(s), most)]) // the error is of what it has replaced
 	return b
 }

@@ -17,6 +17,7 @@ type Record struct {
 	Letters []string `json:"letters,omitempty"` // Targets in lines of earlier versions
 	Chain   string   `json:"chain,omitempty"`
 	Seq     uint64   `json:"seq,omitempty"`
+	Prev    string   `json:"prev,omitempty"`
 }
 
 // parse decodes a line.
