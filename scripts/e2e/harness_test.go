@@ -109,7 +109,7 @@ func (p *pipeline) reader() *process { return p.start("read-api") }
 // console runs the dead-letter console with further settings.
 func (p *pipeline) console(settings ...string) *process {
 	p.t.Helper()
-	settings = append(settings, "ORDERHUB_AUDIT_LOG="+filepath.Join(p.t.TempDir(), "audit.jsonl"))
+	settings = append(settings, "ORDERHUB_AUDIT_FILE="+filepath.Join(p.t.TempDir(), "audit.jsonl"))
 	s := p.run("orderctl", settings, "dlq", "ui")
 	p.eventually("the console is ready", func() (bool, string) {
 		status, _, body := s.get("/healthz")

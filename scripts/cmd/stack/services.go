@@ -57,7 +57,7 @@ func (s settings) services() []service {
 			program:   "orderctl",
 			arguments: []string{"dlq", "ui"},
 			environment: []string{
-				"HTTP_ADDR=" + s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN=" + s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_LOG=" + s.AuditLog,
+				"HTTP_ADDR=" + s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN=" + s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_FILE=" + s.AuditFile, "ORDERHUB_AUDIT_LOG=",
 			},
 			readyURL: "http://" + local(s.consoleAddr()) + "/healthz",
 		},

@@ -30,7 +30,8 @@ type settings struct {
 	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page; the dead-letter console's has the next port"`
 	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port, the bridge's the third after it"`
 	ConsoleToken config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"token of the dead-letter console, 16 characters or more (default: one that is printed)"`
-	AuditLog     string        `env:"ORDERHUB_AUDIT_LOG" help:"audit log of the dead-letter console (default: audit.jsonl in ORDERHUB_DATA)"`
+	AuditFile    string        `env:"ORDERHUB_AUDIT_FILE" help:"audit log of the dead-letter console (default: audit.jsonl in ORDERHUB_DATA)"`
+	OldAuditFile string        `env:"ORDERHUB_AUDIT_LOG" help:"old name of ORDERHUB_AUDIT_FILE"`
 }
 
 // Validate is called by [config.Load].

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -57,9 +58,7 @@ func newStack(cfg settings, binaries string, out *output) *stack {
 	if cfg.ConsoleToken == "" {
 		cfg.ConsoleToken = config.Secret(rand.Text())
 	}
-	if cfg.AuditLog == "" {
-		cfg.AuditLog = filepath.Join(cfg.DataDir, "audit.jsonl")
-	}
+	cfg.AuditFile = cmp.Or(cfg.AuditFile, cfg.OldAuditFile, filepath.Join(cfg.DataDir, "audit.jsonl"))
 	return &stack{
 		settings:     cfg,
 		binaries:     binaries,

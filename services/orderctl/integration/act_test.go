@@ -138,7 +138,7 @@ func TestDryRunConflictAndFind(t *testing.T) {
 
 	shown := w.orderctl("dlq", "show", conflict)
 	require.Contains(t, shown.stdout, "Against the stored order\n  delivery.phone\n    - stored  \"***\"\n    + letter  \"***\"\n")
-	t.Setenv("ORDERHUB_AUDIT_LOG", t.TempDir()+"/audit.jsonl")
+	t.Setenv("ORDERHUB_AUDIT_FILE", t.TempDir()+"/audit.jsonl")
 	require.Contains(t, w.orderctl("dlq", "show", conflict, "--reveal").stdout, `+ letter  "+9720000001"`)
 
 	found := w.orderctl("find", "b563feb7b2b84b6test")

@@ -62,7 +62,7 @@ func (w *world) ui(environment ...string) (*exec.Cmd, *said) {
 	w.t.Helper()
 	cmd, out := exec.Command(os.Args[0], "dlq", "ui"), &said{}
 	cmd.Env = append(append(os.Environ(), asOrderctl+"=1", "KAFKA_BROKERS="+w.broker.Addr(), "HTTP_ADDR=127.0.0.1:0",
-		"ORDERHUB_AUDIT_LOG="+filepath.Join(w.t.TempDir(), "audit.jsonl")), environment...)
+		"ORDERHUB_AUDIT_FILE="+filepath.Join(w.t.TempDir(), "audit.jsonl")), environment...)
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(w.t, cmd.Start())
 	w.t.Cleanup(func() {

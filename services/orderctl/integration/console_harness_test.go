@@ -20,11 +20,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap/zaptest"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
@@ -49,15 +51,18 @@ func consoleOn(t *testing.T, w *world, change func(*console.Options)) *consoleWo
 	t.Helper()
 	c := &consoleWorld{world: w, audit: filepath.Join(t.TempDir(), "audit.jsonl")}
 	c.server = httptest.NewUnstartedServer(nil)
+	settings := audit.Settings{To: audit.ToFile, File: c.audit, FileBytes: 1 << 20}
+	records, err := audit.Open(settings, audit.Options{Program: "test"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = records.Close() }) // tests make it fail
 	opts := console.Options{
 		Store: w.store, OrdersTopic: orders, Codec: model.New(model.Options{}),
-		Listen: c.server.Listener.Addr().String(), Token: consoleToken, Actor: "ann", AuditLog: c.audit,
-		Log: t.Logf,
+		Listen: c.server.Listener.Addr().String(), Token: consoleToken, Actor: "ann", Audit: records, AuditSettings: settings,
+		Log: zaptest.NewLogger(t),
 	}
 	if change != nil {
 		change(&opts)
 	}
-	var err error
 	c.console, err = console.New(opts)
 	require.NoError(t, err)
 	require.NoError(t, c.console.Start(t.Context()))

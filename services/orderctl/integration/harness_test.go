@@ -42,6 +42,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Setenv("XDG_STATE_HOME", t.TempDir()) // of the audit log
 	b := broker.StartForTest(t, broker.Options{Topics: map[string]broker.Topic{
 		orders:   {Partitions: partitions},
 		dlqTopic: {Partitions: partitions, Configs: map[string]string{"cleanup.policy": "compact"}},

@@ -52,11 +52,11 @@ func TestDLQEditWithSet(t *testing.T) {
 	require.NotContains(t, got.stdout, "Testov")
 	require.Len(t, w.refs(letter.Open), 3)
 	log := filepath.Join(t.TempDir(), "audit.jsonl")
-	t.Setenv("ORDERHUB_AUDIT_LOG", log)
+	t.Setenv("ORDERHUB_AUDIT_FILE", log)
 	require.Contains(t, w.orderctl("dlq", "edit", ids[0], "--set", "delivery.name=X", "--dry-run", "--reveal", "--output", "json").stdout, `"changes":[{"path":"delivery.name","before":"\"Test Testov\""`)
 	audited, err := os.ReadFile(log)
 	require.NoError(t, err)
-	require.Contains(t, string(audited), `"action":"reveal","letters":["`+ids[0]+`"]`)
+	require.Contains(t, string(audited), `"action":"reveal","targets":["`+ids[0]+`"]`)
 
 	got = w.orderctl("dlq", "edit", "--reason", "invalid", "--set", "locale=still wrong", "--yes")
 	require.Equal(t, 1, got.code)
@@ -109,7 +109,7 @@ func editor(t *testing.T, script string) {
 	file := filepath.Join(t.TempDir(), "an editor.sh")
 	require.NoError(t, os.WriteFile(file, []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o700))
 	t.Setenv("VISUAL", "'"+file+"' --wait")
-	t.Setenv("ORDERHUB_AUDIT_LOG", filepath.Join(t.TempDir(), "audit.jsonl"))
+	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
 }
 
 func TestDLQEditInAnEditor(t *testing.T) {
@@ -138,9 +138,9 @@ func TestDLQEditInAnEditor(t *testing.T) {
 	require.Equal(t, 0, got.code, got.stderr)
 	require.Equal(t, value, string(w.read(orders)[0][0].Value), "on one line again, and else as it was")
 	require.Contains(t, headersOf(w.read(orders)[0][0]), "dlq-edited-by=ann dlq-edited-from="+id)
-	audited, err := os.ReadFile(os.Getenv("ORDERHUB_AUDIT_LOG"))
+	audited, err := os.ReadFile(os.Getenv("ORDERHUB_AUDIT_FILE"))
 	require.NoError(t, err)
-	require.Contains(t, string(audited), `"actor":"ann","action":"edit","letters":["`+id+`"]`)
+	require.Contains(t, string(audited), `"action":"edit","targets":["`+id+`"],"allowed":true,"actor":"ann"`)
 
 	// What is no JSON is edited as it is.
 	broken := w.fail(&kgo.Record{Topic: orders, Offset: 1, Value: []byte(value[:len(value)-1])}, "not_json")
@@ -155,7 +155,7 @@ func TestDLQEditInAnEditor(t *testing.T) {
 
 func TestExportAndImport(t *testing.T) {
 	w := newWorld(t)
-	t.Setenv("ORDERHUB_AUDIT_LOG", filepath.Join(t.TempDir(), "audit.jsonl"))
+	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
 	ids := append(w.letters(2), w.unmended(7, modelOrder(t, false)), w.fail(&kgo.Record{Topic: orders, Offset: 8, Key: []byte("k")}, "tombstone"),
 		w.fail(&kgo.Record{Topic: orders, Offset: 9, Value: []byte("\x00\xff\x80 Ann")}, "invalid_utf8"))
 	w.discard(2)
@@ -227,7 +227,7 @@ func TestAnImportThatDiesAtEachStep(t *testing.T) {
 	w := newWorld(t)
 	w.letters(2)
 	w.discard(3)
-	t.Setenv("ORDERHUB_AUDIT_LOG", filepath.Join(t.TempDir(), "audit.jsonl"))
+	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
 	lines := w.orderctl("dlq", "export", "--reveal").stdout
 	crash := w.crashes()
 	for requests := range 5 {
@@ -248,7 +248,7 @@ func TestAnImportThatDiesAtEachStep(t *testing.T) {
 
 func TestExportOfFactsAndRawFiles(t *testing.T) {
 	w := newWorld(t)
-	t.Setenv("ORDERHUB_AUDIT_LOG", filepath.Join(t.TempDir(), "audit.jsonl"))
+	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
 	value := modelOrder(t, false)
 	id := w.unmended(0, value)
 	w.fail(&kgo.Record{Topic: orders, Offset: 1, Key: []byte("ann@example.org"), Value: []byte("{")}, "not_json")

@@ -202,7 +202,7 @@ func TestLeaksAreFound(t *testing.T) {
 // a record has it. A new output is a line of the tables below.
 func TestNoOutputShowsPersonalData(t *testing.T) {
 	withDatabase(t)
-	t.Setenv("ORDERHUB_AUDIT_LOG", filepath.Join(t.TempDir(), "audit.jsonl"))
+	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
 	c := newConsole(t, nil)
 	const foreign = "foreign.dlq"
 	require.NoError(t, c.broker.CreateTopics(t.Context(), map[string]broker.Topic{foreign: {Partitions: 1}}))

@@ -21,7 +21,7 @@ import (
 func TestRedriveToAnotherTarget(t *testing.T) {
 	w := newWorld(t)
 	log := filepath.Join(t.TempDir(), "audit.jsonl")
-	t.Setenv("ORDERHUB_AUDIT_LOG", log)
+	t.Setenv("ORDERHUB_AUDIT_FILE", log)
 	t.Setenv("KAFKA_TOPIC", "orders.v2")
 	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"orders.v2": {Partitions: 2}, "one": {Partitions: 1}}))
 	gone := w.fail(&kgo.Record{Topic: "one", Partition: 3, Offset: 5, Key: []byte("a"), Value: sampleOrder(t, "a")}, "invalid")
@@ -61,7 +61,7 @@ func TestRedriveToAnotherTarget(t *testing.T) {
 	require.Contains(t, w.orderctl("dlq", "show", renamed).stdout, "as orders.v2/1/0")
 	audited, err := os.ReadFile(log)
 	require.NoError(t, err)
-	require.Contains(t, string(audited), `"actor":"ann","action":"redrive to the source's topic, partition by key","letters":["`+gone+`"]`)
+	require.Contains(t, string(audited), `"action":"redrive to the source's topic, partition by key","targets":["`+gone+`"],"allowed":true,"actor":"ann"`)
 	require.Contains(t, string(audited), "redrive to topic orders.v2, partition 1")
 }
 
@@ -69,7 +69,7 @@ func TestRedriveToAnotherTarget(t *testing.T) {
 // a topic.
 func TestRedriveOfLettersWithoutAPlace(t *testing.T) {
 	w := newWorld(t)
-	t.Setenv("ORDERHUB_AUDIT_LOG", filepath.Join(t.TempDir(), "audit.jsonl"))
+	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
 	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"shop.errors": {Partitions: 1}}))
 	header := func(name, value string) kgo.RecordHeader { return kgo.RecordHeader{Key: name, Value: []byte(value)} }
 	w.produce(

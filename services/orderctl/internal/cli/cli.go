@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/orderhub/orderhub/libs/ingest/rules"
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
@@ -44,6 +45,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCommand()
 	root.SetArgs(append([]string{}, args...)) // nil would mean the process's
 	cmd, err := root.ExecuteContextC(ctx)
+	if a.auditLog != nil {
+		err = errors.Join(err, a.auditLog.Close())
+	}
 	return a.exitCode(ctx, cmd, err)
 }
 
@@ -52,6 +56,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	output         outputFormat
+	auditLog       *audit.Log // nil until something is recorded
 	// settings are the environment variables that a command reads.
 	settings map[*cobra.Command]any
 	// running is set when a command's own work begins: errors of cobra, before
@@ -97,12 +102,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 		Database  config.Database
 		Rules     rules.Settings
 		Console   consoleSettings
+		Audit     audit.Settings
 		Login     natsconn.Login
 		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
 		Web       web.Settings
 	}{}
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

@@ -79,7 +79,7 @@ func TestHelp(t *testing.T) {
 			text, settings, has := strings.Cut(got.stdout, "\nEnvironment (")
 			requireGolden(t, "help_"+strings.Join(path, "_"), text)
 			if has {
-				require.Regexp(t, "KAFKA_BROKERS|DATABASE_URL|INGEST_CHECK_SUMS", settings)
+				require.Regexp(t, "KAFKA_BROKERS|DATABASE_URL|INGEST_CHECK_SUMS|ORDERHUB_AUDIT", settings)
 			}
 			if cmd.Name() != "help" {
 				require.NotEmpty(t, cmd.Example, "no examples")

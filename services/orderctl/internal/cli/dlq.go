@@ -18,7 +18,6 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
@@ -53,10 +52,9 @@ is written to the audit log.`,
 
 // lookSettings are those of commands that judge letters by today's rules.
 type lookSettings struct {
-	Kafka    config.Kafka
+	Letters  changeSettings
 	Database optionalDatabase
 	Rules    rules.Settings
-	Audit    auditSettings
 }
 
 // optionalDatabase has no default: letters are compared with a database only if it
@@ -64,18 +62,6 @@ type lookSettings struct {
 type optionalDatabase struct {
 	URL     config.Secret `env:"DATABASE_URL" help:"PostgreSQL with the orders, to compare letters with (default: none)"`
 	URLFile string        `env:"DATABASE_URL_FILE"`
-}
-
-type auditSettings struct {
-	Log string `env:"ORDERHUB_AUDIT_LOG" help:"file that records who looked at personal data (default: orderhub/audit.jsonl in the user's configuration folder)"`
-}
-
-func (s auditSettings) write(actor, action string, items ...dlq.Item) error {
-	ids := make([]string, len(items))
-	for i := range items {
-		ids[i] = mask.ID(items[i].ID)
-	}
-	return audit.Append(s.Log, audit.Entry{At: time.Now(), Actor: actor, Action: action, Letters: ids})
 }
 
 // orders gives what letters are compared with: nothing without a database.
@@ -291,17 +277,23 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, ids []
 	return view, refs, nil
 }
 
-// deal finds letters with a status, asks whether they are meant unless that is clear, and
-// has do deal with them. what is the question, with %s for how many letters.
-func (a *app) deal(ctx context.Context, f *targetFlags, cfg *config.Kafka, ids []string, status letter.Status, harmless bool, what string,
+// deal finds letters with a status, asks whether they are meant unless that is clear,
+// writes to the audit log unless it is harmless, and has do deal with them. what is the question, with %s for how many letters.
+func (a *app) deal(ctx context.Context, f *targetFlags, s *changeSettings, ids []string, status letter.Status, harmless bool, what string,
 	do func(*dlq.Queue, *dlq.View, []dlq.Ref) error) error {
-	return a.withLetters(&f.where, cfg, func(queue *dlq.Queue) error {
+	return a.withLetters(&f.where, &s.Kafka, func(queue *dlq.Queue) error {
 		view, refs, err := f.find(ctx, a, queue, ids, status)
 		if err != nil {
 			return err
 		}
 		if err := a.confirm(f.yes || harmless || len(ids) > 0, fmt.Sprintf(what, plural(len(refs), "letter"))); err != nil {
 			return err
+		}
+		if !harmless {
+			action := strings.Replace(what, " %s", "", 1)
+			if err := audited(ctx, a, s, f.by, action, refs, func(ref dlq.Ref) string { return ref.ID }); err != nil {
+				return err
+			}
 		}
 		return do(queue, view, refs)
 	})

@@ -127,13 +127,13 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 	if target := f.to.target(); !target.IsSource() {
 		what += " to " + target.String()
 	}
-	return a.deal(ctx, &f.targetFlags, &f.Kafka, ids, letter.Open, f.dryRun, what, func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+	return a.deal(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, f.dryRun, what, func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 		if f.dryRun {
 			return a.dryRun(ctx, f, queue, refs, edits, audit)
 		}
 		var change func(*dlq.Item) ([]byte, error)
 		if len(edits) > 0 {
-			change = dryrun.Mend(f.rules.codec(f.Rules), f.Kafka.Topic, f.to.target(), edits)
+			change = dryrun.Mend(f.rules.codec(f.Rules), f.Letters.Kafka.Topic, f.to.target(), edits)
 		}
 		return a.send(ctx, f, queue, view, refs, change)
 	})
@@ -142,18 +142,8 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 // send redrives letters, as they are or with the values that change gives, and reports
 // each: where it was sent on stdout, why it was not on stderr.
 func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, change func(*dlq.Item) ([]byte, error)) error {
-	target := f.to.target()
-	if !target.IsSource() {
-		items := make([]dlq.Item, len(refs))
-		for i, ref := range refs {
-			items[i].ID = ref.ID
-		}
-		if err := f.Audit.write(f.by.Actor, "redrive to "+target.String(), items...); err != nil {
-			return local(err)
-		}
-	}
 	r := &report{app: a, did: "redriven", of: len(refs), bar: a.newBar(len(refs), "redriving", "letters")}
-	how := dlq.Redrive{By: f.by, Target: target, MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: change, Done: r.outcome}
+	how := dlq.Redrive{By: f.by, Target: f.to.target(), MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: change, Done: r.outcome}
 	return r.end(ctx, queue.Redrive(ctx, view, refs, how))
 }
 
@@ -169,7 +159,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 	if err != nil {
 		return err
 	}
-	run := dryrun.New(dryrun.Options{Codec: f.rules.codec(f.Rules), Orders: orders, Topic: f.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
+	run := dryrun.New(dryrun.Options{Codec: f.rules.codec(f.Rules), Orders: orders, Topic: f.Letters.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
 	counts := map[string]int{}
 	dlq.InSourceOrder(refs)
 	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
@@ -201,7 +191,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 }
 
 func (a *app) dlqDiscardCommand() *cobra.Command {
-	var s kafkaSettings
+	var s changeSettings
 	var f targetFlags
 	cmd := a.command(&cobra.Command{
 		Use:   "discard ID...",
@@ -222,7 +212,7 @@ Exit code 3: no open letter matches.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.deal(cmd.Context(), &f, &s.Kafka, ids, letter.Open, false, "discard %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+			return a.deal(cmd.Context(), &f, &s, ids, letter.Open, false, "discard %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 				r := &report{app: a, did: "discarded", of: len(refs)}
 				return r.end(cmd.Context(), queue.Discard(cmd.Context(), view, refs, f.by, r.outcome))
 			})
@@ -234,7 +224,7 @@ Exit code 3: no open letter matches.`,
 }
 
 func (a *app) dlqUndoCommand() *cobra.Command {
-	var s kafkaSettings
+	var s changeSettings
 	var f targetFlags
 	cmd := a.command(&cobra.Command{
 		Use:   "undo ID...",
@@ -246,7 +236,7 @@ Exit code 3: no resolved letter matches.`,
   orderctl dlq undo --reason conflict --since 1h`,
 		Args: f.check,
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.deal(cmd.Context(), &f, &s.Kafka, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+			return a.deal(cmd.Context(), &f, &s, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 				r := &report{app: a, did: "opened", of: len(refs)}
 				return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, r.outcome))
 			})
@@ -257,7 +247,7 @@ Exit code 3: no resolved letter matches.`,
 }
 
 func (a *app) dlqPurgeCommand() *cobra.Command {
-	var s kafkaSettings
+	var s changeSettings
 	var where kafkaFlags
 	var resolved, dryRun, yes bool
 	var olderThan string
@@ -283,7 +273,7 @@ Exit code 3: there is nothing to remove.`,
 				return usagef("--older-than: an age such as 30d or 12h, not %q", olderThan)
 			}
 			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				return a.purge(cmd.Context(), queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
+				return a.purge(cmd.Context(), &s, queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
 			})
 		},
 	}, &s)
@@ -295,7 +285,7 @@ Exit code 3: there is nothing to remove.`,
 	return cmd
 }
 
-func (a *app) purge(ctx context.Context, queue *dlq.Queue, options dlq.PurgeOptions, yes bool) error {
+func (a *app) purge(ctx context.Context, s *changeSettings, queue *dlq.Queue, options dlq.PurgeOptions, yes bool) error {
 	looking := options
 	looking.DryRun = true
 	var ids []string
@@ -314,6 +304,9 @@ func (a *app) purge(ctx context.Context, queue *dlq.Queue, options dlq.PurgeOpti
 		return r.writing
 	}
 	if err := a.confirm(yes, "remove "+plural(len(ids), "letter")+" for good"); err != nil {
+		return err
+	}
+	if err := audited(ctx, a, s, dlq.By{}, "purge", ids, func(id string) string { return id }); err != nil {
 		return err
 	}
 	r := &report{app: a, did: "removed", of: len(ids)}

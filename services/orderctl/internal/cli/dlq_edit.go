@@ -82,7 +82,9 @@ letter matches.`,
 			}
 			var audit func([]dlq.Item) error
 			if f.reveal {
-				audit = func(items []dlq.Item) error { return f.Audit.write(f.by.Actor, "reveal", items...) }
+				audit = func(items []dlq.Item) error {
+					return a.auditedItems(cmd.Context(), &f.Letters, f.by, "reveal", items...)
+				}
 			}
 			return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", edits, audit)
 		},
@@ -127,7 +129,7 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 
 // editTyping lets the operator change one letter in an editor.
 func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) error {
-	return a.deal(ctx, &f.targetFlags, &f.Kafka, ids, letter.Open, true, "edit %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+	return a.deal(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, true, "edit %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 		items, err := queue.Load(ctx, refs)
 		if err != nil {
 			return err
@@ -136,12 +138,15 @@ func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) err
 		if err := dlq.Redrivable(&item.Letter, f.to.target(), f.maxRedrives); err != nil {
 			return local(fmt.Errorf("%s %w", mask.ID(item.ID), err))
 		}
-		if err := f.Audit.write(f.by.Actor, "edit", *item); err != nil {
-			return local(err)
+		if err := a.auditedItems(ctx, &f.Letters, f.by, "edit", *item); err != nil {
+			return err
 		}
 		value, err := a.typed(ctx, f, item)
 		if err != nil {
 			return local(err)
+		}
+		if err := a.auditedItems(ctx, &f.Letters, f.by, "redrive edited to "+f.to.target().String(), *item); err != nil {
+			return err
 		}
 		return a.send(ctx, f, queue, view, refs, func(*dlq.Item) ([]byte, error) { return value, nil })
 	})
@@ -173,7 +178,7 @@ func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byt
 			return nil, failed()
 		}
 		_, reason, failures := orderfile.Check(f.rules.codec(f.Rules), value, saved)
-		if len(failures) == 0 || !dryrun.HasRules(f.Kafka.Topic, &item.Letter, f.to.target()) {
+		if len(failures) == 0 || !dryrun.HasRules(f.Letters.Kafka.Topic, &item.Letter, f.to.target()) {
 			return value, nil
 		}
 		a.say("this would be refused: %s", reason)

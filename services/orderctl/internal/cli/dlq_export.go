@@ -15,7 +15,6 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -28,17 +27,14 @@ const (
 )
 
 type exportFlags struct {
-	settings struct {
-		Kafka config.Kafka
-		Audit auditSettings
-	}
-	where  kafkaFlags
-	which  filterFlags
-	status statusFlag
-	format string
-	to     string
-	reveal bool
-	actor  string
+	settings changeSettings
+	where    kafkaFlags
+	which    filterFlags
+	status   statusFlag
+	format   string
+	to       string
+	reveal   bool
+	actor    string
 }
 
 func (a *app) dlqExportCommand() *cobra.Command {
@@ -118,8 +114,8 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
 	err = inChunks(refs, load, func(items []dlq.Item) error {
 		if f.reveal && f.format != exportCSV {
-			if err := f.settings.Audit.write(f.actor, "export", items...); err != nil {
-				return local(err)
+			if err := a.auditedItems(ctx, &f.settings, dlq.By{Actor: f.actor}, "export", items...); err != nil {
+				return err
 			}
 		}
 		for i := range items {

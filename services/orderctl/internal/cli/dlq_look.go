@@ -158,10 +158,10 @@ With --reveal nothing is masked, and who looked is written to the audit log.`,
 				return err
 			}
 			defer closing()
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+			return a.withLetters(&where, &s.Letters.Kafka, func(queue *dlq.Queue) error {
 				details, err := inspect.Letter(cmd.Context(), queue, args[0], rules.codec(s.Rules), orders)
 				if err == nil && reveal {
-					err = s.Audit.write(actor, "reveal", details.Item)
+					err = a.auditedItems(cmd.Context(), &s.Letters, dlq.By{Actor: actor}, "reveal", details.Item)
 				}
 				if err != nil {
 					return err

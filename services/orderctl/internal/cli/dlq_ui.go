@@ -12,14 +12,16 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/web"
-	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 )
 
@@ -30,17 +32,17 @@ type uiSettings struct {
 	Database optionalDatabase
 	Rules    rules.Settings
 	Console  consoleSettings
+	Audit    audit.Settings
 	Web      web.Settings
 }
 
 // consoleSettings are the console's own.
 type consoleSettings struct {
-	Addr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback ORDERHUB_CONSOLE_TOKEN must be set"`
-	Token    config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in, 16 characters or more (default: one that is printed at the start)"`
-	Hosts    []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"further names by which browsers may call the console, comma-separated, such as dlq.example.com"`
-	TLSCert  string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"file with the certificate, to serve HTTPS"`
-	TLSKey   string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"file with the certificate's key"`
-	AuditLog string        `env:"ORDERHUB_AUDIT_LOG" help:"file that records who saw personal data and who changed letters (default: orderhub/audit.jsonl in the user's configuration folder)"`
+	Addr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback ORDERHUB_CONSOLE_TOKEN must be set"`
+	Token   config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in, 16 characters or more (default: one that is printed at the start)"`
+	Hosts   []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"further names by which browsers may call the console, comma-separated, such as dlq.example.com"`
+	TLSCert string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"file with the certificate, to serve HTTPS"`
+	TLSKey  string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"file with the certificate's key"`
 }
 
 // Validate is called by config.Load.
@@ -112,11 +114,16 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		return err
 	}
 	defer closing()
-	if s.AuditLog == "" {
-		if s.AuditLog, err = audit.DefaultPath(); err != nil {
-			return err
-		}
+	log := a.logger(zapcore.InfoLevel)
+	records, err := a.openAudit(&changeSettings{Kafka: *cfg, Audit: settings.Audit}, log)
+	if err != nil {
+		return local(err)
 	}
+	defer func() {
+		if err := records.Close(); err != nil {
+			log.Error("the audit log was not closed", zap.Error(err))
+		}
+	}()
 	certificate, err := s.certificate()
 	if err != nil {
 		return err
@@ -132,14 +139,14 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	c, err := console.New(console.Options{
 		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
 		OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
-		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: currentUser(), AuditLog: s.AuditLog,
+		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {
 				return nil
 			}
 			return errors.New(text(explainKafka(cfg, err)))
 		},
-		Log: func(format string, args ...any) { a.say("console: "+format, args...) },
+		Log: log,
 	})
 	if err != nil {
 		_ = listener.Close() // nobody was served

@@ -16,7 +16,6 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/platform/web"
-	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
@@ -209,7 +208,7 @@ func (c *Console) startJob(v *visit) error {
 		}
 	}
 	if r.Kind != dryRun {
-		if err := c.audit(v, audit.Entry{Action: string(r.Kind) + ": " + o.What, Letters: []string{}, Count: len(refs)}); err != nil {
+		if err := c.audited(v, string(r.Kind)+": "+o.What, r.Why, len(refs)); err != nil {
 			return err
 		}
 	}

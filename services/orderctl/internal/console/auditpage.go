@@ -3,18 +3,18 @@ package console
 import (
 	"net/http"
 
-	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 const (
 	auditShown = 200
-	// auditIDs is how many letters of an entry are named.
+	// auditIDs is how many letters of a record are named.
 	auditIDs = 5
 )
 
 type auditRow struct {
-	audit.Entry
+	audit.Record
 	Named []string
 	More  int // letters that are not named
 }
@@ -22,21 +22,20 @@ type auditRow struct {
 func (c *Console) auditPage(v *visit) error {
 	page := struct {
 		frame
-		Path    string
-		Entries []auditRow
+		Records []auditRow
 		Wrong   string
-	}{frame: v.frame, Path: c.opts.AuditLog}
-	entries, err := audit.Read(c.opts.AuditLog, auditShown)
+	}{frame: v.frame}
+	records, err := audit.Read(c.opts.AuditSettings, auditShown)
 	if err != nil {
 		page.Wrong = err.Error()
 	}
-	for _, entry := range entries {
-		row := auditRow{Entry: entry}
-		for _, id := range entry.Letters[:min(len(entry.Letters), auditIDs)] {
+	for _, record := range records {
+		row := auditRow{Record: record}
+		for _, id := range record.Targets[:min(len(record.Targets), auditIDs)] {
 			row.Named = append(row.Named, mask.ID(id))
 		}
-		row.More = max(entry.Count, len(entry.Letters)) - len(row.Named)
-		page.Entries = append(page.Entries, row)
+		row.More = max(record.Count, len(record.Targets)) - len(row.Named)
+		page.Records = append(page.Records, row)
 	}
 	return c.send(v, http.StatusOK, "audit.html", page)
 }

@@ -24,9 +24,11 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -64,13 +66,15 @@ type Options struct {
 	Token string
 	// Actor is the name that the sign-in page proposes.
 	Actor string
-	// AuditLog is the path of the audit log.
-	AuditLog string
+	// Audit records who sees personal data and who changes letters; AuditSettings say
+	// where its records are.
+	Audit         *audit.Log
+	AuditSettings audit.Settings
 
 	// Explain adds to an error of the brokers or topics what to do about it.
 	Explain func(error) error
 	// Log reports failures of the console itself.
-	Log func(format string, args ...any)
+	Log *zap.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -109,8 +113,10 @@ func New(opts Options) (*Console, error) {
 		live: newLive(opts), jobs: newJobs(opts.Now), sessions: newSessions(opts.Token, port, opts.TLS, opts.Now), hosts: newHostNames(opts.Listen, opts.Hosts),
 	}
 	c.engine = web.NewEngine(web.EngineOptions{
-		OnPanic: func(route string, cause any, stack []byte) { opts.Log("panic at %s: %v\n%s", route, cause, stack) },
-		Answer:  func(g *gin.Context, p *problem.Error) { c.refuse(g, refused(p.Status(), p.Kind.Title, p.Detail())) },
+		OnPanic: func(route string, cause any, stack []byte) {
+			opts.Log.Error("panic", zap.String("route", route), zap.Any("cause", cause), zap.ByteString("stack", stack))
+		},
+		Answer: func(g *gin.Context, p *problem.Error) { c.refuse(g, refused(p.Status(), p.Kind.Title, p.Detail())) },
 	})
 	c.routes()
 	c.handler, err = web.Behind(opts.Web, c.engine)

@@ -17,7 +17,6 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
@@ -72,7 +71,7 @@ func (c *Console) editPage(v *visit) error {
 	if problem != "" {
 		return refused(http.StatusConflict, "This letter can’t be edited", problem)
 	}
-	if err := c.audit(v, audit.Entry{Action: "edit", Letters: []string{mask.ID(item.ID)}}); err != nil {
+	if err := c.audited(v, "edit", "", 0, mask.ID(item.ID)); err != nil {
 		return err
 	}
 	page := editPage{frame: v.frame, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: dlqview.Pretty(item.Value)}
@@ -207,7 +206,7 @@ func (c *Console) sendEdit(v *visit) error {
 	if err := c.retarget(v, &o); err != nil {
 		return err
 	}
-	if err := c.audit(v, audit.Entry{Action: "redrive " + o.What, Letters: []string{page.ID}}); err != nil {
+	if err := c.audited(v, "redrive: "+o.What, r.Why, 0, page.ID); err != nil {
 		return err
 	}
 	o.edit = func(*dlq.Item) ([]byte, error) { return value, nil }

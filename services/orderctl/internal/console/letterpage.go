@@ -8,7 +8,6 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
@@ -66,7 +65,7 @@ func (c *Console) reveal(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if err := c.audit(v, audit.Entry{Action: "reveal", Letters: []string{mask.ID(item.ID)}}); err != nil {
+	if err := c.audited(v, "reveal", "", 0, mask.ID(item.ID)); err != nil {
 		return err
 	}
 	return c.send(v, http.StatusOK, "letter.html", c.show(v, item, true))

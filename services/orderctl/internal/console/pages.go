@@ -30,6 +30,7 @@ var templateFuncs = template.FuncMap{
 	"would":     func(would string) string { return woulds[would].many },
 	"verdict":   verdict,
 	"functions": edit.Functions,
+	"isLetter":  letter.IsID,
 	"percent":   func(n, of int) int { return n * 100 / max(of, 1) },
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
@@ -184,7 +185,7 @@ func (c *Console) login(v *visit) error {
 		if errors.Is(err, errTooMany) {
 			status = http.StatusTooManyRequests
 			v.Header("Retry-After", "60")
-			c.opts.Log("too many wrong tokens from %s", v.ClientIP())
+			c.opts.Log.Warn("too many wrong tokens", zap.String("from", v.ClientIP()))
 		}
 		page.Wrong = err.Error()
 		return c.send(v, status, "login.html", page)

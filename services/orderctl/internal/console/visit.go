@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/web"
-	"github.com/orderhub/orderhub/services/orderctl/internal/audit"
 )
 
 // visit is a request for a page.
@@ -112,7 +113,7 @@ func (c *Console) refuse(g *gin.Context, err error) {
 func (c *Console) send(v *visit, status int, name string, data any) error {
 	var body bytes.Buffer
 	if err := c.look.Render(&body, name, data); err != nil {
-		c.opts.Log("cannot render %s: %v", name, err)
+		c.opts.Log.Error("cannot render", zap.String("page", name), zap.Error(err))
 		v.String(http.StatusInternalServerError, "This page can't be shown. The console's log says why.")
 		return nil
 	}
@@ -137,12 +138,19 @@ func (c *Console) unchanged(v *visit, what ...string) bool {
 	return true
 }
 
-// audit writes to the audit log. After an error nothing that the entry is about may happen.
-func (c *Console) audit(v *visit, entry audit.Entry) error {
-	entry.At, entry.Actor = c.opts.Now(), v.frame.Session.Actor
-	if err := audit.Append(c.opts.AuditLog, entry); err != nil {
-		c.opts.Log("%v", err)
-		return refused(http.StatusInternalServerError, "The audit log can’t be written", "So nothing is shown and nothing was done. The console's log says why.")
+// kindToken is the kind of an actor who gave the console's token: whoever has that can
+// type any name.
+const kindToken = "console-token"
+
+// audited writes what somebody is about to see or to do to the audit log. After an error
+// nothing of it may happen. count is how many letters it is about if ids names none.
+func (c *Console) audited(v *visit, action, why string, count int, ids ...string) error {
+	err := c.opts.Audit.Write(v.ctx(), audit.Event{
+		Action: action, Targets: ids, Count: count, Why: why, Allowed: true, Actor: v.frame.Session.Actor, ActorKind: kindToken, From: v.ClientIP(),
+	})
+	if err != nil {
+		c.opts.Log.Error("not audited", zap.Error(err))
+		return refused(http.StatusServiceUnavailable, "The audit log can’t be written", "So nothing is shown and nothing was done. The console's log says why.")
 	}
 	return nil
 }

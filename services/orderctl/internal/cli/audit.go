@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/buildinfo"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
+)
+
+// changeSettings are those of commands that change letters or show personal data.
+type changeSettings struct {
+	Kafka config.Kafka
+	Audit audit.Settings
+}
+
+// kindUser is the kind of an actor who is a user of the operating system, or whom --actor
+// names.
+const kindUser = "user"
+
+// audited writes an event about letters to the audit log, which is open until the
+// command ends. After an error what the event is about must not happen.
+func audited[T any](ctx context.Context, a *app, s *changeSettings, by dlq.By, action string, letters []T, id func(T) string) error {
+	ids := make([]string, len(letters))
+	for i, letter := range letters {
+		ids[i] = mask.ID(id(letter))
+	}
+	if a.auditLog == nil {
+		var err error
+		if a.auditLog, err = a.openAudit(s, a.logger(zapcore.WarnLevel)); err != nil {
+			return local(err)
+		}
+	}
+	return local(a.auditLog.Write(ctx, audit.Event{Action: action, Targets: ids, Why: by.Why, Allowed: true, Actor: cmp.Or(by.Actor, currentUser()), ActorKind: kindUser}))
+}
+
+// auditedItems is audited for letters that were read.
+func (a *app) auditedItems(ctx context.Context, s *changeSettings, by dlq.By, action string, items ...dlq.Item) error {
+	return audited(ctx, a, s, by, action, items, func(item dlq.Item) string { return item.ID })
+}
+
+func (a *app) openAudit(s *changeSettings, log *zap.Logger) (*audit.Log, error) {
+	return audit.Open(s.Audit, audit.Options{Program: "orderctl", Version: buildinfo.Read().Version, Log: log, Kafka: func(topic string) (audit.Sink, error) {
+		options, err := franz.Options(s.Kafka)
+		if err != nil {
+			return nil, err
+		}
+		client, err := kgo.NewClient(options...)
+		return auditTopic{client, topic}, err
+	}})
+}
+
+// logger writes what is logged to stderr, as messages are.
+func (a *app) logger(level zapcore.Level) *zap.Logger {
+	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{MessageKey: "message", ConsoleSeparator: " "})
+	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(a.stderr), level))
+}
+
+// auditTopic is an audit.Sink.
+type auditTopic struct {
+	client *kgo.Client
+	topic  string
+}
+
+func (t auditTopic) Append(ctx context.Context, chain string, lines []byte) error {
+	record := &kgo.Record{Topic: t.topic, Key: []byte(chain), Value: lines}
+	if err := t.client.ProduceSync(ctx, record).FirstErr(); err != nil {
+		return errors.Join(err, audit.ErrUncertain)
+	}
+	return nil
+}
+
+func (t auditTopic) Close() error {
+	t.client.Close()
+	return nil
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	var s struct{ Audit audit.Settings }
+	cmd := a.parent(&cobra.Command{
+		Use:     "audit",
+		Short:   "Check the audit log",
+		Long:    "Check the audit log, which records who saw personal data and who changed something.",
+		Example: "  orderctl audit verify",
+	})
+	cmd.AddCommand(a.command(&cobra.Command{
+		Use:   "verify [FILE...]",
+		Short: "Check that no line of the audit log was changed, removed or added",
+		Long: `Check that no line of the audit log was changed, removed or added. Without FILE, all
+files of ORDERHUB_AUDIT_FILE are read. Name files in the order of their age; - is stdin.
+ORDERHUB_AUDIT_KEY is the key that signed the lines; plain checksums find accidents, and
+no forgers.
+
+A chain without its closing line is listed with its last line: the process was killed, is
+running, or somebody cut lines off. Compare its head with those in the program's log.
+
+Exit code 1: something is wrong with the lines that are there.`,
+		Example: `  orderctl audit verify
+  orderctl audit verify audit.jsonl.20261129T120000.000000000Z audit.jsonl`,
+		RunE: func(_ *cobra.Command, files []string) (err error) {
+			if len(files) == 0 {
+				if files, err = s.Audit.Paths(); err != nil {
+					return err
+				}
+			}
+			return a.verifyAudit([]byte(s.Audit.Key.Reveal()), files)
+		},
+	}, &s))
+	return cmd
+}
+
+func (a *app) verifyAudit(key []byte, files []string) error {
+	if len(files) == 0 {
+		return nothing("there is no audit log yet")
+	}
+	logs := make([]io.Reader, len(files))
+	for i, name := range files {
+		file, err := a.open(name)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = file.Close() }() // it was only read
+		logs[i] = file
+	}
+	report, err := audit.Verify(key, logs...)
+	if err != nil {
+		return err
+	}
+	if err = a.show(report, "audit.txt"); err == nil && !report.OK() {
+		err = failed()
+	}
+	return err
+}
