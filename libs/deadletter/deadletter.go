@@ -101,6 +101,15 @@ const (
 	ReasonRefused  = "refused_by_database"
 )
 
+// Reasons returns the reasons that a letter of the worker can have.
+func Reasons() []string {
+	reasons := []string{ReasonConflict, ReasonRefused}
+	for _, reason := range model.Reasons() {
+		reasons = append(reasons, string(reason))
+	}
+	return reasons
+}
+
 // maxErrorsBytes bounds the header dlq-errors. What is cut off is counted in
 // its last entry.
 const maxErrorsBytes = 32 << 10

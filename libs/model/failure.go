@@ -43,6 +43,15 @@ const (
 	ReasonInvalid      Reason = "invalid"       // breaks rules; the only reason of StageValidate
 )
 
+// Reasons returns all reasons, for those who count by reason.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonTombstone, ReasonEmpty, ReasonTooLarge, ReasonNotJSON, ReasonPrettyPrinted, ReasonTrailingData, ReasonInvalidUTF8,
+		ReasonNUL, ReasonLoneSurrogate, ReasonDuplicateName, ReasonTooDeep, ReasonWrapped,
+		ReasonWrongType, ReasonOutOfRange, ReasonUnknownField, ReasonInvalid,
+	}
+}
+
 // FieldError is one failure of one field. It never holds a value of the
 // record, so it can be logged and shown.
 type FieldError struct {

@@ -64,6 +64,11 @@ const (
 	CauseUnknown     Cause = "unknown"
 )
 
+// Causes returns all causes, for those who count by cause.
+func Causes() []Cause {
+	return []Cause{CauseDatabase, CauseReadOnly, CauseResources, CauseLogin, CauseSchema, CauseBroker, CauseDeadLetters, CauseUnknown}
+}
+
 // Of returns the class and the cause of an error from the database.
 func Of(err error) (Class, Cause) {
 	if err == nil {

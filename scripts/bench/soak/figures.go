@@ -74,7 +74,7 @@ func (r *runner) sample(ctx context.Context) (one sample, err error) {
 		}
 		one = append(one, float64(memory), metrics[of.metric], metrics["go_goroutines"], float64(files))
 		for name, value := range metrics {
-			if strings.HasPrefix(name, "orderhub_ingest_lag{") {
+			if strings.HasPrefix(name, "orderhub_ingest_lag_records{") {
 				behind += value
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -117,7 +119,7 @@ func (b *bundle) settings(settings ...string) *app.Settings {
 	b.t.Helper()
 	all := append([]string{
 		"KAFKA_BROKERS=" + b.broker.Addr(), "DATABASE_URL=" + b.url, "ADMIN_ADDR=127.0.0.1:0",
-		"KAFKA_TOPIC_WATCH_INTERVAL=200ms", "KAFKA_SESSION_TIMEOUT=6s", "LOG_FORMAT=console",
+		"KAFKA_TOPIC_WATCH_INTERVAL=200ms", "INGEST_LAG_INTERVAL=200ms", "KAFKA_SESSION_TIMEOUT=6s", "LOG_FORMAT=console",
 	}, settings...)
 	for _, s := range all {
 		name, value, _ := strings.Cut(s, "=")
@@ -164,6 +166,21 @@ func (w *worker) metric(name string, labels ...string) int {
 		}
 	}
 	return int(sum)
+}
+
+// hasSeries tells whether a metric has a series with the label (name=value).
+func (w *worker) hasSeries(name, label string) bool {
+	w.t.Helper()
+	families, err := w.metrics.Gather()
+	require.NoError(w.t, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == name && slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetName()+"="+l.GetValue() == label }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // readiness is what /readyz answers.

@@ -29,7 +29,10 @@ func TestSampleOrdersAreStoredAsTheyAre(t *testing.T) {
 	}
 	require.Empty(t, b.letters())
 	require.Equal(t, 2, w.metric("orderhub_ingest_records_total", "outcome=stored"))
-	require.Equal(t, 0, w.metric("orderhub_ingest_lag"))
+	b.eventually("no record waits", func() (bool, string) {
+		records, seconds := w.metric("orderhub_ingest_lag_records"), w.metric("orderhub_ingest_lag_seconds")
+		return w.hasSeries("orderhub_ingest_lag_records", "partition=0") && records == 0 && seconds == 0, fmt.Sprintf("%d records, %d s", records, seconds)
+	})
 }
 
 func TestSameContentIsADuplicateAndOtherContentAConflict(t *testing.T) {

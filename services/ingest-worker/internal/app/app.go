@@ -24,6 +24,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/lag"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/pipeline"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/prune"
@@ -63,7 +64,7 @@ func Options(settings *Settings) fx.Option {
 			newFatal,
 			newDatabase, newSchemaWatch, newPruner,
 			newDialer, newTransport, newClient,
-			newMetrics, newBlockage, newPipeline, newConsumer,
+			newMetrics, newBlockage, newPipeline, newConsumer, newLagMeter,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -71,7 +72,7 @@ func Options(settings *Settings) fx.Option {
 			return l
 		}),
 		// They start in this order and stop in reverse.
-		fx.Invoke(start[*admin.Server], start[*prune.Pruner], start[*consumer.Consumer]),
+		fx.Invoke(start[*admin.Server], start[*prune.Pruner], start[*lag.Meter], start[*consumer.Consumer]),
 	)
 }
 
@@ -155,6 +156,20 @@ func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consum
 			Client: client, Dialer: dialer, Prepare: watch.Wait, Consume: consumed.Consume, Fatal: fatal,
 			Membership: blockage, Component: checks.Component("group"), Log: log,
 		})
+}
+
+func newLagMeter(s *Settings, client *kafka.Client, dialer *kafka.Dialer, metrics *prometheus.Registry, log *zap.Logger) *lag.Meter {
+	const oneBatch = 1 // bytes: a first batch arrives whole
+	meter := lag.NewMeter(lag.Config{Topic: s.Kafka.Topic, Group: s.Kafka.Group, Interval: s.LagInterval}, lag.Deps{
+		Client: client, Log: log,
+		Source: func(partition int) *fetch.Reader {
+			return fetch.NewReader(fetch.Config{
+				Brokers: kafkaconn.Brokers(s.Kafka), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition, MaxBytes: oneBatch,
+			})
+		},
+	})
+	metrics.MustRegister(meter)
+	return meter
 }
 
 func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schema.Watch {

@@ -22,6 +22,8 @@ type Settings struct {
 	SessionTimeout   time.Duration `env:"KAFKA_SESSION_TIMEOUT" envDefault:"10s" help:"how long the group waits for a silent worker"`
 	TopicWatch       time.Duration `env:"KAFKA_TOPIC_WATCH_INTERVAL" envDefault:"30s" help:"how often to look for new partitions"`
 
+	LagInterval time.Duration `env:"INGEST_LAG_INTERVAL" envDefault:"5s" help:"how often to ask the broker how far the group is behind"`
+
 	Rules rules.Settings
 
 	BatchBusy    int           `env:"INGEST_BATCH_BUSY_RECORDS" envDefault:"8" help:"a batch of so many records indicates load: the next one waits for the period"`
@@ -43,6 +45,7 @@ func (s *Settings) Validate() error {
 		config.Between("KAFKA_TOPIC_PARTITIONS", s.TopicPartitions, 1, 10_000),
 		config.Between("KAFKA_SESSION_TIMEOUT", s.SessionTimeout, time.Second, 30*time.Minute),
 		config.Between("KAFKA_TOPIC_WATCH_INTERVAL", s.TopicWatch, 100*time.Millisecond, 24*time.Hour),
+		config.Between("INGEST_LAG_INTERVAL", s.LagInterval, 100*time.Millisecond, time.Hour),
 		config.Between("INGEST_BATCH_BUSY_RECORDS", s.BatchBusy, 1, 100_000),
 		config.Between("INGEST_BATCH_RECORDS", s.BatchRecords, 1, 100_000),
 		config.Between("INGEST_BATCH_BYTES", s.BatchBytes, 0, 1<<40),

@@ -78,6 +78,7 @@ func (b *Blockage) block(who waiter, class errclass.Class, cause errclass.Cause,
 	}
 	w.waiters[who] = true
 	w.why = err.Error()
+	b.metrics.retries.WithLabelValues(string(cause)).Inc()
 	b.report(cause, w)
 	if now.Sub(w.reminded) < remindEvery {
 		return

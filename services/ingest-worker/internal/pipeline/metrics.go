@@ -6,14 +6,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/ingest/errclass"
 )
 
 // Metrics of the pipeline. Safe for concurrent use.
 type Metrics struct {
 	records     *prometheus.CounterVec
 	deadLetters *prometheus.CounterVec
-	lag         *prometheus.GaugeVec
 	blocked     *prometheus.GaugeVec
+	retries     *prometheus.CounterVec
 	gaps        *prometheus.CounterVec
 	skipped     *prometheus.CounterVec
 	batch       prometheus.Histogram
@@ -24,6 +26,12 @@ type Metrics struct {
 	unknownMu    sync.Mutex
 	unknownNames map[string]bool
 }
+
+// Kinds of records that are skipped.
+const (
+	aborted = "aborted"
+	control = "control"
+)
 
 // maxUnknownNames bounds the metric of unknown fields, whose names are arbitrary.
 const maxUnknownNames = 100
@@ -37,11 +45,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "orderhub_dead_letters_total", Help: "Records that became dead letters, by reason.",
 		}, []string{"reason"}),
-		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "orderhub_ingest_lag", Help: "Records of the partition behind the committed offset.",
-		}, []string{"partition"}),
 		blocked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "orderhub_ingest_blocked", Help: "Partitions that wait, by cause.",
+		}, []string{"cause"}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orderhub_ingest_retries_total", Help: "Failed attempts that are repeated, by cause.",
 		}, []string{"cause"}),
 		gaps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "orderhub_ingest_offset_gap_records_total", Help: "Offsets that were deleted from the topic before they were read.",
@@ -63,9 +71,21 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"field"}),
 		unknownNames: map[string]bool{},
 	}
-	registry.MustRegister(m.records, m.deadLetters, m.lag, m.blocked, m.gaps, m.skipped, m.batch, m.flush, m.flushes, m.unknown)
+	registry.MustRegister(m.records, m.deadLetters, m.blocked, m.retries, m.gaps, m.skipped, m.batch, m.flush, m.flushes, m.unknown)
+	// increase() sees only what comes after a series was created: all that are known exist
+	// from the start.
 	for _, outcome := range []string{"stored", "duplicate", "dead_letter"} {
-		m.records.WithLabelValues(outcome) // increase() sees only what comes after a series was created
+		m.records.WithLabelValues(outcome)
+	}
+	for _, reason := range deadletter.Reasons() {
+		m.deadLetters.WithLabelValues(reason)
+	}
+	for _, cause := range errclass.Causes() {
+		m.blocked.WithLabelValues(string(cause))
+		m.retries.WithLabelValues(string(cause))
+	}
+	for _, kind := range []string{aborted, control} {
+		m.skipped.WithLabelValues(kind)
 	}
 	for _, trigger := range []batch.Trigger{batch.Arrival, batch.Count, batch.Bytes, batch.Period, memory} {
 		m.flushes.WithLabelValues(string(trigger))

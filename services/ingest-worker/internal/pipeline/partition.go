@@ -34,8 +34,7 @@ type partition struct {
 	queue     *queue
 	log       *zap.Logger
 
-	end       atomic.Int64 // offset after the last record, as of the last answer
-	committed atomic.Int64 // the next offset to read after a restart
+	end atomic.Int64 // offset after the last record, as of the last answer
 }
 
 // Consume consumes the partition from offset on (kafka.FirstOffset: from the first)
@@ -49,7 +48,7 @@ func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned i
 	}
 	defer p.blockage.clear(waiter{id, reading})
 	defer p.blockage.clear(waiter{id, writing})
-	defer p.metrics.lag.DeleteLabelValues(strconv.Itoa(id))
+	p.metrics.gaps.WithLabelValues(strconv.Itoa(id)) // increase() would not see a gap that creates its series
 
 	// Reading ends with the generation, or when writing has given up.
 	untilGivenUp, stopReading := context.WithCancel(ctx)
@@ -109,9 +108,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 		}
 		offset = first
 	}
-	if c.queue.begin(offset) {
-		c.committed.Store(offset)
-	}
+	c.queue.begin(offset)
 	answer, err := reader.Fetch(ctx, offset)
 	var outOfRange *fetch.OffsetOutOfRangeError
 	if errors.As(err, &outOfRange) {
@@ -122,7 +119,6 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 	}
 	defer answer.Release()
 	c.end.Store(max(answer.LastStableOffset, answer.LogStartOffset))
-	c.measureLag()
 	records := 0
 	for {
 		raw, ok, err := answer.Next(ctx)
@@ -141,8 +137,8 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 		records++
 		offset = raw.Offset + 1
 	}
-	c.metrics.skipped.WithLabelValues("aborted").Add(float64(answer.AbortedRecords))
-	c.metrics.skipped.WithLabelValues("control").Add(float64(answer.ControlRecords))
+	c.metrics.skipped.WithLabelValues(aborted).Add(float64(answer.AbortedRecords))
+	c.metrics.skipped.WithLabelValues(control).Add(float64(answer.ControlRecords))
 	c.queue.advance(answer.NextOffset())
 	return answer.NextOffset(), records >= c.cfg.Batch.Busy && answer.NextOffset() >= c.end.Load(), nil
 }
@@ -300,8 +296,6 @@ func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, 
 	c.metrics.records.WithLabelValues("stored").Add(float64(stored))
 	c.metrics.records.WithLabelValues("duplicate").Add(float64(duplicates))
 	c.metrics.records.WithLabelValues("dead_letter").Add(float64(len(dead)))
-	c.committed.Store(next)
-	lag := c.measureLag()
 	if len(records) == 0 {
 		return // there were only control records
 	}
@@ -309,20 +303,12 @@ func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, 
 	c.metrics.flush.Observe(took.Seconds())
 	fields := []zap.Field{
 		zap.Int("records", len(records)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
-		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("took", took),
+		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", max(0, c.end.Load()-next)), zap.Duration("took", took),
 	}
 	if len(dead) > 0 {
 		fields = append(fields, zap.Any("reasons", reasons))
 	}
 	c.log.Info("batch done", fields...)
-}
-
-// measureLag is called when the end or the committed offset changes, so the lag grows
-// while the partition waits.
-func (c *partition) measureLag() int64 {
-	lag := max(0, c.end.Load()-c.committed.Load())
-	c.metrics.lag.WithLabelValues(strconv.Itoa(c.id)).Set(float64(lag))
-	return lag
 }
 
 // debug logs one order, and costs nothing at other log levels.

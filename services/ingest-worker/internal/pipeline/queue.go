@@ -34,15 +34,13 @@ func newQueue(policy *batch.Policy) *queue {
 // unknown is the position before the first one is known.
 const unknown = -1
 
-// begin sets where reading starts. Only the first call has an effect, as it reports.
-func (q *queue) begin(position int64) (first bool) {
+// begin sets where reading starts. Only the first call has an effect.
+func (q *queue) begin(position int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.position != unknown {
-		return false
+	if q.position == unknown {
+		q.position, q.taken = position, position
 	}
-	q.position, q.taken = position, position
-	return true
 }
 
 func (q *queue) push(r *record) {
