@@ -19,7 +19,7 @@ func Parts(program string, settings Settings) []any {
 	return []any{
 		func() (*zap.Logger, error) { return logging.New(common.Log, program) },
 		health.NewRegistry,
-		newMetrics,
+		func() *prometheus.Registry { return newMetrics(program) },
 		func(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
 			return admin.New(common.AdminAddr, checks, metrics, log)
 		},
@@ -27,12 +27,12 @@ func Parts(program string, settings Settings) []any {
 }
 
 // newMetrics returns a registry with the figures of the process, of Go's runtime and
-// of the build.
-func newMetrics() *prometheus.Registry {
+// of the program's build.
+func newMetrics(program string) *prometheus.Registry {
 	build := buildinfo.Read()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "orderhub_build_info", Help: "1; the labels say which build runs.",
-		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "go": build.Go},
+		ConstLabels: prometheus.Labels{"service": program, "version": build.Version, "revision": build.Revision, "go": build.Go},
 	})
 	info.Set(1)
 	registry := prometheus.NewRegistry()

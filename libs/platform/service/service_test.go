@@ -114,7 +114,7 @@ func TestArguments(t *testing.T) {
 }
 
 func TestMetricsNameTheBuild(t *testing.T) {
-	families, err := newMetrics().Gather()
+	families, err := newMetrics("test").Gather()
 	require.NoError(t, err)
 	var names []string
 	for _, f := range families {
