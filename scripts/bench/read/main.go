@@ -6,12 +6,17 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 )
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, bareRole) }
@@ -44,4 +49,211 @@ func (s *settings) AfterApply() error {
 		return fmt.Errorf("--others: %d is --orders itself", s.Orders)
 	}
 	return nil
+}
+
+// goal is the rate of every kind of request, × bare gin's.
+const goal = 0.95
+
+// clients are who asks: a program with nothing but a Host header, a browser, and an
+// ingress that passes requests on.
+var clients = []struct {
+	name    string // after the name of what is asked
+	headers []string
+}{
+	{"", nil},
+	{", browser with a cookie", []string{
+		"Connection: keep-alive",
+		"Cache-Control: max-age=0",
+		`sec-ch-ua: "Chromium";v="140", "Not=A?Brand";v="24"`,
+		"sec-ch-ua-mobile: ?0",
+		`sec-ch-ua-platform: "Linux"`,
+		"Upgrade-Insecure-Requests: 1",
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+		"Sec-Fetch-Site: none",
+		"Sec-Fetch-Mode: navigate",
+		"Sec-Fetch-User: ?1",
+		"Sec-Fetch-Dest: document",
+		"Accept-Encoding: gzip, deflate, br, zstd",
+		"Accept-Language: en-US,en;q=0.9",
+		"Cookie: session=4f6c1b2a9d8e7f60; theme=dark",
+	}},
+	{", through an ingress", []string{
+		"X-Request-ID: 5e4d6f1c2b3a49788796a5b4c3d2e1f0",
+		"X-Real-IP: 203.0.113.7",
+		"X-Forwarded-For: 203.0.113.7",
+		"X-Forwarded-Host: orders.example",
+		"X-Forwarded-Port: 443",
+		"X-Forwarded-Proto: https",
+		"X-Forwarded-Scheme: https",
+		"X-Scheme: https",
+		"User-Agent: curl/8.5.0",
+		"Accept: */*",
+	}},
+}
+
+// asked is how many different orders wrk chooses from.
+const asked = 100_000
+
+func bench(ctx context.Context, s *settings) (err error) {
+	site, err := rig.OpenSite(ctx, s.Common(), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	b := &runner{settings: s, site: site}
+	if b.wrk, err = wrk.New(site.Folder, s.Threads, s.Connections); err != nil {
+		return err
+	}
+	if err := b.prepare(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.bare.Stop()) }()
+	if err := b.quiet(ctx); err != nil || s.IngestRate == 0 {
+		return err
+	}
+	return b.underIngest(ctx)
+}
+
+// runner holds the servers that are measured in turn.
+type runner struct {
+	settings *settings
+	site     *rig.Site
+	orders   *rig.Orders
+	wrk      *wrk.Wrk
+
+	bare     *program.Child
+	main     *subject   // of settings.Orders
+	others   []*subject // of settings.Others
+	zstd     *subject   // nil: not wanted
+	database string     // of main
+}
+
+// subject is a reader that is ready, and what to ask it.
+type subject struct {
+	*rig.Reader
+	orders   int
+	how      string // it holds them, for the text
+	requests wrk.Requests
+}
+
+// prepare fills the databases, each continuing the one before, and starts the servers.
+func (b *runner) prepare(ctx context.Context) (err error) {
+	counts := slices.Sorted(slices.Values(append([]int{b.settings.Orders}, b.settings.Others...)))
+	if b.orders, err = b.site.Store(ctx, counts[0], b.settings.Items); err != nil {
+		return err
+	}
+	for _, count := range counts {
+		if err := b.site.Server.Preload(ctx, b.orders, count); err != nil {
+			return err
+		}
+		database, _, err := b.site.Server.Fresh(ctx)
+		if err != nil {
+			return err
+		}
+		subject, err := b.start(ctx, database, count, "off")
+		if err != nil {
+			return err
+		}
+		if count != b.settings.Orders {
+			b.others = append(b.others, subject)
+			continue
+		}
+		b.main, b.database = subject, database
+		if err := b.main.requests.Ask(ctx, b.main.Addr); err != nil {
+			return err
+		}
+		if b.settings.Zstd {
+			if b.zstd, err = b.start(ctx, database, count, "zstd"); err != nil {
+				return err
+			}
+			b.zstd.how = ", compressed"
+		}
+	}
+	b.bare, err = bareRole.Start(strconv.Itoa(b.main.requests.Size))
+	return err
+}
+
+func (b *runner) start(ctx context.Context, database string, orders int, compression string) (*subject, error) {
+	reader, err := b.site.StartReader(ctx, database, "CACHE_COMPRESSION="+compression)
+	if err != nil {
+		return nil, err
+	}
+	program.Progress("%d orders restored in %v, %d MiB resident, compression %s", orders, reader.Restore.Round(time.Millisecond), reader.Memory>>20, compression)
+	requests, err := wrk.Choose(ctx, database, b.site.Folder, asked)
+	return &subject{Reader: reader, orders: orders, requests: requests}, err
+}
+
+// subjects are all readers, the main one first.
+func (b *runner) subjects() []*subject {
+	all := []*subject{b.main}
+	if b.zstd != nil {
+		all = append(all, b.zstd)
+	}
+	return append(all, b.others...)
+}
+
+func hits(name string, s *subject, goal float64) target {
+	return target{name: name, addr: s.Addr, pid: s.Pid(), requests: s.requests.Hits, goal: goal}
+}
+
+// quiet makes the table of requests answered while nothing is written.
+func (b *runner) quiet(ctx context.Context) error {
+	m := b.main
+	var targets []target
+	for _, c := range clients {
+		t := target{addr: m.Addr, pid: m.Pid(), headers: c.headers, goal: goal}
+		hit, held, unknown := t, t, t
+		hit.name, hit.requests = "hits (200)"+c.name, m.requests.Hits
+		held.name, held.requests = "not modified (304)"+c.name, m.requests.NotModified
+		unknown.name, unknown.requests, unknown.refusals = "not found (404)"+c.name, m.requests.NotFound, 1
+		targets = append(targets, hit, held, unknown)
+	}
+	if b.zstd != nil {
+		targets = append(targets, hits("hits, CACHE_COMPRESSION=zstd", b.zstd, 0.80))
+	}
+	for _, s := range b.others {
+		targets = append(targets, hits(fmt.Sprintf("hits among %s orders", report.Thousands(s.orders)), s, 0))
+	}
+	measured, err := b.rounds(ctx, targets)
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("%s orders in memory, answers of %d bytes, %d connections", report.Thousands(m.orders), m.requests.Size, b.settings.Connections)
+	return b.site.Save("read", table(title, targets, measured)+"\n"+goals(targets, measured)+b.sizes(targets, measured)+b.memory())
+}
+
+// underIngest makes the table of requests answered while orders are ingested, which
+// slows down the bare server as well. The other readers are stopped: they would read
+// these orders, too.
+func (b *runner) underIngest(ctx context.Context) (err error) {
+	for _, s := range b.subjects()[1:] {
+		if err := s.Stop(); err != nil {
+			return err
+		}
+	}
+	const topic = "ingested"
+	if err := b.site.Broker.CreateTopic(ctx, topic, 4, "delete"); err != nil {
+		return err
+	}
+	if _, err := b.site.StartWorker(ctx, topic, b.database); err != nil {
+		return err
+	}
+	stamper, err := rig.NewStamper(b.orders, 1)
+	if err != nil {
+		return err
+	}
+	load, err := rig.StartLoad(ctx, b.site.Broker, topic, stamper)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, load.Stop()) }()
+	load.SetRate(float64(b.settings.IngestRate))
+	targets := []target{hits("hits (200)", b.main, 0.90)}
+	measured, err := b.rounds(ctx, targets)
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("%s orders in memory, while %s orders/s are ingested", report.Thousands(b.main.orders), report.Thousands(b.settings.IngestRate))
+	return b.site.Save("read-ingest", table(title, targets, measured)+"\n"+goals(targets, measured))
 }

@@ -4,6 +4,9 @@ package report
 
 import (
 	"fmt"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -61,4 +64,129 @@ func (t *Table) Markdown() string {
 		line(row)
 	}
 	return b.String()
+}
+
+// Column is a figure that a comparison shows of each contender: the median of the
+// rounds or, with Ratio, the median of the rounds' ratios to the baseline.
+type Column[S any] struct {
+	Name   string
+	Figure func(S) float64
+	Format func(float64) string
+	Ratio  bool
+}
+
+// Row is a contender with its samples, and those of the baseline, one each round.
+type Row[S any] struct {
+	Name          string
+	Samples, Base []S
+}
+
+// Compare has a line for each row. A figure that was not measured (0, or a share of
+// 0) is left empty.
+func Compare[S any](title string, columns []Column[S], rows []Row[S]) string {
+	t := Table{Title: title, Columns: []string{""}}
+	for _, c := range columns {
+		t.Columns = append(t.Columns, c.Name)
+	}
+	for _, row := range rows {
+		cells := []string{row.Name}
+		for _, c := range columns {
+			value := MedianOf(row.Samples, c.Figure)
+			if c.Ratio {
+				value = RatioOf(row.Samples, row.Base, c.Figure)
+			}
+			cell := ""
+			if value != 0 && !math.IsNaN(value) {
+				cell = c.Format(value)
+			}
+			cells = append(cells, cell)
+		}
+		t.Add(cells...)
+	}
+	return t.Markdown()
+}
+
+// Samples are the measurements of contenders by their names, one each round.
+type Samples[S any] map[string][]S
+
+// Table compares contenders with the first of them.
+func (m Samples[S]) Table(title string, columns []Column[S], names ...string) string {
+	var rows []Row[S]
+	for _, name := range names {
+		rows = append(rows, Row[S]{name, m[name], m[names[0]]})
+	}
+	return Compare(title, columns, rows)
+}
+
+// Median is the median of a contender's figure.
+func (m Samples[S]) Median(of string, figure func(S) float64) float64 { return MedianOf(m[of], figure) }
+
+// Ratio is the median of the rounds' ratios of two contenders' figures.
+func (m Samples[S]) Ratio(of, to string, figure func(S) float64) float64 {
+	return RatioOf(m[of], m[to], figure)
+}
+
+// Decimals writes numbers with so many digits behind the point.
+func Decimals(digits int) func(float64) string {
+	return func(value float64) string { return strconv.FormatFloat(value, 'f', digits, 64) }
+}
+
+// Number is what can be measured.
+type Number interface {
+	~int | ~int64 | ~float64
+}
+
+// Median is the middle value, or the mean of the two in the middle; 0 of none.
+func Median[N Number](values []N) N {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+// Percentile is the smallest value that at least share of the values (0 to 1)
+// do not exceed; 0 of none.
+func Percentile[N Number](values []N, share float64) N {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	rank := int(math.Ceil(share * float64(len(sorted))))
+	return sorted[min(max(rank, 1), len(sorted))-1]
+}
+
+// MedianOf is the median of what get gives for each sample.
+func MedianOf[S any, N Number](samples []S, get func(S) N) N {
+	values := make([]N, len(samples))
+	for i, s := range samples {
+		values[i] = get(s)
+	}
+	return Median(values)
+}
+
+// RatioOf is the median of the rounds' ratios: the two measurements of a round
+// ran next to each other, so what slowed the machine slowed both. Rounds that
+// one of the two lacks are left out.
+func RatioOf[S any](of, to []S, get func(S) float64) float64 {
+	var ratios []float64
+	for i := range min(len(of), len(to)) {
+		if base := get(to[i]); base != 0 {
+			ratios = append(ratios, get(of[i])/base)
+		}
+	}
+	return Median(ratios)
+}
+
+// Thousands writes a number rounded to a whole one, with its thousands apart.
+func Thousands[N ~int | ~int64 | ~float64](n N) string {
+	digits := strconv.FormatFloat(float64(n), 'f', 0, 64)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
 }
