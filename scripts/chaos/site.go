@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,7 +48,9 @@ type site struct {
 	database *postgres.Server
 	network  *proxy.Proxy // to the database
 	progress *ledger.Progress
-	watch    *watch
+	life     context.Context // of what watches
+	end      context.CancelCauseFunc
+	watching sync.WaitGroup
 	hand     *hand
 	binaries string
 	logs     string
@@ -60,6 +63,7 @@ type site struct {
 // start starts everything.
 func start(ctx context.Context, o options, say func(string, ...any)) (*site, error) {
 	s := &site{say: say}
+	s.life, s.end = context.WithCancelCause(ctx)
 	if err := s.start(ctx, o); err != nil {
 		s.stop(true)
 		return nil, err
@@ -113,8 +117,7 @@ func (s *site) start(ctx context.Context, o options) (err error) {
 		}
 		s.onStop(func(context.Context) { _ = service.Kill() })
 	}
-	s.watch = startWatch(s)
-	s.onStop(func(context.Context) { s.watch.stop() })
+	s.onStop(func(context.Context) { s.end(nil); s.watching.Wait() })
 	return nil
 }
 
@@ -239,13 +242,13 @@ func (s *site) onStop(stop func(context.Context)) { s.stops = append(s.stops, st
 func (s *site) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.await(ctx, s.watch.add(&hit{what: "the end"}, 0)); err != nil {
+	if err := s.await(ctx, s.watch(&hit{what: "the end"}, 0)); err != nil {
 		return err
 	}
 	if err := s.progress.Drain(ctx); err != nil {
 		return err
 	}
-	return s.await(ctx, s.watch.add(&hit{what: "the last change"}, 0))
+	return s.await(ctx, s.watch(&hit{what: "the last change"}, 0))
 }
 
 func terminate(ctx context.Context, services []*service) error {

@@ -92,7 +92,7 @@ func upTo(random *rand.Rand, d time.Duration) time.Duration {
 // strike strikes so many times. Half of the strikes come before the recovery from an
 // earlier one.
 func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits []*hit, err error) {
-	if err := s.await(ctx, s.watch.add(&hit{what: "the start"}, 1)); err != nil {
+	if err := s.await(ctx, s.watch(&hit{what: "the start"}, 1)); err != nil {
 		return nil, err
 	}
 	s.say("workers and readers are ready")
@@ -106,7 +106,7 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 			}
 		}
 		k := s.pick(random, o.Only)
-		h := s.watch.add(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, k.name)}, 1)
+		h := s.watch(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, k.name)}, 1)
 		hits = append(hits, h)
 		if err := k.strike(ctx, s, random); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.what, err)

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	polling = 25 * time.Millisecond
+	polling = 50 * time.Millisecond
 	// attemptTimeout is longer than an answer takes, and short beside the time for
 	// which a broker is frozen.
 	attemptTimeout = 3 * time.Second
