@@ -125,10 +125,7 @@ func inChunks(refs []dlq.Ref, load func([]dlq.Ref) ([]dlq.Item, error), use func
 // filterFlags say which letters are meant.
 type filterFlags struct {
 	letter.Filter
-	flags        *pflag.FlagSet
-	partitions   []int
-	offsets      string
-	since, until string
+	flags *pflag.FlagSet
 }
 
 func (f *filterFlags) register(cmd *cobra.Command) {
@@ -138,10 +135,15 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.Rules, "rule", nil, "only letters that broke one of these rules")
 	flags.StringSliceVar(&f.Paths, "path", nil, "only letters that failed at one of these, such as payment.amount or items[].price")
 	flags.StringSliceVar(&f.Keys, "key", nil, "only letters whose source record has one of these keys")
-	flags.IntSliceVar(&f.partitions, "partition", nil, "only letters from these partitions of the source")
-	flags.StringVar(&f.offsets, "offsets", "", "only letters from these offsets of the source: 100-200, 100- or -200")
-	flags.StringVar(&f.since, "since", "", "only letters that failed since: 2h, 30d, 2026-01-31, or RFC 3339")
-	flags.StringVar(&f.until, "until", "", "only letters that failed before: as --since")
+	flags.Int32SliceVar(&f.Partitions, "partition", nil, "only letters from these `partitions` of the source")
+	flags.Lookup("partition").DefValue = "" // else --help shows []
+	flags.Func("offsets", "only letters from these `offsets` of the source: 100-200, 100- or -200", func(text string) (err error) {
+		f.MinOffset, f.MaxOffset, err = letter.ParseOffsets(text)
+		return err
+	})
+	when := func(text string) (time.Time, error) { return letter.ParseWhen(text, time.Now()) }
+	flags.Func("since", "only letters that failed since this `time`: 2h, 30d, 2026-01-31, or RFC 3339", parsed(&f.Since, when))
+	flags.Func("until", "only letters that failed before this `time`: as --since", parsed(&f.Until, when))
 	flags.StringVar(&f.Text, "text", "", "only letters with this text in their value")
 	f.flags = flags
 	cmd.Flags().AddFlagSet(flags)
@@ -151,22 +153,12 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 		"pretty_printed", "refused_by_database", "tombstone", "too_deep", "too_large", "trailing_data", "unknown_field", "wrapped", "wrong_type")
 }
 
-// filter is what the flags say.
-func (f *filterFlags) filter(now time.Time) (filter letter.Filter, err error) {
-	filter = f.Filter
-	for _, p := range f.partitions {
-		filter.Partitions = append(filter.Partitions, int32(p))
+// parsed is a flag's function, which reads its text with another function.
+func parsed[T any](to *T, parse func(string) (T, error)) func(string) error {
+	return func(text string) (err error) {
+		*to, err = parse(text)
+		return err
 	}
-	if filter.Since, err = letter.ParseWhen(f.since, now); err != nil {
-		return filter, usagef("--since: %w", err)
-	}
-	if filter.Until, err = letter.ParseWhen(f.until, now); err != nil {
-		return filter, usagef("--until: %w", err)
-	}
-	if filter.MinOffset, filter.MaxOffset, err = letter.ParseOffsets(f.offsets); err != nil {
-		return filter, usagef("--offsets: %w", err)
-	}
-	return filter, nil
 }
 
 // set says whether any flag limits the letters.
@@ -175,20 +167,12 @@ func (f *filterFlags) set() (given bool) {
 	return given
 }
 
-// statusFlag is the value of --status.
-type statusFlag string
-
-func (f *statusFlag) register(cmd *cobra.Command, standard letter.Status) {
-	cmd.Flags().StringVar((*string)(f), "status", string(standard), "open, resolved or any")
+// statusFlag chooses letters by their status.
+func statusFlag(cmd *cobra.Command, status *letter.Status, standard letter.Status) {
+	*status = standard
+	cmd.Flags().Func("status", "`status` of the letters: open, resolved or any", parsed(status, letter.ParseStatus))
+	cmd.Flag("status").DefValue = string(standard)
 	complete(cmd, "status", "open", "resolved", "any")
-}
-
-func (f *statusFlag) status() (letter.Status, error) {
-	status, err := letter.ParseStatus(string(*f))
-	if err != nil {
-		return "", usagef("--status: %w", err)
-	}
-	return status, nil
 }
 
 // actorFlag says who does something.
@@ -248,11 +232,8 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, ids []
 	var refs []dlq.Ref
 	var view *dlq.View
 	if len(ids) == 0 {
-		filter, err := f.which.filter(time.Now())
-		if err != nil {
-			return nil, nil, err
-		}
-		if view, err = queue.Scan(ctx, filter); err != nil {
+		var err error
+		if view, err = queue.Scan(ctx, f.which.Filter); err != nil {
 			return nil, nil, err
 		}
 		a.sayGaps(view)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +29,7 @@ type exportFlags struct {
 	settings changeSettings
 	where    kafkaFlags
 	which    filterFlags
-	status   statusFlag
+	status   letter.Status
 	format   string
 	to       string
 	reveal   bool
@@ -78,7 +77,7 @@ Exit code 3: no letter matches.`,
 	}, &f.settings)
 	f.where.registerLetters(cmd)
 	f.which.register(cmd)
-	f.status.register(cmd, letter.Any)
+	statusFlag(cmd, &f.status, letter.Any)
 	cmd.Flags().StringVar(&f.format, "format", exportLines, "jsonl, csv or raw")
 	cmd.Flags().StringVar(&f.to, "to", "", "file to write, or folder of raw files (default: stdout)")
 	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "mask nothing, and write that to the audit log")
@@ -88,21 +87,14 @@ Exit code 3: no letter matches.`,
 }
 
 func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids []string) error {
-	status, err := f.status.status()
-	if err != nil {
-		return err
-	}
-	filter, err := f.which.filter(time.Now())
-	if err != nil {
-		return err
-	}
+	filter := f.which.Filter
 	filter.IDs = ids
 	view, err := queue.Scan(ctx, filter)
 	if err != nil {
 		return err
 	}
 	a.sayGaps(view)
-	refs := view.Select(status, 0)
+	refs := view.Select(f.status, 0)
 	if len(refs) == 0 {
 		return nothing("no letter matches")
 	}

@@ -28,7 +28,7 @@ func (a *app) dlqListCommand() *cobra.Command {
 	var s kafkaSettings
 	var where kafkaFlags
 	var which filterFlags
-	var status statusFlag
+	var status letter.Status
 	var limit int
 	var follow bool
 	cmd := a.command(&cobra.Command{
@@ -45,33 +45,25 @@ Exit code 3: no letter matches.`,
   orderctl dlq list --foreign connect-orders.dlq,orders.DLT,orders.dlq`,
 		Args: noArgs(": 'orderctl dlq show' shows a letter"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			wanted, err := status.status()
-			if err != nil {
-				return err
-			}
 			if limit < 0 {
 				return usagef("--limit: at least 0, which means all, not %d", limit)
 			}
 			if !cmd.Flags().Changed("limit") && a.output == outputText {
 				limit = peopleLimit
 			}
-			filter, err := which.filter(time.Now())
-			if err != nil {
-				return err
-			}
 			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				view, err := queue.ScanHeads(cmd.Context(), filter, keptHeads)
+				view, err := queue.ScanHeads(cmd.Context(), which.Filter, keptHeads)
 				if err != nil {
 					return err
 				}
 				a.sayGaps(view)
-				return a.list(cmd.Context(), view, wanted, limit, follow)
+				return a.list(cmd.Context(), view, status, limit, follow)
 			})
 		},
 	}, &s)
 	where.registerLetters(cmd)
 	which.register(cmd)
-	status.register(cmd, letter.Open)
+	statusFlag(cmd, &status, letter.Open)
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many letters; 0: all (default: 50 for people, all with --output json)")
 	cmd.Flags().BoolVar(&follow, "follow", false, "print new letters as they arrive, until Ctrl-C")
 	return cmd
@@ -199,12 +191,8 @@ read.`,
 			if watch < 0 {
 				return usagef("--watch: a span of time such as 5s, not %s", watch)
 			}
-			filter, err := which.filter(time.Now())
-			if err != nil {
-				return err
-			}
 			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				view, err := queue.Scan(cmd.Context(), filter)
+				view, err := queue.Scan(cmd.Context(), which.Filter)
 				if err != nil {
 					return err
 				}

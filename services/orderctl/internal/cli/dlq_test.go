@@ -6,8 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 )
 
@@ -35,6 +37,14 @@ func TestDLQWrongUsage(t *testing.T) {
 	}
 }
 
+// filterOf is the filter of the flags.
+func filterOf(args ...string) (letter.Filter, error) {
+	cmd, f := &cobra.Command{}, filterFlags{}
+	f.register(cmd)
+	err := cmd.ParseFlags(args)
+	return f.Filter, err
+}
+
 func TestParseWhen(t *testing.T) {
 	now := time.Date(2026, 3, 10, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Time{
@@ -45,22 +55,22 @@ func TestParseWhen(t *testing.T) {
 		"2026-03-01 10:00:00":  time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
 		"2026-03-01T10:00:00Z": time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
 	} {
-		f := filterFlags{since: text}
-		got, err := f.filter(now)
+		got, err := letter.ParseWhen(text, now)
 		require.NoError(t, err, text)
-		require.True(t, want.Equal(got.Since), text)
+		require.True(t, want.Equal(got), text)
 	}
+	got, err := filterOf("--since", "2h")
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(-2*time.Hour), got.Since, time.Minute)
 	for _, text := range []string{"soon", "-2h", "-1d", "d", "2026-13-01"} {
-		f := filterFlags{since: text}
-		_, err := f.filter(now)
+		_, err := filterOf("--since", text)
 		require.ErrorContains(t, err, "--since", text)
 	}
 }
 
 func TestOffsets(t *testing.T) {
 	for text, want := range map[string][2]int64{"5": {5, 5}, "5-7": {5, 7}, "5-": {5, -1}, "-7": {-1, 7}} {
-		f := filterFlags{offsets: text}
-		got, err := f.filter(time.Now())
+		got, err := filterOf("--offsets", text)
 		require.NoError(t, err)
 		for i, bound := range []*int64{got.MinOffset, got.MaxOffset} {
 			if want[i] < 0 {
