@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -221,7 +222,7 @@ func (s *scanner) unicodeEscape(i int) (rune, int, *fault) {
 		return 0, 0, s.fault(ReasonNotJSON, i, "\\u must be followed by four hexadecimal digits")
 	case r == 0:
 		return 0, 0, s.nul(i)
-	case r < 0xD800 || r > 0xDFFF:
+	case !utf16.IsSurrogate(r):
 		return r, 6, nil
 	}
 	if rest := s.data[i+6:]; r < 0xDC00 && len(rest) >= 2 && rest[0] == '\\' && rest[1] == 'u' {
@@ -229,8 +230,8 @@ func (s *scanner) unicodeEscape(i int) (rune, int, *fault) {
 		if !ok {
 			return 0, 0, s.fault(ReasonNotJSON, i+6, "\\u must be followed by four hexadecimal digits")
 		}
-		if low >= 0xDC00 && low <= 0xDFFF {
-			return (r-0xD800)<<10 + (low - 0xDC00) + 0x10000, 12, nil
+		if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+			return pair, 12, nil
 		}
 	}
 	return 0, 0, s.fault(ReasonLoneSurrogate, i, "half of a surrogate pair is not a character")
@@ -240,21 +241,8 @@ func hex4(b []byte) (rune, bool) {
 	if len(b) < 4 {
 		return 0, false
 	}
-	var r rune
-	for _, c := range b[:4] {
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		case c >= 'A' && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(c)
-	}
-	return r, true
+	r, err := strconv.ParseUint(string(b[:4]), 16, 16)
+	return rune(r), err == nil
 }
 
 // num skips a number and reports whether it is written as an integer.
