@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -78,30 +77,11 @@ func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid s
 	for i := range items {
 		answer.Letters = append(answer.Letters, dlqview.HistoryOf(&items[i]))
 	}
-	if err := a.writeFound(answer); err != nil {
+	if err := a.show(answer, "find.txt"); err != nil {
 		return err
 	}
 	if !answer.Stored && len(items) == 0 {
 		return nothing("")
 	}
 	return nil
-}
-
-func (a *app) writeFound(f found) error {
-	text := dlqview.Clean(f.UID) + ": not stored"
-	if f.Stored {
-		text = fmt.Sprintf("%s: stored (date_created %s)", dlqview.Clean(f.UID), f.DateCreated.UTC().Format(time.RFC3339Nano))
-	}
-	text += ", " + plural(len(f.Letters), "dead letter") + "\n"
-	for _, l := range f.Letters {
-		text += fmt.Sprintf("  failed %s  %s  %s: %s", l.FailedAt.Format(time.DateTime), dlqview.Clean(l.ID), dlqview.Clean(l.Reason), l.Status)
-		if r := l.Resolution; r != nil {
-			text += fmt.Sprintf(", %s by %s on %s", dlqview.Clean(r.Kind), dlqview.Clean(r.By), r.When.UTC().Format(time.DateTime))
-			if r.Became != "" {
-				text += " as " + dlqview.Clean(r.Became)
-			}
-		}
-		text += "\n"
-	}
-	return a.print(f, text)
 }

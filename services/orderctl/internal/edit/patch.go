@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/tailscale/hujson"
 )
 
@@ -75,24 +75,12 @@ func (o *operation) check() (err error) {
 }
 
 // parsePointer reads a JSON Pointer, RFC 6901.
-func parsePointer(pointer string) ([]string, error) {
-	if pointer == "" {
-		return nil, nil
+func parsePointer(text string) ([]string, error) {
+	pointer := jsontext.Pointer(text)
+	if !pointer.IsValid() {
+		return nil, fmt.Errorf("%q is no JSON Pointer such as /items/0/price, in which ~0 is a ~ and ~1 a /", text)
 	}
-	if pointer[0] != '/' {
-		return nil, fmt.Errorf("the path %q does not begin with /", pointer)
-	}
-	tokens := strings.Split(pointer[1:], "/")
-	for i, token := range tokens {
-		for rest := token; strings.Contains(rest, "~"); {
-			_, rest, _ = strings.Cut(rest, "~")
-			if rest == "" || rest[0] != '0' && rest[0] != '1' {
-				return nil, fmt.Errorf("the path %q has a ~ that is not ~0 or ~1", pointer)
-			}
-		}
-		tokens[i] = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
-	}
-	return tokens, nil
+	return slices.Collect(pointer.Tokens()), nil
 }
 
 func (p patch) moves() bool {

@@ -1,13 +1,10 @@
 package otherdb
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -137,33 +134,26 @@ func (m Mapping) String() string { return m.text(false) }
 func (m Mapping) Brief() string { return m.text(true) }
 
 func (m Mapping) text(brief bool) string {
-	var b strings.Builder
+	var file yaml.MapSlice
 	for i, part := range m.parts() {
-		fmt.Fprintf(&b, "%s:\n  from: %s\n", kinds[i].name, scalar(part.From))
+		says := yaml.MapSlice{{Key: "from", Value: part.From}}
 		if part.Sort != "" {
-			fmt.Fprintf(&b, "  sort: %s\n", scalar(part.Sort))
+			says = append(says, yaml.MapItem{Key: "sort", Value: part.Sort})
 		}
-		head := "  columns:\n"
+		var columns yaml.MapSlice
 		for _, f := range kinds[i].fields {
 			if expression, ok := part.Columns[f.name]; ok && (!brief || expression != kinds[i].alias+"."+f.name) {
-				fmt.Fprintf(&b, "%s    %s: %s\n", head, f.name, scalar(expression))
-				head = ""
+				columns = append(columns, yaml.MapItem{Key: f.name, Value: expression})
 			}
 		}
+		if columns != nil {
+			says = append(says, yaml.MapItem{Key: "columns", Value: columns})
+		}
+		file = append(file, yaml.MapItem{Key: kinds[i].name, Value: says})
 	}
-	return b.String()
-}
-
-var plainScalar = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.=() ]*[A-Za-z0-9_)]$`)
-
-// scalar is a text in YAML.
-func scalar(s string) string {
-	switch {
-	case plainScalar.MatchString(s):
-		return s
-	case !strings.ContainsAny(s, "\n\r\t"):
-		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	text, err := yaml.MarshalWithOptions(file, yaml.UseSingleQuote(true))
+	if err != nil {
+		panic(err) // texts only
 	}
-	quoted, _ := json.Marshal(s) // a string always has a form
-	return string(quoted)
+	return string(text)
 }

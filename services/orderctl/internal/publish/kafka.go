@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -51,8 +51,14 @@ func Kafka(ctx context.Context, connection []kgo.Opt, topic string, giveUpAfter 
 	return &kafka{client: client, topic: topic, conns: conns}, nil
 }
 
-func (k *kafka) Close()         { k.client.Close() }
-func (k *kafka) Trouble() error { return k.conns.last() }
+func (k *kafka) Close() { k.client.Close() }
+
+func (k *kafka) Trouble() error {
+	if latest := k.conns.latest.Load(); latest != nil {
+		return *latest
+	}
+	return nil
+}
 
 func (k *kafka) Send(ctx context.Context, batch []Record) []Result {
 	results := make([]Result, len(batch))
@@ -91,21 +97,11 @@ func (largeOnly) Compress(dst *bytes.Buffer, src []byte, flags ...kgo.CompressFl
 	return zstd.Compress(dst, src, flags...)
 }
 
-// connections remembers why the latest connection failed. Safe for concurrent use.
-type connections struct {
-	mu  sync.Mutex
-	err error
-}
+// connections remembers why the latest connection failed, nil if it did not. Safe for
+// concurrent use.
+type connections struct{ latest atomic.Pointer[error] }
 
 // OnBrokerConnect implements kgo.HookBrokerConnect.
 func (c *connections) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err = err
-}
-
-func (c *connections) last() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
+	c.latest.Store(&err)
 }
