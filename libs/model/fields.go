@@ -1,10 +1,16 @@
 package model
 
-import "time"
+import (
+	"reflect"
+	"slices"
+	"time"
+	"unsafe"
+)
 
 // A field is one member of the object that a T is in JSON. Decoding, canonical JSON,
-// comparison and the order of failures all follow the tables of fields below; the rules
-// are in the structs' tags.
+// comparison and the order of failures all follow the tables of fields below, which are made
+// of the structs: order and type of their fields, and the tags json, validate (the rules),
+// mask and optional.
 type field[T any] struct {
 	name     string
 	member   string // the name as canonical JSON has it: `"name":`
@@ -40,33 +46,42 @@ func (f *field[T]) isZero(v *T) bool {
 	return false
 }
 
-func text[T any](name string, at func(*T) *string) field[T] {
-	return field[T]{name: name, member: `"` + name + `":`, text: at}
+// fieldsOf is the table of a struct: its scalar fields by their tags, and its parts.
+func fieldsOf[T any](parts ...field[T]) []field[T] {
+	var fields []field[T]
+	for of := range reflect.TypeFor[T]().Fields() {
+		name := of.Tag.Get("json")
+		f := field[T]{name: name}
+		switch of.Type {
+		case reflect.TypeFor[string]():
+			f.text = at[T, string](of.Offset)
+		case reflect.TypeFor[int64]():
+			f.number = at[T, int64](of.Offset)
+		case reflect.TypeFor[time.Time]():
+			f.time = at[T, time.Time](of.Offset)
+		default:
+			f = parts[slices.IndexFunc(parts, func(p field[T]) bool { return p.name == name })]
+		}
+		f.member = `"` + name + `":`
+		_, f.optional = of.Tag.Lookup("optional")
+		if mask, personal := of.Tag.Lookup("mask"); personal {
+			f.mask = `"` + mask + `"`
+		}
+		fields = append(fields, f)
+	}
+	return fields
 }
 
-func optionalText[T any](name string, at func(*T) *string) field[T] {
-	f := text(name, at)
-	f.optional = true
-	return f
-}
-
-// personalText is a text that says who somebody is or where they live. mask satisfies the
-// rules of the field, and is the same for every value.
-func personalText[T any](name, mask string, at func(*T) *string) field[T] {
-	f := text(name, at)
-	f.mask = `"` + mask + `"`
-	return f
-}
-
-func number[T any](name string, at func(*T) *int64) field[T] {
-	return field[T]{name: name, member: `"` + name + `":`, number: at}
+// at returns a function that finds the field at an offset of a T.
+func at[T, F any](offset uintptr) func(*T) *F {
+	return func(v *T) *F { return (*F)(unsafe.Add(unsafe.Pointer(v), offset)) }
 }
 
 // object is a part of the order that is an object: nil in an order whose row is missing.
 // room is where decoding puts it.
 func object[P any](name string, fields []field[P], at func(*Order) **P, room func(*storage) *P) field[Order] {
 	mask, after := maskOf(fields)
-	return field[Order]{name: name, member: `"` + name + `":`, part: &part[Order]{
+	return field[Order]{name: name, part: &part[Order]{
 		mask: mask, after: after,
 		read: func(d *decoder, o *Order) *fault {
 			if d.peek() != '{' {
@@ -96,56 +111,14 @@ func object[P any](name string, fields []field[P], at func(*Order) **P, room fun
 	}}
 }
 
-// The tables, in the order of the canonical JSON.
+// The tables, in the order of the canonical JSON, which is that of the structs.
 var (
-	orderFields = []field[Order]{
-		text("order_uid", func(o *Order) *string { return &o.OrderUID }),
-		text("track_number", func(o *Order) *string { return &o.TrackNumber }),
-		text("entry", func(o *Order) *string { return &o.Entry }),
+	deliveryFields = fieldsOf[Delivery]()
+	paymentFields  = fieldsOf[Payment]()
+	itemFields     = fieldsOf[Item]()
+	orderFields    = fieldsOf(
 		object("delivery", deliveryFields, func(o *Order) **Delivery { return &o.Delivery }, func(s *storage) *Delivery { return &s.delivery }),
 		object("payment", paymentFields, func(o *Order) **Payment { return &o.Payment }, func(s *storage) *Payment { return &s.payment }),
-		{name: "items", member: `"items":`, part: &part[Order]{read: readItems, append: appendItems, diff: diffItems}},
-		text("locale", func(o *Order) *string { return &o.Locale }),
-		optionalText("internal_signature", func(o *Order) *string { return &o.InternalSignature }),
-		personalText("customer_id", mask, func(o *Order) *string { return &o.CustomerID }),
-		text("delivery_service", func(o *Order) *string { return &o.DeliveryService }),
-		text("shardkey", func(o *Order) *string { return &o.Shardkey }),
-		number("sm_id", func(o *Order) *int64 { return &o.SmID }),
-		{name: "date_created", member: `"date_created":`, time: func(o *Order) *time.Time { return &o.DateCreated }},
-		text("oof_shard", func(o *Order) *string { return &o.OofShard }),
-	}
-	deliveryFields = []field[Delivery]{
-		personalText("name", mask, func(d *Delivery) *string { return &d.Name }),
-		personalText("phone", "+10000000000", func(d *Delivery) *string { return &d.Phone }),
-		personalText("zip", mask, func(d *Delivery) *string { return &d.Zip }),
-		personalText("city", mask, func(d *Delivery) *string { return &d.City }),
-		personalText("address", mask, func(d *Delivery) *string { return &d.Address }),
-		personalText("region", mask, func(d *Delivery) *string { return &d.Region }),
-		personalText("email", "masked@masked.invalid", func(d *Delivery) *string { return &d.Email }),
-	}
-	paymentFields = []field[Payment]{
-		personalText("transaction", mask, func(p *Payment) *string { return &p.Transaction }),
-		optionalText("request_id", func(p *Payment) *string { return &p.RequestID }),
-		text("currency", func(p *Payment) *string { return &p.Currency }),
-		text("provider", func(p *Payment) *string { return &p.Provider }),
-		number("amount", func(p *Payment) *int64 { return &p.Amount }),
-		number("payment_dt", func(p *Payment) *int64 { return &p.PaymentDT }),
-		text("bank", func(p *Payment) *string { return &p.Bank }),
-		number("delivery_cost", func(p *Payment) *int64 { return &p.DeliveryCost }),
-		number("goods_total", func(p *Payment) *int64 { return &p.GoodsTotal }),
-		number("custom_fee", func(p *Payment) *int64 { return &p.CustomFee }),
-	}
-	itemFields = []field[Item]{
-		number("chrt_id", func(i *Item) *int64 { return &i.ChrtID }),
-		text("track_number", func(i *Item) *string { return &i.TrackNumber }),
-		number("price", func(i *Item) *int64 { return &i.Price }),
-		text("rid", func(i *Item) *string { return &i.RID }),
-		text("name", func(i *Item) *string { return &i.Name }),
-		number("sale", func(i *Item) *int64 { return &i.Sale }),
-		text("size", func(i *Item) *string { return &i.Size }),
-		number("total_price", func(i *Item) *int64 { return &i.TotalPrice }),
-		number("nm_id", func(i *Item) *int64 { return &i.NmID }),
-		text("brand", func(i *Item) *string { return &i.Brand }),
-		number("status", func(i *Item) *int64 { return &i.Status }),
-	}
+		field[Order]{name: "items", part: &part[Order]{read: readItems, append: appendItems, diff: diffItems}},
+	)
 )

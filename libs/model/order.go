@@ -16,7 +16,10 @@ const (
 	MaxPaymentDT = 253402300799
 )
 
-// Order is an order with its parts.
+// Order is an order with its parts. The tag validate has the rules of a field, optional says
+// that it may be absent, and mask what stands for a personal value, see [AppendMasked]: it
+// satisfies the rules, and is the same for every value. No number of the country code 1
+// begins with a zero, and the domain invalid is reserved (RFC 2606).
 //
 // Delivery and Payment are nil, and Items is empty, only in orders read from
 // tables whose rows are missing; such an order has null in its canonical JSON
@@ -29,8 +32,8 @@ type Order struct {
 	Payment           *Payment  `json:"payment" validate:"required"`
 	Items             []Item    `json:"items" validate:"required,min=1,max_items,dive"`
 	Locale            string    `json:"locale" validate:"bcp47"`
-	InternalSignature string    `json:"internal_signature" validate:"max=1024,text"`
-	CustomerID        string    `json:"customer_id" validate:"required,max=128,text"`
+	InternalSignature string    `json:"internal_signature" validate:"max=1024,text" optional:""`
+	CustomerID        string    `json:"customer_id" validate:"required,max=128,text" mask:"***"`
 	DeliveryService   string    `json:"delivery_service" validate:"required,max=128,text"`
 	Shardkey          string    `json:"shardkey" validate:"max=128,text"`
 	SmID              int64     `json:"sm_id" validate:"min=0,max=9007199254740991"`
@@ -47,19 +50,19 @@ func (o *Order) lacksParts() bool {
 
 // Delivery says where an order goes and to whom. All of it is personal data.
 type Delivery struct {
-	Name    string `json:"name" validate:"required,max=256,text"`
-	Phone   string `json:"phone" validate:"phone"`
-	Zip     string `json:"zip" validate:"max=32,text"`
-	City    string `json:"city" validate:"required,max=256,text"`
-	Address string `json:"address" validate:"required,max=1024,text"`
-	Region  string `json:"region" validate:"max=256,text"`
-	Email   string `json:"email" validate:"email"`
+	Name    string `json:"name" validate:"required,max=256,text" mask:"***"`
+	Phone   string `json:"phone" validate:"phone" mask:"+10000000000"`
+	Zip     string `json:"zip" validate:"max=32,text" mask:"***"`
+	City    string `json:"city" validate:"required,max=256,text" mask:"***"`
+	Address string `json:"address" validate:"required,max=1024,text" mask:"***"`
+	Region  string `json:"region" validate:"max=256,text" mask:"***"`
+	Email   string `json:"email" validate:"email" mask:"masked@masked.invalid"`
 }
 
 // Payment says how an order was paid. Amounts are in minor units of Currency.
 type Payment struct {
-	Transaction string `json:"transaction" validate:"required,max=128,text"`
-	RequestID   string `json:"request_id" validate:"max=128,text"`
+	Transaction string `json:"transaction" validate:"required,max=128,text" mask:"***"`
+	RequestID   string `json:"request_id" validate:"max=128,text" optional:""`
 	Currency    string `json:"currency" validate:"iso4217"`
 	Provider    string `json:"provider" validate:"required,max=128,text"`
 	Amount      int64  `json:"amount" validate:"min=0,max=9007199254740991"`

@@ -6,11 +6,6 @@ import (
 	"strings"
 )
 
-// mask stands for personal texts of any form. Those of a phone number and of an e-mail
-// address have that form: no number of the country code 1 begins with a zero, and the domain
-// invalid is reserved (RFC 2606).
-const mask = "***"
-
 // AppendMasked appends an order's canonical JSON to dst, with a mask in the place of each
 // personal value: name, phone, zip, city, address, region and email of the delivery, the
 // payment's transaction, and customer_id. The result is the canonical JSON of another order,

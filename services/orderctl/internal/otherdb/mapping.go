@@ -112,7 +112,8 @@ var kinds = [4]kind{
 func fieldsOf(part reflect.Type) (fields []field) {
 	for f := range part.Fields() {
 		name := f.Tag.Get("json")
-		one := field{name: name, optional: name == "request_id" || name == "internal_signature"}
+		_, optional := f.Tag.Lookup("optional")
+		one := field{name: name, optional: optional}
 		switch f.Type {
 		case reflect.TypeFor[string]():
 		case reflect.TypeFor[int64]():
