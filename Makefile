@@ -157,6 +157,11 @@ bench-dlq: build ## Compare orderctl dlq with a bare consumer of the dead-letter
 bench-nats: build ## Compare nats-bridge with a bare JetStream consumer, and time orders from NATS to the API
 	@go run ./scripts/bench/nats $(BENCHFLAGS)
 
+.PHONY: bench-import
+bench-import: build ## Compare an import of 1,000,000 orders of another service with their ingest (needs psql; 5 minutes)
+	@CGO_ENABLED=0 go build -trimpath -o bin/ ./scripts/cmd/stack
+	@scripts/bench-import.sh
+
 .PHONY: bench-freshness
 bench-freshness: build ## Time orders from the producer to the API, idle, loaded and overloaded (6 minutes)
 	@go run ./scripts/bench/freshness $(BENCHFLAGS)
