@@ -16,29 +16,40 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unsafe"
 
 	"github.com/gin-gonic/gin"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
-// Options of a Guard. Addr is required.
+// Options of a Guard. Addr, Log and Health are required.
 type Options struct {
-	// Addr is the address to listen on, as host:port.
-	Addr string
-	// Web says which proxies are before the program.
-	Web web.Settings
-	// Log has what operators need to know. It never has a credential. Default: none.
-	Log *zap.Logger
-	// Metrics takes the figures. Default: none.
-	Metrics prometheus.Registerer
-	// Health gets a component that is ready once the issuer has answered, if there is
-	// one. Default: none.
-	Health *health.Registry
+	Addr string       // to listen on, as host:port
+	Web  web.Settings // which proxies are before the program
+	Log  *zap.Logger
+	// Health gets a component where there is an issuer. It is not ready until the issuer
+	// has answered, unless there are static tokens, too.
+	Health  *health.Registry
+	Metrics prometheus.Registerer // default: none
 	// Answer writes a refusal. Default: web.Problem.
 	Answer func(*gin.Context, *problem.Error)
 	// Off returns the caller of a request with HTTP_AUTH=off. Default: one with all
@@ -46,17 +57,32 @@ type Options struct {
 	Off func(*gin.Context) *Caller
 }
 
-// Guard finds and checks callers. It is a lifecycle.Part: without Start, tokens are not
-// reloaded, and nobody with a JWT or session is known. Methods are safe for concurrent
-// use.
+// Guard finds and checks callers. It is a lifecycle.Part: until Start, tokens are not
+// reloaded, and JWTs are not known. Methods are safe for concurrent use.
 type Guard struct {
 	settings Settings
 	opts     Options
-	off      *Caller
+	hosts    []string // nil: any
+	policy   []string // value of the header RateLimit-Policy
+
+	tokens     *tokens // nil: none
+	issuer     *issuer // nil: none
+	verified   *lru.Cache[credential, *Caller]
+	allowances *lru.Cache[string, *allowance]
+	metrics    *metrics
+	complaints rate.Sometimes
+	runner     lifecycle.Runner
+	people     *people // nil: nobody can sign in
+}
+
+// credential is what a caller is remembered by.
+type credential struct {
+	cookie bool
+	hash   [sha256.Size]byte
 }
 
 // New makes a guard. It refuses settings that would open the program to people whom
-// nobody has decided to let in.
+// nobody has decided to let in, and a file of tokens that it cannot use.
 func New(s Settings, o Options) (*Guard, error) {
 	if err := s.Check(o.Addr, o.Web.Behind()); err != nil {
 		return nil, err
@@ -64,56 +90,249 @@ func New(s Settings, o Options) (*Guard, error) {
 	if o.Answer == nil {
 		o.Answer = func(c *gin.Context, p *problem.Error) { web.Problem(c, p) }
 	}
-	return &Guard{settings: s, opts: o, off: NewCaller(KindOff, "", AllScopes, noExpiry)}, nil
+	off := NewCaller(KindOff, "", AllScopes, time.Time{})
+	if o.Off == nil {
+		o.Off = func(*gin.Context) *Caller { return off }
+	}
+	g := &Guard{settings: s, opts: o, hosts: hostNames(s.Hosts, o), metrics: newMetrics(o.Metrics), complaints: rate.Sometimes{First: 10, Interval: time.Second}}
+	g.policy = []string{fmt.Sprintf(`"requests";q=%d;w=%d`, s.Burst, max(1, s.Burst/max(1, s.Rate)))}
+	g.verified, _ = lru.New[credential, *Caller](maxCallers) // it fails for a size below 1 only
+	g.allowances, _ = lru.New[string, *allowance](maxCallers)
+	if !g.On() {
+		return g, nil
+	}
+	if s.TokensFile != "" {
+		g.tokens = &tokens{path: s.TokensFile, log: o.Log, new: func(t staticToken) *Caller {
+			return g.newCaller(KindToken, t.name, "token "+t.name, t.scopes, t.expires)
+		}}
+		text, err := os.ReadFile(s.TokensFile)
+		if err == nil {
+			err = g.tokens.load(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("HTTP_TOKENS_FILE: %w", err)
+		}
+	}
+	if s.Issuer != "" {
+		g.issuer = newIssuer(&g.settings, g.metrics)
+	}
+	var err error
+	if s.ClientID != "" {
+		g.people, err = newPeople(g)
+	}
+	return g, err
 }
 
 // On tells whether requests need a credential.
 func (g *Guard) On() bool { return g.settings.Auth == "on" }
 
 // SignIn tells whether people can sign in at /signin.
-func (g *Guard) SignIn() bool { return g.On() && g.settings.ClientID != "" }
+func (g *Guard) SignIn() bool { return g.people != nil }
 
-// Start begins to follow the file of tokens and the issuer's keys.
-func (g *Guard) Start(context.Context) error { return nil }
+// Start begins to follow the file of tokens and the issuer. It waits for neither.
+func (g *Guard) Start(context.Context) error {
+	if g.tokens != nil {
+		g.runner.Go(g.tokens.follow)
+	}
+	if g.issuer != nil {
+		component := g.opts.Health.Component("identity provider")
+		// Who was verified with a key that is withdrawn is not remembered any longer.
+		g.runner.Go(func(ctx context.Context) { g.issuer.follow(ctx, g.opts.Log, component, g.verified.Purge) })
+	}
+	return nil
+}
 
 // Stop ends what Start began.
-func (g *Guard) Stop() {}
+func (g *Guard) Stop() {
+	g.runner.Stop()
+	if g.issuer != nil {
+		g.issuer.keys.next.CloseIdleConnections()
+	}
+}
 
-// Identify is a handler that finds the caller, once per request, and refuses wrong
-// credentials, foreign host names, and changes that another site's page asks for. A
-// request without a credential goes on: Require refuses it.
+// newCaller returns a caller that shares its allowance with all who have the same id.
+func (g *Guard) newCaller(kind, name, id string, scopes Scope, expires time.Time) *Caller {
+	caller := NewCaller(kind, name, scopes, expires)
+	caller.allowance = g.allowanceOf(id)
+	return caller
+}
+
+// hostNames are the names that requests may be for. A program on loopback answers to no
+// others unless it is told to, so that no site can point its own name at this machine.
+func hostNames(given []string, o Options) (names []string) {
+	for _, name := range given {
+		names = append(names, strings.ToLower(strings.TrimSpace(name)))
+	}
+	if names == nil && IsLoopback(o.Addr) && !o.Web.Behind() {
+		names = []string{"localhost"}
+	}
+	return names
+}
+
+// knowsHost tells whether a request is for this program. An address, unlike a name,
+// cannot be pointed elsewhere.
+func (g *Guard) knowsHost(host string) bool {
+	if g.hosts == nil {
+		return true
+	}
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	_, notAddress := netip.ParseAddr(host)
+	return notAddress == nil || slices.Contains(g.hosts, host)
+}
+
+// crossOrigin refuses changes that browsers say come from other sites.
+var crossOrigin = http.NewCrossOriginProtection()
+
+// varies is the header Vary of answers that depend on who asks; it is never written to.
+var varies = []string{"Authorization, Cookie"}
+
+// Identify is a handler that finds the caller, once per request. It refuses wrong tokens,
+// foreign host names, and changes that another site's page asks for. A request without
+// a credential goes on: Require refuses it.
 func (g *Guard) Identify() gin.HandlerFunc {
 	return func(c *gin.Context) {
-		if !g.On() {
-			caller := g.off
-			if g.opts.Off != nil {
-				caller = g.opts.Off(c)
+		token := bearer(c.Request)
+		switch {
+		case !g.knowsHost(c.Request.Host):
+			g.refuse(c, "host", WrongHost.New("The program does not answer to this host name. Whoever runs it can add the name to HTTP_HOSTS."))
+		case token == "" && crossOrigin.Check(c.Request) != nil:
+			g.refuse(c, "cross_site", CrossSite.New("Only the program's own pages may change anything."))
+		case !g.On():
+			c.Set(callerKey, g.opts.Off(c))
+		default:
+			c.Writer.Header()["Vary"] = varies[:1:1]
+			cookie := token == "" && g.people != nil
+			if cookie {
+				token = g.people.read(c.Request, sessionCookie, "")
 			}
-			c.Set(callerKey, caller)
+			if token != "" {
+				g.identify(c, cookie, token)
+			}
 		}
 	}
+}
+
+// bearer is the token of a request; "" without one.
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// identify finds the caller of a token or session cookie, which is verified once. A
+// cookie that is not valid is as good as none.
+func (g *Guard) identify(c *gin.Context, cookie bool, text string) {
+	// The text is only read, so it need not be copied.
+	key := credential{cookie, sha256.Sum256(unsafe.Slice(unsafe.StringData(text), len(text)))}
+	caller, known := g.verified.Get(key)
+	if known && caller.valid() {
+		g.metrics.cached.Inc()
+		c.Set(callerKey, caller)
+		return
+	}
+	if !cookie && g.settings.RefusedRate > 0 && g.strangers(c).requests.Tokens() < 1 {
+		g.tooMany(c, "rate", "Too many requests with wrong credentials come from this address.", 1)
+		return
+	}
+	var reason, err error
+	switch {
+	case cookie:
+		caller = g.people.caller(text)
+	case g.tokens != nil && g.tokens.find(key.hash) != nil:
+		caller = g.tokens.find(key.hash)
+	case g.issuer != nil && g.settings.Audience != "" && strings.Count(text, ".") == 2:
+		caller, reason, err = g.verify(c.Request.Context(), text)
+	default:
+		err = errInvalid
+	}
+	if err == nil && caller != nil && !caller.valid() {
+		err = errExpired
+	}
+	if caller != nil && err == nil {
+		g.metrics.verified.Inc()
+		g.verified.Add(key, caller)
+		c.Set(callerKey, caller)
+	} else if !cookie {
+		g.wrong(c, err, reason)
+	}
+}
+
+func (g *Guard) verify(ctx context.Context, token string) (caller *Caller, reason, err error) {
+	claims, reason, err := g.issuer.verify(ctx, token, g.settings.Audience)
+	if err != nil {
+		return nil, reason, err
+	}
+	return g.newCaller(KindJWT, claims.name(), "subject "+claims.Subject, claims.scopes, claims.expires), nil, nil
 }
 
 // Require is a handler that refuses callers without all of these scopes, those who ask
 // too often, and a session's change without its CSRF token. It costs 1 of the caller's
-// limit.
+// allowance.
 func (g *Guard) Require(s Scope) gin.HandlerFunc { return g.RequireCost(s, 1) }
 
 // RequireCost is Require for a route that costs more than reading an order.
 func (g *Guard) RequireCost(s Scope, cost int) gin.HandlerFunc {
-	_ = cost
 	return func(c *gin.Context) {
-		if !CallerOf(c).May(s) {
-			g.opts.Answer(c, Forbidden.New("This needs the scope "+s.String()+"."))
-			c.Abort()
+		caller := CallerOf(c)
+		if caller.Kind == kindNone {
+			g.missing(c, s)
+			return
+		}
+		if g.charge(c, caller.allowance, cost); c.IsAborted() {
+			return
+		}
+		if !caller.May(s) {
+			c.Header("WWW-Authenticate", `Bearer realm="orderhub", error="insufficient_scope", scope="`+s.String()+`"`)
+			g.refuse(c, "scope", Forbidden.New("The credential lacks a scope that this needs: "+(s&^caller.Scopes).String()+"."))
+			return
+		}
+		change := c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead
+		if change && caller.Kind == KindSession && !fromOwnPage(c.Request, caller.CSRF) {
+			g.refuse(c, "cross_site", CrossSite.New("The form is out of date, or not this program's. Load the page again and repeat what you did."))
 		}
 	}
 }
 
-// Stream is a handler, to follow Require, for answers that stay open: it limits those
-// that a caller has at a time.
-func (g *Guard) Stream() gin.HandlerFunc { return func(*gin.Context) {} }
+// missing answers a request without a credential. Browsers go to the sign-in.
+func (g *Guard) missing(c *gin.Context, s Scope) {
+	if !g.strangers(c).requests.Allow() {
+		g.tooMany(c, "rate", "Too many requests without a credential come from this address.", 1)
+		return
+	}
+	r := c.Request
+	if g.people != nil && r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		g.metrics.refused.WithLabelValues("missing").Inc()
+		c.Header("Cache-Control", "no-store")
+		web.Redirect(c, signInPath+"?to="+url.QueryEscape(r.URL.RequestURI()))
+		c.Abort()
+		return
+	}
+	c.Header("WWW-Authenticate", `Bearer realm="orderhub", scope="`+s.String()+`"`)
+	g.refuse(c, "missing", Unauthorized.New("This needs a credential with these scopes: "+s.String()+"."))
+}
 
-// Register adds the routes for people to sign in and out: GET /signin (to=address to
-// return to), GET /signin/callback, POST /signout.
-func (g *Guard) Register(gin.IRouter) {}
+// wrong answers a request whose token is not valid.
+func (g *Guard) wrong(c *gin.Context, err, reason error) {
+	g.complaints.Do(func() {
+		g.opts.Log.Info("token refused", zap.String("from", c.ClientIP()), zap.Error(err), zap.NamedError("reason", reason))
+	})
+	g.strangers(c).requests.Allow()
+	if errors.Is(err, errAway) {
+		g.refuse(c, "issuer", IssuerAway.New("The token cannot be checked now. Try again in a moment."))
+		return
+	}
+	c.Header("WWW-Authenticate", `Bearer realm="orderhub", error="invalid_token", error_description="`+err.Error()+`"`)
+	g.refuse(c, "invalid", Unauthorized.New("Send another token: "+err.Error()+"."))
+}
+
+// refuse answers with a refusal, and ends the handling of the request.
+func (g *Guard) refuse(c *gin.Context, reason string, p *problem.Error) {
+	g.metrics.refused.WithLabelValues(reason).Inc()
+	g.opts.Answer(c, p)
+	c.Abort()
+}

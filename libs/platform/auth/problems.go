@@ -1,8 +1,6 @@
 package auth
 
 import (
-	"time"
-
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 )
@@ -29,5 +27,3 @@ var (
 func Kinds() []*problem.Kind {
 	return []*problem.Kind{Unauthorized, Forbidden, CrossSite, TooMany, WrongHost, SignInFailed, IssuerAway}
 }
-
-var noExpiry time.Time

@@ -8,8 +8,8 @@ import (
 // Scope is a set of rights. The zero value is no right.
 type Scope uint8
 
-// The scopes. Personal ones show what DESIGN.md calls personal data, which everybody
-// else sees masked; they include the right to search and sort by it.
+// The scopes. What is personal is masked for those who lack the scope for it, and they
+// may neither search nor sort by it.
 const (
 	OrdersRead      Scope = 1 << iota // orders, personal data masked
 	OrdersPersonal                    // personal data of orders
@@ -18,15 +18,11 @@ const (
 	LettersAct                        // redrive, edit, discard, undo and purge letters
 	LettersPersonal                   // personal data of letters
 
-	// AllScopes is every right.
 	AllScopes = OrdersRead | OrdersPersonal | OrdersAct | LettersRead | LettersAct | LettersPersonal
 )
 
 // scopeNames are in the order of the bits.
 var scopeNames = []string{"orders:read", "orders:personal", "orders:act", "letters:read", "letters:act", "letters:personal"}
-
-// ScopeNames are the names of all scopes.
-func ScopeNames() []string { return slices.Clone(scopeNames) }
 
 // ParseScopes returns the set of the scopes with these names, and the names that no
 // scope has.

@@ -1,10 +1,13 @@
 package auth
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -13,14 +16,12 @@ import (
 
 // Settings say who may ask a web program, and how much.
 type Settings struct {
-	Auth string `env:"HTTP_AUTH" help:"on: every request needs a credential; off: everybody may do everything (default: off, on loopback only)"`
-
+	Auth       string `env:"HTTP_AUTH" help:"on: requests need a credential; off: everybody may do everything (default: off, on loopback only)"`
 	TokensFile string `env:"HTTP_TOKENS_FILE" help:"file with static tokens, which orderctl token new makes; read again when it changes"`
 
-	Issuer       string        `env:"OIDC_ISSUER" help:"address of the OpenID Connect issuer whose JWTs count, and at which people sign in"`
-	Audience     string        `env:"OIDC_AUDIENCE" help:"audience (aud) that JWTs of requests must have (default: such JWTs are refused)"`
+	Issuer       string        `env:"OIDC_ISSUER" help:"address of the OpenID Connect issuer whose JWTs count, and where people sign in"`
+	Audience     string        `env:"OIDC_AUDIENCE" help:"audience (aud) that JWTs of requests must have (default: they are refused)"`
 	ScopesClaim  string        `env:"OIDC_SCOPES_CLAIM" envDefault:"scope" help:"claim with the scopes; dots lead into objects, as in realm_access.roles"`
-	ClockSkew    time.Duration `env:"OIDC_CLOCK_SKEW" envDefault:"1m" help:"how far the issuer's clock may differ from this machine's"`
 	ClientID     string        `env:"OIDC_CLIENT_ID" help:"client at the issuer for people to sign in (default: nobody can)"`
 	ClientSecret config.Secret `env:"OIDC_CLIENT_SECRET" help:"the client's secret (default: a public client)"`
 	SignInScopes []string      `env:"OIDC_SIGNIN_SCOPES" envDefault:"openid,profile,email" help:"scopes that a sign-in asks the issuer for, comma-separated"`
@@ -28,27 +29,65 @@ type Settings struct {
 	SessionKey  config.Secret `env:"HTTP_SESSION_KEY" help:"key of session cookies, at least 32 characters; several, comma-separated: the first encrypts, all decrypt"`
 	SessionLife time.Duration `env:"HTTP_SESSION_DURATION" envDefault:"8h" help:"how long a person stays signed in"`
 
-	Hosts []string `env:"HTTP_HOSTS" help:"host names to answer to, comma-separated (default: those of loopback on loopback, else any)"`
+	Hosts []string `env:"HTTP_HOSTS" help:"host names to answer to, comma-separated (default: localhost, on loopback; else any)"`
 
-	Rate        int `env:"HTTP_RATE" envDefault:"500" help:"cost of requests a second for each caller; an order costs 1, a list 10 (0: no limit)"`
+	Rate        int `env:"HTTP_RATE" envDefault:"500" help:"cost of requests a second for each caller; an order costs 1, a list more (0: no limit)"`
 	Burst       int `env:"HTTP_RATE_BURST" envDefault:"1000" help:"cost that a caller may use at once"`
-	RefusedRate int `env:"HTTP_RATE_REFUSED" envDefault:"10" help:"requests with a missing, wrong or new credential a second for each address (0: no limit)"`
+	RefusedRate int `env:"HTTP_RATE_REFUSED" envDefault:"10" help:"refused requests a second for each address, and ten times as many at once (0: no limit)"`
 	Streams     int `env:"HTTP_STREAMS_PER_CALLER" envDefault:"20" help:"most streams of a caller at a time (0: no limit)"`
 }
 
-// Validate names the variables whose values cannot be used. Check does the rest, which
-// depends on where the program listens.
+// minKey is the shortest session key in bytes.
+const minKey = 32
+
+// Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
+	const most = 1_000_000
 	errs := []error{
 		config.OneOf("HTTP_AUTH", s.Auth, "", "on", "off"),
-		config.Between("OIDC_CLOCK_SKEW", s.ClockSkew, 0, 5*time.Minute),
 		config.Between("HTTP_SESSION_DURATION", s.SessionLife, time.Minute, 30*24*time.Hour),
-		config.Between("HTTP_RATE", s.Rate, 0, 1e9),
-		config.Between("HTTP_RATE_BURST", s.Burst, 1, 1e9),
-		config.Between("HTTP_RATE_REFUSED", s.RefusedRate, 0, 1e9),
-		config.Between("HTTP_STREAMS_PER_CALLER", s.Streams, 0, 1e9),
+		config.Between("HTTP_RATE", s.Rate, 0, most),
+		config.Between("HTTP_RATE_BURST", s.Burst, 1, most),
+		config.Between("HTTP_RATE_REFUSED", s.RefusedRate, 0, most),
+		config.Between("HTTP_STREAMS_PER_CALLER", s.Streams, 0, most),
+	}
+	_, err := s.keys("")
+	credentials, client := s.TokensFile != "" || s.Issuer != "", s.ClientID != ""
+	for _, one := range []struct {
+		wrong bool
+		text  string
+	}{
+		{s.Auth == "" && credentials, "HTTP_AUTH: HTTP_TOKENS_FILE or OIDC_ISSUER is set, so say whether requests need a credential: on or off"},
+		{s.Auth == "on" && !credentials, "HTTP_AUTH: on needs HTTP_TOKENS_FILE or OIDC_ISSUER"},
+		{s.Issuer == "" && (s.Audience != "" || client), "OIDC_ISSUER: OIDC_AUDIENCE or OIDC_CLIENT_ID is set, but no issuer"},
+		{s.Issuer != "" && !secure(s.Issuer), "OIDC_ISSUER: it is no https address, or http on loopback"},
+		{s.Issuer != "" && s.Audience == "" && !client, "OIDC_ISSUER: set OIDC_AUDIENCE for JWTs of requests, OIDC_CLIENT_ID for people to sign in, or both"},
+		{client && err != nil, fmt.Sprintf("HTTP_SESSION_KEY: a sign-in (OIDC_CLIENT_ID) needs keys of at least %d characters, the same for all replicas; openssl rand -base64 32 makes one", minKey)},
+	} {
+		if one.wrong {
+			errs = append(errs, errors.New(one.text))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// secure tells whether nobody on the way can change what an address answers.
+func secure(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()))
+}
+
+// keys derives a key for a purpose from each part of HTTP_SESSION_KEY.
+func (s *Settings) keys(purpose string) (keys [][]byte, err error) {
+	for part := range strings.SplitSeq(s.SessionKey.Reveal(), ",") {
+		part = strings.TrimSpace(part)
+		key, err := hkdf.Key(sha256.New, []byte(part), nil, "orderhub "+purpose, 32)
+		if err != nil || len(part) < minKey {
+			return nil, errors.Join(err, errors.New("the key is too short"))
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // Check tells whether a program may listen at addr. behind says that a proxy makes it
@@ -64,12 +103,10 @@ func (s *Settings) Check(addr string, behind bool) error {
 // IsLoopback reports whether only this machine can reach an address to listen on.
 func IsLoopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
+	return err == nil && loopback(host)
+}
+
+func loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }

@@ -21,7 +21,7 @@ import (
 // Settings say where a web program is behind proxies.
 type Settings struct {
 	BasePath       string   `env:"BASE_PATH" help:"path below which proxies serve it, such as /orders (default: none)"`
-	TrustedProxies []string `env:"TRUSTED_PROXIES" help:"addresses or networks of proxies whose X-Forwarded-Prefix, -Host and -For count, comma-separated (default: none)"`
+	TrustedProxies []string `env:"TRUSTED_PROXIES" help:"addresses or networks of proxies whose X-Forwarded-Prefix, -Host, -Proto and -For count, comma-separated (default: none)"`
 }
 
 // Validate names the variables whose values cannot be used.
@@ -92,16 +92,24 @@ func firstSegment(path string) string {
 
 type prefixKey struct{}
 
+type httpsKey struct{}
+
 // ServeHTTP implements http.Handler.
 func (b *base) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	prefix, host := b.path, ""
+	prefix, host, https := b.path, "", false
 	if b.trusts(r.RemoteAddr) {
+		scheme, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+		https = strings.EqualFold(strings.TrimSpace(scheme), "https")
 		if forwarded := joined(r.Header.Values("X-Forwarded-Prefix")); basePath.MatchString(forwarded) {
 			prefix = forwarded
 		}
 		host, _, _ = strings.Cut(r.Header.Get("X-Forwarded-Host"), ",")
 	}
-	inner := r.WithContext(context.WithValue(r.Context(), prefixKey{}, prefix))
+	ctx := context.WithValue(r.Context(), prefixKey{}, prefix)
+	if https {
+		ctx = context.WithValue(ctx, httpsKey{}, true)
+	}
+	inner := r.WithContext(ctx)
 	if host = strings.TrimSpace(host); host != "" {
 		inner.Host = host
 	}
@@ -146,6 +154,10 @@ func Prefix(r *http.Request) string {
 	prefix, _ := r.Context().Value(prefixKey{}).(string)
 	return prefix
 }
+
+// HTTPS tells whether the client sees an https address: the program's own, or that of a
+// trusted proxy before it.
+func HTTPS(r *http.Request) bool { return r.TLS != nil || r.Context().Value(httpsKey{}) != nil }
 
 // linked are the attributes of HTML whose values are addresses. A value cannot imitate
 // them: html/template escapes its quotes.
