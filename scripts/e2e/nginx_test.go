@@ -21,7 +21,7 @@ const consoleToken = "token-of-the-console"
 func TestBehindNginx(t *testing.T) {
 	chromium := browser.ForTest(t)
 	p := newPipeline(t)
-	p.env = append(p.env, "TRUSTED_PROXIES=127.0.0.1")
+	p.env = append(p.env, "TRUSTED_PROXIES=127.0.0.1", "HTTP_AUTH=off")
 	p.worker()
 	reader := p.reader()
 	console := p.console("BASE_PATH=/dlq", "ORDERHUB_CONSOLE_TOKEN="+consoleToken)

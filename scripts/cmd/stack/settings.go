@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
@@ -28,6 +29,7 @@ type settings struct {
 	NATSURL      config.Secret `env:"NATS_URL" help:"NATS server to use instead of the embedded one"`
 	NATSSubject  string        `env:"NATS_SUBJECT" envDefault:"orders" help:"subject from which the bridge takes orders"`
 	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page; the dead-letter console's has the next port"`
+	HTTPAuth     string        `env:"HTTP_AUTH" help:"on or off, which the API needs if others can reach it"`
 	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port, the bridge's the third after it"`
 	ConsoleToken config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"token of the dead-letter console, 16 characters or more (default: one that is printed)"`
 	AuditFile    string        `env:"ORDERHUB_AUDIT_FILE" help:"audit log of the dead-letter console (default: audit.jsonl in ORDERHUB_DATA)"`
@@ -36,7 +38,8 @@ type settings struct {
 
 // Validate is called by [config.Load].
 func (s *settings) Validate() error {
-	errs := []error{outward("KAFKA_HOST", &s.KafkaHost), outward("POSTGRES_HOST", &s.PostgresHost)}
+	who := auth.Settings{Auth: s.HTTPAuth}
+	errs := []error{outward("KAFKA_HOST", &s.KafkaHost), outward("POSTGRES_HOST", &s.PostgresHost), who.Check(s.HTTPAddr, false)}
 	for name, port := range map[string]int{"KAFKA_PORT": s.KafkaPort, "POSTGRES_PORT": s.PostgresPort, "NATS_PORT": s.NATSPort} {
 		if port < 1 || port > 65535 {
 			errs = append(errs, fmt.Errorf("%s: %d is no port: use 1 to 65535", name, port))

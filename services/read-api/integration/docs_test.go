@@ -20,7 +20,7 @@ func TestDocsInABrowser(t *testing.T) {
 	p := page.New(page.Options{})
 	server := httptest.NewServer(httpapi.New(httpapi.Options{
 		Metrics: prometheus.NewRegistry(), Log: zap.NewNop(),
-		Page: p.Register, Docs: p.Docs(httpapi.OpenAPI),
+		Pages: p.Register, Docs: p.Docs(httpapi.OpenAPI),
 	}))
 	t.Cleanup(server.Close)
 	w := browser.Open(chromium, t, func(p browser.Problem) bool { return p.URL == server.URL+"/favicon.ico" })

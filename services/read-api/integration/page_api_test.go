@@ -22,7 +22,7 @@ type changes struct {
 func (s *shownOrders) register(r gin.IRouter) {
 	r.GET("/api/v1/orders/stream", s.changes.serve)
 	r.GET("/api/v1/suggest", func(c *gin.Context) {
-		found, err := s.Suggest(c.Request.Context(), c.Query("q"))
+		found, err := s.Suggest(c.Request.Context(), c.Query("q"), true)
 		if err != nil {
 			c.Status(http.StatusServiceUnavailable)
 			return

@@ -64,7 +64,7 @@ func (s *shownOrders) List(_ context.Context, query page.Query) (page.List, erro
 }
 
 // Suggest knows the three kinds, as the API does.
-func (s *shownOrders) Suggest(_ context.Context, text string) ([]page.Suggestion, error) {
+func (s *shownOrders) Suggest(_ context.Context, text string, _ bool) ([]page.Suggestion, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {

@@ -16,14 +16,19 @@ import (
 
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/auth"
+	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/gcpacer"
@@ -62,7 +67,7 @@ func Options(settings *Settings) fx.Option {
 			newFatal,
 			newDatabase, newSource, newReflector, newDoorbell, newCache, gcpacer.New,
 			newReadThrough, orders.NewLists, orders.New,
-			newHub, newCatchUp, newHandler, newServer,
+			newHub, newCatchUp, newGuard, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -75,7 +80,7 @@ func Options(settings *Settings) fx.Option {
 		// fills, and /readyz reports the progress.
 		fx.Invoke(
 			start[*gcpacer.Pacer], start[*admin.Server],
-			start[*changes.Doorbell], start[*cache.Reflector], start[*httpserver.Server],
+			start[*changes.Doorbell], start[*cache.Reflector], start[*auth.Guard], start[*httpserver.Server],
 		),
 	)
 }
@@ -159,10 +164,35 @@ func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
 	return through
 }
 
-func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
+// newGuard returns who decides about requests, and opens the audit log if that needs one.
+func newGuard(s *Settings, checks *health.Registry, metrics *prometheus.Registry, lc fx.Lifecycle, log *zap.Logger) (*auth.Guard, *access.Control, error) {
+	var control *access.Control
+	guard, err := auth.New(s.Auth, auth.Options{
+		Addr: s.HTTPAddr, Web: s.Web, Log: log, Metrics: metrics, Health: checks,
+		Answer: func(c *gin.Context, p *problem.Error) { control.Problem(c, p) },
+	})
+	if err != nil || !guard.On() {
+		control = access.New(nil, nil, log)
+		return guard, control, err
+	}
+	records, err := audit.Open(s.Audit, audit.Options{Program: program, Version: buildinfo.Read().String(), Log: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	lc.Append(fx.StopHook(records.Close))
+	control = access.New(guard, records, log)
+	return guard, control, nil
+}
+
+func newHandler(s *Settings, guard *auth.Guard, control *access.Control, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
 	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
 ) *gin.Engine {
-	site := page.New(page.Options{Orders: httpapi.NewPageOrders(o), ConsoleURL: s.ConsoleURL, Log: log})
+	site := page.New(page.Options{Orders: httpapi.NewPageOrders(o), Access: control, ConsoleURL: s.ConsoleURL, Log: log})
+	control.Answer = site.Answer
+	var before []gin.HandlerFunc
+	if guard.On() {
+		before = append(before, guard.Identify())
+	}
 	return httpapi.New(httpapi.Options{
 		Orders:  o,
 		Stats:   func() httpapi.Stats { return stats(s, c, reflector, through) },
@@ -170,9 +200,13 @@ func newHandler(s *Settings, o *orders.Orders, c *cache.Cache, reflector *cache.
 		Log:     log,
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
 		Origins: s.CORSOrigins,
-		Page:    site.Register,
-		Failed:  site.Failed,
-		Docs:    site.Docs(httpapi.OpenAPI),
+		Access:  control,
+		Before:  before,
+		Pages: func(r gin.IRouter) {
+			site.Register(r)
+			guard.Register(r)
+		},
+		Docs: site.Docs(httpapi.OpenAPI),
 	})
 }
 

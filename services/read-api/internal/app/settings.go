@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
@@ -24,7 +26,9 @@ type Settings struct {
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"where the API and the web page are"`
 	HTTP     httpserver.Settings
 
-	Web web.Settings
+	Web   web.Settings
+	Auth  auth.Settings
+	Audit audit.Settings
 
 	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
 	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
@@ -57,6 +61,7 @@ func (s *Settings) Validate() error {
 		bundb.Validate("DATABASE_URL", s.Database.URL),
 		bundb.Validate("DATABASE_LISTEN_URL", s.ListenURL),
 		config.ListenAddr("HTTP_ADDR", s.HTTPAddr),
+		s.Auth.Check(s.HTTPAddr, s.Web.Behind()),
 		config.Between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
 		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
 		config.Between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),

@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"unsafe"
+
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // tag is a strong entity tag as it stands in the ETag header, quotes included.
@@ -34,11 +37,25 @@ type Record struct {
 }
 
 // NewRecord returns the record that a store would have of an order.
-func NewRecord(uid string, canonical []byte) Record {
+func NewRecord(uid string, canonical []byte) Record { return newRecordIn(nil, uid, canonical) }
+
+func newRecordIn(room []byte, uid string, canonical []byte) Record {
 	n := newRecord{uid: uid, tag: newTag(canonical), stored: canonical, size: len(canonical)}
-	raw := make(rawRecord, n.len())
+	raw := slices.Grow(room[:0], n.len())[:n.len()]
 	n.writeTo(raw)
 	return Record{raw: raw}
+}
+
+// Room is memory for one masked record at a time.
+type Room struct{ canonical, record []byte }
+
+// Masked returns the record that a store would have of the masked order, with an entity
+// tag that says nothing about what is masked. It is valid until room is used again.
+func (r Record) Masked(room *Room) Record {
+	r.View(func(canonical []byte) { room.canonical = model.AppendMasked(room.canonical[:0], canonical) })
+	masked := newRecordIn(room.record, r.raw.uid(), room.canonical)
+	room.record = masked.raw
+	return masked
 }
 
 // ETag is the strong entity tag of the body. It costs no allocation.

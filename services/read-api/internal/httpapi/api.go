@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -24,10 +24,12 @@ type Options struct {
 	// Origins are those whose pages may read the API; "*" allows any. Default: only
 	// the API's own.
 	Origins []string
-	// Page adds the routes of the web page. Default: there is none.
-	Page func(gin.IRouter)
-	// Failed answers an error at an address of Page or Docs. Default: as the API does.
-	Failed func(*gin.Context, *problem.Error)
+	// Access says who may ask for what. Default: everybody for everything.
+	Access *access.Control
+	// Before are handlers before those of all routes.
+	Before []gin.HandlerFunc
+	// Pages adds routes that are not the API's. Default: there are none.
+	Pages func(gin.IRouter)
 	// Docs shows OpenAPI at /docs. Default: there is no such address.
 	Docs gin.HandlerFunc
 }
@@ -36,12 +38,18 @@ const streamPath = "/api/v1/orders/stream"
 
 type api struct {
 	Options
-	pages map[string]bool // addresses that people look at
+	cacheable []string // the value of Cache-Control of what clients may keep
 }
 
 // New returns the handler of all routes.
 func New(o Options) *gin.Engine {
-	a := &api{Options: o, pages: map[string]bool{}}
+	if o.Access == nil {
+		o.Access = access.New(nil, nil, o.Log)
+	}
+	a := &api{Options: o, cacheable: revalidate}
+	if o.Access.On() {
+		a.cacheable = revalidatePrivately
+	}
 	durations := newDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
 		First: []gin.HandlerFunc{durations.measure},
@@ -51,33 +59,33 @@ func New(o Options) *gin.Engine {
 		Answer: a.problem,
 	})
 	if len(o.Origins) > 0 {
-		engine.Use(crossOrigin(o.Origins))
+		engine.Use(crossOrigin(o.Origins, o.Access.On()))
 	}
-	get := func(name, path string, handlers ...gin.HandlerFunc) {
+	engine.Use(o.Before...)
+	get := func(r gin.IRouter, name, path string, handlers ...gin.HandlerFunc) {
 		durations.add(path, name)
-		web.Get(engine, path, handlers...)
+		web.Get(r, path, handlers...)
 	}
-	get("order", "/order/:order_uid", a.plain, a.order)
-	get("order", "/api/v1/orders/:order_uid", a.plain, a.order)
-	get("orders", "/api/v1/orders", a.list)
+	one, many := engine.Group("", o.Access.Read(access.CostOrder)...), engine.Group("", o.Access.Read(access.CostList)...)
+	get(one, "order", "/order/:order_uid", a.plain, a.order)
+	get(one, "order", "/api/v1/orders/:order_uid", a.plain, a.order)
+	get(many, "orders", "/api/v1/orders", a.list)
 	// The duration of a stream would say nothing beside those of requests.
-	engine.GET(streamPath, a.stream)
-	engine.HEAD(streamPath, a.streamHead)
-	get("suggest", "/api/v1/suggest", a.suggest)
-	get("stats", "/api/v1/stats", a.plain, a.stats)
-	get("problems", "/problems/:name", a.plain, web.Secure, a.problemPage)
-	get("docs", "/openapi.yaml", a.plain, a.openAPI)
+	many.GET(streamPath, append(o.Access.Stream(), a.stream)...)
+	many.HEAD(streamPath, a.streamHead)
+	get(many, "suggest", "/api/v1/suggest", a.suggest)
+	get(one, "stats", "/api/v1/stats", a.plain, a.stats)
+	get(engine, "problems", "/problems/:name", a.plain, web.Secure, a.problemPage)
+	get(one, "docs", "/openapi.yaml", a.plain, a.openAPI)
 	if o.Docs != nil {
-		get("docs", "/docs", a.plain, o.Docs)
-		a.pages["/docs"] = true
+		get(one, "docs", "/docs", a.plain, o.Docs)
 	}
-	if o.Page != nil {
-		o.Page(engine)
-		for _, route := range engine.Routes() {
-			if _, api := durations.routes[route.Path]; !api && route.Path != streamPath {
-				durations.add(route.Path, "page")
-				a.pages[route.Path] = true
-			}
+	if o.Pages != nil {
+		o.Pages(engine)
+	}
+	for _, route := range engine.Routes() {
+		if route.Path != streamPath {
+			durations.add(route.Path, "page")
 		}
 	}
 	return engine

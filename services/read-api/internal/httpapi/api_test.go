@@ -20,6 +20,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/problem"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
@@ -91,8 +92,9 @@ func setupWith(t testing.TB, maxStaleness time.Duration, store cache.StoreOption
 		Stats:   func() Stats { return Stats{Orders: 1} },
 		Metrics: b.metrics,
 		Log:     zap.NewNop(),
+		Access:  access.New(nil, nil, zap.NewNop()),
 		Docs:    page.New(page.Options{}).Docs(OpenAPI),
-		Page:    func(r gin.IRouter) { r.GET("/boom", func(*gin.Context) { panic("secret reason") }) },
+		Pages:   func(r gin.IRouter) { r.GET("/boom", func(*gin.Context) { panic("secret reason") }) },
 	}
 	change(&options)
 	b.handler = New(options)

@@ -7,14 +7,18 @@ import (
 	"github.com/rs/cors"
 )
 
-// crossOrigin lets pages of these origins read answers; "*" allows any. No cookie or
-// login goes with it: the API knows none. (gin-contrib/cors would refuse the requests
+// crossOrigin lets pages of these origins read answers; "*" allows any. No cookie goes
+// with their requests; with auth they may send a credential of their own. (gin-contrib/cors would refuse the requests
 // of other origins, which are fine where no page of theirs reads the answer.)
-func crossOrigin(origins []string) gin.HandlerFunc {
+func crossOrigin(origins []string, auth bool) gin.HandlerFunc {
+	headers := []string{"Accept", "Cache-Control", "If-None-Match", "Last-Event-ID"}
+	if auth {
+		headers = append(headers, "Authorization")
+	}
 	policy := cors.New(cors.Options{
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead},
-		AllowedHeaders: []string{"Accept", "Cache-Control", "If-None-Match", "Last-Event-ID"},
+		AllowedHeaders: headers,
 		ExposedHeaders: []string{"Age", "Content-Length", "ETag", "Retry-After", stalenessHeader},
 		MaxAge:         600, // seconds for which a browser need not ask again
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
 )
@@ -22,6 +23,7 @@ type eventWriter struct {
 	to      http.ResponseWriter
 	control *http.ResponseController
 	filter  orders.Filter
+	masked  bool            // without personal data
 	gone    <-chan struct{} // closed when the hub has dropped the client
 	known   *stream.Batch   // what the client caught up with; nil: nothing
 	buffer  *bytes.Buffer   // nil while there is nothing to send, as for most clients
@@ -73,13 +75,23 @@ func (e *eventWriter) event(id string, event stream.Event) {
 		return
 	}
 	e.text("\nevent: upsert\ndata: ")
-	e.bytes(event.JSON) // canonical JSON is one line
+	canonical := event.JSON // it is one line
+	if e.masked {
+		canonical = model.AppendMasked(e.open().AvailableBuffer(), canonical)
+	}
+	e.bytes(canonical)
 	e.text("\n\n")
 }
 
 func (e *eventWriter) reset(id, reason string) {
 	e.events++
 	e.text("id: " + id + "\nevent: reset\ndata: {\"reason\":\"" + reason + "\"}\n\n")
+}
+
+// end is the last event.
+func (e *eventWriter) end(reason string) {
+	e.text("event: end\ndata: {\"reason\":\"" + reason + "\"}\n\n")
+	e.flush()
 }
 
 // id sends the position without an event.

@@ -17,7 +17,7 @@ import (
 var OpenAPI []byte
 
 func (a *api) openAPI(c *gin.Context) {
-	send(c, "application/yaml", bytes.Replace(OpenAPI, server, []byte(string(server)+strings.TrimPrefix(web.Prefix(c.Request), "/")), 1))
+	a.send(c, "application/yaml", bytes.Replace(OpenAPI, server, []byte(string(server)+strings.TrimPrefix(web.Prefix(c.Request), "/")), 1))
 }
 
 // server is where the description says that the API is.

@@ -24,7 +24,7 @@ func TestTheDescriptionIsServed(t *testing.T) {
 // TestEveryRouteIsDescribed compares what the router knows with the description.
 func TestEveryRouteIsDescribed(t *testing.T) {
 	b := setupWith(t, time.Hour, cache.StoreOptions{}, func(o *Options) {
-		o.Page, o.Docs = nil, func(*gin.Context) {}
+		o.Pages, o.Docs = nil, func(*gin.Context) {}
 	})
 	var description struct {
 		Paths map[string]map[string]any

@@ -15,6 +15,8 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -31,7 +33,9 @@ var (
 	nosniff     = []string{"nosniff"}
 	// Clients may keep an answer, but have to ask with its ETag whether it still holds.
 	revalidate = []string{"no-cache"}
-	noStore    = []string{"no-store"}
+	// The same where answers depend on who asks: a cache between them must not keep one.
+	revalidatePrivately = []string{"private, no-cache"}
+	noStore             = []string{"no-store"}
 	// lengths are the values of Content-Length up to the length of nearly all orders.
 	lengths = decimals(16 << 10)
 )
@@ -61,8 +65,9 @@ const minEncoded = 14 << 10
 // requests one after another, so its scratch belongs to the request in hand until the
 // next one is read.
 type scratch struct {
-	etag [1]string
-	body []byte // of a 404
+	etag   [1]string
+	body   []byte // of a 404
+	masked cache.Room
 }
 
 type scratchKey struct{}
@@ -94,14 +99,17 @@ func (a *api) order(c *gin.Context) {
 		a.unavailable(c, err)
 	case !answer.Found:
 		a.notFound(c, uid)
-	default:
+	case !a.Access.Personal(c):
+		answer.Record = answer.Masked(&scratchOf(c.Request).masked)
+		a.writeOrder(c, answer)
+	case !a.Access.On() || a.Access.Looked(c, access.Show, uid):
 		a.writeOrder(c, answer)
 	}
 }
 
 func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 	h := c.Writer.Header()
-	h["Cache-Control"] = revalidate
+	h["Cache-Control"] = a.cacheable
 	if answer.Staleness > 0 {
 		h.Set(stalenessHeader, strconv.FormatFloat(answer.Staleness.Seconds(), 'f', 3, 64))
 		h.Set("Age", strconv.FormatInt(int64(answer.Staleness.Seconds()), 10))

@@ -5,8 +5,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
@@ -20,8 +22,7 @@ type listRequest struct {
 
 const defaultLimit = 20
 
-func readList(rawQuery string) (listRequest, *problem.Error) {
-	q := readQuery(rawQuery, append([]string{"limit", "cursor"}, filterNames...)...)
+func readList(q *query) (listRequest, *problem.Error) {
 	r := listRequest{limit: defaultLimit, filter: q.filter()}
 	q.read("limit", limitInto(&r.limit))
 	if text, given := q.values["cursor"]; given && q.refused == nil {
@@ -36,7 +37,7 @@ func readList(rawQuery string) (listRequest, *problem.Error) {
 
 // list answers GET and HEAD of the orders, newest first.
 func (a *api) list(c *gin.Context) {
-	request, refused := readList(c.Request.URL.RawQuery)
+	request, refused := readList(a.readFilter(c, "limit", "cursor"))
 	if refused != nil {
 		a.problem(c, refused)
 		return
@@ -50,24 +51,32 @@ func (a *api) list(c *gin.Context) {
 		a.unavailable(c, err)
 		return
 	}
-	send(c, jsonType[0], appendPage(nil, request.filter, page))
+	personal := a.Access.Personal(c)
+	if personal && !a.Access.Looked(c, access.Show, page.UIDs...) {
+		return
+	}
+	a.send(c, jsonType[0], appendPage(nil, request.filter, page, !personal))
 }
 
 // send answers with a body that clients may keep but must revalidate each time.
-func send(c *gin.Context, contentType string, body []byte) {
-	c.Writer.Header()["Cache-Control"] = revalidate
+func (a *api) send(c *gin.Context, contentType string, body []byte) {
+	c.Writer.Header()["Cache-Control"] = a.cacheable
 	web.Send(c, http.StatusOK, contentType, cache.ETag(body), body)
 }
 
 // appendPage writes {"orders":[…],"next_cursor":"…"}; at the end of the list
 // there is no next_cursor.
-func appendPage(dst []byte, filter orders.Filter, page orders.Page) []byte {
+func appendPage(dst []byte, filter orders.Filter, page orders.Page, masked bool) []byte {
 	dst = append(dst, `{"orders":[`...)
 	for i, body := range page.Orders {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, body...)
+		if masked {
+			dst = model.AppendMasked(dst, body)
+		} else {
+			dst = append(dst, body...)
+		}
 	}
 	dst = append(dst, ']')
 	if page.Next != nil {

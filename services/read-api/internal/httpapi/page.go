@@ -84,8 +84,8 @@ func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, err
 const keepLonger = 10 * time.Second
 
 // Suggest implements page.Orders.
-func (p *PageOrders) Suggest(ctx context.Context, text string) ([]page.Suggestion, error) {
-	found, err := p.orders.Suggest(ctx, text)
+func (p *PageOrders) Suggest(ctx context.Context, text string, personal bool) ([]page.Suggestion, error) {
+	found, err := p.orders.Suggest(ctx, text, personal)
 	if err != nil {
 		return nil, err
 	}

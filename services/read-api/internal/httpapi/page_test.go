@@ -63,7 +63,7 @@ func TestThePageKeepsTheNewestOrdersWhileTheDatabaseIsAway(t *testing.T) {
 
 	_, err = p.List(t.Context(), page.Query{Filters: url.Values{"customer_id": {"a"}}, Limit: 2})
 	require.ErrorIs(t, err, orders.ErrUnavailable, "what was known is not of this list")
-	_, err = p.Suggest(t.Context(), "a")
+	_, err = p.Suggest(t.Context(), "a", true)
 	require.ErrorIs(t, err, orders.ErrUnavailable)
 	_, err = p.Get(t.Context(), "a")
 	require.ErrorIs(t, err, orders.ErrUnavailable)
@@ -74,7 +74,7 @@ func TestThePageKeepsTheNewestOrdersWhileTheDatabaseIsAway(t *testing.T) {
 func TestAnErrorOnAPageIsAPage(t *testing.T) {
 	b := setupWith(t, time.Hour, cache.StoreOptions{}, func(o *Options) {
 		site := page.New(page.Options{Orders: NewPageOrders(o.Orders)})
-		o.Page, o.Failed, o.Docs = site.Register, site.Failed, site.Docs(OpenAPI)
+		o.Pages, o.Docs, o.Access.Answer = site.Register, site.Docs(OpenAPI), site.Answer
 	})
 	few, many := "other="+strings.Repeat("x", 60<<10), "other="+strings.Repeat("x", 70<<10)
 	require.Equal(t, 200, b.ask(t, "GET", "/", "Cookie", few).status)

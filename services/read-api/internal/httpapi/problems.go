@@ -5,9 +5,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/problem"
-	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 )
 
 // The kinds of problems of the API. Each is explained at /problems/{name}.
@@ -26,25 +27,20 @@ var (
 		Meaning: "This replica has as many open streams as it allows. Try again after the time in Retry-After, or at another replica."}
 )
 
-var kinds = []*problem.Kind{orderNotFound, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod, problem.LongHeader,
-	unavailable, tooManyStreams, problem.Defect}
+var kinds = append([]*problem.Kind{orderNotFound, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod, problem.LongHeader,
+	unavailable, tooManyStreams, problem.Defect, access.NotAudited}, auth.Kinds()...)
 
 // problem answers a request with an error, and ends its handling.
 func (a *api) problem(c *gin.Context, p *problem.Error) {
 	c.Writer.Header().Del(stalenessHeader)
-	if a.Failed != nil && a.pages[c.Request.URL.Path] {
-		c.Abort()
-		a.Failed(c, p)
-		return
-	}
-	web.Problem(c, p)
+	a.Access.Problem(c, p)
 }
 
 // problemPage explains a kind of problem.
 func (a *api) problemPage(c *gin.Context) {
 	for _, k := range kinds {
 		if k.Name == c.Param("name") {
-			send(c, "text/plain; charset=utf-8", []byte(k.Title+" ("+http.StatusText(k.Code.HTTPStatus())+")\n\n"+k.Meaning+"\n"))
+			a.send(c, "text/plain; charset=utf-8", []byte(k.Title+" ("+http.StatusText(k.Code.HTTPStatus())+")\n\n"+k.Meaning+"\n"))
 			return
 		}
 	}

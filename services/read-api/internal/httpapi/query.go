@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/gin-gonic/gin"
+
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
@@ -73,6 +75,17 @@ func (q *query) read(name string, parse func(text string) error) (given bool) {
 var filterNames = []string{
 	"customer_id", "track_number", "delivery_service", "locale", "currency",
 	"created_from", "created_to", "amount_min", "amount_max",
+}
+
+// readFilter takes the parameters of filterNames and some more.
+func (a *api) readFilter(c *gin.Context, more ...string) *query {
+	q := readQuery(c.Request.URL.RawQuery, append(more, filterNames...)...)
+	for name := range q.values {
+		if refusal := a.Access.Refusal(c, name); refusal != nil {
+			q.refused = refusal
+		}
+	}
+	return q
 }
 
 // filter reads the parameters of filterNames.

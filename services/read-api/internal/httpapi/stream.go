@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
@@ -46,8 +47,14 @@ func (a *api) stream(c *gin.Context) {
 		return
 	}
 	defer listener.Leave()
-	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, gone: listener.Gone()}
-	defer e.release()
+	if !a.Access.Looked(c, access.Follow) {
+		return
+	}
+	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, masked: !a.Access.Personal(c), gone: listener.Gone()}
+	defer func() {
+		e.release()
+		a.Access.Unfollowed(c, e.events)
+	}()
 	// The server's time-outs are for requests that end. An error means that the
 	// connection is closed; the first write reports it.
 	_ = e.control.SetReadDeadline(time.Time{})
@@ -55,7 +62,7 @@ func (a *api) stream(c *gin.Context) {
 		a.unavailable(c, errors.Join(orders.ErrUnavailable, err))
 		return
 	}
-	if err := a.follow(c.Request.Context(), listener, e); err != nil {
+	if err := a.follow(c, listener, e); err != nil {
 		a.Log.Debug("stream ended", zap.Error(err))
 	}
 }
@@ -75,7 +82,7 @@ const lastEventID = "lastEventId"
 // error. The header goes before the parameter: a client that reconnects by itself sends
 // the address that it was given at first.
 func (a *api) streamQuery(c *gin.Context) (filter orders.Filter, last string, ok bool) {
-	q := readQuery(c.Request.URL.RawQuery, append([]string{lastEventID}, filterNames...)...)
+	q := a.readFilter(c, lastEventID)
 	if filter = q.filter(); q.refused != nil {
 		a.problem(c, q.refused)
 	}
@@ -134,15 +141,22 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 }
 
 // follow writes all further changes, and returns why it ended.
-func (a *api) follow(ctx context.Context, listener *stream.Listener, e *eventWriter) error {
+func (a *api) follow(c *gin.Context, listener *stream.Listener, e *eventWriter) error {
+	var ended <-chan struct{}
+	if caller := a.Access.Caller(c); caller != nil {
+		ended = caller.Ended()
+	}
 	interval := cmp.Or(a.Streams.Heartbeat, defaultHeartbeat)
 	heartbeat := time.NewTimer(interval)
 	defer heartbeat.Stop()
 	for e.err == nil {
 		beat := false
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-c.Request.Context().Done():
+			return c.Request.Context().Err()
+		case <-ended:
+			e.end("the credential has expired or was revoked")
+			return e.err
 		case <-listener.Bell():
 		case <-heartbeat.C:
 			beat = true

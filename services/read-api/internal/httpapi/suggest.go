@@ -32,7 +32,7 @@ func (a *api) suggest(c *gin.Context) {
 	var found []orders.Suggestion
 	for i := 0; i < len(readings) && len(found) == 0; i++ {
 		var err error
-		if found, err = a.Orders.Suggest(c.Request.Context(), readings[i]); err != nil {
+		if found, err = a.Orders.Suggest(c.Request.Context(), readings[i], a.Access.Personal(c)); err != nil {
 			a.unavailable(c, err)
 			return
 		}
@@ -48,7 +48,7 @@ func (a *api) suggest(c *gin.Context) {
 	if err != nil {
 		panic(err) // strings and numbers
 	}
-	send(c, jsonType[0], body)
+	a.send(c, jsonType[0], body)
 }
 
 // readingsInto keeps those readings of a pasted text that may be searched for: an

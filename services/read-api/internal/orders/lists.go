@@ -19,7 +19,8 @@ const MaxLimit = 100
 
 // Page is a part of a list.
 type Page struct {
-	Orders [][]byte // canonical JSON
+	UIDs   []string
+	Orders [][]byte // canonical JSON, as many
 	// Next is the key to go on after; nil at the end. A page with it may be short,
 	// or empty: then no more rows were looked at.
 	Next *Key
@@ -68,8 +69,7 @@ func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit 
 			return err
 		}
 		page.Next = next
-		page.Orders, err = readBodies(ctx, tx, keys)
-		return err
+		return page.read(ctx, tx, keys)
 	})
 	return page, err
 }
@@ -115,20 +115,19 @@ func readKeys(ctx context.Context, tx bun.Tx, filter Filter, after *Key, limit i
 	return keys, next, nil
 }
 
-func readBodies(ctx context.Context, tx bun.Tx, keys []Key) ([][]byte, error) {
+func (p *Page) read(ctx context.Context, tx bun.Tx, keys []Key) error {
 	uids := make([]string, len(keys))
 	for i, key := range keys {
 		uids[i] = key.UID
 	}
 	stored, err := orderdb.Read(ctx, tx, uids)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	bodies := make([][]byte, 0, len(uids))
 	for _, uid := range uids {
 		if s, ok := stored[uid]; ok { // always, in one transaction
-			bodies = append(bodies, model.AppendCanonical(nil, s.Order))
+			p.UIDs, p.Orders = append(p.UIDs, uid), append(p.Orders, model.AppendCanonical(nil, s.Order))
 		}
 	}
-	return bodies, nil
+	return nil
 }

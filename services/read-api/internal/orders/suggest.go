@@ -37,21 +37,20 @@ type Suggestion struct {
 
 // Suggest returns what a text may be, or the beginning of: first what it is as it
 // stands, then orders whose uid begins with it. It looks at no more rows than it may
-// return. An error is ErrUnavailable, or ctx's.
-func (l *Lists) Suggest(ctx context.Context, text string) ([]Suggestion, error) {
+// return. Without personal no customer is looked for. An error is ErrUnavailable, or ctx's.
+func (l *Lists) Suggest(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
 	var whole, begun []Suggestion
 	err := l.read(ctx, func(ctx context.Context, tx bun.Tx) error {
-		track := ordersWith(tx, SuggestedTrackNumber, "track_number", text)
-		customer := ordersWith(tx, SuggestedCustomer, "customer_id", text)
-		var query *bun.SelectQuery
+		query := ordersWith(tx, SuggestedTrackNumber, "track_number", text)
+		if personal {
+			query.UnionAll(ordersWith(tx, SuggestedCustomer, "customer_id", text))
+		}
 		if model.IsOrderUID(text) { // else it is not the beginning of a uid either
 			last := len(text) - 1
 			after := text[:last] + string(text[last]+1) // a uid is ASCII, and sorted by bytes
-			query = tx.NewSelect().Model((*orderdb.Order)(nil)).ColumnExpr("? AS kind, order_uid AS value, 1 AS orders", SuggestedOrder).
-				Where("order_uid >= ? AND order_uid < ?", text, after).Order("order_uid").Limit(MaxSuggestions).
-				UnionAll(track).UnionAll(customer)
-		} else {
-			query = track.UnionAll(customer)
+			uids := tx.NewSelect().Model((*orderdb.Order)(nil)).ColumnExpr("? AS kind, order_uid AS value, 1 AS orders", SuggestedOrder).
+				Where("order_uid >= ? AND order_uid < ?", text, after).Order("order_uid").Limit(MaxSuggestions)
+			query = uids.UnionAll(query)
 		}
 		var found []Suggestion
 		if err := query.Scan(ctx, &found); err != nil {

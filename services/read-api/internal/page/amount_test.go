@@ -95,7 +95,7 @@ func TestThePageAsksWhereAnAmountHasTwoReadings(t *testing.T) {
 		{"1,234 KWD", "", "Amount from: “1,234 KWD” can be read in more than one way.", "1,234.000 KWD or 1.234 KWD"},
 		{"5 EUR", "USD", "Amount from: “5 EUR” is an amount in EUR, and the currency is USD.", ""},
 	} {
-		f := readFilter(url.Values{"amount_from": {test.text}, "currency": {test.currency}, "locale": {"en"}})
+		f := readFilter(url.Values{"amount_from": {test.text}, "currency": {test.currency}, "locale": {"en"}}, false)
 		require.Equal(t, test.says, f.Problem)
 		offers := ""
 		for _, choice := range f.Choices {
@@ -106,7 +106,7 @@ func TestThePageAsksWhereAnAmountHasTwoReadings(t *testing.T) {
 			address, err := url.Parse(choice.Address)
 			require.NoError(t, err)
 			require.Equal(t, "en", address.Query().Get("locale"), "the other filters stay")
-			require.Empty(t, readFilter(address.Query()).Problem, "%s is clear", choice.Text)
+			require.Empty(t, readFilter(address.Query(), false).Problem, "%s is clear", choice.Text)
 		}
 		require.Equal(t, test.offers, offers)
 	}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
@@ -50,8 +52,8 @@ const maxFilter = 4 * maxSearch
 
 // readFilter reads the filters of an address. Amounts have the decimal digits of the
 // currency that is asked for, or that is written beside one of them, or two. Dates without a zone are UTC, since the browser's
-// zone is unknown without JavaScript.
-func readFilter(query url.Values) filter {
+// zone is unknown without JavaScript. masked leaves out fields for personal data.
+func readFilter(query url.Values, masked bool) filter {
 	f := filter{Cursor: query.Get("cursor"), api: url.Values{}, Fields: []field{
 		{Name: "customer_id", Label: "Customer"},
 		{Name: "track_number", Label: "Track number"},
@@ -63,6 +65,7 @@ func readFilter(query url.Values) filter {
 		{Name: "created_to", Label: "Created to", kind: date},
 		{Name: "locale", Label: "Locale", Hint: "such as en"},
 	}}
+	f.Fields = slices.DeleteFunc(f.Fields, func(field field) bool { return masked && model.IsPersonal(field.Name) })
 	for i := range f.Fields {
 		field := &f.Fields[i]
 		field.Value = field.clean(query.Get(field.Name))

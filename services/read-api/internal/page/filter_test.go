@@ -103,10 +103,10 @@ func TestWhatTheDataTellsOfPaymentAndDelivery(t *testing.T) {
 		{model.Order{Payment: &model.Payment{PaymentDT: 1, Amount: 5}, TrackNumber: "T"}, "Sums differ", "No delivery stored"},
 		{model.Order{Payment: &model.Payment{PaymentDT: 1 << 62}}, "No time of payment", "No delivery stored"},
 	} {
-		o := order{test.order}
+		o := order{Order: test.order}
 		require.Equal(t, test.payment, o.PaymentState().Word)
 		require.Equal(t, test.delivery, o.DeliveryState().Word)
 	}
-	o := order{model.Order{Items: []model.Item{{Status: 202}, {Status: 103}, {Status: 202}}}}
+	o := order{Order: model.Order{Items: []model.Item{{Status: 202}, {Status: 103}, {Status: 202}}}}
 	require.Equal(t, []itemState{{202, 2}, {103, 1}}, o.ItemStates())
 }

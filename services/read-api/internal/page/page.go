@@ -14,6 +14,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -23,6 +24,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 )
 
 //go:embed assets
@@ -50,8 +52,9 @@ type Orders interface {
 	// List gives a part of a list, the newest orders first. An invalid filter or cursor
 	// is a *RefusedError.
 	List(ctx context.Context, query Query) (List, error)
-	// Suggest gives completions of a text, exact matches first.
-	Suggest(ctx context.Context, text string) ([]Suggestion, error)
+	// Suggest gives completions of a text, exact matches first. Without personal there
+	// are no customers among them.
+	Suggest(ctx context.Context, text string, personal bool) ([]Suggestion, error)
 }
 
 // Found is the answer to a search.
@@ -103,6 +106,8 @@ const (
 // Options are what the page needs.
 type Options struct {
 	Orders Orders
+	// Access says who may see what. Default: everybody may see everything.
+	Access *access.Control
 	// ConsoleURL is the http or https address of the dead-letter console, which
 	// is linked where an order isn't found. Default: "", no link.
 	ConsoleURL string
@@ -113,6 +118,7 @@ type Options struct {
 // Page is the web page.
 type Page struct {
 	orders  Orders
+	access  *access.Control
 	console string
 	look    *web.Look
 	log     *zap.Logger
@@ -123,12 +129,15 @@ func New(o Options) *Page {
 	look := web.NewLook(assetFiles, "assets", templateFiles, "templates", template.FuncMap{
 		"line": inline, "text": prose, "address": templateAddress,
 	})
-	return &Page{orders: o.Orders, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
+	if o.Access == nil {
+		o.Access = access.New(nil, nil, nil)
+	}
+	return &Page{orders: o.Orders, access: o.Access, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
 }
 
 // Register adds the page at / and what it loads at /assets/.
 func (p *Page) Register(r gin.IRouter) {
-	web.Get(r, "/", web.Secure, p.serve)
+	web.Get(r.Group("", p.access.Read(access.CostList)...), "/", web.Secure, p.serve)
 	p.look.Register(r)
 }
 
@@ -141,9 +150,18 @@ func (p *Page) serve(c *gin.Context) {
 
 	query := c.Request.URL.Query()
 	fragment := query.Get("fragment") == "1"
+	for name := range query {
+		if refusal := p.access.Refusal(c, name); refusal != nil {
+			p.access.Problem(c, refusal)
+			return
+		}
+	}
 	v := p.view(c, query)
 	if v.State == elsewhere {
 		web.Redirect(c, address(v.Target, fragment))
+		return
+	}
+	if !p.access.Looked(c, access.Show, v.shown()...) {
 		return
 	}
 	status := v.status()
@@ -165,9 +183,13 @@ func (p *Page) serve(c *gin.Context) {
 	p.render(c, v, status, tag, fragment)
 }
 
-// Failed shows an error that is not one of the page's own, such as of a request that
-// cannot be read.
-func (p *Page) Failed(c *gin.Context, err *problem.Error) {
+// Answer answers a request with a problem: as a page at an address that people look at.
+func (p *Page) Answer(c *gin.Context, err *problem.Error) {
+	if path := c.Request.URL.Path; path != "/" && path != "/docs" && !strings.HasPrefix(path, "/sign") {
+		web.Problem(c, err)
+		return
+	}
+	c.Abort()
 	web.Secure(c)
 	c.Header("Cache-Control", "no-store")
 	var body bytes.Buffer
@@ -196,7 +218,7 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 
 // view reads what an address shows.
 func (p *Page) view(c *gin.Context, query url.Values) *view {
-	v := &view{AsJSON: query.Get("view") == "json", console: p.console}
+	v := &view{AsJSON: query.Get("view") == "json", Masked: !p.access.Personal(c), Caller: p.access.Caller(c), console: p.console}
 	if v.Query = pasted.Choose(query.Get("uid"), model.IsOrderUID); v.Query != "" {
 		p.order(c, v)
 	} else if text := query.Get("q"); pasted.Clean(text) != "" {
@@ -208,7 +230,7 @@ func (p *Page) view(c *gin.Context, query url.Values) *view {
 		}
 	} else {
 		v.State = home
-		v.Filter = readFilter(query)
+		v.Filter = readFilter(query, v.Masked)
 	}
 	switch {
 	case v.State == elsewhere:
@@ -239,11 +261,11 @@ func (p *Page) order(c *gin.Context, v *view) {
 		v.State = missing
 		return
 	}
-	if v.Order = p.decode(answer.Canonical); v.Order == nil {
+	if v.Order = p.decode(answer.Canonical, v.Masked); v.Order == nil {
 		v.State = unavailable
 		return
 	}
-	v.State, v.canonical, v.StaleSince = found, answer.Canonical, wholeSecond(answer.StaleSince)
+	v.State, v.StaleSince = found, wholeSecond(answer.StaleSince)
 }
 
 // notKnown logs why something cannot be shown, at debug level: that the database is
@@ -254,9 +276,12 @@ func (p *Page) notKnown(what string, err error) {
 
 // decode returns the order that is shown; nil where its JSON is invalid, which is a
 // defect.
-func (p *Page) decode(canonical []byte) *order {
-	var o order
-	if err := json.Unmarshal(canonical, &o); err != nil {
+func (p *Page) decode(canonical []byte, masked bool) *order {
+	if masked {
+		canonical = model.AppendMasked(nil, canonical)
+	}
+	o := order{Masked: masked, canonical: canonical}
+	if err := json.Unmarshal(canonical, &o.Order); err != nil {
 		p.log.Error("page cannot show an order", zap.Error(err))
 		return nil
 	}
@@ -275,9 +300,9 @@ func (p *Page) list(c *gin.Context, v *view, query Query) {
 		p.notKnown("a list", err)
 		return
 	}
-	v.List = orderList{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), Next: list.Next, canonical: list.Canonical}
+	v.List = orderList{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), Next: list.Next}
 	for _, canonical := range list.Canonical {
-		if o := p.decode(canonical); o != nil {
+		if o := p.decode(canonical, v.Masked); o != nil {
 			v.List.Orders = append(v.List.Orders, o)
 		}
 	}
@@ -301,12 +326,16 @@ func (p *Page) etag(v *view, query url.Values, prefix string, fragment bool) str
 	query.Del("fragment")
 	add([]byte(query.Encode()))
 	add([]byte(prefix))
+	if v.Caller != nil {
+		add([]byte(v.Caller.Name + v.Caller.CSRF))
+	}
 	add(fmt.Appendf(nil, "%t %s %t", fragment, v.State, v.List.Known))
 	add(fmt.Appendf(nil, "%d %d", v.StaleSince.Unix(), v.List.StaleSince.Unix()))
 	add([]byte(v.List.Next))
-	add(v.canonical)
-	for _, canonical := range v.List.canonical {
-		add(canonical)
+	for _, o := range append(v.List.Orders, v.Order) {
+		if o != nil {
+			add(o.canonical)
+		}
 	}
 	return `W/"` + hex.EncodeToString(sum.Sum(nil)[:12]) + `"`
 }

@@ -56,7 +56,7 @@ func (f *fakeOrders) List(_ context.Context, query Query) (List, error) {
 	return List{Canonical: f.list[:min(query.Limit, len(f.list))], Next: f.next, StaleSince: f.stale}, nil
 }
 
-func (f *fakeOrders) Suggest(_ context.Context, _ string) ([]Suggestion, error) {
+func (f *fakeOrders) Suggest(_ context.Context, _ string, _ bool) ([]Suggestion, error) {
 	return f.suggestions, f.err
 }
 

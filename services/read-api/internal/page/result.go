@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
@@ -29,6 +30,8 @@ type view struct {
 	Searched   bool   // as order_uid, track number or customer, not only as order_uid
 	State      state
 	AsJSON     bool // the order as JSON is in front
+	Masked     bool // orders are, and customers are not searched for
+	Caller     *auth.Caller
 	Order      *order
 	StaleSince time.Time
 	Choices    []Suggestion
@@ -38,7 +41,6 @@ type view struct {
 	List       orderList
 	Tag        string // the ETag of the fragment, for the script
 	console    string
-	canonical  []byte
 }
 
 // orderList is the list, alone or beside a search result.
@@ -48,7 +50,17 @@ type orderList struct {
 	Known      bool
 	Next       string // the cursor of the older orders
 	StaleSince time.Time
-	canonical  [][]byte
+}
+
+// shown are the orders of which personal data is shown.
+func (v *view) shown() (uids []string) {
+	if v.Order != nil {
+		uids = append(uids, v.Order.OrderUID)
+	}
+	for _, o := range v.List.Orders {
+		uids = append(uids, o.OrderUID)
+	}
+	return uids
 }
 
 func (v *view) status() int {
@@ -154,7 +166,7 @@ func (l orderList) Words() string {
 }
 
 // JSON is the order's JSON, indented.
-func (v *view) JSON() ([]web.Token, error) { return prettyJSON(v.canonical) }
+func (v *view) JSON() ([]web.Token, error) { return prettyJSON(v.Order.canonical) }
 
 // Console is the dead-letter console's address, "" if none is known or it isn't
 // one of the web.

@@ -31,7 +31,7 @@ func (p *Page) search(c *gin.Context, v *view, by string) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
 	defer cancel()
-	suggestions, err := p.orders.Suggest(ctx, v.Query)
+	suggestions, err := p.orders.Suggest(ctx, v.Query, !v.Masked)
 	if err != nil {
 		p.notKnown("what a search finds", err)
 		v.State = unavailable
@@ -65,7 +65,7 @@ func (p *Page) open(ctx context.Context, v *view, chosen Suggestion) {
 	if chosen.Orders == 1 {
 		list, err := p.orders.List(ctx, Query{Filters: filters, Limit: 1})
 		if err == nil && len(list.Canonical) == 1 {
-			if o := p.decode(list.Canonical[0]); o != nil {
+			if o := p.decode(list.Canonical[0], v.Masked); o != nil {
 				filters = url.Values{"uid": {o.OrderUID}}
 			}
 		}

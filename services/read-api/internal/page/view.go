@@ -10,7 +10,11 @@ import (
 
 // order is an order as the page shows it, decoded from its canonical JSON. A part
 // that the tables don't hold is null there and nil here.
-type order struct{ model.Order }
+type order struct {
+	model.Order
+	Masked    bool // its personal values are masks
+	canonical []byte
+}
 
 // Currency is the payment's; without a payment it is "" and amounts are shown
 // as stored.

@@ -54,6 +54,10 @@
       const response = await fetch(url, { headers, cache: 'no-store', signal: mine.signal });
       unchanged = response.status === 304;
       if (!unchanged) {
+        if (response.status === 401 || response.status === 403) {
+          location.reload(); // to sign in again, or to see why not
+          return;
+        }
         if (!response.ok) throw new Error('status ' + response.status);
         const html = await response.text();
         if (loading !== mine) return;
