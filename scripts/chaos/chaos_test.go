@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -33,14 +32,4 @@ func TestWrongUsageIsRefused(t *testing.T) {
 	require.Equal(t, 2, run([]string{"more"}, &stdout, &stderr))
 	require.Equal(t, 1, run([]string{"--binaries", "no/such/folder"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "make build")
-}
-
-func TestPercentile(t *testing.T) {
-	var sorted []time.Duration
-	for n := range 100 {
-		sorted = append(sorted, time.Duration(n+1))
-	}
-	require.EqualValues(t, 50, percentile(sorted, 50))
-	require.EqualValues(t, 99, percentile(sorted, 99))
-	require.EqualValues(t, 1, percentile(sorted[:1], 99))
 }

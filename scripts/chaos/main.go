@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
@@ -126,7 +128,7 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, e
 	if err != nil {
 		return false, err
 	}
-	report(stdout, hits, expected, found)
+	tell(stdout, hits, expected, found)
 	if !found.Exact() {
 		s.stories(stdout, hits, found)
 	}
@@ -150,28 +152,23 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int,
 	}
 	defer client.Close()
 	load := ledger.NewLoad(client, rand.New(rand.NewPCG(o.Seed, 1)), topic, partitions, "chaos-")
+	var group errgroup.Group
 	busy, rest := context.WithCancel(ctx)
-	produced, changed := make(chan error, 1), make(chan struct{})
-	go func() { produced <- load.Run(busy, o.Rate, patience) }()
-	go func() {
-		defer close(changed)
+	group.Go(func() error { return load.Run(busy, o.Rate, patience) })
+	group.Go(func() error {
 		s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3)))
-	}()
-	published := make(chan struct{})
-	go func() {
-		defer close(published)
-		if s.nats != nil {
+		return nil
+	})
+	if s.nats != nil {
+		group.Go(func() error {
 			s.nats.publish(busy)
-		}
-	}()
+			return nil
+		})
+	}
 	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
 	rest()
-	<-changed
-	<-published
-	if loadErr := <-produced; err == nil {
-		err = loadErr
-	}
-	return hits, load.Sent(), err
+	loadErr := group.Wait()
+	return hits, load.Sent(), cmp.Or(err, loadErr)
 }
 
 // account waits until all records are processed, stops the workers, and compares.

@@ -9,26 +9,32 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
-// report prints what was done and what was found.
-func report(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
-	byKind, all := map[*kind][]time.Duration{}, make([]time.Duration, 0, len(hits))
-	for _, h := range hits {
-		byKind[h.kind] = append(byKind[h.kind], h.recovery)
-		all = append(all, h.recovery)
+// tell prints what was done and what was found.
+func tell(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
+	table := report.Table{Columns: []string{"strike", "times", "recovery p50, s", "p99", "worst"}}
+	row := func(name string, counts func(*hit) bool) {
+		var recoveries []time.Duration
+		for _, h := range hits {
+			if counts(h) {
+				recoveries = append(recoveries, h.recovery)
+			}
+		}
+		share := func(share float64) string { return fmt.Sprintf("%.1f", report.Percentile(recoveries, share).Seconds()) }
+		if len(recoveries) > 0 {
+			table.Add(name, fmt.Sprint(len(recoveries)), share(0.5), share(0.99), share(1))
+		}
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(table, "strike\ttimes\trecovery p50\tp99\tworst\t")
 	for i := range kinds {
-		row(table, kinds[i].name, byKind[&kinds[i]])
+		row(kinds[i].name, func(h *hit) bool { return h.kind == &kinds[i] })
 	}
-	row(table, "all", all)
-	_ = table.Flush()
+	row("all", func(*hit) bool { return true })
+	_, _ = fmt.Fprintln(w, table.Markdown())
 	slowest(w, hits)
 	_, _ = fmt.Fprintf(w, "\n%d records: %d orders to be stored, %d duplicates, %d conflicts, %d broken\n%s\n",
 		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, f)
@@ -39,26 +45,11 @@ func report(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
 func slowest(w io.Writer, hits []*hit) {
 	const shown = 3
 	sorted := slices.SortedFunc(slices.Values(hits), func(a, b *hit) int { return cmp.Compare(b.recovery, a.recovery) })
-	_, _ = fmt.Fprintln(w, "\nThe slowest:")
+	_, _ = fmt.Fprintln(w, "The slowest:")
 	for _, h := range sorted[:min(shown, len(sorted))] {
 		workers := h.caughtUp.Sub(h.began)
 		_, _ = fmt.Fprintf(w, "  %s: the workers after %s, the readers %s later\n", h.what, round(workers), round(h.recovery-workers))
 	}
-}
-
-func row(w io.Writer, name string, recoveries []time.Duration) {
-	if len(recoveries) == 0 {
-		return
-	}
-	slices.Sort(recoveries)
-	_, _ = fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t\n", name, len(recoveries),
-		round(percentile(recoveries, 50)), round(percentile(recoveries, 99)), round(recoveries[len(recoveries)-1]))
-}
-
-// percentile is the least of the sorted values that p percent of them do not
-// exceed.
-func percentile(sorted []time.Duration, p int) time.Duration {
-	return sorted[(len(sorted)*p+99)/100-1]
 }
 
 func round(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }

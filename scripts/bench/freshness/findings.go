@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 // findings are everything that was measured.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 // samples are the measurements of each contender, one a round.

@@ -19,9 +19,9 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, serverRole, consumerRole) }

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, bareRole) }

@@ -15,8 +15,8 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 // target is what wrk drives: a server with a file of requests.

@@ -7,7 +7,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 const mebi, gibi = 1 << 20, 1 << 30

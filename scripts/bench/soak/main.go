@@ -23,9 +23,9 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 func main() { program.Main(benchmark, &settings{}, soak, rig.BrokerRole) }

@@ -1,8 +1,9 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,16 +12,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
 const (
-	readyPolling   = 100 * time.Millisecond
 	readyReporting = 10 * time.Second // between reports of what is waited for
 	serviceStop    = 3 * time.Second  // then it is killed, which loses nothing
 )
@@ -76,27 +75,30 @@ func (s settings) services() []service {
 // running is a service's process.
 type running struct {
 	service
-	process *process.Process
+	*process.Daemon
 }
 
 // start runs a service and calls failed when it ends. When the stack is killed,
 // its services are killed too: they lose nothing, and their stores are gone.
 func (st *stack) start(s service, failed func(error)) error {
-	cmd := st.command(s.program, s.environment, s.arguments...)
 	log := st.out.named(s.name)
-	cmd.Stdout, cmd.Stderr = log, log
-	proc, err := process.Start(cmd, syscall.SIGKILL)
-	if err != nil {
+	daemon := process.NewDaemon(s.name, "", func() *exec.Cmd { return st.command(s.program, s.environment, s.arguments...) })
+	daemon.Log = log
+	if err := daemon.Start(); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
-	st.running = append(st.running, running{s, proc})
+	st.running = append(st.running, running{s, daemon})
 	go func() {
-		<-proc.Done()
+		ended := daemon.Process()
+		<-ended.Done()
 		log.flush()
-		failed(fmt.Errorf("%s (%s) ended by itself: %s", s.name, s.program, cmd.ProcessState))
+		failed(fmt.Errorf("%s (%s) ended by itself: %w", s.name, s.program, cmp.Or(ended.Err(), errEnded)))
 	}()
 	return nil
 }
+
+// errEnded is how a service ends that reports no error.
+var errEnded = errors.New("exit status 0")
 
 // runOnce runs a program to its end. Its standard error goes to the log of that
 // name, and with it its standard output unless dropStdout is set.
@@ -132,38 +134,15 @@ func (st *stack) command(program string, extra []string, arguments ...string) *e
 }
 
 // waitReady returns once the service is ready, or when ctx ends.
-func (st *stack) waitReady(ctx context.Context, s service) error {
+func (st *stack) waitReady(ctx context.Context, r running) error {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	reported := time.Now()
-	for {
-		err := ask(ctx, client, s.readyURL)
-		if err == nil {
-			return nil
-		}
-		if time.Since(reported) > readyReporting {
-			st.out.say("still waiting for %s: %v", s.name, err)
+	return r.WaitReady(ctx, func(ctx context.Context) error {
+		_, err := httpget.OK(ctx, client, r.readyURL)
+		if err != nil && time.Since(reported) > readyReporting {
+			st.out.say("still waiting for %s: %v", r.name, err)
 			reported = time.Now()
 		}
-		if err := retry.Sleep(ctx, readyPolling); err != nil {
-			return err
-		}
-	}
-}
-
-// ask returns an error where a service isn't ready.
-func ask(ctx context.Context, client *http.Client, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
 		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode == http.StatusOK {
-		return nil
-	}
-	body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
-	return fmt.Errorf("%s %s", response.Status, bytes.Join(bytes.Fields(body), []byte(" ")))
+	})
 }

@@ -115,7 +115,7 @@ func (st *stack) up(ctx context.Context, failed context.CancelCauseFunc) error {
 		}
 	}
 	for _, r := range st.running {
-		if err := st.waitReady(ctx, r.service); err != nil {
+		if err := st.waitReady(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -245,10 +245,10 @@ func (st *stack) down() error {
 	var errs []error
 	for _, r := range slices.Backward(st.running) {
 		ctx, cancel := context.WithTimeout(context.Background(), serviceStop)
-		err := r.process.Stop(ctx, syscall.SIGTERM)
+		err := r.Stop(ctx, syscall.SIGTERM)
 		cancel()
-		if err == nil && r.process.Err() != nil {
-			err = fmt.Errorf("%s ended with %w", r.name, r.process.Err())
+		if ended := r.Process().Err(); err == nil && ended != nil {
+			err = fmt.Errorf("%s ended with %w", r.name, ended)
 		}
 		errs = append(errs, err)
 	}

@@ -39,7 +39,6 @@ http {
 const (
 	startTime = 30 * time.Second
 	stopTime  = 10 * time.Second
-	polling   = 10 * time.Millisecond
 )
 
 // ForTest serves with these locations until the end of the test, and returns the
@@ -80,17 +79,19 @@ func ForTest(t testing.TB, locations string) string {
 			t.Error(err)
 		}
 	})
-	for until := time.Now().Add(startTime); ; time.Sleep(polling) {
-		conn, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", addr)
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	err = nginx.WaitReady(ctx, func(ctx context.Context) error {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 		if err == nil {
 			_ = conn.Close() // it was only knocked at
-			return addr
 		}
-		if time.Now().After(until) {
-			log, _ := os.ReadFile(filepath.Join(folder, "log")) // it is for people
-			t.Fatalf("nginx does not listen on %s: %v\n%s", addr, err, log)
-		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return addr
 }
 
 func find() string {

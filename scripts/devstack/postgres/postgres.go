@@ -28,6 +28,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
@@ -67,9 +69,8 @@ type Server struct {
 	binaries binaries
 	port     int
 
-	mu   sync.Mutex
-	proc *process.Process // nil while stopped
-	tail *tail            // the last lines of the log, for error messages
+	mu     sync.Mutex // held by what starts or stops it
+	daemon *process.Daemon
 }
 
 // Start starts a server with its database "orders". It initializes the data folder
@@ -97,6 +98,10 @@ func start(ctx context.Context, options Options, prepare func(context.Context, *
 		return nil, fmt.Errorf("prepare PostgreSQL's data folder: %w", err)
 	}
 	server := &Server{options: options, place: place}
+	server.daemon = process.NewDaemon("PostgreSQL", "", func() *exec.Cmd {
+		return place.command(context.Background(), filepath.Join(server.binaries.dir, "postgres"), server.arguments()...)
+	})
+	server.daemon.Log, server.daemon.OnDeath = options.LogWriter, syscall.SIGINT
 	if err = prepare(ctx, server); err == nil {
 		err = server.Restart(ctx)
 	}
@@ -138,14 +143,9 @@ func (s *Server) launch(ctx context.Context) error {
 			return err
 		}
 	}
-	s.tail = &tail{next: s.options.LogWriter}
-	cmd := s.place.command(context.Background(), filepath.Join(s.binaries.dir, "postgres"), s.arguments()...)
-	cmd.Stdout, cmd.Stderr = s.tail, s.tail
-	proc, err := process.Start(cmd, syscall.SIGINT)
-	if err != nil {
-		return fmt.Errorf("PostgreSQL: %w", err)
+	if err := s.daemon.Start(); err != nil {
+		return err
 	}
-	s.proc = proc
 	return s.provision(ctx)
 }
 
@@ -208,26 +208,14 @@ func (s *Server) Port() int { return s.port }
 
 // Pid is the process id of the running server (its postmaster), or 0.
 func (s *Server) Pid() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.proc == nil {
+	if !s.daemon.Running() {
 		return 0
 	}
-	return s.proc.Pid()
+	return s.daemon.Process().Pid()
 }
 
-// Done is closed when the server's process ends, wanted or not. It is closed
-// already where the server doesn't run.
-func (s *Server) Done() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.proc == nil {
-		done := make(chan struct{})
-		close(done)
-		return done
-	}
-	return s.proc.Done()
-}
+// Done is closed when the process that was started last ends, wanted or not.
+func (s *Server) Done() <-chan struct{} { return s.daemon.Process().Done() }
 
 // Stop shuts the server down (clients are disconnected, data is flushed) and
 // gives the data folder back; a temporary one is removed. When ctx ends before
@@ -249,17 +237,12 @@ func (s *Server) Kill() error {
 
 // halt ends the server's process, if there is one, with sig.
 func (s *Server) halt(ctx context.Context, sig syscall.Signal) error {
-	if s.proc == nil {
-		return nil
-	}
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, stopTimeout)
 		defer cancel()
 	}
-	proc := s.proc
-	s.proc = nil
-	return proc.Stop(ctx, sig)
+	return s.daemon.Stop(ctx, sig)
 }
 
 // Pause freezes all of the server's processes (SIGSTOP): connections stay open
@@ -272,14 +255,14 @@ func (s *Server) Resume() error { return s.signalAll(syscall.SIGCONT) }
 func (s *Server) signalAll(sig syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.proc == nil {
+	if !s.daemon.Running() {
 		return errors.New("PostgreSQL is not running")
 	}
 	pids, err := s.place.processes()
 	if err != nil {
 		return err
 	}
-	for _, pid := range append(pids, s.proc.Pid()) {
+	for _, pid := range append(pids, s.daemon.Process().Pid()) {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("signal %v to PostgreSQL's process %d: %w", sig, pid, err)
 		}
@@ -295,4 +278,41 @@ func (p *place) command(ctx context.Context, program string, arguments ...string
 	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.account.Credential}
 	return cmd
+}
+
+const (
+	adminRole = "postgres"
+	ownerRole = "orders" // also its password and the name of its database
+)
+
+// provision waits until the server answers and makes the role and the database
+// "orders" where they are missing.
+func (s *Server) provision(ctx context.Context) error {
+	var conn *pgx.Conn
+	err := s.daemon.WaitReady(ctx, func(ctx context.Context) (err error) {
+		conn, err = pgx.Connect(ctx, s.url(adminRole, s.place.adminPassword, "postgres"))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var haveRole, haveDatabase bool
+	err = conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1),
+		EXISTS (SELECT FROM pg_database WHERE datname = $1)`, ownerRole).Scan(&haveRole, &haveDatabase)
+	if err != nil {
+		return fmt.Errorf("look for the role and database %s: %w", ownerRole, err)
+	}
+	if !haveRole {
+		_, err := conn.Exec(ctx, `CREATE ROLE `+ownerRole+` LOGIN CREATEDB PASSWORD '`+ownerRole+`' IN ROLE pg_monitor`)
+		if err != nil {
+			return fmt.Errorf("create role %s: %w", ownerRole, err)
+		}
+	}
+	if !haveDatabase {
+		if _, err := conn.Exec(ctx, `CREATE DATABASE `+ownerRole+` OWNER `+ownerRole); err != nil {
+			return fmt.Errorf("create database %s: %w", ownerRole, err)
+		}
+	}
+	return nil
 }

@@ -1,11 +1,15 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,15 +21,20 @@ const (
 )
 
 // Daemon is a program that can be started again and again. All its output goes to
-// one file. Its methods may be called concurrently.
+// one log. Its methods may be called concurrently.
 type Daemon struct {
 	Name    string
 	LogFile string
+	// Log takes the output instead of LogFile.
+	Log io.Writer
+	// OnDeath is what the program gets when this process dies; 0 means SIGKILL.
+	OnDeath syscall.Signal
 
 	command func() *exec.Cmd
 	mu      sync.Mutex
 	proc    *Process // the last one started; nil before the first start
 	running bool     // between Start and Stop, also where the program has ended by itself
+	tail    tail     // of Log
 }
 
 // NewDaemon returns a program that doesn't run yet. command prepares each start.
@@ -33,22 +42,26 @@ func NewDaemon(name, logFile string, command func() *exec.Cmd) *Daemon {
 	return &Daemon{Name: name, LogFile: logFile, command: command}
 }
 
-// Start runs the program; it waits for nothing. The program gets SIGKILL when
-// this process dies.
+// Start runs the program; it waits for nothing.
 func (d *Daemon) Start() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.running {
 		return fmt.Errorf("%s runs already", d.Name)
 	}
-	log, err := os.OpenFile(d.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }() // the program has its own
 	cmd := d.command()
-	cmd.Stdout, cmd.Stderr = log, log
-	proc, err := Start(cmd, syscall.SIGKILL)
+	if d.Log != nil {
+		output := io.MultiWriter(&d.tail, d.Log)
+		cmd.Stdout, cmd.Stderr = output, output
+	} else {
+		log, err := os.OpenFile(d.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = log.Close() }() // the program has its own
+		cmd.Stdout, cmd.Stderr = log, log
+	}
+	proc, err := Start(cmd, cmp.Or(d.OnDeath, syscall.SIGKILL))
 	if err != nil {
 		return err
 	}
@@ -139,9 +152,32 @@ func (d *Daemon) WaitReady(ctx context.Context, ready func(context.Context) erro
 
 // Tail is the end of the log.
 func (d *Daemon) Tail() string {
+	if d.Log != nil {
+		return d.tail.String()
+	}
 	content, err := os.ReadFile(d.LogFile)
 	if err != nil {
 		return err.Error()
 	}
 	return string(content[max(0, len(content)-tailBytes):])
+}
+
+// tail remembers the end of what is written.
+type tail struct {
+	mu   sync.Mutex
+	last []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = append(t.last, p...)
+	t.last = slices.Delete(t.last, 0, max(0, len(t.last)-tailBytes))
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.last))
 }

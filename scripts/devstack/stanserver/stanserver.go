@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,8 +29,8 @@ const (
 
 // Server is a running server.
 type Server struct {
-	process *process.Process
-	port    int
+	daemon *process.Daemon
+	port   int
 }
 
 // Start runs a server on 127.0.0.1 that keeps its channels in dir.
@@ -40,39 +39,30 @@ func Start(ctx context.Context, port int, dir string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build nats-streaming-server: %w", err)
 	}
-	cmd := exec.Command(binary, "--addr", "127.0.0.1", "--port", strconv.Itoa(port), "--cluster_id", ClusterID,
-		"--store", "file", "--dir", dir, "--max_bytes", "0", "--max_msgs", "0")
-	started, err := process.Start(cmd, syscall.SIGKILL)
-	if err != nil {
+	s := &Server{port: port, daemon: process.NewDaemon("nats-streaming-server", dir+".log", func() *exec.Cmd {
+		return exec.Command(binary, "--addr", "127.0.0.1", "--port", strconv.Itoa(port), "--cluster_id", ClusterID,
+			"--store", "file", "--dir", dir, "--max_bytes", "0", "--max_msgs", "0")
+	})}
+	if err := s.daemon.Start(); err != nil {
 		return nil, err
 	}
-	s := &Server{started, port}
-	for ctx.Err() == nil {
-		if conn, err := nats.Connect(s.URL()); err == nil {
-			// The cluster answers some time after the NATS server within it does.
-			_, err = conn.Request("_STAN.discover."+ClusterID, nil, time.Second)
-			conn.Close()
-			if err == nil {
-				return s, nil
-			}
+	return s, s.daemon.WaitReady(ctx, func(context.Context) error {
+		conn, err := nats.Connect(s.URL())
+		if err != nil {
+			return err
 		}
-		select {
-		case <-started.Done():
-			return nil, fmt.Errorf("nats-streaming-server ended: %w", started.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return nil, ctx.Err()
+		defer conn.Close()
+		// The cluster answers some time after the NATS server within it does.
+		_, err = conn.Request("_STAN.discover."+ClusterID, nil, time.Second)
+		return err
+	})
 }
 
 // URL is where clients connect.
 func (s *Server) URL() string { return "nats://" + ports.Loopback(s.port) }
 
 // Kill ends the server at once.
-func (s *Server) Kill() {
-	_ = s.process.Signal(syscall.SIGKILL)
-	<-s.process.Done()
-}
+func (s *Server) Kill() { _ = s.daemon.Kill() }
 
 // StartForTest runs a server until the end of the test.
 func StartForTest(tb testing.TB, port int, dir string) *Server {

@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 const (
@@ -109,10 +111,8 @@ func (p *Progress) patiently(ctx context.Context, ask func(context.Context) (Off
 		if err == nil {
 			return offsets, nil
 		}
-		select {
-		case <-ctx.Done():
+		if retry.Sleep(ctx, polling) != nil {
 			return nil, fmt.Errorf("the brokers do not answer: %w", err)
-		case <-time.After(polling):
 		}
 	}
 }
@@ -124,10 +124,8 @@ func (p *Progress) Await(ctx context.Context, goal Offsets) error {
 		if err == nil && at.Reach(goal) {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the group %s is stuck at %s of %s: %w", p.group, at, goal, context.Cause(ctx))
-		case <-time.After(polling):
+		if err := retry.Sleep(ctx, polling); err != nil {
+			return fmt.Errorf("the group %s is stuck at %s of %s: %w", p.group, at, goal, err)
 		}
 	}
 }

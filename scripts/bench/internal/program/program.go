@@ -25,7 +25,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/report"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 // Flags are the flags that all benchmarks have.
