@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
@@ -69,7 +70,7 @@ var kinds = append([]kind{
 		b := one(r, s.cluster.Brokers)
 		stopping, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		return outage(ctx, upTo(r, 5*time.Second), func() error { return b.Terminate(stopping) }, b.Start)
+		return outage(ctx, upTo(r, 5*time.Second), func() error { return b.Stop(stopping, syscall.SIGTERM) }, b.Start)
 	}},
 	{"SIGSTOP of a broker", 4, apacheKafka, func(ctx context.Context, s *site, r *rand.Rand) error {
 		b := one(r, s.cluster.Brokers)

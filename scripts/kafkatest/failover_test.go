@@ -3,6 +3,7 @@ package kafkatest
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -59,7 +60,7 @@ func testLeadersMove(on site) {
 	s.flows("before")
 
 	coordinator := s.coordinator()
-	require.NoError(t, coordinator.Terminate(bounded(t)))
+	require.NoError(t, coordinator.Stop(bounded(t), syscall.SIGTERM))
 	s.flows("the coordinator was stopped")
 	require.NotEqual(t, coordinator.ID, s.coordinator().ID)
 	require.NoError(t, coordinator.Start(bounded(t)))

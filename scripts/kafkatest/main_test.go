@@ -45,13 +45,25 @@ type site struct {
 	cluster *apachekafka.Cluster
 }
 
-// users may log in at the single broker.
-var users = map[string]string{"alice": "alices-secret"}
+// users may log in at the single broker. alice may do everything there, the others what
+// a test allows them.
+var users = map[string]string{"alice": "alices-secret", "worker": "workers-secret", "bridge": "bridges-secret", "operator": "operators-secret"}
+
+// guarded are the settings of a broker with an authorizer, which also lets in whoever has a
+// token for alice, and ends connections that do not renew it every few seconds.
+var guarded = map[string]string{
+	"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+	"super.users":           "User:ANONYMOUS;User:alice;User:CN=client.pem,O=Orderhub's tests",
+	"listener.name.sasl.sasl.enabled.mechanisms":                  "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER",
+	oauth + "sasl.jaas.config":                                    `org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="alice";`,
+	oauth + "connections.max.reauth.ms":                           "4000",
+	"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
+}
+
+const oauth = "listener.name.sasl.oauthbearer."
 
 func TestOneBroker(t *testing.T) {
-	cluster := apachekafka.ForTest(t, apachekafka.Options{Users: users, TLS: true, Settings: map[string]string{
-		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "200",
-	}})
+	cluster := apachekafka.ForTest(t, apachekafka.Options{Users: users, TLS: true, Settings: guarded})
 	t.Run("Outcomes", func(t *testing.T) { testOutcomes(site{t, cluster}) })
 	t.Run("Rebalance", func(t *testing.T) { testRebalance(site{t, cluster}) })
 	t.Run("Offsets", func(t *testing.T) { testOffsets(site{t, cluster}) })
@@ -61,6 +73,8 @@ func TestOneBroker(t *testing.T) {
 	t.Run("Compaction", func(t *testing.T) { testCompaction(site{t, cluster}) })
 	t.Run("ForeignProducers", func(t *testing.T) { testForeignProducers(site{t, cluster}) })
 	t.Run("Listeners", func(t *testing.T) { testListeners(site{t, cluster}) })
+	t.Run("Tokens", func(t *testing.T) { testTokens(site{t, cluster}) })
+	t.Run("Rights", func(t *testing.T) { testRights(site{t, cluster}) })
 	t.Run("BrokerRestarts", func(t *testing.T) { testBrokerRestarts(site{t, cluster}) })
 }
 

@@ -50,7 +50,7 @@ func testBrokerRestarts(on site) {
 	time.Sleep(4 * time.Second) // longer than the workers' session
 	require.NoError(t, broker.Resume())
 	s.flows("frozen and back")
-	require.NoError(t, broker.Terminate(bounded(t)))
+	require.NoError(t, broker.Stop(bounded(t), syscall.SIGTERM))
 	require.NoError(t, broker.Start(bounded(t)))
 	s.flows("stopped and back")
 	finish()

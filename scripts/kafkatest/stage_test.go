@@ -202,12 +202,17 @@ func (s *stage) reader() *service {
 
 func (s *stage) start(name string, settings ...string) *service {
 	s.t.Helper()
+	return s.startWith(name, nil, settings...)
+}
+
+func (s *stage) startWith(name string, arguments []string, settings ...string) *service {
+	s.t.Helper()
 	folder := s.t.TempDir()
 	p := &service{t: s.t, addr: freeAddr(s.t), admin: freeAddr(s.t), log: filepath.Join(folder, "log")}
 	log, err := os.Create(p.log)
 	require.NoError(s.t, err)
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(filepath.Join(programs, name))
+	cmd := exec.Command(filepath.Join(programs, name), arguments...)
 	cmd.Env = append(append(slices.Clone(s.env), "HTTP_ADDR="+p.addr, "ADMIN_ADDR="+p.admin), settings...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, log, log
 	p.proc, err = process.Start(cmd, syscall.SIGKILL)
@@ -260,13 +265,19 @@ func (p *service) metric(name string) (sum float64) {
 	return sum
 }
 
-// tail is the end of the log.
-func (p *service) tail() string {
+// whole is the log.
+func (p *service) whole() string {
 	content, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}
-	return string(content[max(0, len(content)-5000):])
+	return string(content)
+}
+
+// tail is the end of the log.
+func (p *service) tail() string {
+	content := p.whole()
+	return content[max(0, len(content)-5000):]
 }
 
 // get makes a request; status 0 means that nobody answers.

@@ -78,7 +78,7 @@ func Of(err error) (Class, Cause) {
 	if errors.As(err, &refused) {
 		return ofSQLState(refused)
 	}
-	if errors.As(err, new(*bundb.SettingsError)) {
+	if errors.Is(err, bundb.ErrSettings) {
 		return Environment, CauseLogin
 	}
 	if isNetwork(err) {

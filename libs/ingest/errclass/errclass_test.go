@@ -56,7 +56,7 @@ func TestErrorClasses(t *testing.T) {
 		{"read-only transaction", state("25006"), Environment, CauseReadOnly},
 		{"aborted transaction", state("25P02"), Environment, CauseDatabase},
 		{"invalid password", state("28P01"), Environment, CauseLogin},
-		{"the file of the address is empty", fmt.Errorf("begin: %w", &bundb.SettingsError{Err: errors.New("DATABASE_URL_FILE: empty")}), Environment, CauseLogin},
+		{"the file of the address is empty", fmt.Errorf("begin: %w: DATABASE_URL_FILE is empty", bundb.ErrSettings), Environment, CauseLogin},
 		{"completion unknown", state("40003"), Environment, CauseDatabase},
 		{"disk full", state("53100"), Environment, CauseResources},
 		{"too many connections", state("53300"), Environment, CauseResources},

@@ -17,13 +17,9 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
-// SettingsError means that a new connection could not be made because the settings'
-// files cannot be used at present.
-type SettingsError struct{ Err error }
-
-func (e *SettingsError) Error() string { return e.Err.Error() }
-
-func (e *SettingsError) Unwrap() error { return e.Err }
+// ErrSettings means that a new connection could not be made because the settings' files
+// cannot be used at present.
+var ErrSettings = errors.New("no new connection")
 
 // Options of a pool.
 type Options struct {
@@ -47,7 +43,7 @@ func Open(cfg config.Database, opts Options) (*bun.DB, error) {
 	present := stdlib.OptionBeforeConnect(func(_ context.Context, conn *pgx.ConnConfig) error {
 		now, err := Config(cfg, opts.ApplicationName)
 		if err != nil {
-			return &SettingsError{err}
+			return fmt.Errorf("%w: %w", ErrSettings, err)
 		}
 		*conn = *now
 		conn.DefaultQueryExecMode = pgx.QueryExecModeExec

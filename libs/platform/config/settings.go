@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -83,7 +84,7 @@ func (k Kafka) Validate() error {
 		}
 	}
 	for _, t := range []struct{ name, topic string }{{"KAFKA_TOPIC", k.Topic}, {"KAFKA_DLQ_TOPIC", k.DLQTopic}} {
-		if !validTopic(t.topic) {
+		if !topicName.MatchString(t.topic) || t.topic == "." || t.topic == ".." {
 			errs = append(errs, fmt.Errorf("%s: %q is no topic name: 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-'", t.name, t.topic))
 		}
 	}
@@ -138,20 +139,9 @@ func (k Kafka) validateLogin() error {
 	return errors.Join(errs...)
 }
 
-// validTopic follows org.apache.kafka.common.internals.Topic.
-func validTopic(name string) bool {
-	if name == "" || len(name) > 249 || name == "." || name == ".." {
-		return false
-	}
-	for _, c := range []byte(name) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
-}
+// topicName follows org.apache.kafka.common.internals.Topic, which excludes "." and ".."
+// as well.
+var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 // ListenAddr checks a setting that is an address to listen on.
 func ListenAddr(name, addr string) error {

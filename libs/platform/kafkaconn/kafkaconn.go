@@ -32,6 +32,12 @@ func Brokers(cfg config.Kafka) []string {
 	return brokers
 }
 
+// Missing adds to a broker's refusal the right that this program's user lacks, such as
+// "Read on group orderhub".
+func Missing(err error, right string) error {
+	return fmt.Errorf("%w: grant %s to this program's Kafka user", err, right)
+}
+
 // Dialer returns a function that opens connections to brokers, with TLS if it is on.
 // Each connection reads the files of certificates anew, so that they can be rotated.
 // Unless KAFKA_TLS_SERVER_NAME is set, each broker's certificate is verified against

@@ -57,6 +57,9 @@ func OrderTopics(cfg config.Kafka, partitions, replication int) []TopicSpec {
 // ErrNoTopic means that a topic does not exist.
 var ErrNoTopic = errors.New("the topic does not exist")
 
+// Describe is the right to look at a topic.
+const Describe = "Describe (which Read and Write include)"
+
 // Admin is what EnsureTopics needs of a Kafka client.
 type Admin interface {
 	// Partitions counts a topic's partitions, or fails with ErrNoTopic.
@@ -85,13 +88,16 @@ func ensureTopic(ctx context.Context, admin Admin, spec TopicSpec) (TopicState, 
 	state := TopicState{Name: spec.Name, Partitions: spec.Partitions}
 	partitions, err := admin.Partitions(ctx, spec.Name)
 	if errors.Is(err, ErrNoTopic) {
+		// Brokers do not list a topic that one may not see.
 		if state.Created, err = admin.Create(ctx, spec); err != nil {
-			return state, fmt.Errorf("does not exist and cannot be created: %w", err)
+			return state, fmt.Errorf("does not exist, or is hidden for lack of the right %s, and cannot be created: %w", Describe, err)
 		}
 		if state.Created {
 			return state, nil
 		}
-		state.Partitions, err = admin.Partitions(ctx, spec.Name)
+		if state.Partitions, err = admin.Partitions(ctx, spec.Name); errors.Is(err, ErrNoTopic) {
+			err = Missing(errors.New("exists, but is not listed"), Describe+" on topic "+spec.Name)
+		}
 		return state, err
 	}
 	if err != nil {

@@ -76,27 +76,34 @@ func Connect(s Settings, name string, further ...nats.Option) (*nats.Conn, error
 		nats.PingInterval(10 * time.Second), // a dead server is noticed after two
 		nats.IgnoreAuthErrorAbort(),         // a password may be rotated on the server first
 	}
-	named := func(variable, value string, option func() nats.Option) {
+	named := func(variable, value string, option func() (nats.Option, error)) {
 		if value == "" {
 			return
 		}
 		options = append(options, func(o *nats.Options) error {
-			if err := option()(o); err != nil {
+			apply, err := option()
+			if err == nil {
+				err = apply(o)
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", variable, err)
 			}
 			return nil
 		})
 	}
-	named("NATS_CREDS_FILE", s.CredsFile, func() nats.Option { return credentials(s.CredsFile) })
-	named("NATS_NKEY_FILE", s.NKeyFile, func() nats.Option { return nkey(s.NKeyFile) })
-	named("NATS_USER", s.User, func() nats.Option {
-		return nats.UserInfoHandler(func() (string, string) { return s.User, present(s.Password, s.PasswordFile) })
+	named("NATS_CREDS_FILE", s.CredsFile, func() (nats.Option, error) {
+		_, err := os.Stat(s.CredsFile) // nats.go reads it when it logs in
+		return nats.UserCredentials(s.CredsFile), err
 	})
-	named("NATS_TOKEN", s.Token.Reveal(), func() nats.Option {
-		return nats.TokenHandler(func() string { return present(s.Token, s.TokenFile) })
+	named("NATS_NKEY_FILE", s.NKeyFile, func() (nats.Option, error) { return nats.NkeyOptionFromSeed(s.NKeyFile) })
+	named("NATS_USER", s.User, func() (nats.Option, error) {
+		return nats.UserInfoHandler(func() (string, string) { return s.User, present(s.Password, s.PasswordFile) }), nil
 	})
-	named("NATS_TLS_CA_FILE", s.TLSCAFile, func() nats.Option { return nats.RootCAs(s.TLSCAFile) })
-	named("NATS_TLS_CERT_FILE", s.TLSCertFile, func() nats.Option { return nats.ClientCert(s.TLSCertFile, s.TLSKeyFile) })
+	named("NATS_TOKEN", s.Token.Reveal(), func() (nats.Option, error) {
+		return nats.TokenHandler(func() string { return present(s.Token, s.TokenFile) }), nil
+	})
+	named("NATS_TLS_CA_FILE", s.TLSCAFile, func() (nats.Option, error) { return nats.RootCAs(s.TLSCAFile), nil })
+	named("NATS_TLS_CERT_FILE", s.TLSCertFile, func() (nats.Option, error) { return nats.ClientCert(s.TLSCertFile, s.TLSKeyFile), nil })
 	return nats.Connect(s.URL.Reveal(), append(options, further...)...)
 }
 
@@ -123,25 +130,4 @@ func present(secret config.Secret, file string) string {
 		secret = now
 	}
 	return secret.Reveal()
-}
-
-// credentials checks that the file can be read, which nats.go does only when it
-// logs in.
-func credentials(path string) nats.Option {
-	return func(o *nats.Options) error {
-		if _, err := os.Stat(path); err != nil {
-			return err
-		}
-		return nats.UserCredentials(path)(o)
-	}
-}
-
-func nkey(path string) nats.Option {
-	return func(o *nats.Options) error {
-		option, err := nats.NkeyOptionFromSeed(path)
-		if err != nil {
-			return err
-		}
-		return option(o)
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -61,7 +60,7 @@ func (b *Broker) settingsFile() string { return filepath.Join(b.dir, "server.pro
 
 // format prepares the data folder.
 func (b *Broker) format(ctx context.Context) error {
-	arguments := []string{"format", "-t", b.cluster.id, "-c", b.settingsFile()}
+	arguments := []string{"format", "-t", clusterID, "-c", b.settingsFile()}
 	for user, password := range b.cluster.options.Users {
 		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
 			arguments = append(arguments, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, user, password))
@@ -115,7 +114,3 @@ func (b *Broker) serves(ctx context.Context) error {
 	}
 	return fmt.Errorf("not among the brokers %v", metadata.Brokers.NodeIDs())
 }
-
-// Terminate ends the broker with SIGTERM: it hands its partitions over first.
-// When ctx ends before that, it is killed, and the error says so.
-func (b *Broker) Terminate(ctx context.Context) error { return b.Stop(ctx, syscall.SIGTERM) }

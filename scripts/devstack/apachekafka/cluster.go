@@ -9,8 +9,6 @@ package apachekafka
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +24,10 @@ import (
 
 // startTimeout is for a broker, on a machine with other work.
 const startTimeout = 4 * time.Minute
+
+// clusterID is a UUID as Kafka writes them. It may be the same for all clusters, since no
+// broker meets those of another.
+const clusterID = "b3JkZXJodWIncyB0ZXN0cw"
 
 // Listener is one of the ways into a broker.
 type Listener string
@@ -71,7 +73,6 @@ type Cluster struct {
 
 	options Options
 	dir     string
-	id      string
 }
 
 // Start brings up a cluster and returns once all of its brokers serve. ctx
@@ -107,7 +108,6 @@ func (c *Cluster) prepare() (err error) {
 			return fmt.Errorf("make certificates: %w", err)
 		}
 	}
-	c.id = clusterID()
 	for n := range c.options.Brokers {
 		b := newBroker(c, n+1)
 		c.Brokers = append(c.Brokers, b)
@@ -166,14 +166,6 @@ func (c *Cluster) listeners() []Listener {
 		all = append(all, Proxied)
 	}
 	return all
-}
-
-// clusterID is a random UUID as Kafka writes them.
-func clusterID() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	id[0] &= 0x7f           // no "-" in front, which would look like a flag
-	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // Addrs are the brokers' addresses, host:port, for clients of a listener.

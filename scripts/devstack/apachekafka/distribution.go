@@ -46,11 +46,18 @@ func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := cacheDir()
-	if err != nil {
-		return nil, err
+	cache := os.Getenv(CacheVariable)
+	if cache == "" {
+		folder, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("find a folder for Kafka's archives (%s names one): %w", CacheVariable, err)
+		}
+		cache = filepath.Join(folder, "orderhub")
 	}
 	sum := sha256.Sum256(pom)
+	if cache, err = filepath.Abs(cache); err != nil {
+		return nil, err
+	}
 	d := &Distribution{dir: filepath.Join(cache, fmt.Sprintf("apache-kafka-%x", sum[:4])), java: java}
 	if _, err := os.Stat(d.dir); err == nil {
 		return d, nil
@@ -72,17 +79,6 @@ func lookPath(program string) (string, error) {
 		return "", &MissingError{Program: program}
 	}
 	return path, nil
-}
-
-func cacheDir() (string, error) {
-	if dir := os.Getenv(CacheVariable); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find a folder for Kafka's archives (%s names one): %w", CacheVariable, err)
-	}
-	return filepath.Join(dir, "orderhub"), nil
 }
 
 // download fetches the archives, all or none.

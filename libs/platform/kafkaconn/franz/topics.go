@@ -16,6 +16,16 @@ func EnsureTopics(ctx context.Context, client *kgo.Client, specs []kafkaconn.Top
 	return kafkaconn.EnsureTopics(ctx, admin{kadm.NewClient(client)}, specs)
 }
 
+// Refused names the right that is missing if the broker's authorizer refuses a request on
+// a topic. Other errors stay as they are. The cluster's refusal is that of an idempotent
+// producer that may write to no topic.
+func Refused(err error, operation, topic string) error {
+	if errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed) {
+		return kafkaconn.Missing(err, operation+" on topic "+topic)
+	}
+	return err
+}
+
 // PartitionCount returns the number of a topic's partitions, or
 // kafkaconn.ErrNoTopic.
 func PartitionCount(ctx context.Context, client *kgo.Client, topic string) (int, error) {
@@ -33,7 +43,7 @@ func (a admin) Partitions(ctx context.Context, topic string) (int, error) {
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		err = kafkaconn.ErrNoTopic
 	}
-	return len(metadata.Topics[topic].Partitions), err
+	return len(metadata.Topics[topic].Partitions), Refused(err, kafkaconn.Describe, topic)
 }
 
 func (a admin) Create(ctx context.Context, spec kafkaconn.TopicSpec) (bool, error) {
@@ -45,7 +55,7 @@ func (a admin) Create(ctx context.Context, spec kafkaconn.TopicSpec) (bool, erro
 	if errors.Is(err, kerr.TopicAlreadyExists) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, Refused(err, "Create", spec.Name)
 }
 
 func (a admin) Settings(ctx context.Context, topic string) (map[string]string, error) {
@@ -56,7 +66,7 @@ func (a admin) Settings(ctx context.Context, topic string) (map[string]string, e
 	settings := map[string]string{}
 	for _, resource := range resources {
 		if resource.Err != nil {
-			return nil, resource.Err
+			return nil, Refused(resource.Err, "DescribeConfigs", topic)
 		}
 		for _, entry := range resource.Configs {
 			settings[entry.Key] = entry.MaybeValue()

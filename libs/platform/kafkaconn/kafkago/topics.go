@@ -14,6 +14,19 @@ func EnsureTopics(ctx context.Context, client *kafka.Client, specs []kafkaconn.T
 	return kafkaconn.EnsureTopics(ctx, admin{client}, specs)
 }
 
+// Refused names the right that is missing if the broker's authorizer refuses a request:
+// operation on the topic, or Read on the group. Other errors stay as they are.
+func Refused(err error, operation, topic, group string) error {
+	switch {
+	case errors.Is(err, kafka.TopicAuthorizationFailed):
+		return kafkaconn.Missing(err, operation+" on topic "+topic)
+	case errors.Is(err, kafka.GroupAuthorizationFailed):
+		return kafkaconn.Missing(err, "Read on group "+group)
+	default:
+		return err
+	}
+}
+
 // PartitionCount returns the number of a topic's partitions. A topic that does not
 // exist is the error kafka.UnknownTopicOrPartition.
 func PartitionCount(ctx context.Context, client *kafka.Client, topic string) (int, error) {
@@ -37,7 +50,7 @@ func (a admin) Partitions(ctx context.Context, topic string) (int, error) {
 	if errors.Is(err, kafka.UnknownTopicOrPartition) {
 		err = kafkaconn.ErrNoTopic
 	}
-	return n, err
+	return n, Refused(err, kafkaconn.Describe, topic, "")
 }
 
 func (a admin) Create(ctx context.Context, spec kafkaconn.TopicSpec) (bool, error) {
@@ -52,7 +65,7 @@ func (a admin) Create(ctx context.Context, spec kafkaconn.TopicSpec) (bool, erro
 	if errors.Is(err, kafka.TopicAlreadyExists) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, Refused(err, "Create", spec.Name, "")
 }
 
 func (a admin) Settings(ctx context.Context, topic string) (map[string]string, error) {
@@ -65,7 +78,7 @@ func (a admin) Settings(ctx context.Context, topic string) (map[string]string, e
 	settings := map[string]string{}
 	for _, resource := range answer.Resources {
 		if resource.Error != nil {
-			return nil, resource.Error
+			return nil, Refused(resource.Error, "DescribeConfigs", topic, "")
 		}
 		for _, entry := range resource.ConfigEntries {
 			settings[entry.ConfigName] = entry.ConfigValue

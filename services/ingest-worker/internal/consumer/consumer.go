@@ -175,6 +175,7 @@ func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 			return
 		case err != nil:
 			// kafka-go waits before it tries again.
+			err = kafkago.Refused(err, "Read", c.cfg.Topic, c.cfg.Group)
 			c.deps.Component.NotReady("group: " + err.Error())
 			c.deps.Membership.BlockGroup(fmt.Errorf("not a member of group %s: %w", c.cfg.Group, err))
 			continue

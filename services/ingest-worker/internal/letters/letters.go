@@ -58,7 +58,7 @@ func NewPending(letters []deadletter.Letter) *Pending {
 func (p *Producer) Send(ctx context.Context, pending *Pending) error {
 	partitions, err := p.knownPartitions(ctx)
 	if err != nil {
-		return fmt.Errorf("dead-letter topic %s: %w", p.topic, err)
+		return fmt.Errorf("dead-letter topic %s: %w", p.topic, kafkago.Refused(err, "Write", p.topic, ""))
 	}
 	byPartition := map[int][]int{}
 	for i, sent := range pending.sent {
@@ -73,7 +73,7 @@ func (p *Producer) Send(ctx context.Context, pending *Pending) error {
 		for len(indices) > 0 {
 			n := fitting(pending.letters, indices)
 			if err := p.produce(ctx, partition, pending, indices[:n]); err != nil {
-				errs = append(errs, fmt.Errorf("dead-letter topic %s, partition %d: %w", p.topic, partition, err))
+				errs = append(errs, fmt.Errorf("dead-letter topic %s, partition %d: %w", p.topic, partition, kafkago.Refused(err, "Write", p.topic, "")))
 				break // the partition's later letters wait for the next attempt
 			}
 			indices = indices[n:]

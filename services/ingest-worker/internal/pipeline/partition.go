@@ -14,6 +14,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
@@ -90,6 +91,7 @@ func (c *partition) read(ctx context.Context, offset int64) {
 		if ctx.Err() != nil {
 			return
 		}
+		err = kafkago.Refused(err, "Read", c.cfg.Topic, c.cfg.Group)
 		c.blockage.block(waiter{c.id, reading}, errclass.Environment, errclass.CauseBroker, err)
 		if backoff.Wait(ctx) != nil {
 			return
@@ -256,7 +258,7 @@ func (c *partition) commit(ctx context.Context, next int64) error {
 			over = err
 			return nil
 		}
-		return err
+		return kafkago.Refused(err, "Read", c.cfg.Topic, c.cfg.Group)
 	}, ofBroker(errclass.CauseBroker))
 	if err != nil {
 		return err

@@ -21,6 +21,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/outage"
@@ -226,7 +228,7 @@ func (f *Forwarder) settle(it *item, err error) {
 		// that is too large shows when it is sent alone.
 		f.runner.Go(func(ctx context.Context) { f.produceAlone(ctx, it) })
 	default:
-		f.fail(err)
+		f.fail(franz.Refused(err, "Write", f.cfg.Topic))
 		f.runner.Go(func(ctx context.Context) {
 			if it.wait(ctx) == nil {
 				f.produce(it)
@@ -249,10 +251,10 @@ func (f *Forwarder) produceAlone(ctx context.Context, it *item) {
 	defer f.aloneTurn.Unlock()
 	for ctx.Err() == nil {
 		outcome := f.metrics.forwarded
-		err := f.alone.ProduceSync(ctx, it.record).FirstErr()
+		err := franz.Refused(f.alone.ProduceSync(ctx, it.record).FirstErr(), "Write", f.cfg.Topic)
 		if isTooLarge(err) {
 			outcome = f.metrics.deadLetters
-			err = f.writeLetter(ctx, it, err)
+			err = franz.Refused(f.writeLetter(ctx, it, err), "Write", f.cfg.DLQTopic)
 		}
 		if err == nil {
 			f.complete(it, outcome)
@@ -341,7 +343,7 @@ func (f *Forwarder) check(ctx context.Context, admin *kadm.Client) error {
 	if err == nil {
 		err = topics.Error()
 	}
-	return err
+	return franz.Refused(err, kafkaconn.Describe, f.cfg.Topic)
 }
 
 // reportProgress postpones the redelivery of messages that have been in flight for
