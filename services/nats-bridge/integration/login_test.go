@@ -3,9 +3,11 @@ package integration
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/nats-io/jwt/v2"
@@ -75,6 +77,47 @@ func TestLogins(t *testing.T) {
 			b.recordsUntil(ordersTopic, func(records []*kgo.Record) bool {
 				return slices.ContainsFunc(records, func(r *kgo.Record) bool { return string(r.Key) == name })
 			})
+		})
+	}
+}
+
+// A login is replaced while the bridge runs: it goes on with what the files hold then.
+func TestRotatedLogins(t *testing.T) {
+	kafka := broker.StartForTest(t, brokerOptions())
+	folder := t.TempDir()
+	files, err := certificates.Make(folder)
+	require.NoError(t, err)
+	secret := "before"
+	path := secretFile(t, secret)
+	for name, c := range map[string]struct {
+		server func(*server.Options) // by the present secret
+		env    map[string]string
+	}{
+		"password":     {func(o *server.Options) { o.Users = []*server.User{{Username: "ann", Password: secret}} }, map[string]string{"NATS_USER": "ann", "NATS_PASSWORD_FILE": path}},
+		"token":        {func(o *server.Options) { o.Authorization = secret }, map[string]string{"NATS_TOKEN_FILE": path}},
+		"certificates": {func(o *server.Options) { o.TLSConfig = serverTLS(t, files) }, map[string]string{"NATS_TLS_CA_FILE": files.Authority, "NATS_TLS_CERT_FILE": files.Client, "NATS_TLS_KEY_FILE": files.ClientKey}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := setupOn(t, nil, kafka)
+			options := natsserver.Options{DataDir: t.TempDir(), Set: c.server}
+			b.nats = natsserver.StartForTest(t, options)
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			bridge := b.start()
+			bridge.untilReady()
+			address, err := url.Parse(b.nats.URL())
+			require.NoError(t, err)
+			options.Port, err = strconv.Atoi(address.Port())
+			require.NoError(t, err)
+			b.nats.Stop()
+			bridge.untilWaiting("nats", "not connected")
+			secret += "-and-after"
+			require.NoError(t, os.WriteFile(path, []byte(secret+"\n"), 0o600))
+			_, err = certificates.Make(folder)
+			require.NoError(t, err)
+			b.nats = natsserver.StartForTest(t, options)
+			bridge.untilReady()
 		})
 	}
 }
