@@ -53,9 +53,6 @@ func (b *Broker) Addr(listener Listener) string {
 	return ports.Loopback(b.ports[listener])
 }
 
-// DataDir is where the broker keeps its partitions.
-func (b *Broker) DataDir() string { return filepath.Join(b.dir, "data") }
-
 func (b *Broker) settingsFile() string { return filepath.Join(b.dir, "server.properties") }
 
 // format prepares the data folder.

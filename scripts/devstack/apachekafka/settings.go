@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -36,7 +37,7 @@ func (b *Broker) settings() map[string]string {
 	settings := map[string]string{
 		"process.roles":                  "broker,controller",
 		"node.id":                        fmt.Sprint(b.ID),
-		"log.dirs":                       b.DataDir(),
+		"log.dirs":                       filepath.Join(b.dir, "data"),
 		"auto.create.topics.enable":      "false",
 		"default.replication.factor":     fmt.Sprint(replicas),
 		"unclean.leader.election.enable": "false",

@@ -4,7 +4,6 @@ package kafkago
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -23,25 +22,27 @@ var Balancer kafka.Balancer = kafka.Murmur2Balancer{}
 // Dialer opens connections of their own, as a consumer group and a fetcher need.
 // Safe for concurrent use.
 func Dialer(cfg config.Kafka) (*kafka.Dialer, error) {
-	dial, login, err := security(cfg)
+	dial, err := kafkaconn.Dialer(cfg)
 	if err != nil {
 		return nil, err
 	}
+	login, err := mechanism(cfg)
 	return &kafka.Dialer{
 		ClientID:      kafkaconn.ClientID,
 		Timeout:       kafkaconn.DialTimeout,
 		DialFunc:      dial,
 		SASLMechanism: login,
-	}, nil
+	}, err
 }
 
 // Transport pools connections for requests through a kafka.Client or kafka.Writer.
 // Call CloseIdleConnections when done. Safe for concurrent use.
 func Transport(cfg config.Kafka) (*kafka.Transport, error) {
-	dial, login, err := security(cfg)
+	dial, err := kafkaconn.Dialer(cfg)
 	if err != nil {
 		return nil, err
 	}
+	login, err := mechanism(cfg)
 	return &kafka.Transport{
 		ClientID:    kafkaconn.ClientID,
 		DialTimeout: kafkaconn.DialTimeout,
@@ -49,7 +50,7 @@ func Transport(cfg config.Kafka) (*kafka.Transport, error) {
 		MetadataTTL: 5 * time.Second,
 		Dial:        dial,
 		SASL:        login,
-	}, nil
+	}, err
 }
 
 // Client sends single requests to the brokers. Safe for concurrent use.
@@ -57,23 +58,16 @@ func Client(cfg config.Kafka, transport kafka.RoundTripper) *kafka.Client {
 	return &kafka.Client{Addr: kafka.TCP(kafkaconn.Brokers(cfg)...), Transport: transport}
 }
 
-// dialer is what kafka-go calls to open a connection.
-type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
-
-func security(cfg config.Kafka) (dialer, sasl.Mechanism, error) {
-	dial, err := kafkaconn.Dialer(cfg)
-	if err != nil {
-		return nil, nil, err
-	}
+func mechanism(cfg config.Kafka) (sasl.Mechanism, error) {
 	switch cfg.SASLMechanism {
 	case "":
-		return dial, nil, nil
+		return nil, nil
 	case kafkaconn.OAuthBearer, kafkaconn.AWSMSKIAM:
-		return dial, bearer{kafkaconn.NewBearer(cfg)}, nil
+		return bearer{kafkaconn.NewBearer(cfg)}, nil
 	default:
 		login := password{cfg}
-		_, err = login.present() // such as a password that SCRAM cannot send
-		return dial, login, err
+		_, err := login.present() // such as a password that SCRAM cannot send
+		return login, err
 	}
 }
 

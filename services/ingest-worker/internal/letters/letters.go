@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 )
 
@@ -169,6 +170,8 @@ func (p *Producer) knownPartitions(ctx context.Context) ([]int, error) {
 	defer cancel()
 	n, err := kafkago.PartitionCount(ctx, p.client, p.topic)
 	switch {
+	case errors.Is(err, kafka.UnknownTopicOrPartition): // kafka-go asks for all topics that it may see
+		return nil, kafkaconn.Missing(fmt.Errorf("%w, or it is hidden", err), "Write on topic "+p.topic)
 	case err != nil:
 		return nil, err
 	case n == 0:
