@@ -106,6 +106,7 @@ var developmentOnly = []string{
 var otherClient = map[string]string{
 	"ingest-worker": "github.com/twmb/franz-go",
 	"orderctl":      "github.com/segmentio/kafka-go",
+	"read-api":      "github.com/segmentio/kafka-go",
 }
 
 // A service's go.mod may require what its tests need; its program may not

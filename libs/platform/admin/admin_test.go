@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/health"
 )
 
@@ -19,7 +21,7 @@ func TestServesAndStops(t *testing.T) {
 	metrics.MustRegister(counter)
 	checks := health.NewRegistry()
 	component := checks.Component("part")
-	s := New("127.0.0.1:0", checks, metrics, zap.NewNop())
+	s := New(&config.Service{AdminAddr: "127.0.0.1:0"}, checks, metrics, zap.NewNop())
 	require.NoError(t, s.Start(context.Background()))
 	base := "http://" + s.Addr()
 
@@ -34,9 +36,9 @@ func TestServesAndStops(t *testing.T) {
 	_, body = get(t, base+"/metrics")
 	require.Contains(t, body, "orderhub_test_total 0")
 	status, _ = get(t, base+"/debug/pprof/")
-	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, http.StatusNotFound, status, "profiles are off")
 
-	second := New(s.Addr(), checks, metrics, zap.NewNop())
+	second := New(&config.Service{AdminAddr: s.Addr()}, checks, metrics, zap.NewNop())
 	require.ErrorContains(t, second.Start(context.Background()), "ADMIN_ADDR")
 
 	s.Stop()
@@ -55,4 +57,39 @@ func get(t *testing.T, url string) (int, string) {
 	body, err := io.ReadAll(answer.Body)
 	require.NoError(t, err)
 	return answer.StatusCode, string(body)
+}
+
+func TestProfilesNeedTheSettingAndTheToken(t *testing.T) {
+	ask := func(s *config.Service, authorization string) int {
+		s.AdminAddr = "127.0.0.1:0"
+		server := New(s, health.NewRegistry(), prometheus.NewRegistry(), zap.NewNop())
+		require.NoError(t, server.Start(t.Context()))
+		defer server.Stop()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+server.Addr()+"/debug/pprof/heap", nil)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", authorization)
+		answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		return answer.StatusCode
+	}
+	const token = "0123456789abcdef"
+	require.Equal(t, http.StatusNotFound, ask(&config.Service{AdminToken: token}, "Bearer "+token))
+	require.Equal(t, http.StatusOK, ask(&config.Service{AdminPprof: true}, ""))
+	require.Equal(t, http.StatusUnauthorized, ask(&config.Service{AdminPprof: true, AdminToken: token}, ""))
+	require.Equal(t, http.StatusUnauthorized, ask(&config.Service{AdminPprof: true, AdminToken: token}, "Bearer 0123456789abcdeg"))
+	require.Equal(t, http.StatusOK, ask(&config.Service{AdminPprof: true, AdminToken: token}, "Bearer "+token))
+}
+
+func TestALargeHeaderIsRefused(t *testing.T) {
+	s := New(&config.Service{AdminAddr: "127.0.0.1:0"}, health.NewRegistry(), prometheus.NewRegistry(), zap.NewNop())
+	require.NoError(t, s.Start(t.Context()))
+	defer s.Stop()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr()+"/livez", nil)
+	require.NoError(t, err)
+	request.Header.Set("X", strings.Repeat("x", 32<<10))
+	answer, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, answer.StatusCode)
 }

@@ -62,6 +62,27 @@ func TestAServiceHasADefaultOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestProfilesBeyondTheLoopbackNeedAToken(t *testing.T) {
+	for addr, local := range map[string]bool{
+		"127.0.0.1:9080": true, "localhost:1": true, "[::1]:1": true, "127.9.9.9:1": true, "[::ffff:127.0.0.1]:1": true,
+		":9080": false, "0.0.0.0:1": false, "[::]:1": false, "192.0.2.1:1": false, "example.com:1": false,
+	} {
+		require.Equal(t, local, IsLoopback(addr), addr)
+		s := Service{AdminAddr: addr, StopTimeout: time.Second}
+		require.NoError(t, s.Validate(), addr)
+		s.AdminPprof = true
+		if local {
+			require.NoError(t, s.Validate(), addr)
+		} else {
+			require.ErrorContains(t, s.Validate(), "ADMIN_PPROF", addr)
+		}
+		s.AdminToken = "short"
+		require.ErrorContains(t, s.Validate(), "ADMIN_TOKEN: has 5 bytes")
+		s.AdminToken = "0123456789abcdef"
+		require.NoError(t, s.Validate(), addr)
+	}
+}
+
 func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 	inEmptyFolder(t)
 	require.NoError(t, os.WriteFile(".env", []byte("KAFKA_TOPIC=from-file\nKAFKA_GROUP=from-file\nTEST_COUNT=\n"), 0o600))

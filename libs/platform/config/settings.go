@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -14,16 +15,28 @@ import (
 // it, with a tag for the default of ADMIN_ADDR.
 type Service struct {
 	Log         Log
-	AdminAddr   string        `env:"ADMIN_ADDR" help:"address of /livez, /readyz, /metrics and pprof"`
+	AdminAddr   string        `env:"ADMIN_ADDR" help:"address of /livez, /readyz and /metrics"`
+	AdminPprof  bool          `env:"ADMIN_PPROF" envDefault:"false" help:"true: Go's profiles as well, at /debug/pprof/ of ADMIN_ADDR; beyond the loopback with ADMIN_TOKEN only"`
+	AdminToken  Secret        `env:"ADMIN_TOKEN" help:"bearer token that profiles ask for, 16 bytes or more"`
 	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
 }
+
+// minToken is the least length of ADMIN_TOKEN in bytes.
+const minToken = 16
 
 // Common returns the settings that every service has.
 func (s *Service) Common() *Service { return s }
 
 // Validate names the variables whose values cannot be used.
 func (s *Service) Validate() error {
-	return errors.Join(
+	var profiles error
+	switch n := len(s.AdminToken); {
+	case n > 0 && n < minToken:
+		profiles = fmt.Errorf("ADMIN_TOKEN: has %d bytes, fewer than %d", n, minToken)
+	case s.AdminPprof && n == 0 && !IsLoopback(s.AdminAddr):
+		profiles = fmt.Errorf("ADMIN_PPROF: profiles show what the program holds in memory, and other machines can reach ADMIN_ADDR=%s: set ADMIN_TOKEN, or listen on the loopback", s.AdminAddr)
+	}
+	return errors.Join(profiles,
 		ListenAddr("ADMIN_ADDR", s.AdminAddr),
 		Between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour))
 }
@@ -149,4 +162,14 @@ func ListenAddr(name, addr string) error {
 		return fmt.Errorf("%s: %q is not host:port (or :port)", name, addr)
 	}
 	return nil
+}
+
+// IsLoopback tells whether only this machine can reach an address to listen on.
+func IsLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }

@@ -38,6 +38,8 @@ type Options struct {
 	// TLS serves HTTPS where it is set.
 	TLS *tls.Config
 
+	// MaxHeaderBytes is as in http.Server.
+	MaxHeaderBytes int
 	// MaxBody is how many bytes of a request's body a handler can read; 8 MiB.
 	MaxBody     int64
 	ReadTimeout time.Duration // of a whole request; 10 s
@@ -106,9 +108,10 @@ func New(o Options) *Server {
 		Handler:           limited{o.Handler, o.MaxBody, o.Patience},
 		ConnContext:       o.ConnContext,
 		TLSConfig:         o.TLS,
-		ReadHeaderTimeout: readHeaderTimeout,
+		ReadHeaderTimeout: min(readHeaderTimeout, o.ReadTimeout),
 		ReadTimeout:       o.ReadTimeout,
 		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    o.MaxHeaderBytes,
 		ErrorLog:          errorLog,
 		// "OPTIONS *" goes to the handler like every other request.
 		DisableGeneralOptionsHandler: true,

@@ -15,6 +15,11 @@ type limited struct {
 
 // ServeHTTP implements http.Handler.
 func (l limited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if len(r.TransferEncoding) > 0 {
+		// net/http has dropped a Content-Length beside it, by which a proxy may have told
+		// where the request ends. What follows may be smuggled (RFC 9112, 6.1).
+		w.Header().Set("Connection", "close")
+	}
 	if r.Body != http.NoBody {
 		r.Body = http.MaxBytesReader(w, r.Body, l.maxBody)
 	}

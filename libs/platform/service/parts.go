@@ -21,7 +21,7 @@ func Parts(program string, settings Settings) []any {
 		health.NewRegistry,
 		func() *prometheus.Registry { return newMetrics(program) },
 		func(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
-			return admin.New(common.AdminAddr, checks, metrics, log)
+			return admin.New(common, checks, metrics, log)
 		},
 	}
 }

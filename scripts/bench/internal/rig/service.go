@@ -35,7 +35,7 @@ func (s *Site) startService(ctx context.Context, name string, readyWithin time.D
 		return nil, err
 	}
 	service := &Service{admin: ports.Loopback(port)}
-	cmd, err := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin)...)
+	cmd, err := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin, "ADMIN_PPROF=true")...)
 	if err != nil {
 		return nil, err
 	}

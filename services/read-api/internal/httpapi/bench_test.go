@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,16 +35,24 @@ func BenchmarkAnswers(b *testing.B) {
 		address string
 		header  string
 	}{
-		{"bare", engine, sampleAddress, ""}, {"200", api.handler, sampleAddress, ""},
+		{"bare on net/http", engine, sampleAddress, ""}, {"bare", engine, sampleAddress, ""}, {"200", api.handler, sampleAddress, ""},
 		{"bare with If-None-Match", engine, sampleAddress, tag}, {"304", api.handler, sampleAddress, tag}, {"404", api.handler, "/order/none", ""},
 	} {
 		b.Run(one.name, func(b *testing.B) {
-			server := httpserver.New(httpserver.Options{Name: "API", Addr: "127.0.0.1:0", Handler: one.handler})
-			if err := server.Start(b.Context()); err != nil {
-				b.Fatal(err)
+			addr := ""
+			if one.name == "bare on net/http" {
+				server := httptest.NewServer(one.handler)
+				defer server.Close()
+				addr = server.Listener.Addr().String()
+			} else {
+				server := httpserver.New(httpserver.Options{Name: "API", Addr: "127.0.0.1:0", Handler: one.handler, ConnContext: ConnContext})
+				if err := server.Start(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				defer server.Stop()
+				addr = server.Addr()
 			}
-			defer server.Stop()
-			conn, err := net.Dial("tcp", server.Addr())
+			conn, err := net.Dial("tcp", addr)
 			if err != nil {
 				b.Fatal(err)
 			}
