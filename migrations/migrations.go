@@ -32,8 +32,9 @@ type Migration struct {
 // Up applies the pending steps, each in its own transaction, and returns them. It
 // changes nothing where tables of another program stand in the way: the error is a
 // *ForeignTablesError. Versions that an older orderctl recorded are taken over.
-// Several processes may call it at once: they take turns, and the later ones have
-// nothing to do.
+// If the tables' owner is a role of PlanRoles, the other roles get their rights on new
+// tables. Several processes may call it at once: they take turns, and the later ones
+// have nothing to do.
 func Up(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	p, err := provider(db)
 	if err != nil {
@@ -42,6 +43,10 @@ func Up(ctx context.Context, db *sql.DB) ([]Migration, error) {
 	results, err := p.Up(ctx)
 	if err != nil {
 		return nil, explain("migrate up", err)
+	}
+	// A step whose tables lack grants counts as applied: the next call grants them.
+	if err := grantNew(ctx, db); err != nil {
+		return fromResults(results), fmt.Errorf("the steps are applied; give the roles their rights: %w", err)
 	}
 	return fromResults(results), nil
 }
@@ -83,12 +88,24 @@ func steps(ctx context.Context, db *sql.DB, where place) (all []Migration, older
 	return all, older, err
 }
 
-// Check returns a *VersionError if a step is missing, and a *ForeignTablesError if the
-// tables that the programs would use are another program's. A newer schema is no error:
-// migrations are applied before the programs that need them are rolled out, while
-// older ones still run. Check only reads, so it works on a standby and for a user
-// without rights to create tables.
-func Check(ctx context.Context, db *sql.DB) error {
+// Check returns a *VersionError if a step is missing, a *ForeignTablesError if the tables
+// that the programs would use are another program's, and a *RightsError if the user lacks
+// rights that a role needs. A newer schema is no error: migrations are applied before the
+// programs that need them are rolled out, while older ones still run. Check only reads,
+// so it works on a standby.
+func Check(ctx context.Context, db *sql.DB, role Role) error {
+	err := checkVersion(ctx, db)
+	if errors.As(err, new(*ForeignTablesError)) {
+		return err
+	}
+	// Without rights, a schema cannot be read, or looks empty.
+	if rights := CheckRights(ctx, db, role); rights != nil && (err == nil || errors.As(rights, new(*RightsError))) {
+		return rights
+	}
+	return err
+}
+
+func checkVersion(ctx context.Context, db *sql.DB) error {
 	all, older, err := steps(ctx, db, visible)
 	if err != nil {
 		return err

@@ -99,24 +99,17 @@ func look(ctx context.Context, db querier, where place) (tables, error) {
 	for _, n := range needed {
 		names = append(names, n.table)
 	}
-	rows, err := db.QueryContext(ctx, fmt.Sprintf(columnsQuery, where), names)
+	rows, err := texts(ctx, db, fmt.Sprintf(columnsQuery, where), names)
 	if err != nil {
 		return nil, fmt.Errorf("look for Orderhub's tables: %w", err)
 	}
-	defer func() { _ = rows.Close() }()
 	found, foreign := tables{}, &ForeignTablesError{}
-	for rows.Next() {
-		var name, schema, columns string
-		if err := rows.Scan(&name, &schema, &columns); err != nil {
-			return nil, fmt.Errorf("look for Orderhub's tables: %w", err)
-		}
+	for _, row := range rows {
+		name, schema, columns := row[0], row[1], row[2]
 		found[name] = strings.Split(columns, ",")
 		if name != versionTable && name != olderTable {
 			foreign.Schema = schema
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("look for Orderhub's tables: %w", err)
 	}
 	ours := false // the orders, without which no part is Orderhub's
 	for _, n := range needed {

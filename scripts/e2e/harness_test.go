@@ -4,10 +4,12 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,26 +59,45 @@ type pipeline struct {
 	ctx      context.Context
 	env      []string
 	brokers  string
-	database string // URL
+	database string // URL for the tables' owner
 	db       *sql.DB
+	roles    map[string]string // URL for each program's role, if they have one
 }
 
+// newPipeline is one whose programs connect as their own roles.
 func newPipeline(t *testing.T) *pipeline {
 	t.Helper()
-	return newPipelineOn(t, postgres.ForTest(t))
+	p := newPipelineOn(t, postgres.ForTest(t))
+	own, err := url.Parse(p.database)
+	require.NoError(t, err)
+	prefix := strings.TrimPrefix(own.Path, "/")
+	command := []string{"migrate", "roles", "--prefix", prefix}
+	p.roles = map[string]string{}
+	for program, role := range map[string]string{"ingest-worker": "writer", "read-api": "reader", "orderctl": "operator"} {
+		password, file := rand.Text(), filepath.Join(t.TempDir(), role)
+		require.NoError(t, os.WriteFile(file, []byte(password+"\n"), 0o600))
+		command = append(command, "--"+role+"-password-file", file)
+		own.User = url.UserPassword(prefix+"_"+role, password)
+		p.roles[program] = "DATABASE_URL=" + own.String()
+	}
+	env := p.env
+	p.env = append(slices.Clone(env), "DATABASE_URL="+postgres.AdminForTest(t, p.database))
+	p.orderctl("", command...)
+	p.env = append(slices.Clone(env), p.roles["orderctl"])
+	return p
 }
 
 // newPipelineOn is on a database of the test's own.
-func newPipelineOn(t *testing.T, url string) *pipeline {
+func newPipelineOn(t *testing.T, database string) *pipeline {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*deadline)
 	t.Cleanup(cancel)
-	db, err := sql.Open("pgx", url)
+	db, err := sql.Open("pgx", database)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	brokers := broker.ForTest(t).Addr()
-	p := &pipeline{t: t, ctx: ctx, brokers: brokers, database: url, db: db, env: append(os.Environ(),
-		"KAFKA_BROKERS="+brokers, "DATABASE_URL="+url, "KAFKA_SESSION_TIMEOUT=6s", "GO_DOTENV_PATH=")}
+	p := &pipeline{t: t, ctx: ctx, brokers: brokers, database: database, db: db, env: append(os.Environ(),
+		"KAFKA_BROKERS="+brokers, "DATABASE_URL="+database, "KAFKA_SESSION_TIMEOUT=6s", "GO_DOTENV_PATH=")}
 	p.orderctl("", "migrate")
 	return p
 }
@@ -134,6 +155,9 @@ func (p *pipeline) run(name string, settings []string, args ...string) *process 
 	s := &process{t: p.t, addr: freeAddr(p.t), admin: freeAddr(p.t)}
 	s.cmd = exec.Command(filepath.Join(programs, name), args...)
 	s.cmd.Env = append(append(slices.Clone(p.env), "HTTP_ADDR="+s.addr, "ADMIN_ADDR="+s.admin), settings...)
+	if role, own := p.roles[name]; own {
+		s.cmd.Env = append(s.cmd.Env, role)
+	}
 	s.cmd.Dir = p.t.TempDir()
 	s.cmd.Stderr = &s.log
 	require.NoError(p.t, s.cmd.Start())

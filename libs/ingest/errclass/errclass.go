@@ -9,8 +9,8 @@
 //	  23505 on the orders' key                        race          the order is looked up again at once
 //	  40001 serialization, 40P01 deadlock             race          retried at once
 //	  a race that does not end                        23505: record, others: environment
-//	SQLSTATE 42 syntax, names, rights; 3D, 3F, 0A     defect        the worker stops and logs the reason
-//	  42501 insufficient privilege                    defect
+//	SQLSTATE 42 syntax, names; 3D, 3F, 0A             defect        the worker stops and logs the reason
+//	  42501 insufficient privilege                    environment   retried: a GRANT ends it
 //	SQLSTATE 08 connection, 25006 read-only, 28 login environment   retried with backoff, without end
 //	  40 other, 53 resources, 55 not in state,
 //	  57 operator intervened, 58 system, XX internal
@@ -58,6 +58,7 @@ const (
 	CauseReadOnly    Cause = "database_read_only"
 	CauseResources   Cause = "database_resources"
 	CauseLogin       Cause = "database_login"
+	CauseRights      Cause = "database_rights"
 	CauseSchema      Cause = "database_schema"
 	CauseBroker      Cause = "broker"
 	CauseDeadLetters Cause = "dead_letter_topic"
@@ -115,6 +116,8 @@ func ofSQLState(e *pgconn.PgError) (Class, Cause) {
 		return Race, CauseDatabase
 	case e.Code == "25006":
 		return Environment, CauseReadOnly
+	case e.Code == "42501":
+		return Environment, CauseRights
 	case len(e.Code) != 5:
 		return Unclassified, CauseUnknown
 	}

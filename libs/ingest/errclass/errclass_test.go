@@ -47,7 +47,6 @@ func TestErrorClasses(t *testing.T) {
 
 		{"undefined table", state("42P01"), Defect, CauseSchema},
 		{"undefined column", state("42703"), Defect, CauseSchema},
-		{"insufficient privilege", state("42501"), Defect, CauseSchema},
 		{"no such database", state("3D000"), Defect, CauseSchema},
 		{"no such schema", state("3F000"), Defect, CauseSchema},
 		{"feature not supported", state("0A000"), Defect, CauseSchema},
@@ -55,6 +54,7 @@ func TestErrorClasses(t *testing.T) {
 		{"connection failure", state("08006"), Environment, CauseDatabase},
 		{"read-only transaction", state("25006"), Environment, CauseReadOnly},
 		{"aborted transaction", state("25P02"), Environment, CauseDatabase},
+		{"insufficient privilege", state("42501"), Environment, CauseRights},
 		{"invalid password", state("28P01"), Environment, CauseLogin},
 		{"the file of the address is empty", fmt.Errorf("begin: %w: DATABASE_URL_FILE is empty", bundb.ErrSettings), Environment, CauseLogin},
 		{"completion unknown", state("40003"), Environment, CauseDatabase},

@@ -36,7 +36,8 @@ const forever time.Duration = 0
 // openQuery opens a transaction and looks orders up in one round trip. It disables
 // the insert triggers, since the transaction inserts whole orders, and sends the
 // notification itself, which is delivered only after a commit. $1 is a lock_timeout
-// in milliseconds; null keeps the present one.
+// in milliseconds; null keeps the present one. The advisory lock marks the transaction
+// as a writer's, see endAbandoned.
 //
 // Raw SQL: bun's builder has no LATERAL and writes values into the text. LATERAL
 // and OFFSET 0 make the planner look each uid up in the index; for an array of
@@ -44,7 +45,8 @@ const forever time.Duration = 0
 // Nothing is prepared: a plan made while the table was empty would scan it.
 const openQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text
 	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
-		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid OFFSET 0) AS once
+		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid,
+		pg_try_advisory_xact_lock_shared(` + writerLock + `) OFFSET 0) AS once
 	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL
 		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
 

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,10 +13,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
+
+	"github.com/orderhub/orderhub/migrations"
 )
 
 // TestURLVariable is the environment variable that names a server for [ForTest]
-// to use instead of starting one. Its role must be allowed to create databases.
+// to use instead of starting one. Its role must be allowed to create databases and roles.
 const TestURLVariable = "TEST_DATABASE_URL"
 
 // shared is the server of this test binary.
@@ -31,7 +35,7 @@ func ForTest(tb testing.TB) string {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	serverURL, err := sharedURL(ctx)
+	serverURL, adminURL, err := sharedURLs(ctx)
 	if err != nil {
 		tb.Fatalf("PostgreSQL for tests: %v", err)
 	}
@@ -42,16 +46,75 @@ func ForTest(tb testing.TB) string {
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := execute(ctx, serverURL, `DROP DATABASE `+name+` WITH (FORCE)`); err != nil {
-			tb.Logf("drop the test's database: %v", err)
+		for _, statement := range []string{`DROP DATABASE ` + name + ` WITH (FORCE)`, fmt.Sprintf(dropRoles, name)} {
+			if err := execute(ctx, adminURL, statement); err != nil {
+				tb.Logf("drop the test's database and its roles: %v", err)
+			}
 		}
 	})
-	databaseURL, err := url.Parse(serverURL)
+	return atDatabase(tb, serverURL, "/"+name)
+}
+
+// dropRoles drops the roles whose names begin with that of a database.
+const dropRoles = `DO $$ DECLARE r text; BEGIN
+	FOR r IN SELECT rolname FROM pg_roles WHERE rolname ~ '^%s_' LOOP EXECUTE format('DROP ROLE %%I', r); END LOOP; END $$`
+
+// AdminForTest returns the URL of a database of [ForTest] for a superuser, or for the
+// user in TestURLVariable.
+func AdminForTest(tb testing.TB, databaseURL string) string {
+	tb.Helper()
+	_, adminURL, err := sharedURLs(context.Background())
+	if err != nil {
+		tb.Fatalf("PostgreSQL for tests: %v", err)
+	}
+	return atDatabase(tb, adminURL, parse(tb, databaseURL).Path)
+}
+
+func atDatabase(tb testing.TB, serverURL, path string) string {
+	tb.Helper()
+	u := parse(tb, serverURL)
+	u.Path = path
+	return u.String()
+}
+
+func parse(tb testing.TB, databaseURL string) *url.URL {
+	tb.Helper()
+	u, err := url.Parse(databaseURL)
 	if err != nil {
 		tb.Fatalf("%s: %v", TestURLVariable, err)
 	}
-	databaseURL.Path = "/" + name
-	return databaseURL.String()
+	return u
+}
+
+// RolesForTest makes Orderhub's roles for a database of [ForTest], with the database's name
+// as their prefix, and returns the database's URL for each of them. The user in
+// databaseURL becomes a member of all of them.
+func RolesForTest(tb testing.TB, databaseURL string) map[migrations.Role]string {
+	tb.Helper()
+	ctx, adminURL, own := context.Background(), AdminForTest(tb, databaseURL), parse(tb, databaseURL)
+	db, err := sql.Open("pgx", adminURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	owner, prefix := own.User.Username(), strings.TrimPrefix(own.Path, "/")
+	passwords, urls := map[migrations.Role]string{}, map[migrations.Role]string{}
+	for _, role := range []migrations.Role{migrations.Migrate, migrations.Writer, migrations.Reader, migrations.Operator} {
+		passwords[role] = rand.Text()
+		own.User = url.UserPassword(prefix+"_"+string(role), passwords[role])
+		urls[role] = own.String()
+	}
+	plan, err := migrations.PlanRoles(ctx, db, prefix, passwords)
+	if err == nil {
+		err = plan.Apply(ctx, db)
+	}
+	if err == nil {
+		err = execute(ctx, adminURL, fmt.Sprintf("GRANT %s_migrate, %[1]s_writer, %[1]s_reader, %[1]s_operator TO %s", prefix, owner))
+	}
+	if err != nil {
+		tb.Fatalf("make the roles of the test's database: %v", err)
+	}
+	return urls
 }
 
 // ServerForTest starts a server that the test has to itself, to be stopped,
@@ -143,20 +206,22 @@ func (r sharedRunner) Run() int {
 	return code
 }
 
-func sharedURL(ctx context.Context) (string, error) {
+// sharedURLs are those of the tests' server, for the owner of databases and for who may
+// make roles.
+func sharedURLs(ctx context.Context) (owner, admin string, err error) {
 	if given := os.Getenv(TestURLVariable); given != "" {
-		return given, nil
+		return given, given, nil
 	}
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.server == nil {
 		server, err := Start(ctx, Options{Unsafe: true, Settings: map[string]string{"max_connections": "300"}})
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		shared.server = server
 	}
-	return shared.server.URL(), nil
+	return shared.server.URL(), shared.server.AdminURL(), nil
 }
 
 func execute(ctx context.Context, databaseURL, statement string) error {

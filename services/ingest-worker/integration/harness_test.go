@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -54,17 +55,20 @@ type bundle struct {
 	t      *testing.T
 	ctx    context.Context
 	broker *broker.Broker
-	url    string
+	url    string // of the tables' owner
+	writer string // of the worker's role, if it has one
 	db     *sql.DB
 	kafka  *kgo.Client
 	admin  *kadm.Client
 }
 
 // setup runs a broker whose topic of orders has so many partitions, and gives a
-// fresh database with the schema.
+// fresh database with the schema. Workers connect as their own role.
 func setup(t *testing.T, partitions int32) *bundle {
 	t.Helper()
-	return setupOn(t, broker.StartForTest(t, broker.Options{DefaultPartitions: int(partitions)}), postgres.ForTest(t), partitions)
+	b := setupOn(t, broker.StartForTest(t, broker.Options{DefaultPartitions: int(partitions)}), postgres.ForTest(t), partitions)
+	b.writer = postgres.RolesForTest(t, b.url)[migrations.Writer]
+	return b
 }
 
 func setupOn(t *testing.T, b *broker.Broker, url string, partitions int32) *bundle {
@@ -118,7 +122,7 @@ func (b *bundle) startWorker(settings ...string) *worker {
 func (b *bundle) settings(settings ...string) *app.Settings {
 	b.t.Helper()
 	all := append([]string{
-		"KAFKA_BROKERS=" + b.broker.Addr(), "DATABASE_URL=" + b.url, "ADMIN_ADDR=127.0.0.1:0",
+		"KAFKA_BROKERS=" + b.broker.Addr(), "DATABASE_URL=" + cmp.Or(b.writer, b.url), "ADMIN_ADDR=127.0.0.1:0",
 		"KAFKA_TOPIC_WATCH_INTERVAL=200ms", "INGEST_LAG_INTERVAL=200ms", "KAFKA_SESSION_TIMEOUT=6s", "LOG_FORMAT=console",
 	}, settings...)
 	for _, s := range all {

@@ -40,7 +40,7 @@ func TestMigrationsGoUpAndDownAndUpAgain(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	var version *migrations.VersionError
-	require.ErrorAs(t, migrations.Check(ctx, db), &version)
+	require.ErrorAs(t, migrations.Check(ctx, db, migrations.Writer), &version)
 	require.Zero(t, version.Current)
 
 	// Two processes that start at once take turns.
@@ -63,7 +63,7 @@ func TestMigrationsGoUpAndDownAndUpAgain(t *testing.T) {
 	steps, err := migrations.Status(ctx, db)
 	require.NoError(t, err)
 	require.Equal(t, len(steps), sum, "each step once")
-	require.NoError(t, migrations.Check(ctx, db))
+	require.NoError(t, migrations.Check(ctx, db, migrations.Writer))
 
 	for range 2 {
 		_, err = migrations.DownTo(ctx, db, 0)
@@ -72,10 +72,10 @@ func TestMigrationsGoUpAndDownAndUpAgain(t *testing.T) {
 		require.NoError(t, db.QueryRow(`SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'orderhub_db_version')
 			+ (SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace)`).Scan(&left))
 		require.Zero(t, left)
-		require.ErrorAs(t, migrations.Check(ctx, db), &version)
+		require.ErrorAs(t, migrations.Check(ctx, db, migrations.Writer), &version)
 		_, err = migrations.Up(ctx, db)
 		require.NoError(t, err)
-		require.NoError(t, migrations.Check(ctx, db))
+		require.NoError(t, migrations.Check(ctx, db, migrations.Writer))
 	}
 }
 

@@ -75,7 +75,7 @@ func TestVersionsOfAnOlderOrderctlAreTakenOver(t *testing.T) {
 	recorded := state(t, db, "goose_db_version")
 
 	var version *migrations.VersionError
-	require.ErrorAs(t, migrations.Check(ctx, db), &version)
+	require.ErrorAs(t, migrations.Check(ctx, db, migrations.Writer), &version)
 	require.EqualValues(t, 3, version.Current)
 	require.True(t, version.Older)
 	require.Contains(t, version.Error(), "run `orderctl migrate`")
@@ -92,7 +92,7 @@ func TestVersionsOfAnOlderOrderctlAreTakenOver(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.NoError(t, migrations.Check(ctx, db))
+	require.NoError(t, migrations.Check(ctx, db, migrations.Writer))
 	after, err := migrations.Status(ctx, db)
 	require.NoError(t, err)
 	require.Equal(t, before[:3], after[:3], "with the times of then")
@@ -116,7 +116,7 @@ func TestAnOlderOrderctlThatUndoesItsStepsIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 	_, err = db.Exec(`DROP TABLE items, payments, deliveries, orders`)
 	require.NoError(t, err)
-	require.ErrorAs(t, migrations.Check(ctx, db), new(*migrations.VersionError))
+	require.ErrorAs(t, migrations.Check(ctx, db, migrations.Writer), new(*migrations.VersionError))
 	_, err = migrations.Up(ctx, db)
 	require.ErrorContains(t, err, "DROP TABLE orderhub_db_version")
 
@@ -190,7 +190,7 @@ func TestTablesOfAnotherProgramAreRefusedAndUntouched(t *testing.T) {
 			require.ErrorAs(t, err, new(*migrations.ForeignTablesError))
 			_, err = migrations.DownTo(ctx, db, 0)
 			require.ErrorAs(t, err, new(*migrations.ForeignTablesError))
-			require.ErrorAs(t, migrations.Check(ctx, db), new(*migrations.ForeignTablesError))
+			require.ErrorAs(t, migrations.Check(ctx, db, migrations.Writer), new(*migrations.ForeignTablesError))
 			require.Equal(t, before, state(t, db, rows...))
 			var made sql.NullString
 			require.NoError(t, db.QueryRow(`SELECT to_regclass('orderhub_db_version')`).Scan(&made))
@@ -200,10 +200,10 @@ func TestTablesOfAnotherProgramAreRefusedAndUntouched(t *testing.T) {
 			_, err = db.Exec(`CREATE SCHEMA orderhub`)
 			require.NoError(t, err)
 			own := open(t, withSearchPath(url, "orderhub,public"))
-			require.ErrorAs(t, migrations.Check(ctx, own), new(*migrations.ForeignTablesError))
+			require.ErrorAs(t, migrations.Check(ctx, own, migrations.Writer), new(*migrations.ForeignTablesError))
 			_, err = migrations.Up(ctx, own)
 			require.NoError(t, err)
-			require.NoError(t, migrations.Check(ctx, own))
+			require.NoError(t, migrations.Check(ctx, own, migrations.Writer))
 			require.Equal(t, before, state(t, db, rows...))
 		})
 	}
@@ -237,14 +237,14 @@ func TestTheVersionsOfAProgramBesideAreNotOurs(t *testing.T) {
 	_, err := db.Exec(gooseVersions(0, 1, 2, 3, 4) + `CREATE TABLE users (id int)`)
 	require.NoError(t, err)
 	var version *migrations.VersionError
-	require.ErrorAs(t, migrations.Check(ctx, db), &version)
+	require.ErrorAs(t, migrations.Check(ctx, db, migrations.Writer), &version)
 	require.Zero(t, version.Current)
 	steps, err := migrations.Up(ctx, db)
 	require.NoError(t, err)
 	all, err := migrations.Status(ctx, db)
 	require.NoError(t, err)
 	require.Len(t, steps, len(all))
-	require.NoError(t, migrations.Check(ctx, db))
+	require.NoError(t, migrations.Check(ctx, db, migrations.Writer))
 }
 
 func withSearchPath(url, path string) string {

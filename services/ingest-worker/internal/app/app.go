@@ -22,6 +22,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/service"
+	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/lag"
@@ -139,6 +140,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Blockage: blockage,
 			Metrics:  metrics,
 			Log:      log,
+			Rights:   func(ctx context.Context) error { return migrations.CheckRights(ctx, db.DB, migrations.Writer) },
 			Fatal:    fatal,
 		})
 }

@@ -49,6 +49,7 @@ type Pipeline struct {
 	blockage *Blockage
 	metrics  *Metrics
 	log      *zap.Logger
+	rights   func(context.Context) error
 	// fatal is called with a defect, on which the worker stops.
 	fatal func(error)
 	clock time.Time // partitions under load flush at the same instants, see batch.New
@@ -68,6 +69,7 @@ type Deps struct {
 	Blockage *Blockage
 	Metrics  *Metrics
 	Log      *zap.Logger
+	Rights   func(context.Context) error // names what the database's user lacks
 	Fatal    func(error)
 }
 
@@ -75,7 +77,7 @@ type Deps struct {
 func New(cfg Config, d Deps) *Pipeline {
 	return &Pipeline{
 		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, producer: d.Producer, budget: d.Budget,
-		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, fatal: d.Fatal, clock: time.Now(),
+		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, rights: d.Rights, fatal: d.Fatal, clock: time.Now(),
 	}
 }
 
@@ -100,6 +102,11 @@ func (p *Pipeline) retry(ctx context.Context, partition int, try func(context.Co
 		if class == errclass.Defect {
 			p.fatal(err)
 			return errStopped
+		}
+		if cause == errclass.CauseRights {
+			if lacking := p.rights(ctx); lacking != nil {
+				err = lacking // PostgreSQL names the table only
+			}
 		}
 		p.blockage.block(waiter{partition, writing}, class, cause, err)
 		if err := backoff.Wait(ctx); err != nil {

@@ -28,14 +28,14 @@ func NewWatch(db *sql.DB, component *health.Component, log *zap.Logger) *Watch {
 }
 
 // Wait returns nil once the database can be reached and has the schema that the worker
-// needs. It waits for a database that cannot be reached, and for one whose tables are
-// another program's, so that /readyz keeps saying so. A schema that is missing or too
+// needs. It waits for a database that cannot be reached, for one whose tables are
+// another program's, and for rights that are missing, so that /readyz keeps saying so. A schema that is missing or too
 // old is a *migrations.VersionError at once.
 func (w *Watch) Wait(ctx context.Context) error {
 	backoff := retry.NewBackoff(2 * time.Second)
 	for said := false; ; said = true {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
-		err := migrations.Check(attempt, w.db)
+		err := migrations.Check(attempt, w.db, migrations.Writer)
 		cancel()
 		var version *migrations.VersionError
 		switch {
@@ -52,7 +52,7 @@ func (w *Watch) Wait(ctx context.Context) error {
 		w.component.NotReady(err.Error())
 		if !said {
 			level := zap.WarnLevel
-			if errors.As(err, new(*migrations.ForeignTablesError)) {
+			if errors.As(err, new(*migrations.ForeignTablesError)) || errors.As(err, new(*migrations.RightsError)) {
 				level = zap.ErrorLevel
 			}
 			w.log.Log(level, "waiting for the database", zap.Error(err))

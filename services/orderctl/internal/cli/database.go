@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -30,6 +32,8 @@ type database struct {
 	pool    *bun.DB
 	conn    *pgx.ConnConfig
 	setting string // that says where it is
+	// owns is set by commands that change the schema, which is the owner's right.
+	owns bool
 }
 
 // openDatabase opens a pool. It doesn't connect.
@@ -90,10 +94,20 @@ func (d *database) advice(sqlstate string) string {
 	case "28P01", "28000":
 		return ": check user and password in " + d.setting
 	case "42501":
-		if d.setting != "DATABASE_URL" {
+		switch {
+		case d.owns:
+			return ": the user must own the tables and may create others (GRANT CREATE ON SCHEMA …): connect as orderhub_migrate, or as who owns them (docs/roles.md)"
+		case d.pool == nil:
 			return ": the user needs the right to read the tables"
 		}
-		return ": the user needs the right to create tables"
+		ctx, cancel := context.WithTimeout(context.Background(), d.conn.ConnectTimeout)
+		defer cancel()
+		// What only changes need is named where nothing else is missing.
+		err := cmp.Or(migrations.CheckRights(ctx, d.pool.DB, migrations.Viewer), migrations.CheckRights(ctx, d.pool.DB, migrations.Operator))
+		if err != nil {
+			return ": " + err.Error()
+		}
+		return ""
 	default:
 		return ""
 	}

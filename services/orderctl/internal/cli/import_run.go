@@ -65,7 +65,7 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 		if err != nil {
 			return nil, err
 		}
-		if err := migrations.Check(ctx, target.pool.DB); err != nil {
+		if err := migrations.Check(ctx, target.pool.DB, migrations.Viewer); err != nil {
 			return nil, errors.Join(target.explain(err), target.pool.Close())
 		}
 		r.target, to = target, "database "+target.place()
@@ -332,7 +332,7 @@ func (w *importWrite) run(ctx context.Context, codec *model.Codec, orders []othe
 	backoff, began := retry.NewBackoff(2*time.Second), time.Now()
 	for {
 		err := ingest.Store(ctx, writer, w.records)
-		if class, _ := errclass.Of(err); class != errclass.Environment || time.Since(began) > giveUpAfter {
+		if class, cause := errclass.Of(err); class != errclass.Environment || cause == errclass.CauseRights || time.Since(began) > giveUpAfter {
 			return err
 		}
 		if backoff.Wait(ctx) != nil {

@@ -22,13 +22,16 @@ func (a *app) migrateCommand() *cobra.Command {
 	}
 	cmd := a.command(&cobra.Command{
 		Use:   "migrate",
-		Short: "Bring the database's schema up, or show or undo its steps",
+		Short: "Bring the database's schema up, show or undo its steps, or make its roles",
 		Long: `Bring the database's schema up to what this version needs. Each step is applied in
-its own transaction. Processes that do so at the same time take turns.`,
+its own transaction. Processes that do so at the same time take turns. Where the
+tables' owner is a role of 'orderctl migrate roles', the other roles get their
+rights on new tables.`,
 		Example: `  orderctl migrate
   orderctl migrate --wait 30s
   orderctl migrate status
-  orderctl migrate down --to 1 --yes`,
+  orderctl migrate down --to 1 --yes
+  orderctl migrate roles --dry-run`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
@@ -52,7 +55,7 @@ its own transaction. Processes that do so at the same time take turns.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateStatus)
 		},
-	}, &s), a.migrateDownCommand(&wait))
+	}, &s), a.migrateDownCommand(&wait), a.migrateRolesCommand(&wait))
 	return cmd
 }
 
@@ -190,6 +193,7 @@ func (a *app) withDatabase(ctx context.Context, cfg config.Database, wait time.D
 		return err
 	}
 	defer func() { _ = db.pool.Close() }()
+	db.owns = true
 	err = a.waiting(ctx, wait, isDatabaseAway, func() error { return db.explain(db.pool.PingContext(ctx)) })
 	if err != nil {
 		return err

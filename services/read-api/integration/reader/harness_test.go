@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,11 +52,23 @@ func eventually(t *testing.T, what string, is func() bool) {
 	require.Eventually(t, is, patience, 5*time.Millisecond, what)
 }
 
-// newDatabase returns the address of a database with our schema.
+// newDatabase returns the address of a database with our schema, for the tables' owner.
+// Readers that start on it connect as their own role.
 func newDatabase(t *testing.T) string {
 	t.Helper()
 	url := postgres.ForTest(t)
 	migrate(t, url)
+	roles.Store(url, postgres.RolesForTest(t, url)[migrations.Reader])
+	return url
+}
+
+var roles sync.Map // of readers, by the address of a database
+
+// readerOf is the address of a database for a reader.
+func readerOf(url string) string {
+	if role, known := roles.Load(url); known {
+		return role.(string)
+	}
 	return url
 }
 
@@ -170,7 +183,7 @@ func start(t *testing.T, url string, change ...func(*app.Settings)) *reader {
 		Service: config.Service{
 			Log: config.Log{Level: "error", Format: "console"}, AdminAddr: "127.0.0.1:0", StopTimeout: 20 * time.Second,
 		},
-		Database: config.Database{URL: config.Secret(url)},
+		Database: config.Database{URL: config.Secret(readerOf(url))},
 		HTTPAddr: "127.0.0.1:0", CacheCompression: "off", CacheMaxStaleness: time.Hour, StreamClients: 100,
 		BatchBusy: 8, BatchPeriod: 20 * time.Millisecond,
 	}

@@ -125,7 +125,7 @@ func newSource(s *Settings, db *bun.DB) *changes.Source {
 	return changes.NewSource(connector(s.Database, "tail"), changes.Options{
 		Bytes:          s.CacheBytes,
 		MinRecordBytes: cache.MinRecordBytes(s.store()),
-		CheckSchema:    func(ctx context.Context) error { return migrations.Check(ctx, db.DB) },
+		CheckSchema:    func(ctx context.Context) error { return migrations.Check(ctx, db.DB, migrations.Reader) },
 		AnswerTimeout:  s.AnswerTimeout,
 	})
 }
@@ -145,7 +145,7 @@ func newHub(s *Settings, c *cache.Cache) *stream.Hub { return stream.NewHub(c, s
 
 func newCatchUp(s *Settings, db *bun.DB) *stream.CatchUp {
 	conn := connector(s.Database, "stream")
-	options := changes.Options{CheckSchema: func(ctx context.Context) error { return migrations.Check(ctx, db.DB) }}
+	options := changes.Options{CheckSchema: func(ctx context.Context) error { return migrations.Check(ctx, db.DB, migrations.Reader) }}
 	return stream.NewCatchUp(func() stream.Source { return changes.NewSource(conn, options) })
 }
 

@@ -1,0 +1,17 @@
+-- The rights on Orderhub's tables that each role needs, apart from the owner, in rows of
+-- table, role and right. docs/roles.md says what for, and a test compares it. A program
+-- that is given less waits, and names what is missing.
+WITH RECURSIVE rights (n, tab, role, k, need) AS (
+    SELECT n, tab, role, k, need
+      FROM (VALUES
+            (1, 'orders',              'SELECT INSERT', 'SELECT', 'SELECT INSERT UPDATE DELETE'),
+            (2, 'deliveries',          'SELECT INSERT', 'SELECT', 'SELECT INSERT UPDATE DELETE'),
+            (3, 'payments',            'SELECT INSERT', 'SELECT', 'SELECT INSERT UPDATE DELETE'),
+            (4, 'items',               'SELECT INSERT', 'SELECT', 'SELECT INSERT UPDATE DELETE'),
+            (5, 'order_deletions',     'SELECT DELETE', 'SELECT', 'SELECT INSERT'),
+            (6, 'order_changes_state', 'SELECT UPDATE', 'SELECT', NULL),
+            (7, 'orderhub_db_version', 'SELECT',        'SELECT', 'SELECT')
+           ) AS t (n, tab, writer, reader, operator),
+           LATERAL (VALUES ('writer', writer), ('reader', reader), ('operator', operator), ('viewer', substring(operator FROM '^SELECT'))) AS r (role, needs),
+           string_to_table(needs, ' ') WITH ORDINALITY AS p (need, k)
+)
