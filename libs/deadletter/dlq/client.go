@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // ErrNoTopic means that a topic does not exist.
@@ -150,4 +154,213 @@ func failed(topic string, err error) error {
 		err = ErrNoTopic
 	}
 	return fmt.Errorf("topic %s: %w", topic, err)
+}
+
+const (
+	// inParallel is how many partitions are read at once. Their answers are
+	// most of the memory that reading takes.
+	inParallel = 8
+	// answerBytes is how much of a partition one answer brings; a larger batch
+	// comes alone.
+	answerBytes = 4 << 20
+	// perRecord is a guess at a record's size, so that a few records are not
+	// fetched with megabytes behind them.
+	perRecord = 16 << 10
+	// attempts is how often a fetch is tried, with a growing pause.
+	attempts   = 6
+	firstPause = 100 * time.Millisecond
+)
+
+// Gap is a range of offsets that were gone when they were to be read.
+type Gap struct {
+	Topic     string
+	Partition int32
+	Span
+}
+
+// Read calls handle for the records in the spans of each partition, in the order
+// of their offsets. It reads partitions in parallel, so handle must be safe for
+// concurrent use. An error of handle ends the reading.
+//
+// Read fetches by itself, and leaves the decoding to franz-go, since it must know
+// which offset a fetch reached: a consumer that only sees records cannot tell
+// whether it is at the end of a partition whose last records were compacted away.
+//
+// The gaps are what the broker removed before it was read.
+func (c *Client) Read(ctx context.Context, topic string, spans map[int32][]Span, handle func(*kgo.Record) error) ([]Gap, error) {
+	r := &reading{client: c, topic: topic, handle: handle, decompress: kgo.DefaultDecompressor()}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(inParallel)
+	for partition, wanted := range spans {
+		group.Go(func() error {
+			for _, span := range wanted {
+				if err := r.span(ctx, partition, span); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return r.gaps, err
+}
+
+// reading is one Read.
+type reading struct {
+	client     *Client
+	topic      string
+	handle     func(*kgo.Record) error
+	decompress kgo.Decompressor
+
+	mu      sync.Mutex
+	leaders map[int32]int32
+	topicID [16]byte
+	gaps    []Gap
+}
+
+func (r *reading) span(ctx context.Context, partition int32, span Span) error {
+	empty := 0
+	for span.From < span.To {
+		size := int64(answerBytes)
+		if n := span.To - span.From; n < answerBytes/perRecord {
+			size = n * perRecord
+		}
+		next, err := r.step(ctx, partition, span, int32(size))
+		if err != nil {
+			return err
+		}
+		if next > span.From {
+			span.From, empty = next, 0
+			continue
+		}
+		// The broker may need a moment, as after a change of the leader.
+		if empty++; empty > attempts {
+			return fmt.Errorf("topic %s, partition %d: the broker returns nothing at offset %d, though the partition ends at %d or later", r.topic, partition, span.From, span.To)
+		}
+		if err := retry.Sleep(ctx, firstPause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step fetches once and returns the offset to fetch next.
+func (r *reading) step(ctx context.Context, partition int32, span Span, size int32) (int64, error) {
+	answer, err := r.fetch(ctx, partition, span.From, size)
+	if errors.Is(err, kerr.OffsetOutOfRange) {
+		return r.outOfRange(ctx, partition, span)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("topic %s, partition %d, offset %d: %w", r.topic, partition, span.From, err)
+	}
+	records, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+		Offset: span.From, IsolationLevel: kgo.ReadCommitted(), Topic: r.topic, Partition: partition,
+	}, answer, r.decompress, nil)
+	for _, record := range records.Records {
+		if record.Offset >= span.To {
+			return span.To, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if err := r.handle(record); err != nil {
+			return 0, err
+		}
+	}
+	if records.Err != nil {
+		return 0, fmt.Errorf("topic %s, partition %d, offset %d: unreadable batch: %w", r.topic, partition, next, records.Err)
+	}
+	return next, nil
+}
+
+// outOfRange resumes at the partition's start if that is further on by now.
+func (r *reading) outOfRange(ctx context.Context, partition int32, span Span) (int64, error) {
+	bounds, err := r.client.Bounds(ctx, r.topic)
+	if err != nil {
+		return 0, err
+	}
+	start := bounds[partition].From
+	if start <= span.From {
+		return 0, fmt.Errorf("topic %s, partition %d: ends at offset %d now, before %d: it was recreated or lost its end while it was read; run the command again", r.topic, partition, bounds[partition].To, span.From)
+	}
+	gap := Gap{Topic: r.topic, Partition: partition, Span: Span{From: span.From, To: min(start, span.To)}}
+	r.mu.Lock()
+	r.gaps = append(r.gaps, gap)
+	r.mu.Unlock()
+	return gap.To, nil
+}
+
+// fetch asks the partition's leader, and asks again where waiting helps.
+func (r *reading) fetch(ctx context.Context, partition int32, offset int64, size int32) (*kmsg.FetchResponseTopicPartition, error) {
+	pause := firstPause
+	for attempt := 1; ; attempt++ {
+		answer, err := r.fetchOnce(ctx, partition, offset, size)
+		_, answered := errors.AsType[*kerr.Error](err)
+		final := answered && !kerr.IsRetriable(err) || errors.Is(err, ErrNoTopic)
+		if err == nil || final || attempt == attempts || ctx.Err() != nil {
+			return answer, err
+		}
+		r.mu.Lock()
+		r.leaders = nil
+		r.mu.Unlock()
+		if err := retry.Sleep(ctx, pause); err != nil {
+			return nil, err
+		}
+		pause *= 2
+	}
+}
+
+func (r *reading) fetchOnce(ctx context.Context, partition int32, offset int64, size int32) (*kmsg.FetchResponseTopicPartition, error) {
+	leader, id, err := r.leader(ctx, partition)
+	if err != nil {
+		return nil, err
+	}
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.Partition, part.FetchOffset, part.PartitionMaxBytes = partition, offset, size
+	asked := kmsg.NewFetchRequestTopic()
+	asked.Topic, asked.TopicID, asked.Partitions = r.topic, id, []kmsg.FetchRequestTopicPartition{part}
+	request := kmsg.NewPtrFetchRequest()
+	request.ReplicaID, request.MaxBytes, request.MinBytes, request.MaxWaitMillis = -1, size, 1, 0
+	request.IsolationLevel, request.SessionEpoch = 1, -1 // committed records, no session
+	request.Topics = []kmsg.FetchRequestTopic{asked}
+	response, err := r.client.client.Broker(int(leader)).RetriableRequest(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	answer, ok := response.(*kmsg.FetchResponse)
+	if !ok {
+		return nil, fmt.Errorf("the broker answers a fetch with %T", response)
+	}
+	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
+		return nil, err
+	}
+	for _, t := range answer.Topics {
+		for i := range t.Partitions {
+			if t.Partitions[i].Partition == partition {
+				return &t.Partitions[i], kerr.ErrorForCode(t.Partitions[i].ErrorCode)
+			}
+		}
+	}
+	return nil, errors.New("the broker leaves the partition out of its answer")
+}
+
+func (r *reading) leader(ctx context.Context, partition int32) (int32, [16]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.leaders == nil {
+		details, err := r.client.details(ctx, r.topic)
+		if err != nil {
+			return 0, r.topicID, err
+		}
+		r.leaders, r.topicID = map[int32]int32{}, details.ID
+		for number, p := range details.Partitions {
+			r.leaders[number] = p.Leader
+		}
+	}
+	leader, ok := r.leaders[partition]
+	if !ok || leader < 0 {
+		r.leaders = nil
+		return 0, r.topicID, kerr.LeaderNotAvailable
+	}
+	return leader, r.topicID, nil
 }

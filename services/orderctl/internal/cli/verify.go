@@ -134,7 +134,8 @@ func (a *app) verify(ctx context.Context, cfg config.Database, f verifyFlags) er
 		}
 		return db.explain(err)
 	}
-	return errors.Join(written, a.writeVerified(result, time.Since(began)))
+	took := time.Since(began)
+	return errors.Join(written, a.endComparison(verified{result, result.Equal(), took.Seconds()}, result.Equal(), summary(result, took)))
 }
 
 func (a *app) writeDifference(d verify.Difference) error {
@@ -145,15 +146,14 @@ func (a *app) writeDifference(d verify.Difference) error {
 	return a.print(d, line+"\n")
 }
 
-func (a *app) writeVerified(result verify.Result, took time.Duration) error {
-	if err := a.print(verified{result, result.Equal(), took.Seconds()}, ""); err != nil {
-		return err
+// endComparison reports a comparison: a line for programs, one for people, and the exit code.
+func (a *app) endComparison(result any, equal bool, summary string) error {
+	err := a.print(result, "")
+	a.say("%s", summary)
+	if err == nil && !equal {
+		err = failed()
 	}
-	a.say("%s", summary(result, took))
-	if !result.Equal() {
-		return failed()
-	}
-	return nil
+	return err
 }
 
 // summary is a line for people.
@@ -234,15 +234,8 @@ func (a *app) verifyAgainst(ctx context.Context, s *verifySettings, f *verifyFla
 		return err
 	}
 	c.result.Equal, c.result.Seconds = c.result.Missing+c.result.Extra+c.result.Different == 0, time.Since(began).Seconds()
-	if err := a.print(c.result, ""); err != nil {
-		return err
-	}
-	a.say("compared %s in %s: %d missing, %d extra, %d different", plural(int(c.result.Checked), "order"),
-		time.Since(began).Round(100*time.Millisecond), c.result.Missing, c.result.Extra, c.result.Different)
-	if !c.result.Equal {
-		return failed()
-	}
-	return nil
+	return a.endComparison(c.result, c.result.Equal, fmt.Sprintf("compared %s in %s: %d missing, %d extra, %d different",
+		plural(int(c.result.Checked), "order"), time.Since(began).Round(100*time.Millisecond), c.result.Missing, c.result.Extra, c.result.Different))
 }
 
 // walk compares all orders, or those of the uids, as both databases are now.
