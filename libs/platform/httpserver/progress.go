@@ -60,8 +60,8 @@ type progressConn struct {
 	net.Conn
 	patience time.Duration
 	leave    func()
-	deadline atomic.Bool  // a handler has set one
-	armed    atomic.Int64 // until when the connection's own deadline lasts, in Unix nanoseconds
+	deadline atomic.Bool // a handler has set one
+	armed    atomic.Bool // Write has set one, which may have passed
 }
 
 func (c *progressConn) Close() error {
@@ -74,14 +74,14 @@ func (c *progressConn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() && !c.deadline.Load() {
 		return nil // what Write has set does no harm, and may serve the next one
 	}
-	c.armed.Store(0)
+	c.armed.Store(false)
 	c.deadline.Store(!t.IsZero())
 	return c.Conn.SetWriteDeadline(t)
 }
 
 // SetDeadline implements net.Conn.
 func (c *progressConn) SetDeadline(t time.Time) error {
-	c.armed.Store(0)
+	c.armed.Store(false)
 	c.deadline.Store(!t.IsZero())
 	return c.Conn.SetDeadline(t)
 }
@@ -99,43 +99,39 @@ func (c *progressConn) CloseWrite() error {
 // lies the kernel's buffer, which may hold megabytes and takes no more until a good part
 // of them is gone: so what is left in it counts, too.
 //
-// To set a deadline costs more than the rest of a small write. So one that an earlier
-// write has set, and that lasts for half of the patience, remains; if it passes, the
-// client gets what is left of the patience.
+// To set a deadline, or to look at the clock, costs more than the rest of a small write.
+// So a deadline that an earlier write has set remains. If it passes, or has passed, the
+// client gets a new one, with the whole patience.
 func (c *progressConn) Write(p []byte) (written int, err error) {
 	if c.deadline.Load() {
 		return c.Conn.Write(p)
 	}
-	now := time.Now()
-	if time.Duration(c.armed.Load()-now.UnixNano()) < c.patience/2 {
-		if err := c.arm(now); err != nil {
+	fresh := false // the deadline is this write's own
+	if !c.armed.Load() {
+		if fresh, err = true, c.arm(); err != nil {
 			return 0, err
 		}
 	}
-	began := now
 	waiting, known := 0, false
 	for {
 		n, err := c.Conn.Write(p[written:])
 		written += n
-		if !errors.Is(err, os.ErrDeadlineExceeded) || c.deadline.Load() {
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.deadline.Load() {
 			return written, err
 		}
-		if n > 0 || c.armed.Load() >= began.Add(c.patience).UnixNano() {
-			now, ok := unsent(c.Conn)
-			if n == 0 && (!ok || known && now >= waiting) {
-				return written, err
-			}
-			waiting, known, began = now, ok, time.Now()
+		now, ok := unsent(c.Conn)
+		if n == 0 && fresh && (!ok || known && now >= waiting) {
+			return written, err
 		}
-		if err := c.arm(began); err != nil {
+		waiting, known, fresh = now, ok, true
+		if err := c.arm(); err != nil {
 			return written, err
 		}
 	}
 }
 
-// arm gives the client the patience from then on.
-func (c *progressConn) arm(from time.Time) error {
-	until := from.Add(c.patience)
-	c.armed.Store(until.UnixNano())
-	return c.Conn.SetWriteDeadline(until)
+// arm gives the client the patience from now on.
+func (c *progressConn) arm() error {
+	c.armed.Store(true)
+	return c.Conn.SetWriteDeadline(time.Now().Add(c.patience))
 }
