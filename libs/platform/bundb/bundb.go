@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -64,7 +65,8 @@ func Validate(name string, url config.Secret) error {
 }
 
 func parse(name string, url config.Secret) (*pgx.ConnConfig, error) {
-	conn, err := pgx.ParseConfig(url.Reveal())
+	// A flag or a program may hand on the line break of a file.
+	conn, err := pgx.ParseConfig(strings.TrimRight(url.Reveal(), "\r\n"))
 	if err != nil {
 		// pgx hides the password in its message, but quotes the rest.
 		return nil, fmt.Errorf("%s: not a PostgreSQL address such as postgres://user@host:5432/orders: %w", name, err)
