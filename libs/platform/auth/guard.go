@@ -179,8 +179,26 @@ func (g *Guard) knowsHost(host string) bool {
 		host = name
 	}
 	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if slices.Contains(g.hosts, host) {
+		return true
+	}
 	_, notAddress := netip.ParseAddr(host)
-	return notAddress == nil || slices.Contains(g.hosts, host)
+	return notAddress == nil
+}
+
+// CheckHost is a handler that only refuses foreign host names, for programs that ask
+// nobody who they are and change nothing.
+func (g *Guard) CheckHost() gin.HandlerFunc {
+	return func(c *gin.Context) { _ = g.checkHost(c) }
+}
+
+// checkHost answers a request for a foreign host, and returns false.
+func (g *Guard) checkHost(c *gin.Context) bool {
+	known := g.knowsHost(c.Request.Host)
+	if !known {
+		g.refuse(c, "host", WrongHost.New("The program does not answer to this host name. Whoever runs it can add the name to HTTP_HOSTS."))
+	}
+	return known
 }
 
 // crossOrigin refuses changes that browsers say come from other sites.
@@ -196,14 +214,14 @@ func (g *Guard) Identify() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		token := bearer(c.Request)
 		switch {
-		case !g.knowsHost(c.Request.Host):
-			g.refuse(c, "host", WrongHost.New("The program does not answer to this host name. Whoever runs it can add the name to HTTP_HOSTS."))
+		case !g.checkHost(c):
 		case token == "" && crossOrigin.Check(c.Request) != nil:
 			g.refuse(c, "cross_site", CrossSite.New("Only the program's own pages may change anything."))
 		case !g.On():
 			c.Set(callerKey, g.opts.Off(c))
 		default:
-			c.Writer.Header()["Vary"] = varies[:1:1]
+			h := c.Writer.Header()
+			h["Vary"] = append(varies[:1:1], h["Vary"]...)
 			cookie := token == "" && g.people != nil
 			if cookie {
 				token = g.people.read(c.Request, sessionCookie, "")

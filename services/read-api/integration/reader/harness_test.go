@@ -29,6 +29,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/admin"
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/migrations"
@@ -165,14 +166,16 @@ func openDB(t *testing.T, url string) *sql.DB {
 
 // reader is a running read-api.
 type reader struct {
-	t     *testing.T
-	app   *fxtest.App
-	api   *httpserver.Server
-	admin *admin.Server
-	cache *cache.Cache
-	loop  *cache.Reflector
-	log   *observer.ObservedLogs // from info on
-	stop  func()
+	t       *testing.T
+	app     *fxtest.App
+	api     *httpserver.Server
+	engine  *gin.Engine
+	records *audit.Log // nil: none
+	admin   *admin.Server
+	cache   *cache.Cache
+	loop    *cache.Reflector
+	log     *observer.ObservedLogs // from info on
+	stop    func()
 }
 
 // start runs a reader. Its poll hardly ever comes and its answers are never
@@ -197,7 +200,7 @@ func start(t *testing.T, url string, change ...func(*app.Settings)) *reader {
 	r := &reader{t: t}
 	var observed zapcore.Core
 	observed, r.log = observer.New(zap.InfoLevel)
-	r.app = fxtest.New(t, app.Options(settings), fx.Populate(&r.api, &r.admin, &r.cache, &r.loop),
+	r.app = fxtest.New(t, app.Options(settings), fx.Populate(&r.api, &r.engine, &r.records, &r.admin, &r.cache, &r.loop),
 		fx.Decorate(func(log *zap.Logger) *zap.Logger { return zap.New(zapcore.NewTee(log.Core(), observed)) }))
 	r.app.RequireStart()
 	stopped := false

@@ -25,7 +25,7 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
 )
 
-// description is the one that the API serves, loaded once.
+// description is the one that the API serves, as a test of httpapi shows, loaded once.
 var description struct {
 	once   sync.Once
 	doc    *openapi3.T
@@ -33,15 +33,12 @@ var description struct {
 	one    sync.Mutex // checks at a time: they must not starve the reader under test
 }
 
-func loadDescription(t *testing.T, r *reader) {
+func loadDescription(t *testing.T) {
 	t.Helper()
 	description.once.Do(func() {
 		openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
 		openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.PlainBodyDecoder)
-		response, err := http.Get("http://" + r.api.Addr() + "/openapi.yaml")
-		require.NoError(t, err)
-		defer func() { require.NoError(t, response.Body.Close()) }()
-		doc, err := openapi3.NewLoader().LoadFromIoReader(response.Body)
+		doc, err := openapi3.NewLoader().LoadFromData(httpapi.OpenAPI)
 		require.NoError(t, err)
 		require.NoError(t, doc.Validate(t.Context(), openapi3.EnableSchemaPatternValidation(), openapi3.EnableSchemaDefaultsValidation()))
 		description.doc = doc
@@ -59,7 +56,7 @@ func (r *reader) described(request *http.Request, response *http.Response, body 
 	if path := request.URL.Path; path == "/" || strings.HasPrefix(path, "/assets/") {
 		return
 	}
-	loadDescription(r.t, r)
+	loadDescription(r.t)
 	description.one.Lock()
 	defer description.one.Unlock()
 	route, parameters, err := description.router.FindRoute(request)
@@ -134,7 +131,7 @@ func TestTheDescriptionHolds(t *testing.T) {
 	client.insert("whole")
 	client.run(`INSERT INTO orders SELECT 'bare', '', '', '', '', '', '', '', 1, now(), ''`)
 	r := start(t, url).synced()
-	loadDescription(t, r)
+	loadDescription(t)
 	require.Equal(t, "3.1.0", description.doc.OpenAPI)
 
 	api := "http://" + r.api.Addr()
@@ -184,7 +181,7 @@ func TestTheDescriptionWouldNotice(t *testing.T) {
 	client := connect(t, url).withVersions()
 	client.insert("whole")
 	r := start(t, url).synced()
-	loadDescription(t, r)
+	loadDescription(t)
 	body := r.get("/order/whole").body
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.api.Addr()+"/order/whole", nil)
 	require.NoError(t, err)

@@ -79,8 +79,7 @@ func (a *Control) Read(cost int) []gin.HandlerFunc {
 	if !a.On() {
 		return nil
 	}
-	vary := func(c *gin.Context) { c.Writer.Header().Add("Vary", "Authorization, Cookie") }
-	return []gin.HandlerFunc{vary, a.guard.RequireCost(auth.OrdersRead, cost)}
+	return []gin.HandlerFunc{a.guard.RequireCost(auth.OrdersRead, cost)}
 }
 
 // Stream are the handlers after those of Read, of answers that stay open.

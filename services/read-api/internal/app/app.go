@@ -164,24 +164,21 @@ func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
 	return through
 }
 
-// newGuard returns who decides about requests, and opens the audit log if that needs one.
-func newGuard(s *Settings, checks *health.Registry, metrics *prometheus.Registry, lc fx.Lifecycle, log *zap.Logger) (*auth.Guard, *access.Control, error) {
-	var control *access.Control
-	guard, err := auth.New(s.Auth, auth.Options{
+// newGuard returns who decides about requests, and the audit log if they need one.
+func newGuard(s *Settings, checks *health.Registry, metrics *prometheus.Registry, lc fx.Lifecycle, log *zap.Logger) (
+	guard *auth.Guard, control *access.Control, records *audit.Log, err error,
+) {
+	guard, err = auth.New(s.Auth, auth.Options{
 		Addr: s.HTTPAddr, Web: s.Web, Log: log, Metrics: metrics, Health: checks,
 		Answer: func(c *gin.Context, p *problem.Error) { control.Problem(c, p) },
 	})
-	if err != nil || !guard.On() {
-		control = access.New(nil, nil, log)
-		return guard, control, err
+	if err == nil && guard.On() {
+		if records, err = audit.Open(s.Audit, audit.Options{Program: program, Version: buildinfo.Read().String(), Log: log}); err == nil {
+			lc.Append(fx.StopHook(records.Close))
+		}
 	}
-	records, err := audit.Open(s.Audit, audit.Options{Program: program, Version: buildinfo.Read().String(), Log: log})
-	if err != nil {
-		return nil, nil, err
-	}
-	lc.Append(fx.StopHook(records.Close))
 	control = access.New(guard, records, log)
-	return guard, control, nil
+	return guard, control, records, err
 }
 
 func newHandler(s *Settings, guard *auth.Guard, control *access.Control, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
@@ -189,9 +186,9 @@ func newHandler(s *Settings, guard *auth.Guard, control *access.Control, o *orde
 ) *gin.Engine {
 	site := page.New(page.Options{Orders: httpapi.NewPageOrders(o), Access: control, ConsoleURL: s.ConsoleURL, Log: log})
 	control.Answer = site.Answer
-	var before []gin.HandlerFunc
+	before := guard.CheckHost()
 	if guard.On() {
-		before = append(before, guard.Identify())
+		before = guard.Identify()
 	}
 	return httpapi.New(httpapi.Options{
 		Orders:  o,
@@ -201,7 +198,7 @@ func newHandler(s *Settings, guard *auth.Guard, control *access.Control, o *orde
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
 		Origins: s.CORSOrigins,
 		Access:  control,
-		Before:  before,
+		Before:  []gin.HandlerFunc{before},
 		Pages: func(r gin.IRouter) {
 			site.Register(r)
 			guard.Register(r)

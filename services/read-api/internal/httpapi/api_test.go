@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/problem"
@@ -257,8 +258,11 @@ func TestWhatMemoryKnowsAllocatesNothing(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector makes pools forget")
 	}
-	b := setup(t, time.Hour, cache.StoreOptions{})
-	etag := b.ask(t, "GET", sampleAddress).header.Get("ETag")
+	guard, err := auth.New(auth.Settings{}, auth.Options{Addr: "127.0.0.1:0"})
+	require.NoError(t, err)
+	b := setupWith(t, time.Hour, cache.StoreOptions{}, func(o *Options) { o.Before = []gin.HandlerFunc{guard.CheckHost()} })
+	etag := cache.ETag([]byte(canonical))
+	requireProblem(t, b.ask(t, "GET", sampleAddress), 421, "wrong-host")
 	w := &discard{header: http.Header{}}
 	for name, one := range map[string]struct {
 		address string
@@ -268,7 +272,7 @@ func TestWhatMemoryKnowsAllocatesNothing(t *testing.T) {
 		"200 of a browser": {sampleAddress, http.Header{"Accept-Encoding": {"gzip, deflate, br, zstd"}, "Cache-Control": {"max-age=0"}}},
 	} {
 		r := httptest.NewRequest(http.MethodGet, one.address, nil)
-		r.Header = one.header
+		r.Header, r.Host = one.header, "127.0.0.1:8081"
 		r = r.WithContext(ConnContext(t.Context(), nil))
 		b.handler.ServeHTTP(w, r)
 		require.Zero(t, testing.AllocsPerRun(200, func() { b.handler.ServeHTTP(w, r) }), name)

@@ -138,9 +138,13 @@ func (p *Page) Docs(openapi []byte) gin.HandlerFunc {
 	if err := p.look.Render(&body, "docs.html", &d); err != nil {
 		panic(fmt.Sprintf("docs.html: %v", err))
 	}
+	kept := "no-cache"
+	if p.access.On() {
+		kept = "private, no-cache"
+	}
 	return func(c *gin.Context) {
 		web.Secure(c)
-		c.Header("Cache-Control", "no-cache")
+		c.Header("Cache-Control", kept)
 		page := web.Rebase(c.Request, body.Bytes())
 		web.Send(c, http.StatusOK, "text/html; charset=utf-8", cache.ETag(page), page)
 	}

@@ -190,6 +190,9 @@ func (p *Page) Answer(c *gin.Context, err *problem.Error) {
 		return
 	}
 	c.Abort()
+	if err.Status() == http.StatusServiceUnavailable {
+		c.Header("Retry-After", retryAfter)
+	}
 	web.Secure(c)
 	c.Header("Cache-Control", "no-store")
 	var body bytes.Buffer

@@ -1,0 +1,277 @@
+package reader_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/auth"
+	"github.com/orderhub/orderhub/services/read-api/internal/app"
+)
+
+// credentials are static tokens, the file that has them, and the audit log.
+type credentials struct {
+	file, log             string
+	read, personal, other string
+}
+
+// withTokens turns authentication on.
+func withTokens(t *testing.T) (c *credentials, on func(*app.Settings)) {
+	t.Helper()
+	c = &credentials{file: filepath.Join(t.TempDir(), "tokens"), log: filepath.Join(t.TempDir(), "audit.jsonl")}
+	var lines []byte
+	for name, token := range map[string]struct {
+		to     *string
+		scopes auth.Scope
+	}{
+		"reader": {&c.read, auth.OrdersRead}, "support": {&c.personal, auth.OrdersRead | auth.OrdersPersonal}, "stranger": {&c.other, auth.LettersRead | auth.OrdersAct},
+	} {
+		text, line, err := auth.NewToken(name, token.scopes, time.Time{})
+		require.NoError(t, err)
+		*token.to = "Bearer " + text
+		lines = append(lines, line...)
+	}
+	require.NoError(t, os.WriteFile(c.file, lines, 0o600))
+	return c, func(s *app.Settings) {
+		s.Auth = auth.Settings{Auth: "on", TokensFile: c.file, Rate: 1_000_000, Burst: 1_000_000, RefusedRate: 0, Streams: 2}
+		s.Audit = audit.Settings{To: audit.ToFile, File: c.log, FileBytes: 1 << 30, Key: "0123456789abcdef"}
+	}
+}
+
+// audited are the records of an action.
+func (c *credentials) audited(t *testing.T, action string) (all []audit.Event) {
+	t.Helper()
+	lines, err := os.ReadFile(c.log)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(lines)) {
+		var e audit.Event
+		require.NoError(t, json.Unmarshal([]byte(line), &e))
+		if e.Action == action {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// public are the routes that need no credential, with why.
+var public = map[string]string{
+	"/problems/:name": "explains errors", "/assets/:name": "the page's look", "/signin": "to get a credential",
+	"/signin/callback": "likewise", "/signout": "likewise",
+}
+
+// TestEveryRouteNeedsItsScope asks for every route of the program without a credential,
+// with others' scopes, and with its own. What openapi.yaml says about it is compared.
+func TestEveryRouteNeedsItsScope(t *testing.T) {
+	address := newDatabase(t)
+	connect(t, address).withVersions().insert("whole")
+	tokens, on := withTokens(t)
+	r := start(t, address, on)
+	r.synced()
+	loadDescription(t)
+	for _, route := range r.engine.Routes() {
+		if _, open := public[route.Path]; open {
+			continue
+		}
+		t.Run(route.Method+" "+route.Path, func(t *testing.T) {
+			path := strings.NewReplacer(":order_uid", "whole").Replace(route.Path)
+			require.NotContains(t, path, ":", "what is a value of the parameter?")
+			if path == "/api/v1/suggest" {
+				path += "?q=whole"
+			}
+			if path != "/" {
+				item := description.doc.Paths.Find(strings.ReplaceAll(route.Path, ":order_uid", "{order_uid}"))
+				require.NotNil(t, item, "openapi.yaml does not describe it")
+				require.Nil(t, item.GetOperation(route.Method).Security, "openapi.yaml must ask for orders:read")
+			}
+			none := r.status(route.Method, path, "")
+			require.Equal(t, 401, none.StatusCode)
+			require.Contains(t, none.Header.Get("WWW-Authenticate"), `scope="orders:read"`)
+			for _, wrong := range []string{"Bearer none", "Bearer " + strings.Repeat("x", 40)} {
+				require.Equal(t, 401, r.status(route.Method, path, wrong).StatusCode)
+			}
+			require.Equal(t, 403, r.status(route.Method, path, tokens.other).StatusCode)
+			for _, right := range []string{tokens.read, tokens.personal} {
+				answer := r.status(route.Method, path, right)
+				require.Equal(t, 200, answer.StatusCode)
+				require.Contains(t, answer.Header.Values("Vary"), "Authorization, Cookie")
+				require.Regexp(t, "private|no-store", answer.Header.Get("Cache-Control"))
+			}
+		})
+	}
+	require.Equal(t, 200, r.status(http.MethodGet, "/problems/forbidden", "").StatusCode)
+	require.NotEmpty(t, tokens.audited(t, "refuse"))
+}
+
+// status asks without reading a body, which may be a stream.
+func (r *reader) status(method, path, credential string) *http.Response {
+	r.t.Helper()
+	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.api.Addr()+path, nil)
+	require.NoError(r.t, err)
+	if credential != "" {
+		request.Header.Set("Authorization", credential)
+	}
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(r.t, err)
+	require.NoError(r.t, response.Body.Close())
+	return response
+}
+
+// planted are the personal values of an order.
+var planted = map[string]string{
+	"name": "Plantedname", "phone": "+4912345678901", "zip": "PLZ98765", "city": "Plantedcity", "address": "Plantedstreet", "region": "Plantedregion",
+	"email": "planted@mail.example", "transaction": "plantedtransaction", "customer_id": "plantedcustomer",
+}
+
+// TestPersonalDataIsMaskedEverywhere plants a value of each kind, and looks for it in
+// everything that is answered to a caller without orders:personal. The caller who has it
+// sees all of them, and each look is on record.
+func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
+	address := newDatabase(t)
+	client := connect(t, address).withVersions()
+	client.insert("whole")
+	client.run(`UPDATE deliveries SET name = 'Plantedname', phone = '+4912345678901', zip = 'PLZ98765', city = 'Plantedcity', address = 'Plantedstreet',
+		region = 'Plantedregion', email = 'planted@mail.example'; UPDATE payments SET transaction = 'plantedtransaction'; UPDATE orders SET customer_id = 'plantedcustomer'`)
+	tokens, on := withTokens(t)
+	r := start(t, address, on).synced()
+
+	known := "plantedcustomer"
+	pages := []string{"/", "/?uid=whole", "/?uid=whole&view=json", "/?q=whole", "/?q=" + known, "/?q=" + known + "&by=customer", "/?uid=whole&fragment=1", "/docs"}
+	paths := append([]string{
+		"/order/whole", "/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders?limit=1&track_number=TRACK", "/api/v1/suggest?q=whole", "/api/v1/suggest?q=" + known,
+		"/api/v1/stats", "/openapi.yaml", "/order/none", "/api/v1/orders?limit=x", "/api/v1/orders?cursor=x", "/problems/forbidden",
+	}, pages...)
+	seen := ""
+	for _, fresh := range []string{"max-age=0", "no-cache"} {
+		for _, path := range paths {
+			masked := r.get(path, "Authorization", tokens.read, "Cache-Control", fresh)
+			for kind, value := range planted {
+				if strings.Contains(path, value) {
+					masked.body = strings.ReplaceAll(masked.body, value, "") // what was asked
+				}
+				require.NotContains(t, masked.body, value, "%s of %s", kind, path)
+				require.NotContains(t, masked.header.Get("Location")+masked.header.Get("ETag"), value)
+			}
+			require.NotContains(t, masked.body, `"kind":"customer"`)
+			seen += r.get(path, "Authorization", tokens.personal, "Cache-Control", fresh).body
+		}
+	}
+	for kind, value := range planted {
+		require.Contains(t, seen, value, "%s is shown to who may see it", kind)
+	}
+
+	// Neither filters nor tags tell whether a guess is right.
+	for _, path := range []string{"/api/v1/orders?customer_id=", "/api/v1/orders/stream?customer_id=", "/?customer_id="} {
+		for _, guess := range []string{known, "wrong"} {
+			refused := r.get(path+url.QueryEscape(guess), "Authorization", tokens.read)
+			require.Equal(t, 403, refused.status, path)
+			require.Contains(t, refused.body, "orders:personal")
+		}
+	}
+	require.Equal(t, 200, r.get("/api/v1/orders?customer_id="+known, "Authorization", tokens.personal).status)
+	masked, whole := r.get("/order/whole", "Authorization", tokens.read), r.get("/order/whole", "Authorization", tokens.personal)
+	require.NotEqual(t, masked.header.Get("ETag"), whole.header.Get("ETag"))
+	require.Equal(t, 200, r.get("/order/whole", "Authorization", tokens.read, "If-None-Match", whole.header.Get("ETag")).status)
+	require.Equal(t, 304, r.get("/order/whole", "Authorization", tokens.read, "If-None-Match", masked.header.Get("ETag")).status)
+	client.run(`UPDATE deliveries SET name = 'Somebody else'`)
+	eventually(t, "the change has arrived", func() bool {
+		return strings.Contains(r.get("/order/whole", "Authorization", tokens.personal).body, "Somebody else")
+	})
+	require.Equal(t, masked.header.Get("ETag"), r.get("/order/whole", "Authorization", tokens.read).header.Get("ETag"), "a mask does not change with the value")
+
+	for _, e := range tokens.audited(t, "show") {
+		require.Equal(t, "support", e.Actor, "who sees masks is not recorded")
+		require.Equal(t, []string{"whole"}, e.Targets[:1])
+		require.True(t, e.Allowed)
+		require.Equal(t, "127.0.0.1", e.From)
+	}
+	require.Greater(t, len(tokens.audited(t, "show")), 2*len(pages))
+}
+
+// openStream opens the stream and returns its lines.
+func (r *reader) openStream(credential string) (lines *bufio.Scanner, close func()) {
+	r.t.Helper()
+	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://"+r.api.Addr()+"/api/v1/orders/stream", nil)
+	require.NoError(r.t, err)
+	request.Header.Set("Authorization", credential)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(r.t, err)
+	require.Equal(r.t, 200, response.StatusCode)
+	return bufio.NewScanner(response.Body), func() { _ = response.Body.Close() }
+}
+
+// TestAStreamIsMaskedAndEndsWithItsCredential revokes tokens while streams are open.
+func TestAStreamIsMaskedAndEndsWithItsCredential(t *testing.T) {
+	address := newDatabase(t)
+	client := connect(t, address).withVersions()
+	tokens, on := withTokens(t)
+	r := start(t, address, on).synced()
+	for credential, want := range map[string]string{tokens.read: `"name":"***"`, tokens.personal: `"name":"Test Testov"`} {
+		lines, end := r.openStream(credential)
+		defer end()
+		second, endSecond := r.openStream(credential)
+		defer endSecond()
+		require.True(t, second.Scan())
+		require.Equal(t, 429, r.status(http.MethodGet, "/api/v1/orders/stream", credential).StatusCode, "a caller has two at most")
+		client.run("DELETE FROM orders")
+		client.insert("streamed")
+		for lines.Scan() && !strings.Contains(lines.Text(), "track_number") {
+		}
+		require.Contains(t, lines.Text(), want)
+	}
+	follow := tokens.audited(t, "follow")
+	require.Len(t, follow, 2)
+	require.Equal(t, "support", follow[0].Actor)
+
+	reader, endReader := r.openStreamAnew(tokens)
+	defer endReader()
+	require.NoError(t, os.WriteFile(tokens.file, nil, 0o600))
+	ended := false
+	for reader.Scan() {
+		ended = ended || reader.Text() == "event: end"
+		if ended && strings.HasPrefix(reader.Text(), "data:") {
+			require.Contains(t, reader.Text(), "expired or was revoked")
+		}
+	}
+	require.True(t, ended, "it says why it ends")
+	eventually(t, "the end is on record", func() bool { return len(tokens.audited(t, "unfollow")) == 2 })
+	require.Equal(t, 401, r.status(http.MethodGet, "/order/streamed", tokens.read).StatusCode)
+}
+
+// openStreamAnew adds a token, and opens a stream with it.
+func (r *reader) openStreamAnew(tokens *credentials) (lines *bufio.Scanner, close func()) {
+	text, line, err := auth.NewToken("another", auth.OrdersRead, time.Time{})
+	require.NoError(r.t, err)
+	before, err := os.ReadFile(tokens.file)
+	require.NoError(r.t, err)
+	require.NoError(r.t, os.WriteFile(tokens.file, append(before, line...), 0o600))
+	eventually(r.t, "the file was read again", func() bool {
+		return r.status(http.MethodGet, "/api/v1/stats", "Bearer "+text).StatusCode == 200
+	})
+	return r.openStream("Bearer " + text)
+}
+
+// TestWhatCannotBeRecordedIsNotShown closes the audit log below the running program.
+func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
+	address := newDatabase(t)
+	connect(t, address).withVersions().insert("whole")
+	tokens, on := withTokens(t)
+	r := start(t, address, on).synced()
+	require.Equal(t, 200, r.get("/order/whole", "Authorization", tokens.personal).status)
+	require.NoError(t, r.records.Close())
+	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/orders/stream", "/?uid=whole"} {
+		refused := r.get(path, "Authorization", tokens.personal)
+		require.Equal(t, 503, refused.status, path)
+		require.NotContains(t, refused.body, "Testov")
+		require.NotEmpty(t, refused.header.Get("Retry-After"))
+	}
+	require.Equal(t, 200, r.get("/order/whole", "Authorization", tokens.read).status, "masks need no record")
+}
