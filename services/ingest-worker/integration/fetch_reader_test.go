@@ -339,7 +339,7 @@ func TestFetchLogsInOverTLS(t *testing.T) {
 		return fetchReader(t, b, func(c *fetch.Config) {
 			mechanism, err := scram.Mechanism(scram.SHA512, "worker", password)
 			require.NoError(t, err)
-			c.Dialer.SASLMechanism, c.Dialer.TLS = mechanism, secure
+			c.Dialer.SASLMechanism, c.Dialer.DialFunc = mechanism, (&tls.Dialer{Config: secure}).DialContext
 		})
 	}
 	first, end, err := reader("secret", &tls.Config{RootCAs: roots}).Offsets(t.Context())
