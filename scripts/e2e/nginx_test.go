@@ -24,7 +24,7 @@ func TestBehindNginx(t *testing.T) {
 	p.env = append(p.env, "TRUSTED_PROXIES=127.0.0.1", "HTTP_AUTH=off")
 	p.worker()
 	reader := p.reader()
-	console := p.console("BASE_PATH=/dlq", "ORDERHUB_CONSOLE_TOKEN="+consoleToken)
+	console := p.console("BASE_PATH=/dlq", "HTTP_AUTH=off", "ORDERHUB_CONSOLE_TOKEN="+consoleToken)
 	site := "http://" + nginx.ForTest(t, fmt.Sprintf(`
     location /orders/ {
       proxy_pass http://%s/;

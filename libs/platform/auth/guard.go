@@ -310,7 +310,7 @@ func (g *Guard) RequireCost(s Scope, cost int) gin.HandlerFunc {
 			return
 		}
 		change := c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead
-		if change && caller.Kind == KindSession && !fromOwnPage(c.Request, caller.CSRF) {
+		if change && caller.CSRF != "" && !fromOwnPage(c.Request, caller.CSRF) {
 			g.refuse(c, "cross_site", CrossSite.New("The form is out of date, or not this program's. Load the page again and repeat what you did."))
 		}
 	}

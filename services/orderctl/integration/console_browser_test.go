@@ -84,6 +84,14 @@ type page struct {
 	ready         chromedp.CSS
 }
 
+// at is the page's whole address; that of another console is whole already.
+func (p page) at(c *consoleWorld) string {
+	if strings.HasPrefix(p.address, "/") {
+		return c.server.URL + p.address
+	}
+	return p.address
+}
+
 // looks gives a console with something on each of its pages.
 func looks(t *testing.T) (*consoleWorld, *browser.Window, []page) {
 	t.Helper()
@@ -99,7 +107,7 @@ func looks(t *testing.T) (*consoleWorld, *browser.Window, []page) {
 	w.Until(`document.querySelectorAll('#causes [data-row]').length >= 6`)
 	p := c.signedIn()
 	_, _ = p.send("/jobs", url.Values{"kind": {"discard"}, "why": {"tests of the shop"}, "match": {"reason=pretty_printed"}, "job": {"DISCARD"}})
-	_, _ = p.post("/jobs/dry-run", url.Values{"kind": {"dry-run"}, "match": {"reason=conflict"}, "job": {"TRY"}})
+	_, _ = p.send("/jobs/dry-run", url.Values{"kind": {"dry-run"}, "match": {"reason=conflict"}, "job": {"TRY"}})
 	_, _ = p.send("/letter/reveal", url.Values{"id": {bad}})
 	return c, w, []page{
 		{"overview", "/", "#causes"},
@@ -117,6 +125,7 @@ func looks(t *testing.T) (*consoleWorld, *browser.Window, []page) {
 		{"audit", "/audit", ".audit"},
 		{"refused", letterPath("orders/9/9/99999999"), ".message"},
 		{"login", "/login", ".confirm"},
+		{"login-issuer", withIssuer(t, c.world).server.URL + "/login", ".confirm a.button"},
 	}
 }
 
@@ -125,7 +134,7 @@ func TestConsoleLooks(t *testing.T) {
 	for _, scheme := range []string{"light", "dark"} {
 		w.Scheme(scheme)
 		for _, page := range pages {
-			w.Visit(c.server.URL+page.address, page.ready)
+			w.Visit(page.at(c), page.ready)
 			require.Empty(t, w.LowContrast(), "%s, %s", page.name, scheme)
 			require.Empty(t, beyond(w), "%s, %s", page.name, scheme)
 			w.Picture(page.name + "-" + scheme)
@@ -135,7 +144,7 @@ func TestConsoleLooks(t *testing.T) {
 	t.Run("axe", func(t *testing.T) {
 		axe := browser.AxeForTest(t)
 		for _, page := range pages {
-			w.Visit(c.server.URL+page.address, page.ready)
+			w.Visit(page.at(c), page.ready)
 			axe.Check(w, page.name)
 		}
 		w.Visit(c.server.URL+pages[4].address, ".lines")
@@ -145,7 +154,7 @@ func TestConsoleLooks(t *testing.T) {
 	})
 	w.Phone()
 	for _, page := range pages {
-		w.Visit(c.server.URL+page.address, page.ready)
+		w.Visit(page.at(c), page.ready)
 		require.Empty(t, beyond(w), "%s on a phone", page.name)
 		w.Picture(page.name + "-phone")
 	}

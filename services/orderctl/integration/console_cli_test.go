@@ -113,12 +113,14 @@ func TestDLQUIRunsUntilItIsStopped(t *testing.T) {
 func TestDLQUIRefusesToBeOpenToAll(t *testing.T) {
 	w := newWorld(t)
 	for name, wrong := range map[string][]string{
-		"HTTP_ADDR: :0 can be reached from other machines": {"HTTP_ADDR", ":0"},
-		"HTTP_ADDR: 0.0.0.0:0 can be reached":              {"HTTP_ADDR", "0.0.0.0:0"},
-		"HTTP_ADDR: example.com:0 can be reached":          {"HTTP_ADDR", "example.com:0"},
-		"HTTP_ADDR: \"8082\" is not host:port":             {"HTTP_ADDR", "8082"},
-		"ORDERHUB_CONSOLE_TOKEN: 16 characters":            {"ORDERHUB_CONSOLE_TOKEN", "short"},
-		"ORDERHUB_CONSOLE_TLS_KEY: set both":               {"ORDERHUB_CONSOLE_TLS_CERT", "cert.pem"},
+		"HTTP_AUTH: others can reach :0":            {"HTTP_ADDR", ":0"},
+		"HTTP_AUTH: others can reach 0.0.0.0:0":     {"HTTP_ADDR", "0.0.0.0:0"},
+		"HTTP_AUTH: others can reach example.com:0": {"HTTP_ADDR", "example.com:0"},
+		"HTTP_AUTH: others can reach 127.0.0.1":     {"BASE_PATH", "/dlq"},
+		"HTTP_AUTH: on needs HTTP_TOKENS_FILE":      {"HTTP_AUTH", "on"},
+		"HTTP_ADDR: \"8082\" is not host:port":      {"HTTP_ADDR", "8082"},
+		"ORDERHUB_CONSOLE_TOKEN: 16 characters":     {"ORDERHUB_CONSOLE_TOKEN", "short"},
+		"ORDERHUB_CONSOLE_TLS_KEY: set both":        {"ORDERHUB_CONSOLE_TLS_CERT", "cert.pem"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(wrong[0], wrong[1])
@@ -127,12 +129,17 @@ func TestDLQUIRefusesToBeOpenToAll(t *testing.T) {
 			require.Contains(t, got.stderr, name)
 		})
 	}
+	t.Setenv("HTTP_AUTH", "off")
+	t.Setenv("HTTP_ADDR", ":0")
+	got := w.orderctl("dlq", "ui")
+	require.Equal(t, 2, got.code)
+	require.Contains(t, got.stderr, "ORDERHUB_CONSOLE_TOKEN: with HTTP_AUTH=off others can reach :0")
 }
 
 func TestDLQUIServesHTTPS(t *testing.T) {
 	w := newWorld(t)
 	certificate, key := selfSigned(t)
-	cmd, out := w.ui("HTTP_ADDR=:0", "ORDERHUB_CONSOLE_TOKEN="+consoleToken, "ORDERHUB_CONSOLE_TLS_CERT="+certificate, "ORDERHUB_CONSOLE_TLS_KEY="+key)
+	cmd, out := w.ui("HTTP_ADDR=:0", "HTTP_AUTH=off", "ORDERHUB_CONSOLE_TOKEN="+consoleToken, "ORDERHUB_CONSOLE_TLS_CERT="+certificate, "ORDERHUB_CONSOLE_TLS_KEY="+key)
 	url := address(t, out)
 	require.True(t, strings.HasPrefix(url, "https://localhost:"), url)
 	require.NotContains(t, out.String(), consoleToken)
@@ -145,6 +152,7 @@ func TestDLQUIServesHTTPS(t *testing.T) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url+"/", nil)
 	require.NoError(t, err)
+	request.Header.Set("Accept", "text/html")
 	response, err := client.Do(request)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())

@@ -77,8 +77,9 @@ func consoleOn(t *testing.T, w *world, change func(*console.Options)) *consoleWo
 
 // person asks the console as a browser does, with cookies and without JavaScript.
 type person struct {
-	c    *consoleWorld
-	http *http.Client
+	c     *consoleWorld
+	http  *http.Client
+	token string // which a program sends
 }
 
 func (c *consoleWorld) person() *person {
@@ -86,7 +87,7 @@ func (c *consoleWorld) person() *person {
 	require.NoError(c.t, err)
 	transport := &http.Transport{}
 	c.t.Cleanup(transport.CloseIdleConnections)
-	return &person{c, &http.Client{Jar: jar, Transport: transport}}
+	return &person{c: c, http: &http.Client{Jar: jar, Transport: transport}}
 }
 
 // signedIn is a person who has signed in.
@@ -100,6 +101,12 @@ func (c *consoleWorld) signedIn() *person {
 
 func (p *person) do(r *http.Request) (int, string, http.Header) {
 	p.c.t.Helper()
+	if r.Header.Get("Accept") == "" {
+		r.Header.Set("Accept", "text/html,*/*")
+	}
+	if p.token != "" {
+		r.Header.Set("Authorization", "Bearer "+p.token)
+	}
 	response, err := p.http.Do(r)
 	require.NoError(p.c.t, err)
 	defer func() { _ = response.Body.Close() }()

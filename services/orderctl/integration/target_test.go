@@ -100,7 +100,7 @@ func TestConsoleRedrivesToAnotherTarget(t *testing.T) {
 	require.Contains(t, body, `name="to-topic"`)
 
 	form := url.Values{"kind": {"dry-run"}, "letter": {id}, "to-topic": {"orders.v2"}}
-	_, body = p.post("/jobs/dry-run", form)
+	_, body = p.send("/jobs/dry-run", form)
 	require.Contains(t, shown(body), "can’t be told 1", "the worker does not read that topic")
 	form.Set("kind", "redrive")
 	form.Set("to-topic", dlqTopic)

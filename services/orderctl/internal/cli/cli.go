@@ -16,9 +16,11 @@ import (
 
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
@@ -104,12 +106,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 		Rules     rules.Settings
 		Console   consoleSettings
 		Audit     audit.Settings
+		Auth      auth.Settings
+		Server    httpserver.Settings
 		Login     natsconn.Login
 		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
 		Web       web.Settings
 	}{}
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.auditCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.auditCommand(), a.tokenCommand(), a.versionCommand(), a.completionCommand())
 	return root
 }
 

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -19,6 +21,7 @@ import (
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/web"
@@ -33,16 +36,36 @@ type uiSettings struct {
 	Rules    rules.Settings
 	Console  consoleSettings
 	Audit    audit.Settings
+	Auth     auth.Settings
 	Web      web.Settings
+	Server   httpserver.Settings
+}
+
+// Validate is called by config.Load.
+func (s *uiSettings) Validate() error {
+	if err := config.ListenAddr("HTTP_ADDR", s.Console.Addr); err != nil {
+		return nil // which was said before
+	}
+	if err := s.Auth.Check(s.Console.Addr, s.Web.Behind()); err != nil {
+		return err
+	}
+	if s.Auth.Auth != "on" && s.Console.Token == "" && (s.Web.Behind() || !auth.IsLoopback(s.Console.Addr)) {
+		return fmt.Errorf("ORDERHUB_CONSOLE_TOKEN: with HTTP_AUTH=off others can reach %s, so set the token that signs people in", s.Console.Addr)
+	}
+	if s.Console.TLSCert != "" && s.Server.CertFile != "" {
+		return errors.New("HTTP_TLS_CERT_FILE and ORDERHUB_CONSOLE_TLS_CERT, its old name: set one of them")
+	}
+	s.Server.CertFile, s.Server.KeyFile = cmp.Or(s.Server.CertFile, s.Console.TLSCert), cmp.Or(s.Server.KeyFile, s.Console.TLSKey)
+	return nil
 }
 
 // consoleSettings are the console's own.
 type consoleSettings struct {
-	Addr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback ORDERHUB_CONSOLE_TOKEN must be set"`
-	Token   config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in, 16 characters or more (default: one that is printed at the start)"`
-	Hosts   []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"further names by which browsers may call the console, comma-separated, such as dlq.example.com"`
-	TLSCert string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"file with the certificate, to serve HTTPS"`
-	TLSKey  string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"file with the certificate's key"`
+	Addr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback HTTP_AUTH must be set"`
+	Token   config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in with HTTP_AUTH=off, 16 characters or more (default: one that is printed at the start)"`
+	Hosts   []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"names as of HTTP_HOSTS, for the console alone"`
+	TLSCert string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"old name of HTTP_TLS_CERT_FILE"`
+	TLSKey  string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"old name of HTTP_TLS_KEY_FILE"`
 }
 
 // Validate is called by config.Load.
@@ -50,8 +73,6 @@ func (s consoleSettings) Validate() error {
 	var errs []error
 	if err := config.ListenAddr("HTTP_ADDR", s.Addr); err != nil {
 		errs = append(errs, err)
-	} else if s.Token == "" && !console.IsLoopback(s.Addr) {
-		errs = append(errs, fmt.Errorf("HTTP_ADDR: %s can be reached from other machines: set ORDERHUB_CONSOLE_TOKEN, or listen on the loopback, as 127.0.0.1:8082", s.Addr))
 	}
 	if n := len(s.Token); n > 0 && n < console.MinTokenLength {
 		errs = append(errs, fmt.Errorf("ORDERHUB_CONSOLE_TOKEN: %d characters or more, not %d", console.MinTokenLength, n))
@@ -74,18 +95,23 @@ func (a *app) dlqUICommand() *cobra.Command {
 single letters, and what can be done with them.
 
 Looking needs nothing on this machine. Changing letters, and seeing people's data,
-needs the token that is printed at the start. An address beyond the loopback needs
-ORDERHUB_CONSOLE_TOKEN, and asks for it before it shows anything, as does a console
-behind proxies (BASE_PATH, TRUSTED_PROXIES); it should have a certificate too.
+needs the token that is printed at the start. Whoever knows it types a name, which
+nobody verifies.
+
+An address beyond the loopback, and a console behind proxies (BASE_PATH,
+TRUSTED_PROXIES), need HTTP_AUTH. With HTTP_AUTH=on people sign in at OIDC_ISSUER and
+programs send tokens: letters:read shows letters with personal data masked,
+letters:personal all of it, and letters:act changes them. With HTTP_AUTH=off the console
+asks for ORDERHUB_CONSOLE_TOKEN before it shows anything.
 
 If DATABASE_URL is set, letters are compared with the stored orders.`,
 		Example: `  orderctl dlq ui
   HTTP_ADDR=127.0.0.1:9000 orderctl dlq ui
-  ORDERHUB_CONSOLE_TOKEN=… HTTP_ADDR=:8082 ORDERHUB_CONSOLE_HOSTS=dlq.example.com orderctl dlq ui`,
+  HTTP_AUTH=off ORDERHUB_CONSOLE_TOKEN=… HTTP_ADDR=:8082 orderctl dlq ui`,
 		Args: noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if healthcheck {
-				return askHealth(cmd.Context(), s.Console)
+				return askHealth(cmd.Context(), &s)
 			}
 			return a.serveUI(cmd.Context(), &s, &where, rules.codec(s.Rules))
 		},
@@ -124,22 +150,19 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 			log.Error("the audit log was not closed", zap.Error(err))
 		}
 	}()
-	certificate, err := s.certificate()
-	if err != nil {
-		return err
-	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr)
 	if err != nil {
 		return fmt.Errorf("HTTP_ADDR: %w: free the port, or choose another", err)
 	}
-	token, chosen := s.Token.Reveal(), s.Token != ""
+	token, chosen := s.Token.Reveal(), s.Token != "" || settings.Auth.Auth == "on"
 	if !chosen {
-		token = console.NewToken()
+		token = rand.Text()
 	}
+	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
 	c, err := console.New(console.Options{
 		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
 		OrdersTopic: cfg.Topic, Codec: codec, Orders: orders,
-		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Hosts: s.Hosts, TLS: certificate != nil, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
+		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {
 				return nil
@@ -155,19 +178,19 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	defer c.Stop()
 	died := make(chan error, 1)
 	server := httpserver.New(httpserver.Options{
-		Name: "console", Listener: listener, Handler: c.Handler(), TLS: certificate, ReadTimeout: uiRead,
-		StopTimeout: uiStop, Died: func(err error) { died <- err },
+		Name: "console", Listener: listener, Handler: c.Handler(), Settings: settings.Server, MaxBody: c.MaxBody(), ReadTimeout: uiRead,
+		StopTimeout: uiStop, Log: log, Died: func(err error) { died <- err },
 	})
 	scheme := "http"
-	if certificate != nil {
+	if settings.Server.CertFile != "" {
 		scheme = "https"
 	}
 	a.say("console for %s: %s://%s%s", cfg.DLQTopic, scheme, browsed(c.Listen()), settings.Web.BasePath)
 	if !chosen {
 		a.say("token, to change letters: %s", token)
 	}
-	if scheme == "http" && !console.IsLoopback(s.Addr) {
-		a.say("the token crosses the network unencrypted: set ORDERHUB_CONSOLE_TLS_CERT and ORDERHUB_CONSOLE_TLS_KEY, or serve it behind something that encrypts")
+	if scheme == "http" && !auth.IsLoopback(s.Addr) {
+		a.say("credentials cross the network unencrypted: set HTTP_TLS_CERT_FILE and HTTP_TLS_KEY_FILE, or serve it behind something that encrypts")
 	}
 	if err := errors.Join(c.Start(ctx), server.Start(ctx)); err != nil {
 		return err
@@ -180,17 +203,6 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		a.say("stopping")
 		return nil
 	}
-}
-
-func (s consoleSettings) certificate() (*tls.Config, error) {
-	if s.TLSCert == "" {
-		return nil, nil //nolint:nilnil // none is wanted
-	}
-	pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
-	if err != nil {
-		return nil, usage(fmt.Errorf("ORDERHUB_CONSOLE_TLS_CERT, ORDERHUB_CONSOLE_TLS_KEY: %w", err))
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // listenedOn is the address as it was given, with the port that was taken where
@@ -211,15 +223,15 @@ func browsed(listen string) string {
 }
 
 // askHealth is what a container's health check runs.
-func askHealth(ctx context.Context, s consoleSettings) error {
+func askHealth(ctx context.Context, s *uiSettings) error {
 	ctx, cancel := context.WithTimeout(ctx, uiStop)
 	defer cancel()
 	scheme, client := "http", &http.Client{}
-	if s.TLSCert != "" {
+	if s.Server.CertFile != "" {
 		// It asks itself, by an address that the certificate doesn't name.
 		scheme, client.Transport = "https", &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see above
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+browsed(s.Addr)+"/healthz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+browsed(s.Console.Addr)+"/healthz", nil)
 	if err != nil {
 		return usage(err)
 	}

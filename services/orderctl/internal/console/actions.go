@@ -15,6 +15,7 @@ import (
 	"github.com/gin-gonic/gin/binding"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -68,7 +69,7 @@ func (c *Console) parse(v *visit, from binding.Binding) (request, error) {
 	if err := v.ShouldBindWith(&r, from); err != nil {
 		return r, wrongForm(err)
 	}
-	r.Back, r.Why, r.Sets = safePath(r.Back), strings.TrimSpace(r.Why), strings.TrimSpace(r.Sets)
+	r.Back, r.Why, r.Sets = auth.SafePath(r.Back), strings.TrimSpace(r.Why), strings.TrimSpace(r.Sets)
 	return r, nil
 }
 
@@ -133,7 +134,7 @@ func (c *Console) matching(v *visit, r *request) (refs []dlq.Ref, what string, e
 		asked = c.opts.Now().UnixNano()
 		r.AsOf = strconv.FormatInt(asked, 10)
 	}
-	refs, err = c.selection(v.ctx(), v.list, &q)
+	refs, err = c.selection(v, &q)
 	return slices.DeleteFunc(refs, func(ref dlq.Ref) bool { return ref.FailedAt.UnixNano() > asked }), q.Words(), err
 }
 
@@ -148,8 +149,12 @@ func (c *Console) confirmPage(v *visit) error {
 		return err
 	}
 	if j := c.jobs.find(r.From); j != nil && j.Kind == dryRun { // what was tried out is done
-		if r.targetForm = j.targetForm; v.frame.Session.SignedIn { // values may be personal
+		r.targetForm = j.targetForm
+		switch who := v.frame.Caller; { // values may be personal
+		case who.May(personal), who.Name != "" && who.Name == j.Actor:
 			r.Sets = j.Sets
+		case who.Name != "" && j.Sets != "":
+			return refused(http.StatusForbidden, "Somebody else has tried this out", "Seeing the values that they typed needs the scope letters:personal. Try out your own changes.")
 		}
 	}
 	r.Job = rand.Text()
@@ -187,7 +192,7 @@ func (c *Console) startJob(v *visit) error {
 	}
 	switch isDry := strings.HasSuffix(v.FullPath(), "/dry-run"); {
 	case isDry != (r.Kind == dryRun):
-		return refused(http.StatusBadRequest, "That can’t be done", "Dry runs have an address of their own.")
+		return impossible("Dry runs have an address of their own.")
 	case r.Kind == discard && r.Why == "":
 		return refused(http.StatusBadRequest, "Something is missing", "Say why the letters are not wanted: it is kept with them.")
 	case c.sentTwice(v, r.Job):
@@ -201,7 +206,7 @@ func (c *Console) startJob(v *visit) error {
 		return refused(http.StatusConflict, "There is nothing to do", fmt.Sprintf("None of these letters is %s any more: somebody has dealt with them.", r.Kind.status()))
 	}
 	r.Letters = nil // refs has them
-	o := order{request: r, Actor: v.frame.Session.Actor, What: what}
+	o := order{request: r, Actor: v.frame.Caller.Name, What: what}
 	if r.Kind == redrive || r.Kind == dryRun {
 		if err := cmp.Or(c.retarget(v, &o), c.mend(v, &o)); err != nil {
 			return err
@@ -223,7 +228,7 @@ func (c *Console) retarget(v *visit, o *order) error {
 	}
 	o.What += ", to " + to.String()
 	if _, err := c.opts.Store.Router(v.ctx(), to, o.Max); err != nil {
-		return refused(http.StatusBadRequest, "That can’t be done", c.explain(err))
+		return impossible(c.explain(err))
 	}
 	return nil
 }
@@ -233,11 +238,11 @@ func (c *Console) mend(v *visit, o *order) error {
 	edits, err := edit.ParseSets(o.Sets)
 	switch {
 	case err != nil:
-		return refused(http.StatusBadRequest, "That can’t be done", "A change of the values can’t be read: "+err.Error()+".")
+		return impossible("A change of the values can’t be read: " + err.Error() + ".")
 	case len(edits) == 0:
 		return nil
-	case !v.frame.Session.SignedIn:
-		return refused(http.StatusUnauthorized, "Sign in first", "Changing values needs the console’s token.")
+	case !v.frame.Caller.May(act):
+		return auth.Forbidden.New("Changing values needs the scope letters:act.")
 	}
 	o.edits, o.What = edits, o.What+", edited"
 	o.edit = dryrun.Mend(c.opts.Codec, c.opts.OrdersTopic, o.Target(), edits)

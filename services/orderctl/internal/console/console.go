@@ -10,8 +10,8 @@
 // read again when a letter is shown. jobs are the operations on letters that were
 // started in this process. The console writes to the topic and to the audit log only.
 //
-// Every request passes guard, which checks the host name, the origin and the session.
-// Pages get letters from package dlqview, which masks personal data.
+// Every request passes the guard of package auth, and each route names the scopes that it
+// needs. Pages get letters from package dlqview, which masks personal data.
 package console
 
 import (
@@ -19,8 +19,8 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -29,7 +29,8 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/audit"
-	"github.com/orderhub/orderhub/libs/platform/problem"
+	"github.com/orderhub/orderhub/libs/platform/auth"
+	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
@@ -52,17 +53,14 @@ type Options struct {
 	// OrdersTopic is the topic that the worker reads.
 	OrdersTopic string
 
-	// Listen is the address to listen on, as it was given. It decides whether reading
-	// needs the token, and which host names are accepted.
+	// Listen is the address to listen on, as it was given, and Web says which proxies are
+	// before the console. With HTTP_AUTH=off reading needs the token where others than
+	// this machine's users reach the console.
 	Listen string
-	// Web says which proxies are before the console: others reach it through them, so
-	// reading needs the token then, too.
-	Web web.Settings
-	// Hosts are further host names to accept.
-	Hosts []string
-	// TLS says that the console is served over TLS.
-	TLS bool
-	// Token signs people in. It has at least MinTokenLength characters.
+	Web    web.Settings
+	// Auth says who may do what.
+	Auth auth.Settings
+	// Token signs people in with HTTP_AUTH=off. It has at least MinTokenLength characters.
 	Token string
 	// Actor is the name that the sign-in page proposes.
 	Actor string
@@ -87,8 +85,9 @@ type Console struct {
 	live     *live
 	jobs     *jobs
 	searches searches
-	sessions *sessions
-	hosts    hostNames
+	guard    *auth.Guard
+	typed    *auth.Typed  // with HTTP_AUTH=off
+	reader   *auth.Caller // who looks without signing in, with HTTP_AUTH=off
 	engine   *gin.Engine
 	handler  http.Handler
 }
@@ -101,52 +100,71 @@ func New(opts Options) (*Console, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if len(opts.Token) < MinTokenLength {
-		return nil, fmt.Errorf("the console's token has %d characters: at least %d keep it from being guessed", len(opts.Token), MinTokenLength)
-	}
-	_, port, err := net.SplitHostPort(opts.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("address to listen on: %w", err)
-	}
 	c := &Console{
 		opts: opts, look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
-		live: newLive(opts), jobs: newJobs(opts.Now), sessions: newSessions(opts.Token, port, opts.TLS, opts.Now), hosts: newHostNames(opts.Listen, opts.Hosts),
+		live: newLive(opts), jobs: newJobs(opts.Now), reader: auth.NewCaller(auth.KindOff, "", auth.LettersRead, time.Time{}),
+	}
+	var err error
+	c.guard, err = auth.New(opts.Auth, auth.Options{Addr: opts.Listen, Web: opts.Web, Log: opts.Log, Health: health.NewRegistry(), Answer: c.answer, Off: c.off})
+	if err != nil {
+		return nil, err
+	}
+	if !c.guard.On() {
+		if len(opts.Token) < MinTokenLength {
+			return nil, fmt.Errorf("the console's token has %d characters: at least %d keep it from being guessed", len(opts.Token), MinTokenLength)
+		}
+		if c.typed, err = auth.NewTyped(opts.Listen, strings.TrimSpace(opts.Token), read|personal|act, opts.Now); err != nil {
+			return nil, err
+		}
 	}
 	c.engine = web.NewEngine(web.EngineOptions{
 		OnPanic: func(route string, cause any, stack []byte) {
 			opts.Log.Error("panic", zap.String("route", route), zap.Any("cause", cause), zap.ByteString("stack", stack))
 		},
-		Answer: func(g *gin.Context, p *problem.Error) { c.refuse(g, refused(p.Status(), p.Kind.Title, p.Detail())) },
+		Answer: c.answer,
 	})
 	c.routes()
 	c.handler, err = web.Behind(opts.Web, c.engine)
 	return c, err
 }
 
+// The scopes that routes need.
+const (
+	read     = auth.LettersRead
+	personal = auth.LettersPersonal
+	act      = auth.LettersAct
+)
+
 func (c *Console) routes() {
-	c.engine.Use(c.guard)
+	c.engine.Use(c.prepare, c.guard.Identify(), c.readForm)
 	c.look.Register(c.engine)
 	web.Get(c.engine, "/healthz", c.health)
 	web.Get(c.engine, "/login", c.page("login", "Sign in", c.loginPage))
-	c.engine.POST("/login", c.page("login", "Sign in", c.login))
-	c.engine.POST("/jobs/dry-run", c.letterPages("Job", c.startJob)) // it changes nothing
+	c.guard.Register(c.engine)
+	with := func(scopes auth.Scope) *gin.RouterGroup { return c.engine.Group("", c.guard.Require(scopes)) }
+	if !c.guard.On() {
+		c.engine.POST("/login", c.page("login", "Sign in", c.login))
+		with(read|act).POST("/logout", c.logout)
+	}
 
-	web.Get(c.engine, "/", c.letterPages("Overview", c.overviewPage))
-	web.Get(c.engine, "/letters", c.letterPages("Letters", c.listPage))
-	web.Get(c.engine, "/letter", c.letterPages("Letter", c.letterPage))
-	web.Get(c.engine, "/confirm", c.letterPages("Confirm", c.confirmPage))
-	web.Get(c.engine, "/jobs", c.page("jobs", "Jobs", c.jobsPage))
-	web.Get(c.engine, "/jobs/:id", c.page("jobs", "Job", c.jobPage))
-	web.Get(c.engine, "/audit", c.page("audit", "Audit log", c.auditPage))
+	reading := with(read)
+	web.Get(reading, "/", c.letterPages("Overview", c.overviewPage))
+	web.Get(reading, "/letters", c.letterPages("Letters", c.listPage))
+	web.Get(reading, "/letter", c.letterPages("Letter", c.letterPage))
+	web.Get(reading, "/confirm", c.letterPages("Confirm", c.confirmPage))
+	web.Get(reading, "/jobs", c.page("jobs", "Jobs", c.jobsPage))
+	web.Get(reading, "/jobs/:id", c.page("jobs", "Job", c.jobPage))
+	web.Get(reading, "/audit", c.page("audit", "Audit log", c.auditPage))
+	reading.POST("/jobs/dry-run", c.letterPages("Job", c.startJob)) // it changes nothing
 
-	signedIn := c.engine.Group("", c.signedIn)
-	signedIn.POST("/logout", c.logout)
-	signedIn.POST("/letter/reveal", c.letterPages("Letter", c.reveal))
-	signedIn.POST("/edit", c.letterPages("Edit a letter", c.editPage))
-	signedIn.POST("/edit/check", c.checkEdit)
-	signedIn.POST("/edit/send", c.letterPages("Edit a letter", c.sendEdit))
-	signedIn.POST("/jobs", c.letterPages("Job", c.startJob))
-	signedIn.POST("/jobs/:id/stop", c.page("jobs", "Job", c.stopJob))
+	with(read|personal).POST("/letter/reveal", c.letterPages("Letter", c.reveal))
+	acting := with(read | act)
+	acting.POST("/jobs", c.letterPages("Job", c.startJob))
+	acting.POST("/jobs/:id/stop", c.page("jobs", "Job", c.stopJob))
+	editing := with(read | personal | act)
+	editing.POST("/edit", c.letterPages("Edit a letter", c.editPage))
+	editing.POST("/edit/check", c.checkEdit)
+	editing.POST("/edit/send", c.letterPages("Edit a letter", c.sendEdit))
 }
 
 // Handler answers all requests.
@@ -156,12 +174,15 @@ func (c *Console) Handler() http.Handler { return c.handler }
 func (c *Console) Listen() string { return c.opts.Listen }
 
 // Start follows the topic in the background until Stop.
-func (c *Console) Start(ctx context.Context) error { return c.live.Start(ctx) }
+func (c *Console) Start(ctx context.Context) error {
+	return errors.Join(c.guard.Start(ctx), c.live.Start(ctx))
+}
 
 // Stop stops the jobs, waits until their results are written, and stops following.
 func (c *Console) Stop() {
 	c.jobs.Stop()
 	c.live.Stop()
+	c.guard.Stop()
 }
 
 func (c *Console) health(g *gin.Context) {

@@ -202,7 +202,7 @@ func (c *Console) sendEdit(v *visit) error {
 		return c.send(v, http.StatusUnprocessableEntity, "edit.html", page)
 	}
 	r := request{Kind: redrive, Job: v.PostForm("job"), Why: page.Why, Back: letterAddress(page.Handle), Max: defaultMaxRedrives, targetForm: to}
-	o := order{request: r, Actor: v.frame.Session.Actor, What: "one letter, edited"}
+	o := order{request: r, Actor: v.frame.Caller.Name, What: "one letter, edited"}
 	if err := c.retarget(v, &o); err != nil {
 		return err
 	}

@@ -373,7 +373,7 @@ func (c *Console) jobPage(v *visit) error {
 		Job     jobView
 		Failure string
 	}{frame: v.frame, Job: seen}
-	if !page.Session.SignedIn {
+	if !page.Caller.May(personal) {
 		page.Job.Back = withoutPersonal(seen.Back)
 	}
 	if seen.Failure != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -76,12 +77,17 @@ func (c *Console) lines(ctx context.Context, refs []dlq.Ref) map[string]dlqview.
 	return found
 }
 
-// selection returns the letters that a query asks for, newest first.
-func (c *Console) selection(ctx context.Context, l *list, q *query) ([]dlq.Ref, error) {
+// selection returns the letters that a query asks for, newest first. Looking for personal
+// data tells whether it is there, so where people are known it needs their scope.
+func (c *Console) selection(v *visit, q *query) ([]dlq.Ref, error) {
+	if c.guard.On() && (q.Get("key") != "" || q.Get("text") != "") && !v.frame.Caller.May(personal) {
+		return nil, auth.Forbidden.New("Searching by key or text needs the scope letters:personal.")
+	}
+	l := v.list
 	var among map[string]bool
 	if f, scan := q.scanned(); scan {
 		var err error
-		if among, err = c.searches.find(ctx, c.opts.Store, f, l.version); err != nil {
+		if among, err = c.searches.find(v.ctx(), c.opts.Store, f, l.version); err != nil {
 			return nil, err
 		}
 	}

@@ -109,7 +109,7 @@ func (c *Console) listPage(v *visit) error {
 			return nil
 		}
 	}
-	refs, err := c.selection(v.ctx(), v.list, &q)
+	refs, err := c.selection(v, &q)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,9 @@ package console
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -12,6 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/auth"
+	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
@@ -32,7 +36,7 @@ type frame struct {
 	Topic   string
 	Query   string // what was searched for
 	Here    string // this page's address
-	Session session
+	Caller  *auth.Caller
 	// Notice says why the page is not up to date; Since, since when.
 	Notice string
 	Since  time.Time
@@ -44,6 +48,15 @@ type frame struct {
 	// Reload makes browsers without JavaScript load the page again and again. It is for
 	// pages on which nothing is chosen or typed.
 	Reload bool
+}
+
+// SignedIn reports whether it is known who asks, or who they say they are.
+func (f frame) SignedIn() bool { return f.Caller.Name != "" }
+
+// May reports whether whoever asks has all of the scopes with these names.
+func (f frame) May(names ...string) bool {
+	scopes, _ := auth.ParseScopes(names)
+	return f.Caller.May(scopes)
 }
 
 // retitle names the page after what it shows.
@@ -59,8 +72,13 @@ func (r *refusal) Error() string { return r.title + ": " + r.text }
 
 func refused(status int, title, text string) error { return &refusal{status, title, text} }
 
+// impossible refuses a form.
+func impossible(text string) error {
+	return refused(http.StatusBadRequest, "That can’t be done", text)
+}
+
 func (c *Console) visit(g *gin.Context, section, title string) *visit {
-	v := &visit{Context: g, frame: frame{Section: section, Topic: strings.Join(c.opts.Store.Letters(), ", "), Here: "/", Session: sessionOf(g)}}
+	v := &visit{Context: g, frame: frame{Section: section, Topic: strings.Join(c.opts.Store.Letters(), ", "), Here: "/", Caller: auth.CallerOf(g)}}
 	v.frame.retitle(title)
 	if g.Request.Method == http.MethodGet || g.Request.Method == http.MethodHead {
 		v.frame.Here = g.Request.URL.RequestURI()
@@ -97,6 +115,10 @@ func (c *Console) letterPages(title string, answer func(*visit) error) gin.Handl
 // no refusal means that the letters can't be read now.
 func (c *Console) refuse(g *gin.Context, err error) {
 	g.Abort()
+	if p, is := errors.AsType[*problem.Error](err); is {
+		c.answer(g, p)
+		return
+	}
 	no, is := errors.AsType[*refusal](err)
 	if !is {
 		no = &refusal{http.StatusServiceUnavailable, "The letters can’t be read now", c.explain(err)}
@@ -128,8 +150,8 @@ func (c *Console) send(v *visit, status int, name string, data any) error {
 // page depends on besides its address and who asks.
 func (c *Console) unchanged(v *visit, what ...string) bool {
 	f := &v.frame
-	what = append(what, f.Notice, c.look.Build(), web.Prefix(v.Request), v.Request.URL.RequestURI(), f.Session.CSRF)
-	f.Tag = `W/"` + c.sessions.sign("tag", strings.Join(what, "\x00"))[:24] + `"`
+	what = append(what, f.Notice, c.look.Build(), web.Prefix(v.Request), v.Request.URL.RequestURI(), f.Caller.Name, f.Caller.Scopes.String(), f.Caller.CSRF)
+	f.Tag = fmt.Sprintf(`W/"%x"`, sha256.Sum256([]byte(strings.Join(what, "\x00"))))
 	v.Header("ETag", f.Tag)
 	if v.GetHeader("If-None-Match") != f.Tag {
 		return false
@@ -138,15 +160,11 @@ func (c *Console) unchanged(v *visit, what ...string) bool {
 	return true
 }
 
-// kindToken is the kind of an actor who gave the console's token: whoever has that can
-// type any name.
-const kindToken = "console-token"
-
 // audited writes what somebody is about to see or to do to the audit log. After an error
 // nothing of it may happen. count is how many letters it is about if ids names none.
 func (c *Console) audited(v *visit, action, why string, count int, ids ...string) error {
 	err := c.opts.Audit.Write(v.ctx(), audit.Event{
-		Action: action, Targets: ids, Count: count, Why: why, Allowed: true, Actor: v.frame.Session.Actor, ActorKind: kindToken, From: v.ClientIP(),
+		Action: action, Targets: ids, Count: count, Why: why, Allowed: true, Actor: v.frame.Caller.Name, ActorKind: v.frame.Caller.Kind, From: v.ClientIP(),
 	})
 	if err != nil {
 		c.opts.Log.Error("not audited", zap.Error(err))
