@@ -200,9 +200,11 @@ func (f *flow) costs() (c costs, err error) {
 		return c, err
 	}
 	for i, pid := range []int{f.worker.Pid(), f.reader.Pid(), f.site.Broker.Pid(), os.Getpid()} {
-		if c.cpu[1+i], err = procfs.CPU(pid); err != nil {
+		used, err := procfs.Of(pid)
+		if err != nil {
 			return c, err
 		}
+		c.cpu[1+i] = used.CPU
 	}
 	c.orders, c.at = f.sent(), time.Now()
 	return c, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
@@ -66,7 +67,7 @@ func withoutTriggers() []string {
 // copyInto is raw COPY after statements that change the schema.
 func copyInto(name string, options rig.CopyOptions, statements ...string) contender {
 	return contender{name, func(ctx context.Context, t *trial) (rig.Use, error) {
-		if err := rig.Execute(ctx, t.database, statements...); err != nil {
+		if err := postgres.Execute(ctx, t.database, statements...); err != nil {
 			return rig.Use{}, err
 		}
 		return rig.Meter{Server: t.site.Server}.During(ctx, t.orders.Count, func() error { return t.orders.Copy(ctx, t.database, options) })
@@ -122,7 +123,7 @@ func runOtherBuild(ctx context.Context, t *trial) (rig.Use, error) {
 	own := t.site.Binaries
 	defer func() { t.site.Binaries = own }()
 	t.site.Binaries = t.settings.Compare
-	if err := rig.Execute(ctx, t.database, olderVersions); err != nil {
+	if err := postgres.Execute(ctx, t.database, olderVersions); err != nil {
 		return rig.Use{}, err
 	}
 	return worker.run(ctx, t)

@@ -3,7 +3,8 @@
 // acknowledges at once. It also times single orders from the publisher to the API,
 // through bridge, worker and reader.
 //
-// The NATS server, the broker and each contender are processes of their own.
+// The broker and each contender are processes of their own. The NATS server is in this
+// one, which is not measured.
 package main
 
 import (
@@ -24,7 +25,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
-func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, serverRole, consumerRole) }
+func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, consumerRole) }
 
 var benchmark = program.Benchmark{
 	Name:     "nats",
@@ -49,20 +50,6 @@ const (
 	// fetched is how many messages the bare consumer asks for at once.
 	fetched = 2048
 )
-
-// serverRole is the process of the NATS server. Its argument is its data folder.
-var serverRole = program.Role{Name: "nats", Run: func(folder string, in io.Reader, out io.Writer) error {
-	server, err := natsserver.Start(natsserver.Options{DataDir: folder})
-	if err != nil {
-		return err
-	}
-	defer server.Stop()
-	if _, err := fmt.Fprintln(out, server.URL()); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, in)
-	return err
-}}
 
 // consumerRole is the process of the bare consumer. Its argument is the server's
 // address.
@@ -122,7 +109,7 @@ func untilEmpty(ctx context.Context, js jetstream.JetStream) error {
 type runner struct {
 	settings *settings
 	site     *rig.Site
-	server   *program.Child
+	server   string // URL
 	js       jetstream.JetStream
 	orders   *rig.Orders
 	runs     int
@@ -134,14 +121,14 @@ func bench(ctx context.Context, s *settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	server, err := serverRole.Start(site.Folder + "/nats")
+	server, err := natsserver.Start(natsserver.Options{DataDir: site.Folder + "/nats"})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
-	b := &runner{settings: s, site: site, server: server}
+	defer server.Stop()
+	b := &runner{settings: s, site: site, server: server.URL()}
 	var disconnect func()
-	if b.js, disconnect, err = connect(server.Addr); err != nil {
+	if b.js, disconnect, err = connect(b.server); err != nil {
 		return err
 	}
 	defer disconnect()
@@ -219,7 +206,7 @@ func (b *runner) consumeBare(ctx context.Context) (u rig.Use, err error) {
 	if _, err := b.fill(ctx); err != nil {
 		return u, err
 	}
-	cmd, err := consumerRole.Command(ctx, b.server.Addr)
+	cmd, err := consumerRole.Command(ctx, b.server)
 	if err != nil {
 		return u, err
 	}
@@ -228,7 +215,7 @@ func (b *runner) consumeBare(ctx context.Context) (u rig.Use, err error) {
 }
 
 func (b *runner) startBridge(ctx context.Context, topic string) (*rig.Service, error) {
-	return b.site.StartBridge(ctx, topic, "NATS_URL="+b.server.Addr, "NATS_STREAM="+stream, "NATS_SUBJECT="+subject)
+	return b.site.StartBridge(ctx, topic, "NATS_URL="+b.server, "NATS_STREAM="+stream, "NATS_SUBJECT="+subject)
 }
 
 // forward times the bridge likewise.
@@ -247,10 +234,9 @@ func (b *runner) forward(ctx context.Context) (u rig.Use, err error) {
 		return u, err
 	}
 	u.Times, u.Took = b.settings.Messages, time.Since(began)
-	if u.Client, err = procfs.CPU(service.Pid()); err != nil {
-		return u, err
-	}
-	return u, service.Stop()
+	used, err := procfs.Of(service.Pid())
+	u.Client = used.CPU
+	return u, errors.Join(err, service.Stop())
 }
 
 // rest is between two requests for an order: results may be too large by that.

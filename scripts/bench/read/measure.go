@@ -78,7 +78,7 @@ func (b *runner) rounds(ctx context.Context, targets []target) (report.Samples[p
 }
 
 func (b *runner) measure(ctx context.Context, t target, duration time.Duration) (sample, error) {
-	before, err := procfs.CPU(t.pid)
+	before, err := procfs.Of(t.pid)
 	if err != nil {
 		return sample{}, err
 	}
@@ -86,14 +86,14 @@ func (b *runner) measure(ctx context.Context, t target, duration time.Duration) 
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", t.name, err)
 	}
-	after, err := procfs.CPU(t.pid)
+	after, err := procfs.Of(t.pid)
 	if err != nil {
 		return sample{}, err
 	}
 	if want := found.Requests * t.refusals; found.Refused != want {
 		return sample{}, fmt.Errorf("%s: %d of %d answers were errors, not %d", t.name, found.Refused, found.Requests, want)
 	}
-	return sample{Load: found, cpu: after - before}, nil
+	return sample{Load: found, cpu: after.CPU - before.CPU}, nil
 }
 
 var columns = []report.Column[sample]{

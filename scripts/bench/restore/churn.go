@@ -59,11 +59,11 @@ func (b *runner) churn(ctx context.Context, compression string) (c churned, err 
 			return err
 		}
 		for range memorySamples {
-			now, peak, err := procfs.Memory(reader.Pid())
+			used, err := procfs.Of(reader.Pid())
 			if err != nil {
 				return err
 			}
-			c.memory, c.peak = max(c.memory, now), peak
+			c.memory, c.peak = max(c.memory, used.Memory), used.Peak
 			if err := retry.Sleep(working, samplingEvery); err != nil {
 				return err
 			}

@@ -160,13 +160,12 @@ func (b *runner) restore(ctx context.Context, compression string) (r sample, err
 	}
 	defer func() { err = errors.Join(err, reader.Stop()) }()
 	r = sample{memory: reader.Memory, Use: rig.Use{Times: b.settings.Orders, Took: reader.Restore, Peak: reader.Peak}}
-	if r.Client, err = procfs.CPU(reader.Pid()); err != nil {
+	used, usedErr := procfs.Of(reader.Pid())
+	after, afterErr := procfs.TreeCPU(b.site.Server.Pid())
+	if err := errors.Join(usedErr, afterErr); err != nil {
 		return r, err
 	}
-	if r.Database, err = procfs.TreeCPU(b.site.Server.Pid()); err != nil {
-		return r, err
-	}
-	r.Database -= before
+	r.Client, r.Database = used.CPU, after-before
 	held, err := reader.Stats(ctx)
 	if err == nil && (held.Orders != int64(b.settings.Orders) || !held.Complete) {
 		err = fmt.Errorf("the reader holds %d of %d orders", held.Orders, b.settings.Orders)

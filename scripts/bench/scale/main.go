@@ -13,7 +13,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
@@ -59,11 +58,11 @@ func (s *settings) AfterApply() error {
 // other uids.
 const originals = 50_000
 
-// postgres are settings of the server. They bound the WAL's share of the disk.
-var postgres = map[string]string{"max_wal_size": "8GB", "min_wal_size": "1GB"}
+// serverSettings are settings of the server. They bound the WAL's share of the disk.
+var serverSettings = map[string]string{"max_wal_size": "8GB", "min_wal_size": "1GB"}
 
 func bench(ctx context.Context, s *settings) (err error) {
-	site, err := rig.OpenSite(ctx, s.Common(), postgres)
+	site, err := rig.OpenSite(ctx, s.Common(), serverSettings)
 	if err != nil {
 		return err
 	}
@@ -82,7 +81,7 @@ func bench(ctx context.Context, s *settings) (err error) {
 	}
 	body := growthTables(s, points)
 	if s.WritesDocument() {
-		drawn, err := plot.SVG("orders", panels(points))
+		drawn, err := drawSVG("orders", panels(points))
 		if err != nil {
 			return err
 		}

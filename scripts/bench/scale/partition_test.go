@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
@@ -33,7 +34,7 @@ func TestHashPartitions(t *testing.T) {
 	const stored, sent = 300, 200
 	p.fill(stored)
 	before := p.schema()
-	require.NoError(t, rig.Execute(t.Context(), p.database, partitionSQL))
+	require.NoError(t, postgres.Execute(t.Context(), p.database, partitionSQL))
 	require.Equal(t, before, p.schema(), "keys, indexes and triggers are as they were")
 	require.Equal(t, stored, p.number("SELECT count(*) FROM items"))
 	require.Equal(t, 8, p.number("SELECT count(DISTINCT tableoid) FROM orders"), "orders are in each partition")

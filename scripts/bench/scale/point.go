@@ -13,6 +13,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 // point is what was measured with so many orders.
@@ -61,7 +62,7 @@ func (b *runner) ingest(ctx context.Context, database string, count int) (rate f
 	}); err != nil {
 		return 0, err
 	}
-	if err := rig.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"); err != nil {
+	if err := postgres.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"); err != nil {
 		return 0, err
 	}
 	held, err := b.site.HoldWorkers(ctx, 1, topic, topic, database)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
@@ -47,7 +46,7 @@ func TestTables(t *testing.T) {
 	text := growthTables(&settings{Items: 1}, points)
 	require.Contains(t, text, "| 10,000,000 |   20,000 |     100.0 |      8,583 |   9,536 |     900 |")
 	require.Contains(t, text, "| 10,000,000 |         1.0 | 2.0 |")
-	drawn, err := plot.SVG("orders", panels(points))
+	drawn, err := drawSVG("orders", panels(points))
 	require.NoError(t, err)
 	require.NotEmpty(t, drawn)
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 // TestReadersByShard has a reader for each of the shards that shards.sql makes.
@@ -24,9 +25,9 @@ func TestReadersByShard(t *testing.T) {
 	p := newPartitioned(t)
 	const stored, sent = 300, 100
 	p.fill(stored)
-	require.NoError(t, rig.Execute(t.Context(), p.database, partitionSQL))
-	require.NoError(t, rig.Execute(t.Context(), p.database, shardsSQL))
-	require.NoError(t, rig.Execute(t.Context(), p.database, shardsSQL), "again, as after a migration")
+	require.NoError(t, postgres.Execute(t.Context(), p.database, partitionSQL))
+	require.NoError(t, postgres.Execute(t.Context(), p.database, shardsSQL))
+	require.NoError(t, postgres.Execute(t.Context(), p.database, shardsSQL), "again, as after a migration")
 	p.startWorker()
 	s := sharded{partitioned: p}
 	for n := range shards {

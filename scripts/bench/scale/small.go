@@ -11,6 +11,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
 var (
@@ -84,7 +85,7 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 	}
 	defer drop()
 	if which == hashPartitions {
-		if err := rig.Execute(ctx, database, partitionSQL); err != nil {
+		if err := postgres.Execute(ctx, database, partitionSQL); err != nil {
 			return err
 		}
 	}
@@ -103,7 +104,7 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 			b.tryReader(ctx, &tries[compressed], database, orders, "CACHE_COMPRESSION=zstd"),
 			b.tryReader(ctx, &tries[budget], database, orders, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare)))
 	}
-	if err := rig.Execute(ctx, database, shardsSQL); err != nil {
+	if err := postgres.Execute(ctx, database, shardsSQL); err != nil {
 		return err
 	}
 	shard := addressOfShard(database, 0)

@@ -6,7 +6,6 @@ import (
 
 	"gonum.org/v1/plot/plotter"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/plot"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -36,31 +35,31 @@ func growthTables(s *settings, points []point) string {
 }
 
 // panels are the same as a plot.
-func panels(points []point) []plot.Panel {
-	series := func(name string, get func(point) float64) plot.Series {
-		s := plot.Series{Name: name}
+func panels(points []point) []panel {
+	series := func(name string, get func(point) float64) curve {
+		s := curve{Name: name}
 		for _, p := range points {
 			s.Points = append(s.Points, plotter.XY{X: float64(p.orders), Y: max(get(p), 1e-3)})
 		}
 		return s
 	}
-	lists := plot.Panel{Title: "lists, p99 ms"}
+	lists := panel{Title: "lists, p99 ms"}
 	for i, l := range points[0].lists {
-		lists.Series = append(lists.Series, series(l.name, func(p point) float64 {
+		lists.curves = append(lists.curves, series(l.name, func(p point) float64 {
 			return report.Percentile(p.lists[i].times, 0.99).Seconds() * 1000
 		}))
 	}
-	lists.Series = lists.Series[:min(len(lists.Series), 3)]
-	return []plot.Panel{
-		{Title: "ingest, orders/s", Series: []plot.Series{series("", func(p point) float64 { return p.ingest })}},
-		{Title: "restore, s", Log: true, Series: []plot.Series{series("", func(p point) float64 { return p.reader.restore.Seconds() })}},
-		{Title: "reader's memory, MiB", Log: true, Series: []plot.Series{
+	lists.curves = lists.curves[:min(len(lists.curves), 3)]
+	return []panel{
+		{Title: "ingest, orders/s", curves: []curve{series("", func(p point) float64 { return p.ingest })}},
+		{Title: "restore, s", Log: true, curves: []curve{series("", func(p point) float64 { return p.reader.restore.Seconds() })}},
+		{Title: "reader's memory, MiB", Log: true, curves: []curve{
 			series("when ready", func(p point) float64 { return float64(p.reader.memory) / mebi }),
 			series("at most", func(p point) float64 { return float64(p.reader.peak) / mebi }),
 		}},
-		{Title: "reads/s", Series: []plot.Series{series("", func(p point) float64 { return p.reader.reads })}},
+		{Title: "reads/s", curves: []curve{series("", func(p point) float64 { return p.reader.reads })}},
 		lists,
-		{Title: "sizes, MiB", Log: true, Series: []plot.Series{
+		{Title: "sizes, MiB", Log: true, curves: []curve{
 			series("tables", func(p point) float64 { return float64(p.tables) / mebi }),
 			series("indexes", func(p point) float64 { return float64(p.indexes) / mebi }),
 		}},
@@ -104,13 +103,13 @@ func furtherTable(last point, tries []try) string {
 		times := orders / float64(last.orders)
 		memory := float64(last.reader.memory) * times
 		t.Add(report.Thousands(int(orders)),
-			bytes(float64(last.tables+last.indexes)*times), bytes(memory), bytes(memory*zstd), bytes(memory*zstd/furtherShards),
+			size(float64(last.tables+last.indexes)*times), size(memory), size(memory*zstd), size(memory*zstd/furtherShards),
 			duration(last.reader.restore.Seconds()*times), duration(orders/last.ingest))
 	}
 	return t.Markdown()
 }
 
-func bytes(n float64) string {
+func size(n float64) string {
 	if n >= 1024*gibi {
 		return fmt.Sprintf("%.1f TiB", n/1024/gibi)
 	}

@@ -60,19 +60,12 @@ func (r *runner) sample(ctx context.Context) (one sample, err error) {
 		service *rig.Service
 		metric  string
 	}{{r.worker, "go_memstats_heap_inuse_bytes"}, {r.reader.Service, rig.MetricCacheBytes}} {
-		metrics, err := of.service.Metrics(ctx)
-		if err != nil {
+		metrics, metricsErr := of.service.Metrics(ctx)
+		used, usedErr := procfs.Of(of.service.Pid())
+		if err := errors.Join(metricsErr, usedErr); err != nil {
 			return nil, err
 		}
-		memory, _, err := procfs.Memory(of.service.Pid())
-		if err != nil {
-			return nil, err
-		}
-		files, err := procfs.Files(of.service.Pid())
-		if err != nil {
-			return nil, err
-		}
-		one = append(one, float64(memory), metrics[of.metric], metrics["go_goroutines"], float64(files))
+		one = append(one, float64(used.Memory), metrics[of.metric], metrics["go_goroutines"], float64(used.Files))
 		for name, value := range metrics {
 			if strings.HasPrefix(name, "orderhub_ingest_lag_records{") {
 				behind += value

@@ -59,8 +59,8 @@ const (
 	patience = 2 * time.Minute
 )
 
-// postgres are settings of the server: autovacuum as docs/scaling.md recommends.
-var postgres = map[string]string{
+// serverSettings are settings of the server: autovacuum as docs/scaling.md recommends.
+var serverSettings = map[string]string{
 	"autovacuum":                            "on",
 	"autovacuum_naptime":                    "15s",
 	"autovacuum_vacuum_scale_factor":        "0.05",
@@ -90,7 +90,7 @@ type runner struct {
 func soak(ctx context.Context, s *settings) (err error) {
 	s.duration = time.Duration(s.Hours * float64(time.Hour))
 	s.Every = cmp.Or(s.Every, max(s.duration/300, 500*time.Millisecond))
-	site, err := rig.OpenSite(ctx, s.Common(), postgres)
+	site, err := rig.OpenSite(ctx, s.Common(), serverSettings)
 	if err != nil {
 		return err
 	}

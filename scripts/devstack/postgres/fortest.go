@@ -40,16 +40,14 @@ func ForTest(tb testing.TB) string {
 		tb.Fatalf("PostgreSQL for tests: %v", err)
 	}
 	name := "test_" + strings.ToLower(rand.Text())
-	if err := execute(ctx, serverURL, `CREATE DATABASE `+name); err != nil {
+	if err := Execute(ctx, serverURL, `CREATE DATABASE `+name); err != nil {
 		tb.Fatalf("create a database for the test: %v", err)
 	}
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		for _, statement := range []string{`DROP DATABASE ` + name + ` WITH (FORCE)`, fmt.Sprintf(dropRoles, name)} {
-			if err := execute(ctx, adminURL, statement); err != nil {
-				tb.Logf("drop the test's database and its roles: %v", err)
-			}
+		if err := Execute(ctx, adminURL, `DROP DATABASE `+name+` WITH (FORCE)`, fmt.Sprintf(dropRoles, name)); err != nil {
+			tb.Logf("drop the test's database and its roles: %v", err)
 		}
 	})
 	return atDatabase(tb, serverURL, "/"+name)
@@ -109,7 +107,7 @@ func RolesForTest(tb testing.TB, databaseURL string) map[migrations.Role]string 
 		err = plan.Apply(ctx, db)
 	}
 	if err == nil {
-		err = execute(ctx, adminURL, fmt.Sprintf("GRANT %s_migrate, %[1]s_writer, %[1]s_reader, %[1]s_operator TO %s", prefix, owner))
+		err = Execute(ctx, adminURL, fmt.Sprintf("GRANT %s_migrate, %[1]s_writer, %[1]s_reader, %[1]s_operator TO %s", prefix, owner))
 	}
 	if err != nil {
 		tb.Fatalf("make the roles of the test's database: %v", err)
@@ -224,12 +222,17 @@ func sharedURLs(ctx context.Context) (owner, admin string, err error) {
 	return shared.server.URL(), shared.server.AdminURL(), nil
 }
 
-func execute(ctx context.Context, databaseURL, statement string) error {
+// Execute runs statements one after another on a connection of their own.
+func Execute(ctx context.Context, databaseURL string, statements ...string) error {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	_, err = conn.Exec(ctx, statement)
-	return err
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
 }

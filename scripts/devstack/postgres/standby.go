@@ -50,7 +50,7 @@ func (s *Server) Promote(ctx context.Context) error {
 
 // Admin executes a statement as the superuser.
 func (s *Server) Admin(ctx context.Context, statement string) error {
-	return execute(ctx, s.AdminURL(), statement)
+	return Execute(ctx, s.AdminURL(), statement)
 }
 
 // Program is where one of PostgreSQL's programs is that belongs to this server's

@@ -16,17 +16,28 @@ import (
 // supports.
 const tick = time.Second / 100
 
-// CPU is the time that the process has used so far, user and system, to 10 ms.
-func CPU(pid int) (time.Duration, error) {
-	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0, fmt.Errorf("CPU of process %d: %w", pid, err)
-	}
-	s, err := p.Stat()
-	return time.Duration(s.UTime+s.STime) * tick, err
+// Usage is what a process uses.
+type Usage struct {
+	CPU          time.Duration // so far, user and system, to 10 ms
+	Memory, Peak int64         // resident, in bytes: now, and the most so far
+	Files        int           // open file descriptors
 }
 
-// TreeCPU is the time that the process and its children have used so far,
+// Of is the usage of a process.
+func Of(pid int) (u Usage, err error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return u, fmt.Errorf("usage of process %d: %w", pid, err)
+	}
+	stat, statErr := p.Stat()
+	status, statusErr := p.NewStatus()
+	files, filesErr := p.FileDescriptorsLen()
+	return Usage{
+		CPU: time.Duration(stat.UTime+stat.STime) * tick, Memory: int64(status.VmRSS), Peak: int64(status.VmHWM), Files: files,
+	}, errors.Join(statErr, statusErr, filesErr)
+}
+
+// TreeCPU is the CPU time that the process and its children have used so far,
 // including children that have ended and were waited for. Grandchildren count
 // once they have ended.
 func TreeCPU(pid int) (total time.Duration, err error) {
@@ -50,24 +61,4 @@ func TreeCPU(pid int) (total time.Duration, err error) {
 		}
 	}
 	return total, nil
-}
-
-// Memory is the resident memory of the process in bytes: what it has now, and
-// the most that it has had.
-func Memory(pid int) (now, peak int64, err error) {
-	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0, 0, fmt.Errorf("memory of process %d: %w", pid, err)
-	}
-	status, err := p.NewStatus()
-	return int64(status.VmRSS), int64(status.VmHWM), err
-}
-
-// Files is how many file descriptors the process has open.
-func Files(pid int) (int, error) {
-	p, err := procfs.NewProc(pid)
-	if err != nil {
-		return 0, fmt.Errorf("files of process %d: %w", pid, err)
-	}
-	return p.FileDescriptorsLen()
 }

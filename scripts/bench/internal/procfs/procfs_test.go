@@ -12,28 +12,28 @@ func TestTreeCountsEndedChildren(t *testing.T) {
 	before, err := TreeCPU(os.Getpid())
 	require.NoError(t, err)
 	require.NoError(t, exec.Command("sh", "-c", "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done").Run())
-	own, err := CPU(os.Getpid())
+	own, err := Of(os.Getpid())
 	require.NoError(t, err)
 	after, err := TreeCPU(os.Getpid())
 	require.NoError(t, err)
 	require.Greater(t, after, before)
-	require.Greater(t, after, own)
+	require.Greater(t, after, own.CPU)
 }
 
 func TestMemoryOfThisProcess(t *testing.T) {
-	now, peak, err := Memory(os.Getpid())
+	used, err := Of(os.Getpid())
 	require.NoError(t, err)
-	require.Positive(t, now)
-	require.GreaterOrEqual(t, peak, now)
+	require.Positive(t, used.Memory)
+	require.GreaterOrEqual(t, used.Peak, used.Memory)
 }
 
 func TestFilesAreCounted(t *testing.T) {
-	before, err := Files(os.Getpid())
+	before, err := Of(os.Getpid())
 	require.NoError(t, err)
 	file, err := os.Open(os.DevNull)
 	require.NoError(t, err)
 	defer func() { _ = file.Close() }()
-	after, err := Files(os.Getpid())
+	after, err := Of(os.Getpid())
 	require.NoError(t, err)
-	require.Equal(t, before+1, after)
+	require.Equal(t, before.Files+1, after.Files)
 }

@@ -110,7 +110,7 @@ func (s *Server) Written(ctx context.Context) (bytes, transactions int64, err er
 func (s *Server) Fresh(ctx context.Context) (database string, drop func(), err error) {
 	s.runs++
 	name := "bench_" + strconv.Itoa(s.runs)
-	err = Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT")
+	err = postgres.Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT")
 	if err != nil {
 		return "", nil, fmt.Errorf("make a database for the run: %w", err)
 	}
@@ -145,21 +145,6 @@ func address(of, database string) string {
 	}
 	u.Path = "/" + database
 	return u.String()
-}
-
-// Execute runs statements one after another on a connection of their own.
-func Execute(ctx context.Context, database string, statements ...string) error {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	for _, statement := range statements {
-		if _, err := conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("%s: %w", statement, err)
-		}
-	}
-	return nil
 }
 
 // Query returns the rows of a query on a connection of its own.
@@ -200,7 +185,7 @@ func (f *Fill) To(ctx context.Context, count int) error {
 			return err
 		}
 		f.have = f.orders.Count
-		if err := Execute(ctx, f.database, keepOriginals()...); err != nil {
+		if err := postgres.Execute(ctx, f.database, keepOriginals()...); err != nil {
 			return fmt.Errorf("keep orders to copy: %w", err)
 		}
 	}
@@ -209,12 +194,12 @@ func (f *Fill) To(ctx context.Context, count int) error {
 	for ; f.have < count; f.have = min(f.have+f.orders.Count, count) {
 		f.copies++
 		statements := copyOriginals(f.copies, min(f.orders.Count, count-f.have), f.orders.Count)
-		group.Go(func() error { return Execute(copying, f.database, statements...) })
+		group.Go(func() error { return postgres.Execute(copying, f.database, statements...) })
 	}
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("copy stored orders: %w", err)
 	}
-	return Execute(ctx, f.database, "VACUUM (ANALYZE)")
+	return postgres.Execute(ctx, f.database, "VACUUM (ANALYZE)")
 }
 
 // keepOriginals copies the stored orders into a schema of their own.

@@ -187,7 +187,8 @@ func (s *Site) StartReader(ctx context.Context, database string, environment ...
 		return nil, err
 	}
 	r.Restore = time.Since(began)
-	r.Memory, r.Peak, err = procfs.Memory(r.Pid())
+	used, err := procfs.Of(r.Pid())
+	r.Memory, r.Peak = used.Memory, used.Peak
 	return r, err
 }
 

@@ -3,6 +3,7 @@ package rig
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -76,31 +77,28 @@ func (m Meter) During(ctx context.Context, times int, work func() error) (u Use,
 // read is what has been used so far.
 func (m Meter) read(ctx context.Context) (u Use, err error) {
 	if len(m.Clients) == 0 {
-		if u.Client, err = procfs.CPU(os.Getpid()); err != nil {
+		own, err := procfs.Of(os.Getpid())
+		if err != nil {
 			return u, err
 		}
+		u.Client = own.CPU
 	}
 	for _, client := range m.Clients {
-		used, err := procfs.CPU(client.Pid())
-		if err != nil {
+		used, usedErr := procfs.Of(client.Pid())
+		metrics, metricsErr := client.Metrics(ctx)
+		if err := errors.Join(usedErr, metricsErr); err != nil {
 			return u, err
 		}
-		_, peak, err := procfs.Memory(client.Pid())
-		if err != nil {
-			return u, err
-		}
-		metrics, err := client.Metrics(ctx)
-		if err != nil {
-			return u, err
-		}
-		u.Client += used
-		u.Peak = max(u.Peak, peak)
+		u.Client += used.CPU
+		u.Peak = max(u.Peak, used.Peak)
 		u.Allocs += metrics["go_memstats_mallocs_total"]
 	}
 	if m.Broker != nil {
-		if u.Broker, err = procfs.CPU(m.Broker.Pid()); err != nil {
+		used, err := procfs.Of(m.Broker.Pid())
+		if err != nil {
 			return u, err
 		}
+		u.Broker = used.CPU
 	}
 	if m.Server != nil {
 		if u.WAL, u.Commits, err = m.Server.Written(ctx); err != nil {
@@ -126,8 +124,8 @@ func RunProgram(cmd *exec.Cmd, times int) (u Use, output []byte, err error) {
 		// The kernel keeps the peak until the process ends, so only the last moment
 		// is missed. (What it reports of an ended child includes the parent's memory,
 		// which the child had between fork and exec.)
-		if _, peak, err := procfs.Memory(cmd.Process.Pid); err == nil {
-			u.Peak = max(u.Peak, peak)
+		if used, err := procfs.Of(cmd.Process.Pid); err == nil {
+			u.Peak = max(u.Peak, used.Peak)
 		}
 		select {
 		case err = <-ended:

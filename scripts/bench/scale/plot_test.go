@@ -1,4 +1,4 @@
-package plot
+package main
 
 import (
 	"encoding/xml"
@@ -12,13 +12,13 @@ import (
 )
 
 func TestSVGIsWellFormed(t *testing.T) {
-	drawn, err := SVG("orders", []Panel{
-		{Title: "a < b", Series: []Series{{Name: "one", Points: plotter.XYs{{X: 1e4, Y: 3}, {X: 1e5, Y: 5}, {X: 1e6, Y: 4.5}}}}},
-		{Title: "sizes", Log: true, Series: []Series{
+	drawn, err := drawSVG("orders", []panel{
+		{Title: "a < b", curves: []curve{{Name: "one", Points: plotter.XYs{{X: 1e4, Y: 3}, {X: 1e5, Y: 5}, {X: 1e6, Y: 4.5}}}}},
+		{Title: "sizes", Log: true, curves: []curve{
 			{Name: "tables", Points: plotter.XYs{{X: 1e4, Y: 0.02}, {X: 1e6, Y: 2}}}, {Name: "indexes", Points: plotter.XYs{{X: 1e4, Y: 0.01}, {X: 1e6, Y: 1}}},
 		}},
-		{Title: "one point", Log: true, Series: []Series{{Points: plotter.XYs{{X: 1e4, Y: 10}}}}},
-		{Title: "in the second row", Series: []Series{{Points: plotter.XYs{{X: 2000, Y: 1}}}}},
+		{Title: "one point", Log: true, curves: []curve{{Points: plotter.XYs{{X: 1e4, Y: 10}}}}},
+		{Title: "in the second row", curves: []curve{{Points: plotter.XYs{{X: 2000, Y: 1}}}}},
 	})
 	require.NoError(t, err)
 	svg := string(drawn)

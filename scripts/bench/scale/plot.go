@@ -1,6 +1,4 @@
-// Package plot draws how figures grow, as SVG: small panels beside one another,
-// over one logarithmic axis.
-package plot
+package main
 
 import (
 	"bytes"
@@ -14,17 +12,17 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Series are points that a line joins, from left to right. Their coordinates are
+// curve is points that a line joins, from left to right. Their coordinates are
 // positive.
-type Series struct {
+type curve struct {
 	Name   string
 	Points plotter.XYs
 }
 
-// Panel is a plot of few series.
-type Panel struct {
+// panel is a plot of few series.
+type panel struct {
 	Title  string
-	Series []Series
+	curves []curve
 	Log    bool // the figures' axis is logarithmic too; else it begins at 0
 }
 
@@ -37,8 +35,8 @@ var colors = []color.Color{
 	color.RGBA{0x25, 0x63, 0xa8, 0xff}, color.RGBA{0xc2, 0x57, 0x1a, 0xff}, color.RGBA{0x2f, 0x7d, 0x4f, 0xff}, color.RGBA{0x7a, 0x4f, 0xa3, 0xff},
 }
 
-// SVG draws the panels over an axis of that name.
-func SVG(axis string, panels []Panel) ([]byte, error) {
+// drawSVG draws the panels over an axis of that name.
+func drawSVG(axis string, panels []panel) ([]byte, error) {
 	rows := (len(panels) + columns - 1) / columns
 	canvas := vgsvg.New(columns*width, vg.Length(rows*height))
 	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: 12, PadY: 12, PadTop: 6, PadBottom: 6, PadLeft: 6, PadRight: 12}
@@ -65,19 +63,19 @@ func SVG(axis string, panels []Panel) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-func (p Panel) draw(axis string) (*plot.Plot, error) {
+func (p panel) draw(axis string) (*plot.Plot, error) {
 	drawn := plot.New()
 	drawn.Title.Text, drawn.X.Label.Text = p.Title, axis
 	drawn.Legend.Top, drawn.Legend.Left = true, true
 	drawn.Add(plotter.NewGrid())
-	for i, s := range p.Series {
+	for i, s := range p.curves {
 		line, points, err := plotter.NewLinePoints(s.Points)
 		if err != nil {
 			return nil, err
 		}
 		line.Color, points.Color, points.Shape = colors[i%len(colors)], colors[i%len(colors)], draw.CircleGlyph{}
 		drawn.Add(line, points)
-		if len(p.Series) > 1 {
+		if len(p.curves) > 1 {
 			drawn.Legend.Add(s.Name, line, points)
 		}
 	}
