@@ -116,10 +116,11 @@ func (b *runner) measure(ctx context.Context) (f findings, err error) {
 		program.Progress("p99 %s ms", ms(l.p99()))
 		f.rounds = append(f.rounds, l)
 	}
-	return f, b.withFlow(ctx, func(flow *flow) (err error) {
+	err = b.withFlow(ctx, func(flow *flow) (err error) {
 		f.overload, err = b.overload(ctx, flow, f.typical().full*b.settings.Excess)
 		return err
 	})
+	return f, err
 }
 
 // fullLoad is the highest rate that is held for a time, to a factor of step. What is
@@ -211,7 +212,7 @@ func (l loaded) p99() time.Duration { return report.Percentile(l.readable, 0.99)
 // stored beforehand and no others: larger tables make each order more expensive.
 func (b *runner) loaded(ctx context.Context, rate float64, duration time.Duration) (l loaded, err error) {
 	l.latencies = &latencies{}
-	return l, b.withFlow(ctx, func(flow *flow) error {
+	err = b.withFlow(ctx, func(flow *flow) error {
 		flow.load.SetRate(rate)
 		if err := retry.Sleep(ctx, warming); err != nil {
 			return err
@@ -245,6 +246,7 @@ func (b *runner) loaded(ctx context.Context, rate float64, duration time.Duratio
 		_, _, err = flow.drain(ctx)
 		return err
 	})
+	return l, err
 }
 
 // keepProbing is one prober: the first changes orders by SQL, the others send new

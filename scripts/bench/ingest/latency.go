@@ -49,7 +49,7 @@ func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err 
 		return l, err
 	}
 	defer func() { _ = w.Stop() }() // each order has been found
-	return l, rig.Singly(ctx, count, func(i int, counts bool) error {
+	err = rig.Singly(ctx, count, func(i int, counts bool) error {
 		uid := t.orders.Sample[i].OrderUID
 		began := time.Now()
 		if err := producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: t.orders.Values[i]}).FirstErr(); err != nil {
@@ -72,6 +72,7 @@ func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err 
 		}
 		return nil
 	})
+	return l, err
 }
 
 // waitCommitted returns once an order can be selected. Until then it waits for

@@ -143,10 +143,11 @@ func (b *runner) trial(ctx context.Context, orders *rig.Orders, use func(context
 }
 
 func (b *runner) run(ctx context.Context, c contender, orders *rig.Orders) (u rig.Use, err error) {
-	return u, b.trial(ctx, orders, func(ctx context.Context, t *trial) error {
+	err = b.trial(ctx, orders, func(ctx context.Context, t *trial) (err error) {
 		u, err = c.run(ctx, t)
 		return err
 	})
+	return u, err
 }
 
 func (b *runner) rounds(ctx context.Context, orders *rig.Orders, contenders []contender) (samples, error) {

@@ -267,7 +267,7 @@ func (b *runner) idle(ctx context.Context) (readable []time.Duration, err error)
 	if err != nil {
 		return nil, err
 	}
-	return readable, rig.Singly(ctx, b.settings.Probes, func(_ int, counts bool) error {
+	err = rig.Singly(ctx, b.settings.Probes, func(_ int, counts bool) error {
 		uid, value := stamper.Next()
 		began := time.Now()
 		if _, err := b.js.Publish(ctx, subject, value); err != nil {
@@ -281,4 +281,5 @@ func (b *runner) idle(ctx context.Context) (readable []time.Duration, err error)
 		}
 		return nil
 	})
+	return readable, err
 }
