@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
@@ -216,4 +221,108 @@ func (c costs) minus(before costs) costs {
 		c.cpu[i] -= before.cpu[i]
 	}
 	return c
+}
+
+// latencies are what probes found.
+type latencies struct {
+	mu                          sync.Mutex
+	produced, readable, applied []time.Duration
+	throughs                    int64 // requests that were answered from the tables instead
+}
+
+// probe sends single orders and requests them from the API until it has them.
+//
+// Until then the answer is 404 from the reader's memory: a reader in sync knows that
+// it does not have the order, and does not query the tables. So a 200 says that the
+// cache has the order, not only the tables, and a request costs nothing else.
+type probe struct {
+	flow     *flow
+	producer *kgo.Client
+	stamper  *rig.Stamper
+	client   *http.Client
+	sql      *pgx.Conn
+	rest     time.Duration // between two requests: results may be too large by that
+}
+
+// newProbe connects a probe of its own number.
+func (b *runner) newProbe(ctx context.Context, f *flow, number int, rest time.Duration) (p *probe, err error) {
+	p = &probe{flow: f, rest: rest, client: &http.Client{Transport: &http.Transport{}}}
+	if p.stamper, err = rig.NewStamper(b.orders, loadSeed+1+uint8(number)); err != nil {
+		return nil, err
+	}
+	if p.sql, err = pgx.Connect(ctx, f.database); err != nil {
+		return nil, err
+	}
+	p.producer, err = b.site.Broker.NewProducer(f.topic, 0)
+	return p, err
+}
+
+func (p *probe) close() {
+	p.producer.Close()
+	p.client.CloseIdleConnections()
+	_ = p.sql.Close(context.Background()) // it has no open transaction
+}
+
+// order times an order until it is acknowledged, and until it can be read.
+func (p *probe) order(ctx context.Context, found *latencies) error {
+	p.flow.singles.Add(1)
+	uid, value := p.stamper.Next()
+	began := time.Now()
+	if err := p.producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: value}).FirstErr(); err != nil {
+		return fmt.Errorf("produce: %w", err)
+	}
+	produced := time.Since(began)
+	err := p.flow.reader.Await(ctx, p.client, uid, "", http.StatusNotFound, p.rest)
+	readable := time.Since(began)
+	found.mu.Lock()
+	defer found.mu.Unlock()
+	found.produced, found.readable = append(found.produced, produced), append(found.readable, readable)
+	return err
+}
+
+// update changes an order by SQL, and times it from the commit until the change can
+// be read. Meanwhile the reader answers 304 to the order's old tag.
+func (p *probe) update(ctx context.Context, found *latencies, uid string) error {
+	before, err := p.flow.reader.Order(ctx, p.client, uid, "")
+	if err != nil {
+		return err
+	}
+	unique := fmt.Sprint("CHANGED", time.Now().UnixNano()) // no probe has written it before
+	if _, err := p.sql.Exec(ctx, "UPDATE orders SET track_number = $2 WHERE order_uid = $1", uid, unique); err != nil {
+		return fmt.Errorf("change an order: %w", err)
+	}
+	committed := time.Now()
+	err = p.flow.reader.Await(ctx, p.client, uid, before.Header.Get("ETag"), http.StatusNotModified, p.rest)
+	applied := time.Since(committed)
+	found.mu.Lock()
+	defer found.mu.Unlock()
+	found.applied = append(found.applied, applied)
+	return err
+}
+
+// timeNotify measures a bare notification from its commit to another connection:
+// the lower bound for a reader that is woken by one.
+func timeNotify(ctx context.Context, database string, count int) (times []time.Duration, err error) {
+	var conns [2]*pgx.Conn
+	for i := range conns {
+		if conns[i], err = pgx.Connect(ctx, database); err != nil {
+			return nil, err
+		}
+		defer func() { _ = conns[i].Close(context.WithoutCancel(ctx)) }()
+	}
+	if _, err := conns[0].Exec(ctx, "LISTEN bench_notify"); err != nil {
+		return nil, err
+	}
+	for range count {
+		time.Sleep(5 * time.Millisecond)
+		if _, err := conns[1].Exec(ctx, "NOTIFY bench_notify"); err != nil {
+			return nil, err
+		}
+		committed := time.Now()
+		if _, err := conns[0].WaitForNotification(ctx); err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(committed))
+	}
+	return times, nil
 }

@@ -5,10 +5,14 @@ package browser
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -62,4 +66,89 @@ func find() string {
 		}
 	}
 	return ""
+}
+
+// The axe-core that pages are checked with. npm fetches it; its bytes are pinned.
+const (
+	axeVersion = "4.14.1"
+	axeSum     = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c" // SHA-256 of axe.min.js
+	axeFetch   = time.Minute
+)
+
+// Axe is axe-core, which finds what keeps people from using a page.
+type Axe struct{ source string }
+
+// AxeForTest returns axe-core from the user's cache folder, where npm puts it at
+// first. Its license is the MPL, so it is not in this repository. Where npm is
+// missing or fails, the test is skipped with a line on standard error, or fails
+// if ORDERHUB_TEST_STRICT=1.
+func AxeForTest(t testing.TB) *Axe {
+	t.Helper()
+	source, err := axeSource()
+	if err != nil {
+		missing := fmt.Sprintf("NO AXE-CORE: pages are not checked with it: %v", err)
+		if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
+			t.Fatal(missing)
+		}
+		_, _ = fmt.Fprintln(os.Stderr, missing)
+		t.Skip(missing)
+	}
+	return &Axe{source: source}
+}
+
+// Check fails the test for each thing that axe-core finds on the page as it is
+// now. where names the page's state in the message.
+func (a *Axe) Check(w *Window, where string) {
+	w.t.Helper()
+	// Without the return value: what the source gives can't be passed on.
+	w.Do(chromedp.Evaluate[chromedp.Void](a.source + "\n;undefined"))
+	found := Eval[[]string](w, `axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations.flatMap((violation) =>
+		violation.nodes.map((node) => violation.id + ' (' + violation.impact + '): ' + violation.help + '\n\t' + node.html + '\n\t' + node.failureSummary)))`)
+	for _, violation := range found {
+		w.t.Errorf("axe-core on %s: %s", where, violation)
+	}
+}
+
+func axeSource() (string, error) {
+	place := ""
+	if folder, err := os.UserCacheDir(); err == nil {
+		place = filepath.Join(folder, "orderhub", "axe-core-"+axeVersion+".js")
+		if kept, err := os.ReadFile(place); err == nil && axeIs(kept) {
+			return string(kept), nil
+		}
+	}
+	source, err := fetchAxe()
+	if err != nil {
+		return "", err
+	}
+	if place != "" { // else, or where it can't be written, the next test fetches it again
+		if os.MkdirAll(filepath.Dir(place), 0o700) == nil {
+			_ = os.WriteFile(place, source, 0o600)
+		}
+	}
+	return string(source), nil
+}
+
+func axeIs(source []byte) bool {
+	sum := sha256.Sum256(source)
+	return hex.EncodeToString(sum[:]) == axeSum
+}
+
+func fetchAxe() ([]byte, error) {
+	folder, err := os.MkdirTemp("", "orderhub-axe-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	ctx, cancel := context.WithTimeout(context.Background(), axeFetch)
+	defer cancel()
+	install := exec.CommandContext(ctx, "npm", "install", "--silent", "--no-save", "--ignore-scripts", "--prefix", folder, "axe-core@"+axeVersion)
+	if output, err := install.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("npm install axe-core@%s: %w\n%s", axeVersion, err, output)
+	}
+	source, err := os.ReadFile(filepath.Join(folder, "node_modules", "axe-core", "axe.min.js"))
+	if err == nil && !axeIs(source) {
+		err = fmt.Errorf("axe-core %s has changed: its SHA-256 differs", axeVersion)
+	}
+	return source, err
 }

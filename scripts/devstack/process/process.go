@@ -7,12 +7,17 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -129,4 +134,171 @@ func Run(ctx context.Context, cmd *exec.Cmd) error {
 		defer cancel()
 		return errors.Join(context.Cause(ctx), p.Stop(stopping, syscall.SIGTERM))
 	}
+}
+
+const (
+	tailBytes    = 4000
+	readyPolling = 20 * time.Millisecond
+)
+
+// Daemon is a program that can be started again and again. All its output goes to
+// one log. Its methods may be called concurrently.
+type Daemon struct {
+	Name    string
+	LogFile string
+	// Log takes the output instead of LogFile.
+	Log io.Writer
+	// OnDeath is what the program gets when this process dies; 0 means SIGKILL.
+	OnDeath syscall.Signal
+
+	command func() *exec.Cmd
+	mu      sync.Mutex
+	proc    *Process // the last one started; nil before the first start
+	running bool     // between Start and Stop, also where the program has ended by itself
+	tail    tail     // of Log
+}
+
+// NewDaemon returns a program that doesn't run yet. command prepares each start.
+func NewDaemon(name, logFile string, command func() *exec.Cmd) *Daemon {
+	return &Daemon{Name: name, LogFile: logFile, command: command}
+}
+
+// Start runs the program; it waits for nothing.
+func (d *Daemon) Start() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.running {
+		return fmt.Errorf("%s runs already", d.Name)
+	}
+	cmd := d.command()
+	if d.Log != nil {
+		output := io.MultiWriter(&d.tail, d.Log)
+		cmd.Stdout, cmd.Stderr = output, output
+	} else {
+		log, err := os.OpenFile(d.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = log.Close() }() // the program has its own
+		cmd.Stdout, cmd.Stderr = log, log
+	}
+	proc, err := Start(cmd, cmp.Or(d.OnDeath, syscall.SIGKILL))
+	if err != nil {
+		return err
+	}
+	d.proc, d.running = proc, true
+	return nil
+}
+
+// Stop sends sig and waits for the program's end. When ctx ends first, the
+// program is killed, and the error says so. A program that doesn't run is no
+// error.
+func (d *Daemon) Stop(ctx context.Context, sig os.Signal) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.running {
+		return nil
+	}
+	d.running = false
+	return d.proc.Stop(ctx, sig)
+}
+
+// Signal sends sig to the program, which must run.
+func (d *Daemon) Signal(sig os.Signal) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.running {
+		return fmt.Errorf("%s doesn't run", d.Name)
+	}
+	return d.proc.Signal(sig)
+}
+
+// Kill ends the program with SIGKILL. A program that doesn't run is no error.
+func (d *Daemon) Kill() error { return d.Stop(context.Background(), syscall.SIGKILL) }
+
+// Pause freezes the program (SIGSTOP): connections stay open and nothing answers.
+func (d *Daemon) Pause() error { return d.Signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (d *Daemon) Resume() error { return d.Signal(syscall.SIGCONT) }
+
+// Running says whether the program was started and not stopped. One that is
+// frozen by SIGSTOP runs.
+func (d *Daemon) Running() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.running
+}
+
+// Process is the one that was started last; nil before the first start.
+func (d *Daemon) Process() *Process {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.proc
+}
+
+// Alive returns an error where the program has ended by itself.
+func (d *Daemon) Alive() error {
+	proc := d.Process()
+	select {
+	case <-proc.Done():
+		return fmt.Errorf("%s has ended by itself: %w\n%s", d.Name, proc.Err(), d.Tail())
+	default:
+		return nil
+	}
+}
+
+// WaitReady returns once ready returns nil. It fails when the program ends, or
+// when ctx does.
+func (d *Daemon) WaitReady(ctx context.Context, ready func(context.Context) error) error {
+	proc := d.Process()
+	last := errors.New("no answer yet")
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-proc.Done():
+			return d.Alive()
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w: %w\n%s", d.Name, context.Cause(ctx), last, d.Tail())
+		case <-time.After(readyPolling):
+		}
+	}
+}
+
+// Tail is the end of the log.
+func (d *Daemon) Tail() string {
+	if d.Log != nil {
+		return d.tail.String()
+	}
+	content, err := os.ReadFile(d.LogFile)
+	if err != nil {
+		return err.Error()
+	}
+	return string(content[max(0, len(content)-tailBytes):])
+}
+
+// tail remembers the end of what is written.
+type tail struct {
+	mu   sync.Mutex
+	last []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = append(t.last, p...)
+	t.last = slices.Delete(t.last, 0, max(0, len(t.last)-tailBytes))
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.last))
 }
