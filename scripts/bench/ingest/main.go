@@ -82,7 +82,9 @@ func bench(ctx context.Context, s *settings) (err error) {
 		partitions int
 		measure    func(context.Context, *rig.Orders) error
 	}{
-		{s.Schema, s.Partitions, b.schema},
+		{s.Schema, s.Partitions, func(ctx context.Context, orders *rig.Orders) error {
+			return b.table(ctx, "ingest-schema", ofItems(orders)+", raw COPY into changed tables", orders, schemaContenders())
+		}},
 		{len(s.Workers) > 0, scalingPartitions, b.scaling},
 		{s.Preload > 0, s.Partitions, b.preloaded},
 	} {
@@ -197,11 +199,6 @@ func (b *runner) comparison(ctx context.Context, orders *rig.Orders) error {
 		}
 		return b.site.Save("ingest-latency", latencyTable(l))
 	})
-}
-
-// schema is the table of what the schema's parts cost.
-func (b *runner) schema(ctx context.Context, orders *rig.Orders) error {
-	return b.table(ctx, "ingest-schema", ofItems(orders)+", raw COPY into changed tables", orders, schemaContenders())
 }
 
 // scaling is the table of several workers.

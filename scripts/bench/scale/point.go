@@ -15,6 +15,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 // point is what was measured with so many orders.
@@ -167,35 +168,23 @@ func addressOfShard(database string, number int) string {
 // orders take.
 const budgetShare = 4
 
-// try is what one way of having more orders showed, a point each round.
-type try struct {
-	name   string
-	points []point
-}
-
-// Places of the tries.
+// The ways of having more orders that are tried.
 const (
-	plain = iota
-	hashPartitions
-	compressed
-	budget
-	oneShard
+	plain          = "as it is"
+	hashPartitions = "8 hash partitions"
+	compressed     = "reader, CACHE_COMPRESSION=zstd"
+	budget         = "reader, CACHE_BYTES for a quarter"
+	oneShard       = "reader of 1 of 8 shards"
 )
 
 // tryAll measures, with few orders, what would be done for very many, each time
 // next to the tables and the reader as they are.
-func (b *runner) tryAll(ctx context.Context) ([]try, error) {
-	tries := []try{
-		plain:          {name: "as it is"},
-		hashPartitions: {name: "8 hash partitions"},
-		compressed:     {name: "reader, CACHE_COMPRESSION=zstd"},
-		budget:         {name: "reader, CACHE_BYTES for a quarter"},
-		oneShard:       {name: fmt.Sprintf("reader of 1 of %d shards", shards)},
-	}
+func (b *runner) tryAll(ctx context.Context) (report.Samples[point], error) {
+	tries := report.Samples[point]{}
 	for round := range b.settings.Rounds {
 		program.Progress("round %d of %d", round+1, b.settings.Rounds)
 		for i := range 2 {
-			if err := b.tryTables(ctx, tries, (round+i)%2); err != nil {
+			if err := b.tryTables(ctx, tries, []string{plain, hashPartitions}[(round+i)%2]); err != nil {
 				return nil, err
 			}
 		}
@@ -205,7 +194,7 @@ func (b *runner) tryAll(ctx context.Context) ([]try, error) {
 
 // tryTables fills a database, partitioned or not, and measures it, and then other
 // readers of it.
-func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
+func (b *runner) tryTables(ctx context.Context, tries report.Samples[point], which string) error {
 	database, drop, err := b.site.Server.Fresh(ctx)
 	if err != nil {
 		return err
@@ -223,13 +212,13 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 	}
 	p, err := b.measure(ctx, database, orders, slice)
 	if err != nil {
-		return fmt.Errorf("%s: %w", tries[which].name, err)
+		return fmt.Errorf("%s: %w", which, err)
 	}
-	tries[which].points = append(tries[which].points, p)
+	tries[which] = append(tries[which], p)
 	if which == plain {
 		return errors.Join(
-			b.tryReader(ctx, &tries[compressed], database, orders, "CACHE_COMPRESSION=zstd"),
-			b.tryReader(ctx, &tries[budget], database, orders, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare)))
+			b.tryReader(ctx, tries, compressed, database, orders, "CACHE_COMPRESSION=zstd"),
+			b.tryReader(ctx, tries, budget, database, orders, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare)))
 	}
 	if err := postgres.Execute(ctx, database, shardsSQL); err != nil {
 		return err
@@ -239,12 +228,12 @@ func (b *runner) tryTables(ctx context.Context, tries []try, which int) error {
 	if err != nil {
 		return err
 	}
-	return b.tryReader(ctx, &tries[oneShard], shard, counts[0])
+	return b.tryReader(ctx, tries, oneShard, shard, counts[0])
 }
 
 // tryReader measures a reader alone.
-func (b *runner) tryReader(ctx context.Context, t *try, database string, orders int, settings ...string) error {
+func (b *runner) tryReader(ctx context.Context, tries report.Samples[point], name, database string, orders int, settings ...string) error {
 	r, _, err := b.read(ctx, database, orders, settings...)
-	t.points = append(t.points, point{orders: orders, reader: r})
+	tries[name] = append(tries[name], point{orders: orders, reader: r})
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/program"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 func parse(args ...string) (*settings, error) {
@@ -53,12 +54,10 @@ func TestTables(t *testing.T) {
 	half := testPoint(1_000_000)
 	half.reader.memory /= 2
 	half.ingest = 0 // a reader alone
-	tries := []try{
-		plain: {name: "as it is", points: points[:1]}, hashPartitions: {name: "8 hash partitions", points: points[:1]},
-		compressed: {name: "zstd", points: []point{half}}, budget: {name: "budget", points: []point{half}},
-		oneShard: {name: "shard", points: []point{half}},
+	tries := report.Samples[point]{
+		plain: points[:1], hashPartitions: points[:1], compressed: {half}, budget: {half}, oneShard: {half},
 	}
-	require.Contains(t, triesTable(&settings{Small: 1_000_000}, tries), "| zstd              |          |            |      10.0 |        1,000,000 |        429 |       0.50 |")
+	require.Contains(t, triesTable(&settings{Small: 1_000_000}, tries), "| reader, CACHE_COMPRESSION=zstd    |          |            |      10.0 |        1,000,000 |        429 |       0.50 |")
 	// 900 bytes an order.
 	require.Contains(t, furtherTable(points[1], tries), "| 1,000,000,000 |            1.1 TiB |           838.2 GiB | 419.1 GiB |           13.1 GiB |   2.8 h |              13.9 h |")
 }

@@ -78,7 +78,7 @@ func resident(p point) float64 { return float64(p.reader.memory) / mebi }
 func reads(p point) float64    { return p.reader.reads }
 
 // triesTable has a row for each try, with medians of its rounds.
-func triesTable(s *settings, tries []try) string {
+func triesTable(s *settings, tries report.Samples[point]) string {
 	columns := []report.Column[point]{
 		{Name: "ingest/s", Figure: ingested, Format: report.Thousands[float64]},
 		{Name: "× as it is", Figure: ingested, Format: report.Decimals(2), Ratio: true},
@@ -90,22 +90,18 @@ func triesTable(s *settings, tries []try) string {
 		{Name: "× as it is", Figure: reads, Format: report.Decimals(2), Ratio: true},
 		{Name: "p99 ms", Figure: func(p point) float64 { return p.reader.p99 }, Format: report.Decimals(2)},
 	}
-	var rows []report.Row[point]
-	for _, one := range tries {
-		rows = append(rows, report.Row[point]{Name: one.name, Samples: one.points, Base: tries[plain].points})
-	}
-	return report.Compare(fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.Small)), columns, rows)
+	return tries.Table(fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.Small)), columns, plain, hashPartitions, compressed, budget, oneShard)
 }
 
 // furtherShards is into how many shards the orders are split for readers of one.
 const furtherShards = 32
 
 // furtherTable is arithmetic: what was measured an order, times very many.
-func furtherTable(last point, tries []try) string {
+func furtherTable(last point, tries report.Samples[point]) string {
 	t := report.Table{Title: fmt.Sprintf("By what was measured at %s orders", report.Thousands(last.orders)), Columns: []string{
 		"orders", "tables and indexes", "one reader's memory", "with zstd", fmt.Sprintf("and 1 of %d shards", furtherShards), "restore", "time to ingest them",
 	}}
-	zstd := report.RatioOf(tries[compressed].points, tries[plain].points, resident)
+	zstd := tries.Ratio(compressed, plain, resident)
 	for _, orders := range []float64{1e7, 1e8, 1e9} {
 		times := orders / float64(last.orders)
 		memory := float64(last.reader.memory) * times
