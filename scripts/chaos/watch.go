@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -72,7 +73,7 @@ func (w *service) beginsRound(ctx context.Context, moment time.Time) error {
 			return nil
 		}
 		if ended := retry.Sleep(ctx, watchPolling); ended != nil {
-			return fmt.Errorf("%w: the last round of %s began at %s (%v)", ended, w.Name, stats.LastTailBeganAt, err)
+			return errors.Join(fmt.Errorf("%w: the last round of %s began at %s", ended, w.Name, stats.LastTailBeganAt), err)
 		}
 	}
 }

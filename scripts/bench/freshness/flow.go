@@ -58,11 +58,7 @@ func (b *runner) withFlow(ctx context.Context, use func(*flow) error) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, f.worker.Stop()) }()
-	stamper, err := rig.NewStamper(b.orders, loadSeed)
-	if err != nil {
-		return err
-	}
-	if f.load, err = rig.StartLoad(ctx, b.site.Broker, f.topic, stamper); err != nil {
+	if f.load, err = rig.StartLoad(ctx, b.site.Broker, f.topic, b.orders, loadSeed); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.load.Stop()) }()

@@ -99,15 +99,15 @@ func schemaContenders() []contender {
 // clock starts when all of them have joined the group and have asked for records.
 func runWorkers(count int) func(context.Context, *trial) (rig.Use, error) {
 	return func(ctx context.Context, t *trial) (u rig.Use, err error) {
-		held, err := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
+		workers, err := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
 		if err != nil {
 			return u, err
 		}
-		defer held.Stop()
-		m := rig.Meter{Server: t.site.Server, Broker: t.site.Broker, Clients: held.Workers}
+		defer rig.StopAll(workers)
+		m := rig.Meter{Server: t.site.Server, Broker: t.site.Broker, Clients: workers}
 		u, err = m.During(ctx, t.orders.Count, func() error {
-			t.site.StartProfile(ctx, t.group, held.Workers[0])
-			return held.Drain(ctx, t.orders.Count)
+			t.site.StartProfile(ctx, t.group, workers[0])
+			return t.site.Drain(ctx, workers, t.orders.Count)
 		})
 		if err != nil {
 			return u, err

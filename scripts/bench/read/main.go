@@ -239,11 +239,7 @@ func (b *runner) underIngest(ctx context.Context) (err error) {
 	if _, err := b.site.StartWorker(ctx, topic, b.database); err != nil {
 		return err
 	}
-	stamper, err := rig.NewStamper(b.orders, 1)
-	if err != nil {
-		return err
-	}
-	load, err := rig.StartLoad(ctx, b.site.Broker, topic, stamper)
+	load, err := rig.StartLoad(ctx, b.site.Broker, topic, b.orders, 1)
 	if err != nil {
 		return err
 	}

@@ -67,13 +67,13 @@ func (b *runner) ingest(ctx context.Context, database string, count int) (rate f
 	if err := postgres.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"); err != nil {
 		return 0, err
 	}
-	held, err := b.site.HoldWorkers(ctx, 1, topic, topic, database)
+	workers, err := b.site.HoldWorkers(ctx, 1, topic, topic, database)
 	if err != nil {
 		return 0, err
 	}
-	defer held.Stop()
+	defer rig.StopAll(workers)
 	began := time.Now()
-	err = held.Drain(ctx, count)
+	err = b.site.Drain(ctx, workers, count)
 	return float64(count) / time.Since(began).Seconds(), err
 }
 

@@ -79,8 +79,12 @@ type Load struct {
 	stopped  chan struct{}
 }
 
-// StartLoad begins with a rate of 0.
-func StartLoad(ctx context.Context, b *Broker, topic string, stamper *Stamper) (*Load, error) {
+// StartLoad begins with a rate of 0. The orders are a [Stamper]'s.
+func StartLoad(ctx context.Context, b *Broker, topic string, orders *Orders, seed uint8) (*Load, error) {
+	stamper, err := NewStamper(orders, seed)
+	if err != nil {
+		return nil, err
+	}
 	producer, err := b.NewProducer(topic, loadLinger)
 	if err != nil {
 		return nil, err

@@ -267,54 +267,47 @@ func (s *Site) StartBridge(ctx context.Context, topic string, environment ...str
 	return s.startService(ctx, "nats-bridge", workerTimeout, append(s.kafka(topic), environment...)...)
 }
 
-// HeldWorkers are workers that wait for the broker to release a topic's records.
-type HeldWorkers struct {
-	Workers []*Service
-	broker  *Broker
-}
-
 // HoldWorkers starts workers of a group and returns once all of them have joined it
-// and have asked for records, which the broker holds back.
-func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, database string) (*HeldWorkers, error) {
+// and have asked for records, which the broker holds back until [Site.Drain].
+func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, database string) (workers []*Service, err error) {
 	if err := s.Broker.Hold(); err != nil {
 		return nil, err
 	}
-	held := &HeldWorkers{broker: s.Broker}
 	for range count {
 		worker, err := s.StartWorker(ctx, topic, database, "KAFKA_GROUP="+group)
 		if err != nil {
 			return nil, err
 		}
-		held.Workers = append(held.Workers, worker)
+		workers = append(workers, worker)
 	}
 	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
 	defer cancel()
 	if err := s.Broker.WaitMembers(ctx, group, count); err != nil {
 		return nil, err
 	}
-	for _, worker := range held.Workers { // the rebalance may have interrupted them
+	for _, worker := range workers { // the rebalance may have interrupted them
 		if err := worker.WaitReady(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return held, nil
+	return workers, nil
 }
 
 // Drain releases the records, and returns once the workers have stored so many
 // orders. It looks rarely at first, since that costs the workers a little.
-func (h *HeldWorkers) Drain(ctx context.Context, orders int) error {
-	if err := h.broker.Release(); err != nil {
+func (s *Site) Drain(ctx context.Context, workers []*Service, orders int) error {
+	if err := s.Broker.Release(); err != nil {
 		return err
 	}
 	began := time.Now()
 	for {
 		stored := 0
-		for _, w := range h.Workers {
+		for _, w := range workers {
 			metrics, err := w.Metrics(ctx)
-			if err != nil {
-				return err
+			if err == nil {
+				err = CheckNew(metrics)
 			}
-			if err := CheckNew(metrics); err != nil {
+			if err != nil {
 				return err
 			}
 			stored += int(metrics[MetricStored])
@@ -328,10 +321,10 @@ func (h *HeldWorkers) Drain(ctx context.Context, orders int) error {
 	}
 }
 
-// Stop ends the workers.
-func (h *HeldWorkers) Stop() {
-	for _, w := range h.Workers {
-		_ = w.Stop() // Site.Close reports what did not stop
+// StopAll ends services. [Site.Close] reports what did not stop.
+func StopAll(services []*Service) {
+	for _, s := range services {
+		_ = s.Stop()
 	}
 }
 
