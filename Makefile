@@ -19,7 +19,15 @@ BENCHFLAGS ?=
 
 GOTEST = go test $(if $(RACE),-race) -timeout 20m $(TESTFLAGS)
 
+# Tools that are no module's dependency; Renovate reads these lines.
+# renovate: github.com/golangci/golangci-lint/v2
 GOLANGCI_VERSION := 2.15.0
+# renovate: golang.org/x/vuln
+GOVULNCHECK_VERSION := 1.9.0
+# renovate: github.com/CycloneDX/cyclonedx-gomod
+CYCLONEDX_VERSION := 1.10.0
+# renovate: github.com/google/go-containerregistry
+CRANE_VERSION := 0.22.1
 
 # $(call each_module,COMMAND) runs COMMAND in each module and names the module that fails.
 define each_module
@@ -80,7 +88,7 @@ check: ## Run everything that CI checks
 	@$(MAKE) --no-print-directory test RACE=1
 
 .PHONY: static
-static: fmt-check vet alone lint
+static: fmt-check vet alone lint licenses-check
 
 .PHONY: fmt-check
 fmt-check:
@@ -97,6 +105,31 @@ vet:
 alone:
 	$(call each_module,GOWORK=off go mod tidy -diff)
 	$(call each_module,GOWORK=off go build ./... && GOWORK=off go vet ./...)
+
+# GOVULNDB names another database than https://vuln.go.dev. Exit code 4 of the script:
+# the database cannot be reached, and nothing was checked.
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what the services call (needs vuln.go.dev)
+	@scripts/vuln.sh v$(GOVULNCHECK_VERSION)
+
+.PHONY: licenses
+licenses: ## Write docs/licenses.md, the modules in the released programs
+	@scripts/licenses.sh >docs/licenses.md.new && mv docs/licenses.md.new docs/licenses.md
+
+.PHONY: licenses-check
+licenses-check:
+	@scripts/licenses.sh | diff -u docs/licenses.md - >&2 || { echo "docs/licenses.md is out of date, or a license is not allowed: see above, and run make licenses" >&2; exit 1; }
+
+.PHONY: sbom
+sbom: build ## Write a CycloneDX SBOM of each program into bin/
+	@for program in ingest-worker nats-bridge read-api orderctl; do \
+		go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v$(CYCLONEDX_VERSION) bin -json -version '$(VERSION)' \
+			-output bin/$$program.cdx.json bin/$$program || exit 1; \
+	done
+
+.PHONY: pin-images
+pin-images: ## Pin the base images to the digests that their tags have now (needs the registries)
+	@scripts/pin-images.sh v$(CRANE_VERSION)
 
 # ORDERHUB_TEST_SEED replays a run; each run prints its seed.
 POINTS ?= 100

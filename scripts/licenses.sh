@@ -36,11 +36,11 @@ cat <<'HEAD'
 The released programs contain Go's standard library (BSD-3-Clause) and these modules. `make licenses` writes
 this page; CI fails where it is out of date, and for a license that is not one of
 HEAD
-echo "$(echo "$allowed" | sed 's/ /, /g'). Each image's SBOM (\`make sbom\`) lists them as well."
+echo "$(echo "$allowed" | sed 's/ /, /g'). The SBOMs that \`make sbom\` writes list what each program has, with versions."
 cat <<'HEAD'
 
-| Module | Version | License |
-|---|---|---|
+| Module | License |
+|---|---|
 HEAD
 echo "$modules" | while read -r path version dir; do
 	file=$(find "$dir" -maxdepth 1 -type f \( -iname 'licen[sc]e*' -o -iname 'copying*' -o -iname 'unlicense*' \) | LC_ALL=C sort | head -n 1)
@@ -49,5 +49,5 @@ echo "$modules" | while read -r path version dir; do
 	for one in $(echo "$license" | sed 's/ AND / /g'); do
 		case " $allowed " in *" $one "*) ;; *) echo "$path $version: its license ($license) is not allowed: see $file" >&2; exit 1 ;; esac
 	done
-	echo "| $path | $version | $license |"
+	echo "| $path | $license |"
 done

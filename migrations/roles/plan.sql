@@ -64,7 +64,7 @@ SELECT statement, password, note
     UNION ALL
     SELECT 6, 0, 0, format('ALTER %s OWNER TO %s_migrate', object, $1::text), '', '' FROM moved
     UNION ALL
-    SELECT 7, min(oid::bigint), min(n), format('REVOKE %s ON %s FROM %s', string_agg(need, ', '), oid::regclass, name), '', ''
+    SELECT 7, min(oid::bigint), min(n), format('REVOKE %s ON %s FROM %s', string_agg(need, ', ' ORDER BY need), oid::regclass, name), '', ''
       FROM has JOIN pg_class ON relname = tab AND relnamespace = current_schema()::regnamespace JOIN roles USING (name)
      WHERE role <> 'migrate' AND NOT EXISTS (SELECT FROM rights r WHERE r.tab = has.tab AND r.role = roles.role AND r.need = has.need)
      GROUP BY oid, name

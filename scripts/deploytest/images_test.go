@@ -64,5 +64,5 @@ func TestTheBuildersGoIsTheModules(t *testing.T) {
 	require.NotNil(t, wanted)
 	b, err := images()
 	require.NoError(t, err)
-	require.Regexp(t, "^golang:"+regexp.QuoteMeta(string(wanted[1]))+`\.\d+$`, b.stages[0].BaseName)
+	require.Regexp(t, "^golang:"+regexp.QuoteMeta(string(wanted[1]))+`\.\d+(@sha256:[0-9a-f]{64})?$`, b.stages[0].BaseName)
 }

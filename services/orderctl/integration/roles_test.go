@@ -73,7 +73,7 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 		{
 			migrations.Reader,
 			[][]string{all, {`LISTEN orders_changed`, `SELECT pg_export_snapshot()`}},
-			[][]string{ddl, changes, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
+			[][]string{ddl, changes, whole, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
 		},
 		{
 			migrations.Operator,
@@ -297,7 +297,7 @@ func TestRolesBeforeTheTables(t *testing.T) {
 	// Both directions of a difference are corrected.
 	r.exec(`REVOKE INSERT ON items FROM ` + r.prefix + `_writer; GRANT TRUNCATE, UPDATE ON orders TO ` + r.prefix + `_reader`)
 	got = r.roles(admin)
-	require.Equal(t, "REVOKE UPDATE, TRUNCATE ON orders FROM "+r.prefix+"_reader;\nGRANT INSERT ON items TO "+r.prefix+"_writer;\n", got.stdout)
+	require.Equal(t, "REVOKE TRUNCATE, UPDATE ON orders FROM "+r.prefix+"_reader;\nGRANT INSERT ON items TO "+r.prefix+"_writer;\n", got.stdout)
 }
 
 func TestRolesByTheOwnerWithCreaterole(t *testing.T) {
