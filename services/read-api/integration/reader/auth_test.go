@@ -93,26 +93,26 @@ func TestEveryRouteNeedsItsScope(t *testing.T) {
 				require.Nil(t, item.GetOperation(route.Method).Security, "openapi.yaml must ask for orders:read")
 			}
 			none := r.status(route.Method, path, "")
-			require.Equal(t, 401, none.StatusCode)
-			require.Contains(t, none.Header.Get("WWW-Authenticate"), `scope="orders:read"`)
+			require.Equal(t, 401, none.status)
+			require.Contains(t, none.header.Get("WWW-Authenticate"), `scope="orders:read"`)
 			for _, wrong := range []string{"Bearer none", "Bearer " + strings.Repeat("x", 40)} {
-				require.Equal(t, 401, r.status(route.Method, path, wrong).StatusCode)
+				require.Equal(t, 401, r.status(route.Method, path, wrong).status)
 			}
-			require.Equal(t, 403, r.status(route.Method, path, tokens.other).StatusCode)
+			require.Equal(t, 403, r.status(route.Method, path, tokens.other).status)
 			for _, right := range []string{tokens.read, tokens.personal} {
-				answer := r.status(route.Method, path, right)
-				require.Equal(t, 200, answer.StatusCode)
-				require.Contains(t, answer.Header.Values("Vary"), "Authorization, Cookie")
-				require.Regexp(t, "private|no-store", answer.Header.Get("Cache-Control"))
+				got := r.status(route.Method, path, right)
+				require.Equal(t, 200, got.status)
+				require.Contains(t, got.header.Values("Vary"), "Authorization, Cookie")
+				require.Regexp(t, "private|no-store", got.header.Get("Cache-Control"))
 			}
 		})
 	}
-	require.Equal(t, 200, r.status(http.MethodGet, "/problems/forbidden", "").StatusCode)
+	require.Equal(t, 200, r.status(http.MethodGet, "/problems/forbidden", "").status)
 	require.NotEmpty(t, tokens.audited(t, "refuse"))
 }
 
 // status asks without reading a body, which may be a stream.
-func (r *reader) status(method, path, credential string) *http.Response {
+func (r *reader) status(method, path, credential string) answer {
 	r.t.Helper()
 	request, err := http.NewRequestWithContext(r.t.Context(), method, "http://"+r.api.Addr()+path, nil)
 	require.NoError(r.t, err)
@@ -122,7 +122,7 @@ func (r *reader) status(method, path, credential string) *http.Response {
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(r.t, err)
 	require.NoError(r.t, response.Body.Close())
-	return response
+	return answer{status: response.StatusCode, header: response.Header}
 }
 
 // planted are the personal values of an order.
@@ -197,12 +197,12 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 }
 
 // openStream opens the stream and returns its lines.
-func (r *reader) openStream(credential string) (lines *bufio.Scanner, close func()) {
+func (r *reader) openStream(credential string) (lines *bufio.Scanner, end func()) {
 	r.t.Helper()
 	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://"+r.api.Addr()+"/api/v1/orders/stream", nil)
 	require.NoError(r.t, err)
 	request.Header.Set("Authorization", credential)
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request) //nolint:bodyclose // end does
 	require.NoError(r.t, err)
 	require.Equal(r.t, 200, response.StatusCode)
 	return bufio.NewScanner(response.Body), func() { _ = response.Body.Close() }
@@ -220,7 +220,7 @@ func TestAStreamIsMaskedAndEndsWithItsCredential(t *testing.T) {
 		second, endSecond := r.openStream(credential)
 		defer endSecond()
 		require.True(t, second.Scan())
-		require.Equal(t, 429, r.status(http.MethodGet, "/api/v1/orders/stream", credential).StatusCode, "a caller has two at most")
+		require.Equal(t, 429, r.status(http.MethodGet, "/api/v1/orders/stream", credential).status, "a caller has two at most")
 		client.run("DELETE FROM orders")
 		client.insert("streamed")
 		for lines.Scan() && !strings.Contains(lines.Text(), "track_number") {
@@ -243,18 +243,18 @@ func TestAStreamIsMaskedAndEndsWithItsCredential(t *testing.T) {
 	}
 	require.True(t, ended, "it says why it ends")
 	eventually(t, "the end is on record", func() bool { return len(tokens.audited(t, "unfollow")) == 2 })
-	require.Equal(t, 401, r.status(http.MethodGet, "/order/streamed", tokens.read).StatusCode)
+	require.Equal(t, 401, r.status(http.MethodGet, "/order/streamed", tokens.read).status)
 }
 
 // openStreamAnew adds a token, and opens a stream with it.
-func (r *reader) openStreamAnew(tokens *credentials) (lines *bufio.Scanner, close func()) {
+func (r *reader) openStreamAnew(tokens *credentials) (lines *bufio.Scanner, end func()) {
 	text, line, err := auth.NewToken("another", auth.OrdersRead, time.Time{})
 	require.NoError(r.t, err)
 	before, err := os.ReadFile(tokens.file)
 	require.NoError(r.t, err)
 	require.NoError(r.t, os.WriteFile(tokens.file, append(before, line...), 0o600))
 	eventually(r.t, "the file was read again", func() bool {
-		return r.status(http.MethodGet, "/api/v1/stats", "Bearer "+text).StatusCode == 200
+		return r.status(http.MethodGet, "/api/v1/stats", "Bearer "+text).status == 200
 	})
 	return r.openStream("Bearer " + text)
 }
