@@ -220,6 +220,7 @@ func TestATornLineSpoilsNoOther(t *testing.T) {
 	require.Equal(t, []Problem{{Kind: Torn, Line: 3}}, report.Problems)
 	require.Equal(t, 2, report.Chains)
 	require.Empty(t, report.Unclosed)
+	require.Empty(t, report.Headless, "the line after it is whole")
 	records, err := Read(s, 10)
 	require.NoError(t, err)
 	require.Len(t, records, 1)

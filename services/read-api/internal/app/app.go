@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/audit/kafkasink"
 	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
@@ -173,7 +174,7 @@ func newGuard(s *Settings, checks *health.Registry, metrics *prometheus.Registry
 		Answer: func(c *gin.Context, p *problem.Error) { control.Problem(c, p) },
 	})
 	if err == nil && guard.On() {
-		if records, err = audit.Open(s.Audit, audit.Options{Program: program, Version: buildinfo.Read().String(), Log: log}); err == nil {
+		if records, err = audit.Open(s.Audit, audit.Options{Program: program, Version: buildinfo.Read().String(), Log: log, Kafka: kafkasink.New(s.Kafka, log)}); err == nil {
 			lc.Append(fx.StopHook(records.Close))
 		}
 	}
