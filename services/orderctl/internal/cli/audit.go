@@ -3,19 +3,17 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/audit/kafkasink"
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -38,7 +36,7 @@ func audited[T any](ctx context.Context, a *app, s *changeSettings, by dlq.By, a
 	}
 	if a.auditLog == nil {
 		var err error
-		if a.auditLog, err = a.openAudit(s, a.logger(zapcore.WarnLevel)); err != nil {
+		if a.auditLog, err = openAudit(s, a.logger(zapcore.WarnLevel)); err != nil {
 			return local(err)
 		}
 	}
@@ -50,40 +48,14 @@ func (a *app) auditedItems(ctx context.Context, s *changeSettings, by dlq.By, ac
 	return audited(ctx, a, s, by, action, items, func(item dlq.Item) string { return item.ID })
 }
 
-func (a *app) openAudit(s *changeSettings, log *zap.Logger) (*audit.Log, error) {
-	return audit.Open(s.Audit, audit.Options{Program: "orderctl", Version: buildinfo.Read().Version, Log: log, Kafka: func(topic string) (audit.Sink, error) {
-		options, err := franz.Options(s.Kafka)
-		if err != nil {
-			return nil, err
-		}
-		client, err := kgo.NewClient(options...)
-		return auditTopic{client, topic}, err
-	}})
+func openAudit(s *changeSettings, log *zap.Logger) (*audit.Log, error) {
+	return audit.Open(s.Audit, audit.Options{Program: "orderctl", Version: buildinfo.Read().Version, Log: log, Kafka: kafkasink.New(s.Kafka, log)})
 }
 
 // logger writes what is logged to stderr, as messages are.
 func (a *app) logger(level zapcore.Level) *zap.Logger {
 	encoder := zapcore.NewConsoleEncoder(zapcore.EncoderConfig{MessageKey: "message", ConsoleSeparator: " "})
 	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(a.stderr), level))
-}
-
-// auditTopic is an audit.Sink.
-type auditTopic struct {
-	client *kgo.Client
-	topic  string
-}
-
-func (t auditTopic) Append(ctx context.Context, chain string, lines []byte) error {
-	record := &kgo.Record{Topic: t.topic, Key: []byte(chain), Value: lines}
-	if err := t.client.ProduceSync(ctx, record).FirstErr(); err != nil {
-		return errors.Join(err, audit.ErrUncertain)
-	}
-	return nil
-}
-
-func (t auditTopic) Close() error {
-	t.client.Close()
-	return nil
 }
 
 func (a *app) auditCommand() *cobra.Command {

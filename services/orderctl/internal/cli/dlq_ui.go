@@ -141,7 +141,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	}
 	defer closing()
 	log := a.logger(zapcore.InfoLevel)
-	records, err := a.openAudit(&changeSettings{Kafka: *cfg, Audit: settings.Audit}, log)
+	records, err := openAudit(&changeSettings{Kafka: *cfg, Audit: settings.Audit}, log)
 	if err != nil {
 		return local(err)
 	}
@@ -181,10 +181,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		Name: "console", Listener: listener, Handler: c.Handler(), Settings: settings.Server, MaxBody: c.MaxBody(), ReadTimeout: uiRead,
 		StopTimeout: uiStop, Log: log, Died: func(err error) { died <- err },
 	})
-	scheme := "http"
-	if settings.Server.CertFile != "" {
-		scheme = "https"
-	}
+	scheme := settings.Server.Scheme()
 	a.say("console for %s: %s://%s%s", cfg.DLQTopic, scheme, browsed(c.Listen()), settings.Web.BasePath)
 	if !chosen {
 		a.say("token, to change letters: %s", token)
