@@ -43,7 +43,7 @@ type uiSettings struct {
 
 // Validate is called by config.Load.
 func (s *uiSettings) Validate() error {
-	if err := config.ListenAddr("HTTP_ADDR", s.Console.Addr); err != nil {
+	if config.ListenAddr("HTTP_ADDR", s.Console.Addr) != nil {
 		return nil // which was said before
 	}
 	if err := s.Auth.Check(s.Console.Addr, s.Web.Behind()); err != nil {

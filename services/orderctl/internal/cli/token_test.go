@@ -42,7 +42,7 @@ func TestTokenNew(t *testing.T) {
 	require.NoError(t, err, "the programs can read it")
 
 	for wrong, args := range map[string][]string{
-		"--scopes": {"--name", "x", "--scopes", "orders:write"}, "orders:read, ": {"--name", "x"}, "--name": {"--scopes", "orders:read"},
+		"--scopes": {"--name", "x", "--scopes", "orders:write"}, "orders:read, orders:personal": {"--name", "x"}, "--name": {"--scopes", "orders:read"},
 		"--expires": {"--name", "x", "--scopes", "orders:read", "--expires", "soon"},
 	} {
 		code, _, stderr = run(args...)
