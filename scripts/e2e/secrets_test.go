@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	natsd "github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -95,13 +97,21 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	nats.Start()
 	t.Cleanup(func() { nats.Shutdown(); nats.WaitForShutdown() })
 	require.True(t, nats.ReadyForConnections(deadline))
+	var asked atomic.Int32
 	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
 		_, secret, _ := r.BasicAuth()
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = fmt.Fprintf(w, `{"error":"invalid_client","error_description":"no client has the secret %s"}`, secret)
 	}))
 	t.Cleanup(issuer.Close)
+	// kfake knows no OAUTHBEARER: it is made to accept the mechanism, so that a token is asked for.
+	bearer := broker.StartForTest(t, broker.Options{Extra: []kfake.Opt{kfake.EnableSASL(), kfake.Superuser("PLAIN", "someone", "else")}})
+	bearer.Cluster().ControlKey(int16(kmsg.SASLHandshake), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		bearer.Cluster().KeepControl()
+		return request.ResponseKind(), nil, true
+	})
 	natsAddress := "nats://user:%s@" + strings.TrimPrefix(nats.ClientURL(), "nats://")
 
 	const away = "127.0.0.1:1"
@@ -123,7 +133,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 		},
 		"tokens": {
 			map[string]string{"DATABASE_URL": database, "DATABASE_LISTEN_URL": "postgres://orders:%s@" + away + "/orders", "NATS_URL": natsAddress},
-			[]string{"KAFKA_BROKERS=" + kafka.Addr(), "KAFKA_SASL_MECHANISM=OAUTHBEARER", "KAFKA_SASL_OAUTH_TOKEN_URL=" + issuer.URL, "LOG_LEVEL=debug"},
+			[]string{"KAFKA_BROKERS=" + bearer.Addr(), "KAFKA_SASL_MECHANISM=OAUTHBEARER", "KAFKA_SASL_OAUTH_TOKEN_URL=" + issuer.URL, "LOG_LEVEL=debug"},
 		},
 	}
 	common := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GO_DOTENV_PATH=", "KAFKA_SASL_PLAINTEXT=allow", "KAFKA_SASL_OAUTH_CLIENT_ID=client", "LOG_FORMAT=json", "GOTRACEBACK=system", "NATS_USER=user"}
@@ -158,6 +168,9 @@ func TestNoSecretIsPrinted(t *testing.T) {
 				require.NoError(t, s.cmd.Process.Signal(syscall.SIGQUIT))
 				_ = s.cmd.Wait()
 				require.Contains(t, s.log.String(), "goroutine ", "the crash was printed")
+				if name == "tokens" && program != "read-api" {
+					require.NotZero(t, asked.Swap(0), "the issuer was not asked")
+				}
 				secrets.requireNone(t, "the log or the crash", s.log.String())
 				secrets.requireNone(t, "an answer", answers.String())
 

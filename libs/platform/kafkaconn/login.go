@@ -47,11 +47,7 @@ type Bearer struct{ tokens oauth2.TokenSource }
 // NewBearer returns the login of OAUTHBEARER and AWS_MSK_IAM. It gets a token when one is
 // needed first.
 func NewBearer(cfg config.Kafka) Bearer {
-	source := tokenSource(func(ctx context.Context) (*oauth2.Token, error) { return clientToken(ctx, cfg) })
-	if cfg.SASLMechanism == AWSMSKIAM {
-		source = func(ctx context.Context) (*oauth2.Token, error) { return awsToken(ctx, cfg) }
-	}
-	return Bearer{oauth2.ReuseTokenSourceWithExpiry(nil, source, renewBefore)}
+	return Bearer{oauth2.ReuseTokenSourceWithExpiry(nil, issuer{cfg}, renewBefore)}
 }
 
 // Message returns what a client sends first.
@@ -75,13 +71,17 @@ func (Bearer) Check(answer []byte) error {
 	return fmt.Errorf("the broker refuses the token: %q", refusal.Status)
 }
 
-type tokenSource func(context.Context) (*oauth2.Token, error)
+// issuer gives new tokens.
+type issuer struct{ cfg config.Kafka }
 
 // Token implements oauth2.TokenSource, which has no context.
-func (s tokenSource) Token() (*oauth2.Token, error) {
+func (i issuer) Token() (*oauth2.Token, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
-	return s(ctx)
+	if i.cfg.SASLMechanism == AWSMSKIAM {
+		return awsToken(ctx, i.cfg)
+	}
+	return clientToken(ctx, i.cfg)
 }
 
 func clientToken(ctx context.Context, cfg config.Kafka) (*oauth2.Token, error) {

@@ -177,7 +177,11 @@ func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
 	timeout := cmp.Or(cfg.Dialer.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	network, err := connect(ctx, cfg.Dialer, address)
+	open := cfg.Dialer.DialFunc
+	if open == nil {
+		open = (&net.Dialer{KeepAlive: cfg.Dialer.KeepAlive}).DialContext
+	}
+	network, err := open(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
@@ -199,14 +203,6 @@ func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
 	return c, nil
-}
-
-func connect(ctx context.Context, d *kafka.Dialer, address string) (net.Conn, error) {
-	open := d.DialFunc
-	if open == nil {
-		open = (&net.Dialer{KeepAlive: d.KeepAlive}).DialContext
-	}
-	return open(ctx, "tcp", address)
 }
 
 // agree negotiates the versions of the requests.
