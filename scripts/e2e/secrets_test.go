@@ -101,6 +101,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		_, secret, _ := r.BasicAuth()
+		secret += r.FormValue("client_secret") // it is sent in either place, one after the other
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = fmt.Fprintf(w, `{"error":"invalid_client","error_description":"no client has the secret %s"}`, secret)
