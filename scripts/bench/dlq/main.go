@@ -26,11 +26,7 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, consumerRole) }
 
-var benchmark = program.Benchmark{
-	Name:     "dlq",
-	About:    "The speed and memory of orderctl dlq against a bare consumer.",
-	Document: program.Benchmarks,
-}
+var benchmark = program.Named("dlq", "The speed and memory of orderctl dlq against a bare consumer.")
 
 type settings struct {
 	program.Flags

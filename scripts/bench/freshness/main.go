@@ -19,11 +19,7 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole) }
 
-var benchmark = program.Benchmark{
-	Name:     "freshness",
-	About:    "How soon an order that was produced can be read, idle and under load, and how long it takes to catch up after an overload.",
-	Document: program.Benchmarks,
-}
+var benchmark = program.Named("freshness", "How soon an order that was produced can be read, idle and under load, and how long it takes to catch up after an overload.")
 
 type settings struct {
 	program.Flags

@@ -19,11 +19,7 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole) }
 
-var benchmark = program.Benchmark{
-	Name:     "ingest",
-	About:    "The rate and cost of ingest-worker against raw COPY, on a private PostgreSQL and broker.",
-	Document: program.Benchmarks,
-}
+var benchmark = program.Named("ingest", "The rate and cost of ingest-worker against raw COPY, on a private PostgreSQL and broker.")
 
 type settings struct {
 	program.Flags

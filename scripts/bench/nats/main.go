@@ -27,11 +27,7 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, consumerRole) }
 
-var benchmark = program.Benchmark{
-	Name:     "nats",
-	About:    "The speed of nats-bridge against a bare JetStream consumer, and the time from publisher to API.",
-	Document: program.Benchmarks,
-}
+var benchmark = program.Named("nats", "The speed of nats-bridge against a bare JetStream consumer, and the time from publisher to API.")
 
 type settings struct {
 	program.Flags

@@ -21,11 +21,7 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, bareRole) }
 
-var benchmark = program.Benchmark{
-	Name:     "read",
-	About:    "Requests a second of read-api against a bare gin server that answers constant bytes of the same size. It needs wrk.",
-	Document: program.Benchmarks,
-}
+var benchmark = program.Named("read", "Requests a second of read-api against a bare gin server that answers constant bytes of the same size. It needs wrk.")
 
 type settings struct {
 	program.Flags

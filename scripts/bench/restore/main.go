@@ -26,11 +26,7 @@ import (
 
 func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole) }
 
-var benchmark = program.Benchmark{
-	Name:     "restore",
-	About:    "The time and memory that read-api takes to hold all orders, against COPY OUT of the four tables.",
-	Document: program.Benchmarks,
-}
+var benchmark = program.Named("restore", "The time and memory that read-api takes to hold all orders, against COPY OUT of the four tables.")
 
 type settings struct {
 	program.Flags

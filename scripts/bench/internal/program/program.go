@@ -53,6 +53,9 @@ type Benchmark struct {
 	Document string // for the results of full runs
 }
 
+// Named is a benchmark whose results go into [Benchmarks].
+func Named(name, about string) Benchmark { return Benchmark{name, about, Benchmarks} }
+
 // The documents that results go into.
 const (
 	Benchmarks = "docs/benchmarks.md"
