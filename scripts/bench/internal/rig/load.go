@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -159,8 +160,8 @@ func (c Changes) Sum() int { return c.Updates + c.Deletes + c.Inserts }
 const chooseOrders = `SELECT DISTINCT uid FROM generate_series(1, $1) AS n, LATERAL
 	(SELECT order_uid AS uid FROM orders WHERE order_uid > left(md5(random()::text || n), 15) ORDER BY order_uid LIMIT 1) AS next`
 
-// Change changes random orders in a transaction, about as many as wanted: updated ones
-// get another address and other items, and inserted ones are copies under new uids.
+// Change changes random orders in a transaction, at most as many as wanted: updated ones
+// get other values in all four tables, and inserted ones are copies under new uids.
 // What was done is added to sum.
 func Change(ctx context.Context, conn *pgx.Conn, wanted Changes, sum *Changes) (deleted []string, err error) {
 	rows, err := conn.Query(ctx, chooseOrders, wanted.Sum())
@@ -172,17 +173,15 @@ func Change(ctx context.Context, conn *pgx.Conn, wanted Changes, sum *Changes) (
 		return nil, err
 	}
 	rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
-	take := func(n int) (some []string) {
-		n = min(n, len(chosen))
-		some, chosen = chosen[:n], chosen[n:]
-		return some
-	}
-	deleted, copied, updated := take(wanted.Deletes), take(wanted.Inserts), take(wanted.Updates)
+	deletes, copies := len(chosen)*wanted.Deletes/wanted.Sum(), len(chosen)*wanted.Inserts/wanted.Sum()
+	deleted, copied, updated := chosen[:deletes], chosen[deletes:deletes+copies], chosen[deletes+copies:]
 	stamp := fmt.Sprintf("%08x", rand.Uint32())
 	batch := &pgx.Batch{}
 	batch.Queue(`UPDATE deliveries SET address = 'Street ' || left(repeat(md5(order_uid || $2), 2), 4 + abs(hashtext(order_uid || $2)) % 40)
 		WHERE order_uid = ANY($1)`, updated, stamp)
 	batch.Queue(`UPDATE items SET status = status + 1 WHERE order_uid = ANY($1)`, updated)
+	batch.Queue(`UPDATE payments SET amount = amount + 1 WHERE order_uid = ANY($1)`, updated)
+	batch.Queue(`UPDATE orders SET oof_shard = $2 WHERE order_uid = ANY($1)`, updated, strconv.Itoa(rand.IntN(10)))
 	batch.Queue(`DELETE FROM orders WHERE order_uid = ANY($1)`, deleted)
 	for _, t := range orderdb.Tables {
 		batch.Queue(fmt.Sprintf(`INSERT INTO %[1]s (order_uid, %[2]s) SELECT left(md5(order_uid || $2), 15) || 'new', %[2]s
