@@ -24,7 +24,6 @@ const (
 	issuerTimeout = 5 * time.Second // of a request to the issuer
 	issuerPeriod  = 5 * time.Minute // after which keys that were withdrawn no longer count
 	keysPause     = 5 * time.Second // between reads of keys, however many tokens name unknown ones
-	clockSkew     = time.Minute     // between the issuer's clock and ours
 	maxKeySet     = 1 << 20         // bytes
 	maxName       = 200             // bytes of a caller's name
 )
@@ -187,7 +186,7 @@ func (i *issuer) verify(ctx context.Context, token, audience string) (c claims, 
 	}
 	verifier := oidc.NewVerifier(i.settings.Issuer, p.keys, &oidc.Config{
 		ClientID: audience, SupportedSigningAlgs: algorithms,
-		Now: func() time.Time { return time.Now().Add(-clockSkew) },
+		Now: func() time.Time { return time.Now().Add(-i.settings.ClockSkew) },
 	})
 	verified, reason := verifier.Verify(ctx, token)
 	expired, all := new(oidc.TokenExpiredError), map[string]any{}
@@ -202,10 +201,10 @@ func (i *issuer) verify(ctx context.Context, token, audience string) (c claims, 
 	if reason = errors.Join(verified.Claims(&c), verified.Claims(&all)); reason != nil || c.Subject == "" {
 		return c, reason, errInvalid
 	}
-	if c.NotBefore > float64(time.Now().Add(clockSkew).Unix()) {
+	if c.NotBefore > float64(time.Now().Add(i.settings.ClockSkew).Unix()) {
 		return c, nil, errExpired
 	}
-	c.expires, c.scopes = verified.Expiry.Add(clockSkew), scopesIn(all, i.settings.ScopesClaim)
+	c.expires, c.scopes = verified.Expiry.Add(i.settings.ClockSkew), scopesIn(all, i.settings.ScopesClaim)
 	return c, nil, nil
 }
 

@@ -207,6 +207,7 @@ func TestCookiesThatWereTamperedWith(t *testing.T) {
 	b.signIn(t, "/signin")
 	session := b.cookie(t, "session")
 	good := session.Value
+	require.Equal(t, 200, b.ask(t, "GET", "/read").Code, "it is remembered from now on")
 	for n := 0; n < len(good); n += 7 {
 		changed := []byte(good)
 		changed[n] ^= 1

@@ -22,6 +22,7 @@ type Settings struct {
 	Issuer       string        `env:"OIDC_ISSUER" help:"address of the OpenID Connect issuer whose JWTs count, and where people sign in"`
 	Audience     string        `env:"OIDC_AUDIENCE" help:"audience (aud) that JWTs of requests must have (default: they are refused)"`
 	ScopesClaim  string        `env:"OIDC_SCOPES_CLAIM" envDefault:"scope" help:"claim with the scopes; dots lead into objects, as in realm_access.roles"`
+	ClockSkew    time.Duration `env:"OIDC_CLOCK_SKEW" envDefault:"1m" help:"how far the issuer's clock may differ from this machine's"`
 	ClientID     string        `env:"OIDC_CLIENT_ID" help:"client at the issuer for people to sign in (default: nobody can)"`
 	ClientSecret config.Secret `env:"OIDC_CLIENT_SECRET" help:"the client's secret (default: a public client)"`
 	SignInScopes []string      `env:"OIDC_SIGNIN_SCOPES" envDefault:"openid,profile,email" help:"scopes that a sign-in asks the issuer for, comma-separated"`
@@ -45,6 +46,7 @@ func (s *Settings) Validate() error {
 	const most = 1_000_000
 	errs := []error{
 		config.OneOf("HTTP_AUTH", s.Auth, "", "on", "off"),
+		config.Between("OIDC_CLOCK_SKEW", s.ClockSkew, 0, 5*time.Minute),
 		config.Between("HTTP_SESSION_DURATION", s.SessionLife, time.Minute, 30*24*time.Hour),
 		config.Between("HTTP_RATE", s.Rate, 0, most),
 		config.Between("HTTP_RATE_BURST", s.Burst, 1, most),

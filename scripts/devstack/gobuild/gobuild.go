@@ -1,0 +1,57 @@
+// Package gobuild builds programs that only tests need, each in a module of its own, so
+// that their requirements do not become ours.
+package gobuild
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// Program is a program to build.
+type Program struct {
+	Name            string
+	Module, Version string
+	Package         string // its main package, of Module; "" where Main is set
+	Main            []byte // a main.go of our own that uses Module
+}
+
+// Binary returns the path of the built program. It is built once, into the user's cache.
+func Binary(ctx context.Context, p Program) (path string, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	folder := filepath.Join(cache, "orderhub")
+	path = filepath.Join(folder, p.Name+"-"+p.Version)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	module, err := os.MkdirTemp(folder, "build-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(module) }()
+	steps := [][]string{{"mod", "init", "build"}, {"get", p.Module + "@" + p.Version}}
+	if p.Main != nil {
+		p.Package = "."
+		steps = append(steps, []string{"mod", "tidy"})
+		if err := os.WriteFile(filepath.Join(module, "main.go"), p.Main, 0o600); err != nil {
+			return "", err
+		}
+	}
+	for _, args := range append(steps, []string{"build", "-o", "program", p.Package}) {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir = module
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build %s: go %v: %w\n%s", p.Name, args, err, output)
+		}
+	}
+	return path, os.Rename(filepath.Join(module, "program"), path) // at once, for others that build it too
+}
