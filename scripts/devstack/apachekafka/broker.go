@@ -16,10 +16,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 )
 
-const (
-	brokerHeap     = "384m"
-	attemptTimeout = 5 * time.Second
-)
+const brokerHeap = "384m"
 
 // Broker is a broker of the cluster; it may run or not. Its methods may be called
 // concurrently.
@@ -92,7 +89,7 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 }
 
 func (b *Broker) serves(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	// A new client each time: it asks this broker first.
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr(Plain)), kgo.RequestRetries(0))
