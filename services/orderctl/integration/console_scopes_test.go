@@ -139,11 +139,20 @@ func TestScopesOfTheConsole(t *testing.T) {
 	require.Contains(t, audited(), fmt.Sprintf(`"allowed":true,"actor":"program-%d","kind":"token"`, revealing))
 
 	// Whether somebody's data is in a letter is personal data, too.
-	for _, search := range []string{"/letters?text=Testov", "/letters?key=f", "/confirm?kind=dry-run&match=text%3DTestov"} {
+	for _, search := range []string{"/letters?text=Testov", "/letters?key=f", "/letters?q=f", "/letters?q=79991234567", "/confirm?kind=dry-run&match=text%3DTestov"} {
 		status, _ = as(acting).get(search)
 		require.Equal(t, http.StatusForbidden, status, search)
 		status, _ = as(revealing).get(search)
 		require.Equal(t, http.StatusOK, status, search)
+	}
+	as(acting).page("/letters?q=554b89c448721fetest", "0 letters")
+	for _, set := range []string{"delivery.name=Test Testov", "locale=replace(copy(delivery.name), '^T.*', 'en')", `.=replace(., 'Testov', '')`} {
+		for _, kind := range []string{"dry-run", "redrive"} {
+			address := "/jobs" + strings.TrimPrefix("/"+kind, "/redrive")
+			status, body = as(acting).post(address, url.Values{"kind": {kind}, "letter": {id}, "set": {set}})
+			require.Equal(t, http.StatusForbidden, status, "%s to %s", set, kind)
+			require.Contains(t, shown(body), "letters:personal")
+		}
 	}
 	status, body = as(acting).post("/jobs", url.Values{"kind": {"discard"}, "why": {"tests"}, "letter": {id}})
 	require.Equal(t, http.StatusOK, status)
@@ -192,8 +201,8 @@ func TestKindsOfPersonalDataInTheConsole(t *testing.T) {
 		return string(written)
 	}
 	as(reading).page("/letters", "1 letter<")
-	_, tried := as(acting).post("/jobs/dry-run", url.Values{"kind": {"dry-run"}, "letter": {id}, "set": {"delivery.name=x"}, "job": {"TRY"}})
-	require.Contains(t, shown(tried), "delivery.name")
+	_, tried := as(acting).post("/jobs/dry-run", url.Values{"kind": {"dry-run"}, "letter": {id}, "set": {"locale=en"}, "job": {"TRY"}})
+	require.Contains(t, shown(tried), "locale")
 	masked := map[string]string{"a dry run that edits": tried}
 	for route := range rules {
 		for _, p := range []*person{as(reading), as(acting)} {
@@ -222,6 +231,18 @@ func TestKindsOfPersonalDataInTheConsole(t *testing.T) {
 		}
 		require.Equal(t, before+1, strings.Count(audited(), `"targets":["`+id+`"],"allowed":true`), show)
 	}
+	// The editor shows what the letter had with each check, too; typing is one record.
+	second := w.failing(0, kinds["key"], sampleOrder(t, "u2", append(changes, "locale", `"english"`)...), time.Hour)
+	require.Eventually(t, func() bool { _, body := as(reading).get("/letters"); return strings.Contains(body, "2 letters") }, 30*time.Second, 20*time.Millisecond)
+	for _, ask := range []string{"/edit/check", "/edit/send"} {
+		_, body := as(editing).post(ask, url.Values{"id": {second}, "value": {"{}"}, "do": {"check"}})
+		require.Contains(t, body, kinds["name"], ask)
+		require.Equal(t, 1, strings.Count(audited(), `"action":"edit","targets":["`+second+`"],"allowed":true`), ask)
+	}
+	many := url.Values{"letter": make([]string, 5000), "kind": {"discard"}}
+	as(reading).post("/jobs", many)
+	require.Contains(t, audited(), `"count":5000,"allowed":false`)
+	require.NotContains(t, audited(), strings.Repeat(`"",`, 20), "what is refused does not fill the audit log")
 	log := audited()
 	for kind, text := range kinds {
 		require.NotContains(t, log, text, "%s in the audit log", kind)

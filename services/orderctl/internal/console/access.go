@@ -23,6 +23,8 @@ const (
 	maxForm = 1 << 20
 	// maxActor is the longest name of a person, in bytes.
 	maxActor = 80
+	// refusedIDs is how many letters the record of a refusal names.
+	refusedIDs = 20
 )
 
 // maxEdited is the longest text that the editor takes: the largest record that the worker
@@ -103,7 +105,11 @@ func (c *Console) recordRefusal(g *gin.Context, caller *auth.Caller) {
 	if action := g.PostForm("kind"); kinds[kind(action)].Title != "" {
 		e.Action = action
 	}
-	for _, id := range append(g.PostFormArray("letter"), g.PostFormArray("id")...) {
+	ids := append(g.PostFormArray("letter"), g.PostFormArray("id")...)
+	if len(ids) > refusedIDs { // what was refused must not fill the audit log
+		ids, e.Count = ids[:refusedIDs], len(ids)
+	}
+	for _, id := range ids {
 		e.Targets = append(e.Targets, mask.ID(id))
 	}
 	if err := c.opts.Audit.Write(g.Request.Context(), e); err != nil {

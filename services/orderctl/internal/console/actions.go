@@ -243,6 +243,8 @@ func (c *Console) mend(v *visit, o *order) error {
 		return nil
 	case !v.frame.Caller.May(act):
 		return auth.Forbidden.New("Changing values needs the scope letters:act.")
+	case !v.frame.Caller.May(personal) && edit.Tells(edits):
+		return auth.Forbidden.New("A change that reads or replaces personal data, which its result tells something about, needs the scope letters:personal.")
 	}
 	o.edits, o.What = edits, o.What+", edited"
 	o.edit = dryrun.Mend(c.opts.Codec, c.opts.OrdersTopic, o.Target(), edits)

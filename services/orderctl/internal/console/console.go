@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
@@ -85,6 +86,7 @@ type Console struct {
 	live     *live
 	jobs     *jobs
 	searches searches
+	edited   *lru.Cache[[3]string, time.Time] // see auditedEdit
 	guard    *auth.Guard
 	typed    *auth.Typed  // with HTTP_AUTH=off
 	reader   *auth.Caller // who looks without signing in, with HTTP_AUTH=off
@@ -104,6 +106,7 @@ func New(opts Options) (*Console, error) {
 		opts: opts, look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
 		live: newLive(opts), jobs: newJobs(opts.Now), reader: auth.NewCaller(auth.KindOff, "", auth.LettersRead, time.Time{}),
 	}
+	c.edited, _ = lru.New[[3]string, time.Time](10_000) // it fails for a size below 1 only
 	var err error
 	c.guard, err = auth.New(opts.Auth, auth.Options{Addr: opts.Listen, Web: opts.Web, Log: opts.Log, Health: health.NewRegistry(), Answer: c.answer, Off: c.off})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -71,7 +72,7 @@ func (c *Console) editPage(v *visit) error {
 	if problem != "" {
 		return refused(http.StatusConflict, "This letter can’t be edited", problem)
 	}
-	if err := c.audited(v, "edit", "", 0, mask.ID(item.ID)); err != nil {
+	if err := c.auditedEdit(v, item, 0); err != nil {
 		return err
 	}
 	page := editPage{frame: v.frame, ID: mask.ID(item.ID), Handle: handle(&item.Ref), Value: dlqview.Pretty(item.Value)}
@@ -82,6 +83,24 @@ func (c *Console) editPage(v *visit) error {
 	page.Value = string(visible)
 	page.Check = c.check(item.Value, visible)
 	return c.send(v, http.StatusOK, "edit.html", page)
+}
+
+// editRecorded is for how long a record covers what the editor shows of the letter while
+// somebody types.
+const editRecorded = 10 * time.Minute
+
+// auditedEdit records that somebody sees a letter's value in the editor, unless that was
+// recorded so short a time ago.
+func (c *Console) auditedEdit(v *visit, item dlq.Item, since time.Duration) error {
+	who := [3]string{v.frame.Caller.Kind, v.frame.Caller.Name, item.ID}
+	if at, found := c.edited.Get(who); found && c.opts.Now().Sub(at) < since {
+		return nil
+	}
+	err := c.audited(v, "edit", "", 0, mask.ID(item.ID))
+	if err == nil {
+		c.edited.Add(who, c.opts.Now())
+	}
+	return err
 }
 
 // check validates an edited text, whose original is the letter's value.
@@ -159,6 +178,10 @@ func (c *Console) checkEdit(g *gin.Context) {
 	var original []byte
 	if c.live.state().List != nil {
 		if item, err := c.find(g.Request.Context(), g.PostForm("id")); err == nil {
+			if err := c.auditedEdit(c.visit(g, "", ""), item, editRecorded); err != nil {
+				c.refuse(g, err)
+				return
+			}
 			original = item.Value
 		}
 	}
@@ -178,6 +201,9 @@ func (c *Console) sendEdit(v *visit) error {
 	var to targetForm
 	if err := v.ShouldBindWith(&to, binding.Form); err != nil {
 		return wrongForm(err)
+	}
+	if err := c.auditedEdit(v, item, editRecorded); err != nil {
+		return err
 	}
 	text := editedText(v.Context)
 	page := editPage{

@@ -398,6 +398,9 @@ func (c *Console) stopJob(v *visit) error {
 	if j == nil {
 		return errNoJob
 	}
+	if err := c.audited(v, "stop: "+string(j.Kind)+" of "+j.What, "", j.Total); err != nil {
+		return err
+	}
 	j.stop()
 	select {
 	case <-j.done:

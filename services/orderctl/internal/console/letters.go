@@ -83,6 +83,9 @@ func (c *Console) selection(v *visit, q *query) ([]dlq.Ref, error) {
 	if c.guard.On() && (q.Get("key") != "" || q.Get("text") != "") && !v.frame.Caller.May(personal) {
 		return nil, auth.Forbidden.New("Searching by key or text needs the scope letters:personal.")
 	}
+	if c.guard.On() && !v.frame.Caller.May(personal) && q.Get("q") != "" && !mask.IsUID(q.Get("q")) {
+		return nil, auth.Forbidden.New("Searching for what is not like an order_uid, and so may be a key, needs the scope letters:personal.")
+	}
 	l := v.list
 	var among map[string]bool
 	if f, scan := q.scanned(); scan {

@@ -13,10 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/tailscale/hujson"
+
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 
 	"github.com/orderhub/orderhub/libs/model"
 )
@@ -202,6 +205,18 @@ func (e set) apply(s *state) error {
 }
 
 func (e set) moves() bool { return e.computed != nil && e.computed.moves(e.path == nil) }
+
+// Tells reports whether what becomes of edited values may tell something about data that
+// is masked: an edit that reads or replaces it changes nothing where the guess is right.
+func Tells(edits []Edit) bool {
+	return slices.ContainsFunc(edits, func(e Edit) bool {
+		s, is := e.(set)
+		if !is || s.path == nil {
+			return !is || s.computed == nil || s.moves()
+		}
+		return !mask.Shows(s.path) || s.computed != nil && s.computed.readsMasked()
+	})
+}
 
 // at sets what rest leads to from the value at a pointer.
 func (e set) at(s *state, pointer, rest []string) error {

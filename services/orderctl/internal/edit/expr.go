@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/tailscale/hujson"
+
+	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
 // An expression computes a value from a letter's own: lower(.), copy(order_uid),
@@ -186,6 +188,15 @@ func (e *expression) moves(whole bool) bool {
 		return !e.constant && e.text != "."
 	}
 	return whole && e.function == "replace" || e.value.moves(whole)
+}
+
+// readsMasked reports whether the value comes from another path whose values are masked.
+func (e *expression) readsMasked() bool {
+	if e.function != "" {
+		return e.value.readsMasked()
+	}
+	path, err := parsePath(e.text)
+	return !e.constant && e.text != "." && (err != nil || !mask.Shows(path))
 }
 
 // sameItem is the pointer of a path in which [] stands for the item that is set.

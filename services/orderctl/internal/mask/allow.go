@@ -100,6 +100,9 @@ func isID(s string) bool {
 	return true
 }
 
+// IsUID reports whether a text looks like the identifier of an order, and so is shown.
+func IsUID(text string) bool { return isID(text) }
+
 // isName says whether a name of a field or header is made of known words alone, as
 // customer_name, customerName or X-Request-Id are.
 func isName(name string) bool {

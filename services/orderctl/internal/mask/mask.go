@@ -150,6 +150,21 @@ func Scalar(path []string, raw string) string {
 	return string(masked[bytes.IndexByte(masked, ':')+1 : len(masked)-1])
 }
 
+// Shows reports whether the field to which names and positions lead is one that is shown
+// where its content looks as it should.
+func Shows(path []string) bool {
+	field := ""
+	for _, name := range path {
+		if personal(name) {
+			return false
+		}
+		if strings.Trim(name, "0123456789[]") != "" {
+			field = name
+		}
+	}
+	return codes[field] != nil || numbers[field] != nil
+}
+
 // Path masks the names in a path, such as items[2].price, that are not known.
 func Path(path string) string {
 	names := strings.Split(path, ".")
