@@ -105,7 +105,12 @@ func bench(ctx context.Context, s *settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.bare.Stop()) }()
-	if err := b.quiet(ctx); err != nil || s.IngestRate == 0 {
+	callers, err := b.callers(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.issuer.server.Close()) }()
+	if err := b.quiet(ctx, callers); err != nil || s.IngestRate == 0 {
 		return err
 	}
 	return b.underIngest(ctx)
@@ -123,6 +128,7 @@ type runner struct {
 	others   []*subject // of settings.Others
 	zstd     *subject   // nil: not wanted
 	database string     // of main
+	issuer   *issuer    // of the callers' JWTs
 }
 
 // subject is a reader that is ready, and what to ask it.
@@ -194,7 +200,7 @@ func hits(name string, s *subject, goal float64) target {
 }
 
 // quiet makes the table of requests answered while nothing is written.
-func (b *runner) quiet(ctx context.Context) error {
+func (b *runner) quiet(ctx context.Context, callers []target) error {
 	m := b.main
 	var targets []target
 	for _, c := range clients {
@@ -205,6 +211,7 @@ func (b *runner) quiet(ctx context.Context) error {
 		unknown.name, unknown.requests, unknown.refusals = "not found (404)"+c.name, m.requests.NotFound, 1
 		targets = append(targets, hit, held, unknown)
 	}
+	targets = append(targets, callers...)
 	if b.zstd != nil {
 		targets = append(targets, hits("hits, CACHE_COMPRESSION=zstd", b.zstd, 0.80))
 	}
