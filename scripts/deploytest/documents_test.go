@@ -102,7 +102,7 @@ func TestDocumentsLinkToFilesThatExist(t *testing.T) {
 	require.NoError(t, err)
 	decisions, err := filepath.Glob(filepath.Join(repository, "docs", "decisions", "*.md"))
 	require.NoError(t, err)
-	for _, name := range []string{"README.md", "ARCHITECTURE.md", "CHANGELOG.md"} {
+	for _, name := range []string{"README.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"} {
 		documents = append(documents, filepath.Join(repository, name))
 	}
 	for _, document := range append(documents, decisions...) {

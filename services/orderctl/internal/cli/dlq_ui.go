@@ -44,7 +44,7 @@ type uiSettings struct {
 // Validate is called by config.Load.
 func (s *uiSettings) Validate() error {
 	if config.ListenAddr("HTTP_ADDR", s.Console.Addr) != nil {
-		return nil // which was said before
+		return nil //nolint:nilerr // it was said before
 	}
 	if err := s.Auth.Check(s.Console.Addr, s.Web.Behind()); err != nil {
 		return err

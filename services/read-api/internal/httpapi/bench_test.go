@@ -39,7 +39,7 @@ func BenchmarkAnswers(b *testing.B) {
 		{"bare with If-None-Match", engine, sampleAddress, tag}, {"304", api.handler, sampleAddress, tag}, {"404", api.handler, "/order/none", ""},
 	} {
 		b.Run(one.name, func(b *testing.B) {
-			addr := ""
+			var addr string
 			if one.name == "bare on net/http" {
 				server := httptest.NewServer(one.handler)
 				defer server.Close()
