@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,17 @@ func TestEveryRouteNeedsItsScope(t *testing.T) {
 		})
 	}
 	require.Equal(t, 200, r.status(http.MethodGet, "/problems/forbidden", "").status)
-	require.NotEmpty(t, tokens.audited(t, "refuse"))
+	// A flood of others neither hides nor is counted as what a known caller was refused.
+	for range 30 {
+		r.status(http.MethodGet, "/order/whole", "")
+	}
+	named := func() (all []audit.Event) {
+		return slices.DeleteFunc(tokens.audited(t, "refuse"), func(e audit.Event) bool { return e.Actor != "stranger" })
+	}
+	before := len(named())
+	require.Equal(t, 403, r.status(http.MethodGet, "/order/whole", tokens.other).status)
+	require.Len(t, named(), before+1)
+	require.Equal(t, 1, named()[before].Count)
 }
 
 // status asks without reading a body, which may be a stream.
@@ -167,6 +178,19 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 	for kind, value := range planted {
 		require.Contains(t, seen, value, "%s is shown to who may see it", kind)
 	}
+
+	// A search that finds a customer shows that one is there, so it is on record, too.
+	for _, path := range []string{"/api/v1/suggest?q=" + known, "/?q=" + known, "/?q=" + known + "&by=customer"} {
+		r.get(path, "Authorization", tokens.read)
+		before := len(tokens.audited(t, "search"))
+		r.get(path, "Authorization", tokens.personal)
+		require.Greater(t, len(tokens.audited(t, "search")), before, path)
+	}
+	for _, e := range tokens.audited(t, "search") {
+		require.Equal(t, "support", e.Actor)
+	}
+	home := r.get("/", "Authorization", tokens.read)
+	require.Equal(t, "Authorization, Cookie", r.get("/", "Authorization", tokens.read, "If-None-Match", home.header.Get("ETag")).header.Get("Vary"))
 
 	// Neither filters nor tags tell whether a guess is right.
 	for _, path := range []string{"/api/v1/orders?customer_id=", "/api/v1/orders/stream?customer_id=", "/?customer_id="} {
@@ -262,12 +286,14 @@ func (r *reader) openStreamAnew(tokens *credentials) (lines *bufio.Scanner, end 
 // TestWhatCannotBeRecordedIsNotShown closes the audit log below the running program.
 func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
 	address := newDatabase(t)
-	connect(t, address).withVersions().insert("whole")
+	client := connect(t, address).withVersions()
+	client.insert("whole")
+	client.run(`UPDATE orders SET customer_id = 'shopper'`)
 	tokens, on := withTokens(t)
 	r := start(t, address, on).synced()
 	require.Equal(t, 200, r.get("/order/whole", "Authorization", tokens.personal).status)
 	require.NoError(t, r.records.Close())
-	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/orders/stream", "/?uid=whole"} {
+	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/orders/stream", "/?uid=whole", "/api/v1/suggest?q=shopper", "/?q=shopper&by=customer"} {
 		refused := r.get(path, "Authorization", tokens.personal)
 		require.Equal(t, 503, refused.status, path)
 		require.NotContains(t, refused.body, "Testov")

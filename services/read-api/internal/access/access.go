@@ -29,7 +29,9 @@ const (
 	// many orders it has shown: those that changed in between.
 	Follow   = "follow"
 	unfollow = "unfollow"
-	refuse   = "refuse" // the record counts those since the last one
+	// Search is a search that has told how many orders a customer has.
+	Search = "search"
+	refuse = "refuse" // of callers who are not known the record counts those since the last one
 )
 
 // maxRequestID is in bytes. A longer X-Request-Id is none that a proxy has made.
@@ -112,8 +114,8 @@ func (a *Control) Refusal(c *gin.Context, field string) *problem.Error {
 	return auth.Forbidden.New("Searching and filtering by " + field + ", which is personal data, needs the scope orders:personal.")
 }
 
-// Looked records that the caller is about to see personal data: of these orders, or of
-// those that change. If it cannot, it answers the request and returns false. Of a caller
+// Looked records that the caller is about to see personal data: of these orders, of
+// those that change, or of a customer. If it cannot, it answers the request and returns false. Of a caller
 // who sees masked orders it records nothing.
 func (a *Control) Looked(c *gin.Context, action string, uids ...string) bool {
 	if !a.On() || !a.Personal(c) || action == Show && len(uids) == 0 {
@@ -137,11 +139,13 @@ func (a *Control) Unfollowed(c *gin.Context, orders int) {
 func (a *Control) Problem(c *gin.Context, p *problem.Error) {
 	c.Abort()
 	if code := p.Kind.Code; a.On() && (code == errs.Unauthorized || code == errs.Forbidden) {
-		a.refused.Add(1)
-		due := false
-		a.refusals.Do(func() { due = true })
+		due, count := auth.CallerOf(c).Name != "", 1 // who is known has a limit
+		if !due {
+			a.refused.Add(1)
+			a.refusals.Do(func() { due, count = true, int(a.refused.Swap(0)) })
+		}
 		if due {
-			_ = a.record(c.Request.Context(), c, audit.Event{Action: refuse, Targets: []string{c.FullPath()}, Count: int(a.refused.Swap(0)), Why: p.Detail()})
+			_ = a.record(c.Request.Context(), c, audit.Event{Action: refuse, Targets: []string{c.FullPath()}, Count: count, Why: p.Detail()})
 		}
 	}
 	a.Answer(c, p)

@@ -2,11 +2,13 @@ package httpapi
 
 import (
 	"encoding/json"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/orderhub/orderhub/libs/platform/pasted"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
@@ -36,6 +38,10 @@ func (a *api) suggest(c *gin.Context) {
 			a.unavailable(c, err)
 			return
 		}
+	}
+	customer := slices.ContainsFunc(found, func(s orders.Suggestion) bool { return s.Kind == orders.SuggestedCustomer })
+	if customer && !a.Access.Looked(c, access.Search) {
+		return
 	}
 	answer := make([]suggestion, len(found))
 	for i, s := range found {

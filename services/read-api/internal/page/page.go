@@ -157,6 +157,9 @@ func (p *Page) serve(c *gin.Context) {
 		}
 	}
 	v := p.view(c, query)
+	if c.IsAborted() { // it could not be recorded
+		return
+	}
 	if v.State == elsewhere {
 		web.Redirect(c, address(v.Target, fragment))
 		return
@@ -175,7 +178,7 @@ func (p *Page) serve(c *gin.Context) {
 		tag = p.etag(v, query, prefix, fragment)
 		if web.Matches(c.Request.Header["If-None-Match"], tag) { // before any rendering
 			c.Header("ETag", tag)
-			c.Header("Vary", "Accept-Encoding")
+			c.Writer.Header().Add("Vary", "Accept-Encoding")
 			c.Status(http.StatusNotModified)
 			return
 		}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
 )
 
 // maxSearch is in characters; no record's text that is searched for is longer.
@@ -35,6 +37,10 @@ func (p *Page) search(c *gin.Context, v *view, by string) {
 	if err != nil {
 		p.notKnown("what a search finds", err)
 		v.State = unavailable
+		return
+	}
+	customer := slices.ContainsFunc(suggestions, func(s Suggestion) bool { return s.Kind == KindCustomer })
+	if customer && !p.access.Looked(c, access.Search) {
 		return
 	}
 	var lists []Suggestion // exact matches
