@@ -9,6 +9,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -47,6 +48,9 @@ type Options struct {
 	DB *bun.DB
 	// API is the base address of a read API, such as http://127.0.0.1:8081.
 	API string
+	// Token is what the API asks for; "" sends none. It needs the scopes orders:read and
+	// orders:personal, since masked orders cannot be compared.
+	Token string
 	// Sample is how many orders to look at, chosen at random; 0 means all.
 	Sample int
 	// Settle is how long a row must have stood still before a difference counts:
@@ -99,7 +103,7 @@ func Run(ctx context.Context, options Options) (Result, error) {
 	if options.Workers == 0 {
 		options.Workers = defaultWorkers
 	}
-	r := &run{Options: options, tables: tables{options.DB}, api: newAPI(options.API, options.Workers)}
+	r := &run{Options: options, tables: tables{options.DB}, api: newAPI(options.API, options.Token, options.Workers)}
 	defer r.api.close()
 	err := r.everything(ctx)
 	r.result.Checked, r.result.Unaskable = r.checked.Load(), r.unaskable.Load()
@@ -203,6 +207,9 @@ func (r *run) compare(ctx context.Context, page []suspect) error {
 			return err
 		}
 		if !answer.is(order.json) {
+			if order.json != "" && answer.is(string(model.AppendMasked(nil, []byte(order.json)))) {
+				return &APIError{API: r.API, Refused: true, Err: errors.New("it answers with personal data masked")}
+			}
 			r.mu.Lock()
 			r.suspects = append(r.suspects, order)
 			r.mu.Unlock()
@@ -269,7 +276,7 @@ func (r *run) look(ctx context.Context, orders []suspect) (changed []suspect, er
 			switch {
 			case answers[i].is(is.json):
 			case answers[i].unknown != "":
-				return nil, &APIError{r.API, fmt.Errorf("order %s is answered with %s", order.uid, answers[i].unknown)}
+				return nil, &APIError{API: r.API, Err: fmt.Errorf("order %s is answered with %s", order.uid, answers[i].unknown)}
 			case is == order.row && is.stamp != "":
 				r.found(order, answers[i])
 			default:

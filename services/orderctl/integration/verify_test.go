@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver pgx
@@ -22,7 +25,10 @@ import (
 // playedAPI answers as a read API does, with what it is told to.
 type playedAPI struct {
 	orders map[string]string
-	status int // of all answers; 0: as it should be
+	status int    // of all answers; 0: as it should be
+	token  string // that it asks for; "": none
+	masked bool
+	busy   atomic.Int64 // answers that are 429 yet
 }
 
 func (a *playedAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -30,8 +36,15 @@ func (a *playedAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case a.status != 0:
 		w.WriteHeader(a.status)
+	case a.token != "" && r.Header.Get("Authorization") != "Bearer "+a.token:
+		w.WriteHeader(http.StatusUnauthorized)
+	case a.busy.Add(-1) >= 0:
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
 	case r.URL.Path == "/api/v1/stats":
 		_, _ = fmt.Fprintf(w, `{"orders":%d,"synced":true,"complete":true}`, len(a.orders))
+	case known && a.masked:
+		_, _ = w.Write(model.AppendMasked(nil, []byte(body)))
 	case known:
 		_, _ = fmt.Fprint(w, body)
 	default:
@@ -76,6 +89,24 @@ func TestVerify(t *testing.T) {
 	require.Equal(t, 0, got.code, got.stderr)
 	require.Empty(t, got.stdout)
 	require.Regexp(t, `^compared 450 orders in .*: no difference\n$`, got.stderr)
+
+	api.token = "a-token-of-the-api"
+	got = verify()
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "it answers 401 Unauthorized: set ORDERHUB_API_TOKEN to a token with the scopes")
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte(api.token+"\n"), 0o600))
+	t.Setenv("ORDERHUB_API_TOKEN_FILE", token)
+	api.busy.Store(3)
+	got = verify()
+	require.Equal(t, 0, got.code, got.stderr)
+	require.Contains(t, got.stderr, "no difference", "it waits where it asks too often")
+	api.masked = true
+	got = verify()
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "it answers with personal data masked: set ORDERHUB_API_TOKEN")
+	require.NotContains(t, got.stderr, api.token)
+	api.masked = false
 
 	delete(api.orders, "uid-7")
 	api.orders["uid-8"] = strings.Replace(api.orders["uid-8"], "Testov", "Other", 1)

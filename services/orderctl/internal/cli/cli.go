@@ -104,6 +104,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 		Topics    topicsSettings
 		Database  config.Database
 		Rules     rules.Settings
+		API       apiSettings
 		Console   consoleSettings
 		Audit     audit.Settings
 		Auth      auth.Settings

@@ -25,6 +25,12 @@ import (
 type verifySettings struct {
 	Database config.Database
 	Rules    rules.Settings
+	API      apiSettings
+}
+
+// apiSettings are for commands that ask the read API.
+type apiSettings struct {
+	Token config.Secret `env:"ORDERHUB_API_TOKEN" help:"token for a read API with HTTP_AUTH=on, with the scopes orders:read and orders:personal"`
 }
 
 type verifyFlags struct {
@@ -50,6 +56,9 @@ Printed are the orders that differ:
   extra    the API has it, the tables don't
   stale    both have it; the paths that differ are named, without values
 
+An API with HTTP_AUTH=on asks for a token with the scopes orders:read and
+orders:personal, in ORDERHUB_API_TOKEN.
+
 With --against it compares the database of another order service with the tables
 instead, order by order; see 'orderctl import' for how it is read. Then missing are
 orders that only the other database has, with what keeps them from being valid; extra
@@ -68,7 +77,7 @@ Exit code 1: something differs, or the comparison could not be made.`,
 			if f.against.url != "" {
 				return a.verifyAgainst(cmd.Context(), &s, &f)
 			}
-			return a.verify(cmd.Context(), s.Database, f)
+			return a.verify(cmd.Context(), &s, f)
 		},
 	}, &s)
 	f.against.register(cmd, "against")
@@ -106,8 +115,8 @@ type verified struct {
 	Seconds float64 `json:"seconds"`
 }
 
-func (a *app) verify(ctx context.Context, cfg config.Database, f verifyFlags) error {
-	db, err := openDatabase(cfg)
+func (a *app) verify(ctx context.Context, s *verifySettings, f verifyFlags) error {
+	db, err := openDatabase(s.Database)
 	if err != nil {
 		return err
 	}
@@ -116,7 +125,7 @@ func (a *app) verify(ctx context.Context, cfg config.Database, f verifyFlags) er
 	var written error
 	began := time.Now()
 	result, err := verify.Run(ctx, verify.Options{
-		DB: db.pool, API: f.api, Sample: f.sample, Settle: f.settle, Workers: f.workers,
+		DB: db.pool, API: f.api, Token: s.API.Token.Reveal(), Sample: f.sample, Settle: f.settle, Workers: f.workers,
 		Found: func(d verify.Difference) {
 			bar.line()
 			written = errors.Join(written, a.writeDifference(d))
@@ -129,7 +138,10 @@ func (a *app) verify(ctx context.Context, cfg config.Database, f verifyFlags) er
 			a.say("%s so far", summary(result, time.Since(began)))
 		}
 		var api *verify.APIError
-		if errors.As(err, &api) {
+		switch errors.As(err, &api); {
+		case api != nil && api.Refused:
+			return fmt.Errorf("%w: set ORDERHUB_API_TOKEN to a token with the scopes orders:read and orders:personal", err)
+		case api != nil:
 			return fmt.Errorf("%w: start it, or say where it is with --api", err)
 		}
 		return db.explain(err)
