@@ -258,6 +258,9 @@ func (p *people) signOut(c *gin.Context) {
 		p.refuse(c, "cross_site", CrossSite.New("The form is out of date. Load the page again, then sign out."))
 		return
 	}
+	if caller.Kind == KindSession {
+		caller.end() // its streams
+	}
 	var h hint
 	p.open(hintCookie, p.read(r, hintCookie, ""), &h)
 	p.set(c, sessionCookie, "", nil, 0)

@@ -130,8 +130,15 @@ func TestSignInAndOut(t *testing.T) {
 	require.Equal(t, 403, b.ask(t, "GET", "/act").Code, "who is signed in and lacks a scope is told so")
 
 	require.Equal(t, 403, b.ask(t, "POST", "/signout").Code)
+	caller, known := r.verified.Get(credential{true, sha256.Sum256([]byte(session.Value))})
+	require.True(t, known)
 	w = b.ask(t, "POST", "/signout", "X-CSRF-Token", csrf)
 	require.Equal(t, 200, w.Code)
+	select {
+	case <-caller.Ended():
+	default:
+		t.Error("streams go on after the sign-out")
+	}
 	to, err := url.Parse(strings.TrimPrefix(w.Header().Get("Refresh"), "0; url="))
 	require.NoError(t, err)
 	require.Equal(t, i.URL+"/logout", to.Scheme+"://"+to.Host+to.Path)

@@ -142,8 +142,10 @@ func TestScopesOfTheConsole(t *testing.T) {
 	for _, search := range []string{"/letters?text=Testov", "/letters?key=f", "/letters?q=f", "/letters?q=79991234567", "/confirm?kind=dry-run&match=text%3DTestov"} {
 		status, _ = as(acting).get(search)
 		require.Equal(t, http.StatusForbidden, status, search)
+		before := strings.Count(audited(), `"action":"search","allowed":true`)
 		status, _ = as(revealing).get(search)
 		require.Equal(t, http.StatusOK, status, search)
+		require.Equal(t, before+1, strings.Count(audited(), `"action":"search","allowed":true`), search)
 	}
 	as(acting).page("/letters?q=554b89c448721fetest", "0 letters")
 	for _, set := range []string{"delivery.name=Test Testov", "locale=replace(copy(delivery.name), '^T.*', 'en')", `.=replace(., 'Testov', '')`} {

@@ -78,13 +78,18 @@ func (c *Console) lines(ctx context.Context, refs []dlq.Ref) map[string]dlqview.
 }
 
 // selection returns the letters that a query asks for, newest first. Looking for personal
-// data tells whether it is there, so where people are known it needs their scope.
+// data tells whether it is there, so where people are known it needs their scope, and is
+// recorded.
 func (c *Console) selection(v *visit, q *query) ([]dlq.Ref, error) {
-	if c.guard.On() && (q.Get("key") != "" || q.Get("text") != "") && !v.frame.Caller.May(personal) {
-		return nil, auth.Forbidden.New("Searching by key or text needs the scope letters:personal.")
-	}
-	if c.guard.On() && !v.frame.Caller.May(personal) && q.Get("q") != "" && !mask.IsUID(q.Get("q")) {
-		return nil, auth.Forbidden.New("Searching for what is not like an order_uid, and so may be a key, needs the scope letters:personal.")
+	id := q.Get("q")
+	guess := q.Get("key") != "" || q.Get("text") != "" || id != "" && !mask.IsUID(id) // which may be a key
+	if c.guard.On() && guess {
+		if !v.frame.Caller.May(personal) {
+			return nil, auth.Forbidden.New("Searching by key or text, or for what is not like an order_uid, needs the scope letters:personal.")
+		}
+		if err := c.audited(v, "search", "", 0); err != nil {
+			return nil, err
+		}
 	}
 	l := v.list
 	var among map[string]bool
