@@ -327,10 +327,11 @@ func TestATopicMadeAnewIsReadFromItsFirstRecord(t *testing.T) {
 	// kfake forgets a deleted topic's offsets; Kafka may still have them.
 	require.NoError(t, b.admin.CommitAllOffsets(b.ctx, group, kadm.Offsets{ordersTopic: {0: {Topic: ordersTopic, Partition: 0, At: 5, LeaderEpoch: -1}}}))
 	b.produce(0, order(t, "old0", "1"), order(t, "new", "1"))
-	b.startWorker()
+	w = b.startWorker()
 	b.drained()
 	require.NotEmpty(t, b.stored("new"))
 	require.Equal(t, 6, b.count("orders"))
+	require.Equal(t, 1, w.metric("orderhub_ingest_recreated_partitions_total", "partition=0"))
 }
 
 // Two writers with the same orders at once: each is stored once, and the other

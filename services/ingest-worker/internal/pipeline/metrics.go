@@ -18,6 +18,7 @@ type Metrics struct {
 	blocked     *prometheus.GaugeVec
 	retries     *prometheus.CounterVec
 	gaps        *prometheus.CounterVec
+	recreated   *prometheus.CounterVec
 	skipped     *prometheus.CounterVec
 	batch       prometheus.Histogram
 	flush       prometheus.Histogram
@@ -59,6 +60,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"cause"}),
 		retries: counter("orderhub_ingest_retries_total", "cause", "Failed attempts that are repeated, by cause."),
 		gaps:    counter("orderhub_ingest_offset_gap_records_total", "partition", "Offsets that were deleted from the topic before they were read."),
+		recreated: counter("orderhub_ingest_recreated_partitions_total", "partition",
+			"Times that the topic ended before the committed offset, so that it was read from its first record."),
 		skipped: counter("orderhub_ingest_skipped_records_total", "kind",
 			"Records that are not consumed: those of aborted transactions, and control records.", aborted, control),
 		batch:        histogram("orderhub_ingest_batch_records", "Records in a batch.", prometheus.ExponentialBuckets(1, 4, 8)),

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
@@ -49,7 +50,9 @@ func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned i
 	}
 	defer p.blockage.clear(waiter{id, reading})
 	defer p.blockage.clear(waiter{id, writing})
-	p.metrics.gaps.WithLabelValues(strconv.Itoa(id)) // increase() would not see a gap that creates its series
+	for _, rare := range []*prometheus.CounterVec{p.metrics.gaps, p.metrics.recreated} {
+		rare.WithLabelValues(strconv.Itoa(id)) // increase() would not see an event that creates its series
+	}
 
 	// Reading ends with the generation, or when writing has given up.
 	untilGivenUp, stopReading := context.WithCancel(ctx)
@@ -166,6 +169,7 @@ func (c *partition) skipGap(gap *fetch.OffsetOutOfRangeError) int64 {
 		c.log.Error("records are lost: retention deleted them before this group read them",
 			zap.Int64("wanted_offset", gap.Offset), zap.Int64("first_offset", gap.First), zap.Int64("lost", lost))
 	} else {
+		c.metrics.recreated.WithLabelValues(strconv.Itoa(c.id)).Inc()
 		c.log.Error("the topic ends before the committed offset: it was recreated or truncated; reading it from its first record",
 			zap.Int64("committed_offset", gap.Offset), zap.Int64("end_offset", gap.End), zap.Int64("first_offset", gap.First))
 	}

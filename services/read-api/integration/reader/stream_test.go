@@ -267,6 +267,7 @@ func TestStreamsAreBoundedAndEndWithTheService(t *testing.T) {
 	require.Equal(t, 503, full.status)
 	require.Contains(t, full.body, "too-many-streams")
 	require.NotEmpty(t, full.header.Get("Retry-After"))
+	require.Contains(t, r.metrics(), "orderhub_stream_refused_total 1\n")
 	first.close()
 	eventually(t, "a place is free again", func() bool { return strings.Contains(r.metrics(), "orderhub_stream_clients 1") })
 	third := r.listen("", "")

@@ -159,8 +159,11 @@ func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal
 	return changes.NewDoorbell(connector(where, "doorbell"), options, c.Refresh, log)
 }
 
-func newReadThrough(db *bun.DB, lc fx.Lifecycle) *orders.ReadThrough {
+func newReadThrough(db *bun.DB, lc fx.Lifecycle, metrics *prometheus.Registry) *orders.ReadThrough {
 	through := orders.NewReadThrough(db)
+	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "orderhub_read_throughs_total", Help: "Orders that PostgreSQL was asked for, since memory could not answer.",
+	}, func() float64 { return float64(through.Reads()) }))
 	lc.Append(fx.StopHook(through.Stop))
 	return through
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
@@ -54,6 +55,7 @@ type Hub struct {
 	at        string             // its token
 	listeners map[*Listener]bool // true: it gets what is applied; false: after the round that is missing
 	dropped   int64
+	refused   atomic.Int64
 }
 
 // NewHub returns a hub for up to limit listeners at a time, which subscribes to the
@@ -207,6 +209,7 @@ func (h *Hub) Join() (*Listener, error) {
 	case !h.ready:
 		return nil, ErrNotReady
 	case len(h.listeners) >= h.limit:
+		h.refused.Add(1)
 		return nil, ErrFull
 	}
 	l := &Listener{hub: h, joined: make(chan struct{}), gone: make(chan struct{}), bell: make(chan struct{}, 1)}

@@ -127,6 +127,7 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	require.Equal(t, at(9), start)
 	_, err = h.Join()
 	require.ErrorIs(t, err, ErrFull)
+	require.EqualValues(t, 1, h.refused.Load())
 	h.Applied(at(10))
 	l.Leave()
 	l.Leave()
