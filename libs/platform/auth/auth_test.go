@@ -415,6 +415,7 @@ func TestJWTs(t *testing.T) {
 		"the sign-in's":     i.token(nil, map[string]any{"aud": clientID}),
 		"wrong issuer":      i.token(nil, map[string]any{"iss": "https://idp.example"}),
 		"no subject":        i.token(nil, map[string]any{"sub": nil}),
+		"invisible subject": i.token(nil, map[string]any{"sub": "\u200b"}),
 		"none":              unsigned("none"),
 		"None":              unsigned("None"),
 		"empty algorithm":   unsigned(""),

@@ -173,9 +173,9 @@ type claims struct {
 // name of who a JWT is about.
 func (c *claims) name() string {
 	if more := cmp.Or(c.Email, c.Username, c.Subject); more != c.Subject {
-		return printable(c.Subject + " (" + more + ")")
+		return Printable(c.Subject + " (" + more + ")")
 	}
-	return printable(c.Subject)
+	return Printable(c.Subject)
 }
 
 // verify checks a JWT's signature, issuer, audience and times. reason is for the log.
@@ -198,7 +198,7 @@ func (i *issuer) verify(ctx context.Context, token, audience string) (c claims, 
 	case reason != nil:
 		return c, reason, errInvalid
 	}
-	if reason = errors.Join(verified.Claims(&c), verified.Claims(&all)); reason != nil || c.Subject == "" {
+	if reason = errors.Join(verified.Claims(&c), verified.Claims(&all)); reason != nil || Printable(c.Subject) == "" {
 		return c, reason, errInvalid
 	}
 	if c.NotBefore > float64(time.Now().Add(i.settings.ClockSkew).Unix()) {
@@ -230,8 +230,9 @@ func scopesIn(claims map[string]any, name string) Scope {
 	return scopes
 }
 
-// printable shortens a name, and removes what could change how a terminal shows it.
-func printable(name string) string {
+// Printable shortens a name, and removes what could change how a terminal shows it, and
+// what nobody sees.
+func Printable(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return -1

@@ -207,7 +207,7 @@ func (p *people) end(c *gin.Context) {
 		return
 	}
 	p.set(c, signInCookie, "_"+state, nil, 0)
-	if refusal := printable(c.Query("error")); refusal != "" {
+	if refusal := Printable(c.Query("error")); refusal != "" {
 		p.failed(c, errors.New(refusal), "The identity provider refused it: "+refusal+".")
 		return
 	}
@@ -230,7 +230,7 @@ func (p *people) exchange(c *gin.Context, s signIn) (found claims, idToken strin
 	ctx := oidc.ClientContext(c.Request.Context(), p.issuer.client)
 	token, err := p.client(c.Request).Exchange(ctx, c.Query("code"), oauth2.VerifierOption(s.Verifier))
 	if refused := new(oauth2.RetrieveError); errors.As(err, &refused) {
-		err = fmt.Errorf("the issuer answers %s %s", refused.Response.Status, printable(refused.ErrorCode)) // without what else it says
+		err = fmt.Errorf("the issuer answers %s %s", refused.Response.Status, Printable(refused.ErrorCode)) // without what else it says
 	}
 	if err != nil {
 		return found, "", err

@@ -56,7 +56,7 @@ func (e tokenEntry) token() (t staticToken, err error) {
 	scopes, unknown := ParseScopes(e.Scopes)
 	hash, err := hex.DecodeString(e.SHA256)
 	switch {
-	case e.Name == "" || e.Name != printable(e.Name):
+	case e.Name == "" || e.Name != Printable(e.Name):
 		return t, fmt.Errorf("name %q: use 1 to %d printable characters", e.Name, maxName)
 	case len(unknown) > 0 || scopes == 0:
 		return t, fmt.Errorf("token %s: unknown or missing scopes %q: use %s", e.Name, unknown, AllScopes)

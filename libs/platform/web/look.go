@@ -198,6 +198,9 @@ func Secure(c *gin.Context) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	if HTTPS(c.Request) {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 }
 
 // moment is a time as the template look-time writes it: exact and in UTC, which

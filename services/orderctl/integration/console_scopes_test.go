@@ -138,6 +138,17 @@ func TestScopesOfTheConsole(t *testing.T) {
 	require.Contains(t, body, "Testov")
 	require.Contains(t, audited(), fmt.Sprintf(`"allowed":true,"actor":"program-%d","kind":"token"`, revealing))
 
+	// Of strangers no form is read.
+	for token, want := range map[string]int{"": http.StatusUnauthorized, tokens[acting]: http.StatusBadRequest} {
+		p := c.person()
+		p.token = token
+		request, err := http.NewRequest(http.MethodPost, c.server.URL+"/jobs", strings.NewReader("a=%zz"))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		status, _, _ = p.do(request)
+		require.Equal(t, want, status)
+	}
+
 	// Whether somebody's data is in a letter is personal data, too.
 	for _, search := range []string{"/letters?text=Testov", "/letters?key=f", "/letters?q=f", "/letters?q=79991234567", "/confirm?kind=dry-run&match=text%3DTestov"} {
 		status, _ = as(acting).get(search)

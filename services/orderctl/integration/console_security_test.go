@@ -58,9 +58,11 @@ func TestConsoleChangesNothingWithoutTheToken(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, status, wrong)
 		require.Contains(t, shown(body), "that is not the token")
 	}
-	status, body := p.post("/login", url.Values{"token": {consoleToken}, "actor": {"  "}})
-	require.Equal(t, http.StatusForbidden, status)
-	require.Contains(t, shown(body), "say who you are")
+	for _, name := range []string{"  ", "\x00\u200b\x1b"} {
+		status, body := p.post("/login", url.Values{"token": {consoleToken}, "actor": {name}})
+		require.Equal(t, http.StatusForbidden, status)
+		require.Contains(t, shown(body), "say who you are")
+	}
 	require.Len(t, c.refs(letter.Open), 3)
 }
 

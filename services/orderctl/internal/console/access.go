@@ -39,9 +39,6 @@ func (c *Console) MaxBody() int64 { return 2*int64(c.maxEdited()) + maxForm }
 func (c *Console) prepare(g *gin.Context) {
 	web.Secure(g)
 	g.Header("Cache-Control", "no-store")
-	if web.HTTPS(g.Request) {
-		g.Header("Strict-Transport-Security", "max-age=31536000")
-	}
 	limit := int64(maxForm)
 	if strings.HasPrefix(g.Request.URL.Path, "/edit/") {
 		limit = c.MaxBody()
@@ -49,8 +46,12 @@ func (c *Console) prepare(g *gin.Context) {
 	g.Request.Body = http.MaxBytesReader(g.Writer, g.Request.Body, limit)
 }
 
-// readForm reads a form of either encoding, or says why it cannot be read.
+// readForm reads a form of either encoding, or says why it cannot be read. Of strangers it
+// reads nothing: they get no further.
 func (c *Console) readForm(g *gin.Context) {
+	if auth.CallerOf(g).Scopes == 0 {
+		return
+	}
 	err := g.Request.ParseForm()
 	if err == nil {
 		err = g.Request.ParseMultipartForm(c.MaxBody())
@@ -81,7 +82,7 @@ func (c *Console) off(g *gin.Context) *auth.Caller {
 
 // answer writes a problem, for a browser as a page, and records what somebody was refused.
 func (c *Console) answer(g *gin.Context, p *problem.Error) {
-	if caller := auth.CallerOf(g); p.Kind == auth.Forbidden && caller.Name != "" {
+	if caller := auth.CallerOf(g); (p.Kind == auth.Forbidden || p.Kind == auth.CrossSite) && caller.Name != "" {
 		c.recordRefusal(g, caller)
 	}
 	page := refused(p.Status(), p.Kind.Title, p.Detail())
@@ -140,7 +141,7 @@ func (c *Console) loginPage(v *visit) error {
 var errNoName = errors.New("say who you are: it is kept with what you do")
 
 func (c *Console) login(v *visit) error {
-	name := strings.TrimSpace(strings.ToValidUTF8(v.PostForm("actor"), ""))
+	name := strings.TrimSpace(auth.Printable(v.PostForm("actor")))
 	name = strings.ToValidUTF8(name[:min(len(name), maxActor)], "")
 	page := c.newLoginPage(v, v.PostForm("to"), name)
 	err := errNoName
