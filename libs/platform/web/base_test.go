@@ -81,6 +81,16 @@ func TestBehindProxies(t *testing.T) {
 	require.Contains(t, askFrom(t, h, proxy, "/dlq/broken").Body.String(), `"type":"/dlq/problems/no-such-address"`)
 }
 
+func TestPagesOverHTTPSAskBrowsersToStayThere(t *testing.T) {
+	engine := echo()
+	engine.GET("/page", Secure)
+	h, err := Behind(Settings{TrustedProxies: []string{"10.1.2.3"}}, engine)
+	require.NoError(t, err)
+	require.NotEmpty(t, askFrom(t, h, "10.1.2.3", "/page", "X-Forwarded-Proto", "https").Header().Get("Strict-Transport-Security"))
+	require.Empty(t, askFrom(t, h, "10.1.2.3", "/page").Header().Get("Strict-Transport-Security"))
+	require.Empty(t, askFrom(t, h, "192.0.2.1", "/page", "X-Forwarded-Proto", "https").Header().Get("Strict-Transport-Security"))
+}
+
 func TestSettingsBehindProxiesAreRefusedByName(t *testing.T) {
 	for path, want := range map[string]string{"": "", "/": "", "/orders": "/orders", "/orders/": "/orders", "/a/b-c_d~e.f": "/a/b-c_d~e.f", "/.well": "/.well"} {
 		s := Settings{BasePath: path}

@@ -232,6 +232,7 @@ func askHealth(ctx context.Context, s *uiSettings) error {
 	if err != nil {
 		return usage(err)
 	}
+	request.Host = "127.0.0.1" // which HTTP_HOSTS need not have
 	response, err := client.Do(request)
 	if err != nil {
 		return err
