@@ -138,6 +138,9 @@ const (
 	act      = auth.LettersAct
 )
 
+// costList is what pages of many letters cost of a caller's limit; all others cost 1.
+const costList = 10
+
 func (c *Console) routes() {
 	c.engine.Use(c.prepare, c.guard.Identify(), c.readForm)
 	c.look.Register(c.engine)
@@ -151,14 +154,15 @@ func (c *Console) routes() {
 	}
 
 	reading := with(read)
-	web.Get(reading, "/", c.letterPages("Overview", c.overviewPage))
-	web.Get(reading, "/letters", c.letterPages("Letters", c.listPage))
+	listing := c.engine.Group("", c.guard.RequireCost(read, costList))
+	web.Get(listing, "/", c.letterPages("Overview", c.overviewPage))
+	web.Get(listing, "/letters", c.letterPages("Letters", c.listPage))
+	web.Get(listing, "/confirm", c.letterPages("Confirm", c.confirmPage))
+	listing.POST("/jobs/dry-run", c.letterPages("Job", c.startJob)) // it changes nothing
 	web.Get(reading, "/letter", c.letterPages("Letter", c.letterPage))
-	web.Get(reading, "/confirm", c.letterPages("Confirm", c.confirmPage))
 	web.Get(reading, "/jobs", c.page("jobs", "Jobs", c.jobsPage))
 	web.Get(reading, "/jobs/:id", c.page("jobs", "Job", c.jobPage))
 	web.Get(reading, "/audit", c.page("audit", "Audit log", c.auditPage))
-	reading.POST("/jobs/dry-run", c.letterPages("Job", c.startJob)) // it changes nothing
 
 	with(read|personal).POST("/letter/reveal", c.letterPages("Letter", c.reveal))
 	acting := with(read | act)
