@@ -192,6 +192,12 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 	home := r.get("/", "Authorization", tokens.read)
 	require.Equal(t, "Authorization, Cookie", r.get("/", "Authorization", tokens.read, "If-None-Match", home.header.Get("ETag")).header.Get("Vary"))
 
+	// Nor do sizes tell how long values are.
+	stats := r.get("/api/v1/stats", "Authorization", tokens.read).body
+	require.Contains(t, stats, `"json_bytes":0,`)
+	require.Contains(t, stats, `"bytes":0,`)
+	require.NotContains(t, r.get("/api/v1/stats", "Authorization", tokens.personal).body, `"json_bytes":0,`)
+
 	// Neither filters nor tags tell whether a guess is right.
 	for _, path := range []string{"/api/v1/orders?customer_id=", "/api/v1/orders/stream?customer_id=", "/?customer_id="} {
 		for _, guess := range []string{known, "wrong"} {

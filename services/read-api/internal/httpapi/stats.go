@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"math"
 	"net/http"
 	"time"
 
@@ -33,9 +34,17 @@ type Stats struct {
 	ReadThroughs     int64     `json:"read_throughs"` // orders that the database was asked for
 }
 
+// coarse are the bits that sizes are without for callers who see masks: they are multiples
+// of 64 KiB.
+const coarse = 1<<16 - 1
+
 func (a *api) stats(c *gin.Context) {
 	h := c.Writer.Header()
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = nosniff
-	c.JSON(http.StatusOK, a.Stats())
+	s := a.Stats()
+	if !a.Access.Personal(c) { // exact sizes would tell how long the personal values of an order that changes are
+		s.Bytes, s.JSONBytes, s.CompressionRatio = s.Bytes&^coarse, s.JSONBytes&^coarse, math.Round(s.CompressionRatio*10)/10
+	}
+	c.JSON(http.StatusOK, s)
 }
