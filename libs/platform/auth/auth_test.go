@@ -645,7 +645,8 @@ func TestLimits(t *testing.T) {
 
 func TestRefusalsAreLimitedByAddress(t *testing.T) {
 	ann, line := newToken(t, "ann", OrdersRead, time.Time{})
-	s := withTokens(t, line)
+	bob, second := newToken(t, "bob", OrdersRead, time.Time{})
+	s := withTokens(t, line, second)
 	s.RefusedRate = 1
 	r := newRig(t, s)
 	require.Equal(t, 200, r.bearer("/read", ann).Code)
@@ -657,6 +658,7 @@ func TestRefusalsAreLimitedByAddress(t *testing.T) {
 	require.InDelta(t, 10, codes[401], 5)
 	require.Equal(t, 429, r.ask("GET", "/read").Code)
 	require.Equal(t, 200, r.bearer("/read", ann).Code, "who is known goes on")
+	require.Equal(t, 200, r.bearer("/read", bob).Code, "strangers at an address keep out nobody who has a token")
 	require.Equal(t, 401, r.ask("GET", "/read", "Remote", "198.51.100.1:5").Code, "and so do other addresses")
 	require.Equal(t, 429, r.ask("GET", "/read", "X-Forwarded-For", "203.0.113.9").Code, "nobody chooses an address")
 	for range 30 {

@@ -253,7 +253,11 @@ func (g *Guard) identify(c *gin.Context, cookie bool, text string) {
 		c.Set(callerKey, caller)
 		return
 	}
-	if !cookie && g.settings.RefusedRate > 0 && g.strangers(c).requests.Tokens() < 1 {
+	if caller = nil; !cookie && g.tokens != nil {
+		caller = g.tokens.find(key.hash)
+	}
+	// A static token is found whoever else has used the address up: nobody guesses one.
+	if !cookie && caller == nil && g.settings.RefusedRate > 0 && g.strangers(c).requests.Tokens() < 1 {
 		g.tooMany(c, "rate", "Too many requests with wrong credentials come from this address.", 1)
 		return
 	}
@@ -261,8 +265,7 @@ func (g *Guard) identify(c *gin.Context, cookie bool, text string) {
 	switch {
 	case cookie:
 		caller = g.people.caller(text)
-	case g.tokens != nil && g.tokens.find(key.hash) != nil:
-		caller = g.tokens.find(key.hash)
+	case caller != nil:
 	case g.issuer != nil && g.settings.Audience != "" && strings.Count(text, ".") == 2:
 		caller, reason, err = g.verify(c.Request.Context(), text)
 	default:
