@@ -88,6 +88,7 @@ func TestHeadersAndMessages(t *testing.T) {
 
 func TestPathsAndScalars(t *testing.T) {
 	require.Equal(t, "items[2].price", Path("items[2].price"))
+	require.Equal(t, "data_base64", Path("data_base64"), "of a CloudEvents event")
 	require.Equal(t, "delivery.***[1].name", Path("delivery.ann[1].name"))
 	require.Equal(t, Hidden, Scalar([]string{"delivery", "Name", "first"}, `"x"`))
 	require.Equal(t, Hidden, Scalar([]string{"items", "0", "name"}, `"x"`))
