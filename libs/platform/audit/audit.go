@@ -66,9 +66,10 @@ var (
 )
 
 const (
-	// maxNamed is how many targets a record names, maxTarget how many bytes of each, and
-	// maxText how many of every other text.
-	maxNamed, maxTarget, maxText = 1000, 512, 4096
+	// MaxNamed is how many targets a record names.
+	MaxNamed = 1000
+	// maxTarget is how many bytes of a target a record has, maxText of every other text.
+	maxTarget, maxText = 512, 4096
 	// maxWaiting bounds the records that wait to be written.
 	maxWaiting = 10_000
 	// writeTimeout bounds the writing of a group of records.
@@ -169,8 +170,8 @@ func (l *Log) opening() timed {
 // After an error what the event is about must be neither shown nor changed; if the error
 // is ctx's, the event may still be recorded.
 func (l *Log) Write(ctx context.Context, e Event) error {
-	if n := len(e.Targets); n > maxNamed {
-		e.Targets, e.Count = e.Targets[:maxNamed], max(n, e.Count)
+	if n := len(e.Targets); n > MaxNamed {
+		e.Targets, e.Count = e.Targets[:MaxNamed], max(n, e.Count)
 	}
 	l.mu.Lock()
 	if l.closed {

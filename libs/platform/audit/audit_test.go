@@ -48,7 +48,7 @@ func TestWriteThenRead(t *testing.T) {
 	l := mustOpen(t, s)
 	first := Event{Action: "reveal", Targets: []string{"a\"b\n", "c"}, Why: "asked", Allowed: true, Actor: "ann", ActorKind: "jwt", From: "::1", RequestID: "r"}
 	second := Event{Action: "erase", Targets: []string{"x"}, Actor: "bob\xff"}
-	many := Event{Action: "export", Targets: make([]string, maxNamed+5), Actor: strings.Repeat("a", 2*maxText)}
+	many := Event{Action: "export", Targets: make([]string, MaxNamed+5), Actor: strings.Repeat("a", 2*maxText)}
 	for _, e := range []Event{first, second, many} {
 		require.NoError(t, l.Write(t.Context(), e))
 	}
@@ -60,9 +60,9 @@ func TestWriteThenRead(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, records, 3)
 	second.Actor = "bob\ufffd"
-	require.Len(t, records[0].Targets, maxNamed)
+	require.Len(t, records[0].Targets, MaxNamed)
 	require.Len(t, records[0].Actor, maxText)
-	require.Equal(t, maxNamed+5, records[0].Count)
+	require.Equal(t, MaxNamed+5, records[0].Count)
 	require.Equal(t, second, records[1].Event)
 	require.Equal(t, first, records[2].Event)
 	require.Equal(t, uint64(3), records[1].Seq)

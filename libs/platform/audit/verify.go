@@ -28,7 +28,7 @@ const (
 // maxProblems is how many problems a report describes.
 const maxProblems = 1000
 
-// maxLine is more bytes than a line has: maxNamed targets, cut and escaped.
+// maxLine is more bytes than a line has: MaxNamed targets, cut and escaped.
 const maxLine = 4 << 20
 
 // Problem is something wrong with a line, or with lines that are not there.

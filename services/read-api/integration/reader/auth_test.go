@@ -257,6 +257,10 @@ func TestAStreamIsMaskedAndEndsWithItsCredential(t *testing.T) {
 		}
 		require.Contains(t, lines.Text(), want)
 	}
+	shown := tokens.audited(t, "show") // before the order was sent
+	require.NotEmpty(t, shown)
+	require.Equal(t, []string{"streamed"}, shown[0].Targets)
+	eventually(t, "the other stream's is on record", func() bool { return len(tokens.audited(t, "show")) == 2 })
 	follow := tokens.audited(t, "follow")
 	require.Len(t, follow, 2)
 	require.Equal(t, "support", follow[0].Actor)
@@ -298,6 +302,9 @@ func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
 	tokens, on := withTokens(t)
 	r := start(t, address, on).synced()
 	require.Equal(t, 200, r.get("/order/whole", "Authorization", tokens.personal).status)
+	lines, end := r.openStream(tokens.personal)
+	defer end()
+	require.True(t, lines.Scan(), "the stream is open")
 	require.NoError(t, r.records.Close())
 	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/orders/stream", "/?uid=whole", "/api/v1/suggest?q=shopper", "/?q=shopper&by=customer"} {
 		refused := r.get(path, "Authorization", tokens.personal)
@@ -306,4 +313,8 @@ func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
 		require.NotEmpty(t, refused.header.Get("Retry-After"))
 	}
 	require.Equal(t, 200, r.get("/order/whole", "Authorization", tokens.read).status, "masks need no record")
+	client.insert("changed")
+	for lines.Scan() {
+		require.NotContains(t, lines.Text(), "Testov", "the open stream ends instead")
+	}
 }

@@ -7,6 +7,7 @@ package access
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,7 @@ import (
 const (
 	Show = "show" // orders, which the record names
 	// Follow is the beginning of a stream of changes, and unfollow its end, which says how
-	// many orders it has shown: those that changed in between.
+	// many events it had.
 	Follow   = "follow"
 	unfollow = "unfollow"
 	// Search is a search that has told how many orders a customer has.
@@ -126,6 +127,17 @@ func (a *Control) Looked(c *gin.Context, action string, uids ...string) bool {
 		a.Problem(c, NotAudited.Wrap(err, "The audit log cannot be written now, so personal data is not shown. Try again in a moment."))
 	}
 	return err == nil
+}
+
+// Shown records that the caller's stream is about to show these orders. After an error it
+// must not.
+func (a *Control) Shown(c *gin.Context, uids []string) error {
+	for named := range slices.Chunk(uids, audit.MaxNamed) {
+		if err := a.record(c.Request.Context(), c, audit.Event{Action: Show, Targets: named, Allowed: true}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Unfollowed records that a stream has ended which Looked has recorded.

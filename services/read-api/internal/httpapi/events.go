@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"sync"
@@ -23,10 +24,11 @@ type eventWriter struct {
 	to      http.ResponseWriter
 	control *http.ResponseController
 	filter  orders.Filter
-	masked  bool            // without personal data
-	gone    <-chan struct{} // closed when the hub has dropped the client
-	known   *stream.Batch   // what the client caught up with; nil: nothing
-	buffer  *bytes.Buffer   // nil while there is nothing to send, as for most clients
+	masked  bool                      // without personal data
+	shown   func(uids []string) error // called before orders are shown, which an error prevents; nil: they are masked, or all may see them
+	gone    <-chan struct{}           // closed when the hub has dropped the client
+	known   *stream.Batch             // what the client caught up with; nil: nothing
+	buffer  *bytes.Buffer             // nil while there is nothing to send, as for most clients
 	events  int
 	err     error
 }
@@ -47,6 +49,9 @@ func (e *eventWriter) batch(b *stream.Batch) {
 		e.reset(b.To, b.Reset)
 		return
 	}
+	if e.err = cmp.Or(e.err, e.record(b)); e.err != nil {
+		return
+	}
 	var waiting stream.Event
 	waits := false
 	b.Matching(e.filter, func(event stream.Event) {
@@ -58,6 +63,20 @@ func (e *eventWriter) batch(b *stream.Batch) {
 	if waits {
 		e.event(b.To, waiting)
 	}
+}
+
+// record has the orders recorded that a batch is about to show.
+func (e *eventWriter) record(b *stream.Batch) error {
+	if e.shown == nil {
+		return nil
+	}
+	var uids []string
+	b.Matching(e.filter, func(event stream.Event) {
+		if event.Order != nil {
+			uids = append(uids, event.UID)
+		}
+	})
+	return e.shown(uids)
 }
 
 func (e *eventWriter) event(id string, event stream.Event) {

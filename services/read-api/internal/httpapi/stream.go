@@ -50,7 +50,13 @@ func (a *api) stream(c *gin.Context) {
 	if !a.Access.Looked(c, access.Follow) {
 		return
 	}
-	e := &eventWriter{to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, masked: !a.Access.Personal(c), gone: listener.Gone()}
+	e := &eventWriter{
+		to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, gone: listener.Gone(),
+		masked: !a.Access.Personal(c),
+	}
+	if a.Access.On() && !e.masked {
+		e.shown = func(uids []string) error { return a.Access.Shown(c, uids) }
+	}
 	defer func() {
 		e.release()
 		a.Access.Unfollowed(c, e.events)
