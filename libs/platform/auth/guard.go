@@ -35,6 +35,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/problem"
@@ -163,7 +164,7 @@ func hostNames(given []string, o Options) (names []string) {
 	for _, name := range given {
 		names = append(names, strings.ToLower(strings.TrimSpace(name)))
 	}
-	if names == nil && IsLoopback(o.Addr) && !o.Web.Behind() {
+	if names == nil && config.IsLoopback(o.Addr) && !o.Web.Behind() {
 		names = []string{"localhost"}
 	}
 	return names

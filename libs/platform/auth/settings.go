@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -76,7 +74,7 @@ func (s *Settings) Validate() error {
 // secure tells whether nobody on the way can change what an address answers.
 func secure(address string) bool {
 	u, err := url.Parse(address)
-	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()))
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && config.IsLoopbackHost(u.Hostname()))
 }
 
 // keys derives a key for a purpose from each part of HTTP_SESSION_KEY.
@@ -95,20 +93,9 @@ func (s *Settings) keys(purpose string) (keys [][]byte, err error) {
 // Check tells whether a program may listen at addr. behind says that a proxy makes it
 // reachable for others, wherever it listens.
 func (s *Settings) Check(addr string, behind bool) error {
-	if s.Auth == "" && (behind || !IsLoopback(addr)) {
+	if s.Auth == "" && (behind || !config.IsLoopback(addr)) {
 		return fmt.Errorf("HTTP_AUTH: others can reach %s, so say whether requests need a credential: "+
 			"on (with HTTP_TOKENS_FILE or OIDC_ISSUER), or off, and then everybody who can reach it may do everything", addr)
 	}
 	return nil
-}
-
-// IsLoopback reports whether only this machine can reach an address to listen on.
-func IsLoopback(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	return err == nil && loopback(host)
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }

@@ -167,9 +167,11 @@ func ListenAddr(name, addr string) error {
 // IsLoopback tells whether only this machine can reach an address to listen on.
 func IsLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
+	return err == nil && IsLoopbackHost(host)
+}
+
+// IsLoopbackHost tells whether a host name or an address is this machine's own.
+func IsLoopbackHost(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }

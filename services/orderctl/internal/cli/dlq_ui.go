@@ -49,7 +49,7 @@ func (s *uiSettings) Validate() error {
 	if err := s.Auth.Check(s.Console.Addr, s.Web.Behind()); err != nil {
 		return err
 	}
-	if s.Auth.Auth != "on" && s.Console.Token == "" && (s.Web.Behind() || !auth.IsLoopback(s.Console.Addr)) {
+	if s.Auth.Auth != "on" && s.Console.Token == "" && (s.Web.Behind() || !config.IsLoopback(s.Console.Addr)) {
 		return fmt.Errorf("ORDERHUB_CONSOLE_TOKEN: with HTTP_AUTH=off others can reach %s, so set the token that signs people in", s.Console.Addr)
 	}
 	if s.Console.TLSCert != "" && s.Server.CertFile != "" {
@@ -186,7 +186,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	if !chosen {
 		a.say("token, to change letters: %s", token)
 	}
-	if scheme == "http" && !auth.IsLoopback(s.Addr) {
+	if scheme == "http" && !config.IsLoopback(s.Addr) {
 		a.say("credentials cross the network unencrypted: set HTTP_TLS_CERT_FILE and HTTP_TLS_KEY_FILE, or serve it behind something that encrypts")
 	}
 	if err := errors.Join(c.Start(ctx), server.Start(ctx)); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/auth"
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
@@ -74,7 +75,7 @@ func (c *Console) off(g *gin.Context) *auth.Caller {
 	if caller := c.typed.Caller(g); caller != nil {
 		return caller
 	}
-	if auth.IsLoopback(c.opts.Listen) && !c.opts.Web.Behind() {
+	if config.IsLoopback(c.opts.Listen) && !c.opts.Web.Behind() {
 		return c.reader
 	}
 	return auth.CallerOf(g) // nobody
