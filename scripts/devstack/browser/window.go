@@ -148,9 +148,17 @@ func (w *Window) Visit(address string, ready chromedp.CSS) {
 	w.Do(chromedp.Navigate(address), chromedp.WaitReady(ready))
 }
 
-// Click clicks on what a person can see.
+// whole waits until the page has all of its elements and styles. What comes later replaces
+// or moves what is clicked on or typed into, and the click would miss it.
+func (w *Window) whole() {
+	w.t.Helper()
+	w.Until("document.readyState === 'complete'")
+}
+
+// Click clicks on what a person can see, once the page is whole.
 func (w *Window) Click(selector chromedp.CSS) {
 	w.t.Helper()
+	w.whole()
 	w.Do(chromedp.Click(selector, chromedp.NodeVisible))
 }
 
@@ -181,6 +189,7 @@ func (w *Window) Key(name string) {
 // Type types into an empty field; what it held is deleted.
 func (w *Window) Type(selector chromedp.CSS, keys string) {
 	w.t.Helper()
+	w.whole()
 	w.Script(fmt.Sprintf("document.querySelector(%q).value = ''", string(selector)))
 	w.Do(chromedp.SendKeys(selector, keys))
 }
