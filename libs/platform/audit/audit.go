@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -221,6 +222,9 @@ func (l *Log) run() {
 			if !open {
 				return
 			}
+			// Who was waiting answers and asks again meanwhile: the next group has more records,
+			// and making it durable costs as much as many records in it.
+			runtime.Gosched()
 		case <-heads.C:
 			if l.chain.seq != logged {
 				logged = l.chain.seq
