@@ -141,7 +141,7 @@ func (c *cuttable) cut() {
 }
 
 // The broker's authority and certificate, the worker's certificate and its password change
-// while it works: it goes on with the present ones.
+// while it works: it continues with the present ones.
 func TestKafkasSecretsAreRotatedUnderLoad(t *testing.T) {
 	live := t.TempDir()
 	files, err := certificates.Make(live)

@@ -210,7 +210,7 @@ var varies = []string{"Authorization, Cookie"}
 
 // Identify is a handler that finds the caller, once per request. It refuses wrong tokens,
 // foreign host names, and changes that another site's page asks for. A request without
-// a credential goes on: Require refuses it.
+// a credential passes: Require refuses it.
 func (g *Guard) Identify() gin.HandlerFunc {
 	return func(c *gin.Context) {
 		token := bearer(c.Request)

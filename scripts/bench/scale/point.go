@@ -168,7 +168,7 @@ func addressOfShard(database string, number int) string {
 // orders take.
 const budgetShare = 4
 
-// The ways of having more orders that are tried.
+// What is tried so that readers and tables hold more orders.
 const (
 	plain          = "as it is"
 	hashPartitions = "8 hash partitions"

@@ -81,7 +81,7 @@ func TestLogins(t *testing.T) {
 	}
 }
 
-// A login is replaced while the bridge runs: it goes on with what the files hold then.
+// A login is replaced while the bridge runs: it continues with what the files hold then.
 func TestRotatedLogins(t *testing.T) {
 	kafka := broker.StartForTest(t, brokerOptions())
 	folder := t.TempDir()
