@@ -79,3 +79,16 @@ func TestCountersExistBeforeTheirFirstEvent(t *testing.T) {
 		require.Zero(t, w.metric(name), name)
 	}
 }
+
+// Freshness is measured of orders that are stored, not of what was stored before.
+func TestTheAgeOfStoredOrders(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker()
+	hourAgo := time.Now().Add(-time.Hour)
+	for range 2 {
+		require.NoError(t, b.kafka.ProduceSync(b.ctx, &kgo.Record{Topic: ordersTopic, Value: order(t, "old", "a"), Timestamp: hourAgo}).FirstErr())
+	}
+	b.drained()
+	require.Equal(t, 1, w.metric("orderhub_ingest_records_total", "outcome=duplicate"))
+	require.InDelta(t, time.Hour.Seconds(), w.metric("orderhub_ingest_stored_age_seconds"), deadline.Seconds())
+}

@@ -2,12 +2,14 @@ package pipeline
 
 import (
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/ingest"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 )
 
@@ -22,6 +24,7 @@ type Metrics struct {
 	skipped     *prometheus.CounterVec
 	batch       prometheus.Histogram
 	flush       prometheus.Histogram
+	age         prometheus.Histogram
 	flushes     *prometheus.CounterVec
 
 	unknown      *prometheus.CounterVec
@@ -64,8 +67,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			"Times that the topic ended before the committed offset, so that it was read from its first record."),
 		skipped: counter("orderhub_ingest_skipped_records_total", "kind",
 			"Records that are not consumed: those of aborted transactions, and control records.", aborted, control),
-		batch:        histogram("orderhub_ingest_batch_records", "Records in a batch.", prometheus.ExponentialBuckets(1, 4, 8)),
-		flush:        histogram("orderhub_ingest_batch_seconds", "From taking a batch to its committed offset.", prometheus.ExponentialBuckets(0.001, 2, 14)),
+		batch: histogram("orderhub_ingest_batch_records", "Records in a batch.", prometheus.ExponentialBuckets(1, 4, 8)),
+		flush: histogram("orderhub_ingest_batch_seconds", "From taking a batch to its committed offset.", prometheus.ExponentialBuckets(0.001, 2, 14)),
+		age: histogram("orderhub_ingest_stored_age_seconds", "Age of a record, by its timestamp, when its order was stored.",
+			[]float64{.005, .01, .025, .05, .1, .25, .5, .75, 1, 2.5, 5, 10, 60, 600, 3600}),
 		flushes:      counter("orderhub_ingest_flushes_total", "trigger", "Batches, by what triggered their flush."),
 		unknown:      counter("orderhub_ingest_unknown_fields_total", "field", "Fields that an order does not have, by name."),
 		unknownNames: map[string]bool{},
@@ -78,6 +83,16 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.flushes.WithLabelValues(string(trigger))
 	}
 	return m
+}
+
+// stored observes how old the records are whose orders were stored just now.
+func (m *Metrics) stored(records []*ingest.Record) {
+	now := time.Now()
+	for _, r := range records {
+		if r.Outcome() == ingest.Stored && !r.Source.Timestamp.IsZero() {
+			m.age.Observe(max(0, now.Sub(r.Source.Timestamp).Seconds()))
+		}
+	}
 }
 
 func (m *Metrics) unknownField(name string) {

@@ -229,6 +229,7 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 	if err != nil {
 		return err
 	}
+	c.metrics.stored(records)
 	dead, err := c.sendLetters(ctx, records)
 	if err != nil {
 		return err
