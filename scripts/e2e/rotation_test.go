@@ -174,7 +174,7 @@ func TestKafkasSecretsAreRotatedUnderLoad(t *testing.T) {
 		"KAFKA_TLS_CERT_FILE="+files.Client, "KAFKA_TLS_KEY_FILE="+files.ClientKey,
 		"KAFKA_SASL_MECHANISM="+method, "KAFKA_SASL_USERNAME="+user, "KAFKA_SASL_PASSWORD_FILE="+file.path)
 	worker := p.worker()
-	options, err := franz.Options(config.Kafka{
+	options, err := franz.Options(config.KafkaConn{
 		Brokers: []string{kafka.Addr()}, TLS: true, TLSCAFile: files.Authority, TLSCertFile: files.Client, TLSKeyFile: files.ClientKey,
 		SASLMechanism: "PLAIN", SASLUsername: "admin", SASLPassword: "admin",
 	})

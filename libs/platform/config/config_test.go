@@ -38,7 +38,6 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, []string{"localhost:9092"}, s.Kafka.Brokers)
 	require.Equal(t, "orders", s.Kafka.Topic)
 	require.Equal(t, "orders.dlq", s.Kafka.DLQTopic)
-	require.Equal(t, "orderhub", s.Kafka.Group)
 	require.Equal(t, "info", s.Log.Level)
 	require.Equal(t, "json", s.Log.Format)
 	require.Equal(t, 2*time.Second, s.Wait)
@@ -85,12 +84,11 @@ func TestProfilesBeyondTheLoopbackNeedAToken(t *testing.T) {
 
 func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
 	inEmptyFolder(t)
-	require.NoError(t, os.WriteFile(".env", []byte("KAFKA_TOPIC=from-file\nKAFKA_GROUP=from-file\nTEST_COUNT=\n"), 0o600))
-	t.Setenv("KAFKA_GROUP", "from-environment")
+	require.NoError(t, os.WriteFile(".env", []byte("KAFKA_TOPIC=from-file\nKAFKA_DLQ_TOPIC=from-file\nTEST_COUNT=\n"), 0o600))
+	t.Setenv("KAFKA_DLQ_TOPIC", "from-environment")
 	var s testSettings
 	require.NoError(t, Load(&s))
 	require.Equal(t, "from-file", s.Kafka.Topic)
-	require.Equal(t, "from-environment", s.Kafka.Group)
 	require.Equal(t, 3, s.Count, "empty means not set")
 }
 

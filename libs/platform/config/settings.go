@@ -60,12 +60,31 @@ type Database struct {
 	URLFile string `env:"DATABASE_URL_FILE"`
 }
 
-// Kafka holds the brokers' addresses, how to log in there, and the topics.
+// Kafka is where the topics of orders and letters are.
 type Kafka struct {
-	Brokers  []string `env:"KAFKA_BROKERS" envDefault:"localhost:9092" help:"host:port of one or more brokers, comma-separated"`
-	Topic    string   `env:"KAFKA_TOPIC" envDefault:"orders" help:"topic of the orders"`
-	DLQTopic string   `env:"KAFKA_DLQ_TOPIC" envDefault:"orders.dlq" help:"dead-letter topic"`
-	Group    string   `env:"KAFKA_GROUP" envDefault:"orderhub" help:"consumer group of the workers"`
+	KafkaConn
+	Topic    string `env:"KAFKA_TOPIC" envDefault:"orders" help:"topic of the orders"`
+	DLQTopic string `env:"KAFKA_DLQ_TOPIC" envDefault:"orders.dlq" help:"dead-letter topic"`
+}
+
+// Validate names the variable whose value cannot be used, besides those of the
+// connection.
+func (k Kafka) Validate() error {
+	var errs []error
+	for _, t := range []struct{ name, topic string }{{"KAFKA_TOPIC", k.Topic}, {"KAFKA_DLQ_TOPIC", k.DLQTopic}} {
+		if !topicName.MatchString(t.topic) || t.topic == "." || t.topic == ".." {
+			errs = append(errs, fmt.Errorf("%s: %q is no topic name: 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-'", t.name, t.topic))
+		}
+	}
+	if k.Topic == k.DLQTopic {
+		errs = append(errs, fmt.Errorf("KAFKA_DLQ_TOPIC: %q is the topic of the orders as well", k.DLQTopic))
+	}
+	return errors.Join(errs...)
+}
+
+// KafkaConn holds the brokers' addresses and how to log in there.
+type KafkaConn struct {
+	Brokers []string `env:"KAFKA_BROKERS" envDefault:"localhost:9092" help:"host:port of one or more brokers, comma-separated"`
 
 	TLS           bool   `env:"KAFKA_TLS" envDefault:"false" help:"true: speak TLS to the brokers"`
 	TLSCAFile     string `env:"KAFKA_TLS_CA_FILE" help:"PEM file with the authority to trust (default: the system's)"`
@@ -89,20 +108,12 @@ type Kafka struct {
 }
 
 // Validate names the variable whose value cannot be used.
-func (k Kafka) Validate() error {
+func (k KafkaConn) Validate() error {
 	var errs []error
 	for _, b := range k.Brokers {
 		if _, _, err := net.SplitHostPort(strings.TrimSpace(b)); err != nil {
 			errs = append(errs, fmt.Errorf("KAFKA_BROKERS: %q is not host:port", b))
 		}
-	}
-	for _, t := range []struct{ name, topic string }{{"KAFKA_TOPIC", k.Topic}, {"KAFKA_DLQ_TOPIC", k.DLQTopic}} {
-		if !topicName.MatchString(t.topic) || t.topic == "." || t.topic == ".." {
-			errs = append(errs, fmt.Errorf("%s: %q is no topic name: 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-'", t.name, t.topic))
-		}
-	}
-	if k.Topic == k.DLQTopic {
-		errs = append(errs, fmt.Errorf("KAFKA_DLQ_TOPIC: %q is the topic of the orders as well", k.DLQTopic))
 	}
 	if (k.TLSCertFile == "") != (k.TLSKeyFile == "") {
 		errs = append(errs, errors.New("KAFKA_TLS_CERT_FILE and KAFKA_TLS_KEY_FILE: set both or none"))
@@ -115,7 +126,7 @@ func (k Kafka) Validate() error {
 
 // validateLogin checks that the login is complete, and that nobody on the network can
 // read it.
-func (k Kafka) validateLogin() error {
+func (k KafkaConn) validateLogin() error {
 	var errs []error
 	secure := k.TLS
 	switch k.SASLMechanism {

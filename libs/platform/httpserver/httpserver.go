@@ -5,7 +5,6 @@ package httpserver
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -35,8 +34,6 @@ type Options struct {
 	Settings Settings
 	// Metrics gets the figures of the certificate; nil: none.
 	Metrics prometheus.Registerer
-	// TLS serves HTTPS where it is set.
-	TLS *tls.Config
 
 	// MaxHeaderBytes is as in http.Server.
 	MaxHeaderBytes int
@@ -67,6 +64,7 @@ type Server struct {
 	http *http.Server
 	done chan struct{} // closed when serving has ended
 	cert *certificate  // nil without TLS
+	look time.Duration // between two looks at the certificate's files
 	loop lifecycle.Runner
 
 	mu       sync.Mutex
@@ -104,10 +102,9 @@ func New(o Options) *Server {
 	if err != nil {
 		panic(err) // debug is one of zap's levels
 	}
-	s := &Server{opts: o, done: make(chan struct{}), http: &http.Server{
+	s := &Server{opts: o, done: make(chan struct{}), look: certificateCheck, http: &http.Server{
 		Handler:           limited{o.Handler, o.MaxBody, o.Patience},
 		ConnContext:       o.ConnContext,
-		TLSConfig:         o.TLS,
 		ReadHeaderTimeout: min(readHeaderTimeout, o.ReadTimeout),
 		ReadTimeout:       o.ReadTimeout,
 		IdleTimeout:       idleTimeout,
@@ -148,7 +145,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.listener, s.state = listener, started
 	if s.cert != nil {
-		s.loop.Go(func(ctx context.Context) { s.cert.watch(ctx, certificateCheck, s.opts.Log) })
+		s.loop.Go(func(ctx context.Context) { s.cert.watch(ctx, s.look, s.opts.Log) })
 		if s.opts.Metrics != nil {
 			s.opts.Metrics.MustRegister(s.cert.metric())
 		}

@@ -107,19 +107,11 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	files, pool := pairSettings(t), x509.NewCertPool()
 	core, logs := observer.New(zap.InfoLevel)
 	writePair(t, files, 1, time.Now().Add(time.Hour), pool)
-	c := &certificate{certFile: files.CertFile, keyFile: files.KeyFile}
-	changed, err := c.load()
-	require.NoError(t, err)
-	require.True(t, changed)
-	s := New(Options{Name: "API", Addr: "127.0.0.1:0", Handler: hello(), TLS: c.config()})
+	s := New(Options{Name: "API", Addr: "127.0.0.1:0", Handler: hello(), Settings: files, Log: zap.New(core)})
+	s.look = time.Millisecond
 	require.NoError(t, s.Start(t.Context()))
 	defer s.Stop()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var watching, asking sync.WaitGroup
-	watching.Go(func() { c.watch(ctx, time.Millisecond, zap.New(core)) })
-	defer watching.Wait()
-	defer cancel()
+	var asking sync.WaitGroup
 
 	// Both certificates are trusted before any client asks: a pool is not to be changed
 	// beside its use.
@@ -178,5 +170,5 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	require.Zero(t, failures.Load())
 	require.Equal(t, 1, logs.FilterMessageSnippet("serving the previous one").Len(), "logged once")
 	require.Equal(t, 1, logs.FilterMessageSnippet("certificate replaced").Len())
-	require.WithinDuration(t, time.Now().Add(2*time.Hour), c.expires(), time.Minute)
+	require.WithinDuration(t, time.Now().Add(2*time.Hour), s.cert.expires(), time.Minute)
 }

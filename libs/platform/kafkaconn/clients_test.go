@@ -52,7 +52,7 @@ func TestBothClientsLogInWithTheSameMechanism(t *testing.T) {
 		"": "", "PLAIN": "PLAIN", "SCRAM-SHA-256": "SCRAM-SHA-256", "SCRAM-SHA-512": "SCRAM-SHA-512",
 		"OAUTHBEARER": "OAUTHBEARER", "AWS_MSK_IAM": "OAUTHBEARER",
 	} {
-		cfg := config.Kafka{Brokers: []string{"a:1"}, SASLMechanism: mechanism, SASLUsername: "u", SASLPassword: "p"}
+		cfg := config.KafkaConn{Brokers: []string{"a:1"}, SASLMechanism: mechanism, SASLUsername: "u", SASLPassword: "p"}
 		options, err := franz.Options(cfg)
 		require.NoError(t, err)
 		client, err := kgo.NewClient(options...)
@@ -76,7 +76,7 @@ func TestBothClientsLogInWithTheSameMechanism(t *testing.T) {
 }
 
 func TestUnusableTLSFilesAreReportedByVariable(t *testing.T) {
-	for variable, cfg := range map[string]config.Kafka{
+	for variable, cfg := range map[string]config.KafkaConn{
 		"KAFKA_TLS_CA_FILE":   {Brokers: []string{"a:1"}, TLS: true, TLSCAFile: "/absent"},
 		"KAFKA_TLS_CERT_FILE": {Brokers: []string{"a:1"}, TLS: true, TLSCertFile: "/absent", TLSKeyFile: "/absent"},
 	} {
@@ -96,10 +96,10 @@ func TestEachBrokersCertificateIsVerifiedAgainstItsOwnHost(t *testing.T) {
 	impostor := authority.broker(t, "broker.example")
 	impostor.addr = net.JoinHostPort("localhost", impostor.port)
 
-	cfg := config.Kafka{Brokers: []string{bootstrap.addr}, TLS: true, TLSCAFile: authority.file}
+	cfg := config.KafkaConn{Brokers: []string{bootstrap.addr}, TLS: true, TLSCAFile: authority.file}
 	for name, dial := range clients(t) {
 		t.Run(name, func(t *testing.T) {
-			handshake := func(cfg config.Kafka, b *tlsBroker) error {
+			handshake := func(cfg config.KafkaConn, b *tlsBroker) error {
 				return b.handshake(t, func(ctx context.Context) error { return dial(cfg)(ctx, b.addr) })
 			}
 			require.NoError(t, handshake(cfg, bootstrap))
@@ -120,7 +120,7 @@ func TestTheNextConnectionUsesRotatedCertificates(t *testing.T) {
 			old, replaced := newAuthority(t), newAuthority(t)
 			files := filepath.Join(t.TempDir(), "client.pem")
 			old.issueClient(t, files)
-			cfg := config.Kafka{Brokers: []string{"a:1"}, TLS: true, TLSCAFile: old.file, TLSCertFile: files, TLSKeyFile: files}
+			cfg := config.KafkaConn{Brokers: []string{"a:1"}, TLS: true, TLSCAFile: old.file, TLSCertFile: files, TLSKeyFile: files}
 			dial := connect(cfg)
 			before, after := old.broker(t, "localhost"), replaced.broker(t, "localhost")
 			handshake := func(b *tlsBroker) error {
@@ -142,10 +142,10 @@ func TestTheNextConnectionUsesRotatedCertificates(t *testing.T) {
 type dial = func(ctx context.Context, addr string) error
 
 // clients are the programs' ways to a broker.
-func clients(t *testing.T) map[string]func(config.Kafka) dial {
+func clients(t *testing.T) map[string]func(config.KafkaConn) dial {
 	t.Helper()
-	return map[string]func(config.Kafka) dial{
-		"kafka-go": func(cfg config.Kafka) dial {
+	return map[string]func(config.KafkaConn) dial{
+		"kafka-go": func(cfg config.KafkaConn) dial {
 			dialer, err := kafkago.Dialer(cfg)
 			require.NoError(t, err)
 			return func(ctx context.Context, addr string) error {
@@ -156,7 +156,7 @@ func clients(t *testing.T) map[string]func(config.Kafka) dial {
 				return err
 			}
 		},
-		"kafka-go transport": func(cfg config.Kafka) dial {
+		"kafka-go transport": func(cfg config.KafkaConn) dial {
 			transport, err := kafkago.Transport(cfg)
 			require.NoError(t, err)
 			return func(ctx context.Context, addr string) error {
@@ -165,7 +165,7 @@ func clients(t *testing.T) map[string]func(config.Kafka) dial {
 				return err
 			}
 		},
-		"franz-go": func(cfg config.Kafka) dial {
+		"franz-go": func(cfg config.KafkaConn) dial {
 			options, err := franz.Options(cfg)
 			require.NoError(t, err)
 			return func(ctx context.Context, addr string) error {

@@ -24,7 +24,7 @@ const ClientID = "orderhub"
 const DialTimeout = 5 * time.Second
 
 // Brokers returns the brokers' addresses without blanks around them.
-func Brokers(cfg config.Kafka) []string {
+func Brokers(cfg config.KafkaConn) []string {
 	brokers := make([]string, len(cfg.Brokers))
 	for i, b := range cfg.Brokers {
 		brokers[i] = strings.TrimSpace(b)
@@ -42,7 +42,7 @@ func Missing(err error, right string) error {
 // Each connection reads the files of certificates anew, so that they can be rotated.
 // Unless KAFKA_TLS_SERVER_NAME is set, each broker's certificate is verified against
 // that broker's own host. Files that cannot be used now are an error at once.
-func Dialer(cfg config.Kafka) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+func Dialer(cfg config.KafkaConn) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
 	network := &net.Dialer{Timeout: DialTimeout, KeepAlive: 30 * time.Second}
 	if !cfg.TLS {
 		return network.DialContext, nil
@@ -61,7 +61,7 @@ func Dialer(cfg config.Kafka) (func(ctx context.Context, network, address string
 	}, nil
 }
 
-func secured(cfg config.Kafka) (*tls.Config, error) {
+func secured(cfg config.KafkaConn) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cfg.TLSServerName}
 	if cfg.TLSCAFile != "" {
 		pem, err := os.ReadFile(cfg.TLSCAFile)

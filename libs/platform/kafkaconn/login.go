@@ -32,7 +32,7 @@ const (
 )
 
 // Password returns the present password of PLAIN and SCRAM.
-func Password(cfg config.Kafka) (string, error) {
+func Password(cfg config.KafkaConn) (string, error) {
 	password, err := cfg.SASLPassword.Now(cfg.SASLPasswordFile)
 	if err != nil {
 		return "", fmt.Errorf("KAFKA_SASL_PASSWORD_FILE: %w", err)
@@ -46,7 +46,7 @@ type Bearer struct{ tokens oauth2.TokenSource }
 
 // NewBearer returns the login of OAUTHBEARER and AWS_MSK_IAM. It gets a token when one is
 // needed first.
-func NewBearer(cfg config.Kafka) Bearer {
+func NewBearer(cfg config.KafkaConn) Bearer {
 	return Bearer{oauth2.ReuseTokenSourceWithExpiry(nil, issuer{cfg}, renewBefore)}
 }
 
@@ -72,7 +72,7 @@ func (Bearer) Check(answer []byte) error {
 }
 
 // issuer gives new tokens.
-type issuer struct{ cfg config.Kafka }
+type issuer struct{ cfg config.KafkaConn }
 
 // Token implements oauth2.TokenSource, which has no context.
 func (i issuer) Token() (*oauth2.Token, error) {
@@ -84,7 +84,7 @@ func (i issuer) Token() (*oauth2.Token, error) {
 	return clientToken(ctx, i.cfg)
 }
 
-func clientToken(ctx context.Context, cfg config.Kafka) (*oauth2.Token, error) {
+func clientToken(ctx context.Context, cfg config.KafkaConn) (*oauth2.Token, error) {
 	secret, err := cfg.OAuthClientSecret.Now(cfg.OAuthClientSecretFile)
 	if err != nil {
 		return nil, fmt.Errorf("KAFKA_SASL_OAUTH_CLIENT_SECRET_FILE: %w", err)
@@ -107,7 +107,7 @@ func clientToken(ctx context.Context, cfg config.Kafka) (*oauth2.Token, error) {
 	return token, nil
 }
 
-func awsToken(ctx context.Context, cfg config.Kafka) (*oauth2.Token, error) {
+func awsToken(ctx context.Context, cfg config.KafkaConn) (*oauth2.Token, error) {
 	token, expires, err := signer.GenerateAuthToken(ctx, cfg.AWSRegion)
 	if err != nil {
 		return nil, fmt.Errorf("KAFKA_SASL_MECHANISM: %s finds no credentials of AWS: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this machine or service account a role: %w", AWSMSKIAM, err)

@@ -23,7 +23,7 @@ import (
 )
 
 // firsts are what each client sends first at a login.
-func firsts(t *testing.T, cfg config.Kafka) map[string]func() (string, error) {
+func firsts(t *testing.T, cfg config.KafkaConn) map[string]func() (string, error) {
 	t.Helper()
 	options, err := franz.Options(cfg)
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func firsts(t *testing.T, cfg config.Kafka) map[string]func() (string, error) {
 func TestTheNextLoginUsesARotatedPassword(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("before\n"), 0o600))
-	cfg := config.Kafka{Brokers: []string{"a:1"}, SASLMechanism: "PLAIN", SASLUsername: "u", SASLPassword: "before", SASLPasswordFile: file}
+	cfg := config.KafkaConn{Brokers: []string{"a:1"}, SASLMechanism: "PLAIN", SASLUsername: "u", SASLPassword: "before", SASLPasswordFile: file}
 	for name, first := range firsts(t, cfg) {
 		require.NoError(t, os.WriteFile(file, []byte("before\n"), 0o600))
 		message, err := first()
@@ -89,7 +89,7 @@ func TestTokensOfClientCredentials(t *testing.T) {
 			asked.Store(0)
 			life, secret = 3600, "s3cret-one"
 			rotate(secret)
-			cfg := config.Kafka{
+			cfg := config.KafkaConn{
 				Brokers: []string{"a:1"}, SASLMechanism: "OAUTHBEARER", OAuthTokenURL: issuer.URL, OAuthClientID: "worker",
 				OAuthClientSecret: "s3cret-one", OAuthClientSecretFile: file, OAuthScope: "kafka orders",
 			}
@@ -125,7 +125,7 @@ func TestATokenAddressThatRedirectsIsNotFollowed(t *testing.T) {
 	t.Cleanup(elsewhere.Close)
 	issuer := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	t.Cleanup(issuer.Close)
-	cfg := config.Kafka{Brokers: []string{"a:1"}, SASLMechanism: "OAUTHBEARER", OAuthTokenURL: issuer.URL, OAuthClientID: "c", OAuthClientSecret: "s"}
+	cfg := config.KafkaConn{Brokers: []string{"a:1"}, SASLMechanism: "OAUTHBEARER", OAuthTokenURL: issuer.URL, OAuthClientID: "c", OAuthClientSecret: "s"}
 	for _, login := range firsts(t, cfg) {
 		_, err := login()
 		require.ErrorContains(t, err, "307")
@@ -135,7 +135,7 @@ func TestATokenAddressThatRedirectsIsNotFollowed(t *testing.T) {
 
 // What a broker says against a token is in the error.
 func TestARefusedTokenIsExplained(t *testing.T) {
-	cfg := config.Kafka{Brokers: []string{"a:1"}, SASLMechanism: "OAUTHBEARER"}
+	cfg := config.KafkaConn{Brokers: []string{"a:1"}, SASLMechanism: "OAUTHBEARER"}
 	refusal := []byte(`{"status":"invalid_token"}`)
 	options, err := franz.Options(cfg)
 	require.NoError(t, err)
@@ -162,7 +162,7 @@ func TestTokensOfAWS(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "aws-s3cret")
 	t.Setenv("AWS_SESSION_TOKEN", "session")
-	cfg := config.Kafka{Brokers: []string{"a:1"}, SASLMechanism: "AWS_MSK_IAM", AWSRegion: "eu-central-1"}
+	cfg := config.KafkaConn{Brokers: []string{"a:1"}, SASLMechanism: "AWS_MSK_IAM", AWSRegion: "eu-central-1"}
 	for name, first := range firsts(t, cfg) {
 		t.Run(name, func(t *testing.T) {
 			message, err := first()

@@ -107,7 +107,7 @@ func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propert
 	c.exec(`TRUNCATE orders, deliveries, payments, items`)
 	c.exec(`UPDATE planned_fault SET code = NULL, at = NULL`)
 
-	base.Kafka.Topic, base.Kafka.DLQTopic, base.Kafka.Group = c.topic, c.dlq, c.group
+	base.Kafka.Topic, base.Kafka.DLQTopic, base.Group = c.topic, c.dlq, c.group
 	base.Kafka.Brokers = []string{s.broker.Addr()}
 	base.AdminAddr = "127.0.0.1:0"
 	base.TopicPartitions = 2

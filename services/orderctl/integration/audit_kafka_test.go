@@ -25,7 +25,7 @@ func TestTheAuditLogInATopic(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, b.Stop()) })
 	const key, topic = "0123456789abcdef", "audit"
 	s := audit.Settings{To: audit.ToKafka, Topic: topic, Key: key}
-	options := audit.Options{Program: "test", Kafka: kafkasink.New(config.Kafka{Brokers: []string{b.Addr()}}, zap.NewNop())}
+	options := audit.Options{Program: "test", Kafka: kafkasink.New(config.KafkaConn{Brokers: []string{b.Addr()}}, zap.NewNop())}
 	look := audit.Event{Action: "look", Actor: "ann", Targets: []string{"a"}, Allowed: true}
 	for range 2 {
 		l, err := audit.Open(s, options)
@@ -83,13 +83,13 @@ func TestAnAuditTopicThatWouldLoseRecordsIsWarnedAbout(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Stop()) })
 	core, logs := observer.New(zap.WarnLevel)
-	sink, err := kafkasink.New(config.Kafka{Brokers: []string{b.Addr()}}, zap.New(core))("audit")
+	sink, err := kafkasink.New(config.KafkaConn{Brokers: []string{b.Addr()}}, zap.New(core))("audit")
 	require.NoError(t, err)
 	require.NoError(t, sink.Close())
 	warnings := logs.FilterMessageSnippet("may lose records").All()
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0].ContextMap()["problem"], "cleanup.policy has compact")
 
-	_, err = kafkasink.New(config.Kafka{Brokers: []string{"127.0.0.1:1"}}, zap.NewNop())("audit")
+	_, err = kafkasink.New(config.KafkaConn{Brokers: []string{"127.0.0.1:1"}}, zap.NewNop())("audit")
 	require.ErrorContains(t, err, "ORDERHUB_AUDIT=kafka")
 }

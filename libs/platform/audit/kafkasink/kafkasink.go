@@ -29,7 +29,7 @@ const openTimeout = 15 * time.Second
 
 // New returns what audit.Options.Kafka wants: a sink that produces to a topic of the
 // brokers in cfg. A missing topic is created, with one partition and no retention.
-func New(cfg config.Kafka, log *zap.Logger) func(topic string) (audit.Sink, error) {
+func New(cfg config.KafkaConn, log *zap.Logger) func(topic string) (audit.Sink, error) {
 	return func(topic string) (audit.Sink, error) {
 		options, err := franz.Options(cfg)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 // Options say where the brokers are and how to connect and log in there. They
 // leave the partitioner alone: kgo's default puts a key into the partition that
 // Java's producer and [kafkago.Balancer] choose.
-func Options(cfg config.Kafka) ([]kgo.Opt, error) {
+func Options(cfg config.KafkaConn) ([]kgo.Opt, error) {
 	dial, err := kafkaconn.Dialer(cfg)
 	if err != nil {
 		return nil, err
@@ -33,7 +33,7 @@ func Options(cfg config.Kafka) ([]kgo.Opt, error) {
 }
 
 // mechanism logs in with what the settings' files hold at that time.
-func mechanism(cfg config.Kafka) sasl.Mechanism {
+func mechanism(cfg config.KafkaConn) sasl.Mechanism {
 	scrams := func(context.Context) (scram.Auth, error) {
 		password, err := kafkaconn.Password(cfg)
 		return scram.Auth{User: cfg.SASLUsername, Pass: password}, err
@@ -51,7 +51,7 @@ func mechanism(cfg config.Kafka) sasl.Mechanism {
 	case kafkaconn.OAuthBearer, kafkaconn.AWSMSKIAM:
 		return bearer{kafkaconn.NewBearer(cfg)}
 	default:
-		return nil // config.Kafka.Validate lets nothing else through
+		return nil // config.KafkaConn.Validate lets nothing else through
 	}
 }
 

@@ -21,7 +21,7 @@ var Balancer kafka.Balancer = kafka.Murmur2Balancer{}
 
 // Dialer opens connections of their own, as a consumer group and a fetcher need.
 // Safe for concurrent use.
-func Dialer(cfg config.Kafka) (*kafka.Dialer, error) {
+func Dialer(cfg config.KafkaConn) (*kafka.Dialer, error) {
 	dial, err := kafkaconn.Dialer(cfg)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func Dialer(cfg config.Kafka) (*kafka.Dialer, error) {
 
 // Transport pools connections for requests through a kafka.Client or kafka.Writer.
 // Call CloseIdleConnections when done. Safe for concurrent use.
-func Transport(cfg config.Kafka) (*kafka.Transport, error) {
+func Transport(cfg config.KafkaConn) (*kafka.Transport, error) {
 	dial, err := kafkaconn.Dialer(cfg)
 	if err != nil {
 		return nil, err
@@ -54,11 +54,11 @@ func Transport(cfg config.Kafka) (*kafka.Transport, error) {
 }
 
 // Client sends single requests to the brokers. Safe for concurrent use.
-func Client(cfg config.Kafka, transport kafka.RoundTripper) *kafka.Client {
+func Client(cfg config.KafkaConn, transport kafka.RoundTripper) *kafka.Client {
 	return &kafka.Client{Addr: kafka.TCP(kafkaconn.Brokers(cfg)...), Transport: transport}
 }
 
-func mechanism(cfg config.Kafka) (sasl.Mechanism, error) {
+func mechanism(cfg config.KafkaConn) (sasl.Mechanism, error) {
 	switch cfg.SASLMechanism {
 	case "":
 		return nil, nil
@@ -72,7 +72,7 @@ func mechanism(cfg config.Kafka) (sasl.Mechanism, error) {
 }
 
 // password logs in by PLAIN or SCRAM, with the password of that time.
-type password struct{ cfg config.Kafka }
+type password struct{ cfg config.KafkaConn }
 
 // Name implements sasl.Mechanism.
 func (p password) Name() string { return p.cfg.SASLMechanism }
@@ -96,7 +96,7 @@ func (p password) present() (sasl.Mechanism, error) {
 		return scram.Mechanism(scram.SHA256, p.cfg.SASLUsername, secret)
 	case kafkaconn.ScramSHA512:
 		return scram.Mechanism(scram.SHA512, p.cfg.SASLUsername, secret)
-	default: // config.Kafka.Validate lets nothing else through
+	default: // config.KafkaConn.Validate lets nothing else through
 		return plain.Mechanism{Username: p.cfg.SASLUsername, Password: secret}, nil
 	}
 }

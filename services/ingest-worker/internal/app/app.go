@@ -85,10 +85,10 @@ func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
 	return db, err
 }
 
-func newDialer(s *Settings) (*kafka.Dialer, error) { return kafkago.Dialer(s.Kafka) }
+func newDialer(s *Settings) (*kafka.Dialer, error) { return kafkago.Dialer(s.Kafka.KafkaConn) }
 
 func newTransport(s *Settings, lc fx.Lifecycle) (*kafka.Transport, error) {
-	transport, err := kafkago.Transport(s.Kafka)
+	transport, err := kafkago.Transport(s.Kafka.KafkaConn)
 	if err == nil {
 		lc.Append(fx.StopHook(transport.CloseIdleConnections))
 	}
@@ -96,7 +96,7 @@ func newTransport(s *Settings, lc fx.Lifecycle) (*kafka.Transport, error) {
 }
 
 func newClient(s *Settings, transport *kafka.Transport) *kafka.Client {
-	return kafkago.Client(s.Kafka, transport)
+	return kafkago.Client(s.Kafka.KafkaConn, transport)
 }
 
 // fatal stops the process, because of a defect that waiting does not resolve.
@@ -121,13 +121,13 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 	codec := model.New(s.Rules.Options())
 	return pipeline.New(
 		pipeline.Config{
-			Topic: s.Kafka.Topic, Group: s.Kafka.Group, Batch: s.batch(), MaxBatch: s.MaxBatch,
+			Topic: s.Kafka.Topic, Group: s.Group, Batch: s.batch(), MaxBatch: s.MaxBatch,
 			Grace: min(s.SessionTimeout/2, s.StopTimeout/2),
 		},
 		pipeline.Deps{
 			Source: func(partition int, maxBytes int32, admit func(context.Context, int) (func(), error)) *fetch.Reader {
 				return fetch.NewReader(fetch.Config{
-					Brokers: kafkaconn.Brokers(s.Kafka), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition,
+					Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition,
 					MaxRecordBytes: s.Rules.MaxRecordBytes, MaxBytes: maxBytes, Admit: admit,
 				})
 			},
@@ -150,7 +150,7 @@ func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consum
 ) *consumer.Consumer {
 	return consumer.New(
 		consumer.Config{
-			Brokers: kafkaconn.Brokers(s.Kafka), Group: s.Kafka.Group, Topic: s.Kafka.Topic,
+			Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Group: s.Group, Topic: s.Kafka.Topic,
 			Topics:         kafkaconn.OrderTopics(s.Kafka, s.TopicPartitions, s.TopicReplication),
 			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch,
 		},
@@ -162,11 +162,11 @@ func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consum
 
 func newLagMeter(s *Settings, client *kafka.Client, dialer *kafka.Dialer, metrics *prometheus.Registry, log *zap.Logger) *lag.Meter {
 	const oneBatch = 1 // bytes: a first batch arrives whole
-	meter := lag.NewMeter(lag.Config{Topic: s.Kafka.Topic, Group: s.Kafka.Group, Interval: s.LagInterval}, lag.Deps{
+	meter := lag.NewMeter(lag.Config{Topic: s.Kafka.Topic, Group: s.Group, Interval: s.LagInterval}, lag.Deps{
 		Client: client, Log: log,
 		Source: func(partition int) *fetch.Reader {
 			return fetch.NewReader(fetch.Config{
-				Brokers: kafkaconn.Brokers(s.Kafka), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition, MaxBytes: oneBatch,
+				Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Dialer: dialer, Topic: s.Kafka.Topic, Partition: partition, MaxBytes: oneBatch,
 			})
 		},
 	})

@@ -15,6 +15,7 @@ type Settings struct {
 	config.Service `ADMIN_ADDR:"127.0.0.1:9080"`
 
 	Kafka    config.Kafka
+	Group    string `env:"KAFKA_GROUP" envDefault:"orderhub" help:"consumer group of the workers"`
 	Database config.Database
 
 	TopicPartitions  int           `env:"KAFKA_TOPIC_PARTITIONS" envDefault:"4" help:"partitions of a topic that the worker creates"`

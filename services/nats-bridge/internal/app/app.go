@@ -87,7 +87,7 @@ func newConn(s *Settings, lc fx.Lifecycle, log *zap.Logger) (*nats.Conn, error) 
 }
 
 func newForwarder(s *Settings, states outages, metrics *prometheus.Registry, log *zap.Logger) (*forward.Forwarder, error) {
-	options, err := franz.Options(s.Kafka)
+	options, err := franz.Options(s.Kafka.KafkaConn)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (a *app) auditedItems(ctx context.Context, s *changeSettings, by dlq.By, ac
 }
 
 func openAudit(s *changeSettings, log *zap.Logger) (*audit.Log, error) {
-	return audit.Open(s.Audit, audit.Options{Program: "orderctl", Version: buildinfo.Read().Version, Log: log, Kafka: kafkasink.New(s.Kafka, log)})
+	return audit.Open(s.Audit, audit.Options{Program: "orderctl", Version: buildinfo.Read().Version, Log: log, Kafka: kafkasink.New(s.Kafka.KafkaConn, log)})
 }
 
 // logger writes what is logged to stderr, as messages are.

@@ -73,7 +73,7 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 		if _, err := f.kafka.options(&f.Kafka); err != nil {
 			return nil, err
 		}
-		to = fmt.Sprintf("topic %s at %s", f.Kafka.Topic, strings.Join(kafkaconn.Brokers(f.Kafka), ", "))
+		to = fmt.Sprintf("topic %s at %s", f.Kafka.Topic, strings.Join(kafkaconn.Brokers(f.Kafka.KafkaConn), ", "))
 	}
 	mapping := sha256.Sum256([]byte(source.plan.Mapping.String()))
 	r.state = importState{From: source.name(), To: to, Mapping: hex.EncodeToString(mapping[:8])}

@@ -181,12 +181,12 @@ func (f *kafkaFlags) options(cfg *config.Kafka) ([]kgo.Opt, error) {
 	if f.dlq != "" {
 		cfg.DLQTopic = f.dlq
 	}
-	if err := cfg.Validate(); err != nil {
+	if err := errors.Join(cfg.KafkaConn.Validate(), cfg.Validate()); err != nil {
 		// The environment alone was right.
 		asFlags := strings.NewReplacer("KAFKA_BROKERS:", "--brokers:", "KAFKA_TOPIC:", "--topic:", "KAFKA_DLQ_TOPIC:", "--dlq-topic:")
 		return nil, usagef("%s", asFlags.Replace(err.Error()))
 	}
-	options, err := franz.Options(*cfg)
+	options, err := franz.Options(cfg.KafkaConn)
 	return options, usage(err)
 }
 
@@ -197,7 +197,7 @@ func explainKafka(cfg *config.Kafka, err error) error {
 		return err
 	}
 	explain := func(format string, args ...any) error { return errs.Wrap(errs.Unavailable, err, format, args...) }
-	brokers := strings.Join(kafkaconn.Brokers(*cfg), ", ")
+	brokers := strings.Join(kafkaconn.Brokers(cfg.KafkaConn), ", ")
 	var answer *kerr.Error
 	var network *net.OpError
 	switch {

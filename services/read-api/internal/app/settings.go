@@ -29,7 +29,7 @@ type Settings struct {
 	Web   web.Settings
 	Auth  auth.Settings
 	Audit audit.Settings
-	Kafka config.Kafka // for the audit log alone
+	Kafka config.KafkaConn // for the audit log alone
 
 	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
 	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
