@@ -99,10 +99,12 @@ func (e *ArchiveEntry) check() error {
 
 // Import writes the letters of an archive, with their resolutions, that the topic
 // does not have, to the partition that to names, or by its key, or as they were where
-// that partition exists. It calls done for each letter, and says whether the letter was
-// there already. What is there stays as it is, so an interrupted import can be run
-// again. An error of the archive names the entry by its number, and is an ErrEntry.
-func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, done func(id string, there bool)) error {
+// that partition exists. It calls before with the ids of letters that it is about to write,
+// some at a time, and writes nothing more after an error of it. It calls done for each
+// letter, and says whether the letter was there already. What is there stays as it is, so
+// an interrupted import can be run again. An error of the archive names the entry by its
+// number, and is an ErrEntry.
+func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, before func(ids []string) error, done func(id string, there bool)) error {
 	if !q.onlyOurs() {
 		return errors.New("letters cannot be imported into a topic that others write")
 	}
@@ -143,7 +145,7 @@ func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, done f
 				failure = fmt.Errorf("entry %d %w: %w", read, ErrEntry, failure)
 			}
 		}
-		if err := q.insert(ctx, view, some, partitionFor, done); err != nil || failure != nil {
+		if err := q.insert(ctx, view, some, partitionFor, before, done); err != nil || failure != nil {
 			if errors.Is(failure, io.EOF) {
 				failure = nil
 			}
@@ -154,8 +156,11 @@ func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, done f
 
 // insert writes the resolutions first: where it fails in between, no letter is
 // open that was not.
-func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, partitionFor func(*ArchiveEntry) int32, done func(id string, there bool)) error {
+func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, partitionFor func(*ArchiveEntry) int32,
+	before func(ids []string) error, done func(id string, there bool),
+) error {
 	there := make([]bool, len(entries))
+	var ids []string
 	var resolutions, letters []*kgo.Record
 	for i := range entries {
 		e := &entries[i]
@@ -167,9 +172,15 @@ func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, 
 		if exists {
 			partition = known.resolution().Partition // as it is there
 		}
+		ids = append(ids, e.ID)
 		letters = append(letters, e.Letter.record(q.opts.Topic, partition))
 		if e.Resolution != nil && !exists {
 			resolutions = append(resolutions, e.Resolution.record(q.opts.Topic, partition))
+		}
+	}
+	if len(ids) > 0 {
+		if err := before(ids); err != nil {
+			return err
 		}
 	}
 	for _, records := range [][]*kgo.Record{resolutions, letters} {

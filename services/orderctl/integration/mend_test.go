@@ -16,6 +16,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
 
@@ -155,7 +156,8 @@ func TestDLQEditInAnEditor(t *testing.T) {
 
 func TestExportAndImport(t *testing.T) {
 	w := newWorld(t)
-	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
+	log := filepath.Join(t.TempDir(), "audit.jsonl")
+	t.Setenv("ORDERHUB_AUDIT_FILE", log)
 	ids := append(w.letters(2), w.unmended(7, modelOrder(t, false)), w.fail(&kgo.Record{Topic: orders, Offset: 8, Key: []byte("k")}, "tombstone"),
 		w.fail(&kgo.Record{Topic: orders, Offset: 9, Value: []byte("\x00\xff\x80 Ann")}, "invalid_utf8"))
 	w.discard(2)
@@ -177,9 +179,18 @@ func TestExportAndImport(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
 	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"copy.dlq": {Partitions: 2, Configs: map[string]string{"cleanup.policy": "compact"}}}))
-	got = w.orderctl("dlq", "import", file, "--dlq-topic", "copy.dlq")
+	t.Setenv("ORDERHUB_AUDIT_FILE", "/dev/null/audit.jsonl")
+	require.Equal(t, 1, w.orderctl("dlq", "import", file, "--dlq-topic", "copy.dlq").code)
+	require.Empty(t, w.read("copy.dlq"), "what is not audited is not done")
+	t.Setenv("ORDERHUB_AUDIT_FILE", log)
+	got = w.orderctl("dlq", "import", file, "--dlq-topic", "copy.dlq", "--actor", "ann", "--why", "moved here")
 	require.Equal(t, 0, got.code, got.stderr)
 	require.Equal(t, "9 letters imported, 0 were there already\n", got.stderr)
+	records := auditLines(t, log)
+	imported := records[len(records)-2] // before the line that closes the chain
+	require.Equal(t, []string{"import", "ann", "moved here", "user"}, []string{imported.Action, imported.Actor, imported.Why, imported.ActorKind})
+	require.ElementsMatch(t, ids, imported.Targets)
+	require.True(t, imported.Allowed)
 	for _, status := range []string{"open", "resolved"} {
 		require.ElementsMatch(t, strings.Split(w.orderctl("dlq", "list", "--output", "json", "--status", status).stdout, "\n"),
 			strings.Split(w.orderctl("dlq", "list", "--output", "json", "--status", status, "--dlq-topic", "copy.dlq").stdout, "\n"))
@@ -191,6 +202,9 @@ func TestExportAndImport(t *testing.T) {
 	require.Equal(t, 0, w.orderctl("dlq", "discard", ids[0], "--why", "x", "--dlq-topic", "copy.dlq").code)
 	got = w.orderctl("dlq", "import", file, "--dlq-topic", "copy.dlq")
 	require.Equal(t, result{0, "", "0 letters imported, 9 were there already\n"}, got)
+	for _, later := range auditLines(t, log)[len(records):] {
+		require.NotEqual(t, "import", later.Action, "nothing was imported")
+	}
 	require.Contains(t, w.orderctl("dlq", "stats", "--dlq-topic", "copy.dlq").stdout, "6 open, 3 resolved")
 
 	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"second.dlq": {Partitions: 2}}))
@@ -200,14 +214,27 @@ func TestExportAndImport(t *testing.T) {
 	old := regexp.MustCompile(`"timestamp":"[^"]*"`).ReplaceAllString(string(written), `"timestamp":"2024-05-29T10:00:00Z"`)
 	got = w.orderctlTyping(old, "dlq", "import", "-", "--to-topic", "second.dlq", "--to-partition", "1")
 	require.Equal(t, 0, got.code, got.stderr)
-	imported := w.read("second.dlq")
-	require.Empty(t, imported[0])
-	require.Equal(t, time.Date(2024, 5, 29, 10, 0, 0, 0, time.UTC), imported[1][0].Timestamp.UTC(), "letters keep their times, however old")
+	second := w.read("second.dlq")
+	require.Empty(t, second[0])
+	require.Equal(t, time.Date(2024, 5, 29, 10, 0, 0, 0, time.UTC), second[1][0].Timestamp.UTC(), "letters keep their times, however old")
 
 	for text, want := range map[string]int{"": 3, "{": 1, `{"version":1,"id":"x"}`: 1, `{"version":2}`: 1} {
 		require.Equal(t, want, w.orderctlTyping(text, "dlq", "import", "-").code, text)
 	}
 	require.Equal(t, 1, w.orderctl("dlq", "import", "/absent").code)
+}
+
+// auditLines are the lines of an audit log.
+func auditLines(t *testing.T, path string) (events []audit.Event) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		var e audit.Event
+		require.NoError(t, json.Unmarshal([]byte(line), &e))
+		events = append(events, e)
+	}
+	return events
 }
 
 // decoded gives the values of exported lines.

@@ -205,9 +205,10 @@ func (f *targetFlags) register(cmd *cobra.Command, what string) {
 	cmd.Flags().BoolVar(&f.yes, "yes", false, "do it without asking; letters named by id are not asked about")
 }
 
-func (f *targetFlags) registerBy(cmd *cobra.Command) {
-	actorFlag(cmd, &f.by.Actor, "who does it, to be kept with the letters")
-	cmd.Flags().StringVar(&f.by.Why, "why", "", "why, to be kept with the letters")
+// byFlags say who changes letters, and why; kept is where that is kept.
+func byFlags(cmd *cobra.Command, by *dlq.By, kept string) {
+	actorFlag(cmd, &by.Actor, "who does it, to be kept "+kept)
+	cmd.Flags().StringVar(&by.Why, "why", "", "why, to be kept "+kept)
 }
 
 // check refuses arguments that do not say which letters are meant.

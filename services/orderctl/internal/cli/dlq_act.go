@@ -103,7 +103,7 @@ Exit code 1: some letters were not sent (or would fail); 3: no open letter match
 
 func (f *redriveFlags) registerRedrive(cmd *cobra.Command, what string) {
 	f.register(cmd, what)
-	f.registerBy(cmd)
+	byFlags(cmd, &f.by, "with the letters")
 	f.rules.register(cmd)
 	f.to.register(cmd)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say which letters would pass now, and why the others would not")
@@ -223,7 +223,7 @@ Exit code 3: no open letter matches.`,
 		},
 	}, &s)
 	f.register(cmd, "discard")
-	f.registerBy(cmd)
+	byFlags(cmd, &f.by, "with the letters")
 	return cmd
 }
 

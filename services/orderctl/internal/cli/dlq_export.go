@@ -195,9 +195,10 @@ func maskEntry(e *dlq.ArchiveEntry) {
 }
 
 func (a *app) dlqImportCommand() *cobra.Command {
-	var s kafkaSettings
+	var s changeSettings
 	var where kafkaFlags
 	var to sendTo
+	var by dlq.By
 	cmd := a.command(&cobra.Command{
 		Use:   "import FILE",
 		Short: "Put exported letters back, with their resolutions",
@@ -209,6 +210,7 @@ run again.
 A letter gets the partition that it had, or one that its id decides where the topic
 has fewer now. --to-topic is another name of --dlq-topic; --to-partition and --by-key
 choose the partition. Where the letters are sent later is chosen with 'dlq redrive'.
+Who imported which letters, and why, is written to the audit log before they are.
 
 Letters of Kafka Connect, Spring Kafka and others cannot be imported: their place in
 their own topic is their id.
@@ -226,20 +228,24 @@ Exit code 3: the file has no letters.`,
 				return err
 			}
 			defer func() { _ = file.Close() }() // it was only read
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), queue, file, to.target()) })
+			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), &s, queue, file, to.target(), by) })
 		},
 	}, &s)
 	where.registerOurs(cmd)
 	to.register(cmd)
+	byFlags(cmd, &by, "in the audit log")
 	cmd.Flag("to-topic").Usage = "as --dlq-topic"
 	cmd.Flag("to-partition").Usage = "put all letters into this partition"
 	cmd.Flag("by-key").Usage = "let the letters' ids, which are their keys, decide on the partitions"
 	return cmd
 }
 
-func (a *app) importLetters(ctx context.Context, queue *dlq.Queue, file io.Reader, to dlq.Target) error {
+func (a *app) importLetters(ctx context.Context, s *changeSettings, queue *dlq.Queue, file io.Reader, to dlq.Target, by dlq.By) error {
 	r, there := &report{app: a}, 0
-	err := queue.Import(ctx, file, to, func(id string, was bool) {
+	before := func(ids []string) error {
+		return audited(ctx, a, s, by, "import", ids, func(id string) string { return id })
+	}
+	err := queue.Import(ctx, file, to, before, func(id string, was bool) {
 		switch {
 		case !was:
 			r.letter(id, "imported")
