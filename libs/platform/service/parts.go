@@ -19,16 +19,16 @@ func Parts(program string, settings Settings) []any {
 	return []any{
 		func() (*zap.Logger, error) { return logging.New(common.Log, program) },
 		health.NewRegistry,
-		func() *prometheus.Registry { return newMetrics(program) },
+		func() *prometheus.Registry { return NewMetrics(program) },
 		func(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
 			return admin.New(common, checks, metrics, log)
 		},
 	}
 }
 
-// newMetrics returns a registry with the figures of the process, of Go's runtime and
+// NewMetrics returns a registry with the figures of the process, of Go's runtime and
 // of the program's build.
-func newMetrics(program string) *prometheus.Registry {
+func NewMetrics(program string) *prometheus.Registry {
 	build := buildinfo.Read()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "orderhub_build_info", Help: "1; the labels say which build runs.",

@@ -114,7 +114,7 @@ func TestArguments(t *testing.T) {
 }
 
 func TestMetricsNameTheBuild(t *testing.T) {
-	families, err := newMetrics("test").Gather()
+	families, err := NewMetrics("test").Gather()
 	require.NoError(t, err)
 	var names []string
 	for _, f := range families {

@@ -50,9 +50,9 @@ func New(o Options) *gin.Engine {
 	if o.Access.On() {
 		a.cacheable = revalidatePrivately
 	}
-	durations := newDurations(o.Metrics)
+	durations := web.NewDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
-		First: []gin.HandlerFunc{durations.measure},
+		First: []gin.HandlerFunc{durations.Measure},
 		OnPanic: func(route string, cause any, stack []byte) {
 			o.Log.Error("handler panicked", zap.String("route", route), zap.Any("panic", cause), zap.ByteString("stack", stack))
 		},
@@ -63,7 +63,7 @@ func New(o Options) *gin.Engine {
 	}
 	engine.Use(o.Before...)
 	get := func(r gin.IRouter, name, path string, handlers ...gin.HandlerFunc) {
-		durations.add(path, name)
+		durations.Add(path, name)
 		web.Get(r, path, handlers...)
 	}
 	one, many := engine.Group("", o.Access.Read(access.CostOrder)...), engine.Group("", o.Access.Read(access.CostList)...)
@@ -85,7 +85,7 @@ func New(o Options) *gin.Engine {
 	}
 	for _, route := range engine.Routes() {
 		if route.Path != streamPath {
-			durations.add(route.Path, "page")
+			durations.Add(route.Path, "page")
 		}
 	}
 	return engine

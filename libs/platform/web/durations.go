@@ -1,4 +1,4 @@
-package httpapi
+package web
 
 import (
 	"strconv"
@@ -9,45 +9,53 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// durations measures requests by route and status. Looking a label up costs more
-// than a hit does, so each series is looked up once.
-type durations struct {
+// Durations measures requests by route and status, and counts those in flight. Looking
+// a label up costs more than a hit of the API does, so each series is looked up once.
+type Durations struct {
 	histogram *prometheus.HistogramVec
 	routes    map[string]*series // by gin's path; not changed once requests come in
 	none      *series            // of addresses without a route
+	inFlight  atomic.Int64
 }
 
-func newDurations(metrics prometheus.Registerer) *durations {
-	d := &durations{routes: map[string]*series{}, histogram: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+// NewDurations registers the metrics.
+func NewDurations(metrics prometheus.Registerer) *Durations {
+	d := &Durations{routes: map[string]*series{}, histogram: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "orderhub_http_request_duration_seconds",
 		Help:    "Time from a request's header read to its answer written.",
 		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 	}, []string{"route", "code"})}
 	d.none = &series{histogram: d.histogram, route: "none"}
-	metrics.MustRegister(d.histogram)
+	metrics.MustRegister(d.histogram, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "orderhub_http_requests_in_flight", Help: "Requests that are being answered, without streams.",
+	}, func() float64 { return float64(d.inFlight.Load()) }))
 	return d
 }
 
-// add measures a path as a route of this name, unless it was added before.
-func (d *durations) add(path, name string) {
+// Add measures a path as a route of this name, unless it was added before. All routes
+// are added before the first request.
+func (d *Durations) Add(path, name string) {
 	if _, added := d.routes[path]; added {
 		return
 	}
 	d.routes[path] = &series{histogram: d.histogram, route: name}
 }
 
-// measure is a handler that measures those after it. Routes that were not added are
+// Measure is a handler that measures those after it. Routes that were not added are
 // not measured.
-func (d *durations) measure(c *gin.Context) {
-	start := time.Now()
-	c.Next()
+func (d *Durations) Measure(c *gin.Context) {
 	s := d.none
 	if path := c.FullPath(); path != "" {
 		s = d.routes[path]
 	}
-	if s != nil {
-		s.of(c.Writer.Status()).Observe(time.Since(start).Seconds())
+	if s == nil {
+		return
 	}
+	start := time.Now()
+	d.inFlight.Add(1)
+	defer d.inFlight.Add(-1) // also of a handler that gives up half an answer
+	c.Next()
+	s.of(c.Writer.Status()).Observe(time.Since(start).Seconds())
 }
 
 // series are the time series of a route.
