@@ -26,6 +26,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -70,6 +71,7 @@ type Guard struct {
 	issuer     *issuer // nil: none
 	verified   *lru.Cache[credential, *Caller]
 	allowances *lru.Cache[string, *allowance]
+	open       sync.Map // *http.Request of each open stream with a JWT, to its *Caller
 	metrics    *metrics
 	complaints rate.Sometimes
 	runner     lifecycle.Runner
@@ -137,8 +139,9 @@ func (g *Guard) Start(context.Context) error {
 	}
 	if g.issuer != nil {
 		component := g.opts.Health.Component("identity provider")
-		// Who was verified with a key that is withdrawn is not remembered any longer.
-		g.runner.Go(func(ctx context.Context) { g.issuer.follow(ctx, g.opts.Log, component, g.verified.Purge) })
+		g.runner.Go(func(ctx context.Context) {
+			g.issuer.follow(ctx, g.opts.Log, component, func() { g.verifyAgain(ctx) })
+		})
 	}
 	return nil
 }
@@ -149,6 +152,19 @@ func (g *Guard) Stop() {
 	if g.issuer != nil {
 		g.issuer.keys.next.CloseIdleConnections()
 	}
+}
+
+// verifyAgain forgets who was verified, perhaps with a key that is withdrawn by now, and
+// ends the streams of JWTs that no longer count.
+func (g *Guard) verifyAgain(ctx context.Context) {
+	g.verified.Purge()
+	g.open.Range(func(request, caller any) bool {
+		_, _, err := g.issuer.verify(ctx, bearer(request.(*http.Request)), g.settings.Audience)
+		if err != nil && !errors.Is(err, errAway) && ctx.Err() == nil {
+			caller.(*Caller).end()
+		}
+		return ctx.Err() == nil
+	})
 }
 
 // newCaller returns a caller that shares its allowance with all who have the same id.

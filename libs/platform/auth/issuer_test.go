@@ -271,8 +271,43 @@ func TestKeysRotate(t *testing.T) {
 	i.rotate(t, "three")
 	r.forgetReads()
 	require.NoError(t, r.issuer.read(context.Background()))
-	r.verified.Purge()
+	r.verifyAgain(t.Context())
 	require.Equal(t, 401, r.bearer("/read", old).Code)
+}
+
+// A stream lasts as long as its JWT counts, and not until the JWT's expiry.
+func TestAStreamEndsWithItsKey(t *testing.T) {
+	i := newTestIssuer(t)
+	r := newRig(t, withIssuer(i))
+	server := httptest.NewServer(r.handler)
+	defer server.Close()
+	status, ended, _ := stream(t, server, i.token(nil, nil))
+	require.Equal(t, 200, status)
+	refresh := func() {
+		r.forgetReads()
+		require.NoError(t, r.issuer.read(t.Context()))
+		r.verifyAgain(t.Context())
+	}
+	var caller *Caller
+	r.open.Range(func(_, value any) bool {
+		caller = value.(*Caller)
+		return true
+	})
+	refresh()
+	require.True(t, caller.valid(), "the key is still there")
+	i.setAway(true)
+	r.forgetReads()
+	r.verifyAgain(t.Context())
+	require.True(t, caller.valid(), "known keys count while the issuer is away")
+	i.setAway(false)
+	i.rotate(t, "two")
+	refresh()
+	ended()
+	require.Eventually(t, func() bool {
+		left := 0
+		r.open.Range(func(any, any) bool { left++; return true })
+		return left == 0
+	}, 20*time.Second, time.Millisecond, "nothing of the stream is kept")
 }
 
 func TestUnknownKeysCauseNoStorm(t *testing.T) {

@@ -86,14 +86,17 @@ func (g *Guard) tooMany(c *gin.Context, reason, detail string, seconds int) {
 // of them a caller has at a time.
 func (g *Guard) Stream() gin.HandlerFunc {
 	return func(c *gin.Context) {
-		a := CallerOf(c).allowance
-		if a == nil || g.settings.Streams == 0 {
-			return
+		caller := CallerOf(c)
+		if a := caller.allowance; a != nil && g.settings.Streams > 0 {
+			defer a.streams.Add(-1)
+			if a.streams.Add(1) > int64(g.settings.Streams) {
+				g.tooMany(c, "streams", "This caller has as many streams open as it may. Close one, or wait until one ends.", 10)
+				return
+			}
 		}
-		defer a.streams.Add(-1)
-		if a.streams.Add(1) > int64(g.settings.Streams) {
-			g.tooMany(c, "streams", "This caller has as many streams open as it may. Close one, or wait until one ends.", 10)
-			return
+		if caller.Kind == KindJWT {
+			g.open.Store(c.Request, caller)
+			defer g.open.Delete(c.Request)
 		}
 		c.Next()
 	}
