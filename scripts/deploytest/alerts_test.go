@@ -79,9 +79,6 @@ func alertCases() []alertCase {
 			}, []int{4, 18}, map[int]string{9: "30s"}, nil, true},
 		{"ten minutes", "OrderhubCacheNotRestored", [][2]string{{`orderhub_cache_synced`, "0x15 1x10"}}, []int{9, 18}, map[int]string{12: ""}, nil, true},
 		{"triggers are off", "OrderhubUnseenChanges", [][2]string{{`orderhub_cache_triggers_off`, "0x5 4x5 0x5"}}, []int{4, 14}, map[int]string{8: ""}, nil, false},
-		{"born", "OrderhubErrors", [][2]string{{requests + `_count{code="200"}`, "0+900x30"}, {requests + `_count{code="503"}`, "_x5 40+100x10 1040x20"}},
-			[]int{4, 28}, map[int]string{14: "10%"}, nil, false},
-		{"one in a thousand", "OrderhubErrors", [][2]string{{requests + `_count{code="200"}`, "0+999x30"}, {requests + `_count{code="500"}`, "0+1x30"}}, []int{20}, nil, nil, false},
 		{"thirteen days", "OrderhubCertificateExpires", [][2]string{{`orderhub_certificate_expiry_seconds`, "1123200x120"}}, []int{30}, map[int]string{70: "13d 0h 0m 0s"}, nil, true},
 		{"ninety days", "OrderhubCertificateExpires", [][2]string{{`orderhub_certificate_expiry_seconds`, "7776000x120"}}, []int{70}, nil, nil, true},
 		{"it stays away", "OrderhubIssuerAway", [][2]string{{`orderhub_auth_key_errors_total`, "0x10 1+1x60"}}, []int{9, 20}, map[int]string{40: ""}, map[string]string{"instance": "10.0.0.2:9080"}, false},
@@ -108,7 +105,61 @@ func alertCases() []alertCase {
 		}
 		cases = append(cases, alertCase{"what was long ago", rare.alert, [][2]string{{rare.metric, "7x200"}}, []int{150}, nil, nil, false})
 	}
-	return cases
+	return append(cases, objectiveCases()...)
+}
+
+// span is a time in which so many of so many events are bad each minute.
+type span struct{ minutes, events, bad int }
+
+// history is the three counters of spans, as promtool writes them.
+func history(spans ...span) (events, bad, good string) {
+	var sum, sumBad int
+	for _, s := range spans {
+		for range s.minutes {
+			sum, sumBad = sum+s.events, sumBad+s.bad
+			events += fmt.Sprint(" ", sum)
+			bad += fmt.Sprint(" ", sumBad)
+			good += fmt.Sprint(" ", sum-sumBad)
+		}
+	}
+	return events, bad, good
+}
+
+// objectiveCases are of both objectives. The budget of the second is ten times as large.
+func objectiveCases() (cases []alertCase) {
+	worker := [2]string{`orderhub_build_info{service="ingest-worker"}`, "1x400"}
+	reads := func(before string, spans ...span) [][2]string {
+		_, bad, good := history(spans...)
+		return [][2]string{worker, {requests + `_count{code="200"}`, before + good}, {requests + `_count{code="503"}`, before + bad}}
+	}
+	orders := func(before string, spans ...span) [][2]string {
+		const age = "orderhub_ingest_stored_age_seconds"
+		events, _, good := history(spans...)
+		return [][2]string{worker, {age + `_count`, before + events}, {age + `_bucket{le="0.75"}`, before + good}}
+	}
+	for _, o := range []struct {
+		page, ticket string
+		factor       int
+		of           func(before string, spans ...span) [][2]string
+		eight, four  string // per mille of the events, times the factor
+	}{
+		{"OrderhubErrors", "OrderhubErrorBudget", 1, reads, "0.8%", "0.4%"},
+		{"OrderhubLate", "OrderhubFreshnessBudget", 10, orders, "8%", "4%"},
+	} {
+		cases = append(cases,
+			alertCase{"most of them for twenty minutes", o.page, o.of("", span{20, 1000, 600}, span{60, 1000, 0}), []int{1, 55}, map[int]string{10: "60%"}, nil, false},
+			alertCase{"born", o.page, o.of("_x5", span{60, 1000, 600}), []int{5}, map[int]string{15: "60%"}, nil, false},
+			alertCase{"few, but for hours", o.page, o.of("", span{100, 1000, 8 * o.factor}), nil, map[int]string{60: o.eight}, nil, false},
+			alertCase{"fewer", o.page, o.of("", span{100, 1000, 4 * o.factor}), []int{10, 60}, nil, nil, false},
+			alertCase{"one in a quiet hour", o.page, o.of("", span{60, 1, 0}, span{1, 1, 1}, span{20, 1, 0}), []int{63, 70}, nil, nil, false},
+			alertCase{"fewer", o.ticket, o.of("", span{60, 1000, 4 * o.factor}, span{200, 3000, 0}), []int{5, 210}, map[int]string{40: o.four}, nil, false},
+			alertCase{"born", o.ticket, o.of("_x5", span{100, 1000, 4 * o.factor}), []int{5}, map[int]string{45: o.four}, nil, false},
+			alertCase{"as many as the budget allows in half a month", o.ticket, o.of("", span{100, 2000, o.factor}), []int{40, 60}, nil, nil, false},
+		)
+	}
+	blocked := [2]string{`orderhub_ingest_blocked{cause="database"}`, "1x20 0x100"}
+	return append(cases, alertCase{"another page says why, and so it is for a quarter of an hour after it", "OrderhubLate",
+		append(orders("", span{90, 1000, 600}), blocked), []int{15, 25, 34}, map[int]string{40: "60%"}, nil, false})
 }
 
 var (
@@ -129,22 +180,23 @@ func TestAlertsFire(t *testing.T) {
 		_, _ = fmt.Fprintln(os.Stderr, missing)
 		t.Skip(missing)
 	}
-	rules, services := map[string]map[string]string{}, map[string]string{}
-	severity := map[string]string{}
-	for _, group := range readYAML[alertRules](t, "deploy", "prometheus", "alerts.yml").Groups {
-		for _, rule := range group.Rules {
-			rules[rule.Alert], severity[rule.Alert] = rule.Annotations, rule.Labels["severity"]
-			services[rule.Alert] = map[string]string{"ingest": "ingest-worker", "bridge": "nats-bridge", "read": "read-api"}[group.Name]
-		}
+	known := map[string]rule{}
+	for _, r := range alerts(t) {
+		known[r.Alert] = r
 	}
-	file, err := filepath.Abs(inRepository("deploy", "prometheus", "alerts.yml"))
-	require.NoError(t, err)
-	var tests []map[string]any
+	var files []string
+	for _, name := range ruleFiles {
+		file, err := filepath.Abs(inRepository("deploy", "prometheus", name))
+		require.NoError(t, err)
+		files = append(files, file)
+	}
+	tests := map[bool][]map[string]any{} // by whether the rules of alerts.yml suffice
 	fired := map[string]bool{}
 	for placement, added := range placements {
 		for _, c := range alertCases() {
-			require.Contains(t, rules, c.alert)
-			scrape := strings.ReplaceAll(added, "SERVICE", services[c.alert])
+			require.Contains(t, known, c.alert)
+			rule := known[c.alert]
+			scrape := strings.ReplaceAll(added, "SERVICE", map[string]string{"ingest": "ingest-worker", "bridge": "nats-bridge", "read": "read-api"}[rule.group])
 			var series, checks []map[string]any
 			for _, s := range c.series {
 				name, own, _ := strings.Cut(strings.TrimSuffix(s[0], "}"), "{")
@@ -158,31 +210,40 @@ func TestAlertsFire(t *testing.T) {
 			}
 			for minute, value := range c.fires {
 				fired[c.alert] = true
-				labels := map[string]string{"severity": severity[c.alert]}
+				labels := map[string]string{"severity": rule.Labels["severity"]}
 				maps.Copy(labels, c.labels)
-				if c.scraped {
-					for _, l := range oneLabel.FindAllStringSubmatch(scrape, -1) {
+				for _, l := range oneLabel.FindAllStringSubmatch(scrape, -1) {
+					if c.scraped || (l[1] == "namespace" && strings.Contains(rule.Expr, "orderhub:")) {
 						labels[l[1]] = l[2]
 					}
 				}
 				annotations := map[string]string{}
-				for name, text := range rules[c.alert] {
+				for name, text := range rule.Annotations {
 					text = shownValue.ReplaceAllString(text, value)
 					annotations[name] = shownLabel.ReplaceAllStringFunc(text, func(l string) string { return labels[shownLabel.FindStringSubmatch(l)[1]] })
 				}
 				check(minute, []any{map[string]any{"exp_labels": labels, "exp_annotations": annotations}})
 			}
-			tests = append(tests, map[string]any{"name": c.alert + ", " + placement + ", " + c.about, "interval": "1m", "input_series": series, "alert_rule_test": checks})
+			alone := !strings.Contains(rule.Expr, "orderhub:")
+			tests[alone] = append(tests[alone], map[string]any{"name": c.alert + ", " + placement + ", " + c.about, "interval": "1m", "input_series": series, "alert_rule_test": checks})
 		}
 	}
-	for alert := range rules {
+	for alert := range known {
 		require.True(t, fired[alert], "no case in which %s fires", alert)
 	}
-	input, err := yaml.Marshal(map[string]any{"rule_files": []string{file}, "evaluation_interval": "1m", "tests": tests})
-	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "alerts_test.yml")
-	require.NoError(t, os.WriteFile(path, input, 0o600))
-	for _, args := range [][]string{{"check", "rules", file}, {"test", "rules", path}} {
+	commands := [][]string{append([]string{"check", "rules"}, files...)}
+	for alone, cases := range tests {
+		needed := files
+		if alone {
+			needed = files[:1]
+		}
+		input, err := yaml.Marshal(map[string]any{"rule_files": needed, "evaluation_interval": "1m", "tests": cases})
+		require.NoError(t, err)
+		path := filepath.Join(t.TempDir(), fmt.Sprint(alone, ".yml"))
+		require.NoError(t, os.WriteFile(path, input, 0o600))
+		commands = append(commands, []string{"test", "rules", path})
+	}
+	for _, args := range commands {
 		output, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput()
 		require.NoError(t, err, "%s", output)
 	}
@@ -199,28 +260,45 @@ func TestAlertsHaveRunbooks(t *testing.T) {
 	for _, path := range runbooks {
 		left[filepath.Base(path)] = true
 	}
-	for _, group := range readYAML[alertRules](t, "deploy", "prometheus", "alerts.yml").Groups {
-		for _, rule := range group.Rules {
-			name := rule.Alert + ".md"
-			require.Equal(t, base+name, rule.Annotations["runbook_url"])
-			require.True(t, left[name], "docs/runbooks/%s is missing", name)
-			delete(left, name)
-			text := string(read(t, "docs", "runbooks", name))
-			for _, heading := range []string{"# " + rule.Alert, "**Meaning.**", "**Who is affected.**", "**Confirm.**", "**Do first.**", "**Over when.**"} {
-				require.Contains(t, text, heading, name)
-			}
-			requireDeclared(t, declared, name, text)
-			requireCommands(t, name, text)
+	for _, rule := range alerts(t) {
+		name := rule.Alert + ".md"
+		require.Equal(t, base+name, rule.Annotations["runbook_url"])
+		require.True(t, left[name], "docs/runbooks/%s is missing", name)
+		delete(left, name)
+		text := string(read(t, "docs", "runbooks", name))
+		for _, heading := range []string{"# " + rule.Alert, "**Meaning.**", "**Who is affected.**", "**Confirm.**", "**Do first.**", "**Over when.**"} {
+			require.Contains(t, text, heading, name)
 		}
+		requireDeclared(t, declared, name, text)
+		requireCommands(t, name, text)
 	}
 	require.Empty(t, left, "runbooks without an alert")
 }
 
-var orderctlCommand = regexp.MustCompile("(?m)(?:^|`)orderctl ((?:[a-z]+ ?)+)")
+var (
+	orderctlCommand = regexp.MustCompile("(?m)(?:^|`)orderctl ((?:[a-z]+ ?)+)")
+	makeCommand     = regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)")
+	sqlFunction     = regexp.MustCompile(`SELECT (\w+)\(`)
+)
 
-// requireCommands fails for a command of orderctl that its source does not have.
+// requireCommands fails for a command of orderctl, a target of make or a function of the
+// database that does not exist.
 func requireCommands(t *testing.T, where, text string) {
 	t.Helper()
+	for _, match := range makeCommand.FindAllStringSubmatch(text, -1) {
+		require.Contains(t, string(read(t, "Makefile")), "\n"+match[1]+":", "%s: make has no target %s", where, match[1])
+	}
+	for _, match := range sqlFunction.FindAllStringSubmatch(text, -1) {
+		sources, err := filepath.Glob(inRepository("migrations", "sql", "*.sql"))
+		require.NoError(t, err)
+		found := strings.HasPrefix(match[1], "pg_") // PostgreSQL's own
+		for _, source := range sources {
+			code, err := os.ReadFile(source)
+			require.NoError(t, err)
+			found = found || strings.Contains(string(code), "FUNCTION "+match[1]+"(")
+		}
+		require.True(t, found, "%s: there is no function %s", where, match[1])
+	}
 	for _, match := range orderctlCommand.FindAllStringSubmatch(text, -1) {
 		words := strings.Fields(match[1])
 		for _, word := range words[:min(len(words), 1+map[bool]int{true: 1}[words[0] == "dlq"])] {

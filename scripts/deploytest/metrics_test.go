@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,26 +81,54 @@ func requireDeclared(t *testing.T, declared map[string]bool, where, expression s
 	}
 }
 
-type alertRules struct {
-	Groups []struct {
-		Name  string
-		Rules []struct {
-			Alert, Expr         string
-			Labels, Annotations map[string]string
-		}
-	}
+// ruleFiles are Prometheus's, as its configuration lists them.
+var ruleFiles = []string{"alerts.yml", "slo.yml"}
+
+// rule is an alert, or what is recorded.
+type rule struct {
+	group               string
+	Alert, Record, Expr string
+	Labels, Annotations map[string]string
 }
 
-func TestAlertsSpeakOfMetricsThatExist(t *testing.T) {
-	declared := declaredMetrics(t)
-	for _, group := range readYAML[alertRules](t, "deploy", "prometheus", "alerts.yml").Groups {
-		for _, rule := range group.Rules {
-			require.NotEmpty(t, rule.Alert)
-			require.NotEmpty(t, rule.Annotations["summary"], rule.Alert)
-			require.Contains(t, []string{"page", "ticket"}, rule.Labels["severity"], rule.Alert)
-			requireDeclared(t, declared, rule.Alert, rule.Expr)
-			require.NotRegexp(t, `\bjob\b`, rule.Expr, "the names of jobs are the operator's")
+// rules of all files. Alerts are those with a name.
+func rules(t *testing.T) (all []rule) {
+	t.Helper()
+	for _, file := range ruleFiles {
+		for _, group := range readYAML[struct {
+			Groups []struct {
+				Name  string
+				Rules []rule
+			}
+		}](t, "deploy", "prometheus", file).Groups {
+			for _, r := range group.Rules {
+				r.group = group.Name
+				all = append(all, r)
+			}
 		}
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+func alerts(t *testing.T) []rule {
+	t.Helper()
+	return slices.DeleteFunc(rules(t), func(r rule) bool { return r.Alert == "" })
+}
+
+func TestRulesSpeakOfMetricsThatExist(t *testing.T) {
+	configured := readYAML[struct {
+		RuleFiles []string `yaml:"rule_files"`
+	}](t, "deploy", "prometheus", "prometheus.yml")
+	require.Equal(t, ruleFiles, configured.RuleFiles)
+	declared := declaredMetrics(t)
+	for _, r := range rules(t) {
+		requireDeclared(t, declared, r.Alert+r.Record, r.Expr)
+		require.NotRegexp(t, `\bjob\b`, r.Expr, "the names of jobs are the operator's")
+	}
+	for _, r := range alerts(t) {
+		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
+		require.Contains(t, []string{"page", "ticket"}, r.Labels["severity"], r.Alert)
 	}
 }
 
