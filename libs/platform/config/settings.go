@@ -15,6 +15,7 @@ import (
 // it, with a tag for the default of ADMIN_ADDR.
 type Service struct {
 	Log         Log
+	Traces      Traces
 	AdminAddr   string        `env:"ADMIN_ADDR" help:"address of /livez, /readyz and /metrics"`
 	AdminPprof  bool          `env:"ADMIN_PPROF" envDefault:"false" help:"true: Go's profiles as well, at /debug/pprof/ of ADMIN_ADDR; beyond the loopback with ADMIN_TOKEN only"`
 	AdminToken  Secret        `env:"ADMIN_TOKEN" help:"bearer token that profiles ask for, 16 bytes or more"`

@@ -14,6 +14,8 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // Settings is a pointer to a struct that embeds config.Service.
@@ -77,6 +79,12 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	}
 	stopRequested, forget := signals()
 	defer forget()
+	flush, err := trace(p)
+	if err != nil {
+		say("%v", err)
+		return 2
+	}
+	defer flush()
 	app, err := p.New()
 	if err != nil {
 		say("%v", err)
@@ -88,6 +96,16 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return exitCode
+}
+
+// trace has the program's spans recorded, if its settings ask for it.
+func trace(p Program) (flush func(), err error) {
+	common := p.Settings.Common()
+	log, err := logging.New(common.Log, p.Name)
+	if err != nil {
+		return nil, err
+	}
+	return tracing.Start(&common.Traces, tracing.Options{Service: p.Name, Log: log})
 }
 
 // signals begins to catch signals before the start, so that one during the start
