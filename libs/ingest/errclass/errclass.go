@@ -67,7 +67,7 @@ const (
 
 // Causes returns all causes, for those who count by cause.
 func Causes() []Cause {
-	return []Cause{CauseDatabase, CauseReadOnly, CauseResources, CauseLogin, CauseSchema, CauseBroker, CauseDeadLetters, CauseUnknown}
+	return []Cause{CauseDatabase, CauseReadOnly, CauseResources, CauseLogin, CauseRights, CauseSchema, CauseBroker, CauseDeadLetters, CauseUnknown}
 }
 
 // Of returns the class and the cause of an error from the database.

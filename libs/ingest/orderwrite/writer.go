@@ -65,7 +65,17 @@ type Options struct {
 	// Differs compares an order with the stored one: a duplicate has no paths. nil means
 	// model.Diff.
 	Differs func(stored, o *model.Order) []string
+	// Phase is called after each phase of a transaction that succeeded, with how long it
+	// took. It may be nil.
+	Phase func(ctx context.Context, phase string, took time.Duration)
 }
+
+// The phases of a transaction.
+const (
+	PhaseLookUp = "look_up" // begin, and look up which orders are stored
+	PhaseCopy   = "copy"
+	PhaseCommit = "commit"
+)
 
 // Writer writes entries. It is safe for concurrent use; each transaction takes one
 // connection of the pool.
@@ -73,6 +83,7 @@ type Writer struct {
 	db      *bun.DB
 	buffers sync.Pool // of *orderdb.CopyIn
 	differs func(stored, o *model.Order) []string
+	phase   func(ctx context.Context, phase string, took time.Duration)
 	group   group
 
 	// A transaction is given up after timeout. Each transaction in a row that
@@ -97,9 +108,15 @@ const (
 
 // New returns a writer on a pool opened by pgconn.Open.
 func New(db *bun.DB, options Options) *Writer {
-	w := &Writer{db: db, timeout: options.Timeout, differs: options.Differs, buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }}}
+	w := &Writer{
+		db: db, timeout: options.Timeout, differs: options.Differs, phase: options.Phase,
+		buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }},
+	}
 	if w.differs == nil {
 		w.differs = model.Diff
+	}
+	if w.phase == nil {
+		w.phase = func(context.Context, string, time.Duration) {}
 	}
 	w.group = group{most: options.MaxOrders, sharing: sharingOf(options.Batch), run: w.writeTogether}
 	return w
@@ -219,6 +236,7 @@ func (w *Writer) round(ctx context.Context, pending []*Entry, locks time.Duratio
 // pending: the next round compares them with what is stored then. It waits for a
 // lock for at most locks.
 func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entry, locks time.Duration) error {
+	began := time.Now()
 	// One snapshot for all statements: a stored order that is being changed is
 	// compared as of one moment.
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
@@ -235,6 +253,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entr
 	if err != nil {
 		return err
 	}
+	w.phase(ctx, PhaseLookUp, time.Since(began))
 	if len(stored) > 0 {
 		w.fresh.Store(0)
 	}
@@ -247,15 +266,19 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entr
 		decided = append(decided, more...)
 	}
 	if len(fresh) > 0 {
+		began = time.Now()
 		if err := w.insert(ctx, conn, fresh); err != nil {
 			return err
 		}
+		copied := time.Now()
+		w.phase(ctx, PhaseCopy, copied.Sub(began))
 		for _, e := range fresh {
 			e.xid = xid
 		}
 		if err := tx.Commit(); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
+		w.phase(ctx, PhaseCommit, time.Since(copied))
 		if streak := w.fresh.Load(); len(stored) == 0 && streak < freshStreak {
 			w.fresh.CompareAndSwap(streak, streak+1)
 		}

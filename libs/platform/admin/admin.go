@@ -36,7 +36,7 @@ func New(s *config.Service, registry *health.Registry, metrics prometheus.Gather
 	mux := http.NewServeMux()
 	mux.Handle("GET /livez", registry.Livez())
 	mux.Handle("GET /readyz", registry.Readyz())
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	if s.AdminPprof {
 		mux.Handle("/debug/pprof/", withToken(s.AdminToken, profiles()))
 	}

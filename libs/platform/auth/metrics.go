@@ -2,31 +2,23 @@ package auth
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/orderhub/orderhub/libs/platform/metric"
 )
 
 type metrics struct {
-	refused, signIns, credentials *prometheus.CounterVec
-	cached, verified, keyErrors   prometheus.Counter
+	refused, signIns            *prometheus.CounterVec
+	cached, verified, keyErrors prometheus.Counter
 }
 
-// newMetrics makes each series at once, so that its first increase shows.
-func newMetrics(registry prometheus.Registerer) *metrics {
-	vector := func(name, help, label string, values ...string) *prometheus.CounterVec {
-		v := promauto.With(registry).NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
-		for _, value := range values {
-			v.WithLabelValues(value)
-		}
-		return v
-	}
-	m := &metrics{
-		refused: vector("orderhub_auth_refused_total", "Requests that were refused for who asked, by reason.", "reason",
+func newMetrics(r prometheus.Registerer) *metrics {
+	credentials := metric.Counters[string](r, "orderhub_auth_credentials_total", "Valid credentials, by whether they were verified or remembered.", "source")
+	return &metrics{
+		refused: metric.Counters(r, "orderhub_auth_refused_total", "Requests that were refused for who asked, by reason.", "reason",
 			"missing", "invalid", "scope", "rate", "streams", "host", "cross_site", "issuer"),
-		signIns:     vector("orderhub_auth_sign_ins_total", "Sign-ins, by outcome.", "outcome", "done", "failed"),
-		credentials: vector("orderhub_auth_credentials_total", "Valid credentials, by whether they were verified or remembered.", "source"),
-		keyErrors: promauto.With(registry).NewCounter(prometheus.CounterOpts{Name: "orderhub_auth_key_errors_total",
-			Help: "Failed reads of the identity provider's description and keys."}),
+		signIns:   metric.Counters(r, "orderhub_auth_sign_ins_total", "Sign-ins, by outcome.", "outcome", "done", "failed"),
+		cached:    credentials.WithLabelValues("cached"),
+		verified:  credentials.WithLabelValues("verified"),
+		keyErrors: metric.Counter(r, "orderhub_auth_key_errors_total", "Failed reads of the identity provider's description and keys."),
 	}
-	m.cached, m.verified = m.credentials.WithLabelValues("cached"), m.credentials.WithLabelValues("verified")
-	return m
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 
@@ -26,6 +28,8 @@ var ErrSettings = errors.New("no new connection")
 type Options struct {
 	MaxConns        int    // most connections, idle ones included; at least 1
 	ApplicationName string // as pg_stat_activity shows it
+	// Metrics gets the pool's figures, go_sql_…{db_name="orders"}; nil: none.
+	Metrics prometheus.Registerer
 }
 
 // Open returns a pool. It connects when first used, so a database that is away is
@@ -54,6 +58,9 @@ func Open(cfg config.Database, opts Options) (*bun.DB, error) {
 	pool.SetMaxOpenConns(opts.MaxConns)
 	pool.SetMaxIdleConns(opts.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
+	if opts.Metrics != nil {
+		opts.Metrics.MustRegister(collectors.NewDBStatsCollector(pool, "orders"))
+	}
 	return bun.NewDB(pool, pgdialect.New()), nil
 }
 

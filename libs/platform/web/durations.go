@@ -1,12 +1,15 @@
 package web
 
 import (
+	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/orderhub/orderhub/libs/platform/metric"
 )
 
 // Durations measures requests by route and status, and counts those in flight. Looking
@@ -18,17 +21,16 @@ type Durations struct {
 	inFlight  atomic.Int64
 }
 
+// knownCodes have series from the start: of these one answer matters.
+var knownCodes = []int{http.StatusOK, http.StatusInternalServerError, http.StatusServiceUnavailable}
+
 // NewDurations registers the metrics.
 func NewDurations(metrics prometheus.Registerer) *Durations {
-	d := &Durations{routes: map[string]*series{}, histogram: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "orderhub_http_request_duration_seconds",
-		Help:    "Time from a request's header read to its answer written.",
-		Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
-	}, []string{"route", "code"})}
+	d := &Durations{routes: map[string]*series{}, histogram: metric.Histograms(metrics,
+		"orderhub_http_request_duration_seconds", "Time from a request's header read to its answer written.",
+		[]float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}, []string{"route", "code"})}
 	d.none = &series{histogram: d.histogram, route: "none"}
-	metrics.MustRegister(d.histogram, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "orderhub_http_requests_in_flight", Help: "Requests that are being answered, without streams.",
-	}, func() float64 { return float64(d.inFlight.Load()) }))
+	metric.GaugeOf(metrics, "orderhub_http_requests_in_flight", "Requests that are being answered, without streams.", d.inFlight.Load)
 	return d
 }
 
@@ -39,6 +41,9 @@ func (d *Durations) Add(path, name string) {
 		return
 	}
 	d.routes[path] = &series{histogram: d.histogram, route: name}
+	for _, code := range knownCodes {
+		d.routes[path].of(code)
+	}
 }
 
 // Measure is a handler that measures those after it. Routes that were not added are

@@ -176,6 +176,7 @@ func (s *Server) arguments() []string {
 		"log_timezone":            "UTC",
 		"logging_collector":       "off",
 		"log_destination":         "stderr",
+		"track_commit_timestamp":  "on", // readers measure how long a commit takes to reach them
 	}
 	if s.options.Open {
 		settings["listen_addresses"] = "*"

@@ -224,7 +224,7 @@ func TestDeletionsArePrunedBehindTheHorizon(t *testing.T) {
 	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
-	pruner := prune.New(db, time.Hour, time.Hour, zap.NewNop())
+	pruner := prune.New(db, time.Hour, time.Hour, nil, zap.NewNop())
 	for range 2 {
 		require.NoError(t, pruner.Prune(b.ctx))
 		_, deleted, _ := b.stamps()
@@ -251,7 +251,7 @@ func TestEachPruningMovesTheHorizon(t *testing.T) {
 	pruned := func() (horizon int64) {
 		t.Helper()
 		b.exec(`UPDATE order_deletions SET deleted_at = now() - interval '2 hours'`)
-		require.NoError(t, prune.New(db, time.Hour, time.Hour, zap.NewNop()).Prune(b.ctx))
+		require.NoError(t, prune.New(db, time.Hour, time.Hour, nil, zap.NewNop()).Prune(b.ctx))
 		_, deleted, _ := b.stamps()
 		require.Empty(t, deleted)
 		require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT horizon::text::bigint FROM order_changes_state`).Scan(&horizon))

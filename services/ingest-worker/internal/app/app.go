@@ -77,8 +77,8 @@ func Options(settings *Settings) fx.Option {
 	)
 }
 
-func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
-	db, err := bundb.Open(s.Database, bundb.Options{MaxConns: s.DatabaseConns, ApplicationName: program})
+func newDatabase(s *Settings, metrics *prometheus.Registry, lc fx.Lifecycle) (*bun.DB, error) {
+	db, err := bundb.Open(s.Database, bundb.Options{MaxConns: s.DatabaseConns, ApplicationName: program, Metrics: metrics})
 	if err == nil {
 		lc.Append(fx.StopHook(db.Close))
 	}
@@ -133,7 +133,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			},
 			Codec: codec,
 			Store: orderwrite.New(db, orderwrite.Options{
-				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs,
+				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs, Phase: metrics.Phase,
 			}),
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
 			Budget:   pipeline.NewBudget(s.MemoryBytes),
@@ -178,8 +178,8 @@ func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schem
 	return schema.NewWatch(db.DB, checks.Component("database"), log)
 }
 
-func newPruner(s *Settings, db *bun.DB, log *zap.Logger) *prune.Pruner {
-	return prune.New(db, s.Retention, min(pruneInterval, s.Retention), log)
+func newPruner(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *zap.Logger) *prune.Pruner {
+	return prune.New(db, s.Retention, min(pruneInterval, s.Retention), metrics, log)
 }
 
 // start has a part started and stopped with the service.

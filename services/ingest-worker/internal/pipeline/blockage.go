@@ -26,6 +26,7 @@ type Blockage struct {
 
 	mu      sync.Mutex
 	waiting map[errclass.Cause]*wait
+	past    map[errclass.Cause]time.Duration // of waits that are over
 }
 
 // waiter is one of the two goroutines of a partition.
@@ -63,7 +64,23 @@ func (w *wait) partitions() int {
 // NewBlockage returns a blockage without waiters.
 func NewBlockage(component *health.Component, metrics *Metrics, log *zap.Logger) *Blockage {
 	component.Ready("")
-	return &Blockage{component: component, metrics: metrics, log: log, waiting: map[errclass.Cause]*wait{}}
+	b := &Blockage{
+		component: component, metrics: metrics, log: log,
+		waiting: map[errclass.Cause]*wait{}, past: map[errclass.Cause]time.Duration{},
+	}
+	metrics.ofBlockage(b)
+	return b
+}
+
+// waited is how long partitions have waited for a cause so far, at least one at a time.
+func (b *Blockage) waited(cause errclass.Cause) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	waited := b.past[cause]
+	if w := b.waiting[cause]; w != nil {
+		waited += time.Since(w.since)
+	}
+	return waited
 }
 
 // block adds a waiter for a cause. It is called after every failed attempt.
@@ -103,6 +120,7 @@ func (b *Blockage) clear(who waiter) {
 		delete(w.waiters, who)
 		if len(w.waiters) == 0 {
 			delete(b.waiting, cause)
+			b.past[cause] += time.Since(w.since)
 			waited := time.Since(w.since).Round(time.Millisecond)
 			b.log.Info(fmt.Sprintf("resumed after %v", waited), zap.String("cause", string(cause)), zap.Duration("waited", waited))
 		}
@@ -115,8 +133,11 @@ func (b *Blockage) BlockGroup(err error) {
 	b.block(membership, errclass.Environment, errclass.CauseBroker, err)
 }
 
-// ClearGroup reports that the worker is a member of its group.
-func (b *Blockage) ClearGroup() { b.clear(membership) }
+// ClearGroup reports that the worker is a member of its group, in a new generation.
+func (b *Blockage) ClearGroup() {
+	b.metrics.rebalances.Inc()
+	b.clear(membership)
+}
 
 // report updates the metric of one cause, and readiness.
 func (b *Blockage) report(cause errclass.Cause, w *wait) {

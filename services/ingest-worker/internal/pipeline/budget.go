@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -14,12 +15,15 @@ import (
 type Budget struct {
 	answers, records           *semaphore.Weighted
 	answersLimit, recordsLimit int64
+	limit                      int64
+	used                       atomic.Int64
 }
 
 // NewBudget returns a budget of so many bytes, at least 8.
 func NewBudget(limit int64) *Budget {
 	answers := limit / 8
 	return &Budget{
+		limit:   limit,
 		answers: semaphore.NewWeighted(answers), answersLimit: answers,
 		records: semaphore.NewWeighted(limit - 2*answers), recordsLimit: limit - 2*answers,
 	}
@@ -53,6 +57,7 @@ func (s *share) take(ctx context.Context, n int64) error {
 		s.records.Release(min(n, s.recordsLimit))
 		return err
 	}
+	s.budget.used.Add(n)
 	return nil
 }
 
@@ -65,11 +70,13 @@ func (s *share) tryTake(n int64) bool {
 		s.records.Release(min(n, s.recordsLimit))
 		return false
 	}
+	s.budget.used.Add(n)
 	return true
 }
 
 // give returns what take took.
 func (s *share) give(n int64) {
+	s.budget.used.Add(-n)
 	s.budget.records.Release(min(n, s.budget.recordsLimit))
 	s.records.Release(min(n, s.recordsLimit))
 }
@@ -96,5 +103,9 @@ func (s *share) admit(ctx context.Context, size int) (release func(), err error)
 	if err := from.Acquire(ctx, n); err != nil {
 		return nil, err
 	}
-	return func() { from.Release(n) }, nil
+	s.budget.used.Add(n)
+	return func() {
+		s.budget.used.Add(-n)
+		from.Release(n)
+	}, nil
 }

@@ -48,6 +48,8 @@ func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned i
 		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock)),
 		log: p.log.With(zap.Int("partition", id)),
 	}
+	p.metrics.assigned.Inc()
+	defer p.metrics.assigned.Dec()
 	defer p.blockage.clear(waiter{id, reading})
 	defer p.blockage.clear(waiter{id, writing})
 	for _, rare := range []*prometheus.CounterVec{p.metrics.gaps, p.metrics.recreated} {
@@ -114,6 +116,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 		offset = first
 	}
 	c.queue.begin(offset)
+	asked := time.Now()
 	answer, err := reader.Fetch(ctx, offset)
 	var outOfRange *fetch.OffsetOutOfRangeError
 	if errors.As(err, &outOfRange) {
@@ -124,6 +127,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 	}
 	defer answer.Release()
 	c.end.Store(max(answer.LastStableOffset, answer.LogStartOffset))
+	fetched, waited := time.Now(), time.Duration(0)
 	records := 0
 	for {
 		raw, ok, err := answer.Next(ctx)
@@ -134,13 +138,19 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 			break
 		}
 		r := &record{offset: raw.Offset, bytes: int64(len(raw.Key) + len(raw.Value)), cost: cost(raw)}
-		if err := c.makeRoom(ctx, r.cost); err != nil {
+		full, err := c.makeRoom(ctx, r.cost)
+		if err != nil {
 			return offset, false, err
 		}
+		waited += full
 		r.Record = decoder.Decode(sourceOf(raw, c.cfg.Topic, c.id))
 		c.queue.push(r)
 		records++
 		offset = raw.Offset + 1
+	}
+	if records > 0 { // else it was only a wait for records
+		c.metrics.Phase(ctx, phaseFetch, fetched.Sub(asked))
+		c.metrics.Phase(ctx, phaseDecode, time.Since(fetched)-waited)
 	}
 	c.metrics.skipped.WithLabelValues(aborted).Add(float64(answer.AbortedRecords))
 	c.metrics.skipped.WithLabelValues(control).Add(float64(answer.ControlRecords))
@@ -149,13 +159,15 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 }
 
 // makeRoom waits until the budget has room for a record of so many bytes.
-func (c *partition) makeRoom(ctx context.Context, bytes int64) error {
+func (c *partition) makeRoom(ctx context.Context, bytes int64) (waited time.Duration, err error) {
 	if c.share.tryTake(bytes) {
-		return nil
+		return 0, nil
 	}
+	began := time.Now()
 	c.queue.starve(true)
 	defer c.queue.starve(false)
-	return c.share.take(ctx, bytes)
+	err = c.share.take(ctx, bytes)
+	return time.Since(began), err
 }
 
 // skipGap returns the first offset that the topic still has. If the wanted offset is
@@ -247,7 +259,8 @@ func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) (
 	if len(dead) == 0 {
 		return nil, nil
 	}
-	pending := letters.NewPending(dead)
+	pending, began := letters.NewPending(dead), time.Now()
+	defer func() { c.metrics.Phase(ctx, phaseLetters, time.Since(began)) }()
 	return dead, c.retry(ctx, c.id, func(ctx context.Context) error {
 		return c.producer.Send(ctx, pending)
 	}, ofBroker(errclass.CauseDeadLetters))
@@ -257,6 +270,8 @@ func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) (
 // member may own the partition then.
 func (c *partition) commit(ctx context.Context, next int64) error {
 	var over error
+	began := time.Now()
+	defer func() { c.metrics.Phase(ctx, phaseOffset, time.Since(began)) }()
 	err := c.retry(ctx, c.id, func(context.Context) error {
 		err := c.committer.CommitOffsets(map[string]map[int]int64{c.cfg.Topic: {c.id: next}})
 		if generationEnded(err) {

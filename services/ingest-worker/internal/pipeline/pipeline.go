@@ -75,6 +75,7 @@ type Deps struct {
 
 // New returns a pipeline.
 func New(cfg Config, d Deps) *Pipeline {
+	d.Metrics.ofBudget(d.Budget)
 	return &Pipeline{
 		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, producer: d.Producer, budget: d.Budget,
 		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, rights: d.Rights, fatal: d.Fatal, clock: time.Now(),

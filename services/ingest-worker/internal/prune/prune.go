@@ -4,15 +4,19 @@ package prune
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
@@ -23,12 +27,21 @@ type Pruner struct {
 	retention time.Duration
 	interval  time.Duration
 	log       *zap.Logger
+
+	deletions, failures prometheus.Counter
+	done, took          prometheus.Gauge
 }
 
 // New returns a pruner of deletions that are older than retention, which is how
 // long a reader may have been away without a relist.
-func New(db *bun.DB, retention, interval time.Duration, log *zap.Logger) *Pruner {
-	p := &Pruner{db: db, retention: retention, interval: interval, log: log}
+func New(db *bun.DB, retention, interval time.Duration, metrics prometheus.Registerer, log *zap.Logger) *Pruner {
+	p := &Pruner{
+		db: db, retention: retention, interval: interval, log: log,
+		deletions: metric.Counter(metrics, "orderhub_prune_deletions_total", "Deletions that were pruned."),
+		failures:  metric.Counter(metrics, "orderhub_prune_failures_total", "Prunings that failed."),
+		done:      metric.Gauge(metrics, "orderhub_prune_success_timestamp_seconds", "When this worker last pruned; 0: not yet."),
+		took:      metric.Gauge(metrics, "orderhub_prune_seconds", "Time that the last pruning took."),
+	}
 	p.Loop = lifecycle.NewLoop("pruner", p.run, nil)
 	return p
 }
@@ -40,6 +53,7 @@ func (p *Pruner) run(ctx context.Context) error {
 			return err
 		}
 		if err := p.Prune(ctx); err != nil && ctx.Err() == nil {
+			p.failures.Inc()
 			p.log.Warn("deletions not pruned, retrying later", zap.Error(err))
 		}
 	}
@@ -51,16 +65,21 @@ func (p *Pruner) run(ctx context.Context) error {
 // while younger deletions were pruned may have added these since, and only the
 // horizon's move tells a reader of them.
 func (p *Pruner) Prune(ctx context.Context) error {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	old := p.db.NewDelete().Model((*orderdb.Deletion)(nil)).
 		Where("deleted_at < now() - make_interval(secs => ?)", p.retention.Seconds()).Returning("change_xid")
-	_, err := p.db.NewUpdate().With("pruned", old).Model((*orderdb.ChangesState)(nil)).
+	var pruned int64
+	err := p.db.NewUpdate().With("pruned", old).Model((*orderdb.ChangesState)(nil)).
 		Set(`horizon = greatest((horizon::text::numeric + 1)::text::xid8,
 			((SELECT max(change_xid::text::numeric) FROM pruned) + 1)::text::xid8)`). // xid8 has no arithmetic
-		Where("EXISTS (SELECT FROM pruned)").Exec(ctx)
-	if err != nil {
+		Where("EXISTS (SELECT FROM pruned)").Returning("(SELECT count(*) FROM pruned)").Scan(ctx, &pruned)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("prune deletions: %w", err)
 	}
+	p.deletions.Add(float64(pruned))
+	p.took.Set(time.Since(began).Seconds())
+	p.done.SetToCurrentTime()
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/forward"
@@ -63,21 +64,20 @@ func Options(settings *Settings) fx.Option {
 type outages struct{ nats, kafka *outage.Outage }
 
 func newOutages(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) outages {
-	waiting := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "orderhub_bridge_waiting", Help: "1 while the bridge waits for NATS or for Kafka.",
-	}, []string{"for"})
-	metrics.MustRegister(waiting)
+	waiting := outage.NewMetrics(metrics)
 	return outages{
 		nats:  outage.New("nats", checks.Component("nats"), waiting, log),
 		kafka: outage.New("kafka", checks.Component("kafka"), waiting, log),
 	}
 }
 
-func newConn(s *Settings, lc fx.Lifecycle, log *zap.Logger) (*nats.Conn, error) {
+func newConn(s *Settings, metrics *prometheus.Registry, lc fx.Lifecycle, log *zap.Logger) (*nats.Conn, error) {
 	conn, err := natsconn.Connect(s.NATS, program, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		log.Warn("NATS reported an error", zap.Error(err))
 	}))
 	if err == nil {
+		metric.CounterOf(metrics, "orderhub_bridge_nats_reconnects_total", "Times that the connection to NATS was made again.",
+			func() int64 { return int64(conn.Stats().Reconnects) })
 		lc.Append(fx.StopHook(func() {
 			_ = conn.FlushTimeout(time.Second) // acknowledgements; what is lost is delivered again
 			conn.Close()

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -222,7 +221,7 @@ func (f *Forwarder) produce(it *item) {
 func (f *Forwarder) settle(it *item, err error) {
 	switch {
 	case err == nil:
-		f.complete(it, f.metrics.forwarded)
+		f.complete(it, forwarded)
 	case isTooLarge(err):
 		// The broker refuses a request as a whole: whether this record is the one
 		// that is too large shows when it is sent alone.
@@ -250,10 +249,10 @@ func (f *Forwarder) produceAlone(ctx context.Context, it *item) {
 	f.aloneTurn.Lock()
 	defer f.aloneTurn.Unlock()
 	for ctx.Err() == nil {
-		outcome := f.metrics.forwarded
+		outcome := forwarded
 		err := franz.Refused(f.alone.ProduceSync(ctx, it.record).FirstErr(), "Write", f.cfg.Topic)
 		if isTooLarge(err) {
-			outcome = f.metrics.deadLetters
+			outcome = deadLetter
 			err = franz.Refused(f.writeLetter(ctx, it, err), "Write", f.cfg.DLQTopic)
 		}
 		if err == nil {
@@ -270,8 +269,9 @@ func isTooLarge(err error) bool {
 }
 
 // complete lets go of a message that is in Kafka.
-func (f *Forwarder) complete(it *item, outcome prometheus.Counter) {
-	outcome.Inc()
+func (f *Forwarder) complete(it *item, outcome string) {
+	f.metrics.outcomes.WithLabelValues(outcome).Inc()
+	f.metrics.took.Observe(time.Since(it.accepted).Seconds())
 	f.mu.Lock()
 	f.failure, f.success = nil, true
 	leaving, next := f.window.produced(it)
@@ -302,6 +302,7 @@ func (f *Forwarder) acknowledge(delivery Delivery) {
 }
 
 func (f *Forwarder) fail(err error) {
+	f.kafka.Failed()
 	f.mu.Lock()
 	f.failure = err
 	f.mu.Unlock()

@@ -1,37 +1,37 @@
 package forward
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/metric"
+)
 
 // Metrics of a forwarder.
 type Metrics struct {
-	forwarded, deadLetters, redelivered prometheus.Counter
-	letters                             *prometheus.CounterVec
-	messages, bytes                     prometheus.Gauge
+	outcomes, letters *prometheus.CounterVec
+	redelivered       prometheus.Counter
+	messages, bytes   prometheus.Gauge
+	took              prometheus.Histogram
 }
 
+// What becomes of a message.
+const (
+	forwarded  = "forwarded"
+	deadLetter = "dead_letter"
+)
+
 // NewMetrics registers the metrics.
-func NewMetrics(registry prometheus.Registerer) *Metrics {
-	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "orderhub_bridge_messages_total", Help: "Messages that Kafka has acknowledged, by outcome.",
-	}, []string{"outcome"})
-	m := &Metrics{
-		forwarded: outcomes.WithLabelValues("forwarded"), deadLetters: outcomes.WithLabelValues("dead_letter"),
-		redelivered: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "orderhub_bridge_redeliveries_total", Help: "Deliveries of messages that were forwarded or in flight already.",
-		}),
-		letters: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "orderhub_dead_letters_total", Help: "Dead letters written, by reason.",
-		}, []string{"reason"}),
-		messages: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "orderhub_bridge_in_flight_messages", Help: "Messages that wait for Kafka.",
-		}),
-		bytes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "orderhub_bridge_in_flight_bytes", Help: "Bytes of messages that wait for Kafka.",
-		}),
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	return &Metrics{
+		outcomes:    metric.Counters(r, "orderhub_bridge_messages_total", "Messages that Kafka has acknowledged, by outcome.", "outcome", forwarded, deadLetter),
+		letters:     metric.Counters(r, "orderhub_dead_letters_total", "Dead letters written, by reason.", "reason", model.ReasonTooLarge),
+		redelivered: metric.Counter(r, "orderhub_bridge_redeliveries_total", "Deliveries of messages that were forwarded or in flight already."),
+		messages:    metric.Gauge(r, "orderhub_bridge_in_flight_messages", "Messages that wait for Kafka."),
+		bytes:       metric.Gauge(r, "orderhub_bridge_in_flight_bytes", "Bytes of messages that wait for Kafka."),
+		took: metric.Histogram(r, "orderhub_bridge_forward_seconds", "From taking a message to Kafka's acknowledgement.",
+			prometheus.ExponentialBuckets(0.001, 2, 15)),
 	}
-	registry.MustRegister(outcomes, m.redelivered, m.letters, m.messages, m.bytes)
-	m.letters.WithLabelValues("too_large") // at 0, so that the first is seen as an increase
-	return m
 }
 
 func (m *Metrics) inFlight(w *window) {

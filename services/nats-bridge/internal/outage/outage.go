@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/health"
+	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
@@ -25,16 +27,54 @@ type Outage struct {
 	name      string
 	component *health.Component
 	gauge     prometheus.Gauge
+	retries   prometheus.Counter
 	log       *zap.Logger
 
 	mu              sync.Mutex
 	since, reminded time.Time // zero without an outage
+	past            time.Duration
+}
+
+// Metrics of all dependencies.
+type Metrics struct {
+	registry prometheus.Registerer
+	waiting  *prometheus.GaugeVec
+	retries  *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	return &Metrics{
+		registry: r,
+		waiting:  metric.Gauges[string](r, "orderhub_bridge_waiting", "1 while the bridge waits for NATS or for Kafka.", "for"),
+		retries:  metric.Counters[string](r, "orderhub_bridge_retries_total", "Failed attempts that are repeated.", "for"),
+	}
 }
 
 // New returns the state of a dependency that has not been reached yet.
-func New(name string, component *health.Component, waiting *prometheus.GaugeVec, log *zap.Logger) *Outage {
-	return &Outage{name: name, component: component, gauge: waiting.WithLabelValues(name), log: log}
+func New(name string, component *health.Component, metrics *Metrics, log *zap.Logger) *Outage {
+	o := &Outage{
+		name: name, component: component, log: log,
+		gauge: metrics.waiting.WithLabelValues(name), retries: metrics.retries.WithLabelValues(name),
+	}
+	promauto.With(metrics.registry).NewCounterFunc(prometheus.CounterOpts{
+		Name: "orderhub_bridge_waited_seconds_total", Help: "Time during which the bridge waited.", ConstLabels: prometheus.Labels{"for": name},
+	}, func() float64 { return o.waited().Seconds() })
+	return o
 }
+
+// waited is how long the dependency has been away so far.
+func (o *Outage) waited() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() {
+		return o.past
+	}
+	return o.past + time.Since(o.since)
+}
+
+// Failed counts an attempt that failed and is repeated.
+func (o *Outage) Failed() { o.retries.Inc() }
 
 // Retry runs session again and again until ctx ends, whose cause it returns. A
 // session calls works once the dependency can be used, and returns why it cannot be
@@ -47,6 +87,7 @@ func (o *Outage) Retry(ctx context.Context, session func(ctx context.Context, wo
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		o.Failed()
 		o.Begin(err)
 		if err := backoff.Wait(ctx); err != nil {
 			return err
@@ -81,6 +122,7 @@ func (o *Outage) End() {
 	}
 	if !o.since.IsZero() {
 		o.log.Info(o.name+" resumed", zap.Duration("after", time.Since(o.since).Round(time.Millisecond)))
+		o.past += time.Since(o.since)
 		o.since, o.reminded = time.Time{}, time.Time{}
 	}
 }

@@ -243,7 +243,7 @@ func cruelOrders(t *testing.T, stored int) (*session, *orders.Lists, *asked) {
 	config.DefaultQueryExecMode, config.Tracer = pgx.QueryExecModeExec, tracer
 	db := bun.NewDB(sql.OpenDB(stdlib.GetConnector(*config)), pgdialect.New())
 	t.Cleanup(func() { _ = db.Close() })
-	return client, orders.NewLists(db, cache.New(time.Second)), tracer
+	return client, orders.NewLists(db, cache.New(time.Second), nil), tracer
 }
 
 // TestAPageLooksAtFewRows asks for what is rare beside what is common on a large

@@ -67,7 +67,7 @@ func Options(settings *Settings) fx.Option {
 		fx.Provide(
 			newFatal,
 			newDatabase, newSource, newReflector, newDoorbell, newCache, gcpacer.New,
-			newReadThrough, orders.NewLists, orders.New,
+			newReadThrough, newLists, orders.New,
 			newHub, newCatchUp, newGuard, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
@@ -96,7 +96,7 @@ func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
 	}
 }
 
-func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
+func newDatabase(s *Settings, metrics *prometheus.Registry, lc fx.Lifecycle) (*bun.DB, error) {
 	const (
 		schemaConns = 1
 		// maxIdle is shorter than the time that the tail waits for an answer. After
@@ -105,7 +105,7 @@ func newDatabase(s *Settings, lc fx.Lifecycle) (*bun.DB, error) {
 		maxIdle = 10 * time.Second
 	)
 	db, err := bundb.Open(s.Database, bundb.Options{
-		MaxConns: orders.ReadThroughConns + orders.ListConns + schemaConns, ApplicationName: program,
+		MaxConns: orders.ReadThroughConns + orders.ListConns + schemaConns, ApplicationName: program, Metrics: metrics,
 	})
 	if err == nil {
 		db.SetConnMaxIdleTime(maxIdle)
@@ -128,18 +128,17 @@ func newSource(s *Settings, db *bun.DB) *changes.Source {
 		MinRecordBytes: cache.MinRecordBytes(s.store()),
 		CheckSchema:    func(ctx context.Context) error { return migrations.Check(ctx, db.DB, migrations.Reader) },
 		AnswerTimeout:  s.AnswerTimeout,
+		Ages:           true,
 	})
 }
 
 func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *health.Registry,
 	hub *stream.Hub, pacer *gcpacer.Pacer, stop fatal, metrics *prometheus.Registry, log *zap.Logger,
 ) *cache.Reflector {
-	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Check: s.CheckInterval, Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod}, Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop,
-	})
-	metrics.MustRegister(cache.Collector(c, reflector))
 	stream.Register(metrics, hub)
-	return reflector
+	return cache.NewReflector(source, c, cache.ReflectorOptions{
+		Store: s.store(), Poll: s.poll(), Check: s.CheckInterval, Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod}, Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop, Metrics: metrics,
+	})
 }
 
 func newHub(s *Settings, c *cache.Cache) *stream.Hub { return stream.NewHub(c, s.StreamClients) }
@@ -151,19 +150,20 @@ func newCatchUp(s *Settings, db *bun.DB) *stream.CatchUp {
 }
 
 // newDoorbell listens on the primary, since a standby sends no notifications.
-func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal, log *zap.Logger) *changes.Doorbell {
-	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval, Fatal: stop}
+func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal, metrics *prometheus.Registry, log *zap.Logger) *changes.Doorbell {
+	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval, Fatal: stop, Metrics: metrics}
 	if s.ListenURL != "" {
 		where, options.Seen = config.Database{URL: s.ListenURL, URLFile: s.ListenURLFile}, source.Seen
 	}
 	return changes.NewDoorbell(connector(where, "doorbell"), options, c.Refresh, log)
 }
 
+func newLists(db *bun.DB, c *cache.Cache, metrics *prometheus.Registry) *orders.Lists {
+	return orders.NewLists(db, c, metrics)
+}
+
 func newReadThrough(db *bun.DB, lc fx.Lifecycle, metrics *prometheus.Registry) *orders.ReadThrough {
-	through := orders.NewReadThrough(db)
-	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "orderhub_read_throughs_total", Help: "Orders that PostgreSQL was asked for, since memory could not answer.",
-	}, func() float64 { return float64(through.Reads()) }))
+	through := orders.NewReadThrough(db, metrics)
 	lc.Append(fx.StopHook(through.Stop))
 	return through
 }

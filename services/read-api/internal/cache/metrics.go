@@ -1,9 +1,45 @@
 package cache
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
 
-// Collector shows a cache's figures to Prometheus.
-func Collector(c *Cache, r *Reflector) prometheus.Collector { return &collector{c, r} }
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/platform/metric"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+)
+
+// From when on the time until a change is visible is measured.
+const (
+	fromCommit = "commit"
+	// fromRound is from the beginning of the previous round, which did not see the
+	// change: so the change was committed later.
+	fromRound = "round"
+)
+
+// register shows the figures of a cache and its reflector.
+func (r *Reflector) register(to prometheus.Registerer) {
+	r.flushes = metric.Counters(to, "orderhub_cache_flushes_total", "Rounds with changes, by what triggered them.", "trigger", batch.Arrival, batch.Period)
+	r.visible = metric.Histograms(to, "orderhub_cache_visible_seconds", "Time until a committed change was in memory.",
+		prometheus.ExponentialBuckets(0.001, 2, 15), []string{"from"}, fromCommit, fromRound)
+	if to != nil {
+		to.MustRegister(&collector{r.cache, r})
+	}
+}
+
+// measure takes the times that it took until a round's changes were visible.
+func (r *Reflector) measure(f *feed, round changes.Round) {
+	switch {
+	case !f.published: // the changes came with a snapshot
+	case len(round.Ages) > 0:
+		for _, age := range round.Ages {
+			r.visible.WithLabelValues(fromCommit).Observe(age.Seconds())
+		}
+	case round.Put+round.Deleted > 0:
+		r.visible.WithLabelValues(fromRound).Observe(time.Since(f.began).Seconds())
+	}
+}
 
 type collector struct {
 	cache     *Cache
@@ -41,5 +77,4 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	} {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(m.name, m.help, nil, nil), m.kind, m.value)
 	}
-	c.reflector.flushes.Collect(out)
 }

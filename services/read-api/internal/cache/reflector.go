@@ -61,6 +61,8 @@ type ReflectorOptions struct {
 	Log    *zap.Logger
 	// Fatal is called if the loop ends before Stop. It may be nil.
 	Fatal func(error)
+	// Metrics get the figures of the cache and its rounds; nil: none.
+	Metrics prometheus.Registerer
 }
 
 const (
@@ -83,6 +85,7 @@ type Reflector struct {
 	options ReflectorOptions
 	policy  *batch.Policy // of the rounds
 	flushes *prometheus.CounterVec
+	visible *prometheus.HistogramVec
 	log     *zap.Logger
 
 	outage          outage
@@ -108,12 +111,7 @@ func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflec
 	r := &Reflector{
 		source: source, cache: cache, options: options, log: options.Log, policy: batch.New(options.Batch, time.Time{}),
 	}
-	r.flushes = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "orderhub_cache_flushes_total", Help: "Rounds with changes, by what triggered them.",
-	}, []string{"trigger"})
-	for _, trigger := range []batch.Trigger{batch.Arrival, batch.Period} {
-		r.flushes.WithLabelValues(string(trigger)) // increase() sees only what comes after a series was created
-	}
+	r.register(options.Metrics)
 	r.Loop = lifecycle.NewLoop("cache", r.Run, options.Fatal)
 	return r
 }
@@ -147,6 +145,7 @@ type feed struct {
 	store     *Store
 	position  changes.Position
 	started   time.Time // of its snapshot
+	began     time.Time // the round that read position
 	published bool      // readers have it
 }
 
@@ -234,6 +233,8 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	f.position = round.Position
 	r.figure.rounds.Add(1)
 	r.figure.changes.Add(int64(round.Put + round.Deleted))
+	r.measure(f, round)
+	f.began = began
 	if !f.published {
 		f.published, r.checked, r.differ = true, time.Now(), false
 		r.cache.replace(f.store, began)

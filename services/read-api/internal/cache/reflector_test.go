@@ -275,7 +275,7 @@ func TestRoundsRestUnderLoadOnly(t *testing.T) {
 			require.Equal(t, rests, began.Sub(rung))
 			require.Equal(t, 1, b.version("late"))
 			period := min(rests/limits.Period, 1)
-			require.NoError(t, testutil.CollectAndCompare(Collector(b.cache, b.reflector), strings.NewReader(fmt.Sprintf(`
+			require.NoError(t, testutil.CollectAndCompare(b.reflector.flushes, strings.NewReader(fmt.Sprintf(`
 				# HELP orderhub_cache_flushes_total Rounds with changes, by what triggered them.
 				# TYPE orderhub_cache_flushes_total counter
 				orderhub_cache_flushes_total{trigger="arrival"} %d

@@ -7,10 +7,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
@@ -43,6 +45,8 @@ type DoorbellOptions struct {
 	Ping time.Duration
 	// Fatal is called if the loop ends before Stop. It may be nil.
 	Fatal func(error)
+	// Metrics get the doorbell's figures; nil: none.
+	Metrics prometheus.Registerer
 }
 
 // Doorbell listens for the tables' notifications on its own connection. A notification
@@ -54,6 +58,9 @@ type Doorbell struct {
 	config  Connector
 	options DoorbellOptions
 	log     *zap.Logger
+
+	connected     prometheus.Gauge
+	notifications prometheus.Counter
 }
 
 // NewDoorbell returns a doorbell. From Start to Stop it calls ring for each
@@ -63,7 +70,11 @@ func NewDoorbell(config Connector, options DoorbellOptions, ring func(), log *za
 	if options.Ping == 0 {
 		options.Ping = pingInterval
 	}
-	d := &Doorbell{config: config, options: options, log: log}
+	d := &Doorbell{
+		config: config, options: options, log: log,
+		connected:     metric.Gauge(options.Metrics, "orderhub_listener_connected", "1 while the reader listens for notifications."),
+		notifications: metric.Counter(options.Metrics, "orderhub_listener_notifications_total", "Notifications received."),
+	}
 	d.Loop = lifecycle.NewLoop("doorbell", func(ctx context.Context) error { return d.run(ctx, ring) }, options.Fatal)
 	return d
 }
@@ -115,6 +126,8 @@ func (d *Doorbell) listen(ctx context.Context, connected, ring func()) error {
 	}
 	d.log.Info("listening for notifications", zap.String("channel", orderdb.NotifyChannel))
 	connected()
+	d.connected.Set(1)
+	defer d.connected.Set(0)
 	for {
 		if d.options.Seen != nil {
 			if err := d.pursue(ctx, conn, ring); err != nil {
@@ -132,7 +145,7 @@ func (d *Doorbell) listen(ctx context.Context, connected, ring func()) error {
 // broken connection may go unnoticed.
 func (d *Doorbell) wait(ctx context.Context, conn *pgx.Conn) error {
 	for {
-		rung, err := hear(ctx, conn, d.options.Ping)
+		rung, err := d.hear(ctx, conn, d.options.Ping)
 		if rung || err != nil {
 			return err
 		}
@@ -160,7 +173,7 @@ func (d *Doorbell) pursue(ctx context.Context, conn *pgx.Conn, ring func()) erro
 				return nil
 			}
 			ring()
-			if rung, err = hear(ctx, conn, pause); err != nil {
+			if rung, err = d.hear(ctx, conn, pause); err != nil {
 				return err
 			}
 		}
@@ -171,12 +184,13 @@ func (d *Doorbell) pursue(ctx context.Context, conn *pgx.Conn, ring func()) erro
 }
 
 // hear waits for a notification, for most at most.
-func hear(ctx context.Context, conn *pgx.Conn, most time.Duration) (rung bool, err error) {
+func (d *Doorbell) hear(ctx context.Context, conn *pgx.Conn, most time.Duration) (rung bool, err error) {
 	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	_, err = conn.WaitForNotification(waiting)
 	switch {
 	case err == nil:
+		d.notifications.Inc()
 		return true, nil
 	case ctx.Err() != nil:
 		return false, ctx.Err()

@@ -68,7 +68,8 @@ func (s *Source) Snapshot(ctx context.Context, sink Sink, progress Progress) (_ 
 		}
 		return position, fmt.Errorf("read all orders: %w", err)
 	}
-	return position, s.end(ctx)
+	_, err = s.end(ctx)
+	return position, err
 }
 
 // watch cancels a snapshot when no orders arrive for a while.

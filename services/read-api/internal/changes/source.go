@@ -51,6 +51,8 @@ type Options struct {
 	// doubles it, up to 16 times, so that a slow database is read in the end. 0 means 15
 	// seconds.
 	AnswerTimeout time.Duration
+	// Ages asks for Round.Ages.
+	Ages bool
 }
 
 const (
@@ -73,8 +75,12 @@ type Source struct {
 
 	timeouts int // consecutive
 
-	conn     *pgconn.PgConn // nil: none
-	identity Identity       // of conn's database
+	conn  *pgconn.PgConn // nil: none
+	dated bool           // conn's server tells when transactions committed
+	// changed are transactions whose changes a sink has got in this round; nil: they are
+	// not asked for.
+	changed  map[uint64]bool
+	identity Identity // of conn's database
 	// reached is the log position that conn's server reported last. Its next snapshot
 	// sees everything before that.
 	reached uint64
@@ -164,6 +170,8 @@ const (
 		THEN (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)::bigint::text FROM pg_control_checkpoint() c, pg_control_recovery() r)
 		ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text END, ` + currentLSN + `
 		FROM pg_database WHERE datname = current_database()`
+	// lastCommit fails unless track_commit_timestamp is on, on a standby's primary too.
+	lastCommit = `SELECT pg_last_committed_xact()`
 	// currentLSN is the position of the log up to which a primary has written it to its
 	// disk, or a standby has replayed it.
 	currentLSN = `(CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0')
@@ -185,6 +193,9 @@ func (s *Source) identify(ctx context.Context) error {
 	database := s.conn.ExecParams(ctx, whichDatabase, nil, nil, nil, nil).Read()
 	if database.Err != nil {
 		return database.Err
+	}
+	if s.options.Ages {
+		s.dated = s.conn.ExecParams(ctx, lastCommit, nil, nil, nil, nil).Read().Err == nil
 	}
 	row := database.Rows[0]
 	_, err := fmt.Sscan(fmt.Sprintf("%s %s %s", row[0], row[1], row[2]), &id.Database, &id.Timeline, &s.reached)

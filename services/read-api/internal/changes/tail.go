@@ -7,9 +7,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -52,6 +54,10 @@ const (
 	readDeletions = `SELECT order_uid, max(change_xid) FROM order_deletions d WHERE %s
 		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid) GROUP BY order_uid`
 	ofPage = ` WHERE order_uid = ANY($1)`
+	// Only the server's clock is in an age, on a standby also its primary's.
+	readAges = `SELECT extract(epoch FROM clock_timestamp() - t)::float8
+		FROM unnest($1::text[]) AS x, pg_xact_commit_timestamp(x::xid8::xid) AS t WHERE t IS NOT NULL`
+	maxAges = 100
 )
 
 // Several statements are sent at once, which bun can't do. So these are texts.
@@ -77,6 +83,10 @@ type Round struct {
 	// TriggersOff is how many of the tables' triggers are not enabled for the role that
 	// they are made for, so that some changes are not seen.
 	TriggersOff int
+	// Ages are the times from the commits of up to 100 transactions to the end of the
+	// round, when their changes had been put or deleted. There are none unless
+	// Options.Ages is set and the server keeps commit timestamps.
+	Ages []time.Duration
 
 	seen uint64
 }
@@ -100,14 +110,20 @@ func (s *Source) round(ctx context.Context, from Position, sink Sink, more func(
 	if err := s.connect(ctx); err != nil {
 		return Round{}, err
 	}
-	defer func() { s.adjustPatience(err) }()
+	if s.dated {
+		s.changed = map[uint64]bool{}
+	}
+	defer func() {
+		s.changed = nil
+		s.adjustPatience(err)
+	}()
 	s.resumeFrom(from)
 	round, err := s.tail(ctx, from, sink)
 	if err == nil {
 		err = more(ctx)
 	}
 	if err == nil {
-		err = s.end(ctx)
+		round.Ages, err = s.end(ctx)
 	}
 	var relist *RelistError
 	switch {
@@ -146,6 +162,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 		newest = max(newest, stampOf(row))
 		if sink.Delete(uidOf(row)) {
 			round.Deleted++
+			s.changedBy(stampOf(row))
 		}
 	})
 	answers.skip(1)
@@ -180,10 +197,11 @@ func (s *Source) pages(ctx context.Context, p page, sink Sink) (changed int, new
 		if parts, err = s.askParts(ctx, next.orders); err != nil {
 			return changed, newest, err
 		}
-		for _, o := range p.orders {
+		for i, o := range p.orders {
 			canonical = model.AppendCanonical(canonical[:0], o)
 			if sink.Put(o, canonical) {
 				changed++
+				s.changedBy(p.stamps[i])
 			}
 		}
 		p = next
@@ -194,7 +212,8 @@ func (s *Source) pages(ctx context.Context, p page, sink Sink) (changed int, new
 // page is some orders, without their parts at first.
 type page struct {
 	orders []*model.Order
-	newest uint64 // the largest change_xid of them
+	stamps []uint64 // their change_xid
+	newest uint64   // the largest of these
 }
 
 // askParts asks for the parts of a page's orders, and for the next page; for
@@ -247,12 +266,37 @@ func (s *Source) complete(answers *answers, orders []*model.Order) (next page, e
 	return next, answers.close()
 }
 
-// end gives up the transaction; there is nothing to commit in it.
-func (s *Source) end(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.patience())
-	defer cancel()
-	_, err := s.conn.Exec(ctx, `ROLLBACK`).ReadAll()
-	return err
+// changedBy has the age of a transaction measured, unless there are many already.
+func (s *Source) changedBy(xid uint64) {
+	if s.changed != nil && len(s.changed) < maxAges {
+		s.changed[xid] = true
+	}
+}
+
+// end gives up the transaction; there is nothing to commit in it. It returns how long
+// ago the transactions committed whose changes a sink has got.
+func (s *Source) end(ctx context.Context) (ages []time.Duration, err error) {
+	queries := []query{{sql: `ROLLBACK`}}
+	if len(s.changed) > 0 {
+		xids := make([]string, 0, len(s.changed))
+		for xid := range s.changed {
+			xids = append(xids, strconv.FormatUint(xid, 10))
+		}
+		array, err := textArray(xids)
+		if err != nil {
+			return nil, err
+		}
+		queries = []query{{readAges, array}, queries[0]}
+	}
+	answers := s.ask(ctx, queries...)
+	if len(queries) > 1 {
+		answers.each(func(row orderdb.RawRow) {
+			fields := row.Fields()
+			seconds := math.Float64frombits(binary.BigEndian.Uint64(fields.Next()))
+			ages = append(ages, time.Duration(seconds*float64(time.Second)))
+		})
+	}
+	return ages, answers.close()
 }
 
 // query is a statement, with a text[] as its argument or none.
@@ -357,7 +401,7 @@ func (a *answers) orders() (p page) {
 	a.each(func(row orderdb.RawRow) {
 		o := &model.Order{}
 		orderdb.Orders.Decode(row, o)
-		p.orders, p.newest = append(p.orders, o), max(p.newest, stampOf(row))
+		p.orders, p.stamps, p.newest = append(p.orders, o), append(p.stamps, stampOf(row)), max(p.newest, stampOf(row))
 	})
 	return p
 }

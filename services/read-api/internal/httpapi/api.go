@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
@@ -39,6 +40,8 @@ const streamPath = "/api/v1/orders/stream"
 type api struct {
 	Options
 	cacheable []string // the value of Cache-Control of what clients may keep
+	events    prometheus.Counter
+	ended     *prometheus.CounterVec // streams
 }
 
 // New returns the handler of all routes.
@@ -50,6 +53,9 @@ func New(o Options) *gin.Engine {
 	if o.Access.On() {
 		a.cacheable = revalidatePrivately
 	}
+	a.events = metric.Counter(o.Metrics, "orderhub_stream_events_total", "Events sent to clients.")
+	a.ended = metric.Counters(o.Metrics, "orderhub_stream_ended_total", "Streams that have ended, by reason.", "reason",
+		endedByClient, endedSlow, endedByStop, endedCredential)
 	durations := web.NewDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
 		First: []gin.HandlerFunc{durations.Measure},

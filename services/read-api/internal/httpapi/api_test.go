@@ -82,14 +82,14 @@ func setupWith(t testing.TB, maxStaleness time.Duration, store cache.StoreOption
 
 	db, err := bundb.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
-	through := orders.NewReadThrough(db)
+	through := orders.NewReadThrough(db, nil)
 	t.Cleanup(func() {
 		through.Stop()
 		require.NoError(t, db.Close())
 	})
 	b := &bundle{metrics: prometheus.NewRegistry()}
 	options := Options{
-		Orders:  orders.New(memory, through, orders.NewLists(db, memory)),
+		Orders:  orders.New(memory, through, orders.NewLists(db, memory, nil)),
 		Stats:   func() Stats { return Stats{Orders: 1} },
 		Metrics: b.metrics,
 		Log:     zap.NewNop(),

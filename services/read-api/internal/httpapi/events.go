@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
@@ -30,6 +32,8 @@ type eventWriter struct {
 	known   *stream.Batch             // what the client caught up with; nil: nothing
 	buffer  *bytes.Buffer             // nil while there is nothing to send, as for most clients
 	events  int
+	sent    prometheus.Counter
+	counted int // events
 	err     error
 }
 
@@ -188,5 +192,9 @@ func (e *eventWriter) flush() {
 	e.release()
 	if e.err == nil {
 		e.err = e.control.Flush()
+	}
+	if e.err == nil {
+		e.sent.Add(float64(e.events - e.counted))
+		e.counted = e.events
 	}
 }

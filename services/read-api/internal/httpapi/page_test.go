@@ -21,12 +21,12 @@ func pageOrders(t *testing.T) *PageOrders {
 	t.Helper()
 	db, err := bundb.Open(config.Database{URL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
-	through := orders.NewReadThrough(db)
+	through := orders.NewReadThrough(db, nil)
 	t.Cleanup(func() {
 		through.Stop()
 		require.NoError(t, db.Close())
 	})
-	return NewPageOrders(orders.New(cache.New(time.Second), through, orders.NewLists(db, cache.New(time.Second))))
+	return NewPageOrders(orders.New(cache.New(time.Second), through, orders.NewLists(db, cache.New(time.Second), nil)))
 }
 
 func TestThePagesFiltersAreTheAPIs(t *testing.T) {

@@ -157,10 +157,10 @@ func TestRequestsAreMeasuredByRouteAndCode(t *testing.T) {
 	for _, target := range []string{sampleAddress, "/order/nobody", sampleAddress, "/api/v1/orders/b563feb7b2b84b6test", "/nowhere", "/boom", "/docs"} {
 		b.ask(t, "GET", target)
 	}
-	require.Equal(t, map[string]uint64{"200": 3, "404": 1}, countsOf(t, b.metrics, "order"))
+	require.Equal(t, map[string]uint64{"200": 3, "404": 1, "500": 0, "503": 0}, countsOf(t, b.metrics, "order"), "failures are there before the first one")
 	require.Equal(t, map[string]uint64{"404": 1}, countsOf(t, b.metrics, "none"))
-	require.Equal(t, map[string]uint64{"500": 1}, countsOf(t, b.metrics, "page"))
-	require.Equal(t, map[string]uint64{"200": 1}, countsOf(t, b.metrics, "docs"))
+	require.Equal(t, map[string]uint64{"200": 0, "500": 1, "503": 0}, countsOf(t, b.metrics, "page"))
+	require.Equal(t, map[string]uint64{"200": 1, "500": 0, "503": 0}, countsOf(t, b.metrics, "docs"))
 }
 
 // countsOf are a route's answers by status.

@@ -51,7 +51,7 @@ func (a *api) stream(c *gin.Context) {
 		return
 	}
 	e := &eventWriter{
-		to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, gone: listener.Gone(),
+		to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, gone: listener.Gone(), sent: a.events,
 		masked: !a.Access.Personal(c),
 	}
 	if a.Access.On() && !e.masked {
@@ -68,9 +68,31 @@ func (a *api) stream(c *gin.Context) {
 		a.unavailable(c, errors.Join(orders.ErrUnavailable, err))
 		return
 	}
-	if err := a.follow(c, listener, e); err != nil {
-		a.Log.Debug("stream ended", zap.Error(err))
+	err = a.follow(c, listener, e)
+	a.ended.WithLabelValues(reasonOf(err)).Inc()
+	a.Log.Debug("stream ended", zap.Error(err))
+}
+
+// Why streams end.
+const (
+	endedByClient   = "client" // it has gone, or its connection was lost
+	endedSlow       = "slow"
+	endedByStop     = "stop" // of the service
+	endedCredential = "credential"
+)
+
+var errCredential = errors.New("the credential has expired or was revoked")
+
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, stream.ErrSlow):
+		return endedSlow
+	case errors.Is(err, stream.ErrClosed):
+		return endedByStop
+	case errors.Is(err, errCredential):
+		return endedCredential
 	}
+	return endedByClient
 }
 
 // streamHead answers HEAD with the headers of GET.
@@ -161,8 +183,8 @@ func (a *api) follow(c *gin.Context, listener *stream.Listener, e *eventWriter) 
 		case <-c.Request.Context().Done():
 			return c.Request.Context().Err()
 		case <-ended:
-			e.end("the credential has expired or was revoked")
-			return e.err
+			e.end(errCredential.Error())
+			return errCredential
 		case <-listener.Bell():
 		case <-heartbeat.C:
 			beat = true

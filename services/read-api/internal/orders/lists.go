@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
@@ -33,12 +35,22 @@ type Lists struct {
 	db     *bun.DB
 	slots  chan struct{}
 	recent *recent
+	took   *prometheus.HistogramVec // of the database
 }
+
+// Kinds of lists.
+const (
+	list    = "orders"
+	suggest = "suggest"
+)
 
 // NewLists reads from db, in transactions of its own. It subscribes to the cache, to
 // know how long it can keep a page.
-func NewLists(db *bun.DB, c *cache.Cache) *Lists {
-	l := &Lists{db: db, slots: make(chan struct{}, ListConns), recent: &recent{current: c.Current}}
+func NewLists(db *bun.DB, c *cache.Cache, metrics prometheus.Registerer) *Lists {
+	l := &Lists{
+		db: db, slots: make(chan struct{}, ListConns), recent: &recent{current: c.Current},
+		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, list, suggest),
+	}
 	c.Subscribe(l.recent)
 	return l
 }
@@ -63,7 +75,7 @@ func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) 
 // error is ErrUnavailable, or ctx's.
 func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	var page Page
-	err := l.read(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := l.read(ctx, list, func(ctx context.Context, tx bun.Tx) error {
 		keys, next, err := readKeys(ctx, tx, filter, after, limit)
 		if err != nil {
 			return err
@@ -77,7 +89,7 @@ func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit 
 // read runs do in a transaction that may search along indexes only, when it is
 // its turn, for readTimeout at most. The server ends what takes longer even
 // where it can't be told that nobody waits any more.
-func (l *Lists) read(ctx context.Context, do func(context.Context, bun.Tx) error) error {
+func (l *Lists) read(ctx context.Context, kind string, do func(context.Context, bun.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	select {
@@ -86,6 +98,7 @@ func (l *Lists) read(ctx context.Context, do func(context.Context, bun.Tx) error
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %d lists are being read already", ErrUnavailable, ListConns)
 	}
+	defer prometheus.NewTimer(l.took.WithLabelValues(kind)).ObserveDuration()
 	return view(ctx, l.db, func(ctx context.Context, tx bun.Tx) error {
 		if _, err := tx.ExecContext(ctx, searchSettings); err != nil {
 			return fmt.Errorf("prepare a search: %w", err)

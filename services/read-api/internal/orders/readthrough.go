@@ -8,10 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
@@ -54,11 +56,18 @@ type call struct {
 }
 
 // NewReadThrough reads from db, in transactions of its own.
-func NewReadThrough(db *bun.DB) *ReadThrough {
-	return newReadThrough(func(ctx context.Context, uids []string) (map[string]*cache.Record, error) {
+func NewReadThrough(db *bun.DB, metrics prometheus.Registerer) *ReadThrough {
+	took := metric.Histogram(metrics, "orderhub_read_through_seconds", "Time that the database took for orders that memory could not answer for.", databaseBuckets)
+	r := newReadThrough(func(ctx context.Context, uids []string) (map[string]*cache.Record, error) {
+		defer prometheus.NewTimer(took).ObserveDuration()
 		return readStored(ctx, db, uids)
 	})
+	metric.CounterOf(metrics, "orderhub_read_throughs_total", "Orders that PostgreSQL was asked for, since memory could not answer.", r.Reads)
+	return r
 }
+
+// databaseBuckets are of the time of a query, which is readTimeout at most.
+var databaseBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
 
 func newReadThrough(read func(context.Context, []string) (map[string]*cache.Record, error)) *ReadThrough {
 	ctx, cancel := context.WithCancel(context.Background())
