@@ -75,14 +75,6 @@ func (q *Queue) Scan(ctx context.Context, filter letter.Filter) (*View, error) {
 	return v, v.Refresh(ctx)
 }
 
-// ScanHeads is Scan, and keeps the letters that match without their values, if
-// there are at most so many of them; see View.Heads.
-func (q *Queue) ScanHeads(ctx context.Context, filter letter.Filter, most int) (*View, error) {
-	v := newView(q.letters, q.opts.Topic, filter)
-	v.queue, v.headsLeft = q, most
-	return v, v.Refresh(ctx)
-}
-
 // Item is a letter with what was done about it.
 type Item struct {
 	letter.Letter
@@ -107,7 +99,7 @@ func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
 	wanted := map[letter.Place]*kgo.Record{}
 	for _, r := range refs {
 		if r.HasLetter() {
-			wanted[r.place()] = nil
+			wanted[r.Place] = nil
 		}
 		if r.Status == letter.Resolved {
 			wanted[r.resolution()] = nil
@@ -123,7 +115,7 @@ func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
 	for _, r := range refs {
 		item := Item{Ref: r}
 		if r.HasLetter() {
-			if item.Record = wanted[r.place()]; item.Record == nil {
+			if item.Record = wanted[r.Place]; item.Record == nil {
 				changed = ErrChanged
 				continue
 			}

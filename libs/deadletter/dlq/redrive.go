@@ -44,8 +44,8 @@ var (
 // InSourceOrder sorts letters in the order of their source records.
 func InSourceOrder(refs []Ref) {
 	slices.SortFunc(refs, func(a, b Ref) int {
-		return cmp.Or(cmp.Compare(a.Group.SourceTopic, b.Group.SourceTopic), cmp.Compare(a.Group.SourcePartition, b.Group.SourcePartition),
-			cmp.Compare(a.SourceOffset, b.SourceOffset), cmp.Compare(a.Offset, b.Offset))
+		return cmp.Or(cmp.Compare(a.Source.Topic, b.Source.Topic), cmp.Compare(a.Source.Partition, b.Source.Partition),
+			cmp.Compare(a.Source.Offset, b.Source.Offset), cmp.Compare(a.Place.Offset, b.Place.Offset))
 	})
 }
 
@@ -238,7 +238,7 @@ func (d *redriving) stillOpen(ctx context.Context, batch []draft) ([]draft, erro
 	d.looked = time.Now()
 	kept := batch[:0]
 	for _, c := range batch {
-		switch now, there := d.view.Current(c.item.Ref); {
+		switch now, there := d.view.Current(c.item.ID); {
 		case there && now.Status == letter.Open:
 			kept = append(kept, c)
 		case there:

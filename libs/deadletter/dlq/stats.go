@@ -83,7 +83,10 @@ type Stats struct {
 	times []int64 // nanoseconds since 1970
 }
 
-type causeKey struct{ reason, rule, path string }
+type causeKey struct {
+	reason  string
+	failure letter.Failure
+}
 
 // StatsOf counts letters, such as those of View.Each, which come in any order.
 func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
@@ -91,68 +94,40 @@ func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 		ByReason: map[string]int{}, OpenByReason: map[string]int{}, ByRule: map[string]Count{}, ByPartition: map[string]Count{},
 		Causes: []*Cause{}, All: Cause{Curve: make([]int, o.Bars)},
 	}
-	// What a group's letters have in common is looked up once for all of them.
-	type counted struct {
-		Count
-		causes []*Cause
-	}
-	causes, groups := map[causeKey]*Cause{}, map[*Group]*counted{}
+	causes := map[causeKey]*Cause{}
 	for ref := range refs {
-		g := groups[ref.Group]
-		if g == nil {
-			g = &counted{causes: s.causesOf(ref.Group, causes, o)}
-			groups[ref.Group] = g
-		}
-		g.add(ref.Status)
 		s.times = append(s.times, ref.FailedAt.UnixNano())
 		s.All.take(ref, o)
-		for _, c := range g.causes {
-			c.take(ref, o)
+		s.ByReason[ref.Reason]++
+		if ref.Status == letter.Open {
+			s.OpenByReason[ref.Reason]++
 		}
-	}
-	s.Count = s.All.Count
-	for of, g := range groups {
-		s.ByReason[of.Reason] += g.Total()
-		if g.Open > 0 {
-			s.OpenByReason[of.Reason] += g.Open
+		if ref.Source.Topic != "" && ref.Source.Partition >= 0 {
+			count(s.ByPartition, ref.Source.Topic+"/"+strconv.Itoa(int(ref.Source.Partition)), ref.Status)
 		}
-		if of.SourceTopic != "" && of.SourcePartition >= 0 {
-			sum(s.ByPartition, of.SourceTopic+"/"+strconv.Itoa(int(of.SourcePartition)), g.Count)
-		}
-		rules := map[string]bool{}
-		for _, f := range of.Failures {
-			if f.Rule != "" && !rules[f.Rule] {
-				rules[f.Rule] = true
-				sum(s.ByRule, f.Rule, g.Count)
+		for i, f := range ref.Causes {
+			of := causeKey{ref.Reason, f}
+			if causes[of] == nil {
+				causes[of] = &Cause{Reason: ref.Reason, Rule: f.Rule, Path: f.Path, Curve: make([]int, o.Bars)}
+				s.Causes = append(s.Causes, causes[of])
+			}
+			causes[of].take(ref, o)
+			if f.Rule != "" && !slices.ContainsFunc(ref.Causes[:i], func(before letter.Failure) bool { return before.Rule == f.Rule }) {
+				count(s.ByRule, f.Rule, ref.Status)
 			}
 		}
 	}
+	s.Count = s.All.Count
 	slices.SortFunc(s.Causes, func(a, b *Cause) int {
 		return cmp.Or(cmp.Compare(b.Total(), a.Total()), b.Last.Compare(a.Last), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Path, b.Path))
 	})
 	return s
 }
 
-func sum(counts map[string]Count, name string, more Count) {
+func count(counts map[string]Count, name string, status letter.Status) {
 	c := counts[name]
-	counts[name] = Count{c.Open + more.Open, c.Resolved + more.Resolved}
-}
-
-// causesOf are the causes that a group's letters count under.
-func (s *Stats) causesOf(of *Group, known map[causeKey]*Cause, o StatsOptions) (causes []*Cause) {
-	failures := of.Failures
-	if len(failures) == 0 {
-		failures = []letter.Failure{{}}
-	}
-	for _, f := range failures {
-		k := causeKey{of.Reason, f.Rule, f.Path}
-		if known[k] == nil {
-			known[k] = &Cause{Reason: k.reason, Rule: k.rule, Path: k.path, Curve: make([]int, o.Bars)}
-			s.Causes = append(s.Causes, known[k])
-		}
-		causes = append(causes, known[k])
-	}
-	return causes
+	c.add(status)
+	counts[name] = c
 }
 
 func (c *Cause) take(ref *Ref, o StatsOptions) {

@@ -23,10 +23,15 @@ func each(refs []Ref) func(func(*Ref) bool) {
 }
 
 func TestCausesOverTime(t *testing.T) {
-	price := &Group{Reason: "invalid", Failures: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}}, SourceTopic: "orders"}
-	broken := &Group{Reason: "not_json"}
-	at := func(hours int, g *Group, status letter.Status) Ref {
-		return Ref{Group: g, Status: status, FailedAt: noon.Add(time.Duration(hours) * time.Hour), Offset: int64(hours)}
+	price := Ref{
+		Letter: &letter.Letter{Reason: "invalid", Source: letter.Place{Topic: "orders"}},
+		Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}},
+	}
+	broken := Ref{Letter: &letter.Letter{Reason: "not_json"}, Causes: []letter.Failure{{}}}
+	at := func(hours int, like Ref, status letter.Status) Ref {
+		l := *like.Letter
+		l.FailedAt, l.Place.Offset = noon.Add(time.Duration(hours)*time.Hour), int64(hours)
+		return Ref{Letter: &l, Causes: like.Causes, Status: status}
 	}
 	refs := []Ref{at(3, price, letter.Open), at(-30, price, letter.Resolved), at(0, broken, letter.Open), at(9, price, letter.Open), at(12, price, letter.Open)}
 	for range 2 { // in any order
@@ -36,7 +41,7 @@ func TestCausesOverTime(t *testing.T) {
 		require.Equal(t, map[string]Count{"orders/0": {3, 1}}, s.ByPartition)
 		require.Len(t, s.Causes, 3)
 		c := s.Causes[0]
-		require.Equal(t, []any{"invalid", "min", "items[].price", Count{3, 1}, 3, []int{1, 0, 1}, int64(12)}, []any{c.Reason, c.Rule, c.Path, c.Count, c.New, c.Curve, c.Newest.Offset})
+		require.Equal(t, []any{"invalid", "min", "items[].price", Count{3, 1}, 3, []int{1, 0, 1}, int64(12)}, []any{c.Reason, c.Rule, c.Path, c.Count, c.New, c.Curve, c.Newest.Place.Offset})
 		require.Equal(t, []time.Time{noon.Add(-30 * time.Hour), noon.Add(12 * time.Hour)}, []time.Time{c.First, c.Last})
 		require.Equal(t, &letter.Failure{Rule: "min", Path: "items[].price"}, c.Filter().Failure)
 		require.True(t, s.Causes[2].Filter().NoFailures)

@@ -17,7 +17,7 @@ import (
 )
 
 // View is what the topics held when it was taken, or last refreshed: which
-// letters match a filter, and which of them are open. It keeps some 400 bytes a
+// letters match a filter, and which of them are open. It keeps less than a kilobyte a
 // letter, and no values: Queue.Load reads these again.
 //
 // Safe for concurrent use.
@@ -30,33 +30,25 @@ type View struct {
 	refreshing sync.Mutex
 
 	mu      sync.Mutex
-	entries map[string]*Ref // by id: letters that match, and all resolutions
-	groups  map[groupKey]*Group
+	entries map[string]*Ref          // by id: letters that match, and all resolutions
 	next    map[topicPartition]int64 // the offset to read next
 	gaps    []Gap
 
 	failures failures
-
-	headsLeft int // how many more heads may be kept; negative: none are
 }
 
 // Ref is a letter that a View found, or a resolution whose letter it did not.
 type Ref struct {
-	ID string
-	// Topic, Partition and Offset are the letter's place.
-	Topic     string
-	Partition int32
-	Offset    int64
-	FailedAt  time.Time
-	Status    letter.Status
-	Kind      letter.ResolutionKind // of the latest resolution; empty while the letter is open
-	Group     *Group
-	Size      int64 // of the value, in bytes
-	// SourceOffset is the source record's; the rest of its place is in Group.
-	SourceOffset int64
+	// Letter is without value and without the source's headers. Copies of a Ref share it,
+	// and it is never changed. Of a resolution without a letter it has the ID only.
+	*letter.Letter
 
-	ours bool // written by our worker, so its key is its id
-	head *letter.Letter
+	Status letter.Status
+	Kind   letter.ResolutionKind // of the latest resolution; empty while the letter is open
+	// Causes are the letter's failures, each once, with the path of any item, at most
+	// maxCauses. A letter that names none has one without rule and path.
+	Causes []letter.Failure
+
 	// A letter or resolution may stand in several partitions after the topic
 	// got more of them: the latest is the last. The slices are never changed
 	// in place, since copies of a Ref share them.
@@ -71,16 +63,12 @@ type topicPartition struct {
 // HasLetter is false of a resolution without a letter.
 func (r *Ref) HasLetter() bool { return len(r.letters) > 0 }
 
-func (r *Ref) place() letter.Place {
-	return letter.Place{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
-}
-
 func (r *Ref) resolution() letter.Place { return r.resolutions[len(r.resolutions)-1] }
 
 func newView(letters []string, resolutions string, filter letter.Filter) *View {
 	return &View{
-		letters: letters, resolutions: resolutions, filter: filter, headsLeft: -1,
-		entries: map[string]*Ref{}, groups: map[groupKey]*Group{}, next: map[topicPartition]int64{},
+		letters: letters, resolutions: resolutions, filter: filter,
+		entries: map[string]*Ref{}, next: map[topicPartition]int64{},
 	}
 }
 
@@ -189,10 +177,12 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 		id, isResolution = letter.ResolutionOf(r)
 	}
 	var l letter.Letter
+	var failed *failure
 	isLetter := !isResolution && slices.Contains(v.letters, r.Topic) && !isTombstone(r)
 	if isLetter {
 		l = letter.Parse(r)
-		id, matches = l.ID, v.filter.MatchesWith(&l, func(l *letter.Letter) []letter.Failure { return v.failures.of(l).exact })
+		failed = v.failures.of(&l)
+		id, matches = l.ID, v.filter.MatchesWith(&l, func(*letter.Letter) []letter.Failure { return failed.exact })
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -212,16 +202,15 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 	case isLetter && matches:
 		ref := v.entry(id)
 		ref.letters = append(without(ref.letters, r), here)
-		ref.Topic, ref.Partition, ref.Offset = here.Topic, here.Partition, here.Offset
-		ref.FailedAt, ref.SourceOffset, ref.Size = l.FailedAt.UTC(), l.Source.Offset, int64(len(l.Value))
-		ref.Group, ref.ours = v.group(&l), l.Format == letter.Orderhub
-		v.keepHead(ref, &l)
+		head := l.Head()
+		head.ErrorsJSON = failed.json
+		ref.Letter, ref.Causes = &head, failed.causes
 		return ref.Status, true
 	case isLetter: // the id's letter was replaced by one that does not match
 		v.change(id, func(ref *Ref) { ref.letters = nil })
 	case slices.Contains(v.letters, r.Topic): // the tombstone of a letter of ours; a key of another's is not its id
 		v.change(string(r.Key), func(ref *Ref) {
-			if ref.ours {
+			if ref.Format == letter.Orderhub {
 				ref.letters = without(ref.letters, r)
 			}
 		})
@@ -234,7 +223,7 @@ func isTombstone(r *kgo.Record) bool { return r.Value == nil && len(r.Headers) =
 func (v *View) entry(id string) *Ref {
 	ref := v.entries[id]
 	if ref == nil {
-		ref = &Ref{ID: id, Status: letter.Open}
+		ref = &Ref{Letter: &letter.Letter{ID: id}, Status: letter.Open}
 		v.entries[id] = ref
 	}
 	return ref
@@ -251,17 +240,15 @@ func (v *View) change(id string, how func(*Ref)) {
 		ref.Status, ref.Kind = letter.Open, ""
 	}
 	if len(ref.letters) == 0 {
-		if ref.Group = nil; ref.head != nil {
-			ref.head = nil
-			v.headsLeft++
-		}
-		if len(ref.resolutions) == 0 {
+		if ref.Letter = (&letter.Letter{ID: id}); len(ref.resolutions) == 0 {
 			delete(v.entries, id)
 		}
 		return
 	}
-	latest := ref.letters[len(ref.letters)-1]
-	ref.Topic, ref.Partition, ref.Offset = latest.Topic, latest.Partition, latest.Offset
+	if latest := ref.letters[len(ref.letters)-1]; latest != ref.Place {
+		moved := *ref.Letter
+		moved.Place, ref.Letter = latest, &moved
+	}
 }
 
 // without are the places that are not in a record's partition, with room for one more.
@@ -275,60 +262,13 @@ func without(places []letter.Place, r *kgo.Record) []letter.Place {
 	return kept
 }
 
-// group finds the letter's group, or makes it.
-func (v *View) group(l *letter.Letter) *Group {
-	failed := v.failures.of(l)
-	key := groupKey{l.Reason, l.Stage, l.Source.Topic, failed.key, l.Source.Partition}
-	if v.groups[key] == nil {
-		v.groups[key] = &Group{Reason: l.Reason, Stage: l.Stage, Failures: failed.anyItem, SourceTopic: l.Source.Topic, SourcePartition: l.Source.Partition}
-	}
-	return v.groups[key]
-}
-
-// keepHead keeps a letter without its value, as long as there are not too many.
-func (v *View) keepHead(ref *Ref, l *letter.Letter) {
-	if v.headsLeft < 0 {
-		return
-	}
-	if ref.head == nil {
-		v.headsLeft--
-	}
-	head := l.Head()
-	if ref.head = &head; v.headsLeft < 0 {
-		for _, ref := range v.entries {
-			ref.head = nil
-		}
-	}
-}
-
-// Heads gives letters without their values and resolutions: from memory if they
-// were kept (see ScanHeads), else by reading them again. The error is ErrChanged
-// where one is gone; the others are given all the same.
-func (v *View) Heads(ctx context.Context, refs []Ref) ([]Item, error) {
-	v.mu.Lock()
-	kept := v.headsLeft >= 0
-	v.mu.Unlock()
-	if kept && !slices.ContainsFunc(refs, func(r Ref) bool { return r.head == nil }) {
-		items := make([]Item, len(refs))
-		for i, ref := range refs {
-			items[i] = Item{Letter: *ref.head, Ref: ref}
-		}
-		return items, nil
-	}
-	items, err := v.queue.Load(ctx, refs)
-	for i := range items {
-		items[i].Letter = items[i].Head()
-	}
-	return items, err
-}
-
 // Select gives the letters with a status, newest first, at most limit of them; 0
 // means all.
 func (v *View) Select(status letter.Status, limit int) []Ref {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	found := slices.SortedFunc(v.each(status), func(a, b *Ref) int {
-		return cmp.Or(b.FailedAt.Compare(a.FailedAt), cmp.Compare(b.Partition, a.Partition), cmp.Compare(b.Offset, a.Offset), cmp.Compare(b.Topic, a.Topic))
+		return cmp.Or(b.FailedAt.Compare(a.FailedAt), cmp.Compare(b.Place.Partition, a.Place.Partition), cmp.Compare(b.Place.Offset, a.Place.Offset), cmp.Compare(b.Place.Topic, a.Place.Topic))
 	})
 	if limit > 0 && len(found) > limit {
 		found = found[:limit]
@@ -360,14 +300,11 @@ func (v *View) each(status letter.Status) iter.Seq[*Ref] {
 	}
 }
 
-// Current is what a letter is now, after a refresh. It is false if the letter is
-// gone.
-func (v *View) Current(r Ref) (Ref, bool) {
-	now, there := v.lookup(r.ID)
-	if !there || r.HasLetter() && !now.HasLetter() {
-		return r, false
-	}
-	return now, true
+// Current is what the letter with a whole id is now, after a refresh. It is false if the
+// letter is gone.
+func (v *View) Current(id string) (Ref, bool) {
+	now, there := v.lookup(id)
+	return now, there && now.HasLetter()
 }
 
 // lookup finds a letter, a resolution or both by the whole id.
@@ -406,7 +343,7 @@ func (v *View) current(ctx context.Context, refs []Ref, status letter.Status, ch
 	}
 	wanted := make([]Ref, 0, len(refs))
 	for _, ref := range refs {
-		if now, there := v.Current(ref); there {
+		if now, there := v.Current(ref.ID); there {
 			wanted = append(wanted, now)
 		}
 	}

@@ -33,7 +33,11 @@ func letterRecord(offset int64, reason string, failures ...model.FieldError) *kg
 
 func TestChunks(t *testing.T) {
 	var sizes []int
-	for chunk := range Chunks([]Ref{{Size: 1}, {Size: 1}, {Size: 1}, {Size: loadBytes}, {Size: 2 * loadBytes}, {Size: 1}, {Size: loadBytes - 1}}, 2) {
+	var refs []Ref
+	for _, size := range []int64{1, 1, 1, loadBytes, 2 * loadBytes, 1, loadBytes - 1} {
+		refs = append(refs, Ref{Letter: &letter.Letter{Truncated: &deadletter.Truncation{Size: size}}})
+	}
+	for chunk := range Chunks(refs, 2) {
 		sizes = append(sizes, len(chunk))
 	}
 	require.Equal(t, []int{2, 1, 1, 1, 2}, sizes, "not too many, nor too large ones, together")
@@ -80,7 +84,7 @@ func indexed(filter letter.Filter, records ...*kgo.Record) *View {
 
 func offsets(refs []Ref) (all []int64) {
 	for _, r := range refs {
-		all = append(all, r.SourceOffset)
+		all = append(all, r.Source.Offset)
 	}
 	return all
 }
@@ -247,7 +251,7 @@ func TestRandomHistories(t *testing.T) {
 			}
 			got := map[int64]letter.Status{}
 			for _, r := range x.Select(letter.Any, 0) {
-				got[r.SourceOffset] = r.Status
+				got[r.Source.Offset] = r.Status
 			}
 			for i, l := range letters {
 				state := want[string(l.Key)]
@@ -283,26 +287,26 @@ func compacted(random *rand.Rand, log []*kgo.Record) []*kgo.Record {
 	return slices.Clip(kept)
 }
 
-func TestGroups(t *testing.T) {
+func TestCauses(t *testing.T) {
 	price := func(i int) model.FieldError {
 		return model.FieldError{Path: fmt.Sprintf("items[%d].price", i), Rule: "min"}
 	}
 	x := indexed(letter.Filter{}, letterRecord(1, "invalid", price(1), price(2)), letterRecord(3, "invalid", price(7)), letterRecord(5, "not_json"))
 	refs := x.Select(letter.Any, 0)
-	require.Equal(t, []letter.Failure{{Rule: "min", Path: "items[].price"}}, refs[1].Group.Failures)
-	require.Same(t, refs[1].Group, refs[2].Group)
-	require.NotSame(t, refs[0].Group, refs[1].Group)
+	require.Equal(t, []letter.Failure{{Rule: "min", Path: "items[].price"}}, refs[1].Causes)
+	require.Equal(t, refs[1].Causes, refs[2].Causes)
+	require.Equal(t, []letter.Failure{{}}, refs[0].Causes, "no failure is a cause, too")
+	require.Equal(t, "not_json", refs[0].Reason)
 
 	spring := indexed(letter.Filter{}, &kgo.Record{Topic: dlq, Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "kafka_dlt-exception-fqcn", Value: []byte("a.b.Oops")}}})
-	require.Equal(t, []letter.Failure{{Rule: "Oops"}}, spring.Select(letter.Any, 0)[0].Group.Failures)
-	require.Equal(t, "Oops", spring.Select(letter.Any, 0)[0].Group.Reason)
-	require.Equal(t, letter.ReasonUnknown, indexed(letter.Filter{}, &kgo.Record{Topic: dlq, Value: []byte("v")}).Select(letter.Any, 0)[0].Group.Reason)
+	require.Equal(t, []letter.Failure{{Rule: "Oops"}}, spring.Select(letter.Any, 0)[0].Causes)
+	require.Equal(t, "Oops", spring.Select(letter.Any, 0)[0].Reason)
+	require.Equal(t, letter.ReasonUnknown, indexed(letter.Filter{}, &kgo.Record{Topic: dlq, Value: []byte("v")}).Select(letter.Any, 0)[0].Reason)
 }
 
-// Heads are kept while there are few of them.
+// A view keeps letters without their values.
 func TestHeads(t *testing.T) {
 	x := newView([]string{dlq}, dlq, letter.Filter{Reasons: []string{"a"}})
-	x.headsLeft = 2
 	add := func(offset int64, r *kgo.Record) {
 		placed := *r
 		placed.Offset = offset
@@ -315,15 +319,9 @@ func TestHeads(t *testing.T) {
 	add(3, letterRecord(3, "a"))
 	refs := x.Select(letter.Any, 0)
 	require.Len(t, refs, 2)
-	items, err := x.Heads(t.Context(), refs) // the view has no queue to read from
-	require.NoError(t, err)
-	head := items[1]
+	head := refs[1]
 	require.Equal(t, []any{string(one.Key), "a", int64(len(one.Value)), "key1"}, []any{head.ID, head.Reason, head.Size(), string(head.SourceKey)})
 	require.Nil(t, head.Value)
-	add(4, letterRecord(5, "a"))
-	for _, ref := range x.Select(letter.Any, 0) {
-		require.Nil(t, ref.head, "there are too many")
-	}
 }
 
 // A record that is added again, or late, changes nothing.
@@ -334,9 +332,9 @@ func TestARecordIsTakenOnce(t *testing.T) {
 	late.Offset = 1
 	x.add(late)
 	require.Len(t, x.Select(letter.Open, 0), 1)
-	_, there := x.Current(Ref{ID: "another"})
+	_, there := x.Current("another")
 	require.False(t, there)
-	now, there := x.Current(x.Select(letter.Open, 0)[0])
+	now, there := x.Current(x.Select(letter.Open, 0)[0].ID)
 	require.True(t, there)
 	require.Equal(t, letter.Open, now.Status)
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -194,13 +195,15 @@ func (l *Letter) Errors() []model.FieldError {
 }
 
 // Head is the letter without value and headers of the source, and shares no bytes
-// with the record.
+// with the record, except for ErrorsJSON. Texts that many letters have are in memory once.
 func (l *Letter) Head() Letter {
 	size := l.Size()
 	h := *l
 	h.head, h.Value, h.SourceHeaders, h.Key = &size, nil, nil, nil
-	h.SourceKey, h.ErrorsJSON = bytes.Clone(l.SourceKey), bytes.Clone(l.ErrorsJSON)
-	h.Exception.Stacktrace = ""
+	h.SourceKey, h.Exception.Stacktrace, h.FailedAt = bytes.Clone(l.SourceKey), "", l.FailedAt.UTC()
+	for _, text := range []*string{&h.Reason, &h.Stage, &h.Source.Topic, &h.Group, &h.Rules} {
+		*text = unique.Make(*text).Value()
+	}
 	return h
 }
 

@@ -321,7 +321,7 @@ func TestConsoleShowsHostileLettersAsText(t *testing.T) {
 	addresses := []string{"/", "/letters", "/letters?status=any&q=" + url.QueryEscape(hostile[1]), "/letters?reason=" + url.QueryEscape(hostile[0]), "/letter?id=" + url.QueryEscape(hostile[1]),
 		"/confirm?kind=redrive&match=" + url.QueryEscape("reason="+url.QueryEscape(hostile[0])) + "&back=" + url.QueryEscape("javascript:window.hacked=1")}
 	for _, item := range items {
-		addresses = append(addresses, fmt.Sprintf("/letter?id=%s&at=%d.%d", url.QueryEscape(item.ID), item.Ref.Partition, item.Ref.Offset))
+		addresses = append(addresses, fmt.Sprintf("/letter?id=%s&at=%d.%d", url.QueryEscape(item.ID), item.Ref.Place.Partition, item.Ref.Place.Offset))
 	}
 	for i, address := range addresses {
 		w.Visit(c.server.URL+address, "footer")
@@ -334,7 +334,7 @@ func TestConsoleShowsHostileLettersAsText(t *testing.T) {
 	}
 	p := c.signedIn()
 	for _, item := range items[:12] {
-		_, body := p.send("/letter/reveal", url.Values{"id": {item.ID}, "at": {fmt.Sprintf("%d.%d", item.Ref.Partition, item.Ref.Offset)}})
+		_, body := p.send("/letter/reveal", url.Values{"id": {item.ID}, "at": {fmt.Sprintf("%d.%d", item.Ref.Place.Partition, item.Ref.Place.Offset)}})
 		require.NotContains(t, body, "<script>window")
 		require.NotContains(t, body, "<img src=x")
 	}

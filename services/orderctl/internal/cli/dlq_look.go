@@ -20,10 +20,6 @@ import (
 // peopleLimit is how many letters people are shown.
 const peopleLimit = 50
 
-// keptHeads is how many letters are kept in memory while they are looked for, so
-// that they need not be read again: some 30 MB.
-const keptHeads = 50_000
-
 func (a *app) dlqListCommand() *cobra.Command {
 	var s kafkaSettings
 	var where kafkaFlags
@@ -52,7 +48,7 @@ Exit code 3: no letter matches.`,
 				limit = peopleLimit
 			}
 			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				view, err := queue.ScanHeads(cmd.Context(), which.Filter, keptHeads)
+				view, err := queue.Scan(cmd.Context(), which.Filter)
 				if err != nil {
 					return err
 				}
@@ -87,14 +83,14 @@ func (a *app) list(ctx context.Context, view *dlq.View, status letter.Status, li
 	if limit > 0 && len(refs) > limit {
 		refs = refs[:limit]
 	}
-	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return view.Heads(ctx, refs) }
-	err := inChunks(refs, load, func(items []dlq.Item) error {
-		lines := make([]dlqview.Line, len(items))
-		for i := range items {
-			lines[i] = dlqview.LineOf(&items[i].Letter, items[i].Ref.Status)
-		}
-		return write(lines...)
-	})
+	lines := make([]dlqview.Line, len(refs))
+	for i, r := range refs {
+		lines[i] = dlqview.LineOf(r.Letter, r.Status)
+	}
+	var err error
+	if len(lines) > 0 {
+		err = write(lines...)
+	}
 	if len(refs) < len(all) {
 		a.say("%d of %s; --limit 0 lists all", len(refs), plural(len(all), "letter"))
 	}

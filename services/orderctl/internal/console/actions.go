@@ -321,7 +321,7 @@ func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine [
 		return nil, err
 	}
 	for i := range refs {
-		refs[i], _ = view.Current(refs[i]) // one that is gone is not loaded below
+		refs[i], _ = view.Current(refs[i].ID) // one that is gone is not loaded below
 	}
 	const slack = time.Second
 	from, to := undone.Began.Add(-slack), undone.view().Ended.Add(slack)

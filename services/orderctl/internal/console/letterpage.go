@@ -90,7 +90,7 @@ func (c *Console) show(v *visit, item dlq.Item, reveal bool) letterPage {
 	} else {
 		page.CanEdit = true
 	}
-	for _, failure := range failuresOf(item.Ref.Group) {
+	for _, failure := range item.Ref.Causes {
 		reason, rule, path := dlqview.MaskCause(item.Reason, failure.Rule, failure.Path)
 		text := reason
 		for _, part := range []string{rule, path} {

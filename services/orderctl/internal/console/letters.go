@@ -15,7 +15,6 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/auth"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -28,7 +27,7 @@ func handle(r *dlq.Ref) string {
 	if mask.ID(r.ID) == r.ID {
 		return r.ID
 	}
-	return fmt.Sprintf("@%s/%d/%d", r.Topic, r.Partition, r.Offset)
+	return "@" + r.Place.String()
 }
 
 // letterAddress is where a letter is shown.
@@ -37,8 +36,8 @@ func letterAddress(handle string) string { return "/letter?" + url.Values{"id": 
 // find reads the letter with a handle, or with an id that may lack its hex digits.
 func (c *Console) find(ctx context.Context, id string) (dlq.Item, error) {
 	s := c.live.state()
-	ref, there := s.View.Current(dlq.Ref{ID: id})
-	if !there || !ref.HasLetter() {
+	ref, there := s.View.Current(id)
+	if !there {
 		i := slices.IndexFunc(s.List.refs, func(r dlq.Ref) bool { return letter.SameID(id, r.ID) || strings.HasPrefix(id, "@") && handle(&r) == id })
 		if i < 0 {
 			return dlq.Item{}, errGone
@@ -59,22 +58,6 @@ func (c *Console) load(ctx context.Context, refs []dlq.Ref) ([]dlq.Item, error) 
 		err = nil
 	}
 	return items, err
-}
-
-// linesTimeout bounds how long a list waits for letters that are not in memory.
-const linesTimeout = 5 * time.Second
-
-// lines returns what a list says of letters, by their handles. Those that can't be read
-// are missing.
-func (c *Console) lines(ctx context.Context, refs []dlq.Ref) map[string]dlqview.Line {
-	ctx, cancel := context.WithTimeout(ctx, linesTimeout)
-	defer cancel()
-	items, _ := c.live.state().View.Heads(ctx, refs)
-	found := make(map[string]dlqview.Line, len(items))
-	for i := range items {
-		found[handle(&items[i].Ref)] = dlqview.LineOf(&items[i].Letter, items[i].Ref.Status)
-	}
-	return found
 }
 
 // selection returns the letters that a query asks for, newest first. Looking for personal
@@ -113,28 +96,25 @@ func (c *Console) selection(v *visit, q *query) ([]dlq.Ref, error) {
 const maxHistory = 50
 
 // history returns the letters of the row of redrives that a letter belongs to, the first
-// first. It reads the whole topic, but only for letters that were redriven.
+// first.
 func (c *Console) history(ctx context.Context, l *list, item dlq.Item) ([]dlq.Item, error) {
 	alone := []dlq.Item{item}
-	if item.Origin == item.ID && (item.Resolution == nil || item.Resolution.Kind != letter.Redriven) {
-		return alone, nil
-	}
-	ids, err := c.searches.find(ctx, c.opts.Store, letter.Filter{Origin: item.Origin}, l.version)
-	if err != nil {
-		return alone, err
-	}
+	row := letter.Filter{Origin: item.Origin}
 	var refs []dlq.Ref
 	for i := range l.refs {
-		if ids[l.refs[i].ID] && len(refs) < maxHistory {
+		if row.Matches(l.refs[i].Letter) && len(refs) < maxHistory {
 			refs = append(refs, l.refs[i])
 		}
 	}
-	row, err := c.load(ctx, refs)
-	if err != nil || len(row) == 0 {
+	if len(refs) < 2 {
+		return alone, nil
+	}
+	items, err := c.load(ctx, refs)
+	if err != nil || len(items) == 0 {
 		return alone, err
 	}
-	slices.Reverse(row)
-	return row, nil
+	slices.Reverse(items)
+	return items, nil
 }
 
 const (
@@ -164,7 +144,7 @@ func (s *searches) find(ctx context.Context, queue *dlq.Queue, f letter.Filter, 
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := fmt.Sprintf("%q %q %q %q %q %q", f.Text, f.UID, f.Origin, f.Keys, f.Paths, f.Rules)
+	name := fmt.Sprintf("%q %q", f.Text, f.UID)
 	if kept, ok := s.kept[name]; ok && (kept.version == version || time.Since(kept.at) < searchLife) {
 		return kept.ids, nil
 	}

@@ -23,9 +23,6 @@ const (
 	// catchUpTimeout bounds how long a page waits for what was just written.
 	catchUpTimeout = 5 * time.Second
 	longestRetry   = 5 * time.Second
-	// keptHeads is how many letters are kept without their values, so that lists need
-	// not read them again: some 20 MB.
-	keptHeads = 50_000
 )
 
 // list is what the topic held at a moment. It is never changed.
@@ -35,7 +32,7 @@ type list struct {
 	open    int
 }
 
-// live follows the topics and makes lists of their letters. It keeps some 400 bytes a
+// live follows the topics and makes lists of their letters. It keeps less than a kilobyte a
 // letter. While the topics can't be read, the last list stays. Safe for concurrent use.
 type live struct {
 	*lifecycle.Loop
@@ -81,7 +78,7 @@ func (l *live) run(ctx context.Context) error {
 
 // follow reads the topics, and then what is added to them.
 func (l *live) follow(ctx context.Context) error {
-	view, err := l.queue.ScanHeads(ctx, letter.Filter{}, keptHeads)
+	view, err := l.queue.Scan(ctx, letter.Filter{})
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,6 @@ type causeView struct {
 	Address string
 	Handle  string // of the newest letter
 	Sample  dlqview.Line
-	Known   bool // Sample was read
 	// Match selects the cause's letters; empty where a part of the cause is masked.
 	Match string
 }
@@ -106,17 +105,11 @@ func (c *Console) overviewPage(v *visit) error {
 	page.NewCount, page.Curve = counted.All.New, counted.All.Curve
 	causes := counted.Causes[:min(len(counted.Causes), shownCauses)]
 	page.More = len(counted.Causes) - len(causes)
-	newest := make([]dlq.Ref, len(causes))
-	for i, cause := range causes {
-		newest[i] = cause.Newest
-	}
-	samples := c.lines(v.ctx(), newest)
 	for _, cause := range causes {
 		reason, rule, path := dlqview.MaskCause(cause.Reason, cause.Rule, cause.Path)
 		exact := reason == cause.Reason && rule == cause.Rule && path == cause.Path
 		cause.Reason, cause.Rule, cause.Path = reason, rule, path
-		one := causeView{Cause: cause, Address: causeAddress(status, reason, rule, path), Handle: handle(&cause.Newest)}
-		one.Sample, one.Known = samples[one.Handle]
+		one := causeView{Cause: cause, Address: causeAddress(status, reason, rule, path), Handle: handle(&cause.Newest), Sample: dlqview.LineOf(cause.Newest.Letter, cause.Newest.Status)}
 		if exact {
 			one.Match = strings.TrimPrefix(one.Address, "/letters?")
 		}

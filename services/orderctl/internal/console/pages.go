@@ -88,7 +88,6 @@ type listRow struct {
 	Handle string
 	Line   dlqview.Line
 	Kind   letter.ResolutionKind // empty while the letter is open
-	Known  bool                  // Line was read
 }
 
 // shownErrors is how many failures of a letter a list names.
@@ -127,12 +126,8 @@ func (c *Console) listPage(v *visit) error {
 	if end < len(refs) {
 		page.Older = q.with("before", position(&refs[end-1]))
 	}
-	lines := c.lines(v.ctx(), refs[start:end])
-	for i := range refs[start:end] {
-		r := &refs[start+i]
-		row := listRow{Handle: handle(r), Kind: r.Kind}
-		row.Line, row.Known = lines[row.Handle]
-		page.Rows = append(page.Rows, row)
+	for _, r := range refs[start:end] {
+		page.Rows = append(page.Rows, listRow{handle(&r), dlqview.LineOf(r.Letter, r.Status), r.Kind})
 	}
 	for _, status := range statuses {
 		page.Statuses = append(page.Statuses, tab{Title: statusTitles[status], Address: q.with("status", string(status)), Current: status == q.status})
@@ -155,7 +150,7 @@ func (c *Console) listPage(v *visit) error {
 // position is where a letter stands in a list, for addresses. It stays right when
 // letters are added or leave the list.
 func position(r *dlq.Ref) string {
-	return fmt.Sprintf("%d.%d.%d.%s", r.FailedAt.UnixNano(), r.Partition, r.Offset, r.Topic)
+	return fmt.Sprintf("%d.%d.%d.%s", r.FailedAt.UnixNano(), r.Place.Partition, r.Place.Offset, r.Place.Topic)
 }
 
 // startOf is the index of the first letter after a position; 0 without one.
@@ -173,7 +168,7 @@ func startOf(refs []dlq.Ref, after string) int {
 			if r.FailedAt.UnixNano() < at {
 				return i
 			}
-		case cmp.Or(cmp.Compare(r.Partition, partition), cmp.Compare(r.Offset, offset), cmp.Compare(r.Topic, topic)) < 0:
+		case cmp.Or(cmp.Compare(r.Place.Partition, partition), cmp.Compare(r.Place.Offset, offset), cmp.Compare(r.Place.Topic, topic)) < 0:
 			return i
 		}
 	}

@@ -160,39 +160,23 @@ func withoutPersonal(address string) string {
 
 var itemNumber = regexp.MustCompile(`\[\d+\]`)
 
-// scanned is the part of the query that only the letters' records answer; ok is false
+// scanned is the part of the query that only the letters' values answer; ok is false
 // where there is none.
 func (q *query) scanned() (f letter.Filter, ok bool) {
-	f = letter.Filter{Text: q.filter.Text, UID: q.filter.UID, Keys: q.filter.Keys}
-	if itemNumber.MatchString(strings.Join(q.filter.Paths, "")) {
-		f.Paths, f.Rules = q.filter.Paths, q.filter.Rules
-	}
-	return f, f.Text != "" || f.UID != "" || len(f.Keys) > 0 || len(f.Paths) > 0
+	return letter.Filter{Text: q.filter.Text, UID: q.filter.UID}, q.filter.Text != "" || q.filter.UID != ""
 }
 
 // matcher answers the rest of the query from the list.
 func (q *query) matcher() func(*dlq.Ref) bool {
 	f := q.filter
-	f.Text, f.UID, f.Keys, f.Paths = "", "", nil, slices.Clone(f.Paths)
-	for i, path := range f.Paths {
-		f.Paths[i] = letter.AnyItem(path) // as groups have them
-	}
+	f.Text, f.UID = "", ""
+	exact := itemNumber.MatchString(strings.Join(f.Paths, ""))
 	return func(r *dlq.Ref) bool {
-		g := r.Group
-		l := letter.Letter{
-			Reason: g.Reason, Stage: g.Stage, FailedAt: r.FailedAt,
-			Source: letter.Place{Topic: g.SourceTopic, Partition: g.SourcePartition, Offset: r.SourceOffset},
-		}
-		return (q.status == letter.Any || r.Status == q.status) &&
-			f.MatchesWith(&l, func(*letter.Letter) []letter.Failure { return failuresOf(g) })
+		return (q.status == letter.Any || r.Status == q.status) && f.MatchesWith(r.Letter, func(l *letter.Letter) []letter.Failure {
+			if exact {
+				return l.Failures()
+			}
+			return r.Causes
+		})
 	}
-}
-
-// failuresOf are a group's failures. A group without any has one without rule and path,
-// so that it has a cause, too.
-func failuresOf(g *dlq.Group) []letter.Failure {
-	if len(g.Failures) == 0 {
-		return []letter.Failure{{}}
-	}
-	return g.Failures
 }

@@ -24,24 +24,31 @@ func TestQueryKeepsItsAddress(t *testing.T) {
 	require.Equal(t, letter.Any, q.status)
 	f, scanned := q.scanned()
 	require.True(t, scanned)
-	require.Equal(t, letter.Filter{Text: `"a"`, Keys: []string{"k"}}, f)
+	require.Equal(t, letter.Filter{Text: `"a"`}, f)
 	require.NotContains(t, q.with("rule", ""), "rule=")
 	require.Equal(t, letter.Any, parseQuery(url.Values{"q": {"uid"}}, now).status, "who looks for an order wants all of it")
 	require.Equal(t, letter.Open, parseQuery(nil, now).status)
 }
 
 func TestQueryMatches(t *testing.T) {
-	g := &dlq.Group{Reason: "invalid", Stage: "validate", SourceTopic: "orders", SourcePartition: 2, Failures: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}}}
-	bare := &dlq.Group{Reason: "invalid"}
 	at := time.Unix(1000, 0)
-	matches := func(group *dlq.Group, status letter.Status, fields ...string) bool {
+	g := dlq.Ref{
+		Letter: &letter.Letter{
+			Format: letter.Orderhub, Reason: "invalid", Stage: "validate", Source: letter.Place{Topic: "orders", Partition: 2, Offset: 7}, SourceKey: []byte("key1"), FailedAt: at,
+			ErrorsJSON: []byte(`[{"rule":"min","path":"items[3].price"},{"rule":"bcp47","path":"locale"}]`),
+		},
+		Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}},
+	}
+	bare := dlq.Ref{Letter: &letter.Letter{Reason: "invalid", FailedAt: at}, Causes: []letter.Failure{{}}}
+	matches := func(ref dlq.Ref, status letter.Status, fields ...string) bool {
+		ref.Status = status
 		values := url.Values{}
 		for i := 0; i < len(fields); i += 2 {
 			values.Set(fields[i], fields[i+1])
 		}
 		q := parseQuery(values, at)
 		require.Empty(t, q.Problems)
-		return q.matcher()(&dlq.Ref{Group: group, Status: status, FailedAt: at, SourceOffset: 7})
+		return q.matcher()(&ref)
 	}
 	require.True(t, matches(g, letter.Open))
 	require.False(t, matches(g, letter.Resolved))
@@ -54,12 +61,15 @@ func TestQueryMatches(t *testing.T) {
 	require.False(t, matches(bare, letter.Open, "offsets", "-9"))
 	require.True(t, matches(g, letter.Open, "offsets", "7", "partition", "2", "since", "0s"))
 	require.False(t, matches(g, letter.Open, "until", "0s"))
+	require.True(t, matches(g, letter.Open, "key", "key1", "path", "items[3].price"))
+	require.False(t, matches(g, letter.Open, "key", "key2"))
+	require.False(t, matches(g, letter.Open, "path", "items[2].price"), "of another item")
 }
 
 func TestPositions(t *testing.T) {
 	refs := []dlq.Ref{}
 	for _, at := range []int64{9, 7, 7, 7, -5} {
-		refs = append(refs, dlq.Ref{FailedAt: time.Unix(0, at), Partition: 3, Offset: int64(20 - len(refs))})
+		refs = append(refs, dlq.Ref{Letter: &letter.Letter{FailedAt: time.Unix(0, at), Place: letter.Place{Partition: 3, Offset: int64(20 - len(refs))}}})
 	}
 	for i := range refs {
 		require.Equal(t, i+1, startOf(refs, position(&refs[i])))

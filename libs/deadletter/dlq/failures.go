@@ -7,21 +7,8 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 )
 
-// Group is what letters of the same cause and source have in common.
-type Group struct {
-	Reason, Stage   string
-	Failures        []letter.Failure // each once, of any item, at most maxFailures
-	SourceTopic     string           // empty: unknown
-	SourcePartition int32
-}
-
-type groupKey struct {
-	reason, stage, topic, failures string
-	partition                      int32
-}
-
 const (
-	maxFailures = 16
+	maxCauses = 16
 	// maxKnown bounds how many texts of failures are remembered.
 	maxKnown = 4096
 )
@@ -35,9 +22,9 @@ type failures struct {
 
 // failure is what a letter says of its failures.
 type failure struct {
-	exact   []letter.Failure // with the items' positions
-	anyItem []letter.Failure // those of Group
-	key     string           // tells anyItem from that of others
+	json   []byte           // the header, for all letters that have it
+	exact  []letter.Failure // with the items' positions
+	causes []letter.Failure // those of Ref
 }
 
 func (f *failures) of(l *letter.Letter) *failure {
@@ -48,13 +35,15 @@ func (f *failures) of(l *letter.Letter) *failure {
 	if ours && known != nil {
 		return known
 	}
-	decoded := &failure{exact: l.Failures()}
+	decoded := &failure{json: slices.Clone(l.ErrorsJSON), exact: l.Failures()}
 	for _, f := range decoded.exact {
 		f.Path = letter.AnyItem(f.Path)
-		if len(decoded.anyItem) < maxFailures && !slices.Contains(decoded.anyItem, f) {
-			decoded.anyItem = append(decoded.anyItem, f)
-			decoded.key += f.Rule + "\x00" + f.Path + "\x00"
+		if len(decoded.causes) < maxCauses && !slices.Contains(decoded.causes, f) {
+			decoded.causes = append(decoded.causes, f)
 		}
+	}
+	if len(decoded.causes) == 0 {
+		decoded.causes = []letter.Failure{{}}
 	}
 	if ours {
 		f.mu.Lock()
