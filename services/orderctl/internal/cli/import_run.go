@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/batch"
@@ -29,8 +28,6 @@ import (
 const (
 	importPageOrders = 1000
 	importPageBytes  = 4 << 20
-	// importWriters is how many pages are written at a time.
-	importWriters = 3
 	// importWriteTimeout and importMaxOrders are the worker's defaults.
 	importWriteTimeout = 30 * time.Second
 	importMaxOrders    = 4000
@@ -39,7 +36,8 @@ const (
 	sayInterval = 10 * time.Second
 )
 
-// importRun is one import.
+// importRun is one import. It deals with a page of orders after the other, and remembers
+// the last one that is done.
 type importRun struct {
 	*app
 	f      *importFlags
@@ -47,6 +45,8 @@ type importRun struct {
 	target *database
 	codec  *model.Codec
 	reader *otherdb.Reader
+	next   func(context.Context) (otherdb.Order, error) // of the reader
+	ahead  *otherdb.Order                               // that is read, and in no page yet
 
 	report  importReport
 	state   importState
@@ -87,6 +87,7 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 	}
 	if err == nil {
 		r.reader, err = source.db.Read(ctx, source.plan, otherdb.Range{After: r.state.After})
+		r.next = r.reader.Next
 	}
 	if err != nil {
 		r.close()
@@ -107,80 +108,56 @@ func (r *importRun) close() {
 // do imports, and reports in any case.
 func (r *importRun) do(ctx context.Context) error {
 	defer r.close()
-	reading, cancel := context.WithCancel(ctx)
-	var pages sync.WaitGroup
-	defer pages.Wait()
-	defer cancel()
-	read := make(chan importPage, 2)
-	pages.Go(func() { r.read(reading, read) })
 	r.bar, r.said, r.saved = r.newBar(int(r.total), "importing", "orders"), r.started, r.started
 	r.bar.add(int(r.state.Done))
-	var err error
-	switch {
-	case r.f.dryRun:
-		err = r.write(ctx, read, func() ingest.Writer { return dryrun.NewComparer(r.codec, r.target.stored) })
-	case r.f.direct:
-		writer := orderwrite.New(r.target.pool, orderwrite.Options{
-			Timeout: importWriteTimeout, MaxOrders: importMaxOrders, Differs: r.codec.Differs,
-			Batch: batch.Limits{Busy: 8, Count: importPageOrders, Period: 40 * time.Millisecond},
-		})
-		err = r.write(ctx, read, func() ingest.Writer { return writer })
-	default:
-		err = r.publish(ctx, read)
+	deal, closing, err := r.dealer(ctx)
+	for err == nil {
+		var page []otherdb.Order
+		if page, err = r.page(ctx); err != nil || len(page) == 0 {
+			break
+		}
+		if err = deal(ctx, page); err == nil {
+			err = r.did(page)
+		}
 	}
+	closing()
 	r.bar.end()
-	cancel()
-	pages.Wait()
 	return r.end(ctx, err)
 }
 
-// importPage are orders that were read, or why no more can be.
-type importPage struct {
-	orders []otherdb.Order
-	err    error
-}
-
-// read reads ahead, and closes pages after the last one. Orders with one uid are in
-// one page.
-func (r *importRun) read(ctx context.Context, pages chan<- importPage) {
-	defer close(pages)
-	var page importPage
-	size := 0
-	send := func() bool {
-		select {
-		case pages <- page:
-			page, size = importPage{}, 0
-			return true
-		case <-ctx.Done():
-			return false
-		}
+// page reads the next orders, none after the last. Orders with one uid are in one page,
+// since an import resumes after a uid. With a rate a page takes about a second, after
+// which it is remembered.
+func (r *importRun) page(ctx context.Context) (page []otherdb.Order, err error) {
+	most, size := importPageOrders, 0
+	if r.f.rate > 0 {
+		most = max(1, int(min(r.f.rate, importPageOrders)))
 	}
 	for {
-		order, err := r.reader.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			if len(page.orders) > 0 {
-				send()
+		if r.ahead == nil {
+			order, err := r.next(ctx)
+			if errors.Is(err, io.EOF) {
+				return page, nil
 			}
-			return
+			if err != nil {
+				return nil, r.source.explain(err)
+			}
+			r.ahead = &order
 		}
-		if err != nil {
-			page = importPage{err: r.source.explain(err)}
-			send()
-			return
+		if n := len(page); (n >= most || size > importPageBytes) && page[n-1].UID != r.ahead.UID {
+			return page, nil
 		}
-		if n := len(page.orders); (n >= importPageOrders || size > importPageBytes) && page.orders[n-1].UID != order.UID && !send() {
-			return
-		}
-		page.orders, size = append(page.orders, order), size+len(order.JSON)
+		page, size = append(page, *r.ahead), size+len(r.ahead.JSON)
+		r.ahead = nil
 	}
 }
 
-// did notes that all orders up to one are done.
-func (r *importRun) did(orders int64, last string) error {
-	r.report.Read += orders
-	r.state.Done += orders
-	r.state.After = last
-	r.bar.add(int(orders))
+// did notes that the orders of a page, and all before them, are done.
+func (r *importRun) did(page []otherdb.Order) error {
+	r.report.Read += int64(len(page))
+	r.state.Done += int64(len(page))
+	r.state.After = page[len(page)-1].UID
+	r.bar.add(len(page))
 	now := time.Now()
 	if r.bar.ProgressBar == nil && now.Sub(r.said) >= sayInterval {
 		r.said = now
@@ -193,157 +170,87 @@ func (r *importRun) did(orders int64, last string) error {
 	return local(r.state.save(r.f.state))
 }
 
-// publish sends the orders to the topic.
-func (r *importRun) publish(ctx context.Context, pages <-chan importPage) error {
+// dealer gives what is done with a page of orders. Call closing afterwards, in any case.
+func (r *importRun) dealer(ctx context.Context) (deal func(context.Context, []otherdb.Order) error, closing func(), err error) {
+	switch {
+	case r.f.dryRun:
+		return func(ctx context.Context, page []otherdb.Order) error {
+			return r.write(ctx, page, dryrun.NewComparer(r.codec, r.target.stored))
+		}, func() {}, nil
+	case r.f.direct:
+		writer := orderwrite.New(r.target.pool, orderwrite.Options{
+			Timeout: importWriteTimeout, MaxOrders: importMaxOrders, Differs: r.codec.Differs,
+			Batch: batch.Limits{Busy: 8, Count: importPageOrders, Period: 40 * time.Millisecond},
+		})
+		return func(ctx context.Context, page []otherdb.Order) error { return r.write(ctx, page, writer) }, func() {}, nil
+	}
+	return r.publisher(ctx)
+}
+
+// publisher sends pages to the topic.
+func (r *importRun) publisher(ctx context.Context) (deal func(context.Context, []otherdb.Order) error, closing func(), err error) {
 	options, err := r.f.kafka.options(&r.f.Kafka)
 	if err != nil {
-		return err
+		return nil, func() {}, err
 	}
-	var uids []string // of the orders that are not known to be done
-	answered := 0     // how many of them the broker has answered
 	lookUp, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
 	broker, err := publish.Kafka(lookUp, options, r.f.Kafka.Topic, giveUpAfter)
 	if err != nil {
-		return explainKafka(&r.f.Kafka, err)
+		return nil, func() {}, explainKafka(&r.f.Kafka, err)
 	}
-	defer broker.Close()
 	brokers := &published{app: r.app, product: "Kafka", bar: r.bar}
 	publisher := publish.New(broker, publish.Options{
 		Rate: r.f.rate,
 		Acked: func(acks []publish.Ack) error {
-			answered += len(acks)
 			r.report.Published += int64(len(acks))
 			brokers.away = false
 			return nil
 		},
 		Refused: func(record publish.Record, err error) {
-			answered++
 			r.report.Refused++
 			r.bar.line()
 			_ = r.failure(string(record.Key), "refused_by_broker", []model.FieldError{{Rule: "refused_by_broker", Message: err.Error()}}) // the final report counts it
 		},
 		Retrying: brokers.retrying,
 	})
-	settle := func() error {
-		n := whole(uids, answered)
-		if n == 0 {
-			return nil
-		}
-		last := uids[n-1]
-		uids, answered = uids[n:], answered-n
-		return r.did(int64(n), last)
-	}
-	var page importPage
-	err = publisher.Run(ctx, func() (publish.Record, error) {
-		if err := settle(); err != nil {
-			return publish.Record{}, err
-		}
-		for len(page.orders) == 0 {
-			var open bool
-			if page, open = <-pages; !open && ctx.Err() != nil {
-				return publish.Record{}, context.Cause(ctx) // which is why there are no more
-			} else if !open {
+	return func(ctx context.Context, page []otherdb.Order) error {
+		return explainKafka(&r.f.Kafka, publisher.Run(ctx, func() (publish.Record, error) {
+			if len(page) == 0 {
 				return publish.Record{}, io.EOF
 			}
-			if page.err != nil {
-				return publish.Record{}, page.err
+			record := publish.Record{Value: page[0].JSON}
+			if page[0].UID != "" {
+				record.Key = []byte(page[0].UID)
 			}
-			for _, order := range page.orders {
-				uids = append(uids, order.UID)
-			}
-		}
-		order := page.orders[0]
-		page.orders = page.orders[1:]
-		record := publish.Record{Value: order.JSON}
-		if order.UID != "" {
-			record.Key = []byte(order.UID)
-		}
-		return record, nil
-	})
-	if err == nil {
-		return settle()
-	}
-	return explainKafka(&r.f.Kafka, err)
+			page = page[1:]
+			return record, nil
+		}))
+	}, broker.Close, nil
 }
 
-// whole returns how many of the first n orders have a uid that no later one has: an import
-// goes on after a uid.
-func whole(uids []string, n int) int {
-	for n > 0 && n < len(uids) && uids[n-1] == uids[n] {
-		n--
-	}
-	return n
-}
-
-// importWrite is a page that is being written.
-type importWrite struct {
-	records []*ingest.Record
-	last    string
-	done    chan error
-}
-
-// write has importWriters pages decided at a time, and takes the results in their order.
-func (r *importRun) write(ctx context.Context, pages <-chan importPage, writer func() ingest.Writer) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var writing []*importWrite
-	defer func() {
-		cancel()
-		for _, w := range writing {
-			<-w.done //nolint:errcheck // another error, or the caller, has ended the work
-		}
-	}()
-	take := func() error {
-		w := writing[0]
-		writing = writing[1:]
-		if err := <-w.done; err != nil {
-			return r.target.explain(err)
-		}
-		return r.outcomes(w)
-	}
-	for page := range pages {
-		if page.err != nil {
-			return page.err
-		}
-		if len(writing) == importWriters {
-			if err := take(); err != nil {
-				return err
-			}
-		}
-		w := &importWrite{last: page.orders[len(page.orders)-1].UID, done: make(chan error, 1)}
-		writing = append(writing, w)
-		go func() { w.done <- w.run(ctx, r.codec, page.orders, writer()) }()
-	}
-	for len(writing) > 0 {
-		if err := take(); err != nil {
-			return err
-		}
-	}
-	return context.Cause(ctx) // the pages may have ended for it
-}
-
-// run decides the orders of a page, as the worker does.
-func (w *importWrite) run(ctx context.Context, codec *model.Codec, orders []otherdb.Order, writer ingest.Writer) error {
-	decoder := ingest.NewDecoder(codec, nil)
-	for _, order := range orders {
-		w.records = append(w.records, decoder.Decode(deadletter.Source{Key: []byte(order.UID), Value: order.JSON}))
+// write decides the orders of a page, as the worker does, and prints the failures.
+func (r *importRun) write(ctx context.Context, page []otherdb.Order, writer ingest.Writer) error {
+	decoder, records := ingest.NewDecoder(r.codec, nil), make([]*ingest.Record, len(page))
+	for i, order := range page {
+		records[i] = decoder.Decode(deadletter.Source{Key: []byte(order.UID), Value: order.JSON})
 	}
 	backoff, began := retry.NewBackoff(2*time.Second), time.Now()
 	for {
-		err := ingest.Store(ctx, writer, w.records)
-		if class, cause := errclass.Of(err); class != errclass.Environment || cause == errclass.CauseRights || time.Since(began) > giveUpAfter {
-			return err
+		err := ingest.Store(ctx, writer, records)
+		if err == nil {
+			return r.outcomes(records)
 		}
-		if backoff.Wait(ctx) != nil {
-			return err
+		class, cause := errclass.Of(err)
+		if class != errclass.Environment || cause == errclass.CauseRights || time.Since(began) > giveUpAfter || backoff.Wait(ctx) != nil {
+			return r.target.explain(err)
 		}
 	}
 }
 
-// outcomes counts what became of a page, and prints the failures.
-func (r *importRun) outcomes(w *importWrite) error {
-	for _, record := range w.records {
+// outcomes counts what became of records, and prints the failures.
+func (r *importRun) outcomes(records []*ingest.Record) error {
+	for _, record := range records {
 		switch record.Outcome() {
 		case ingest.Stored:
 			r.report.Stored++
@@ -359,5 +266,5 @@ func (r *importRun) outcomes(w *importWrite) error {
 			}
 		}
 	}
-	return r.did(int64(len(w.records)), w.last)
+	return nil
 }

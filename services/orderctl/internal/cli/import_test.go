@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"io"
 	"strings"
 	"testing"
 
@@ -10,17 +12,42 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/services/orderctl/internal/otherdb"
 )
 
-func TestAnImportGoesOnAfterAWholeUID(t *testing.T) {
+// An import resumes after a uid, so orders with one uid are done together.
+func TestAPageOfAnImportEndsAfterAWholeUID(t *testing.T) {
 	for _, c := range []struct {
-		uids     string
-		answered int
-		whole    int
+		uids  string
+		rate  float64 // orders a page
+		pages []string
 	}{
-		{"", 0, 0}, {"a b c", 2, 2}, {"a b b", 2, 1}, {"a b b", 3, 3}, {"b b b", 2, 0}, {"a b b c", 3, 3},
+		{"", 2, nil}, {"a b c", 2, []string{"a b", "c"}}, {"a b b c", 2, []string{"a b b", "c"}}, {"b b b", 2, []string{"b b b"}}, {"a b b", 0.5, []string{"a", "b b"}},
+		{"a b c", 0, []string{"a b c"}},
 	} {
-		require.Equal(t, c.whole, whole(strings.Fields(c.uids), c.answered), "%q, %d answered", c.uids, c.answered)
+		left := strings.Fields(c.uids)
+		r := importRun{f: &importFlags{rate: c.rate}, next: func(context.Context) (otherdb.Order, error) {
+			if len(left) == 0 {
+				return otherdb.Order{}, io.EOF
+			}
+			order := otherdb.Order{UID: left[0]}
+			left = left[1:]
+			return order, nil
+		}}
+		var pages []string
+		for {
+			page, err := r.page(t.Context())
+			require.NoError(t, err)
+			if len(page) == 0 {
+				break
+			}
+			var uids []string
+			for _, order := range page {
+				uids = append(uids, order.UID)
+			}
+			pages = append(pages, strings.Join(uids, " "))
+		}
+		require.Equal(t, c.pages, pages, "%q", c.uids)
 	}
 }
 
