@@ -60,36 +60,14 @@ func (a *app) logger(level zapcore.Level) *zap.Logger {
 
 func (a *app) auditCommand() *cobra.Command {
 	var s struct{ Audit audit.Settings }
-	cmd := a.parent(&cobra.Command{
-		Use:     "audit",
-		Short:   "Check the audit log",
-		Long:    "Check the audit log, which records who saw personal data and who changed something.",
-		Example: "  orderctl audit verify",
-	})
-	cmd.AddCommand(a.command(&cobra.Command{
-		Use:   "verify [FILE...]",
-		Short: "Check that no line of the audit log was changed, removed or added",
-		Long: `Check that no line of the audit log was changed, removed or added. Without FILE, all
-files of ORDERHUB_AUDIT_FILE are read. Name files in the order of their age; - is stdin.
-ORDERHUB_AUDIT_KEY is the key that signed the lines; plain checksums find accidents, and
-no forgers.
-
-A chain without its closing line is listed with its last line: the process was killed, is
-running, or somebody cut lines off. Compare its head with those in the program's log.
-
-Exit code 1: something is wrong with the lines that are there.`,
-		Example: `  orderctl audit verify
-  orderctl audit verify audit.jsonl.20261129T120000.000000000Z audit.jsonl`,
-		RunE: func(_ *cobra.Command, files []string) (err error) {
-			if len(files) == 0 {
-				if files, err = s.Audit.Paths(); err != nil {
-					return err
-				}
+	return a.parent("audit", a.command("audit verify", &s, cobra.ArbitraryArgs, func(_ *cobra.Command, files []string) (err error) {
+		if len(files) == 0 {
+			if files, err = s.Audit.Paths(); err != nil {
+				return err
 			}
-			return a.verifyAudit([]byte(s.Audit.Key.Reveal()), files)
-		},
-	}, &s))
-	return cmd
+		}
+		return a.verifyAudit([]byte(s.Audit.Key.Reveal()), files)
+	}))
 }
 
 func (a *app) verifyAudit(key []byte, files []string) error {

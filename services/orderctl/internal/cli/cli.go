@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/audit"
@@ -68,29 +69,10 @@ type app struct {
 }
 
 func (a *app) rootCommand() *cobra.Command {
-	root := a.parent(&cobra.Command{
-		Use:   "orderctl",
-		Short: "The operator's tool of Orderhub",
-		Long: `orderctl is the operator's tool of Orderhub: it publishes orders, checks files
-of orders, finds orders, compares the read API with the tables, copies the orders
-of other services' databases, deals with dead letters, and looks after the database's
-schema and the topics.
-
-Results go to stdout, messages to stderr. With --output json each result is one
-JSON object on one line.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.`,
-		Example: `  orderctl publish --count 100 --invalid 0.1
-  orderctl publish --file order.json
-  orderctl validate orders.jsonl
-  orderctl find b563feb7b2b84b6test
-  orderctl verify --sample 10000
-  orderctl dlq list --since 2h
-  orderctl migrate --wait 30s`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Version:       "orderctl " + buildinfo.Read().String(), // --version
-	})
+	root := a.parent("orderctl", a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(),
+		a.verifyCommand(), a.auditCommand(), a.tokenCommand(), a.versionCommand(), a.completionCommand())
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.Version = "orderctl " + buildinfo.Read().String() // --version
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
@@ -98,8 +80,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.PersistentFlags().Var(&a.output, "output", "form of the results: text (for people) or json (for programs)")
-	complete(root, "output", "text", "json")
+	choice(root, root.PersistentFlags(), &a.output, "output", "`format` of the results: text (for people) or json (for programs)", outputText, outputJSON)
 	a.settings[root] = &struct {
 		Topics    topicsSettings
 		Database  config.Database
@@ -113,16 +94,24 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing matched, 130 interrupted.
 		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
 		Web       web.Settings
 	}{}
-	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.verifyCommand(), a.auditCommand(), a.tokenCommand(), a.versionCommand(), a.completionCommand())
+	root.SetHelpCommand(explain(&cobra.Command{RunE: func(_ *cobra.Command, args []string) error {
+		cmd, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
+			return unknownCommand(root, strings.Join(args, " "))
+		}
+		return cmd.Help()
+	}}, "help"))
 	return root
 }
 
-// command finishes a command. The settings, which may be nil, are filled from the
-// environment before the command runs, and listed in its help.
-func (a *app) command(cmd *cobra.Command, settings any) *cobra.Command {
-	run := cmd.RunE
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+// command makes a command, which help.txt explains. args checks the arguments; nil: it
+// takes none. The settings, which may be nil, are filled from the environment before the
+// command runs, and listed in its help.
+func (a *app) command(path string, settings any, args cobra.PositionalArgs, run func(*cobra.Command, []string) error) *cobra.Command {
+	if args == nil {
+		args = noArgs("")
+	}
+	cmd := explain(&cobra.Command{Args: args, RunE: func(cmd *cobra.Command, args []string) error {
 		a.running = true
 		if settings != nil {
 			if err := load(settings); err != nil {
@@ -130,23 +119,23 @@ func (a *app) command(cmd *cobra.Command, settings any) *cobra.Command {
 			}
 		}
 		return run(cmd, args)
-	}
+	}}, path)
 	if settings != nil {
 		a.settings[cmd] = settings
 	}
 	return cmd
 }
 
-// parent finishes a command that only has others below it.
-func (a *app) parent(cmd *cobra.Command) *cobra.Command {
-	cmd.Args = cobra.ArbitraryArgs // RunE reports an unknown command
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+// parent makes a command that only has others below it.
+func (a *app) parent(path string, below ...*cobra.Command) *cobra.Command {
+	cmd := explain(&cobra.Command{Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			cmd.SetOut(a.stderr)
 			return errors.Join(cmd.Help(), errs.New(errs.Invalid, ""))
 		}
 		return unknownCommand(cmd, args[0])
-	}
+	}}, path)
+	cmd.AddCommand(below...)
 	return cmd
 }
 
@@ -217,20 +206,6 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return usagef("%s", message)
 }
 
-func helpCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [command]",
-		Short: "Explain a command",
-		RunE: func(_ *cobra.Command, args []string) error {
-			cmd, rest, err := root.Find(args)
-			if err != nil || len(rest) > 0 {
-				return unknownCommand(root, strings.Join(args, " "))
-			}
-			return cmd.Help()
-		},
-	}
-}
-
 // noArgs refuses arguments; hint says what might be meant.
 func noArgs(hint string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
@@ -258,52 +233,48 @@ func complete(cmd *cobra.Command, flag string, values ...string) {
 	}
 }
 
+// choice adds a flag that takes one of some values. The first is its default.
+func choice[T ~string](cmd *cobra.Command, flags *pflag.FlagSet, to *T, name, usage string, values ...T) {
+	var names []string
+	for _, value := range values {
+		names = append(names, string(value))
+	}
+	*to = values[0]
+	flags.Func(name, usage, func(text string) error {
+		if !slices.Contains(names, text) {
+			return fmt.Errorf("use %s or %s", strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
+		}
+		*to = T(text)
+		return nil
+	})
+	flags.Lookup(name).DefValue = names[0]
+	complete(cmd, name, names...)
+}
+
 func (a *app) versionCommand() *cobra.Command {
-	return a.command(&cobra.Command{
-		Use:     "version",
-		Short:   "Say which orderctl this is",
-		Example: "  orderctl version --output json",
-		Args:    noArgs(""),
-		RunE: func(*cobra.Command, []string) error {
-			build := buildinfo.Read()
-			return a.print(build, "orderctl "+build.String()+"\n")
-		},
-	}, nil)
+	return a.command("version", nil, nil, func(*cobra.Command, []string) error {
+		build := buildinfo.Read()
+		return a.print(build, "orderctl "+build.String()+"\n")
+	})
 }
 
 var shells = []string{"bash", "zsh", "fish", "powershell"}
 
 func (a *app) completionCommand() *cobra.Command {
-	return a.command(&cobra.Command{
-		Use:   "completion " + strings.Join(shells, "|"),
-		Short: "Print a script that completes orderctl's commands and flags in a shell",
-		Long: `Print a script that completes orderctl's commands and flags in a shell.
-
-bash needs the package bash-completion; zsh needs compinit in ~/.zshrc.`,
-		Example: `  source <(orderctl completion bash)
-  orderctl completion bash > /etc/bash_completion.d/orderctl
-  orderctl completion zsh > "${fpath[1]}/_orderctl"
-  orderctl completion fish > ~/.config/fish/completions/orderctl.fish
-  orderctl completion powershell | Out-String | Invoke-Expression`,
-		ValidArgs: shells,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || !slices.Contains(shells, args[0]) {
-				return usagef("name one shell: %s", strings.Join(shells, ", "))
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			root := cmd.Root()
-			switch args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(a.stdout, true)
-			case "zsh":
-				return root.GenZshCompletion(a.stdout)
-			case "fish":
-				return root.GenFishCompletion(a.stdout, true)
-			default:
-				return root.GenPowerShellCompletionWithDesc(a.stdout)
-			}
-		},
-	}, nil)
+	cmd := a.command("completion", nil, cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+		root := cmd.Root()
+		switch strings.Join(args, " ") {
+		case "bash":
+			return root.GenBashCompletionV2(a.stdout, true)
+		case "zsh":
+			return root.GenZshCompletion(a.stdout)
+		case "fish":
+			return root.GenFishCompletion(a.stdout, true)
+		case "powershell":
+			return root.GenPowerShellCompletionWithDesc(a.stdout)
+		}
+		return usagef("name one shell: %s", strings.Join(shells, ", "))
+	})
+	cmd.ValidArgs = shells
+	return cmd
 }

@@ -69,7 +69,9 @@ func commands(cmd *cobra.Command) []*cobra.Command {
 }
 
 func TestHelp(t *testing.T) {
-	for _, cmd := range commands(newApp(nil, io.Discard, io.Discard).rootCommand()) {
+	all := commands(newApp(nil, io.Discard, io.Discard).rootCommand())
+	require.Len(t, all, strings.Count(helpFile, "=== ")-1, "help.txt explains commands that there are, and help")
+	for _, cmd := range all {
 		path := strings.Fields(cmd.CommandPath())
 		t.Run(strings.Join(path, "_"), func(t *testing.T) {
 			got := orderctl(t, "", append(path[1:], "--help")...)

@@ -24,30 +24,9 @@ import (
 )
 
 func (a *app) dlqCommand() *cobra.Command {
-	cmd := a.parent(&cobra.Command{
-		Use:   "dlq",
-		Short: "Look at dead letters, and deal with them",
-		Long: `Look at dead letters, the records that could not be stored, and deal with them.
-
-A letter is open until it is redriven or discarded; both can be undone. All of
-this is kept in the dead-letter topic itself.
-
-An id is topic/partition/offset/digits of the record that failed. The digits may
-be left out where the rest is unique.
-
-Personal data is masked; where a command has --reveal it is shown, and who looked
-is written to the audit log.`,
-		Example: `  orderctl dlq stats
-  orderctl dlq list --since 2h --reason invalid
-  orderctl dlq show orders/0/17
-  orderctl dlq redrive --reason conflict --dry-run
-  orderctl dlq edit orders/0/17
-  orderctl dlq discard orders/0/17 --why 'a test'`,
-	})
-	cmd.AddCommand(a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand(),
+	return a.parent("dlq", a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand(),
 		a.dlqRedriveCommand(), a.dlqEditCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand(),
 		a.dlqExportCommand(), a.dlqImportCommand(), a.dlqUICommand())
-	return cmd
 }
 
 // lookSettings are those of commands that judge letters by today's rules.
@@ -165,14 +144,6 @@ func parsed[T any](to *T, parse func(string) (T, error)) func(string) error {
 func (f *filterFlags) set() (given bool) {
 	f.flags.VisitAll(func(flag *pflag.Flag) { given = given || flag.Changed })
 	return given
-}
-
-// statusFlag chooses letters by their status.
-func statusFlag(cmd *cobra.Command, status *letter.Status, standard letter.Status) {
-	*status = standard
-	cmd.Flags().Func("status", "`status` of the letters: open, resolved or any", parsed(status, letter.ParseStatus))
-	cmd.Flag("status").DefValue = string(standard)
-	complete(cmd, "status", "open", "resolved", "any")
 }
 
 // actorFlag says who does something.

@@ -68,35 +68,9 @@ func (f *sendTo) target() dlq.Target {
 
 func (a *app) dlqRedriveCommand() *cobra.Command {
 	var f redriveFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "redrive ID...",
-		Short: "Send letters back to where they came from",
-		Long: `Send open letters back to the partition that they came from, in the order that they
-had there. Later records were processed before them. A letter is resolved once its
-copy is acknowledged; a copy that fails again becomes a new letter, which keeps the
-history of the old one.
-
-Where the source's topic was renamed or has fewer partitions now, --to-topic,
---to-partition and --by-key send letters elsewhere, which the audit log records. Who
-redrove what, and where to, stays with the letters.
-
-An interrupted redrive can be run again: what was sent twice is stored once. A
-letter that was redriven --max-redrives times is skipped.
-
-With --dry-run nothing is sent: each letter is decoded and validated by today's
-rules and, if DATABASE_URL is set, compared with the stored orders.
-
-Exit code 1: some letters were not sent (or would fail); 3: no open letter matches.`,
-		Example: `  orderctl dlq redrive orders/0/17 --why 'price mended'
-  orderctl dlq redrive --reason invalid --rule bcp47 --dry-run
-  orderctl dlq redrive --all --rate 100 --yes
-  orderctl dlq redrive --all --to-topic orders.v2 --dry-run
-  orderctl dlq redrive --reason invalid --by-key`,
-		Args: f.checkRedrive,
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.redrive(cmd.Context(), &f, ids, "redrive", nil, nil)
-		},
-	}, &f.lookSettings)
+	cmd := a.command("dlq redrive", &f.lookSettings, f.checkRedrive, func(cmd *cobra.Command, ids []string) error {
+		return a.redrive(cmd.Context(), &f, ids, "redrive", nil, nil)
+	})
 	f.registerRedrive(cmd, "redrive")
 	return cmd
 }
@@ -197,31 +171,15 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 func (a *app) dlqDiscardCommand() *cobra.Command {
 	var s changeSettings
 	var f targetFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "discard ID...",
-		Short: "Mark letters as not wanted",
-		Long: `Mark open letters as not wanted: they are resolved then, and stay in the topic
-until 'orderctl dlq purge'. 'orderctl dlq undo' opens them again.
-
-Exit code 3: no open letter matches.`,
-		Example: `  orderctl dlq discard orders/0/17 --why 'a test of ours'
-  orderctl dlq discard --reason pretty_printed --since 1h --why 'sent a file by hand' --yes`,
-		Args: func(cmd *cobra.Command, ids []string) error {
-			if err := f.check(cmd, ids); err != nil {
-				return err
-			}
-			if strings.TrimSpace(f.by.Why) == "" {
-				return usagef("--why: say why they are not wanted")
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.deal(cmd.Context(), &f, &s, ids, letter.Open, false, "discard %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
-				r := &report{app: a, did: "discarded", of: len(refs)}
-				return r.end(cmd.Context(), queue.Discard(cmd.Context(), view, refs, f.by, r.outcome))
-			})
-		},
-	}, &s)
+	cmd := a.command("dlq discard", &s, f.check, func(cmd *cobra.Command, ids []string) error {
+		if strings.TrimSpace(f.by.Why) == "" {
+			return usagef("--why: say why they are not wanted")
+		}
+		return a.deal(cmd.Context(), &f, &s, ids, letter.Open, false, "discard %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+			r := &report{app: a, did: "discarded", of: len(refs)}
+			return r.end(cmd.Context(), queue.Discard(cmd.Context(), view, refs, f.by, r.outcome))
+		})
+	})
 	f.register(cmd, "discard")
 	byFlags(cmd, &f.by, "with the letters")
 	return cmd
@@ -230,22 +188,12 @@ Exit code 3: no open letter matches.`,
 func (a *app) dlqUndoCommand() *cobra.Command {
 	var s changeSettings
 	var f targetFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "undo ID...",
-		Short: "Open letters again that were redriven or discarded",
-		Long: `Open letters again that were redriven or discarded. What a redrive sent stays sent.
-
-Exit code 3: no resolved letter matches.`,
-		Example: `  orderctl dlq undo orders/0/17
-  orderctl dlq undo --reason conflict --since 1h`,
-		Args: f.check,
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.deal(cmd.Context(), &f, &s, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
-				r := &report{app: a, did: "opened", of: len(refs)}
-				return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, r.outcome))
-			})
-		},
-	}, &s)
+	cmd := a.command("dlq undo", &s, f.check, func(cmd *cobra.Command, ids []string) error {
+		return a.deal(cmd.Context(), &f, &s, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+			r := &report{app: a, did: "opened", of: len(refs)}
+			return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, r.outcome))
+		})
+	})
 	f.register(cmd, "open")
 	return cmd
 }
@@ -255,32 +203,18 @@ func (a *app) dlqPurgeCommand() *cobra.Command {
 	var where kafkaFlags
 	var resolved, dryRun, yes bool
 	var olderThan string
-	cmd := a.command(&cobra.Command{
-		Use:   "purge --resolved --older-than AGE",
-		Short: "Remove letters from the topic that were resolved long ago",
-		Long: `Remove letters from the topic that were resolved long ago, with their resolutions.
-Open letters stay. This cannot be undone: the broker deletes the values
-when it next compacts the topic.
-
-Letters that others wrote (--foreign) are not removed.
-
-Exit code 3: there is nothing to remove.`,
-		Example: `  orderctl dlq purge --resolved --older-than 30d --dry-run
-  orderctl dlq purge --resolved --older-than 30d --yes`,
-		Args: noArgs(": purge goes by age"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !resolved {
-				return usagef("--resolved: only resolved letters are removed; say so")
-			}
-			age, err := letter.ParseAge(olderThan)
-			if err != nil || olderThan == "" {
-				return usagef("--older-than: an age such as 30d or 12h, not %q", olderThan)
-			}
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				return a.purge(cmd.Context(), &s, queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
-			})
-		},
-	}, &s)
+	cmd := a.command("dlq purge", &s, noArgs(": purge goes by age"), func(cmd *cobra.Command, _ []string) error {
+		if !resolved {
+			return usagef("--resolved: only resolved letters are removed; say so")
+		}
+		age, err := letter.ParseAge(olderThan)
+		if err != nil || olderThan == "" {
+			return usagef("--older-than: an age such as 30d or 12h, not %q", olderThan)
+		}
+		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+			return a.purge(cmd.Context(), &s, queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
+		})
+	})
 	where.registerOurs(cmd)
 	cmd.Flags().BoolVar(&resolved, "resolved", false, "remove resolved letters; open ones are never removed")
 	cmd.Flags().StringVar(&olderThan, "older-than", "", "only what was resolved so long ago: 30d, 12h")

@@ -29,74 +29,31 @@ type editFlags struct {
 
 func (a *app) dlqEditCommand() *cobra.Command {
 	var f editFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "edit ID...",
-		Short: "Repair letters' values and send them back",
-		Long: `Repair the values of open letters and send them back, as 'orderctl dlq redrive' does.
-The copies have headers that say who edited them and which letter has the value as
-it was (dlq-edited-by, dlq-edited-from).
-
-With an id alone the value is opened in $VISUAL or $EDITOR. Saved, it is checked by
-today's rules; what fails is shown, and you edit on or give up. Saved as it was, it
-is not sent. That you saw the value is written to the audit log.
-
-With --set or --patch values are changed without an editor, those of one letter or
-of many: only what is named changes, every other byte stays. What the rules would
-still refuse is not sent. With --dry-run nothing is sent: each letter's changes are
-shown, with personal data masked, and what would become of it.
-
---set takes path=value, the path as failures name it; items[].price is that of each
-item, and . is the value as a whole, which need not be JSON. The value is JSON, or else
-a text: locale=en. A bare number is a text where an order has texts: zip=02138. Or a
-function computes it from each letter's own value: locale=replace(., '_', '-'). Its
-first argument is the value at the path (.), at another path from the top, a text, or
-another function; of another path, items[] is the same item. Functions:
-
-` + edit.Functions() + `
---patch takes a JSON Patch (RFC 6902), which is applied after --set.
-
-Exit code 1: some letters were not sent (or would fail), or you gave up; 3: no open
-letter matches.`,
-		Example: `  orderctl dlq edit orders/0/17
-  orderctl dlq edit orders/0/17 --set payment.currency=EUR --why 'asked the shop'
-  orderctl dlq edit --reason invalid --path locale --set locale=en --dry-run
-  orderctl dlq edit --rule registry_prefix --set '.=strip(., registry)' --dry-run
-  orderctl dlq edit --path delivery.phone --set "delivery.phone=replace(., '[^0-9+]', '')" --dry-run
-  orderctl dlq edit --reason invalid --path items[].price --patch mend.json --yes`,
-		Args: func(cmd *cobra.Command, ids []string) error {
-			if err := f.checkRedrive(cmd, ids); err != nil {
-				return err
-			}
-			if f.inEditor() && (len(ids) != 1 || f.dryRun) {
+	cmd := a.command("dlq edit", &f.lookSettings, f.checkRedrive, func(cmd *cobra.Command, ids []string) error {
+		if len(f.sets) == 0 && f.patchFile == "" {
+			if len(ids) != 1 || f.dryRun {
 				return usagef("without --set or --patch name one letter by its id: it is opened in your editor")
 			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			if f.inEditor() {
-				return a.editTyping(cmd.Context(), &f.redriveFlags, ids)
+			return a.editTyping(cmd.Context(), &f.redriveFlags, ids)
+		}
+		edits, err := f.edits(a)
+		if err != nil {
+			return err
+		}
+		var audit func([]dlq.Item) error
+		if f.reveal {
+			audit = func(items []dlq.Item) error {
+				return a.auditedItems(cmd.Context(), &f.Letters, f.by, "reveal", items...)
 			}
-			edits, err := f.edits(a)
-			if err != nil {
-				return err
-			}
-			var audit func([]dlq.Item) error
-			if f.reveal {
-				audit = func(items []dlq.Item) error {
-					return a.auditedItems(cmd.Context(), &f.Letters, f.by, "reveal", items...)
-				}
-			}
-			return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", edits, audit)
-		},
-	}, &f.lookSettings)
+		}
+		return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", edits, audit)
+	})
 	f.registerRedrive(cmd, "edit")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "path=value or path=function(.): put a value at a path; can be repeated")
 	cmd.Flags().StringVar(&f.patchFile, "patch", "", "file with a JSON Patch (RFC 6902); - is stdin")
 	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "with --dry-run: show personal data too, and write that to the audit log")
 	return cmd
 }
-
-func (f *editFlags) inEditor() bool { return len(f.sets) == 0 && f.patchFile == "" }
 
 // edits are what the flags say, in the order sets, patch.
 func (f *editFlags) edits(a *app) ([]edit.Edit, error) {

@@ -38,51 +38,26 @@ type exportFlags struct {
 
 func (a *app) dlqExportCommand() *cobra.Command {
 	var f exportFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "export [ID...]",
-		Short: "Write letters to files: JSON lines, CSV, or their values as they are",
-		Long: `Write letters to files, all of them or those that flags or ids name.
-
-  jsonl  a line a letter, with its resolution, byte for byte as in the topic:
-         'orderctl dlq import' brings them back
-  csv    the facts of each letter, without personal data
-  raw    the value of each letter as a file in the folder --to
-
-Personal data is masked in JSON lines, which cannot be imported then. With --reveal
-nothing is masked, and who exported is written to the audit log; raw files are
-written with --reveal alone. Files are readable by you alone.
-
-Exit code 3: no letter matches.`,
-		Example: `  orderctl dlq export --reveal --to letters.jsonl
-  orderctl dlq export --format csv --since 30d > letters.csv
-  orderctl dlq export orders/0/17 --format raw --reveal --to values/`,
-		Args: func(cmd *cobra.Command, ids []string) error {
-			switch {
-			case len(ids) > 0 && f.which.set():
-				return usagef("say which letters in one way: by ids or by filters")
-			case f.format != exportLines && f.format != exportCSV && f.format != exportRaw:
-				return usagef("--format: jsonl, csv or raw, not %q", f.format)
-			case f.format == exportRaw && f.to == "":
-				return usagef("--to: name a folder for the raw files")
-			case f.format == exportRaw && !f.reveal:
-				return usagef("raw files show personal data: add --reveal, which is written to the audit log")
-			case f.format == exportCSV && f.to == "" && a.output == outputJSON:
-				return usagef("CSV on stdout is no JSON: name a file with --to, or leave --output json out")
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, ids []string) error {
-			return a.withLetters(&f.where, &f.settings.Kafka, func(queue *dlq.Queue) error { return a.export(cmd.Context(), &f, queue, ids) })
-		},
-	}, &f.settings)
+	cmd := a.command("dlq export", &f.settings, cobra.ArbitraryArgs, func(cmd *cobra.Command, ids []string) error {
+		switch {
+		case len(ids) > 0 && f.which.set():
+			return usagef("say which letters in one way: by ids or by filters")
+		case f.format == exportRaw && f.to == "":
+			return usagef("--to: name a folder for the raw files")
+		case f.format == exportRaw && !f.reveal:
+			return usagef("raw files show personal data: add --reveal, which is written to the audit log")
+		case f.format == exportCSV && f.to == "" && a.output == outputJSON:
+			return usagef("CSV on stdout is no JSON: name a file with --to, or leave --output json out")
+		}
+		return a.withLetters(&f.where, &f.settings.Kafka, func(queue *dlq.Queue) error { return a.export(cmd.Context(), &f, queue, ids) })
+	})
 	f.where.registerLetters(cmd)
 	f.which.register(cmd)
-	statusFlag(cmd, &f.status, letter.Any)
-	cmd.Flags().StringVar(&f.format, "format", exportLines, "jsonl, csv or raw")
+	choice(cmd, cmd.Flags(), &f.status, "status", "`status` of the letters: open, resolved or any", letter.Any, letter.Open, letter.Resolved)
+	choice(cmd, cmd.Flags(), &f.format, "format", "`form` of the file: jsonl, csv or raw", exportLines, exportCSV, exportRaw)
 	cmd.Flags().StringVar(&f.to, "to", "", "file to write, or folder of raw files (default: stdout)")
 	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "mask nothing, and write that to the audit log")
 	actorFlag(cmd, &f.actor, "who exports")
-	complete(cmd, "format", exportLines, exportCSV, exportRaw)
 	return cmd
 }
 
@@ -199,38 +174,18 @@ func (a *app) dlqImportCommand() *cobra.Command {
 	var where kafkaFlags
 	var to sendTo
 	var by dlq.By
-	cmd := a.command(&cobra.Command{
-		Use:   "import FILE",
-		Short: "Put exported letters back, with their resolutions",
-		Long: `Put letters back that 'orderctl dlq export --reveal' wrote as JSON lines (- is
-stdin), into this topic or another. Ids, headers, values and resolutions are the
-same as before. Letters that are there already stay as they are, so an import can be
-run again.
-
-A letter gets the partition that it had, or one that its id decides where the topic
-has fewer now. --to-topic is another name of --dlq-topic; --to-partition and --by-key
-choose the partition. Where the letters are sent later is chosen with 'dlq redrive'.
-Who imported which letters, and why, is written to the audit log before they are.
-
-Letters of Kafka Connect, Spring Kafka and others cannot be imported: their place in
-their own topic is their id.
-
-Exit code 3: the file has no letters.`,
-		Example: `  orderctl dlq import letters.jsonl
-  orderctl dlq import letters.jsonl --dlq-topic orders.dlq.copy`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return errors.Join(oneArg("name one file, or - for stdin")(cmd, args), to.check(cmd))
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			where.dlq = cmp.Or(to.topic, where.dlq)
-			file, err := a.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer func() { _ = file.Close() }() // it was only read
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), &s, queue, file, to.target(), by) })
-		},
-	}, &s)
+	cmd := a.command("dlq import", &s, oneArg("name one file, or - for stdin"), func(cmd *cobra.Command, args []string) error {
+		if err := to.check(cmd); err != nil {
+			return err
+		}
+		where.dlq = cmp.Or(to.topic, where.dlq)
+		file, err := a.open(args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { _ = file.Close() }() // it was only read
+		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), &s, queue, file, to.target(), by) })
+	})
 	where.registerOurs(cmd)
 	to.register(cmd)
 	byFlags(cmd, &by, "in the audit log")

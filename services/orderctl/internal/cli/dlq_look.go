@@ -27,39 +27,25 @@ func (a *app) dlqListCommand() *cobra.Command {
 	var status letter.Status
 	var limit int
 	var follow bool
-	cmd := a.command(&cobra.Command{
-		Use:   "list",
-		Short: "List dead letters, newest first",
-		Long: `List dead letters, newest first. Conditions of several flags are all to be met;
-a flag with several values is met by any of them.
-
-Exit code 3: no letter matches.`,
-		Example: `  orderctl dlq list
-  orderctl dlq list --reason invalid --path items[].price --since 2h
-  orderctl dlq list --status any --text b563feb7b2b84b6test --output json
-  orderctl dlq list --follow --reason conflict
-  orderctl dlq list --foreign connect-orders.dlq,orders.DLT,orders.dlq`,
-		Args: noArgs(": 'orderctl dlq show' shows a letter"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 0 {
-				return usagef("--limit: at least 0, which means all, not %d", limit)
+	cmd := a.command("dlq list", &s, noArgs(": 'orderctl dlq show' shows a letter"), func(cmd *cobra.Command, _ []string) error {
+		if limit < 0 {
+			return usagef("--limit: at least 0, which means all, not %d", limit)
+		}
+		if !cmd.Flags().Changed("limit") && a.output == outputText {
+			limit = peopleLimit
+		}
+		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+			view, err := queue.Scan(cmd.Context(), which.Filter)
+			if err != nil {
+				return err
 			}
-			if !cmd.Flags().Changed("limit") && a.output == outputText {
-				limit = peopleLimit
-			}
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				view, err := queue.Scan(cmd.Context(), which.Filter)
-				if err != nil {
-					return err
-				}
-				a.sayGaps(view)
-				return a.list(cmd.Context(), view, status, limit, follow)
-			})
-		},
-	}, &s)
+			a.sayGaps(view)
+			return a.list(cmd.Context(), view, status, limit, follow)
+		})
+	})
 	where.registerLetters(cmd)
 	which.register(cmd)
-	statusFlag(cmd, &status, letter.Open)
+	choice(cmd, cmd.Flags(), &status, "status", "`status` of the letters: open, resolved or any", letter.Open, letter.Resolved, letter.Any)
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many letters; 0: all (default: 50 for people, all with --output json)")
 	cmd.Flags().BoolVar(&follow, "follow", false, "print new letters as they arrive, until Ctrl-C")
 	return cmd
@@ -125,39 +111,23 @@ func (a *app) dlqShowCommand() *cobra.Command {
 	var rules ruleFlags
 	var reveal bool
 	var actor string
-	cmd := a.command(&cobra.Command{
-		Use:   "show ID",
-		Short: "Show a dead letter: where it came from, why it failed, its value and history",
-		Long: `Show a dead letter: where it came from, why it failed, with each failure pointed at
-in its value, and what became of it and of its redrives. If the value is not JSON, a
-caret marks the byte where reading failed; bytes that are not text are shown in hex.
-
-If DATABASE_URL is set, a conflict is shown as the differences from the stored
-order.
-
-With --reveal nothing is masked, and who looked is written to the audit log.`,
-		Example: `  orderctl dlq show orders/0/17
-  orderctl dlq show orders/0/17/9f3a1c2e --reveal --actor ann
-  orderctl dlq show orders/0/17 --output json`,
-		Args: oneArg("name one letter by its id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			orders, closing, err := s.Database.orders()
+	cmd := a.command("dlq show", &s, oneArg("name one letter by its id"), func(cmd *cobra.Command, args []string) error {
+		orders, closing, err := s.Database.orders()
+		if err != nil {
+			return err
+		}
+		defer closing()
+		return a.withLetters(&where, &s.Letters.Kafka, func(queue *dlq.Queue) error {
+			details, err := inspect.Letter(cmd.Context(), queue, args[0], rules.codec(s.Rules), orders)
+			if err == nil && reveal {
+				err = a.auditedItems(cmd.Context(), &s.Letters, dlq.By{Actor: actor}, "reveal", details.Item)
+			}
 			if err != nil {
 				return err
 			}
-			defer closing()
-			return a.withLetters(&where, &s.Letters.Kafka, func(queue *dlq.Queue) error {
-				details, err := inspect.Letter(cmd.Context(), queue, args[0], rules.codec(s.Rules), orders)
-				if err == nil && reveal {
-					err = a.auditedItems(cmd.Context(), &s.Letters, dlq.By{Actor: actor}, "reveal", details.Item)
-				}
-				if err != nil {
-					return err
-				}
-				return a.show(dlqview.Present(details, reveal), "letter.txt")
-			})
-		},
-	}, &s)
+			return a.show(dlqview.Present(details, reveal), "letter.txt")
+		})
+	})
 	where.registerLetters(cmd)
 	rules.register(cmd)
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "show personal data too, and write that to the audit log")
@@ -170,39 +140,25 @@ func (a *app) dlqStatsCommand() *cobra.Command {
 	var where kafkaFlags
 	var which filterFlags
 	var watch time.Duration
-	cmd := a.command(&cobra.Command{
-		Use:   "stats",
-		Short: "Count dead letters by reason, rule, source, time and cause",
-		Long: `Count dead letters by reason, rule, source, time and cause (reason, rule and path
-together). A letter with several failures counts under each of its rules and
-causes. In JSON, by_reason has open and resolved letters together.
-
-With --watch they are counted again until Ctrl-C. Each time only new records are
-read.`,
-		Example: `  orderctl dlq stats
-  orderctl dlq stats --since 1d --output json
-  orderctl dlq stats --watch=5s`,
-		Args: noArgs(""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if watch < 0 {
-				return usagef("--watch: a span of time such as 5s, not %s", watch)
+	cmd := a.command("dlq stats", &s, nil, func(cmd *cobra.Command, _ []string) error {
+		if watch < 0 {
+			return usagef("--watch: a span of time such as 5s, not %s", watch)
+		}
+		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+			view, err := queue.Scan(cmd.Context(), which.Filter)
+			if err != nil {
+				return err
 			}
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				view, err := queue.Scan(cmd.Context(), which.Filter)
-				if err != nil {
-					return err
-				}
-				a.sayGaps(view)
-				if !which.set() && len(where.foreign) == 0 {
-					a.sayOrphans(view, &s.Kafka)
-				}
-				if watch == 0 {
-					return a.stats(a.stdout, view)
-				}
-				return untilStopped(cmd.Context(), a.watchStats(cmd.Context(), view, watch))
-			})
-		},
-	}, &s)
+			a.sayGaps(view)
+			if !which.set() && len(where.foreign) == 0 {
+				a.sayOrphans(view, &s.Kafka)
+			}
+			if watch == 0 {
+				return a.stats(a.stdout, view)
+			}
+			return untilStopped(cmd.Context(), a.watchStats(cmd.Context(), view, watch))
+		})
+	})
 	where.registerLetters(cmd)
 	which.register(cmd)
 	cmd.Flags().DurationVar(&watch, "watch", 0, "count again so often; --watch alone: every 2s")

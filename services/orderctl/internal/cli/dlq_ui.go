@@ -88,34 +88,12 @@ func (a *app) dlqUICommand() *cobra.Command {
 	var where kafkaFlags
 	var rules ruleFlags
 	var healthcheck bool
-	cmd := a.command(&cobra.Command{
-		Use:   "ui",
-		Short: "Serve the web console for dead letters",
-		Long: `Serve the web console for dead letters until Ctrl-C: letters by cause, lists,
-single letters, and what can be done with them.
-
-Looking needs nothing on this machine. Changing letters, and seeing people's data,
-needs the token that is printed at the start. Whoever knows it types a name, which
-nobody verifies.
-
-An address beyond the loopback, and a console behind proxies (BASE_PATH,
-TRUSTED_PROXIES), need HTTP_AUTH. With HTTP_AUTH=on people sign in at OIDC_ISSUER and
-programs send tokens: letters:read shows letters with personal data masked,
-letters:personal all of it, and letters:act changes them. With HTTP_AUTH=off the console
-asks for ORDERHUB_CONSOLE_TOKEN before it shows anything.
-
-If DATABASE_URL is set, letters are compared with the stored orders.`,
-		Example: `  orderctl dlq ui
-  HTTP_ADDR=127.0.0.1:9000 orderctl dlq ui
-  HTTP_AUTH=off ORDERHUB_CONSOLE_TOKEN=… HTTP_ADDR=:8082 orderctl dlq ui`,
-		Args: noArgs(""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if healthcheck {
-				return askHealth(cmd.Context(), &s)
-			}
-			return a.serveUI(cmd.Context(), &s, &where, rules.codec(s.Rules))
-		},
-	}, &s)
+	cmd := a.command("dlq ui", &s, nil, func(cmd *cobra.Command, _ []string) error {
+		if healthcheck {
+			return askHealth(cmd.Context(), &s)
+		}
+		return a.serveUI(cmd.Context(), &s, &where, rules.codec(s.Rules))
+	})
 	where.registerLetters(cmd)
 	rules.register(cmd)
 	cmd.Flags().BoolVar(&healthcheck, "healthcheck", false, "only ask the console that listens on HTTP_ADDR whether it is well")

@@ -23,26 +23,11 @@ type findSettings struct {
 func (a *app) findCommand() *cobra.Command {
 	var s findSettings
 	var where kafkaFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "find UID",
-		Short: "Say where an order is: stored, among the dead letters, or both",
-		Long: `Say where an order is: stored, among the dead letters, or both, and what happened
-to its letters when. A letter is the order's if it has its uid as key, or as
-order_uid in the value, even if that is broken.
-
-The time at which an order was stored is not recorded; date_created is the shop's. For
-each letter you see when and why it failed, and who redrove or discarded it when.
-
-Exit code 3: the order is nowhere.`,
-		Example: `  orderctl find b563feb7b2b84b6test
-  orderctl find b563feb7b2b84b6test --output json`,
-		Args: oneArg("name one order by its order_uid"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-				return a.find(cmd.Context(), queue, &s, pasted.Choose(args[0], model.IsOrderUID))
-			})
-		},
-	}, &s)
+	cmd := a.command("find", &s, oneArg("name one order by its order_uid"), func(cmd *cobra.Command, args []string) error {
+		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+			return a.find(cmd.Context(), queue, &s, pasted.Choose(args[0], model.IsOrderUID))
+		})
+	})
 	where.registerLetters(cmd)
 	return cmd
 }

@@ -77,32 +77,7 @@ type importFlags struct {
 
 func (a *app) importCommand() *cobra.Command {
 	var f importFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "import --from postgres://…",
-		Short: "Copy the orders of another order service's database",
-		Long: `Copy the orders of another order service's database. Its four tables may have other
-names, keys and types: the plan, which is printed first, says where each field comes
-from. What it gets wrong, a mapping file says (--mapping); --plan prints the plan as
-such a file.
-
-The orders are read in one snapshot and published to the topic of the orders, so
-the worker validates them, recognizes duplicates, and turns what cannot be stored into
-dead letters. --direct writes them into the database instead, as the worker would: what
-cannot be stored is printed, and makes no dead letter. Values of orders are not shown.
-
-An import that was interrupted goes on where it was when it is run again: --state
-says in which file it remembers that. Orders that were copied before are duplicates
-and do no harm.
-
-Exit code 1: an order failed, the plan has problems, or the import stopped; 3: there
-are no orders.`,
-		Example: `  orderctl import --from postgres://order_user@localhost/orders_db --plan > mapping.yaml
-  orderctl import --from postgres://order_user@localhost/orders_db --dry-run
-  orderctl import --from postgres://order_user@localhost/orders_db
-  orderctl import --from postgres://localhost/old --from-schema shop --mapping mapping.yaml --direct`,
-		Args: noArgs(": name the database with --from"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.importOrders(cmd.Context(), &f) },
-	}, &f.importSettings)
+	cmd := a.command("import", &f.importSettings, noArgs(": name the database with --from"), func(cmd *cobra.Command, _ []string) error { return a.importOrders(cmd.Context(), &f) })
 	flags := cmd.Flags()
 	f.source.register(cmd, "from")
 	flags.BoolVar(&f.plan, "plan", false, "print the plan as a mapping file, and import nothing")

@@ -36,40 +36,29 @@ func (a *app) topicsCommand() *cobra.Command {
 	var flags kafkaFlags
 	var partitions, replication int
 	var wait time.Duration
-	cmd := a.command(&cobra.Command{
-		Use:   "topics",
-		Short: "Create the topics of orders and dead letters where they are missing",
-		Long: `Create the topics of orders and dead letters where they are missing, as the worker
-would, and check the settings of those that exist. No existing topic is changed.
-
-Exit code 1: a topic could not be created, or one has settings that lose data.`,
-		Example: `  orderctl topics
-  orderctl topics --partitions 12 --replication 3 --wait 1m`,
-		Args: noArgs(""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("partitions") {
-				s.Partitions = partitions
-			}
-			if cmd.Flags().Changed("replication") {
-				s.Replication = replication
-			}
-			if s.Partitions < 1 {
-				return usagef("--partitions (KAFKA_TOPIC_PARTITIONS): at least 1, not %d", s.Partitions)
-			}
-			if s.Replication < 1 && s.Replication != -1 {
-				return usagef("--replication (KAFKA_TOPIC_REPLICATION): at least 1, or -1 for the broker's default, not %d", s.Replication)
-			}
-			options, err := flags.options(&s.Kafka)
-			if err != nil {
-				return err
-			}
-			states, err := a.topics(cmd.Context(), &s, options, wait)
-			if err != nil {
-				return err
-			}
-			return a.reportTopics(states)
-		},
-	}, &s)
+	cmd := a.command("topics", &s, nil, func(cmd *cobra.Command, _ []string) error {
+		if cmd.Flags().Changed("partitions") {
+			s.Partitions = partitions
+		}
+		if cmd.Flags().Changed("replication") {
+			s.Replication = replication
+		}
+		if s.Partitions < 1 {
+			return usagef("--partitions (KAFKA_TOPIC_PARTITIONS): at least 1, not %d", s.Partitions)
+		}
+		if s.Replication < 1 && s.Replication != -1 {
+			return usagef("--replication (KAFKA_TOPIC_REPLICATION): at least 1, or -1 for the broker's default, not %d", s.Replication)
+		}
+		options, err := flags.options(&s.Kafka)
+		if err != nil {
+			return err
+		}
+		states, err := a.topics(cmd.Context(), &s, options, wait)
+		if err != nil {
+			return err
+		}
+		return a.reportTopics(states)
+	})
 	flags.registerOrders(cmd)
 	cmd.Flags().IntVar(&partitions, "partitions", 0, "partitions of a topic that is created (default: KAFKA_TOPIC_PARTITIONS)")
 	cmd.Flags().IntVar(&replication, "replication", 0, "replicas of a topic that is created (default: KAFKA_TOPIC_REPLICATION)")

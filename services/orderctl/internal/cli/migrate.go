@@ -20,42 +20,16 @@ func (a *app) migrateCommand() *cobra.Command {
 	up := func(cmd *cobra.Command, _ []string) error {
 		return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateUp)
 	}
-	cmd := a.command(&cobra.Command{
-		Use:   "migrate",
-		Short: "Bring the database's schema up, show or undo its steps, or make its roles",
-		Long: `Bring the database's schema up to what this version needs. Each step is applied in
-its own transaction. Processes that do so at the same time take turns. Where the
-tables' owner is a role of 'orderctl migrate roles', the other roles get their
-rights on new tables.`,
-		Example: `  orderctl migrate
-  orderctl migrate --wait 30s
-  orderctl migrate status
-  orderctl migrate down --to 1 --yes
-  orderctl migrate roles --dry-run`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return nil
-		},
-		RunE: up,
-	}, &s)
+	cmd := a.command("migrate", &s, cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return up(cmd, args)
+	})
 	cmd.PersistentFlags().DurationVar(&wait, "wait", 0, "how long to wait for the database to be there")
-	cmd.AddCommand(a.command(&cobra.Command{
-		Use:     "up",
-		Short:   "Apply the steps that are pending (what migrate alone does)",
-		Example: "  orderctl migrate up --wait 30s",
-		Args:    noArgs(""),
-		RunE:    up,
-	}, &s), a.command(&cobra.Command{
-		Use:     "status",
-		Short:   "List all steps, and when each was applied",
-		Example: "  orderctl migrate status --output json",
-		Args:    noArgs(""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateStatus)
-		},
-	}, &s), a.migrateDownCommand(&wait), a.migrateRolesCommand(&wait))
+	cmd.AddCommand(a.command("migrate up", &s, nil, up), a.command("migrate status", &s, nil, func(cmd *cobra.Command, _ []string) error {
+		return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateStatus)
+	}), a.migrateDownCommand(&wait), a.migrateRolesCommand(&wait))
 	return cmd
 }
 
@@ -63,23 +37,14 @@ func (a *app) migrateDownCommand(wait *time.Duration) *cobra.Command {
 	var s databaseSettings
 	var to int64
 	var yes bool
-	cmd := a.command(&cobra.Command{
-		Use:   "down --to VERSION --yes",
-		Short: "Undo the steps above a version, and delete what their tables hold",
-		Long: `Undo the steps above a version, newest first. What their tables hold is deleted with
-them: --to 0 deletes all orders. Without --yes it only says what would be undone.`,
-		Example: `  orderctl migrate down --to 1
-  orderctl migrate down --to 1 --yes`,
-		Args: noArgs(""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("to") || to < 0 {
-				return usagef("--to: say the version to go down to, 0 for an empty database")
-			}
-			return a.withDatabase(cmd.Context(), s.Database, *wait, func(ctx context.Context, db *sql.DB) error {
-				return a.migrateDown(ctx, db, to, yes)
-			})
-		},
-	}, &s)
+	cmd := a.command("migrate down", &s, nil, func(cmd *cobra.Command, _ []string) error {
+		if !cmd.Flags().Changed("to") || to < 0 {
+			return usagef("--to: say the version to go down to, 0 for an empty database")
+		}
+		return a.withDatabase(cmd.Context(), s.Database, *wait, func(ctx context.Context, db *sql.DB) error {
+			return a.migrateDown(ctx, db, to, yes)
+		})
+	})
 	cmd.Flags().Int64Var(&to, "to", 0, "version to go down to")
 	cmd.Flags().BoolVar(&yes, "yes", false, "really delete the tables of the steps that are undone")
 	return cmd

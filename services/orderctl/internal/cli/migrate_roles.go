@@ -25,50 +25,28 @@ func (a *app) migrateRolesCommand(wait *time.Duration) *cobra.Command {
 	var prefix string
 	var dryRun bool
 	files := map[migrations.Role]*string{} // of passwords
-	cmd := a.command(&cobra.Command{
-		Use:   "roles",
-		Short: "Make a PostgreSQL role for each program, with the rights that it needs",
-		Long: `Make a PostgreSQL role for each program, with exactly the rights that it needs:
-
-  PREFIX_migrate   owns the tables; for orderctl migrate
-  PREFIX_writer    for ingest-worker
-  PREFIX_reader    for read-api
-  PREFIX_operator  for the other commands of orderctl, and its console
-
-Roles belong to the whole cluster of databases, rights to one database: run it in
-each database, with the same prefix or another one. It can be run again; then it
-corrects what differs, and changes passwords for which there is a file. Who owned
-the tables becomes a member of PREFIX_migrate, so programs keep working meanwhile.
-
-Connect as a superuser, or as the owner of database and tables with CREATEROLE.
-Others may see with --dry-run what an administrator has to run (docs/roles.md).`,
-		Example: `  orderctl migrate roles --dry-run
-  orderctl migrate roles --writer-password-file writer.txt --reader-password-file reader.txt
-  orderctl migrate roles --prefix shop_eu`,
-		Args: noArgs(""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			verifiers := map[migrations.Role]string{}
-			for role, file := range files {
-				if *file == "" {
-					continue
-				}
-				password, err := os.ReadFile(*file)
-				if err == nil {
-					verifiers[role], err = scramVerifier(strings.TrimRight(string(password), "\r\n"))
-				}
-				if err != nil {
-					return usagef("--%s-password-file %s: %w", role, *file, err)
-				}
+	cmd := a.command("migrate roles", &s, nil, func(cmd *cobra.Command, _ []string) error {
+		verifiers := map[migrations.Role]string{}
+		for role, file := range files {
+			if *file == "" {
+				continue
 			}
-			return a.withDatabase(cmd.Context(), s.Database, *wait, func(ctx context.Context, db *sql.DB) error {
-				plan, err := migrations.PlanRoles(ctx, db, prefix, verifiers)
-				if err != nil {
-					return err
-				}
-				return a.migrateRoles(ctx, db, prefix, plan, dryRun)
-			})
-		},
-	}, &s)
+			password, err := os.ReadFile(*file)
+			if err == nil {
+				verifiers[role], err = scramVerifier(strings.TrimRight(string(password), "\r\n"))
+			}
+			if err != nil {
+				return usagef("--%s-password-file %s: %w", role, *file, err)
+			}
+		}
+		return a.withDatabase(cmd.Context(), s.Database, *wait, func(ctx context.Context, db *sql.DB) error {
+			plan, err := migrations.PlanRoles(ctx, db, prefix, verifiers)
+			if err != nil {
+				return err
+			}
+			return a.migrateRoles(ctx, db, prefix, plan, dryRun)
+		})
+	})
 	cmd.Flags().StringVar(&prefix, "prefix", "orderhub", "what the names of the roles begin with")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the SQL, and change nothing")
 	for _, role := range []migrations.Role{migrations.Migrate, migrations.Writer, migrations.Reader, migrations.Operator} {

@@ -2,17 +2,13 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
-
-	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
 // outputFormat is the value of --output.
@@ -22,21 +18,6 @@ const (
 	outputText outputFormat = "text"
 	outputJSON outputFormat = "json"
 )
-
-// Set implements pflag.Value.
-func (f *outputFormat) Set(s string) error {
-	if s != string(outputText) && s != string(outputJSON) {
-		return errors.New("use text or json")
-	}
-	*f = outputFormat(s)
-	return nil
-}
-
-// String implements pflag.Value.
-func (f *outputFormat) String() string { return string(*f) }
-
-// Type implements pflag.Value; it is what the help shows.
-func (f *outputFormat) Type() string { return "format" }
 
 // print writes a result to stdout: the value as a line of JSON for programs, or
 // the text for people.
@@ -110,22 +91,6 @@ func (b bar) end() {
 		_ = b.Exit()
 		_ = b.Clear()
 	}
-}
-
-// help prints a command's help and the environment variables that it reads.
-func (a *app) help(cmd *cobra.Command, _ []string) {
-	out := cmd.OutOrStdout()
-	about := cmd.Long
-	if about == "" {
-		about = cmd.Short
-	}
-	_, _ = fmt.Fprintf(out, "%s\n\n%s", about, cmd.UsageString())
-	settings := a.settings[cmd]
-	if settings == nil {
-		return
-	}
-	_, _ = fmt.Fprint(out, "\nEnvironment (or lines of a .env file in the working folder, or where\nGO_DOTENV_PATH points; the environment wins):\n")
-	_ = config.WriteSettings(out, settings)
 }
 
 // plural is a number with its noun.

@@ -52,51 +52,17 @@ var synthetic = []string{"count", "items", "invalid", "duplicates", "conflicts",
 
 func (a *app) publishCommand() *cobra.Command {
 	var f publishFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "publish",
-		Short: "Publish synthetic orders, or those of a file",
-		Long: `Publish synthetic orders, or those of a file, to the topic of the orders.
-
-Synthetic orders are unique and valid, and resemble the sample. Some records can be
-bad on purpose: --invalid, --duplicates and --conflicts are shares of --count. With
-the same --seed and other flags the bytes are the same each time; without it orders
-are new and dated now.
-
-A file (- is stdin) holds one order, an array of orders, or one order after
-another (JSON lines), pretty-printed or not. Each becomes a record on one line and
-is otherwise untouched. If one of them is invalid, none is sent.
-
-The uid of each record that has one is printed, one a line, once all replicas have
-the record. With --output json there is an object for each record, with partition
-and offset: {"order_uid":"…","partition":0,"offset":7,"kind":"order"}.
-
-With --to the records go to NATS instead, where the bridge takes them from: to a
-subject of JetStream, or with stan:// to a channel of NATS Streaming. The uid is the
-message's Nats-Msg-Id, by which a stream recognizes what was sent before, for two
-minutes by default. Synthetic duplicates and conflicts have none, so that they arrive.
-
-Faults of invalid records, taken in turn:
-` + faultTable(),
-		Example: `  orderctl publish --count 1000 --rate 50
-  orderctl publish --count 1000 --invalid 0.1 --duplicates 0.05 --conflicts 0.05
-  orderctl publish --invalid 1 --faults tombstone,bad_email --count 2
-  orderctl publish --count 400000 --items 1 --seed 1 --quiet
-  orderctl publish --file order.json
-  cat orders.jsonl | orderctl publish --file -
-  orderctl publish --to nats://localhost:4222/orders --count 5`,
-		Args: noArgs(": to publish a file, use --file"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.seeded = cmd.Flags().Changed("seed")
-			if f.file != "" {
-				for _, name := range synthetic {
-					if cmd.Flags().Changed(name) {
-						return usagef("--%s is for synthetic orders and does not go with --file", name)
-					}
+	cmd := a.command("publish", &f.publishSettings, noArgs(": to publish a file, use --file"), func(cmd *cobra.Command, _ []string) error {
+		f.seeded = cmd.Flags().Changed("seed")
+		if f.file != "" {
+			for _, name := range synthetic {
+				if cmd.Flags().Changed(name) {
+					return usagef("--%s is for synthetic orders and does not go with --file", name)
 				}
 			}
-			return a.publish(cmd.Context(), &f)
-		},
-	}, &f.publishSettings)
+		}
+		return a.publish(cmd.Context(), &f)
+	})
 	flags := cmd.Flags()
 	flags.IntVar(&f.count, "count", 1, "records to publish, of all kinds")
 	flags.Float64Var(&f.rate, "rate", 0, "records a second; 0: as fast as possible")
@@ -118,14 +84,6 @@ Faults of invalid records, taken in turn:
 	}
 	complete(cmd, "faults", names...)
 	return cmd
-}
-
-func faultTable() string {
-	var b strings.Builder
-	for _, f := range synth.Faults() {
-		fmt.Fprintf(&b, "  %-17s%s\n", f.Name, f.About)
-	}
-	return strings.TrimSuffix(b.String(), "\n")
 }
 
 const (

@@ -13,56 +13,33 @@ import (
 )
 
 func (a *app) tokenCommand() *cobra.Command {
-	cmd := a.parent(&cobra.Command{
-		Use:     "token",
-		Short:   "Make tokens for programs that ask API and console",
-		Long:    "Make tokens for programs that ask API and console, with HTTP_AUTH=on.",
-		Example: "  orderctl token new --name dashboard --scopes orders:read --expires 90d --file tokens.yaml",
-	})
-	cmd.AddCommand(a.tokenNewCommand())
-	return cmd
-}
-
-func (a *app) tokenNewCommand() *cobra.Command {
 	var name, expires, file string
 	var scopes []string
-	cmd := a.command(&cobra.Command{
-		Use:   "new",
-		Short: "Make a token, and its entry for HTTP_TOKENS_FILE",
-		Long: `Make a token, and its entry for HTTP_TOKENS_FILE. The token is printed once: the entry
-has its hash only. API and console read the file again when it changes. Removing the
-entry revokes the token.
-
-Scopes: ` + strings.Join(auth.AllScopes.Names(), ", ") + `.`,
-		Example: `  orderctl token new --name dashboard --scopes orders:read
-  orderctl token new --name support --scopes orders:read,orders:personal --expires 90d --file tokens.yaml`,
-		Args: noArgs(""),
-		RunE: func(*cobra.Command, []string) error {
-			granted, unknown := auth.ParseScopes(scopes)
-			if len(unknown) > 0 || granted == 0 {
-				return usagef("--scopes: %q: name some of %s, comma-separated", strings.Join(scopes, ","), strings.Join(auth.AllScopes.Names(), ", "))
+	cmd := a.command("token new", nil, nil, func(*cobra.Command, []string) error {
+		granted, unknown := auth.ParseScopes(scopes)
+		if len(unknown) > 0 || granted == 0 {
+			return usagef("--scopes: %q: name some of %s, comma-separated", strings.Join(scopes, ","), strings.Join(auth.AllScopes.Names(), ", "))
+		}
+		var end time.Time
+		if expires != "" {
+			age, err := letter.ParseAge(expires)
+			if err != nil || age == 0 {
+				return usagef("--expires: a span of time such as 90d or 12h, not %q", expires)
 			}
-			var end time.Time
-			if expires != "" {
-				age, err := letter.ParseAge(expires)
-				if err != nil || age == 0 {
-					return usagef("--expires: a span of time such as 90d or 12h, not %q", expires)
-				}
-				end = time.Now().Add(age)
-			}
-			token, entry, err := auth.NewToken(name, granted, end)
-			if err != nil {
-				return usagef("--name: %w", err)
-			}
-			return a.printToken(token, entry, file)
-		},
-	}, nil)
+			end = time.Now().Add(age)
+		}
+		token, entry, err := auth.NewToken(name, granted, end)
+		if err != nil {
+			return usagef("--name: %w", err)
+		}
+		return a.printToken(token, entry, file)
+	})
 	cmd.Flags().StringVar(&name, "name", "", "who has the token, for the audit log")
 	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "what it allows, comma-separated")
 	cmd.Flags().StringVar(&expires, "expires", "", "for how long it is valid: 90d, 12h (default: until it is revoked)")
 	cmd.Flags().StringVar(&file, "file", "", "file to add the entry to, which you alone can read (default: print it)")
 	complete(cmd, "scopes", auth.AllScopes.Names()...)
-	return cmd
+	return a.parent("token", cmd)
 }
 
 // printToken prints a token, after its entry is in the file.

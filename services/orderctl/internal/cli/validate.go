@@ -35,29 +35,12 @@ func (f *ruleFlags) codec(s rules.Settings) *model.Codec {
 func (a *app) validateCommand() *cobra.Command {
 	var s rules.Settings
 	var flags ruleFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "validate FILE...",
-		Short: "Check the orders in files, naming every failure and its place",
-		Long: `Check the orders in files (- is stdin) by the rules of the worker, and name every
-failure with file, line and column.
-
-A file holds one order, an array of orders, or one order after another (JSON
-lines), pretty-printed or not. Values of orders are not shown.
-
-Exit code 0: all orders are valid; 1: some are not; 3: there are no orders.`,
-		Example: `  orderctl validate order.json
-  orderctl validate --check-sums --output json orders.jsonl
-  curl -s https://shop.example/orders | orderctl validate -`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("name a file, or - for stdin")
-			}
-			return nil
-		},
-		RunE: func(_ *cobra.Command, files []string) error {
-			return a.validate(files, flags.codec(s))
-		},
-	}, &s)
+	cmd := a.command("validate", &s, cobra.ArbitraryArgs, func(_ *cobra.Command, files []string) error {
+		if len(files) == 0 {
+			return usagef("name a file, or - for stdin")
+		}
+		return a.validate(files, flags.codec(s))
+	})
 	flags.register(cmd)
 	return cmd
 }

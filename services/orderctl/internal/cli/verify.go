@@ -44,42 +44,15 @@ type verifyFlags struct {
 func (a *app) verifyCommand() *cobra.Command {
 	var s verifySettings
 	var f verifyFlags
-	cmd := a.command(&cobra.Command{
-		Use:   "verify",
-		Short: "Compare what a read API answers, or another database, with the tables",
-		Long: `Compare what a running read API answers with the tables: each order byte for byte,
-and that those which were deleted are gone. An order that differs is compared again
-until its row has not changed for --settle, so changes in flight raise no alarm.
-
-Printed are the orders that differ:
-  missing  the tables have it, the API says that there is none
-  extra    the API has it, the tables don't
-  stale    both have it; the paths that differ are named, without values
-
-An API with HTTP_AUTH=on asks for a token with the scopes orders:read and
-orders:personal, in ORDERHUB_API_TOKEN.
-
-With --against it compares the database of another order service with the tables
-instead, order by order; see 'orderctl import' for how it is read. Then missing are
-orders that only the other database has, with what keeps them from being valid; extra
-those that only Orderhub has; different those of which the named paths differ.
-
-Exit code 1: something differs, or the comparison could not be made.`,
-		Example: `  orderctl verify
-  orderctl verify --api http://replica-2:8081 --sample 10000
-  orderctl verify --against postgres://order_user@localhost/orders_db
-  orderctl verify --output json`,
-		Args: noArgs(""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.check(); err != nil {
-				return err
-			}
-			if f.against.url != "" {
-				return a.verifyAgainst(cmd.Context(), &s, &f)
-			}
-			return a.verify(cmd.Context(), &s, f)
-		},
-	}, &s)
+	cmd := a.command("verify", &s, nil, func(cmd *cobra.Command, _ []string) error {
+		if err := f.check(); err != nil {
+			return err
+		}
+		if f.against.url != "" {
+			return a.verifyAgainst(cmd.Context(), &s, &f)
+		}
+		return a.verify(cmd.Context(), &s, f)
+	})
 	f.against.register(cmd, "against")
 	cmd.Flags().StringVar(&f.api, "api", "http://127.0.0.1:8081", "address of the read API")
 	cmd.Flags().IntVar(&f.sample, "sample", 0, "compare so many orders, chosen at random (0: all)")
