@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/health"
@@ -21,7 +24,7 @@ func TestServesAndStops(t *testing.T) {
 	metrics.MustRegister(counter)
 	checks := health.NewRegistry()
 	component := checks.Component("part")
-	s := New(&config.Service{AdminAddr: "127.0.0.1:0"}, checks, metrics, zap.NewNop())
+	s := New(&config.Service{AdminAddr: "127.0.0.1:0"}, checks, metrics, zap.NewNop(), zap.NewAtomicLevel())
 	require.NoError(t, s.Start(context.Background()))
 	base := "http://" + s.Addr()
 
@@ -38,7 +41,7 @@ func TestServesAndStops(t *testing.T) {
 	status, _ = get(t, base+"/debug/pprof/")
 	require.Equal(t, http.StatusNotFound, status, "profiles are off")
 
-	second := New(&config.Service{AdminAddr: s.Addr()}, checks, metrics, zap.NewNop())
+	second := New(&config.Service{AdminAddr: s.Addr()}, checks, metrics, zap.NewNop(), zap.NewAtomicLevel())
 	require.ErrorContains(t, second.Start(context.Background()), "ADMIN_ADDR")
 
 	s.Stop()
@@ -62,7 +65,7 @@ func get(t *testing.T, url string) (int, string) {
 func TestProfilesNeedTheSettingAndTheToken(t *testing.T) {
 	ask := func(s *config.Service, authorization string) int {
 		s.AdminAddr = "127.0.0.1:0"
-		server := New(s, health.NewRegistry(), prometheus.NewRegistry(), zap.NewNop())
+		server := New(s, health.NewRegistry(), prometheus.NewRegistry(), zap.NewNop(), zap.NewAtomicLevel())
 		require.NoError(t, server.Start(t.Context()))
 		defer server.Stop()
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+server.Addr()+"/debug/pprof/heap", nil)
@@ -82,7 +85,7 @@ func TestProfilesNeedTheSettingAndTheToken(t *testing.T) {
 }
 
 func TestALargeHeaderIsRefused(t *testing.T) {
-	s := New(&config.Service{AdminAddr: "127.0.0.1:0"}, health.NewRegistry(), prometheus.NewRegistry(), zap.NewNop())
+	s := New(&config.Service{AdminAddr: "127.0.0.1:0"}, health.NewRegistry(), prometheus.NewRegistry(), zap.NewNop(), zap.NewAtomicLevel())
 	require.NoError(t, s.Start(t.Context()))
 	defer s.Stop()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr()+"/livez", nil)
@@ -92,4 +95,42 @@ func TestALargeHeaderIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, answer.Body.Close())
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, answer.StatusCode)
+}
+
+// The level may be read by all, and changed as profiles may be seen: by this machine, or
+// with the token.
+func TestTheLogsLevelChangesWhileTheProgramRuns(t *testing.T) {
+	const token = "0123456789abcdef"
+	for _, c := range []struct {
+		addr, token, given string
+		status             int
+	}{
+		{"127.0.0.1:0", "", "", http.StatusOK},
+		{"127.0.0.1:0", token, "", http.StatusUnauthorized},
+		{":0", "", "", http.StatusForbidden},
+		{":0", token, "", http.StatusUnauthorized},
+		{":0", token, "Bearer " + token, http.StatusOK},
+	} {
+		core, logged := observer.New(zap.DebugLevel)
+		level := zap.NewAtomicLevel()
+		s := New(&config.Service{AdminAddr: c.addr, AdminToken: config.Secret(c.token)}, health.NewRegistry(), prometheus.NewRegistry(), zap.New(core), level)
+		require.NoError(t, s.Start(t.Context()))
+		_, port, err := net.SplitHostPort(s.Addr())
+		require.NoError(t, err)
+		url := "http://127.0.0.1:" + port + "/loglevel"
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader("level=debug"))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.Header.Set("Authorization", c.given)
+		answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.Equal(t, c.status, answer.StatusCode, "%+v", c)
+		want := map[bool]zapcore.Level{true: zap.DebugLevel, false: zap.InfoLevel}[c.status == http.StatusOK]
+		require.Equal(t, want, level.Level())
+		_, body := get(t, url)
+		require.JSONEq(t, `{"level":"`+want.String()+`"}`, body)
+		require.Equal(t, c.status == http.StatusOK, logged.FilterMessage("log level changed").Len() == 1)
+		s.Stop()
+	}
 }

@@ -62,7 +62,7 @@ func TestProbeAsksTheLoopback(t *testing.T) {
 // serve starts an admin port and returns addr with the port it got.
 func serve(t *testing.T, addr string, registry *health.Registry) string {
 	t.Helper()
-	server := New(&config.Service{AdminAddr: addr}, registry, prometheus.NewRegistry(), zap.NewNop())
+	server := New(&config.Service{AdminAddr: addr}, registry, prometheus.NewRegistry(), zap.NewNop(), zap.NewAtomicLevel())
 	if err := server.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}

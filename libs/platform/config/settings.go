@@ -16,9 +16,9 @@ import (
 type Service struct {
 	Log         Log
 	Traces      Traces
-	AdminAddr   string        `env:"ADMIN_ADDR" help:"address of /livez, /readyz and /metrics"`
+	AdminAddr   string        `env:"ADMIN_ADDR" help:"address of /livez, /readyz, /metrics and /loglevel"`
 	AdminPprof  bool          `env:"ADMIN_PPROF" envDefault:"false" help:"true: Go's profiles as well, at /debug/pprof/ of ADMIN_ADDR; beyond the loopback with ADMIN_TOKEN only"`
-	AdminToken  Secret        `env:"ADMIN_TOKEN" help:"bearer token that profiles ask for, 16 bytes or more"`
+	AdminToken  Secret        `env:"ADMIN_TOKEN" help:"bearer token that profiles and changes of /loglevel ask for, 16 bytes or more"`
 	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
 }
 
@@ -44,7 +44,7 @@ func (s *Service) Validate() error {
 
 // Log is how a program writes its log.
 type Log struct {
-	Level  string `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	Level  string `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error; PUT /loglevel at ADMIN_ADDR changes it"`
 	Format string `env:"LOG_FORMAT" envDefault:"json" help:"json (for programs) or console (for people)"`
 }
 

@@ -151,7 +151,7 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 	}
 	go s.serve(newProgressListener(listener, s.opts.Patience, s.opts.Settings.MaxConnections, s.full))
-	s.opts.Log.Info(s.opts.Name+" ready", zap.String("addr", listener.Addr().String()))
+	s.opts.Log.Info("server ready", zap.String("server", s.opts.Name), zap.String("addr", listener.Addr().String()))
 	return nil
 }
 
@@ -168,7 +168,7 @@ func (s *Server) serve(listener net.Listener) {
 
 // full is called when all connections are taken, at most once a minute.
 func (s *Server) full() {
-	s.opts.Log.Warn(s.opts.Name+" has as many connections as it may have; others wait", zap.Int("limit", s.opts.Settings.MaxConnections))
+	s.opts.Log.Warn("as many connections as the server may have; others wait", zap.String("server", s.opts.Name), zap.Int("limit", s.opts.Settings.MaxConnections))
 }
 
 // Addr is where the server listens; "" before Start.
@@ -195,7 +195,7 @@ func (s *Server) Stop() {
 		ctx, cancel := context.WithTimeout(context.Background(), s.opts.StopTimeout)
 		defer cancel()
 		if err := s.http.Shutdown(ctx); err != nil {
-			s.opts.Log.Warn(s.opts.Name+" closed connections in use", zap.Error(err))
+			s.opts.Log.Warn("connections in use closed", zap.String("server", s.opts.Name), zap.Error(err))
 			_ = s.http.Close() // its errors are of connections that are given up
 		}
 	case stopped:

@@ -1,4 +1,4 @@
-// Package logging makes the services' logger.
+// Package logging makes the services' logger. docs/logs.md has the names of the fields.
 package logging
 
 import (
@@ -7,19 +7,21 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
-// New returns a logger that writes to stderr: JSON lines with RFC 3339 times, or
-// lines for people. It samples nothing away and adds no stack traces.
-func New(cfg config.Log, service string) (*zap.Logger, error) {
+// New returns a logger that writes to stderr, JSON lines with RFC 3339 times, or lines
+// for people, and its level, which may be changed at any time. It samples nothing away
+// and adds no stack traces.
+func New(cfg config.Log, service string) (*zap.Logger, zap.AtomicLevel, error) {
 	level, err := zap.ParseAtomicLevel(cfg.Level)
 	if err != nil {
-		return nil, fmt.Errorf("LOG_LEVEL: %w", err)
+		return nil, level, fmt.Errorf("LOG_LEVEL: %w", err)
 	}
 	encoder := zap.NewProductionEncoderConfig()
 	encoder.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	encoder.EncodeDuration = zapcore.StringDurationEncoder
+	encoder.EncodeDuration = zapcore.SecondsDurationEncoder
 	encoder.TimeKey = "time"
 	z := zap.Config{
 		Level:             level,
@@ -29,11 +31,13 @@ func New(cfg config.Log, service string) (*zap.Logger, error) {
 		ErrorOutputPaths:  []string{"stderr"},
 		DisableCaller:     true,
 		DisableStacktrace: true,
+		InitialFields:     map[string]any{"service": service, "version": buildinfo.Read().Version},
 	}
 	if cfg.Format == "console" {
 		z.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
 		z.EncoderConfig.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-		return z.Build()
+		z.InitialFields = nil
 	}
-	return z.Build(zap.Fields(zap.String("service", service)))
+	log, err := z.Build()
+	return log, level, err
 }

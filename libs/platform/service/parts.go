@@ -11,17 +11,17 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/logging"
 )
 
-// Parts returns the constructors of what every service has: *zap.Logger,
-// *health.Registry, *prometheus.Registry and *admin.Server. They read the settings
+// Parts returns the constructors of what every service has: *zap.Logger and
+// its zap.AtomicLevel, *health.Registry, *prometheus.Registry and *admin.Server. They read the settings
 // when they are called.
 func Parts(program string, settings Settings) []any {
 	common := settings.Common()
 	return []any{
-		func() (*zap.Logger, error) { return logging.New(common.Log, program) },
+		func() (*zap.Logger, zap.AtomicLevel, error) { return logging.New(common.Log, program) },
 		health.NewRegistry,
 		func() *prometheus.Registry { return NewMetrics(program) },
-		func(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger) *admin.Server {
-			return admin.New(common, checks, metrics, log)
+		func(checks *health.Registry, metrics *prometheus.Registry, log *zap.Logger, level zap.AtomicLevel) *admin.Server {
+			return admin.New(common, checks, metrics, log, level)
 		},
 	}
 }

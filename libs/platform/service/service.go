@@ -101,7 +101,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 // trace has the program's spans recorded, if its settings ask for it.
 func trace(p Program) (flush func(), err error) {
 	common := p.Settings.Common()
-	log, err := logging.New(common.Log, p.Name)
+	log, _, err := logging.New(common.Log, p.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -188,7 +188,7 @@ func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 		}
 		c.deps.Membership.ClearGroup()
 		c.deps.Component.Ready(fmt.Sprintf("generation %d, partitions %s", generation.ID, list(assigned)))
-		c.deps.Log.Info("partitions assigned", zap.String("group", c.cfg.Group), zap.Int32("generation", generation.ID), zap.String("partitions", list(assigned)))
+		c.deps.Log.Info("partitions assigned", zap.String("group", c.cfg.Group), zap.Int32("generation", generation.ID), zap.String("assigned", list(assigned)))
 	}
 }
 
@@ -204,7 +204,7 @@ func (c *Consumer) watchPartitions(ctx context.Context, known int) {
 		now, err := kafkago.PartitionCount(attempt, c.deps.Client, c.cfg.Topic)
 		cancel()
 		if err == nil && now != known {
-			c.deps.Log.Info("the number of partitions has changed; joining the group again", zap.Int("before", known), zap.Int("now", now))
+			c.deps.Log.Info("the number of partitions has changed; joining the group again", zap.Int("known_partitions", known), zap.Int("partitions", now))
 			return
 		}
 	}

@@ -101,7 +101,7 @@ func (b *Blockage) block(who waiter, class errclass.Class, cause errclass.Cause,
 		return
 	}
 	w.reminded = now
-	fields := []zap.Field{zap.String("cause", string(cause)), zap.Duration("for", now.Sub(w.since).Round(time.Millisecond)), zap.Error(err)}
+	fields := []zap.Field{zap.String("cause", string(cause)), zap.Duration("duration_seconds", now.Sub(w.since).Round(time.Millisecond)), zap.Error(err)}
 	if class == errclass.Unclassified {
 		b.log.Error("unclassified error, retrying; please report it", fields...)
 	} else {
@@ -121,8 +121,7 @@ func (b *Blockage) clear(who waiter) {
 		if len(w.waiters) == 0 {
 			delete(b.waiting, cause)
 			b.past[cause] += time.Since(w.since)
-			waited := time.Since(w.since).Round(time.Millisecond)
-			b.log.Info(fmt.Sprintf("resumed after %v", waited), zap.String("cause", string(cause)), zap.Duration("waited", waited))
+			b.log.Info("resumed", zap.String("cause", string(cause)), zap.Duration("duration_seconds", time.Since(w.since).Round(time.Millisecond)))
 		}
 		b.report(cause, w)
 	}

@@ -45,9 +45,9 @@ func TestWaitingIsReported(t *testing.T) {
 		lines := logged.TakeAll()
 		require.Len(t, lines, 3)
 		require.Equal(t, "connection refused", lines[0].ContextMap()["error"])
-		require.Equal(t, 30*time.Second, lines[1].ContextMap()["for"])
-		require.Equal(t, "resumed after 45s", lines[2].Message)
-		require.Equal(t, 45*time.Second, lines[2].ContextMap()["waited"])
+		require.Equal(t, 30*time.Second, lines[1].ContextMap()["duration_seconds"])
+		require.Equal(t, "resumed", lines[2].Message)
+		require.Equal(t, 45*time.Second, lines[2].ContextMap()["duration_seconds"])
 
 		b.block(one, errclass.Unclassified, errclass.CauseUnknown, errors.New("what is this"))
 		lines = logged.TakeAll()

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
@@ -35,6 +36,7 @@ type partition struct {
 	share     *share
 	queue     *queue
 	log       *zap.Logger
+	often     rate.Sometimes // its batches' lines
 
 	end atomic.Int64 // offset after the last record, as of the last answer
 }
@@ -46,10 +48,12 @@ type partition struct {
 func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned int, committer Committer) {
 	c := &partition{
 		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock)),
-		log: p.log.With(zap.Int("partition", id)),
+		log: p.log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second},
 	}
 	p.metrics.assigned.Inc()
 	defer p.metrics.assigned.Dec()
+	p.summary.join()
+	defer p.summary.leave(id)
 	defer p.blockage.clear(waiter{id, reading})
 	defer p.blockage.clear(waiter{id, writing})
 	for _, rare := range []*prometheus.CounterVec{p.metrics.gaps, p.metrics.recreated} {
@@ -233,9 +237,9 @@ func (c *partition) graceAfter(ctx context.Context) (context.Context, context.Ca
 // its offset.
 func (c *partition) finish(ctx context.Context, taken []*record, next int64) error {
 	began := time.Now()
-	records := make([]*ingest.Record, len(taken))
+	records, bytes := make([]*ingest.Record, len(taken)), int64(0)
 	for i, r := range taken {
-		records[i] = r.Record
+		records[i], bytes = r.Record, bytes+r.bytes
 	}
 	err := c.retry(ctx, c.id, func(ctx context.Context) error { return ingest.Store(ctx, c.store, records) }, errclass.Of)
 	if err != nil {
@@ -249,7 +253,7 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 	if err := c.commit(ctx, next); err != nil {
 		return err
 	}
-	c.account(records, dead, next, time.Since(began))
+	c.account(records, dead, bytes, next, time.Since(began))
 	return nil
 }
 
@@ -295,8 +299,9 @@ func generationEnded(err error) bool {
 		errors.Is(err, kafka.NotCoordinatorForGroup)
 }
 
-// account counts and logs the outcomes of a batch.
-func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, next int64, took time.Duration) {
+// account counts and logs the outcomes of a batch. Under load there is a line each second
+// for a partition, and the summary; at debug level every batch has its line.
+func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, bytes, next int64, took time.Duration) {
 	var stored, duplicates int
 	for _, r := range records {
 		switch r.Outcome() {
@@ -323,14 +328,20 @@ func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, 
 	}
 	c.metrics.batch.Observe(float64(len(records)))
 	c.metrics.flush.Observe(took.Seconds())
-	fields := []zap.Field{
-		zap.Int("records", len(records)), zap.Int("stored", stored), zap.Int("duplicates", duplicates),
-		zap.Int("dead_letters", len(dead)), zap.Int64("next_offset", next), zap.Int64("lag", max(0, c.end.Load()-next)), zap.Duration("took", took),
+	lag := max(0, c.end.Load()-next)
+	c.summary.add(c.id, lag, tally{batches: 1, stored: stored, duplicates: duplicates, deadLetters: len(dead), bytes: bytes})
+	level := zap.DebugLevel
+	c.often.Do(func() { level = zap.InfoLevel })
+	if line := c.log.Check(level, "batch done"); line != nil {
+		fields := []zap.Field{
+			zap.Int("records", len(records)), zap.Int("stored", stored), zap.Int("duplicates", duplicates), zap.Int("dead_letters", len(dead)),
+			zap.Int64("bytes", bytes), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("duration_seconds", took),
+		}
+		if len(dead) > 0 {
+			fields = append(fields, zap.Any("reasons", reasons))
+		}
+		line.Write(fields...)
 	}
-	if len(dead) > 0 {
-		fields = append(fields, zap.Any("reasons", reasons))
-	}
-	c.log.Info("batch done", fields...)
 }
 
 // debug logs one order, and costs nothing at other log levels.

@@ -49,6 +49,7 @@ type Pipeline struct {
 	blockage *Blockage
 	metrics  *Metrics
 	log      *zap.Logger
+	summary  *summary
 	rights   func(context.Context) error
 	// fatal is called with a defect, on which the worker stops.
 	fatal func(error)
@@ -78,7 +79,7 @@ func New(cfg Config, d Deps) *Pipeline {
 	d.Metrics.ofBudget(d.Budget)
 	return &Pipeline{
 		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, producer: d.Producer, budget: d.Budget,
-		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, rights: d.Rights, fatal: d.Fatal, clock: time.Now(),
+		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, summary: newSummary(d.Log), rights: d.Rights, fatal: d.Fatal, clock: time.Now(),
 	}
 }
 

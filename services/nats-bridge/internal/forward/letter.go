@@ -35,7 +35,7 @@ func (f *Forwarder) writeLetter(ctx context.Context, it *item, refusal error) er
 		return fmt.Errorf("dead-letter topic %s: %w", f.cfg.DLQTopic, err)
 	}
 	f.metrics.letters.WithLabelValues(letter.Reason).Inc()
-	f.log.Warn("dead letter: the message is too large for the topic", zap.String("id", letter.ID),
+	f.log.Warn("dead letter: the message is too large for the topic", zap.String("letter", letter.ID),
 		zap.Int("bytes", len(m.Data)), zap.Error(refusal))
 	return nil
 }

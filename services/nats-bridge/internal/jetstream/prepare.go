@@ -94,7 +94,7 @@ func (s *Source) consumer(ctx context.Context, resume uint64) (jetstream.Consume
 	if err != nil {
 		return nil, fmt.Errorf("it does not exist and cannot be created: %w", err)
 	}
-	s.log.Info("consumer created", zap.String("consumer", s.cfg.Durable), zap.Uint64("from", resume))
+	s.log.Info("consumer created", zap.String("consumer", s.cfg.Durable), zap.Uint64("first_sequence", resume))
 	return consumer, nil
 }
 
@@ -173,7 +173,7 @@ func (s *Source) check(ctx context.Context, consumer jetstream.Consumer) error {
 	if all := strings.Join(problems, "; "); all != s.problems {
 		s.problems = all
 		for _, problem := range problems {
-			s.log.Warn("the stream can lose messages: "+problem, zap.String("stream", s.cfg.Stream))
+			s.log.Warn("the stream can lose messages", zap.String("stream", s.cfg.Stream), zap.String("problem", problem))
 		}
 	}
 	s.countLost(info.State.FirstSeq)
@@ -223,7 +223,7 @@ func (s *Source) countLost(next uint64) {
 	if from, count := s.lost.add(accepted+1, next); count > 0 {
 		s.metrics.lost.Add(float64(count))
 		s.log.Error("messages are lost: the stream dropped them before they were read (a limit, a purge or a deletion)",
-			zap.Uint64("messages", count), zap.Uint64("from", from), zap.Uint64("to", next-1))
+			zap.Uint64("messages", count), zap.Uint64("first_sequence", from), zap.Uint64("last_sequence", next-1))
 	}
 }
 

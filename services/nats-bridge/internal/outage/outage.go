@@ -108,7 +108,7 @@ func (o *Outage) Begin(err error) {
 	o.component.NotReady("waiting since " + o.since.UTC().Format(time.RFC3339) + ": " + err.Error())
 	if now.Sub(o.reminded) >= remindEvery {
 		o.reminded = now
-		o.log.Warn("waiting for "+o.name, zap.Duration("for", now.Sub(o.since).Round(time.Millisecond)), zap.Error(err))
+		o.log.Warn("waiting for a dependency", zap.String("dependency", o.name), zap.Duration("duration_seconds", now.Sub(o.since).Round(time.Millisecond)), zap.Error(err))
 	}
 }
 
@@ -118,10 +118,10 @@ func (o *Outage) End() {
 	defer o.mu.Unlock()
 	o.gauge.Set(0)
 	if o.component.Ready("") && o.since.IsZero() {
-		o.log.Info(o.name + " ready")
+		o.log.Info("dependency ready", zap.String("dependency", o.name))
 	}
 	if !o.since.IsZero() {
-		o.log.Info(o.name+" resumed", zap.Duration("after", time.Since(o.since).Round(time.Millisecond)))
+		o.log.Info("dependency ready again", zap.String("dependency", o.name), zap.Duration("duration_seconds", time.Since(o.since).Round(time.Millisecond)))
 		o.past += time.Since(o.since)
 		o.since, o.reminded = time.Time{}, time.Time{}
 	}

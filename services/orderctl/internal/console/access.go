@@ -157,7 +157,7 @@ func (c *Console) login(v *visit) error {
 	case errors.Is(err, auth.ErrAttempts):
 		status = http.StatusTooManyRequests
 		v.Header("Retry-After", "60")
-		c.opts.Log.Warn("too many wrong tokens", zap.String("from", v.ClientIP()))
+		c.opts.Log.Warn("too many wrong tokens", zap.String("client", v.ClientIP()))
 	}
 	page.Wrong = err.Error()
 	return c.send(v, status, "login.html", page)

@@ -258,10 +258,10 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 		r.flushes.WithLabelValues(string(trigger)).Inc()
 		r.followMemory(f.store)
 		r.log.Debug("changes applied", zap.Int("orders", round.Put), zap.Int("deletions", round.Deleted),
-			zap.Duration("took", time.Since(began)))
+			zap.Duration("duration_seconds", time.Since(began)))
 	}
 	if away := r.outage.over(); away > 0 {
-		r.log.Info("reading changes again", zap.Duration("after", away))
+		r.log.Info("reading changes again", zap.Duration("duration_seconds", away))
 	}
 	r.reportTriggers(round.TriggersOff)
 	return r.mend()
@@ -271,7 +271,7 @@ func (r *Reflector) restored(f *feed) {
 	stats := f.store.Stats()
 	took := time.Since(f.started)
 	r.figure.restored.Store(&Restore{Orders: stats.Orders, Duration: took, At: time.Now()})
-	fields := []zap.Field{zap.Int64("orders", stats.Orders), zap.Int64("bytes", stats.Bytes), zap.Duration("took", took)}
+	fields := []zap.Field{zap.Int64("orders", stats.Orders), zap.Int64("bytes", stats.Bytes), zap.Duration("duration_seconds", took)}
 	if stats.Evicted > 0 || f.store.partial {
 		fields = append(fields, zap.String("budget", "not all orders fit CACHE_BYTES: the others are read from the database"))
 	}

@@ -169,7 +169,7 @@ func (d *Doorbell) pursue(ctx context.Context, conn *pgx.Conn, ring func()) erro
 		for pause := firstPursuit; !rung && d.options.Seen() < target; pause = min(2*pause, longestPursuit) {
 			if time.Since(began) > pursuitEnds {
 				d.log.Warn("what was notified of is not there yet; polling will find it: is the standby far behind, or does DATABASE_LISTEN_URL name another cluster's primary?",
-					zap.Duration("after", pursuitEnds))
+					zap.Duration("duration_seconds", pursuitEnds))
 				return nil
 			}
 			ring()

@@ -277,7 +277,7 @@ func (p *Page) order(c *gin.Context, v *view) {
 // notKnown logs why something cannot be shown, at debug level: that the database is
 // away is logged where it is noticed first.
 func (p *Page) notKnown(what string, err error) {
-	p.log.Debug("page cannot show "+what+" now", zap.Error(err))
+	p.log.Debug("page cannot show something now", zap.String("what", what), zap.Error(err))
 }
 
 // decode returns the order that is shown; nil where its JSON is invalid, which is a

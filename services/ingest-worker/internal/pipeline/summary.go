@@ -1,0 +1,88 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// summaryPeriod is the time between two lines about what the worker has done.
+const summaryPeriod = 10 * time.Second
+
+// tally counts what became of records.
+type tally struct {
+	batches, stored, duplicates, deadLetters int
+	bytes                                    int64 // of keys and values
+}
+
+// summary logs the batches of all partitions in one line: ten seconds after the first of
+// them, and when the worker has no partition any more. Safe for concurrent use.
+type summary struct {
+	log *zap.Logger
+
+	mu      sync.Mutex
+	members int // partitions that are consumed
+	sum     tally
+	lag     map[int]int64 // by partition, as of its last batch
+	began   time.Time
+	timer   *time.Timer
+}
+
+func newSummary(log *zap.Logger) *summary {
+	return &summary{log: log, lag: map[int]int64{}}
+}
+
+// join says that a partition is consumed from now on.
+func (s *summary) join() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members++
+}
+
+// leave says that a partition is not consumed any longer.
+func (s *summary) leave(partition int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members--
+	if s.members == 0 {
+		s.write()
+	}
+	delete(s.lag, partition)
+}
+
+// add counts a batch.
+func (s *summary) add(partition int, lag int64, batch tally) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sum.batches == 0 {
+		s.began = time.Now()
+		s.timer = time.AfterFunc(summaryPeriod, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.write()
+		})
+	}
+	s.sum.batches += batch.batches
+	s.sum.stored += batch.stored
+	s.sum.duplicates += batch.duplicates
+	s.sum.deadLetters += batch.deadLetters
+	s.sum.bytes += batch.bytes
+	s.lag[partition] = lag
+}
+
+// write logs what was counted since the last time, if anything was. s.mu is held.
+func (s *summary) write() {
+	if s.sum.batches == 0 {
+		return
+	}
+	s.timer.Stop()
+	var lag int64
+	for _, records := range s.lag {
+		lag += records
+	}
+	s.log.Info("summary of batches", zap.Int("batches", s.sum.batches), zap.Int("records", s.sum.stored+s.sum.duplicates+s.sum.deadLetters),
+		zap.Int("stored", s.sum.stored), zap.Int("duplicates", s.sum.duplicates), zap.Int("dead_letters", s.sum.deadLetters),
+		zap.Int64("bytes", s.sum.bytes), zap.Int64("lag", lag), zap.Duration("duration_seconds", time.Since(s.began)))
+	s.sum = tally{}
+}
