@@ -1,6 +1,4 @@
-// Package bench holds the programs that measure. Its own test has each of them
-// run in small.
-package bench
+package main
 
 import (
 	"os"
@@ -15,8 +13,8 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
-// TestSmoke has each program measure what takes seconds, and print its tables. Of
-// the documents' tables each is written by one of them, and those of
+// TestSmoke has each benchmark measure what takes seconds, and print its tables. Of
+// the documents' tables each is written by one of them, as make runs it, and those of
 // docs/benchmarks.md are by those that `make bench` runs.
 func TestSmoke(t *testing.T) {
 	t.Parallel()
@@ -25,18 +23,16 @@ func TestSmoke(t *testing.T) {
 	}
 	// Without the race detector even where this test has it: the programs are tested.
 	folder := t.TempDir()
-	require.NoError(t, binaries.Build(folder, "./scripts/bench/ingest", "./scripts/bench/read", "./scripts/bench/restore",
-		"./scripts/bench/freshness", "./scripts/bench/dlq", "./scripts/bench/nats", "./scripts/bench/scale", "./scripts/bench/soak"))
+	require.NoError(t, binaries.Build(folder, "./scripts/bench"))
 	var mu sync.Mutex
-	writtenBy := map[string]string{} // the program, by section
-	document := map[string]string{}  // that a program writes to unless it is told another, by program
+	writtenBy := map[string]string{} // the benchmark, by section
 	skipped := false
 	t.Cleanup(func() {
 		if !t.Failed() && !skipped {
-			compareDocuments(t, writtenBy, document)
+			compareDocuments(t, writtenBy)
 		}
 	})
-	for program, words := range map[string][]string{
+	for name, words := range map[string][]string{
 		"ingest":    {"| ingest-worker ", "rate: "},
 		"read":      {"| hits (200) ", "| not modified (304), browser with a cookie ", "| not found (404), through an ingress ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
 		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
@@ -46,9 +42,9 @@ func TestSmoke(t *testing.T) {
 		"scale":     {"indexes GiB", "| 8 hash partitions ", "| reader of 1 of 8 shards ", "| 1,000,000,000 "},
 		"soak":      {"worker, goroutines", "the tables held exactly the orders that were alive"},
 	} {
-		t.Run(program, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel() // no time is looked at, and most of it is waiting
-			if _, err := exec.LookPath("wrk"); err != nil && (program == "read" || program == "scale") {
+			if _, err := exec.LookPath("wrk"); err != nil && (name == "read" || name == "scale") {
 				if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
 					t.Fatal("wrk is not installed, and ORDERHUB_TEST_STRICT=1 allows no skipping")
 				}
@@ -57,7 +53,7 @@ func TestSmoke(t *testing.T) {
 				skipped = true
 				t.Skip("SKIPPED: wrk is not installed, so this is not measured")
 			}
-			cmd := exec.CommandContext(t.Context(), filepath.Join(folder, program), "--smoke", "--bin", folder, "--document", "docs/document.md")
+			cmd := exec.CommandContext(t.Context(), filepath.Join(folder, "bench"), name, "--smoke", "--bin", folder, "--document", "docs/document.md")
 			cmd.Dir = t.TempDir()
 			require.NoError(t, os.Mkdir(filepath.Join(cmd.Dir, "docs"), 0o700))
 			output, err := cmd.CombinedOutput()
@@ -67,15 +63,10 @@ func TestSmoke(t *testing.T) {
 			}
 			written := sections(t, filepath.Join(cmd.Dir, "docs", "document.md"))
 			require.NotEmpty(t, written)
-			help, err := exec.CommandContext(t.Context(), filepath.Join(folder, program), "--help").CombinedOutput()
-			require.NoError(t, err, string(help))
-			usual := documentFlag.FindSubmatch(help)
-			require.NotNil(t, usual, string(help))
 			mu.Lock()
 			defer mu.Unlock()
-			document[program] = string(usual[1])
 			for _, section := range written {
-				writtenBy[section] = program
+				writtenBy[section] = name
 			}
 		})
 	}
@@ -84,11 +75,9 @@ func TestSmoke(t *testing.T) {
 var (
 	marker = regexp.MustCompile(`<!-- (\S+):begin `)
 	number = regexp.MustCompile(`\d+`)
-
-	documentFlag = regexp.MustCompile(`--document=\S+\s[\s\S]*?\(default:\s+([^\s,]+),`)
 )
 
-// sections are the tables that programs write into a document. Some have a number
+// sections are the tables that benchmarks write into a document. Some have a number
 // in their name, of orders or of items, which a short run chooses otherwise.
 func sections(t *testing.T, document string) (names []string) {
 	t.Helper()
@@ -100,22 +89,38 @@ func sections(t *testing.T, document string) (names []string) {
 	return names
 }
 
-func compareDocuments(t *testing.T, writtenBy, document map[string]string) {
+func compareDocuments(t *testing.T, writtenBy map[string]string) {
 	t.Helper()
-	makeBench, err := exec.Command("make", "-n", "-C", "../..", "bench").CombinedOutput()
-	require.NoError(t, err, string(makeBench))
-	for _, section := range sections(t, "../../docs/benchmarks.md") {
-		require.Regexp(t, `(?m)go run \./scripts/bench/`+writtenBy[section]+` *$`, string(makeBench), "make bench does not write %s", section)
-	}
 	known := map[string]bool{}
-	for _, name := range []string{"docs/benchmarks.md", "docs/scaling.md"} {
-		for _, section := range sections(t, filepath.Join("../..", name)) {
+	for document, targets := range map[string][]string{"docs/benchmarks.md": {"bench"}, "docs/scaling.md": {"scale", "soak"}} {
+		commands, err := exec.Command("make", append([]string{"-n", "-C", "../.."}, targets...)...).CombinedOutput()
+		require.NoError(t, err, string(commands))
+		for _, section := range sections(t, filepath.Join("../..", document)) {
 			known[section] = true
-			require.Contains(t, writtenBy, section, "%s has a table that no program writes", name)
-			require.Equal(t, name, document[writtenBy[section]], "%s is not where %s writes %s", name, writtenBy[section], section)
+			require.Contains(t, writtenBy, section, "%s has a table that no benchmark writes", document)
+			require.Regexp(t, `(?m)go run \./scripts/bench `+writtenBy[section]+` .*--document `+document+`$`, string(commands), "make %v does not write %s", targets, section)
 		}
 	}
-	for section, program := range writtenBy {
-		require.Contains(t, known, section, "no document has the table that %s writes", program)
+	for section, name := range writtenBy {
+		require.Contains(t, known, section, "no document has the table that %s writes", name)
 	}
+}
+
+// What was not chosen has its value of a smoke run, in one that asks for that only.
+func TestSmokeKeepsWhatWasChosen(t *testing.T) {
+	for want, args := range map[int][]string{
+		400_000: {"ingest"}, 2000: {"ingest", "--smoke"}, 200: {"ingest", "--smoke", "--orders", "200"},
+	} {
+		var line commandLine
+		_, err := newParser(&line, args).Parse(args)
+		require.NoError(t, err)
+		require.Equal(t, want, line.Ingest.Orders)
+	}
+	var line commandLine
+	args := []string{"ingest", "--items", "1,30", "--workers=", "--postgres", "search_path=a;b", "--postgres", "fsync=off"}
+	_, err := newParser(&line, args).Parse(args)
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 30}, line.Ingest.Items)
+	require.Empty(t, line.Ingest.Workers)
+	require.Equal(t, map[string]string{"search_path": "a;b", "fsync": "off"}, line.Ingest.Postgres)
 }

@@ -1,17 +1,13 @@
-package main
+package dlq
 
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/binaries"
 	"github.com/orderhub/orderhub/scripts/internal/report"
@@ -19,30 +15,8 @@ import (
 
 // The broker and the bare consumer are this test's binary once more.
 func TestMain(m *testing.M) {
-	program.Play(rig.BrokerRole, consumerRole)
-	os.Exit(m.Run())
-}
-
-func TestFlags(t *testing.T) {
-	parse := func(args ...string) (*settings, error) {
-		s := &settings{}
-		return s, program.Parse(benchmark, s, args, io.Discard)
-	}
-	s, err := parse("--smoke", "--partitions", "2")
-	require.NoError(t, err)
-	require.Equal(t, []int{2000}, s.Letters)
-	require.Equal(t, 2, s.Partitions)
-	require.Equal(t, 1, s.Rounds)
-	require.Equal(t, "bin", s.Binaries)
-	require.False(t, s.WritesDocument())
-	s, err = parse()
-	require.NoError(t, err)
-	require.True(t, s.WritesDocument())
-	require.Equal(t, program.Benchmarks, benchmark.Document)
-	for _, args := range [][]string{{"--letters", "0"}, {"--letters", ""}, {"--rounds", "0"}, {"--partitions", "0"}} {
-		_, err := parse(args...)
-		require.ErrorContains(t, err, strings.TrimLeft(args[0], "-"), "%v", args)
-	}
+	rig.Play()
+	m.Run()
 }
 
 // All contenders find what is there; their speed is no matter here.
@@ -51,8 +25,10 @@ func TestSmoke(t *testing.T) {
 	require.NoError(t, binaries.Build(folder))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	r, err := measureTopic(ctx, &settings{Flags: program.Flags{Binaries: folder}, Partitions: 3, Rounds: 1}, 1500)
-	require.NoError(t, err)
+	site := rig.OpenSite(ctx, &rig.Flags{Binaries: folder}, map[string]string{"min_wal_size": "64MB"})
+	defer site.Close()
+	b := &Benchmark{Partitions: 3, Rounds: 1}
+	r := b.topic(ctx, site, 1500)
 	require.Equal(t, written{records: 1650, bytes: r.written.bytes, resolved: 150, listed: 30}, r.written)
 	table := r.table()
 	for _, c := range contenders {

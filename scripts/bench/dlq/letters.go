@@ -1,4 +1,4 @@
-package main
+package dlq
 
 import (
 	"context"
@@ -75,15 +75,10 @@ type written struct {
 }
 
 // fill makes the topic. The letters' values are orders, each with a uid of its own.
-func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w written, err error) {
-	if err := broker.CreateTopic(ctx, topicName, partitions, "compact"); err != nil {
-		return w, err
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(1<<20), kgo.MaxBufferedRecords(20_000))
-	if err != nil {
-		return w, err
-	}
+func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w written) {
+	broker.CreateTopic(ctx, topicName, partitions, "compact")
+	client := rig.Must(kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(1<<20), kgo.MaxBufferedRecords(20_000)))
 	defer client.Close()
 	var producing kgo.FirstErrPromise
 	produce := func(r *kgo.Record) {
@@ -104,8 +99,6 @@ func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w w
 			w.listed++
 		}
 	}
-	if err := producing.Err(); err != nil { // waits for all of them
-		return w, fmt.Errorf("fill topic %s: %w", topicName, err)
-	}
-	return w, nil
+	rig.Check(producing.Err()) // waits for all of them
+	return w
 }

@@ -1,10 +1,9 @@
-package main
+package freshness
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/internal/report"
@@ -12,7 +11,7 @@ import (
 
 // findings are everything that was measured.
 type findings struct {
-	settings *settings
+	*Benchmark
 	notify   []time.Duration
 	idle     *latencies
 	rounds   []loaded
@@ -25,16 +24,12 @@ func (f findings) typical() loaded {
 	return sorted[len(sorted)/2]
 }
 
-func (f findings) text() string {
-	return strings.Join([]string{f.latencies(), f.spent(), f.excess()}, "\n")
-}
-
 // goals of the 99th percentiles.
 const idleGoal, busyGoal = 25 * time.Millisecond, 250 * time.Millisecond
 
 func (f findings) latencies() string {
 	t := report.Table{
-		Title:   fmt.Sprintf("Single orders and changes, among %s orders", report.Thousands(f.settings.Preload)),
+		Title:   fmt.Sprintf("Single orders and changes, among %s orders", report.Thousands(f.Preload)),
 		Columns: []string{"ms", "times", "p50", "p99", "max"},
 	}
 	add := func(name string, of []time.Duration) {
@@ -45,7 +40,7 @@ func (f findings) latencies() string {
 	add("idle: produced → readable", f.idle.readable)
 	add("idle: UPDATE committed → readable", f.idle.applied)
 	typical := f.typical()
-	under := fmt.Sprintf("%s orders/s: ", report.Thousands(typical.full*f.settings.Share))
+	under := fmt.Sprintf("%s orders/s: ", report.Thousands(typical.full*f.Share))
 	add(under+"produced (acks=all)", typical.produced)
 	add(under+"produced → readable", typical.readable)
 	add(under+"UPDATE committed → readable", typical.applied)
@@ -53,8 +48,8 @@ func (f findings) latencies() string {
 		return fmt.Sprintf("- produced → readable %s: p99 %s ms (goal: at most %d)", what, ms(p99), goal.Milliseconds())
 	}
 	text := t.Markdown() + "\n" + line("idle", report.Percentile(f.idle.readable, 0.99), idleGoal) + "\n" +
-		line(fmt.Sprintf("at %.0f %% of the full load", f.settings.Share*100), typical.p99(), busyGoal) +
-		fmt.Sprintf(": the median of the rounds of %v", f.settings.Steady)
+		line(fmt.Sprintf("at %.0f %% of the full load", f.Share*100), typical.p99(), busyGoal) +
+		fmt.Sprintf(": the median of the rounds of %v", f.Steady)
 	throughs := f.idle.throughs
 	for _, l := range f.rounds {
 		text += fmt.Sprintf(", %s ms (full load %s/s)", ms(l.p99()), report.Thousands(l.full))
@@ -66,40 +61,10 @@ func (f findings) latencies() string {
 	return text + "\n- all answers were the cache's own\n"
 }
 
-// spent says how the machine was used.
-func (f findings) spent() string {
-	found := "which was found by trying"
-	if f.settings.Rate > 0 {
-		found = "which was given"
-	}
-	l := f.typical()
-	c := l.costs
-	t := report.Table{
-		Title: fmt.Sprintf("%s orders/s, %.0f %% of the full load of %s, %s", report.Thousands(float64(c.orders)/c.took.Seconds()),
-			f.settings.Share*100, report.Thousands(l.full), found),
-		Columns: []string{"CPU", "µs/order", "cores"},
-	}
-	total := time.Duration(0)
-	for i, cpu := range c.cpu {
-		t.Add(users[i], c.each(cpu), c.cores(cpu))
-		total += cpu
-	}
-	t.Add("together", c.each(total), c.cores(total))
-	return t.Markdown()
-}
-
-func (c costs) each(cpu time.Duration) string {
-	return fmt.Sprintf("%.1f", cpu.Seconds()*1e6/float64(max(1, c.orders)))
-}
-
-func (c costs) cores(cpu time.Duration) string {
-	return fmt.Sprintf("%.2f", cpu.Seconds()/c.took.Seconds())
-}
-
 func (f findings) excess() string {
 	o := f.overload
 	t := report.Table{
-		Title: fmt.Sprintf("%v of overload, then nothing", f.settings.Overload), Columns: []string{"", "found"},
+		Title: fmt.Sprintf("%v of overload, then nothing", f.Overload), Columns: []string{"", "found"},
 	}
 	t.Add("produced, orders/s", report.Thousands(o.rate))
 	t.Add("readable meanwhile, orders/s", report.Thousands(o.through))

@@ -1,13 +1,11 @@
-package main
+package ingest
 
 import (
 	"context"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -20,13 +18,12 @@ const copyConns = 2
 // contender stores the orders of a topic into a fresh database in its own way.
 type contender struct {
 	name string
-	run  func(ctx context.Context, t *trial) (rig.Use, error)
+	run  func(ctx context.Context, t *trial) rig.Use
 }
 
 // trial is what a contender works with.
 type trial struct {
-	settings *settings
-	site     *rig.Site
+	*Benchmark
 	orders   *rig.Orders
 	database string // fresh
 	group    string // fresh
@@ -66,11 +63,9 @@ func withoutTriggers() []string {
 
 // copyInto is raw COPY after statements that change the schema.
 func copyInto(name string, options rig.CopyOptions, statements ...string) contender {
-	return contender{name, func(ctx context.Context, t *trial) (rig.Use, error) {
-		if err := postgres.Execute(ctx, t.database, statements...); err != nil {
-			return rig.Use{}, err
-		}
-		return rig.Meter{Server: t.site.Server}.During(ctx, t.orders.Count, func() error { return t.orders.Copy(ctx, t.database, options) })
+	return contender{name, func(ctx context.Context, t *trial) rig.Use {
+		rig.Check(postgres.Execute(ctx, t.database, statements...))
+		return rig.Meter{Site: t.site}.During(ctx, t.orders.Count, func() { t.orders.Copy(ctx, t.database, options) })
 	}}
 }
 
@@ -97,35 +92,27 @@ func schemaContenders() []contender {
 
 // runWorkers has the real worker drain the topic, or several that share it. The
 // clock starts when all of them have joined the group and have asked for records.
-func runWorkers(count int) func(context.Context, *trial) (rig.Use, error) {
-	return func(ctx context.Context, t *trial) (u rig.Use, err error) {
-		workers, err := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
-		if err != nil {
-			return u, err
-		}
+func runWorkers(count int) func(context.Context, *trial) rig.Use {
+	return func(ctx context.Context, t *trial) rig.Use {
+		workers := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
 		defer rig.StopAll(workers)
-		m := rig.Meter{Server: t.site.Server, Broker: t.site.Broker, Clients: workers}
-		u, err = m.During(ctx, t.orders.Count, func() error {
+		u := rig.Meter{Site: t.site, Clients: workers}.During(ctx, t.orders.Count, func() {
 			t.site.StartProfile(ctx, t.group, workers[0])
-			return t.site.Drain(ctx, workers, t.orders.Count)
+			t.site.Drain(ctx, workers, t.orders.Count)
 		})
-		if err != nil {
-			return u, err
-		}
-		return u, checkStored(ctx, t)
+		checkStored(ctx, t)
+		return u
 	}
 }
 
 // olderVersions records the schema's versions where builds up to 0.1.0 look for them.
 const olderVersions = `CREATE TABLE goose_db_version AS SELECT * FROM orderhub_db_version WHERE version_id <= 3`
 
-func runOtherBuild(ctx context.Context, t *trial) (rig.Use, error) {
+func runOtherBuild(ctx context.Context, t *trial) rig.Use {
 	own := t.site.Binaries
 	defer func() { t.site.Binaries = own }()
-	t.site.Binaries = t.settings.Compare
-	if err := postgres.Execute(ctx, t.database, olderVersions); err != nil {
-		return rig.Use{}, err
-	}
+	t.site.Binaries = t.Compare
+	rig.Check(postgres.Execute(ctx, t.database, olderVersions))
 	return worker.run(ctx, t)
 }
 
@@ -133,10 +120,8 @@ func runOtherBuild(ctx context.Context, t *trial) (rig.Use, error) {
 // stored first. Then pages are in memory, and their first change after the
 // checkpoint, which writes the whole page to the WAL, is done.
 func warm(c contender, orders *rig.Orders) contender {
-	return contender{c.name + warmSuffix, func(ctx context.Context, t *trial) (rig.Use, error) {
-		if err := orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders}); err != nil {
-			return rig.Use{}, err
-		}
+	return contender{c.name + warmSuffix, func(ctx context.Context, t *trial) rig.Use {
+		orders.Copy(ctx, t.database, rig.CopyOptions{Conns: copyConns, Before: wholeOrders})
 		t.stored += orders.Count
 		return c.run(ctx, t)
 	}}
@@ -146,54 +131,37 @@ const warmSuffix = ", warm"
 
 // checkStored compares the tables with what was published: a rate does not count
 // where something is missing.
-func checkStored(ctx context.Context, t *trial) error {
+func checkStored(ctx context.Context, t *trial) {
 	for _, table := range orderdb.Tables {
-		counts, err := rig.Query(ctx, t.database, pgx.RowTo[int], "SELECT count(*) FROM "+table.Name)
-		if err != nil {
-			return err
-		}
+		rows := rig.Query[int](ctx, t.database, "SELECT count(*) FROM "+table.Name)[0]
 		want := t.orders.Count + t.stored
 		if table == orderdb.Items.Table {
 			want *= t.orders.Items
 		}
-		if counts[0] != want {
-			return fmt.Errorf("table %s has %d rows afterwards, not %d", table.Name, counts[0], want)
+		if rows != want {
+			rig.Check(fmt.Errorf("table %s has %d rows afterwards, not %d", table.Name, rows, want))
 		}
 	}
-	return nil
 }
 
 // runSingle stores orders as most services do: a transaction for each order and a
 // statement for each row. One connection is a consumer that takes one record after
 // another. It takes only as many orders as give a rate. Triggers and notifications,
 // which would make it slower, are off.
-func runSingle(conns int) func(context.Context, *trial) (rig.Use, error) {
-	return func(ctx context.Context, t *trial) (rig.Use, error) {
-		orders := t.orders.Sample[:min(len(t.orders.Sample), t.settings.Single)]
-		return rig.Meter{Server: t.site.Server}.During(ctx, len(orders), func() error {
-			group, ctx := errgroup.WithContext(ctx)
-			for part := range conns {
-				group.Go(func() error { return insertEach(ctx, t.database, orders, part, conns) })
-			}
-			return group.Wait()
-		})
-	}
-}
-
-// insertEach stores each step-th of the orders.
-func insertEach(ctx context.Context, database string, orders []*model.Order, first, step int) error {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, "SET "+orderdb.WholeOrdersSetting+" = 'on'"); err != nil {
-		return err
-	}
-	for i := first; i < len(orders); i += step {
-		if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return ledger.Insert(ctx, tx, orders[i]) }); err != nil {
-			return err
+func runSingle(conns int) func(context.Context, *trial) rig.Use {
+	return func(ctx context.Context, t *trial) rig.Use {
+		orders := t.orders.Sample[:min(len(t.orders.Sample), t.Single)]
+		var parts []func(context.Context)
+		for first := range conns {
+			parts = append(parts, func(ctx context.Context) {
+				conn := rig.Must(pgx.Connect(ctx, t.database))
+				defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+				rig.Must(conn.Exec(ctx, "SET "+orderdb.WholeOrdersSetting+" = 'on'"))
+				for i := first; i < len(orders); i += conns {
+					rig.Check(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return ledger.Insert(ctx, tx, orders[i]) }))
+				}
+			})
 		}
+		return rig.Meter{Site: t.site}.During(ctx, len(orders), func() { rig.Together(ctx, parts...) })
 	}
-	return nil
 }

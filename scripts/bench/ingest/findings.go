@@ -1,8 +1,7 @@
-package main
+package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -22,79 +21,50 @@ type latencies struct {
 	inserted  []time.Duration // a bare one-row INSERT with its commit, in between
 }
 
-// measureLatency sends single orders through an idle worker.
-func measureLatency(ctx context.Context, t *trial, count int) (l latencies, err error) {
+// latency sends single orders through an idle worker.
+func (t *trial) latency(ctx context.Context) (l latencies) {
 	const topic = "latency"
-	count = min(count, len(t.orders.Values)-rig.WarmUp)
-	if count < 1 {
-		return l, errors.New("too few orders to time single ones")
-	}
-	if err := t.site.Broker.CreateTopic(ctx, topic, t.settings.Partitions, "delete"); err != nil {
-		return l, err
-	}
-	producer, err := t.site.Broker.NewProducer(topic, 0)
-	if err != nil {
-		return l, err
-	}
+	t.site.Broker.CreateTopic(ctx, topic, t.Partitions, "delete")
+	producer := t.site.Broker.NewProducer(topic, 0)
 	defer producer.Close()
-	conn, err := pgx.Connect(ctx, t.database)
-	if err != nil {
-		return l, err
-	}
+	conn := rig.Must(pgx.Connect(ctx, t.database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, "CREATE TABLE bench_single (id bigint); LISTEN "+orderdb.NotifyChannel); err != nil {
-		return l, err
-	}
-	w, err := t.site.StartWorker(ctx, topic, t.database, "KAFKA_GROUP="+t.group)
-	if err != nil {
-		return l, err
-	}
-	defer func() { _ = w.Stop() }() // each order has been found
-	err = rig.Singly(ctx, count, func(i int, counts bool) error {
+	rig.Must(conn.Exec(ctx, "CREATE TABLE bench_single (id bigint); LISTEN "+orderdb.NotifyChannel))
+	defer t.site.StartWorker(ctx, topic, t.database, "KAFKA_GROUP="+t.group).Stop()
+	rig.Singly(ctx, min(t.Latency, len(t.orders.Values)-rig.WarmUp), func(i int, counts bool) {
 		uid := t.orders.Sample[i].OrderUID
 		began := time.Now()
-		if err := producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: t.orders.Values[i]}).FirstErr(); err != nil {
-			return fmt.Errorf("produce: %w", err)
-		}
+		rig.Check(producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: t.orders.Values[i]}).FirstErr())
 		produced := time.Since(began)
-		if err := waitCommitted(ctx, conn, uid); err != nil {
-			return err
-		}
+		waitCommitted(ctx, conn, uid)
 		committed := time.Since(began)
-		if err := retry.Sleep(ctx, rig.Pause(i)); err != nil {
-			return err
-		}
+		rig.Check(retry.Sleep(ctx, rig.Pause(i)))
 		began = time.Now()
-		if _, err := conn.Exec(ctx, "INSERT INTO bench_single VALUES ($1)", i); err != nil {
-			return fmt.Errorf("insert one row: %w", err)
-		}
+		rig.Must(conn.Exec(ctx, "INSERT INTO bench_single VALUES ($1)", i))
 		if counts {
 			l.produced, l.committed, l.inserted = append(l.produced, produced), append(l.committed, committed), append(l.inserted, time.Since(began))
 		}
-		return nil
 	})
-	return l, err
+	return l
 }
 
 // waitCommitted returns once an order can be selected. Until then it waits for
 // notifications, so that it keeps no core busy that the worker needs.
-func waitCommitted(ctx context.Context, conn *pgx.Conn, uid string) error {
+func waitCommitted(ctx context.Context, conn *pgx.Conn, uid string) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
 		var stored bool
-		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM orders WHERE order_uid = $1)", uid).Scan(&stored); err != nil {
-			return fmt.Errorf("look for order %s: %w", uid, err)
-		}
+		rig.Check(conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM orders WHERE order_uid = $1)", uid).Scan(&stored))
 		if stored {
-			return nil
+			return
 		}
 		const unnotified = 5 * time.Millisecond
 		waiting, stop := context.WithTimeout(ctx, unnotified)
 		_, err := conn.WaitForNotification(waiting)
 		stop()
-		if err != nil && waiting.Err() == nil {
-			return fmt.Errorf("wait for a notification: %w", err)
+		if waiting.Err() == nil {
+			rig.Check(err)
 		}
 	}
 }

@@ -1,56 +1,13 @@
-package main
+package ingest
 
 import (
-	"io"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
-
-func parse(args ...string) (*settings, error) {
-	s := &settings{}
-	return s, program.Parse(benchmark, s, args, io.Discard)
-}
-
-func TestSmokeKeepsWhatWasChosen(t *testing.T) {
-	s, err := parse("--smoke", "--items", "7", "--postgres", "shared_buffers=64MB")
-	require.NoError(t, err)
-	require.Equal(t, []int{7}, s.Items)
-	require.Equal(t, map[string]string{"shared_buffers": "64MB", "min_wal_size": "128MB"}, s.Postgres)
-	require.Equal(t, 2000, s.Orders)
-	require.False(t, s.WritesDocument(), "a small run leaves the document alone")
-	s, err = parse("--postgres", "search_path=a;b", "--postgres", "fsync=off")
-	require.NoError(t, err)
-	require.Equal(t, "a;b", s.Postgres["search_path"])
-	require.Equal(t, "off", s.Postgres["fsync"])
-}
-
-func TestOnlyFullRunsGoIntoTheDocument(t *testing.T) {
-	s, err := parse()
-	require.NoError(t, err)
-	require.True(t, s.WritesDocument())
-	require.Equal(t, program.Benchmarks, benchmark.Document)
-	s, err = parse("--orders", "1000")
-	require.NoError(t, err)
-	require.False(t, s.WritesDocument())
-	s, err = parse("--orders", "1000", "--document", "x.md")
-	require.NoError(t, err)
-	require.True(t, s.WritesDocument())
-}
-
-func TestWrongFlagsAreNamed(t *testing.T) {
-	for _, args := range [][]string{
-		{"--orders", "0"}, {"--items", "1,x"}, {"--items", ""}, {"--workers", "0"}, {"--latency=-1"}, {"--postgres", "fsync"}, {"surplus"},
-	} {
-		_, err := parse(args...)
-		require.ErrorContains(t, err, strings.TrimSuffix(args[0], "=-1"), "%v", args)
-	}
-}
 
 // measurement stored 1000 orders at so many a second.
 func measurement(rate float64, client, database time.Duration) rig.Use {

@@ -1,21 +1,15 @@
-package main
+package read
 
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
-	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -34,7 +28,7 @@ const bareName = "bare gin, constant bytes"
 
 // sample is one measurement of a target.
 type sample struct {
-	wrk.Load
+	rig.Answered
 	cpu time.Duration // of the server
 }
 
@@ -47,53 +41,40 @@ type pair struct{ bare, of sample }
 
 // rounds measures the targets in turn, and the bare server with the same requests right
 // before or after each. A warm-up of each comes first and does not count.
-func (b *runner) rounds(ctx context.Context, targets []target) (report.Samples[pair], error) {
+func (b *Benchmark) rounds(ctx context.Context, targets []target) report.Samples[pair] {
 	bare := target{name: bareName, addr: b.bare.Addr, pid: b.bare.Pid(), requests: b.main.requests.Hits}
 	for _, t := range append([]target{bare}, targets...) {
-		if _, err := b.measure(ctx, t, time.Second); err != nil {
-			return nil, err
-		}
+		b.measure(ctx, t, time.Second)
 	}
 	bareFirst := false
-	var contenders []program.Contender[pair]
+	var contenders []rig.Contender[pair]
 	for _, t := range targets {
-		contenders = append(contenders, program.Contender[pair]{Name: t.name, Run: func(ctx context.Context) (found pair, err error) {
+		contenders = append(contenders, rig.Contender[pair]{Name: t.name, Run: func(ctx context.Context) (found pair) {
 			beside := bare
 			beside.requests, beside.headers = t.requests, t.headers
 			if bareFirst = !bareFirst; bareFirst {
-				if found.bare, err = b.measure(ctx, beside, b.settings.Duration); err != nil {
-					return found, err
-				}
+				found.bare = b.measure(ctx, beside, b.Duration)
 			}
-			if found.of, err = b.measure(ctx, t, b.settings.Duration); err == nil && !bareFirst {
-				found.bare, err = b.measure(ctx, beside, b.settings.Duration)
+			found.of = b.measure(ctx, t, b.Duration)
+			if !bareFirst {
+				found.bare = b.measure(ctx, beside, b.Duration)
 			}
-			return found, err
+			return found
 		}})
 	}
-	return program.Measure(ctx, b.settings.Rounds, contenders, func(p pair) string {
+	return rig.Measure(ctx, b.Rounds, contenders, func(p pair) string {
 		return fmt.Sprintf("%8.0f requests/s   %4.2f × bare gin   p99 %6.2f ms, %4.2f ×   %5.1f µs of CPU a request",
 			p.of.Rate(), p.of.Rate()/p.bare.Rate(), p.of.p99(), p.of.p99()/p.bare.p99(), p.of.cost())
 	})
 }
 
-func (b *runner) measure(ctx context.Context, t target, duration time.Duration) (sample, error) {
-	before, err := procfs.Of(t.pid)
-	if err != nil {
-		return sample{}, err
-	}
-	found, err := b.wrk.Run(ctx, t.addr, t.requests, duration, t.headers...)
-	if err != nil {
-		return sample{}, fmt.Errorf("%s: %w", t.name, err)
-	}
-	after, err := procfs.Of(t.pid)
-	if err != nil {
-		return sample{}, err
-	}
+func (b *Benchmark) measure(ctx context.Context, t target, duration time.Duration) sample {
+	before := rig.Must(rig.UsageOf(t.pid)).CPU
+	found := b.wrk.Run(ctx, t.addr, t.requests, duration, t.headers...)
 	if want := found.Requests * t.refusals; found.Refused != want {
-		return sample{}, fmt.Errorf("%s: %d of %d answers were errors, not %d", t.name, found.Refused, found.Requests, want)
+		rig.Check(fmt.Errorf("%s: %d of %d answers were errors, not %d", t.name, found.Refused, found.Requests, want))
 	}
-	return sample{Load: found, cpu: after.CPU - before.CPU}, nil
+	return sample{Answered: found, cpu: rig.Must(rig.UsageOf(t.pid)).CPU - before}
 }
 
 var columns = []report.Column[sample]{
@@ -143,7 +124,7 @@ func goals(targets []target, measured report.Samples[pair]) (text string) {
 }
 
 // sizes compares hits among other numbers of orders, by their ratios to bare gin.
-func (b *runner) sizes(targets []target, measured report.Samples[pair]) (text string) {
+func (b *Benchmark) sizes(targets []target, measured report.Samples[pair]) (text string) {
 	usual := ratio(measured[targets[0].name], sample.Rate)
 	for _, t := range targets[len(targets)-len(b.others):] {
 		text += fmt.Sprintf("- %s: %.2f × the rate among %s (goal: within 15 %%)\n", t.name, ratio(measured[t.name], sample.Rate)/usual, report.Thousands(b.main.orders))
@@ -152,7 +133,7 @@ func (b *runner) sizes(targets []target, measured report.Samples[pair]) (text st
 }
 
 // memory says what each reader took.
-func (b *runner) memory() (text string) {
+func (b *Benchmark) memory() (text string) {
 	for _, s := range b.subjects() {
 		text += fmt.Sprintf("- %s orders%s: ready %.1f s after the start, with %d MiB resident, %d bytes an order\n",
 			report.Thousands(s.orders), s.how, s.Restore.Seconds(), s.Memory>>20, s.Memory/int64(s.orders))
@@ -160,39 +141,24 @@ func (b *runner) memory() (text string) {
 	return text
 }
 
-// bareRole is the process of the bare server. Its argument is the length of the
-// answers in bytes.
-var bareRole = program.Role{Name: "bare gin", Run: serveBare}
+// bareRole is the bare server. It is told the length of its answers in bytes.
+var bareRole = rig.NewRole("bare gin", serveBare)
 
-// serveBare answers every request for an order with the same bytes, with gin alone,
-// until in ends.
-func serveBare(size string, in io.Reader, out io.Writer) error {
-	length, err := strconv.Atoi(size)
-	if err != nil {
-		return fmt.Errorf("length of the answers: %w", err)
+// serveBare answers every request for an order with the same bytes, with gin alone.
+func serveBare(argument string) error {
+	var addr string
+	var length int
+	if _, err := fmt.Sscan(argument, &addr, &length); err != nil {
+		return fmt.Errorf("address and length of the answers: %w", err)
 	}
-	body := bytes.Repeat([]byte("x"), length)
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
+	body := bytes.Repeat([]byte("x"), length)
 	engine.GET("/order/:order_uid", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", body) })
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	// The time-outs of every public server, read-api's too.
 	server := &http.Server{
-		Handler: engine, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		Addr: addr, Handler: engine, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
-	if _, err := fmt.Fprintln(out, listener.Addr()); err != nil {
-		return err
-	}
-	go func() {
-		_, _ = io.Copy(io.Discard, in)
-		_ = server.Shutdown(context.Background())
-	}()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return server.ListenAndServe()
 }

@@ -1,4 +1,4 @@
-package main
+package restore
 
 import (
 	"context"
@@ -9,11 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 )
 
@@ -33,111 +30,69 @@ const (
 
 // churn changes orders at a rate while others are requested, and looks at the
 // memory of the reader once it has seen everything.
-func (b *runner) churn(ctx context.Context, compression string) (c churned, err error) {
-	reader, err := b.site.StartReader(ctx, b.database, "CACHE_COMPRESSION="+compression)
-	if err != nil {
-		return c, err
-	}
-	defer func() { err = errors.Join(err, reader.Stop()) }()
-	program.Progress("changing orders for %v", b.settings.Churn)
-	asked, err := rig.Query(ctx, b.database, pgx.RowTo[string], "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", max(1, b.settings.Orders/10))
-	if err != nil {
-		return c, err
-	}
+func (b *Benchmark) churn(ctx context.Context, compression string) (c churned) {
+	reader := b.site.StartReader(ctx, b.database, "CACHE_COMPRESSION="+compression)
+	defer reader.Stop()
+	rig.Progress("changing orders for %v", b.Churn)
+	asked := rig.Query[string](ctx, b.database, "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", max(1, b.Orders/10))
 	reading, stop := context.WithCancel(ctx)
-	group, working := errgroup.WithContext(reading)
-	group.Go(func() error { b.request(working, reader, asked); return nil })
-	group.Go(func() (err error) {
-		defer stop()
-		if err := b.change(working, &c.Changes); err != nil {
-			return err
-		}
-		if c.stats, err = b.settled(working, reader); err != nil {
-			return err
-		}
-		if err := retry.Sleep(working, min(settling, b.settings.Churn)); err != nil {
-			return err
-		}
-		for range memorySamples {
-			used, err := procfs.Of(reader.Pid())
-			if err != nil {
-				return err
+	rig.Together(ctx,
+		func(context.Context) { b.request(reading, reader, asked) },
+		func(ctx context.Context) {
+			defer stop()
+			b.change(ctx, &c.Changes)
+			c.stats = b.settled(ctx, reader)
+			rig.Check(retry.Sleep(ctx, min(settling, b.Churn)))
+			for range memorySamples {
+				used := rig.Must(rig.UsageOf(reader.Pid()))
+				c.memory, c.peak = max(c.memory, used.Memory), used.Peak
+				rig.Check(retry.Sleep(ctx, samplingEvery))
 			}
-			c.memory, c.peak = max(c.memory, used.Memory), used.Peak
-			if err := retry.Sleep(working, samplingEvery); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	err = group.Wait()
-	program.Progress("%d changes: %d MiB", c.Sum(), c.memory>>20)
-	return c, err
+		})
+	rig.Progress("%d changes: %d MiB", c.Sum(), c.memory>>20)
+	return c
 }
 
-// change changes orders for the time of the settings.
-func (b *runner) change(ctx context.Context, sum *rig.Changes) error {
-	conn, err := pgx.Connect(ctx, b.database)
-	if err != nil {
-		return err
-	}
+// change changes orders for the time of the flags.
+func (b *Benchmark) change(ctx context.Context, sum *rig.Changes) {
+	conn := rig.Must(pgx.Connect(ctx, b.database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	pause := time.Duration(float64(time.Second) * float64(batch.Sum()) / float64(b.settings.ChurnRate))
-	for began, due := time.Now(), time.Duration(0); time.Since(began) < b.settings.Churn; due += pause {
-		if err := retry.Sleep(ctx, due-time.Since(began)); err != nil {
-			return err
-		}
-		if _, err := rig.Change(ctx, conn, batch, sum); err != nil {
-			return err
-		}
+	pause := time.Duration(float64(time.Second) * float64(batch.Sum()) / float64(b.ChurnRate))
+	for began, due := time.Now(), time.Duration(0); time.Since(began) < b.Churn; due += pause {
+		rig.Check(retry.Sleep(ctx, due-time.Since(began)))
+		rig.Change(ctx, conn, batch, sum)
 	}
-	return nil
 }
 
 // request asks for orders, which may be gone by now, until ctx ends.
-func (b *runner) request(ctx context.Context, reader *rig.Reader, uids []string) {
-	if b.settings.ReadRate == 0 {
-		return
-	}
-	ticker := time.NewTicker(time.Second / time.Duration(b.settings.ReadRate))
-	defer ticker.Stop()
-	for ctx.Err() == nil {
+func (b *Benchmark) request(ctx context.Context, reader *rig.Reader, uids []string) {
+	for b.ReadRate > 0 && retry.Sleep(ctx, time.Second/time.Duration(b.ReadRate)) == nil {
 		var order json.RawMessage
 		_ = reader.GetJSON(ctx, "/order/"+uids[rand.IntN(len(uids))], &order)
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
 	}
 }
 
 // settled waits until the reader has as many orders as the tables, and has looked
 // for more twice.
-func (b *runner) settled(ctx context.Context, reader *rig.Reader) (rig.ReaderStats, error) {
+func (b *Benchmark) settled(ctx context.Context, reader *rig.Reader) rig.ReaderStats {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	stored, err := rig.Query(ctx, b.database, pgx.RowTo[int64], "SELECT count(*) FROM orders")
-	if err != nil {
-		return rig.ReaderStats{}, err
-	}
+	stored := rig.Query[int64](ctx, b.database, "SELECT count(*) FROM orders")[0]
 	for rounds := int64(-1); ; {
-		now, err := reader.Stats(ctx)
-		if err != nil {
-			return now, err
-		}
+		now := reader.Stats(ctx)
 		switch {
-		case now.Orders != stored[0]:
+		case now.Orders != stored:
 			rounds = -1
 		case rounds < 0:
 			rounds = now.Rounds
 		case now.Rounds >= rounds+2:
 			if now.Relists > 0 {
-				return now, errors.New("the reader read all orders again meanwhile")
+				rig.Check(errors.New("the reader read all orders again meanwhile"))
 			}
-			return now, nil
+			return now
 		}
 		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
-			return now, fmt.Errorf("the reader has %d orders of %d: %w", now.Orders, stored[0], err)
+			rig.Check(fmt.Errorf("the reader has %d orders of %d: %w", now.Orders, stored, err))
 		}
 	}
 }

@@ -1,43 +1,14 @@
-package main
+package restore
 
 import (
-	"io"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
-
-func parse(args ...string) (*settings, error) {
-	s := &settings{}
-	return s, program.Parse(benchmark, s, args, io.Discard)
-}
-
-func TestWrongFlagsAreNamed(t *testing.T) {
-	for _, args := range [][]string{
-		{"--orders", "0"}, {"--rounds", "0"}, {"--churn=-1s"}, {"--churn-rate", "0"}, {"surplus"},
-	} {
-		_, err := parse(args...)
-		require.ErrorContains(t, err, strings.TrimSuffix(args[0], "=-1s"), "%v", args)
-	}
-}
-
-func TestOnlyFullRunsAreKept(t *testing.T) {
-	s, err := parse()
-	require.NoError(t, err)
-	require.True(t, s.WritesDocument())
-	require.Equal(t, "restore-1000000", section(s))
-	for _, args := range [][]string{{"--smoke"}, {"--orders", "10000"}} {
-		s, err := parse(args...)
-		require.NoError(t, err)
-		require.False(t, s.WritesDocument())
-	}
-}
 
 func TestTableSaysHowFarTheGoalsAre(t *testing.T) {
 	off := sample{Use: rig.Use{Times: 1 << 20, Took: 3 * time.Second, Client: 4 * time.Second, Peak: 1300 << 20}, memory: 1200 << 20, jsonBytes: 1000 << 20}
@@ -49,7 +20,7 @@ func TestTableSaysHowFarTheGoalsAre(t *testing.T) {
 			Changes: rig.Changes{Updates: 3, Deletes: 1, Inserts: 1}, memory: 1190 << 20, peak: 1400 << 20, stats: rig.ReaderStats{Orders: 1 << 20, JSONBytes: 1000 << 20},
 		}},
 	}
-	text := f.markdown(&settings{Orders: 1 << 20, Churn: time.Minute})
+	text := f.markdown(&Benchmark{Orders: 1 << 20, Churn: time.Minute})
 	require.Contains(t, text, "- time: 1.50 × COPY OUT (goal: at most 1.5)")
 	require.Contains(t, text, "memory, off: 1.01 × the goal (1.15 × JSON and 40 bytes an order) at ready, 1.00 × after 5 changes in 1m0s (3 updates, 1 deletes, 1 inserts), 1190 MiB or 1.190 × JSON; at most 1400 MiB meanwhile")
 	require.Contains(t, text, "memory, zstd: 0.86 × the goal (0.35 × JSON) at ready\n")

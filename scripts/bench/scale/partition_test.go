@@ -1,11 +1,10 @@
-package main
+package scale
 
 import (
 	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"testing"
 	"time"
 
@@ -15,15 +14,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/internal/binaries"
 )
 
 func TestMain(m *testing.M) {
-	program.Play(rig.BrokerRole)
-	os.Exit(m.Run())
+	rig.Play()
+	m.Run()
 }
 
 // TestHashPartitions has the real worker and the real reader work on tables that
@@ -94,12 +92,10 @@ func newPartitioned(t *testing.T) *partitioned {
 	}
 	p := &partitioned{T: t, binaries: t.TempDir()}
 	require.NoError(t, binaries.Build(p.binaries))
+	p.site = rig.OpenSite(t.Context(), &rig.Flags{Binaries: p.binaries}, map[string]string{"fsync": "off", "shared_buffers": "64MB", "min_wal_size": "64MB"})
+	t.Cleanup(p.site.Close)
+	p.database, _ = p.site.Server.Fresh(t.Context())
 	var err error
-	p.site, err = rig.OpenSite(t.Context(), &program.Flags{Binaries: p.binaries}, map[string]string{"fsync": "off", "shared_buffers": "64MB", "min_wal_size": "64MB"})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, p.site.Close()) })
-	p.database, _, err = p.site.Server.Fresh(t.Context())
-	require.NoError(t, err)
 	p.conn, err = pgx.Connect(t.Context(), p.database)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = p.conn.Close(context.Background()) })
@@ -108,28 +104,23 @@ func newPartitioned(t *testing.T) *partitioned {
 
 func (p *partitioned) fill(orders int) {
 	p.Helper()
-	var err error
-	p.orders, err = p.site.MakeOrders(p.Context(), rig.OrdersOptions{
+	p.orders = p.site.MakeOrders(p.Context(), rig.OrdersOptions{
 		Topic: "stored", Partitions: 1, Count: orders, Items: 1, Seed: 1, BatchSize: 100,
 	})
-	require.NoError(p, err)
-	require.NoError(p, p.orders.Copy(p.Context(), p.database, rig.CopyOptions{Conns: 1}))
+	p.orders.Copy(p.Context(), p.database, rig.CopyOptions{Conns: 1})
 }
 
 func (p *partitioned) startWorker() {
 	p.Helper()
-	require.NoError(p, p.site.Broker.CreateTopic(p.Context(), "sent", 8, "delete"))
-	var err error
-	p.worker, err = p.site.StartWorker(p.Context(), "sent", p.database)
-	require.NoError(p, err)
-	p.Cleanup(func() { require.NoError(p, p.worker.Stop()) })
+	p.site.Broker.CreateTopic(p.Context(), "sent", 8, "delete")
+	p.worker = p.site.StartWorker(p.Context(), "sent", p.database)
+	p.Cleanup(p.worker.Stop)
 }
 
 func (p *partitioned) startReader(database string) *rig.Reader {
 	p.Helper()
-	reader, err := p.site.StartReader(p.Context(), database)
-	require.NoError(p, err)
-	p.Cleanup(func() { require.NoError(p, reader.Stop()) })
+	reader := p.site.StartReader(p.Context(), database)
+	p.Cleanup(reader.Stop)
 	return reader
 }
 
@@ -140,10 +131,7 @@ func (p *partitioned) send(count int, others bool) (uids []string) {
 	if others {
 		orders.Sample, orders.Values = orders.Sample[1:], orders.Values[1:]
 	}
-	stamper, err := rig.NewStamper(&orders, 1)
-	require.NoError(p, err)
-	producer, err := p.site.Broker.NewProducer("sent", 0)
-	require.NoError(p, err)
+	stamper, producer := rig.NewStamper(&orders, 1), p.site.Broker.NewProducer("sent", 0)
 	defer producer.Close()
 	for range count {
 		uid, value := stamper.Next()
@@ -187,9 +175,7 @@ const patience = time.Minute // a machine may be busy
 func (p *partitioned) waitMetric(s *rig.Service, name string, want int) {
 	p.Helper()
 	require.EventuallyWithT(p, func(c *assert.CollectT) {
-		metrics, err := s.Metrics(p.Context())
-		require.NoError(c, err)
-		require.Equal(c, want, int(metrics[name]), name)
+		require.Equal(c, want, int(s.Metrics(p.Context())[name]), name)
 	}, patience, 20*time.Millisecond)
 }
 

@@ -1,21 +1,14 @@
-package main
+package scale
 
 import (
 	"context"
-	_ "embed" // for the SQL
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
-	"github.com/orderhub/orderhub/scripts/bench/internal/wrk"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
-	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 // point is what was measured with so many orders.
@@ -39,42 +32,28 @@ type reader struct {
 }
 
 // measure stores the last slice by the worker and then reads everything.
-func (b *runner) measure(ctx context.Context, database string, orders, slice int) (p point, err error) {
+func (b *Benchmark) measure(ctx context.Context, database string, orders, slice int) (p point) {
 	p.orders = orders
-	if p.ingest, err = b.ingest(ctx, database, slice); err != nil {
-		return p, err
-	}
-	program.Progress("%d orders: the worker stored the last %d at %.0f/s", orders, slice, p.ingest)
-	sizes, err := rig.Query(ctx, database, pgx.RowTo[int64], sizesQuery)
-	if err != nil {
-		return p, err
-	}
-	p.tables, p.indexes = sizes[0], sizes[1]
-	p.reader, p.lists, err = b.read(ctx, database, orders)
-	return p, err
+	p.ingest = b.ingest(ctx, database, slice)
+	rig.Progress("%d orders: the worker stored the last %d at %.0f/s", orders, slice, p.ingest)
+	bytes := rig.Query[int64](ctx, database, sizesQuery)
+	p.tables, p.indexes = bytes[0], bytes[1]
+	p.reader, p.lists = b.read(ctx, database, orders)
+	return p
 }
 
 // ingest has the worker store new orders right after a checkpoint, and returns how
 // many a second it stores.
-func (b *runner) ingest(ctx context.Context, database string, count int) (rate float64, err error) {
+func (b *Benchmark) ingest(ctx context.Context, database string, count int) (rate float64) {
 	b.slices++
 	topic := fmt.Sprintf("slice-%d", b.slices)
-	if _, err := b.site.MakeOrders(ctx, rig.OrdersOptions{
-		Topic: topic, Partitions: b.settings.Partitions, Count: count, Items: b.settings.Items, Seed: 1 + b.slices,
-	}); err != nil {
-		return 0, err
-	}
-	if err := postgres.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"); err != nil {
-		return 0, err
-	}
-	workers, err := b.site.HoldWorkers(ctx, 1, topic, topic, database)
-	if err != nil {
-		return 0, err
-	}
+	b.site.MakeOrders(ctx, rig.OrdersOptions{Topic: topic, Partitions: b.Partitions, Count: count, Items: b.Items, Seed: 1 + b.slices})
+	rig.Check(postgres.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"))
+	workers := b.site.HoldWorkers(ctx, 1, topic, topic, database)
 	defer rig.StopAll(workers)
 	began := time.Now()
-	err = b.site.Drain(ctx, workers, count)
-	return float64(count) / time.Since(began).Seconds(), err
+	b.site.Drain(ctx, workers, count)
+	return float64(count) / time.Since(began).Seconds()
 }
 
 // sizesQuery gives the bytes of tables and of indexes. It counts partitions with
@@ -85,32 +64,20 @@ const sizesQuery = `WITH stored AS (SELECT oid FROM pg_class
 
 // read starts a reader and measures it. All orders must be in memory, unless
 // settings say otherwise.
-func (b *runner) read(ctx context.Context, database string, orders int, settings ...string) (r reader, lists []list, err error) {
-	started, err := b.site.StartReader(ctx, database, settings...)
-	if err != nil {
-		return r, nil, err
+func (b *Benchmark) read(ctx context.Context, database string, orders int, settings ...string) (reader, []list) {
+	started := b.site.StartReader(ctx, database, settings...)
+	defer started.Stop()
+	held := started.Stats(ctx)
+	if held.Orders != int64(orders) && len(settings) == 0 {
+		rig.Check(fmt.Errorf("the reader has %d orders of %d", held.Orders, orders))
 	}
-	defer func() { err = errors.Join(err, started.Stop()) }()
-	held, err := started.Stats(ctx)
-	if err != nil {
-		return r, nil, err
+	load := b.wrk.Run(ctx, started.Addr, b.site.ChooseRequests(ctx, database, 100_000).Hits, b.Reads)
+	r := reader{
+		restore: started.Restore, memory: started.Memory, peak: started.Peak, bytes: held.Bytes, cached: held.Orders,
+		reads: load.Rate(), p99: float64(load.P99) / 1000,
 	}
-	r = reader{restore: started.Restore, memory: started.Memory, peak: started.Peak, bytes: held.Bytes, cached: held.Orders}
-	if r.cached != int64(orders) && len(settings) == 0 {
-		return r, nil, fmt.Errorf("the reader has %d orders of %d", r.cached, orders)
-	}
-	requests, err := wrk.Choose(ctx, database, b.site.Folder, 100_000)
-	if err != nil {
-		return r, nil, err
-	}
-	load, err := b.wrk.Run(ctx, started.Addr, requests.Hits, b.settings.Reads)
-	if err != nil {
-		return r, nil, err
-	}
-	r.reads, r.p99 = load.Rate(), float64(load.P99)/1000
-	program.Progress("%d orders: restored in %v, %d MiB (%d at most); %.0f reads/s", orders, r.restore.Round(time.Millisecond), r.memory>>20, r.peak>>20, r.reads)
-	lists, err = b.timeLists(ctx, started)
-	return r, lists, err
+	rig.Progress("%d orders: restored in %v, %d MiB (%d at most); %.0f reads/s", orders, r.restore.Round(time.Millisecond), r.memory>>20, r.peak>>20, r.reads)
+	return r, b.timeLists(ctx, started)
 }
 
 // list is how long reading one took.
@@ -121,10 +88,10 @@ type list struct {
 
 // timeLists reads the first page of several lists, in turn. All but the newest
 // have other filters each time, so that none is answered from memory.
-func (b *runner) timeLists(ctx context.Context, from *rig.Reader) ([]list, error) {
+func (b *Benchmark) timeLists(ctx context.Context, from *rig.Reader) []list {
 	lists := []list{{name: "newest"}, {name: "a customer's"}, {name: "a currency and amounts"}, {name: "a rare value and a wide range"}}
-	for n := range b.settings.Lists {
-		o := b.orders.Sample[n%len(b.orders.Sample)]
+	for n := range b.Lists {
+		o := b.templates.Sample[n%len(b.templates.Sample)]
 		for i, query := range []url.Values{
 			{},
 			{"customer_id": {o.CustomerID}},
@@ -133,107 +100,9 @@ func (b *runner) timeLists(ctx context.Context, from *rig.Reader) ([]list, error
 		} {
 			var page json.RawMessage
 			began := time.Now()
-			if err := from.GetJSON(ctx, "/api/v1/orders?"+query.Encode(), &page); err != nil {
-				return nil, fmt.Errorf("list %s: %w", lists[i].name, err)
-			}
+			rig.Check(from.GetJSON(ctx, "/api/v1/orders?"+query.Encode(), &page))
 			lists[i].times = append(lists[i].times, time.Since(began))
 		}
 	}
-	return lists, nil
-}
-
-var (
-	//go:embed partition.sql
-	partitionSQL string
-	//go:embed shards.sql
-	shardsSQL string
-)
-
-// shards is how many partitions, and shards, the SQL makes.
-const shards = 8
-
-// addressOfShard is the DATABASE_URL of a reader of one shard.
-func addressOfShard(database string, number int) string {
-	u, err := url.Parse(database)
-	if err != nil {
-		panic("the server's own address: " + err.Error())
-	}
-	query := u.Query()
-	query.Set("search_path", fmt.Sprintf("shard_%d,public", number))
-	u.RawQuery = query.Encode()
-	return u.String()
-}
-
-// budgetShare: a reader with a byte budget may take one of so many parts of what all
-// orders take.
-const budgetShare = 4
-
-// What is tried so that readers and tables hold more orders.
-const (
-	plain          = "as it is"
-	hashPartitions = "8 hash partitions"
-	compressed     = "reader, CACHE_COMPRESSION=zstd"
-	budget         = "reader, CACHE_BYTES for a quarter"
-	oneShard       = "reader of 1 of 8 shards"
-)
-
-// tryAll measures, with few orders, what would be done for very many, each time
-// next to the tables and the reader as they are.
-func (b *runner) tryAll(ctx context.Context) (report.Samples[point], error) {
-	tries := report.Samples[point]{}
-	for round := range b.settings.Rounds {
-		program.Progress("round %d of %d", round+1, b.settings.Rounds)
-		for i := range 2 {
-			if err := b.tryTables(ctx, tries, []string{plain, hashPartitions}[(round+i)%2]); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return tries, nil
-}
-
-// tryTables fills a database, partitioned or not, and measures it, and then other
-// readers of it.
-func (b *runner) tryTables(ctx context.Context, tries report.Samples[point], which string) error {
-	database, drop, err := b.site.Server.Fresh(ctx)
-	if err != nil {
-		return err
-	}
-	defer drop()
-	if which == hashPartitions {
-		if err := postgres.Execute(ctx, database, partitionSQL); err != nil {
-			return err
-		}
-	}
-	orders := b.settings.Small
-	slice := b.sliceOf(orders)
-	if err := rig.NewFill(b.orders, b.site.Server.Superuser(database)).To(ctx, orders-slice); err != nil {
-		return err
-	}
-	p, err := b.measure(ctx, database, orders, slice)
-	if err != nil {
-		return fmt.Errorf("%s: %w", which, err)
-	}
-	tries[which] = append(tries[which], p)
-	if which == plain {
-		return errors.Join(
-			b.tryReader(ctx, tries, compressed, database, orders, "CACHE_COMPRESSION=zstd"),
-			b.tryReader(ctx, tries, budget, database, orders, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare)))
-	}
-	if err := postgres.Execute(ctx, database, shardsSQL); err != nil {
-		return err
-	}
-	shard := addressOfShard(database, 0)
-	counts, err := rig.Query(ctx, shard, pgx.RowTo[int], "SELECT count(*) FROM orders")
-	if err != nil {
-		return err
-	}
-	return b.tryReader(ctx, tries, oneShard, shard, counts[0])
-}
-
-// tryReader measures a reader alone.
-func (b *runner) tryReader(ctx context.Context, tries report.Samples[point], name, database string, orders int, settings ...string) error {
-	r, _, err := b.read(ctx, database, orders, settings...)
-	tries[name] = append(tries[name], point{orders: orders, reader: r})
-	return err
+	return lists
 }

@@ -1,37 +1,13 @@
-package main
+package scale
 
 import (
-	"io"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
-
-func parse(args ...string) (*settings, error) {
-	s := &settings{}
-	return s, program.Parse(benchmark, s, args, io.Discard)
-}
-
-func TestStepsRiseToTheNumberOfOrders(t *testing.T) {
-	s, err := parse()
-	require.NoError(t, err)
-	require.Equal(t, []int{100_000, 300_000, 1_000_000, 3_000_000, 10_000_000}, s.Steps)
-	require.True(t, s.WritesDocument())
-	require.Equal(t, "docs/scaling.md", benchmark.Document)
-	s, err = parse("--orders", "100000")
-	require.NoError(t, err)
-	require.False(t, s.WritesDocument(), "a small run leaves the document alone")
-	for _, args := range [][]string{
-		{"--orders", "10"}, {"--steps", "5000,2000"}, {"--steps", "5000"}, {"--slice", "0"}, {"--rounds", "0"}, {"--reads", "1ms"},
-	} {
-		_, err := parse(args...)
-		require.ErrorContains(t, err, args[0])
-	}
-}
 
 func testPoint(orders int) point {
 	n := int64(orders)
@@ -44,12 +20,12 @@ func testPoint(orders int) point {
 
 func TestTables(t *testing.T) {
 	points := []point{testPoint(1_000_000), testPoint(10_000_000)}
-	text := growthTables(&settings{Items: 1}, points)
+	text := growthTables(1, points)
 	require.Contains(t, text, "| 10,000,000 |   20,000 |     100.0 |      8,583 |   9,536 |     900 |")
 	require.Contains(t, text, "| 10,000,000 |         1.0 | 2.0 |")
-	drawn, err := drawSVG("orders", panels(points))
-	require.NoError(t, err)
-	require.NotEmpty(t, drawn)
+	require.Contains(t, charts(points), `x-axis ["1,000,000", "10,000,000"]
+  y-axis 0 --> 990
+  line [900.0, 900.0]`)
 
 	half := testPoint(1_000_000)
 	half.reader.memory /= 2
@@ -57,7 +33,7 @@ func TestTables(t *testing.T) {
 	tries := report.Samples[point]{
 		plain: points[:1], hashPartitions: points[:1], compressed: {half}, budget: {half}, oneShard: {half},
 	}
-	require.Contains(t, triesTable(&settings{Small: 1_000_000}, tries), "| reader, CACHE_COMPRESSION=zstd    |          |            |      10.0 |        1,000,000 |        429 |       0.50 |")
+	require.Contains(t, triesTable(1_000_000, tries), "| reader, CACHE_COMPRESSION=zstd    |          |            |      10.0 |        1,000,000 |        429 |       0.50 |")
 	// 900 bytes an order.
 	require.Contains(t, furtherTable(points[1], tries), "| 1,000,000,000 |            1.1 TiB |           838.2 GiB | 419.1 GiB |           13.1 GiB |   2.8 h |              13.9 h |")
 }

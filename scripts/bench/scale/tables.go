@@ -1,17 +1,8 @@
-package main
+package scale
 
 import (
-	"bytes"
 	"fmt"
-	"image/color"
-	"strconv"
 	"time"
-
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
 
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
@@ -19,8 +10,8 @@ import (
 const mebi, gibi = 1 << 20, 1 << 30
 
 // growthTables have a row for each step.
-func growthTables(s *settings, points []point) string {
-	t := report.Table{Title: fmt.Sprintf("Orders of %d, as they become more", s.Items), Columns: []string{
+func growthTables(items int, points []point) string {
+	t := report.Table{Title: fmt.Sprintf("Orders of %d, as they become more", items), Columns: []string{
 		"orders", "ingest/s", "restore s", "reader MiB", "at most", "B/order", "reads/s", "p99 ms", "tables GiB", "indexes GiB", "B/order",
 	}}
 	lists := report.Table{Title: "Lists of 20 orders, ms", Columns: []string{"orders"}}
@@ -41,36 +32,25 @@ func growthTables(s *settings, points []point) string {
 	return t.Markdown() + "\n" + lists.Markdown()
 }
 
-// panels are the same as a plot.
-func panels(points []point) []panel {
-	series := func(name string, get func(point) float64) curve {
-		s := curve{Name: name}
+// charts show what changes, or must not, as orders become more.
+func charts(points []point) (text string) {
+	for _, c := range []struct {
+		title  string
+		figure func(point) float64
+	}{
+		{"ingest, orders/s", ingested},
+		{"restore, µs an order", func(p point) float64 { return p.reader.restore.Seconds() * 1e6 / float64(p.orders) }},
+		{"reader, bytes an order", func(p point) float64 { return float64(p.reader.memory) / float64(p.orders) }},
+		{"reads/s", reads},
+	} {
+		var names []string
+		var figures []float64
 		for _, p := range points {
-			s.Points = append(s.Points, plotter.XY{X: float64(p.orders), Y: max(get(p), 1e-3)})
+			names, figures = append(names, report.Thousands(p.orders)), append(figures, c.figure(p))
 		}
-		return s
+		text += report.Chart(c.title, names, figures) + "\n"
 	}
-	lists := panel{Title: "lists, p99 ms"}
-	for i, l := range points[0].lists {
-		lists.curves = append(lists.curves, series(l.name, func(p point) float64 {
-			return report.Percentile(p.lists[i].times, 0.99).Seconds() * 1000
-		}))
-	}
-	lists.curves = lists.curves[:min(len(lists.curves), 3)]
-	return []panel{
-		{Title: "ingest, orders/s", curves: []curve{series("", func(p point) float64 { return p.ingest })}},
-		{Title: "restore, s", Log: true, curves: []curve{series("", func(p point) float64 { return p.reader.restore.Seconds() })}},
-		{Title: "reader's memory, MiB", Log: true, curves: []curve{
-			series("when ready", func(p point) float64 { return float64(p.reader.memory) / mebi }),
-			series("at most", func(p point) float64 { return float64(p.reader.peak) / mebi }),
-		}},
-		{Title: "reads/s", curves: []curve{series("", func(p point) float64 { return p.reader.reads })}},
-		lists,
-		{Title: "sizes, MiB", Log: true, curves: []curve{
-			series("tables", func(p point) float64 { return float64(p.tables) / mebi }),
-			series("indexes", func(p point) float64 { return float64(p.indexes) / mebi }),
-		}},
-	}
+	return text
 }
 
 func ingested(p point) float64 { return p.ingest }
@@ -78,7 +58,7 @@ func resident(p point) float64 { return float64(p.reader.memory) / mebi }
 func reads(p point) float64    { return p.reader.reads }
 
 // triesTable has a row for each try, with medians of its rounds.
-func triesTable(s *settings, tries report.Samples[point]) string {
+func triesTable(small int, tries report.Samples[point]) string {
 	columns := []report.Column[point]{
 		{Name: "ingest/s", Figure: ingested, Format: report.Thousands[float64]},
 		{Name: "× as it is", Figure: ingested, Format: report.Decimals(2), Ratio: true},
@@ -90,7 +70,7 @@ func triesTable(s *settings, tries report.Samples[point]) string {
 		{Name: "× as it is", Figure: reads, Format: report.Decimals(2), Ratio: true},
 		{Name: "p99 ms", Figure: func(p point) float64 { return p.reader.p99 }, Format: report.Decimals(2)},
 	}
-	return tries.Table(fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(s.Small)), columns, plain, hashPartitions, compressed, budget, oneShard)
+	return tries.Table(fmt.Sprintf("What comes next, tried with %s orders", report.Thousands(small)), columns, plain, hashPartitions, compressed, budget, oneShard)
 }
 
 // furtherShards is into how many shards the orders are split for readers of one.
@@ -135,113 +115,4 @@ func gibibytes(n int64) string { return fmt.Sprintf("%.2f", float64(n)/gibi) }
 
 func milliseconds(l list, share float64) string {
 	return fmt.Sprintf("%.1f", report.Percentile(l.times, share).Seconds()*1000)
-}
-
-// curve is points that a line joins, from left to right. Their coordinates are
-// positive.
-type curve struct {
-	Name   string
-	Points plotter.XYs
-}
-
-// panel is a plot of few series.
-type panel struct {
-	Title  string
-	curves []curve
-	Log    bool // the figures' axis is logarithmic too; else it begins at 0
-}
-
-const (
-	width, height = 255, 180 // of a panel, in points
-	columns       = 3
-)
-
-var colors = []color.Color{
-	color.RGBA{0x25, 0x63, 0xa8, 0xff}, color.RGBA{0xc2, 0x57, 0x1a, 0xff}, color.RGBA{0x2f, 0x7d, 0x4f, 0xff}, color.RGBA{0x7a, 0x4f, 0xa3, 0xff},
-}
-
-// drawSVG draws the panels over an axis of that name.
-func drawSVG(axis string, panels []panel) ([]byte, error) {
-	rows := (len(panels) + columns - 1) / columns
-	canvas := vgsvg.New(columns*width, vg.Length(rows*height))
-	tiles := draw.Tiles{Rows: rows, Cols: columns, PadX: 12, PadY: 12, PadTop: 6, PadBottom: 6, PadLeft: 6, PadRight: 12}
-	grid := make([][]*plot.Plot, rows)
-	for i := range rows * columns {
-		var drawn *plot.Plot
-		if i < len(panels) {
-			var err error
-			if drawn, err = panels[i].draw(axis); err != nil {
-				return nil, err
-			}
-		}
-		grid[i/columns] = append(grid[i/columns], drawn)
-	}
-	for row, areas := range plot.Align(grid, tiles, draw.New(canvas)) {
-		for column, area := range areas {
-			if drawn := grid[row][column]; drawn != nil {
-				drawn.Draw(area)
-			}
-		}
-	}
-	var out bytes.Buffer
-	_, err := canvas.WriteTo(&out)
-	return out.Bytes(), err
-}
-
-func (p panel) draw(axis string) (*plot.Plot, error) {
-	drawn := plot.New()
-	drawn.Title.Text, drawn.X.Label.Text = p.Title, axis
-	drawn.Legend.Top, drawn.Legend.Left = true, true
-	drawn.Add(plotter.NewGrid())
-	for i, s := range p.curves {
-		line, points, err := plotter.NewLinePoints(s.Points)
-		if err != nil {
-			return nil, err
-		}
-		line.Color, points.Color, points.Shape = colors[i%len(colors)], colors[i%len(colors)], draw.CircleGlyph{}
-		drawn.Add(line, points)
-		if len(p.curves) > 1 {
-			drawn.Legend.Add(s.Name, line, points)
-		}
-	}
-	logarithmic(&drawn.X)
-	if p.Log {
-		logarithmic(&drawn.Y)
-	} else {
-		drawn.Y.Min = 0
-		drawn.Y.Tick.Marker = ticks{plot.DefaultTicks{}}
-	}
-	return drawn, nil
-}
-
-func logarithmic(a *plot.Axis) {
-	if a.Min == a.Max { // a single point
-		a.Min, a.Max = a.Min/2, a.Max*2
-	}
-	a.Scale, a.Tick.Marker = plot.LogScale{}, ticks{plot.LogTicks{}}
-}
-
-// ticks writes round numbers shortly: 20k, 3M.
-type ticks struct{ plot.Ticker }
-
-func (t ticks) Ticks(low, high float64) []plot.Tick {
-	marks := t.Ticker.Ticks(low, high)
-	for i, mark := range marks {
-		if mark.Label != "" {
-			marks[i].Label = short(mark.Value)
-		}
-	}
-	return marks
-}
-
-func short(v float64) string {
-	for _, unit := range []struct {
-		size float64
-		name string
-	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
-		if v >= unit.size {
-			return strconv.FormatFloat(v/unit.size, 'g', 4, 64) + unit.name
-		}
-	}
-	return strconv.FormatFloat(v, 'g', 4, 64)
 }

@@ -1,4 +1,4 @@
-package main
+package soak
 
 import (
 	"context"
@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
@@ -54,17 +51,13 @@ const databaseFigures = `SELECT count(*)::float8 FROM pg_stat_activity WHERE dat
 	UNION ALL SELECT sum(n_dead_tup) FROM pg_stat_user_tables
 	UNION ALL SELECT count(*) FROM order_deletions`
 
-func (r *runner) sample(ctx context.Context) (one sample, err error) {
+func (b *Benchmark) sample(ctx context.Context) (one sample) {
 	behind := 0.0
 	for _, of := range []struct {
 		service *rig.Service
 		metric  string
-	}{{r.worker, "go_memstats_heap_inuse_bytes"}, {r.reader.Service, rig.MetricCacheBytes}} {
-		metrics, metricsErr := of.service.Metrics(ctx)
-		used, usedErr := procfs.Of(of.service.Pid())
-		if err := errors.Join(metricsErr, usedErr); err != nil {
-			return nil, err
-		}
+	}{{b.worker, "go_memstats_heap_inuse_bytes"}, {b.reader.Service, rig.MetricCacheBytes}} {
+		metrics, used := of.service.Metrics(ctx), rig.Must(rig.UsageOf(of.service.Pid()))
 		one = append(one, float64(used.Memory), metrics[of.metric], metrics["go_goroutines"], float64(used.Files))
 		for name, value := range metrics {
 			if strings.HasPrefix(name, "orderhub_ingest_lag_records{") {
@@ -72,11 +65,7 @@ func (r *runner) sample(ctx context.Context) (one sample, err error) {
 			}
 		}
 	}
-	database, err := rig.Query(ctx, r.database, pgx.RowTo[float64], databaseFigures)
-	if err != nil {
-		return nil, fmt.Errorf("read the database's figures: %w", err)
-	}
-	return append(append(one, database...), behind), nil
+	return append(append(one, rig.Query[float64](ctx, b.database, databaseFigures)...), behind)
 }
 
 // verdict is what became of a figure.

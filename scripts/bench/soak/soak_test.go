@@ -1,12 +1,9 @@
-package main
+package soak
 
 import (
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
 // series makes samples in which all figures are steady but one.
@@ -41,16 +38,4 @@ func TestSawteethAndWarmingUpAreFlat(t *testing.T) {
 	}
 	require.NoError(t, failures(series(0, values...).judge(true)))
 	require.NoError(t, failures(series(11, 0, 90_000, 10_000, 95_000, 0, 90_000, 5_000, 94_000, 20_000).judge(true)))
-}
-
-func parse(args ...string) (*settings, error) {
-	s := &settings{}
-	return s, program.Parse(benchmark, s, args, io.Discard)
-}
-
-func TestWrongFlagsAreNamed(t *testing.T) {
-	for _, args := range [][]string{{"--hours", "0"}, {"--rate", "1"}, {"--live", "0"}, {"--letters", "0s"}} {
-		_, err := parse(args...)
-		require.ErrorContains(t, err, args[0])
-	}
 }

@@ -66,6 +66,20 @@ func (t *Table) Markdown() string {
 	return b.String()
 }
 
+// Chart is a line over names in Mermaid's language, which GitHub draws.
+func Chart(title string, names []string, figures []float64) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "```mermaid\nxychart-beta\n  title %q\n  x-axis [%s]\n  y-axis 0 --> %.0f\n  line [", title, `"`+strings.Join(names, `", "`)+`"`, slices.Max(figures)*1.1)
+	for i, figure := range figures {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(strconv.FormatFloat(figure, 'f', 1, 64))
+	}
+	b.WriteString("]\n```\n")
+	return b.String()
+}
+
 // Column is a figure that a comparison shows of each contender: the median of the
 // rounds or, with Ratio, the median of the rounds' ratios to the baseline.
 type Column[S any] struct {

@@ -1,13 +1,14 @@
 package rig
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
+	"net"
 	"os"
+	"os/signal"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -15,25 +16,32 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 )
 
-// BrokerRole is the process that StartBroker starts: the embedded broker with its
-// records in memory.
-var BrokerRole = program.Role{Name: "broker", Run: serveBroker}
+// brokerRole is the embedded broker with its records in memory.
+var brokerRole = NewRole("broker", serveBroker)
 
-const closeGate, openGate = "close", "open"
+// Signals to the broker's process close and open a gate before the answers to Fetch
+// requests.
+const closeGate, openGate = syscall.SIGUSR1, syscall.SIGUSR2
 
-// serveBroker runs a broker until in ends. Lines of in close and open a gate before
-// the answers to Fetch requests.
-func serveBroker(_ string, in io.Reader, out io.Writer) error {
-	b, err := broker.Start(context.Background(), broker.Options{LogWriter: os.Stderr})
+func serveBroker(addr string) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, closeGate, openGate)
+	_, text, err := net.SplitHostPort(addr)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = b.Stop() }() // its records are thrown away
-	var gate sync.RWMutex           // locked while closed
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return err
+	}
+	b, err := broker.Start(context.Background(), broker.Options{Port: port, LogWriter: os.Stderr})
+	if err != nil {
+		return err
+	}
+	var gate sync.RWMutex // locked while closed
 	b.Cluster().ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.Cluster().KeepControl()
 		if gate.TryRLock() {
@@ -43,63 +51,50 @@ func serveBroker(_ string, in io.Reader, out io.Writer) error {
 		}
 		return nil, nil, false
 	})
-	_, err = fmt.Fprintln(out, b.Addr())
-	lines := bufio.NewScanner(in)
-	for err == nil && lines.Scan() {
-		if lines.Text() == closeGate {
+	for received := range signals {
+		if received == closeGate {
 			gate.Lock()
 		} else {
 			gate.Unlock()
 		}
-		_, err = fmt.Fprintln(out, "done")
 	}
-	gate.TryLock()
-	gate.Unlock() // the broker cannot stop while requests wait
-	return err
+	return nil
 }
 
 // Broker is an embedded broker in a process of its own.
 type Broker struct {
-	*program.Child
+	*Child
 	admin *kadm.Client
 }
 
-// StartBroker starts a broker without topics.
-func StartBroker() (*Broker, error) {
-	child, err := BrokerRole.Start("")
-	if err != nil {
-		return nil, err
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(child.Addr))
-	return &Broker{child, kadm.NewClient(client)}, err
+// startBroker starts a broker without topics.
+func startBroker(ctx context.Context) *Broker {
+	child := brokerRole.Serve(ctx, "")
+	return &Broker{child, kadm.NewClient(Must(kgo.NewClient(kgo.SeedBrokers(child.Addr))))}
 }
 
-// Stop ends the broker, and with it its records.
-func (b *Broker) Stop() error {
+// stop ends the broker, and with it its records.
+func (b *Broker) stop() error {
 	b.admin.Close()
-	return b.Child.Stop()
+	return b.Kill()
 }
 
-// Hold keeps the answers to all Fetch requests back until Release. Clients tolerate
+// hold keeps the answers to all Fetch requests back until release. Clients tolerate
 // that for some seconds, in which they can get ready to start at once.
-func (b *Broker) Hold() error { return b.Tell(closeGate) }
+func (b *Broker) hold() { Check(b.Signal(closeGate)) }
 
-// Release lets Fetch requests through.
-func (b *Broker) Release() error { return b.Tell(openGate) }
+// release lets Fetch requests through.
+func (b *Broker) release() { Check(b.Signal(openGate)) }
 
-// WaitMembers returns once the group is stable with so many members.
-func (b *Broker) WaitMembers(ctx context.Context, group string, members int) error {
+// waitMembers returns once the group is stable with so many members.
+func (b *Broker) waitMembers(ctx context.Context, group string, members int) {
 	for {
-		described, err := b.admin.DescribeGroups(ctx, group)
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("look at group %s: %w", group, err)
-		}
-		g := described[group]
+		g := Must(b.admin.DescribeGroups(ctx, group))[group]
 		if g.State == "Stable" && len(g.Members) == members {
-			return nil
+			return
 		}
 		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
-			return fmt.Errorf("group %s has %d members of %d, state %s: %w", group, len(g.Members), members, g.State, err)
+			Check(fmt.Errorf("group %s has %d members of %d, state %s: %w", group, len(g.Members), members, g.State, err))
 		}
 	}
 }
@@ -110,35 +105,22 @@ func (b *Broker) WaitMembers(ctx context.Context, group string, members int) err
 const segmentBytes = 4 << 20
 
 // CreateTopic makes a topic. cleanup is its policy: delete or compact.
-func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int, cleanup string) error {
+func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int, cleanup string) {
 	segment := strconv.Itoa(segmentBytes)
-	_, err := b.admin.CreateTopic(ctx, int32(partitions), 1, map[string]*string{"segment.bytes": &segment, "cleanup.policy": &cleanup}, topic)
-	if err != nil {
-		return fmt.Errorf("create topic %s: %w", topic, err)
-	}
-	return nil
+	configs := map[string]*string{"segment.bytes": &segment, "cleanup.policy": &cleanup}
+	Must(b.admin.CreateTopic(ctx, int32(partitions), 1, configs, topic))
 }
 
 // Trim deletes the records that the group has committed: the broker keeps them in
 // memory.
-func (b *Broker) Trim(ctx context.Context, group string) error {
-	committed, err := b.admin.FetchOffsets(ctx, group)
-	if err != nil {
-		return fmt.Errorf("read the offsets of group %s: %w", group, err)
-	}
-	deleted, err := b.admin.DeleteRecords(ctx, committed.Offsets())
-	if err == nil {
-		err = deleted.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("delete records that group %s has committed: %w", group, err)
-	}
-	return nil
+func (b *Broker) Trim(ctx context.Context, group string) {
+	committed := Must(b.admin.FetchOffsets(ctx, group))
+	Check(Must(b.admin.DeleteRecords(ctx, committed.Offsets())).Error())
 }
 
 // NewProducer is a client that sends to a topic and waits for all replicas. linger
 // is how long it collects records.
-func (b *Broker) NewProducer(topic string, linger time.Duration) (*kgo.Client, error) {
-	return kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(linger),
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.NoCompression()))
+func (b *Broker) NewProducer(topic string, linger time.Duration) *kgo.Client {
+	return Must(kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(linger),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.NoCompression())))
 }

@@ -3,7 +3,6 @@ package rig
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -18,10 +17,6 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// uidLength is that of the uids that orderctl publish makes: 15 hexadecimal
-// digits and "test".
-const uidLength = 19
-
 // Stamper makes records of new orders from existing ones, by another uid. That
 // costs next to nothing. It is not safe for concurrent use.
 type Stamper struct {
@@ -32,16 +27,8 @@ type Stamper struct {
 
 // NewStamper takes the sample of the orders as its templates. Stampers of
 // different seeds, from 0 to 255, make different uids.
-func NewStamper(orders *Orders, seed uint8) (*Stamper, error) {
-	for _, o := range orders.Sample {
-		if len(o.OrderUID) != uidLength {
-			return nil, fmt.Errorf("order %q is no template: its uid is not of %d characters", o.OrderUID, uidLength)
-		}
-	}
-	if len(orders.Sample) == 0 {
-		return nil, errors.New("there are no orders to use as templates")
-	}
-	return &Stamper{orders: orders, seed: uint64(seed)}, nil
+func NewStamper(orders *Orders, seed uint8) *Stamper {
+	return &Stamper{orders: orders, seed: uint64(seed)}
 }
 
 // Next makes a record.
@@ -52,8 +39,8 @@ func (s *Stamper) Next() (uid string, value []byte) {
 	return uid, bytes.ReplaceAll(s.orders.Values[i], []byte(s.orders.Sample[i].OrderUID), []byte(uid))
 }
 
-// StampedUID is the uid of a stamper's n-th order. Uids do not repeat, and those of
-// one stamper are spread over the whole range.
+// StampedUID is the uid of a stamper's n-th order, of the form that orderctl publish
+// makes. Uids do not repeat, and those of one stamper are spread over the whole range.
 func StampedUID(seed, n uint64) string {
 	const mask = 1<<60 - 1
 	x := (seed<<52 | n) & mask // each step maps 60 bits one to one
@@ -81,19 +68,11 @@ type Load struct {
 }
 
 // StartLoad begins with a rate of 0. The orders are a [Stamper]'s.
-func StartLoad(ctx context.Context, b *Broker, topic string, orders *Orders, seed uint8) (*Load, error) {
-	stamper, err := NewStamper(orders, seed)
-	if err != nil {
-		return nil, err
-	}
-	producer, err := b.NewProducer(topic, loadLinger)
-	if err != nil {
-		return nil, err
-	}
-	l := &Load{producer: producer, stamper: stamper, stopped: make(chan struct{})}
+func StartLoad(ctx context.Context, b *Broker, topic string, orders *Orders, seed uint8) *Load {
+	l := &Load{producer: b.NewProducer(topic, loadLinger), stamper: NewStamper(orders, seed), stopped: make(chan struct{})}
 	ctx, l.stop = context.WithCancel(ctx)
 	go l.run(ctx)
-	return l, nil
+	return l
 }
 
 // SetRate sets the orders a second.
@@ -102,15 +81,14 @@ func (l *Load) SetRate(rate float64) { l.rate.Store(math.Float64bits(rate)) }
 // Acked is how many orders all replicas have.
 func (l *Load) Acked() int64 { return l.acked.Load() }
 
-// Stop ends the load, and returns an error where an order could not be sent.
-func (l *Load) Stop() error {
+// Stop ends the load. An order that could not be sent ends the benchmark.
+func (l *Load) Stop() {
 	l.stop()
 	<-l.stopped
 	l.producer.Close()
 	if err := l.failed.Load(); err != nil {
-		return fmt.Errorf("send orders: %w", *err)
+		Check(fmt.Errorf("send orders: %w", *err))
 	}
-	return nil
 }
 
 func (l *Load) run(ctx context.Context) {
@@ -163,15 +141,8 @@ const chooseOrders = `SELECT DISTINCT uid FROM generate_series(1, $1) AS n, LATE
 // Change changes random orders in a transaction, at most as many as wanted: updated ones
 // get other values in all four tables, and inserted ones are copies under new uids.
 // What was done is added to sum.
-func Change(ctx context.Context, conn *pgx.Conn, wanted Changes, sum *Changes) (deleted []string, err error) {
-	rows, err := conn.Query(ctx, chooseOrders, wanted.Sum())
-	if err != nil {
-		return nil, err
-	}
-	chosen, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
-	}
+func Change(ctx context.Context, conn *pgx.Conn, wanted Changes, sum *Changes) {
+	chosen := Must(pgx.CollectRows(Must(conn.Query(ctx, chooseOrders, wanted.Sum())), pgx.RowTo[string]))
 	rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 	deletes, copies := len(chosen)*wanted.Deletes/wanted.Sum(), len(chosen)*wanted.Inserts/wanted.Sum()
 	deleted, copied, updated := chosen[:deletes], chosen[deletes:deletes+copies], chosen[deletes+copies:]
@@ -187,9 +158,6 @@ func Change(ctx context.Context, conn *pgx.Conn, wanted Changes, sum *Changes) (
 		batch.Queue(fmt.Sprintf(`INSERT INTO %[1]s (order_uid, %[2]s) SELECT left(md5(order_uid || $2), 15) || 'new', %[2]s
 			FROM %[1]s WHERE order_uid = ANY($1)`, t.Name, strings.Join(t.Columns[1:], ", ")), copied, stamp)
 	}
-	if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() }); err != nil {
-		return nil, fmt.Errorf("change orders: %w", err)
-	}
+	Check(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() }))
 	sum.Updates, sum.Deletes, sum.Inserts = sum.Updates+len(updated), sum.Deletes+len(deleted), sum.Inserts+len(copied)
-	return deleted, nil
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -53,69 +50,55 @@ type OrdersOptions struct {
 
 // MakeOrders has orderctl publish orders into a new topic, and reads them back
 // to encode their rows.
-func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) (*Orders, error) {
-	if o.BatchSize == 0 {
-		o.BatchSize = 2000
-	}
-	if err := s.Broker.CreateTopic(ctx, o.Topic, o.Partitions, "delete"); err != nil {
-		return nil, err
-	}
-	if err := s.Orderctl(ctx, o.Topic, "publish", "--quiet",
-		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed)); err != nil {
-		return nil, err
-	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		return nil, err
-	}
+func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) *Orders {
+	Progress("publishing %d orders of %d items", o.Count, o.Items)
+	o.BatchSize = cmp.Or(o.BatchSize, 2000)
+	s.Broker.CreateTopic(ctx, o.Topic, o.Partitions, "delete")
+	Check(s.Orderctl(ctx, o.Topic, "publish", "--quiet",
+		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed)))
+	client := Must(kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
 	defer client.Close()
-	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items}
-	rows, err := os.CreateTemp(s.Folder, "rows-*")
-	if err != nil {
-		return nil, fmt.Errorf("keep the rows: %w", err)
-	}
-	orders.rows = rows.Name()
-	return orders, errors.Join(orders.encode(ctx, client, rows, o), rows.Close())
-}
-
-// encode reads the topic and writes the rows of each batch, sorted by uid as the
-// worker's are.
-func (o *Orders) encode(ctx context.Context, client *kgo.Client, rows io.Writer, opts OrdersOptions) error {
+	rows := Must(os.CreateTemp(s.Folder, "rows-*"))
+	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items, rows: rows.Name()}
 	codec := model.New(model.Options{})
 	var pending []*model.Order
-	var at int64
-	for read := 0; read < opts.Count; {
+	for read := 0; read < o.Count; {
 		fetches := client.PollFetches(ctx)
-		if err := fetches.Err0(); err != nil {
-			return fmt.Errorf("read the topic back: %w", err)
-		}
+		Check(fetches.Err0())
 		for record := range fetches.RecordsAll() {
-			decoded, err := codec.Decode(record.Value)
-			if err != nil {
-				return fmt.Errorf("a published order: %w", err)
+			order := Must(codec.Decode(record.Value)).Order
+			orders.Bytes += int64(len(record.Value))
+			if len(orders.Sample) < sampleSize {
+				orders.Sample = append(orders.Sample, order)
+				orders.Values = append(orders.Values, bytes.Clone(record.Value))
 			}
-			o.Bytes += int64(len(record.Value))
-			if len(o.Sample) < sampleSize {
-				o.Sample = append(o.Sample, decoded.Order)
-				o.Values = append(o.Values, bytes.Clone(record.Value))
+			pending = append(pending, order)
+			if read++; read%o.BatchSize == 0 || read == o.Count {
+				orders.encode(rows, pending)
+				pending = nil
 			}
-			pending = append(pending, decoded.Order)
-			if read++; read%opts.BatchSize != 0 && read < opts.Count {
-				continue
-			}
-			slices.SortFunc(pending, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
-			var b batch
-			for i, data := range encodeRows(pending) {
-				if _, err := rows.Write(data); err != nil {
-					return fmt.Errorf("keep the rows: %w", err)
-				}
-				b[i].from, b[i].size = at, int64(len(data))
-				at += int64(len(data))
-			}
-			o.batches, pending = append(o.batches, b), nil
 		}
 	}
-	return nil
+	Check(rows.Close())
+	return orders
+}
+
+// encode appends a transaction's rows to the file in COPY's binary form, sorted by uid
+// as the worker's are.
+func (o *Orders) encode(file *os.File, orders []*model.Order) {
+	slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
+	var rows orderdb.CopyIn
+	var canonical []byte
+	for _, order := range orders {
+		canonical = model.AppendCanonical(canonical[:0], order)
+		rows.Add(order, model.ContentHash(canonical))
+	}
+	var b batch
+	for i, data := range rows.Data() {
+		b[i].from, b[i].size = Must(file.Seek(0, io.SeekCurrent)), int64(len(data))
+		Must(file.Write(data))
+	}
+	o.batches = append(o.batches, b)
 }
 
 // CopyOptions say how Copy stores orders.
@@ -126,30 +109,17 @@ type CopyOptions struct {
 }
 
 // Copy stores the orders by binary COPY, each batch in a transaction.
-func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) error {
-	rows, err := os.Open(o.rows)
-	if err != nil {
-		return err
-	}
+func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) {
+	rows := Must(os.Open(o.rows))
 	defer func() { _ = rows.Close() }() // it was only read
 	var next atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
-	for range opts.Conns {
-		group.Go(func() error {
-			conn, err := pgx.Connect(ctx, database)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-			for i := int(next.Add(1)) - 1; i < len(o.batches); i = int(next.Add(1)) - 1 {
-				if err := copyBatch(ctx, conn, rows, o.batches[i], opts); err != nil {
-					return fmt.Errorf("COPY batch %d: %w", i, err)
-				}
-			}
-			return nil
-		})
-	}
-	return group.Wait()
+	Together(ctx, slices.Repeat([]func(context.Context){func(ctx context.Context) {
+		conn := Must(pgx.Connect(ctx, database))
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		for i := int(next.Add(1)) - 1; i < len(o.batches); i = int(next.Add(1)) - 1 {
+			Check(copyBatch(ctx, conn, rows, o.batches[i], opts))
+		}
+	}}, opts.Conns)...)
 }
 
 func copyBatch(ctx context.Context, conn *pgx.Conn, file io.ReaderAt, b batch, opts CopyOptions) error {
@@ -166,15 +136,4 @@ func copyBatch(ctx context.Context, conn *pgx.Conn, file io.ReaderAt, b batch, o
 		_, err := tx.Exec(ctx, opts.After)
 		return err
 	})
-}
-
-// encodeRows gives each table's rows in COPY's binary form.
-func encodeRows(orders []*model.Order) [len(orderdb.Tables)][]byte {
-	var rows orderdb.CopyIn
-	var canonical []byte
-	for _, o := range orders {
-		canonical = model.AppendCanonical(canonical[:0], o)
-		rows.Add(o, model.ContentHash(canonical))
-	}
-	return rows.Data()
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // registers pgx with database/sql
-	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/migrations"
@@ -40,9 +39,7 @@ var settings = map[string]string{
 // machine to itself.
 func QuarterOfMemory() string {
 	var info syscall.Sysinfo_t
-	if err := syscall.Sysinfo(&info); err != nil {
-		return settings["shared_buffers"]
-	}
+	Check(syscall.Sysinfo(&info))
 	return fmt.Sprintf("%dMB", max(128, info.Totalram*uint64(info.Unit)/4>>20))
 }
 
@@ -56,70 +53,39 @@ type Server struct {
 
 const templateName = "bench_template"
 
-// StartServer starts a server whose template has the schema and no orders. extra
+// startServer starts a server whose template has the schema and no orders. extra
 // are settings that win over the benchmarks' own.
-func StartServer(ctx context.Context, extra map[string]string) (*Server, error) {
+func startServer(ctx context.Context, extra map[string]string) *Server {
 	all := maps.Clone(settings)
 	maps.Copy(all, extra)
-	pg, err := postgres.Start(ctx, postgres.Options{Settings: all})
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{Server: pg}
-	if err := s.makeTemplate(ctx); err != nil {
-		_ = s.Stop()
-		return nil, err
-	}
-	return s, nil
-}
-
-func (s *Server) makeTemplate(ctx context.Context) error {
-	if err := s.Admin(ctx, "CREATE DATABASE "+templateName+" OWNER orders"); err != nil {
-		return fmt.Errorf("create the template: %w", err)
-	}
-	db, err := sql.Open("pgx", address(s.URL(), templateName))
-	if err != nil {
-		return err
-	}
+	s := &Server{Server: Must(postgres.Start(ctx, postgres.Options{Settings: all}))}
+	Check(s.Admin(ctx, "CREATE DATABASE "+templateName+" OWNER orders"))
+	db := Must(sql.Open("pgx", address(s.URL(), templateName)))
 	defer func() { _ = db.Close() }()
-	_, err = migrations.Up(ctx, db)
-	return err
-}
-
-// Stop ends the server and removes its data.
-func (s *Server) Stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
-	return s.Server.Stop(ctx)
+	Must(migrations.Up(ctx, db))
+	return s
 }
 
 // Written is how many bytes of WAL the server has written, and how many
 // transactions have written.
-func (s *Server) Written(ctx context.Context) (bytes, transactions int64, err error) {
-	written, err := Query(ctx, s.AdminURL(), pgx.RowTo[int64], `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint
+func (s *Server) Written(ctx context.Context) (bytes, transactions int64) {
+	written := Query[int64](ctx, s.AdminURL(), `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint
 		UNION ALL SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint`)
-	if err != nil {
-		return 0, 0, err
-	}
-	return written[0], written[1], nil
+	return written[0], written[1]
 }
 
 // Fresh makes a database for one run from the template, flushes everything, and
 // returns the database's address. drop removes it; otherwise it ends with the
 // server.
-func (s *Server) Fresh(ctx context.Context) (database string, drop func(), err error) {
+func (s *Server) Fresh(ctx context.Context) (database string, drop func()) {
 	s.runs++
 	name := "bench_" + strconv.Itoa(s.runs)
-	err = postgres.Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT")
-	if err != nil {
-		return "", nil, fmt.Errorf("make a database for the run: %w", err)
-	}
-	drop = func() {
+	Check(postgres.Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT"))
+	return address(s.URL(), name), func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		_ = s.Admin(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") // what stays ends with the server
 	}
-	return address(s.URL(), name), drop, nil
 }
 
 // Superuser is the superuser's address of a database that Fresh made.
@@ -130,35 +96,25 @@ func (s *Server) Superuser(database string) string {
 // Preload stores the orders in the template, and copies of them under other uids
 // until it holds count orders. It may be called again, with the same orders and a
 // larger count.
-func (s *Server) Preload(ctx context.Context, orders *Orders, count int) error {
+func (s *Server) Preload(ctx context.Context, orders *Orders, count int) {
 	if s.fill == nil {
 		s.fill = NewFill(orders, address(s.AdminURL(), templateName))
 	}
-	return s.fill.To(ctx, count)
+	s.fill.To(ctx, count)
 }
 
 // address is that of another database of the same server.
 func address(of, database string) string {
-	u, err := url.Parse(of)
-	if err != nil {
-		panic("devstack's address of PostgreSQL: " + err.Error())
-	}
+	u := Must(url.Parse(of))
 	u.Path = "/" + database
 	return u.String()
 }
 
-// Query returns the rows of a query on a connection of its own.
-func Query[T any](ctx context.Context, database string, to pgx.RowToFunc[T], query string, arguments ...any) ([]T, error) {
-	conn, err := pgx.Connect(ctx, database)
-	if err != nil {
-		return nil, err
-	}
+// Query returns the only column of a query's rows, on a connection of its own.
+func Query[T any](ctx context.Context, database string, query string, arguments ...any) []T {
+	conn := Must(pgx.Connect(ctx, database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	rows, err := conn.Query(ctx, query, arguments...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, to)
+	return Must(pgx.CollectRows(Must(conn.Query(ctx, query, arguments...)), pgx.RowTo[T]))
 }
 
 // fillConns is how many connections copy orders.
@@ -179,27 +135,27 @@ func NewFill(orders *Orders, database string) *Fill { return &Fill{orders: order
 
 // To fills the database up to count orders, which must not be fewer than the
 // orders to copy.
-func (f *Fill) To(ctx context.Context, count int) error {
+func (f *Fill) To(ctx context.Context, count int) {
 	if f.have == 0 {
-		if err := f.orders.Copy(ctx, f.database, CopyOptions{Conns: fillConns}); err != nil {
-			return err
-		}
+		f.orders.Copy(ctx, f.database, CopyOptions{Conns: fillConns})
 		f.have = f.orders.Count
-		if err := postgres.Execute(ctx, f.database, keepOriginals()...); err != nil {
-			return fmt.Errorf("keep orders to copy: %w", err)
-		}
+		Check(postgres.Execute(ctx, f.database, keepOriginals()...))
 	}
-	group, copying := errgroup.WithContext(ctx)
-	group.SetLimit(fillConns)
+	var copies [][]string
 	for ; f.have < count; f.have = min(f.have+f.orders.Count, count) {
 		f.copies++
-		statements := copyOriginals(f.copies, min(f.orders.Count, count-f.have), f.orders.Count)
-		group.Go(func() error { return postgres.Execute(copying, f.database, statements...) })
+		copies = append(copies, copyOriginals(f.copies, min(f.orders.Count, count-f.have), f.orders.Count))
 	}
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("copy stored orders: %w", err)
+	var parts []func(context.Context)
+	for n := range fillConns {
+		parts = append(parts, func(ctx context.Context) {
+			for i := n; i < len(copies); i += fillConns {
+				Check(postgres.Execute(ctx, f.database, copies[i]...))
+			}
+		})
 	}
-	return postgres.Execute(ctx, f.database, "VACUUM (ANALYZE)")
+	Together(ctx, parts...)
+	Check(postgres.Execute(ctx, f.database, "VACUUM (ANALYZE)"))
 }
 
 // keepOriginals copies the stored orders into a schema of their own.

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
@@ -29,40 +27,30 @@ type Service struct {
 
 // startService starts a program with the given settings and an admin port of its
 // own, and waits until it is ready. Its log goes to a file in the site's folder.
-func (s *Site) startService(ctx context.Context, name string, readyWithin time.Duration, environment ...string) (*Service, error) {
-	port, err := ports.Free()
-	if err != nil {
-		return nil, err
-	}
+func (s *Site) startService(ctx context.Context, name string, readyWithin time.Duration, environment ...string) *Service {
+	port := Must(ports.Free())
 	service := &Service{admin: ports.Loopback(port)}
-	cmd, err := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin, "ADMIN_PPROF=true")...)
-	if err != nil {
-		return nil, err
-	}
+	cmd := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin, "ADMIN_PPROF=true")...)
 	log := filepath.Join(s.Folder, fmt.Sprintf("%s-%d.log", name, port))
 	service.daemon = process.NewDaemon(name, log, func() *exec.Cmd { return cmd })
 	s.services = append(s.services, service)
-	if err := service.daemon.Start(); err != nil {
-		return nil, err
-	}
+	Check(service.daemon.Start())
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	return service, service.WaitReady(ctx)
+	service.waitReady(ctx)
+	return service
 }
 
 // command prepares one of the project's programs. It runs in the site's folder, so
 // that it reads no .env of the caller's.
-func (s *Site) command(ctx context.Context, name string, environment ...string) (*exec.Cmd, error) {
-	binary, err := filepath.Abs(filepath.Join(s.Binaries, name))
-	if err != nil {
-		return nil, err
-	}
+func (s *Site) command(ctx context.Context, name string, environment ...string) *exec.Cmd {
+	binary := Must(filepath.Abs(filepath.Join(s.Binaries, name)))
 	if _, err := os.Stat(binary); err != nil {
-		return nil, fmt.Errorf("%s is missing, `make build` makes it: %w", filepath.Join(s.Binaries, name), err)
+		Check(fmt.Errorf("%s is missing, `make build` makes it: %w", filepath.Join(s.Binaries, name), err))
 	}
 	cmd := exec.CommandContext(ctx, binary)
 	cmd.Dir, cmd.Env = cmp.Or(s.Folder, os.TempDir()), append(append(os.Environ(), "LOG_LEVEL=info", "LOG_FORMAT=json"), environment...)
-	return cmd, nil
+	return cmd
 }
 
 // kafka is the environment of programs that work on a topic.
@@ -71,22 +59,16 @@ func (s *Site) kafka(topic string) []string {
 }
 
 // OrderctlCommand prepares orderctl to run on a topic.
-func (s *Site) OrderctlCommand(ctx context.Context, topic string, arguments ...string) (*exec.Cmd, error) {
-	cmd, err := s.command(ctx, "orderctl", s.kafka(topic)...)
-	if err == nil {
-		cmd.Args = append(cmd.Args, arguments...)
-	}
-	return cmd, err
+func (s *Site) OrderctlCommand(ctx context.Context, topic string, arguments ...string) *exec.Cmd {
+	cmd := s.command(ctx, "orderctl", s.kafka(topic)...)
+	cmd.Args = append(cmd.Args, arguments...)
+	return cmd
 }
 
 // Orderctl runs orderctl on a topic to its end. An error has its output, and wraps
 // an [*exec.ExitError] where it failed by itself.
 func (s *Site) Orderctl(ctx context.Context, topic string, arguments ...string) error {
-	cmd, err := s.OrderctlCommand(ctx, topic, arguments...)
-	if err != nil {
-		return err
-	}
-	out, err := cmd.CombinedOutput()
+	out, err := s.OrderctlCommand(ctx, topic, arguments...).CombinedOutput()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -100,18 +82,20 @@ func (s *Site) Orderctl(ctx context.Context, topic string, arguments ...string) 
 func (s *Service) Pid() int { return s.daemon.Process().Pid() }
 
 // Stop ends the service. [Site.Close] does so, too.
-func (s *Service) Stop() error {
+func (s *Service) Stop() { Check(s.stop()) }
+
+func (s *Service) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	return s.daemon.Stop(ctx, syscall.SIGTERM)
 }
 
-// WaitReady returns once the service reports that it is ready.
-func (s *Service) WaitReady(ctx context.Context) error {
-	return s.daemon.WaitReady(ctx, func(ctx context.Context) error {
+// waitReady returns once the service reports that it is ready.
+func (s *Service) waitReady(ctx context.Context) {
+	Check(s.daemon.WaitReady(ctx, func(ctx context.Context) error {
 		_, err := s.get(ctx, "/readyz")
 		return err
-	})
+	}))
 }
 
 func (s *Service) get(ctx context.Context, path string) ([]byte, error) {
@@ -120,15 +104,11 @@ func (s *Service) get(ctx context.Context, path string) ([]byte, error) {
 
 // Metrics reads metrics by name and labels as they stand in the text, such as
 // orderhub_ingest_records_total{outcome="stored"}. A missing one is 0.
-func (s *Service) Metrics(ctx context.Context) (map[string]float64, error) {
-	text, err := s.get(ctx, "/metrics")
-	if err != nil {
-		return nil, err
-	}
-	return parseMetrics(string(text))
+func (s *Service) Metrics(ctx context.Context) map[string]float64 {
+	return parseMetrics(string(Must(s.get(ctx, "/metrics"))))
 }
 
-func parseMetrics(text string) (map[string]float64, error) {
+func parseMetrics(text string) map[string]float64 {
 	values := map[string]float64{}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -136,13 +116,9 @@ func parseMetrics(text string) (map[string]float64, error) {
 		if at < 0 || strings.HasPrefix(line, "#") {
 			continue
 		}
-		value, err := strconv.ParseFloat(line[at+1:], 64)
-		if err != nil {
-			return nil, fmt.Errorf("metric %s: %w", line[:at], err)
-		}
-		values[line[:at]] = value
+		values[line[:at]] = Must(strconv.ParseFloat(line[at+1:], 64))
 	}
-	return values, nil
+	return values
 }
 
 // StartProfile takes a CPU profile of the next seconds in the background, where
@@ -157,7 +133,7 @@ func (s *Site) StartProfile(ctx context.Context, name string, of *Service) {
 			err = os.WriteFile(filepath.Join(s.Profiles, name+".cpu.pprof"), profile, 0o600)
 		}
 		if err != nil {
-			program.Progress("no profile of %s: %v", name, err)
+			Progress("no profile of %s: %v", name, err)
 		}
 	}()
 }
@@ -175,21 +151,14 @@ type Reader struct {
 const restoreTimeout = 20 * time.Minute
 
 // StartReader starts a read-api on a database, and waits until it is ready.
-func (s *Site) StartReader(ctx context.Context, database string, environment ...string) (*Reader, error) {
-	port, err := ports.Free()
-	if err != nil {
-		return nil, err
-	}
-	r := &Reader{Addr: ports.Loopback(port)}
+func (s *Site) StartReader(ctx context.Context, database string, environment ...string) *Reader {
+	r := &Reader{Addr: ports.Loopback(Must(ports.Free()))}
 	began := time.Now()
-	r.Service, err = s.startService(ctx, "read-api", restoreTimeout, append(environment, "DATABASE_URL="+database, "HTTP_ADDR="+r.Addr)...)
-	if err != nil {
-		return nil, err
-	}
+	r.Service = s.startService(ctx, "read-api", restoreTimeout, append(environment, "DATABASE_URL="+database, "HTTP_ADDR="+r.Addr)...)
 	r.Restore = time.Since(began)
-	used, err := procfs.Of(r.Pid())
+	used := Must(UsageOf(r.Pid()))
 	r.Memory, r.Peak = used.Memory, used.Peak
-	return r, err
+	return r
 }
 
 // ReaderStats are a reader's own figures.
@@ -204,9 +173,9 @@ type ReaderStats struct {
 }
 
 // Stats asks the reader for its figures.
-func (r *Reader) Stats(ctx context.Context) (stats ReaderStats, err error) {
-	err = r.GetJSON(ctx, "/api/v1/stats", &stats)
-	return stats, err
+func (r *Reader) Stats(ctx context.Context) (stats ReaderStats) {
+	Check(r.GetJSON(ctx, "/api/v1/stats", &stats))
+	return stats
 }
 
 // GetJSON asks the API for JSON.
@@ -215,12 +184,12 @@ func (r *Reader) GetJSON(ctx context.Context, path string, to any) error {
 }
 
 // Order requests an order from the API, unless it still has the tag.
-func (r *Reader) Order(ctx context.Context, client *http.Client, uid, tag string) (httpget.Answer, error) {
+func (r *Reader) Order(ctx context.Context, client *http.Client, uid, tag string) httpget.Answer {
 	headers := map[string]string{"Accept-Encoding": "identity"} // each encoding has its own tag
 	if tag != "" {
 		headers["If-None-Match"] = tag
 	}
-	return httpget.Do(ctx, client, "http://"+r.Addr+"/order/"+uid, headers)
+	return Must(httpget.Do(ctx, client, "http://"+r.Addr+"/order/"+uid, headers))
 }
 
 // patience is how long a single order may take.
@@ -228,20 +197,18 @@ const patience = 30 * time.Second
 
 // Await requests an order as long as the answer is the given one, and returns at the
 // first 200. It rests between requests, so as not to take a core from what it measures.
-func (r *Reader) Await(ctx context.Context, client *http.Client, uid, tag string, not int, rest time.Duration) error {
+func (r *Reader) Await(ctx context.Context, client *http.Client, uid, tag string, not int, rest time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		answer, err := r.Order(ctx, client, uid, tag)
-		switch {
-		case err != nil:
-			return err
-		case answer.Status == http.StatusOK:
-			return nil
-		case answer.Status != not:
-			return fmt.Errorf("order %s: the API answers %d", uid, answer.Status)
+		switch status := r.Order(ctx, client, uid, tag).Status; status {
+		case http.StatusOK:
+			return
+		case not:
+			time.Sleep(rest)
+		default:
+			Check(fmt.Errorf("order %s: the API answers %d", uid, status))
 		}
-		time.Sleep(rest)
 	}
 }
 
@@ -258,83 +225,63 @@ const (
 const workerTimeout = time.Minute
 
 // StartWorker starts an ingest-worker on a topic, and waits until it is ready.
-func (s *Site) StartWorker(ctx context.Context, topic, database string, environment ...string) (*Service, error) {
+func (s *Site) StartWorker(ctx context.Context, topic, database string, environment ...string) *Service {
 	return s.startService(ctx, "ingest-worker", workerTimeout, append(append(s.kafka(topic), "DATABASE_URL="+database), environment...)...)
 }
 
 // StartBridge starts a nats-bridge into a topic, and waits until it is ready.
-func (s *Site) StartBridge(ctx context.Context, topic string, environment ...string) (*Service, error) {
+func (s *Site) StartBridge(ctx context.Context, topic string, environment ...string) *Service {
 	return s.startService(ctx, "nats-bridge", workerTimeout, append(s.kafka(topic), environment...)...)
 }
 
 // HoldWorkers starts workers of a group and returns once all of them have joined it
 // and have asked for records, which the broker holds back until [Site.Drain].
-func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, database string) (workers []*Service, err error) {
-	if err := s.Broker.Hold(); err != nil {
-		return nil, err
-	}
+func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, database string) (workers []*Service) {
+	s.Broker.hold()
 	for range count {
-		worker, err := s.StartWorker(ctx, topic, database, "KAFKA_GROUP="+group)
-		if err != nil {
-			return nil, err
-		}
-		workers = append(workers, worker)
+		workers = append(workers, s.StartWorker(ctx, topic, database, "KAFKA_GROUP="+group))
 	}
 	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
 	defer cancel()
-	if err := s.Broker.WaitMembers(ctx, group, count); err != nil {
-		return nil, err
-	}
+	s.Broker.waitMembers(ctx, group, count)
 	for _, worker := range workers { // the rebalance may have interrupted them
-		if err := worker.WaitReady(ctx); err != nil {
-			return nil, err
-		}
+		worker.waitReady(ctx)
 	}
-	return workers, nil
+	return workers
 }
 
 // Drain releases the records, and returns once the workers have stored so many
 // orders. It looks rarely at first, since that costs the workers a little.
-func (s *Site) Drain(ctx context.Context, workers []*Service, orders int) error {
-	if err := s.Broker.Release(); err != nil {
-		return err
-	}
+func (s *Site) Drain(ctx context.Context, workers []*Service, orders int) {
+	s.Broker.release()
 	began := time.Now()
 	for {
 		stored := 0
 		for _, w := range workers {
-			metrics, err := w.Metrics(ctx)
-			if err == nil {
-				err = CheckNew(metrics)
-			}
-			if err != nil {
-				return err
-			}
+			metrics := w.Metrics(ctx)
+			CheckNew(metrics)
 			stored += int(metrics[MetricStored])
 		}
 		if stored >= orders {
-			return nil
+			return
 		}
-		if err := retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)); err != nil {
-			return fmt.Errorf("stored %d of %d orders: %w", stored, orders, err)
-		}
+		Check(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)))
 	}
 }
 
-// StopAll ends services. [Site.Close] reports what did not stop.
+// StopAll ends services. [Site.Close] tells what did not stop.
 func StopAll(services []*Service) {
 	for _, s := range services {
-		_ = s.Stop()
+		_ = s.stop()
 	}
 }
 
-// CheckNew returns an error where a worker took an order for a dead letter or a
+// CheckNew ends the benchmark where a worker took an order for a dead letter or a
 // duplicate. The benchmarks' orders are valid and new.
-func CheckNew(metrics map[string]float64) error {
+func CheckNew(metrics map[string]float64) {
 	if wrong := metrics[MetricDeadLetter] + metrics[MetricDuplicate]; wrong > 0 {
-		return fmt.Errorf("%.0f valid new orders became dead letters or duplicates", wrong)
+		Check(fmt.Errorf("%.0f valid new orders became dead letters or duplicates", wrong))
 	}
-	return nil
 }
 
 const shortestLook, longestLook = 5 * time.Millisecond, 500 * time.Millisecond

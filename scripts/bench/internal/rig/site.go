@@ -1,6 +1,8 @@
 // Package rig sets up what benchmarks run against: a private PostgreSQL with
 // safe settings, the embedded broker in a process of its own, synthetic orders,
 // and the real services.
+//
+// Its functions return no errors. What fails ends the benchmark, as [Check] does.
 package rig
 
 import (
@@ -9,10 +11,6 @@ import (
 	"os"
 	"slices"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 )
 
 // stopTimeout is how long a part may take to stop before it is killed.
@@ -21,7 +19,7 @@ const stopTimeout = 20 * time.Second
 // Site is a place to measure in: a PostgreSQL server, a broker, and a folder for
 // temporary files.
 type Site struct {
-	*program.Flags
+	*Flags
 	Folder string
 	Server *Server
 	Broker *Broker
@@ -31,57 +29,52 @@ type Site struct {
 }
 
 // OpenSite makes a site. The settings of PostgreSQL win over the benchmarks' own.
-func OpenSite(ctx context.Context, flags *program.Flags, postgres map[string]string) (s *Site, err error) {
-	s = &Site{Flags: flags}
+func OpenSite(ctx context.Context, flags *Flags, postgres map[string]string) *Site {
+	s := &Site{Flags: flags}
+	opened := false
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
+		if !opened {
+			s.Close()
 		}
 	}()
-	if s.Folder, err = os.MkdirTemp("", "orderhub-bench-"); err != nil {
-		return s, err
-	}
-	if s.Server, err = StartServer(ctx, postgres); err != nil {
-		return s, err
-	}
-	version, err := Query(ctx, s.Server.URL(), pgx.RowTo[string], "SELECT split_part(current_setting('server_version'), ' ', 1)")
-	if err != nil {
-		return s, err
-	}
-	s.version = version[0]
-	return s, s.RenewBroker()
+	s.Folder = Must(os.MkdirTemp("", "orderhub-bench-"))
+	s.Server = startServer(ctx, postgres)
+	s.version = Query[string](ctx, s.Server.URL(), "SELECT split_part(current_setting('server_version'), ' ', 1)")[0]
+	s.RenewBroker(ctx)
+	opened = true
+	return s
 }
 
 // RenewBroker replaces the broker, which keeps its records in memory, by one
 // without topics.
-func (s *Site) RenewBroker() (err error) {
+func (s *Site) RenewBroker(ctx context.Context) {
 	if s.Broker != nil {
-		before := s.Broker
-		s.Broker = nil
-		if err := before.Stop(); err != nil {
-			return err
-		}
+		Check(s.Broker.stop())
 	}
-	s.Broker, err = StartBroker()
-	return err
+	s.Broker = startBroker(ctx)
 }
 
 // Save prints a result, and puts it into the document where there is one.
-func (s *Site) Save(section, body string) error { return s.Flags.Save(section, body, s.version) }
+func (s *Site) Save(section, body string) { s.save(section, body, s.version) }
 
-// Close stops everything that was started in the site, and removes its files.
-func (s *Site) Close() error {
+// Close stops everything that was started in the site, and removes its files. What
+// does not stop is told: the benchmark may have ended by another failure already.
+func (s *Site) Close() {
 	var errs []error
 	for _, service := range slices.Backward(s.services) {
-		errs = append(errs, service.Stop())
+		errs = append(errs, service.stop())
 	}
 	if s.Broker != nil {
-		errs = append(errs, s.Broker.Stop())
+		errs = append(errs, s.Broker.stop())
 	}
 	if s.Server != nil {
-		errs = append(errs, s.Server.Stop())
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		errs = append(errs, s.Server.Stop(ctx))
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.Folder))...)
+	if err := errors.Join(append(errs, os.RemoveAll(s.Folder))...); err != nil {
+		Progress("%v", err)
+	}
 }
 
 const (
@@ -93,11 +86,9 @@ const (
 
 // Store makes orders and stores them, and copies of them under other uids, in the
 // template of the server's databases until it holds count.
-func (s *Site) Store(ctx context.Context, count, items int) (*Orders, error) {
-	program.Progress("storing %d orders", count)
-	orders, err := s.MakeOrders(ctx, OrdersOptions{Topic: "stored", Partitions: 1, Count: min(originals, count), Items: items, Seed: storedSeed})
-	if err != nil {
-		return nil, err
-	}
-	return orders, s.Server.Preload(ctx, orders, count)
+func (s *Site) Store(ctx context.Context, count, items int) *Orders {
+	orders := s.MakeOrders(ctx, OrdersOptions{Topic: "stored", Partitions: 1, Count: min(originals, count), Items: items, Seed: storedSeed})
+	Progress("storing %d orders", count)
+	s.Server.Preload(ctx, orders, count)
+	return orders
 }

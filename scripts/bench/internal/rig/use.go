@@ -3,14 +3,12 @@ package rig
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/scripts/bench/internal/procfs"
 )
 
 // Use is what was used to do something a number of times.
@@ -49,96 +47,70 @@ func (u Use) Cores() float64 { return (u.Client + u.Database + u.Broker).Seconds
 // PeakMiB is the memory of the largest client.
 func (u Use) PeakMiB() float64 { return float64(u.Peak) / (1 << 20) }
 
-// Meter reads what is used. What it does not have is not read.
+// Meter reads what is used.
 type Meter struct {
-	Server  *Server
-	Broker  *Broker
+	Site    *Site
 	Clients []*Service // none: this program is the client
 }
 
 // During measures what work uses to do something so often.
-func (m Meter) During(ctx context.Context, times int, work func() error) (u Use, err error) {
-	before, err := m.read(ctx)
-	if err != nil {
-		return u, err
-	}
+func (m Meter) During(ctx context.Context, times int, work func()) Use {
+	before := m.read(ctx)
 	began := time.Now()
-	if err := work(); err != nil {
-		return u, err
-	}
+	work()
 	took := time.Since(began)
-	u, err = m.read(ctx)
+	u := m.read(ctx)
 	u.Times, u.Took = times, took
 	u.Client, u.Database, u.Broker = u.Client-before.Client, u.Database-before.Database, u.Broker-before.Broker
 	u.WAL, u.Commits, u.Allocs = u.WAL-before.WAL, u.Commits-before.Commits, u.Allocs-before.Allocs
-	return u, err
+	return u
 }
 
-// read is what has been used so far.
-func (m Meter) read(ctx context.Context) (u Use, err error) {
+// read is what has been used so far. The broker counts where services use it.
+func (m Meter) read(ctx context.Context) (u Use) {
 	if len(m.Clients) == 0 {
-		own, err := procfs.Of(os.Getpid())
-		if err != nil {
-			return u, err
-		}
-		u.Client = own.CPU
+		u.Client = Must(UsageOf(os.Getpid())).CPU
+	} else {
+		u.Broker = Must(UsageOf(m.Site.Broker.Pid())).CPU
 	}
 	for _, client := range m.Clients {
-		used, usedErr := procfs.Of(client.Pid())
-		metrics, metricsErr := client.Metrics(ctx)
-		if err := errors.Join(usedErr, metricsErr); err != nil {
-			return u, err
-		}
+		used := Must(UsageOf(client.Pid()))
 		u.Client += used.CPU
 		u.Peak = max(u.Peak, used.Peak)
-		u.Allocs += metrics["go_memstats_mallocs_total"]
+		u.Allocs += client.Metrics(ctx)["go_memstats_mallocs_total"]
 	}
-	if m.Broker != nil {
-		used, err := procfs.Of(m.Broker.Pid())
-		if err != nil {
-			return u, err
-		}
-		u.Broker = used.CPU
-	}
-	if m.Server != nil {
-		if u.WAL, u.Commits, err = m.Server.Written(ctx); err != nil {
-			return u, err
-		}
-		u.Database, err = procfs.TreeCPU(m.Server.Pid())
-	}
-	return u, err
+	u.WAL, u.Commits = m.Site.Server.Written(ctx)
+	u.Database = TreeCPU(m.Site.Server.Pid())
+	return u
 }
 
 // RunProgram measures a program from its start to its end, in which it does something
 // so often, and returns what it printed.
-func RunProgram(cmd *exec.Cmd, times int) (u Use, output []byte, err error) {
+func RunProgram(cmd *exec.Cmd, times int) (u Use, output []byte) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return u, nil, err
-	}
+	Check(cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	for running := true; running; {
 		// The kernel keeps the peak until the process ends, so only the last moment
 		// is missed. (What it reports of an ended child includes the parent's memory,
 		// which the child had between fork and exec.)
-		if used, err := procfs.Of(cmd.Process.Pid); err == nil {
+		if used, err := UsageOf(cmd.Process.Pid); err == nil {
 			u.Peak = max(u.Peak, used.Peak)
 		}
 		select {
-		case err = <-ended:
-			running = false
+		case err := <-ended:
+			if running = false; err != nil {
+				Check(fmt.Errorf("%w: %s", err, stderr.Bytes()))
+			}
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
 	u.Times, u.Took = times, time.Since(began)
-	if err != nil {
-		return u, nil, fmt.Errorf("%w: %s", err, stderr.Bytes())
-	}
 	u.Client = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return u, stdout.Bytes(), nil
+	return u, stdout.Bytes()
 }
 
 // Pause is the time before the i-th of single orders. It varies, so as not to coincide
@@ -148,15 +120,11 @@ func Pause(i int) time.Duration { return time.Duration(3+i%7) * time.Millisecond
 // WarmUp is how many first times Singly does not count: connections are opened then.
 const WarmUp = 5
 
-// Singly does something time after time, each time into idle services.
-func Singly(ctx context.Context, times int, once func(i int, counts bool) error) error {
+// Singly does something time after time, each time into idle services. It says whether
+// the time counts.
+func Singly(ctx context.Context, times int, once func(i int, counts bool)) {
 	for i := range WarmUp + times {
-		if err := retry.Sleep(ctx, Pause(i)); err != nil {
-			return err
-		}
-		if err := once(i, i >= WarmUp); err != nil {
-			return err
-		}
+		Check(retry.Sleep(ctx, Pause(i)))
+		once(i, i >= WarmUp)
 	}
-	return nil
 }

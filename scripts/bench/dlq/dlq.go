@@ -1,62 +1,44 @@
-// Command dlq measures how fast orderctl reads a dead-letter topic, against how
-// fast that topic can be consumed at all: a bare franz-go consumer that counts
-// records.
+// Package dlq measures how fast orderctl reads a dead-letter topic, against how fast
+// that topic can be consumed at all: a bare franz-go consumer that counts records.
 //
 // Each run is a process of its own, so that its memory is its own as well, and
-// its start counts. The embedded broker has its own process too.
-package main
+// its start counts.
+package dlq
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/program"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
-func main() { program.Main(benchmark, &settings{}, bench, rig.BrokerRole, consumerRole) }
-
-var benchmark = program.Named("dlq", "The speed and memory of orderctl dlq against a bare consumer.")
-
-type settings struct {
-	program.Flags
-	Letters    []int `default:"100000,1000000" full:"1000000" smoke:"2000" min:"1" help:"Letters in the topic: a table for each number."`
-	Partitions int   `default:"4" min:"1" help:"Partitions of the topic."`
-	Rounds     int   `default:"3" smoke:"1" min:"1" help:"How often each measurement is made; the table has medians."`
+// Benchmark has the flags.
+type Benchmark struct {
+	Letters    []int `default:"100000,1000000" smoke:"2000" help:"Letters in the topic: a table for each number."`
+	Partitions int   `default:"4" help:"Partitions of the topic."`
+	Rounds     int   `default:"3" smoke:"1" help:"How often each measurement is made; the table has medians."`
 }
 
-// AfterApply is called by kong.
-func (s *settings) AfterApply() error {
-	if len(s.Letters) == 0 {
-		return errors.New("--letters: at least one number")
-	}
-	return nil
-}
-
-// bench measures with each number of letters.
-func bench(ctx context.Context, s *settings) error {
+// Measure measures with each number of letters.
+func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
+	site := rig.OpenSite(ctx, flags, nil)
+	defer site.Close()
 	var body strings.Builder
 	var all []results
-	for _, letters := range s.Letters {
-		r, err := measureTopic(ctx, s, letters)
-		if err != nil {
-			return err
-		}
+	for _, letters := range b.Letters {
+		r := b.topic(ctx, site, letters)
 		all = append(all, r)
 		body.WriteString(r.table() + "\n")
 	}
-	body.WriteString(goals(all))
-	return s.Save("dlq", body.String(), "")
+	site.Save("dlq", body.String()+goals(all))
 }
 
 // contender is a program that reads the whole topic.
@@ -103,61 +85,40 @@ type results struct {
 	samples    report.Samples[rig.Use]
 }
 
-// measureTopic measures the contenders on a topic of so many letters.
-func measureTopic(ctx context.Context, s *settings, letters int) (r results, err error) {
-	broker, err := rig.StartBroker()
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, broker.Stop()) }()
-	program.Progress("writing %d letters", letters)
-	r = results{letters: letters, partitions: s.Partitions}
-	if r.written, err = fill(ctx, broker, letters, s.Partitions); err != nil {
-		return r, err
-	}
-	site := rig.Site{Flags: s.Common(), Broker: broker}
-	var all []program.Contender[rig.Use]
+// topic measures the contenders on a topic of so many letters.
+func (b *Benchmark) topic(ctx context.Context, site *rig.Site, letters int) results {
+	site.RenewBroker(ctx)
+	rig.Progress("writing %d letters", letters)
+	r := results{letters: letters, partitions: b.Partitions, written: fill(ctx, site.Broker, letters, b.Partitions)}
+	var all []rig.Contender[rig.Use]
 	for _, c := range contenders {
-		all = append(all, program.Contender[rig.Use]{Name: c.name, Run: func(ctx context.Context) (rig.Use, error) {
-			cmd, err := consumerRole.Command(ctx, broker.Addr)
+		all = append(all, rig.Contender[rig.Use]{Name: c.name, Run: func(ctx context.Context) rig.Use {
+			cmd := consumerRole.Command(ctx, site.Broker.Addr)
 			if c.args != nil {
-				cmd, err = site.OrderctlCommand(ctx, topicSource, c.args...)
+				cmd = site.OrderctlCommand(ctx, topicSource, c.args...)
 			}
-			if err != nil {
-				return rig.Use{}, err
-			}
-			used, output, err := rig.RunProgram(cmd, letters)
-			if err == nil {
-				err = c.check(output, r.written, letters)
-			}
-			return used, err
+			used, output := rig.RunProgram(cmd, letters)
+			rig.Check(c.check(output, r.written, letters))
+			return used
 		}})
 	}
-	r.samples, err = program.Measure(ctx, s.Rounds, all, func(u rig.Use) string {
+	r.samples = rig.Measure(ctx, b.Rounds, all, func(u rig.Use) string {
 		return fmt.Sprintf("%6.2f s, %9s letters/s, %4.0f MiB", u.Seconds(), report.Thousands(u.Rate()), u.PeakMiB())
 	})
-	return r, err
+	return r
 }
 
-// consumerRole is the process of the bare consumer. Its argument is the broker's
-// address.
-var consumerRole = program.Role{Name: "consumer", Run: consume}
+// consumerRole is the bare consumer of the broker at an address.
+var consumerRole = rig.NewRole("letter consumer", func(addr string) error { return rig.Try(func() { consume(addr) }) })
 
 // consume reads the topic to its end, with franz-go's defaults, and prints the
 // number of records.
-func consume(addr string, _ io.Reader, out io.Writer) error {
+func consume(addr string) {
 	ctx := context.Background()
-	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topicName), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		return err
-	}
+	client := rig.Must(kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topicName), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topicName)
-	if err != nil {
-		return err
-	}
 	left := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
+	rig.Must(kadm.NewClient(client).ListEndOffsets(ctx, topicName)).Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 {
 			left[o.Partition] = o.Offset
 		}
@@ -165,9 +126,7 @@ func consume(addr string, _ io.Reader, out io.Writer) error {
 	records := 0
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return err
-		}
+		rig.Check(fetches.Err())
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			records += len(p.Records)
 			if n := len(p.Records); n > 0 && p.Records[n-1].Offset+1 >= left[p.Partition] {
@@ -175,8 +134,7 @@ func consume(addr string, _ io.Reader, out io.Writer) error {
 			}
 		})
 	}
-	_, err = fmt.Fprintln(out, records)
-	return err
+	fmt.Println(records)
 }
 
 // table compares the contenders.

@@ -1,6 +1,4 @@
-// Package procfs tells what processes use, by Linux's figures: CPU time, memory,
-// files.
-package procfs
+package rig
 
 import (
 	"errors"
@@ -16,15 +14,15 @@ import (
 // supports.
 const tick = time.Second / 100
 
-// Usage is what a process uses.
+// Usage is what a process uses, by Linux's figures.
 type Usage struct {
 	CPU          time.Duration // so far, user and system, to 10 ms
 	Memory, Peak int64         // resident, in bytes: now, and the most so far
 	Files        int           // open file descriptors
 }
 
-// Of is the usage of a process.
-func Of(pid int) (u Usage, err error) {
+// UsageOf is the usage of a process. An error is that it has ended.
+func UsageOf(pid int) (u Usage, err error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return u, fmt.Errorf("usage of process %d: %w", pid, err)
@@ -40,19 +38,13 @@ func Of(pid int) (u Usage, err error) {
 // TreeCPU is the CPU time that the process and its children have used so far,
 // including children that have ended and were waited for. Grandchildren count
 // once they have ended.
-func TreeCPU(pid int) (total time.Duration, err error) {
-	all, err := procfs.AllProcs()
-	if err != nil {
-		return 0, fmt.Errorf("list processes: %w", err)
-	}
-	for _, p := range all {
+func TreeCPU(pid int) (total time.Duration) {
+	for _, p := range Must(procfs.AllProcs()) {
 		s, err := p.Stat()
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended since: from now on its parent's figures include it
 		}
-		if err != nil {
-			return 0, fmt.Errorf("CPU of process %d: %w", p.PID, err)
-		}
+		Check(err)
 		switch pid {
 		case p.PID:
 			total += time.Duration(s.UTime+s.STime+uint(s.CUTime+s.CSTime)) * tick
@@ -60,5 +52,5 @@ func TreeCPU(pid int) (total time.Duration, err error) {
 			total += time.Duration(s.UTime+s.STime) * tick
 		}
 	}
-	return total, nil
+	return total
 }

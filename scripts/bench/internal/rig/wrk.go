@@ -1,6 +1,4 @@
-// Package wrk drives HTTP servers with the program of that name
-// (https://github.com/wg/wrk), and makes the requests for it.
-package wrk
+package rig
 
 import (
 	"bytes"
@@ -17,17 +15,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
-	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
 //go:embed wrk.lua
-var script []byte
+var wrkScript []byte
 
-// Wrk is the program, with how much it does at a time.
+// Wrk is the program that drives HTTP servers (https://github.com/wg/wrk), with how
+// much it does at a time.
 type Wrk struct {
 	program     string
 	script      string
@@ -35,21 +29,19 @@ type Wrk struct {
 	connections int
 }
 
-// ErrMissing says that the program is not installed.
-var ErrMissing = errors.New("wrk is not installed; it makes the requests. On Debian and Ubuntu: apt-get install wrk")
-
-// New finds the program, and puts what it needs into folder.
-func New(folder string, threads, connections int) (*Wrk, error) {
+// NewWrk finds the program, and puts what it needs into the site's folder.
+func (s *Site) NewWrk(threads, connections int) *Wrk {
 	program, err := exec.LookPath("wrk")
 	if err != nil {
-		return nil, ErrMissing
+		Check(errors.New("wrk is not installed; it makes the requests. On Debian and Ubuntu: apt-get install wrk"))
 	}
-	w := &Wrk{program: program, script: filepath.Join(folder, "wrk.lua"), threads: threads, connections: connections}
-	return w, os.WriteFile(w.script, script, 0o600)
+	w := &Wrk{program: program, script: filepath.Join(s.Folder, "wrk.lua"), threads: threads, connections: connections}
+	Check(os.WriteFile(w.script, wrkScript, 0o600))
+	return w
 }
 
-// Load is what a run found.
-type Load struct {
+// Answered is what a run found.
+type Answered struct {
 	Requests     int64 `json:"requests"`
 	Microseconds int64 `json:"microseconds"`
 	Bytes        int64 `json:"bytes"`
@@ -61,7 +53,7 @@ type Load struct {
 
 // Run sends requests from a file to a server for a duration, in whole seconds. Each
 // request has these header lines besides.
-func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Duration, headers ...string) (Load, error) {
+func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Duration, headers ...string) Answered {
 	args := []string{
 		"--threads", strconv.Itoa(w.threads), "--connections", strconv.Itoa(w.connections),
 		"--duration", strconv.Itoa(int(duration.Seconds())) + "s", "--latency", "--script", w.script,
@@ -71,12 +63,12 @@ func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Dura
 	}
 	out, err := exec.CommandContext(ctx, w.program, append(args, "http://"+addr, requests)...).CombinedOutput()
 	if err != nil {
-		return Load{}, fmt.Errorf("wrk: %w\n%s", err, out)
+		Check(fmt.Errorf("wrk: %w\n%s", err, out))
 	}
-	return parseLoad(string(out))
+	return Must(parseAnswered(string(out)))
 }
 
-func parseLoad(output string) (l Load, err error) {
+func parseAnswered(output string) (l Answered, err error) {
 	_, result, found := strings.Cut(output, "\nresult ")
 	if !found {
 		return l, fmt.Errorf("wrk gives no result:\n%s", output)
@@ -94,7 +86,7 @@ func parseLoad(output string) (l Load, err error) {
 }
 
 // Rate is in requests a second.
-func (l Load) Rate() float64 { return float64(l.Requests) / float64(l.Microseconds) * 1e6 }
+func (l Answered) Rate() float64 { return float64(l.Requests) / float64(l.Microseconds) * 1e6 }
 
 // conditionals is how many orders are requested with their tag.
 const conditionals = 20_000
@@ -108,49 +100,36 @@ type Requests struct {
 	uids []string
 }
 
-// Choose takes orders at random from the database, at most so many, and writes the
-// files into a new folder below the given one.
-func Choose(ctx context.Context, database, below string, most int) (r Requests, err error) {
-	r.uids, err = rig.Query(ctx, database, pgx.RowTo[string], "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", most)
-	if err != nil {
-		return r, err
-	}
-	if len(r.uids) == 0 {
-		return r, errors.New("the database has no orders")
-	}
-	folder, err := os.MkdirTemp(below, "requests-")
-	if err != nil {
-		return r, err
-	}
+// ChooseRequests takes orders at random from the database, at most so many.
+func (s *Site) ChooseRequests(ctx context.Context, database string, most int) (r Requests) {
+	r.uids = Query[string](ctx, database, "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", most)
+	folder := Must(os.MkdirTemp(s.Folder, "requests-"))
 	r.Hits, r.NotFound, r.NotModified = filepath.Join(folder, "hits"), filepath.Join(folder, "not-found"), filepath.Join(folder, "not-modified")
 	var hits, unknown strings.Builder
 	for _, uid := range r.uids {
 		hits.WriteString("/order/" + uid + "\n")
 		unknown.WriteString("/order/" + reverse(uid) + "-none\n")
 	}
-	return r, errors.Join(os.WriteFile(r.Hits, []byte(hits.String()), 0o600), os.WriteFile(r.NotFound, []byte(unknown.String()), 0o600))
+	Check(errors.Join(os.WriteFile(r.Hits, []byte(hits.String()), 0o600), os.WriteFile(r.NotFound, []byte(unknown.String()), 0o600)))
+	return r
 }
 
 // Ask requests some of the orders from the API, checks its answers, and writes the
 // file of conditional requests.
-func (r *Requests) Ask(ctx context.Context, addr string) error {
+func (r *Requests) Ask(ctx context.Context, from *Reader) {
 	var lines strings.Builder
 	total, uids := 0, r.uids[:min(len(r.uids), conditionals)]
 	for _, uid := range uids {
-		// As wrk asks: each encoding has its own tag.
-		answer, err := httpget.Do(ctx, http.DefaultClient, "http://"+addr+"/order/"+uid, map[string]string{"Accept-Encoding": "identity"})
-		if err != nil {
-			return err
-		}
+		answer := from.Order(ctx, http.DefaultClient, uid, "")
 		tag := answer.Header.Get("ETag")
 		if answer.Status != http.StatusOK || tag == "" || !bytes.Contains(answer.Body, []byte(`"order_uid":"`+uid+`"`)) {
-			return fmt.Errorf("the answer to a request for order %s: status %d, tag %q, %s", uid, answer.Status, tag, answer.Body)
+			Check(fmt.Errorf("the answer to a request for order %s: status %d, tag %q, %s", uid, answer.Status, tag, answer.Body))
 		}
 		total += len(answer.Body)
 		lines.WriteString("/order/" + uid + " " + tag + "\n")
 	}
 	r.Size = total / len(uids)
-	return os.WriteFile(r.NotModified, []byte(lines.String()), 0o600)
+	Check(os.WriteFile(r.NotModified, []byte(lines.String()), 0o600))
 }
 
 // reverse makes a uid that no order has but that looks like the others.

@@ -1,0 +1,80 @@
+// Package scale fills a database with orders and measures, while they become
+// more, what changes with their number: the worker's rate, the reader's restore,
+// memory and rate, lists, and the sizes of tables and indexes. Then it tries at a
+// small scale what would be done for still more orders.
+package scale
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+)
+
+// Benchmark has the flags.
+type Benchmark struct {
+	Orders     int           `default:"10000000" smoke:"3000" help:"Orders in the end."`
+	Steps      []int         `smoke:"1000,3000" help:"Numbers of orders to measure at (default: 1, 3, 10, 30 and 100 % of --orders)."`
+	Items      int           `default:"1" help:"Items of an order."`
+	Slice      int           `default:"100000" help:"Orders of each step that the worker stores, at most a fifth of the step; the others are copied."`
+	Partitions int           `default:"4" help:"Partitions of the topic."`
+	Reads      time.Duration `default:"5s" smoke:"1s" help:"How long orders are read at each step."`
+	Lists      int           `default:"200" smoke:"3" help:"How often each list is read at each step."`
+	Small      int           `default:"500000" smoke:"1500" help:"Orders with which the next steps are tried (0: they are not)."`
+	Rounds     int           `default:"2" smoke:"1" help:"How often each of these is tried; the table has medians."`
+
+	site      *rig.Site
+	templates *rig.Orders
+	wrk       *rig.Wrk
+	slices    int // made so far
+}
+
+// originals is how many orders are made; the others are copies of them under
+// other uids.
+const originals = 50_000
+
+// serverSettings are settings of the server. They bound the WAL's share of the disk.
+var serverSettings = map[string]string{"max_wal_size": "8GB", "min_wal_size": "1GB"}
+
+// Measure makes the tables.
+func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
+	if len(b.Steps) == 0 {
+		for _, percent := range []int{1, 3, 10, 30, 100} {
+			b.Steps = append(b.Steps, b.Orders*percent/100)
+		}
+	}
+	if !slices.IsSorted(b.Steps) {
+		rig.Check(errors.New("--steps must rise"))
+	}
+	b.site = rig.OpenSite(ctx, flags, serverSettings)
+	defer b.site.Close()
+	b.wrk = b.site.NewWrk(2, 64)
+	b.templates = b.site.MakeOrders(ctx, rig.OrdersOptions{Topic: "stored", Partitions: 1, Count: min(originals, b.Steps[0]/2), Items: b.Items, Seed: 1})
+	points := b.grow(ctx)
+	b.site.Save("scale", charts(points)+growthTables(b.Items, points))
+	if b.Small > 0 {
+		tries := b.tryAll(ctx)
+		b.site.Save("scale-small", triesTable(b.Small, tries))
+		b.site.Save("scale-further", furtherTable(points[len(points)-1], tries))
+	}
+}
+
+// grow measures at each step, in one database.
+func (b *Benchmark) grow(ctx context.Context) (points []point) {
+	database, drop := b.site.Server.Fresh(ctx)
+	defer drop()
+	filling := rig.NewFill(b.templates, b.site.Server.Superuser(database))
+	sliced := 0
+	for _, orders := range b.Steps {
+		slice := b.sliceOf(orders)
+		rig.Progress("filling up to %d orders", orders-slice)
+		filling.To(ctx, orders-slice-sliced)
+		sliced += slice
+		points = append(points, b.measure(ctx, database, orders, slice))
+	}
+	return points
+}
+
+func (b *Benchmark) sliceOf(orders int) int { return max(1, min(b.Slice, orders/5)) }
