@@ -10,6 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
+type number interface {
+	~int | ~int64 | ~uint64 | ~float64
+}
+
 // Counter registers a counter.
 func Counter(r prometheus.Registerer, name, help string) prometheus.Counter {
 	return promauto.With(r).NewCounter(prometheus.CounterOpts{Name: name, Help: help})
@@ -25,7 +29,7 @@ func Counters[V ~string](r prometheus.Registerer, name, help, label string, know
 }
 
 // CounterOf registers a counter whose value is counted elsewhere.
-func CounterOf(r prometheus.Registerer, name, help string, value func() int64) {
+func CounterOf[N number](r prometheus.Registerer, name, help string, value func() N) {
 	promauto.With(r).NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 }
 
@@ -44,7 +48,7 @@ func Gauges[V ~string](r prometheus.Registerer, name, help, label string, known 
 }
 
 // GaugeOf registers a gauge whose value is kept elsewhere.
-func GaugeOf(r prometheus.Registerer, name, help string, value func() int64) {
+func GaugeOf[N number](r prometheus.Registerer, name, help string, value func() N) {
 	promauto.With(r).NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 }
 

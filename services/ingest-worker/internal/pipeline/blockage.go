@@ -26,7 +26,6 @@ type Blockage struct {
 
 	mu      sync.Mutex
 	waiting map[errclass.Cause]*wait
-	past    map[errclass.Cause]time.Duration // of waits that are over
 }
 
 // waiter is one of the two goroutines of a partition.
@@ -48,6 +47,7 @@ var membership = waiter{-1, reading}
 type wait struct {
 	waiters  map[waiter]bool
 	since    time.Time
+	counted  time.Time // until then it is in the metric
 	reminded time.Time
 	why      string
 }
@@ -64,23 +64,7 @@ func (w *wait) partitions() int {
 // NewBlockage returns a blockage without waiters.
 func NewBlockage(component *health.Component, metrics *Metrics, log *zap.Logger) *Blockage {
 	component.Ready("")
-	b := &Blockage{
-		component: component, metrics: metrics, log: log,
-		waiting: map[errclass.Cause]*wait{}, past: map[errclass.Cause]time.Duration{},
-	}
-	metrics.ofBlockage(b)
-	return b
-}
-
-// waited is how long partitions have waited for a cause so far, at least one at a time.
-func (b *Blockage) waited(cause errclass.Cause) time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	waited := b.past[cause]
-	if w := b.waiting[cause]; w != nil {
-		waited += time.Since(w.since)
-	}
-	return waited
+	return &Blockage{component: component, metrics: metrics, log: log, waiting: map[errclass.Cause]*wait{}}
 }
 
 // block adds a waiter for a cause. It is called after every failed attempt.
@@ -90,7 +74,7 @@ func (b *Blockage) block(who waiter, class errclass.Class, cause errclass.Cause,
 	now := time.Now()
 	w := b.waiting[cause]
 	if w == nil {
-		w = &wait{waiters: map[waiter]bool{}, since: now}
+		w = &wait{waiters: map[waiter]bool{}, since: now, counted: now}
 		b.waiting[cause] = w
 	}
 	w.waiters[who] = true
@@ -120,7 +104,6 @@ func (b *Blockage) clear(who waiter) {
 		delete(w.waiters, who)
 		if len(w.waiters) == 0 {
 			delete(b.waiting, cause)
-			b.past[cause] += time.Since(w.since)
 			b.log.Info("resumed", zap.String("cause", string(cause)), zap.Duration("duration_seconds", time.Since(w.since).Round(time.Millisecond)))
 		}
 		b.report(cause, w)
@@ -138,8 +121,10 @@ func (b *Blockage) ClearGroup() {
 	b.clear(membership)
 }
 
-// report updates the metric of one cause, and readiness.
+// report updates the metrics of one cause, and readiness.
 func (b *Blockage) report(cause errclass.Cause, w *wait) {
+	b.metrics.waited.WithLabelValues(string(cause)).Add(time.Since(w.counted).Seconds())
+	w.counted = time.Now()
 	b.metrics.blocked.WithLabelValues(string(cause)).Set(float64(w.partitions()))
 	if len(b.waiting) == 0 {
 		b.component.Ready("")

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
@@ -22,6 +21,7 @@ type Metrics struct {
 	records     *prometheus.CounterVec
 	deadLetters *prometheus.CounterVec
 	blocked     *prometheus.GaugeVec
+	waited      *prometheus.CounterVec
 	retries     *prometheus.CounterVec
 	gaps        *prometheus.CounterVec
 	recreated   *prometheus.CounterVec
@@ -65,6 +65,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		records:     metric.Counters(r, "orderhub_ingest_records_total", "Records that are done, by outcome.", "outcome", "stored", "duplicate", "dead_letter"),
 		deadLetters: metric.Counters(r, "orderhub_dead_letters_total", "Records that became dead letters, by reason.", "reason", deadletter.Reasons()...),
 		blocked:     metric.Gauges(r, "orderhub_ingest_blocked", "Partitions that wait, by cause.", "cause", errclass.Causes()...),
+		waited:      metric.Counters(r, "orderhub_ingest_blocked_seconds_total", "Time during which partitions waited, by cause.", "cause", errclass.Causes()...),
 		retries:     metric.Counters(r, "orderhub_ingest_retries_total", "Failed attempts that are repeated, by cause.", "cause", errclass.Causes()...),
 		gaps:        metric.Counters[string](r, "orderhub_ingest_offset_gap_records_total", "Offsets that were deleted from the topic before they were read.", "partition"),
 		recreated: metric.Counters[string](r, "orderhub_ingest_recreated_partitions_total",
@@ -95,16 +96,6 @@ func (m *Metrics) Phase(_ context.Context, phase string, took time.Duration) {
 func (m *Metrics) ofBudget(b *Budget) {
 	metric.GaugeOf(m.registry, "orderhub_ingest_memory_bytes", "Bytes in flight of INGEST_MEMORY_BYTES.", b.used.Load)
 	metric.GaugeOf(m.registry, "orderhub_ingest_memory_limit_bytes", "INGEST_MEMORY_BYTES, the limit of bytes in flight.", func() int64 { return b.limit })
-}
-
-// ofBlockage shows how long partitions have waited by now.
-func (m *Metrics) ofBlockage(b *Blockage) {
-	for _, cause := range errclass.Causes() {
-		promauto.With(m.registry).NewCounterFunc(prometheus.CounterOpts{
-			Name: "orderhub_ingest_blocked_seconds_total", Help: "Time during which partitions waited, by cause.",
-			ConstLabels: prometheus.Labels{"cause": string(cause)},
-		}, func() float64 { return b.waited(cause).Seconds() })
-	}
 }
 
 // stored observes how old the records are whose orders were stored just now.

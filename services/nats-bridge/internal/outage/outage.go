@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/health"
@@ -27,50 +26,36 @@ type Outage struct {
 	name      string
 	component *health.Component
 	gauge     prometheus.Gauge
+	waited    prometheus.Counter
 	retries   prometheus.Counter
 	log       *zap.Logger
 
 	mu              sync.Mutex
 	since, reminded time.Time // zero without an outage
-	past            time.Duration
+	counted         time.Time // until then the outage is in waited
 }
 
 // Metrics of all dependencies.
 type Metrics struct {
-	registry prometheus.Registerer
-	waiting  *prometheus.GaugeVec
-	retries  *prometheus.CounterVec
+	waiting         *prometheus.GaugeVec
+	waited, retries *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	return &Metrics{
-		registry: r,
-		waiting:  metric.Gauges[string](r, "orderhub_bridge_waiting", "1 while the bridge waits for NATS or for Kafka.", "for"),
-		retries:  metric.Counters[string](r, "orderhub_bridge_retries_total", "Failed attempts that are repeated.", "for"),
+		waiting: metric.Gauges[string](r, "orderhub_bridge_waiting", "1 while the bridge waits for NATS or for Kafka.", "for"),
+		waited:  metric.Counters[string](r, "orderhub_bridge_waited_seconds_total", "Time during which the bridge waited.", "for"),
+		retries: metric.Counters[string](r, "orderhub_bridge_retries_total", "Failed attempts that are repeated.", "for"),
 	}
 }
 
 // New returns the state of a dependency that has not been reached yet.
 func New(name string, component *health.Component, metrics *Metrics, log *zap.Logger) *Outage {
-	o := &Outage{
-		name: name, component: component, log: log,
-		gauge: metrics.waiting.WithLabelValues(name), retries: metrics.retries.WithLabelValues(name),
+	return &Outage{
+		name: name, component: component, log: log, gauge: metrics.waiting.WithLabelValues(name),
+		waited: metrics.waited.WithLabelValues(name), retries: metrics.retries.WithLabelValues(name),
 	}
-	promauto.With(metrics.registry).NewCounterFunc(prometheus.CounterOpts{
-		Name: "orderhub_bridge_waited_seconds_total", Help: "Time during which the bridge waited.", ConstLabels: prometheus.Labels{"for": name},
-	}, func() float64 { return o.waited().Seconds() })
-	return o
-}
-
-// waited is how long the dependency has been away so far.
-func (o *Outage) waited() time.Duration {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.since.IsZero() {
-		return o.past
-	}
-	return o.past + time.Since(o.since)
 }
 
 // Failed counts an attempt that failed and is repeated.
@@ -102,8 +87,10 @@ func (o *Outage) Begin(err error) {
 	defer o.mu.Unlock()
 	now := time.Now()
 	if o.since.IsZero() {
-		o.since = now
+		o.since, o.counted = now, now
 	}
+	o.waited.Add(now.Sub(o.counted).Seconds())
+	o.counted = now
 	o.gauge.Set(1)
 	o.component.NotReady("waiting since " + o.since.UTC().Format(time.RFC3339) + ": " + err.Error())
 	if now.Sub(o.reminded) >= remindEvery {
@@ -122,7 +109,7 @@ func (o *Outage) End() {
 	}
 	if !o.since.IsZero() {
 		o.log.Info("dependency ready again", zap.String("dependency", o.name), zap.Duration("duration_seconds", time.Since(o.since).Round(time.Millisecond)))
-		o.past += time.Since(o.since)
+		o.waited.Add(time.Since(o.counted).Seconds())
 		o.since, o.reminded = time.Time{}, time.Time{}
 	}
 }

@@ -1,9 +1,6 @@
 package cache
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 // outage keeps the log from being flooded while something stays away. It
 // belongs to one goroutine.
@@ -34,28 +31,4 @@ func (o *outage) over() time.Duration {
 	took := time.Since(o.since)
 	*o = outage{}
 	return took
-}
-
-// throttle lets two kinds of reports through at their intervals, the first of
-// the log's after a whole interval. It is safe for concurrent use.
-type throttle struct {
-	mu                  sync.Mutex
-	log, health         time.Duration
-	lastLog, lastHealth time.Time
-}
-
-func newThrottle(log, health time.Duration) *throttle {
-	return &throttle{log: log, health: health, lastLog: time.Now()}
-}
-
-func (t *throttle) due(now time.Time) (log, health bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if log = now.Sub(t.lastLog) >= t.log; log {
-		t.lastLog = now
-	}
-	if health = now.Sub(t.lastHealth) >= t.health; health {
-		t.lastHealth = now
-	}
-	return log, health
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/model"
@@ -205,10 +206,12 @@ func (r *Reflector) wait(ctx context.Context) {
 
 func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
 	f := &feed{store: NewStore(r.options.Store), started: time.Now()}
-	progress := newThrottle(progressLog, progressHealth)
+	toLog, toHealth := rate.Sometimes{Interval: progressLog}, rate.Sometimes{Interval: progressHealth}
+	toLog.Do(func() {}) // the first line is after a whole interval
 	var err error
 	f.position, err = r.source.Snapshot(ctx, &sink{store: f.store}, func(done, expected int64) {
-		r.progress(progress, f, done, expected)
+		toLog.Do(func() { r.logProgress(f, done, expected) })
+		toHealth.Do(func() { r.showProgress(f, done, expected) })
 	})
 	if err != nil {
 		return nil, err
@@ -291,21 +294,18 @@ func (r *Reflector) followMemory(store *Store) {
 	r.options.Memory.Follow(bytes)
 }
 
-// progress says how far a snapshot is: in the log, and to whoever asks whether
-// the service is ready.
-func (r *Reflector) progress(t *throttle, f *feed, done, expected int64) {
-	toLog, toHealth := t.due(time.Now())
-	if toLog {
-		rate := float64(done) / time.Since(f.started).Seconds()
-		fields := []zap.Field{zap.Int64("orders", done), zap.Int64("orders_per_second", int64(rate))}
-		if expected > done {
-			fields = append(fields, zap.Int64("expected_about", expected), zap.Int64("percent", done*100/expected))
-		}
-		r.log.Info("restoring the cache", fields...)
+// logProgress says in the log how far a snapshot is.
+func (r *Reflector) logProgress(f *feed, done, expected int64) {
+	pace := float64(done) / time.Since(f.started).Seconds()
+	fields := []zap.Field{zap.Int64("orders", done), zap.Int64("orders_per_second", int64(pace))}
+	if expected > done {
+		fields = append(fields, zap.Int64("expected_about", expected), zap.Int64("percent", done*100/expected))
 	}
-	if !toHealth {
-		return
-	}
+	r.log.Info("restoring the cache", fields...)
+}
+
+// showProgress says how far a snapshot is to whoever asks whether the service is ready.
+func (r *Reflector) showProgress(f *feed, done, expected int64) {
 	r.followMemory(f.store)
 	if !r.cache.HasSynced() {
 		detail := fmt.Sprintf("restoring: %d orders so far", done)

@@ -440,7 +440,6 @@ func TestALongSnapshotSaysHowFarItIs(t *testing.T) {
 	source := newFakeSource("a")
 	r := NewReflector(source, New(time.Hour), ReflectorOptions{Poll: never, Health: health, Log: zap.New(core)})
 	f := &feed{store: NewStore(StoreOptions{}), started: time.Now().Add(-2 * time.Second)}
-	progress := newThrottle(0, 0)
 	for _, step := range []struct {
 		done, expected int64
 		detail         string
@@ -448,7 +447,8 @@ func TestALongSnapshotSaysHowFarItIs(t *testing.T) {
 		{250_000, 1_000_000, "restoring: 250000 of about 1000000 orders (25 %)"},
 		{1_200_000, 1_000_000, "restoring: 1200000 orders so far"}, // the estimate was too low
 	} {
-		r.progress(progress, f, step.done, step.expected)
+		r.logProgress(f, step.done, step.expected)
+		r.showProgress(f, step.done, step.expected)
 		ready, detail := health.get()
 		require.False(t, ready)
 		require.Equal(t, step.detail, detail)

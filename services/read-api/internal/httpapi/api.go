@@ -54,8 +54,7 @@ func New(o Options) *gin.Engine {
 		a.cacheable = revalidatePrivately
 	}
 	a.events = metric.Counter(o.Metrics, "orderhub_stream_events_total", "Events sent to clients.")
-	a.ended = metric.Counters(o.Metrics, "orderhub_stream_ended_total", "Streams that have ended, by reason.", "reason",
-		endedByClient, endedSlow, endedByStop, endedCredential)
+	a.ended = metric.Counters(o.Metrics, "orderhub_stream_ended_total", "Streams that have ended, by reason.", "reason", "client", "slow", "stop", "credential")
 	durations := web.NewDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
 		First: []gin.HandlerFunc{durations.Measure},

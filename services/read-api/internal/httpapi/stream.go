@@ -73,26 +73,19 @@ func (a *api) stream(c *gin.Context) {
 	a.Log.Debug("stream ended", zap.Error(err))
 }
 
-// Why streams end.
-const (
-	endedByClient   = "client" // it has gone, or its connection was lost
-	endedSlow       = "slow"
-	endedByStop     = "stop" // of the service
-	endedCredential = "credential"
-)
-
 var errCredential = errors.New("the credential has expired or was revoked")
 
+// reasonOf names why a stream has ended, for orderhub_stream_ended_total.
 func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, stream.ErrSlow):
-		return endedSlow
+		return "slow"
 	case errors.Is(err, stream.ErrClosed):
-		return endedByStop
+		return "stop"
 	case errors.Is(err, errCredential):
-		return endedCredential
+		return "credential"
 	}
-	return endedByClient
+	return "client" // it has gone, or its connection was lost
 }
 
 // streamHead answers HEAD with the headers of GET.

@@ -38,18 +38,12 @@ type Lists struct {
 	took   *prometheus.HistogramVec // of the database
 }
 
-// Kinds of lists.
-const (
-	list    = "orders"
-	suggest = "suggest"
-)
-
 // NewLists reads from db, in transactions of its own. It subscribes to the cache, to
 // know how long it can keep a page.
 func NewLists(db *bun.DB, c *cache.Cache, metrics prometheus.Registerer) *Lists {
 	l := &Lists{
 		db: db, slots: make(chan struct{}, ListConns), recent: &recent{current: c.Current},
-		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, list, suggest),
+		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, "orders", "suggest"),
 	}
 	c.Subscribe(l.recent)
 	return l
@@ -75,7 +69,7 @@ func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) 
 // error is ErrUnavailable, or ctx's.
 func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	var page Page
-	err := l.read(ctx, list, func(ctx context.Context, tx bun.Tx) error {
+	err := l.read(ctx, "orders", func(ctx context.Context, tx bun.Tx) error {
 		keys, next, err := readKeys(ctx, tx, filter, after, limit)
 		if err != nil {
 			return err

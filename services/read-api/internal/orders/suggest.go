@@ -40,7 +40,7 @@ type Suggestion struct {
 // return. Without personal no customer is looked for. An error is ErrUnavailable, or ctx's.
 func (l *Lists) Suggest(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
 	var whole, begun []Suggestion
-	err := l.read(ctx, suggest, func(ctx context.Context, tx bun.Tx) error {
+	err := l.read(ctx, "suggest", func(ctx context.Context, tx bun.Tx) error {
 		query := ordersWith(tx, SuggestedTrackNumber, "track_number", text)
 		if personal {
 			query.UnionAll(ordersWith(tx, SuggestedCustomer, "customer_id", text))
