@@ -122,6 +122,7 @@ func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
 			s.requireOrder(t, sampleUID)
 			require.Eventually(t, func() bool { return s.countOrders(t) == 21 }, patience, 20*time.Millisecond)
 			s.requireConsole(t, p)
+			s.requireMetrics(t)
 			p.stop(t, syscall.SIGINT)
 
 			p = s.start(t)
