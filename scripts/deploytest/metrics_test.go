@@ -5,13 +5,19 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -153,6 +159,7 @@ func jobsScraped(t *testing.T) map[string]string {
 
 func TestPrometheusAsksTheAdminPorts(t *testing.T) {
 	require.Equal(t, map[string]string{
+		"console":       strings.TrimPrefix(*compose(t).Services["console"].Environment["ADMIN_ADDR"], ":"),
 		"ingest-worker": listens(t, "ingest-worker", "ADMIN_ADDR"),
 		"nats-bridge":   listens(t, "nats-bridge", "ADMIN_ADDR"),
 		"read-api":      listens(t, "read-api", "ADMIN_ADDR"),
@@ -188,9 +195,64 @@ func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
 // docs/metrics.md lists each metric of the programs once, and no other.
 func TestDocumentsListTheMetrics(t *testing.T) {
 	listed := map[string]bool{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(orderhub_[a-z_]+)` \\| (?:gauge|counter|histogram) \\|").FindAllSubmatch(read(t, "docs", "metrics.md"), -1) {
-		require.False(t, listed[string(row[1])], "%s is listed twice", row[1])
-		listed[string(row[1])] = true
+	for name := range listedMetrics(t) {
+		listed[name] = true
 	}
 	require.Equal(t, declaredMetrics(t), listed)
+}
+
+// listedMetrics are those of docs/metrics.md, with the programs that have them.
+func listedMetrics(t *testing.T) map[string]string {
+	t.Helper()
+	listed := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `(orderhub_[a-z_]+)` \\| (?:gauge|counter|histogram) \\| [^|]*\\| ([^|]+) \\|").FindAllSubmatch(read(t, "docs", "metrics.md"), -1) {
+		require.NotContains(t, listed, string(row[1]), "listed twice")
+		listed[string(row[1])] = string(row[2])
+	}
+	return listed
+}
+
+// The console exports what is listed for it, also while it cannot read the letters.
+func TestTheConsoleExportsWhatIsListed(t *testing.T) {
+	dir := t.TempDir()
+	log, err := os.Create(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, log.Close()) }()
+	cmd := exec.Command(build(t, "orderctl").program(), "dlq", "ui")
+	cmd.Dir, cmd.Stderr = dir, log
+	cmd.Env = []string{"KAFKA_BROKERS=127.0.0.1:1", "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "ORDERHUB_AUDIT_FILE=" + filepath.Join(dir, "audit.jsonl")}
+	require.NoError(t, cmd.Start())
+	defer func() {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait())
+	}()
+	get := func(port, path string) string {
+		var text []byte
+		require.Eventually(t, func() bool {
+			logged, err := os.ReadFile(log.Name())
+			require.NoError(t, err)
+			found := regexp.MustCompile(port).FindSubmatch(logged)
+			if found == nil {
+				return false
+			}
+			response, err := http.Get("http://" + string(found[1]) + path)
+			require.NoError(t, err)
+			defer func() { _ = response.Body.Close() }()
+			text, err = io.ReadAll(response.Body)
+			return err == nil && response.StatusCode == http.StatusOK
+		}, time.Minute, 20*time.Millisecond, port)
+		return string(text)
+	}
+	require.NotEmpty(t, get(`console for \S+ http://(\S+)`, "/login")) // a histogram appears with its first request
+	exported, listed := map[string]bool{}, map[string]bool{}
+	for _, line := range regexp.MustCompile(`(?m)^# TYPE (orderhub_[a-z_]+) `).FindAllStringSubmatch(get(`"server":"admin port","addr":"([^"]+)"`, "/metrics"), -1) {
+		exported[line[1]] = true
+	}
+	for name, of := range listedMetrics(t) {
+		// There is no certificate here.
+		if (of == "all" || strings.Contains(of, "console")) && name != "orderhub_certificate_expiry_seconds" {
+			listed[name] = true
+		}
+	}
+	require.Equal(t, listed, exported)
 }

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		playService("ADMIN_ADDR", "HTTP_ADDR")
 	case "orderctl":
 		if slices.Equal(os.Args[1:], []string{"dlq", "ui"}) {
-			playService("HTTP_ADDR")
+			playService("ADMIN_ADDR", "HTTP_ADDR")
 		}
 		playOrderctl()
 	default:
@@ -48,7 +48,6 @@ const faultVariable = "STACK_TEST_FAULT"
 func playService(variables ...string) {
 	program := filepath.Base(os.Args[0])
 	http.HandleFunc("/readyz", func(http.ResponseWriter, *http.Request) {})
-	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	for _, variable := range variables {
 		listener, err := net.Listen("tcp", os.Getenv(variable))

@@ -56,9 +56,9 @@ func (s settings) services() []service {
 			program:   "orderctl",
 			arguments: []string{"dlq", "ui"},
 			environment: []string{
-				"HTTP_ADDR=" + s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN=" + s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_FILE=" + s.AuditFile, "ORDERHUB_AUDIT_LOG=",
+				"ADMIN_ADDR=" + s.consoleAdminAddr(), "HTTP_ADDR=" + s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN=" + s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_FILE=" + s.AuditFile, "ORDERHUB_AUDIT_LOG=",
 			},
-			readyURL: "http://" + local(s.consoleAddr()) + "/healthz",
+			readyURL: "http://" + local(s.consoleAdminAddr()) + "/readyz",
 		},
 	}
 	if s.NATS {

@@ -30,7 +30,7 @@ type settings struct {
 	NATSSubject  string        `env:"NATS_SUBJECT" envDefault:"orders" help:"subject from which the bridge takes orders"`
 	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page; the dead-letter console's has the next port"`
 	HTTPAuth     string        `env:"HTTP_AUTH" help:"on or off, which the API needs if others can reach it"`
-	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port, the bridge's the third after it"`
+	AdminAddr    string        `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9080" help:"admin address of the worker; the API's has the next port, the console's the second after it, the bridge's the third"`
 	ConsoleToken config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"token of the dead-letter console, 16 characters or more (default: one that is printed)"`
 	AuditFile    string        `env:"ORDERHUB_AUDIT_FILE" help:"audit log of the dead-letter console (default: audit.jsonl in ORDERHUB_DATA)"`
 	OldAuditFile string        `env:"ORDERHUB_AUDIT_LOG" help:"old name of ORDERHUB_AUDIT_FILE"`
@@ -94,9 +94,10 @@ func (s settings) embeddedNATS() bool     { return s.NATS && s.NATSURL == "" }
 // variable, and they must not share a port.
 func (s settings) apiAdminAddr() string { return portAfter(s.AdminAddr, 1) }
 
-// bridgeAdminAddr is an address after the worker's, too. The defaults of the
-// programs have the same order.
-func (s settings) bridgeAdminAddr() string { return portAfter(s.AdminAddr, 3) }
+// consoleAdminAddr and bridgeAdminAddr are addresses after the worker's, too. The
+// defaults of the programs have the same order.
+func (s settings) consoleAdminAddr() string { return portAfter(s.AdminAddr, 2) }
+func (s settings) bridgeAdminAddr() string  { return portAfter(s.AdminAddr, 3) }
 
 // consoleAddr is the address after the API's, for the same reason.
 func (s settings) consoleAddr() string { return portAfter(s.HTTPAddr, 1) }
@@ -149,6 +150,7 @@ func (s settings) endpoints() []endpoint {
 		endpoint{s.consoleAddr(), "the dead-letter console", "HTTP_ADDR"},
 		endpoint{s.AdminAddr, "the worker's admin port", "ADMIN_ADDR"},
 		endpoint{s.apiAdminAddr(), "the API's admin port", "ADMIN_ADDR"},
+		endpoint{s.consoleAdminAddr(), "the console's admin port", "ADMIN_ADDR"},
 	)
 }
 

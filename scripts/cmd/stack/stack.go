@@ -301,6 +301,7 @@ func (st *stack) summary() string {
 	}
 	row("Worker's metrics", "http://"+local(st.settings.AdminAddr)+"/metrics")
 	row("API's metrics", "http://"+local(st.settings.apiAdminAddr())+"/metrics")
+	row("Console's metrics", "http://"+local(st.settings.consoleAdminAddr())+"/metrics")
 	if st.settings.embeddedBroker() || st.settings.embeddedDatabase() {
 		row("Data", st.settings.DataDir)
 	}

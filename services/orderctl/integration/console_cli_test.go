@@ -61,7 +61,7 @@ func (s *said) String() string {
 func (w *world) ui(environment ...string) (*exec.Cmd, *said) {
 	w.t.Helper()
 	cmd, out := exec.Command(os.Args[0], "dlq", "ui"), &said{}
-	cmd.Env = append(append(os.Environ(), asOrderctl+"=1", "KAFKA_BROKERS="+w.broker.Addr(), "HTTP_ADDR=127.0.0.1:0",
+	cmd.Env = append(append(os.Environ(), asOrderctl+"=1", "KAFKA_BROKERS="+w.broker.Addr(), "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0",
 		"ORDERHUB_AUDIT_FILE="+filepath.Join(w.t.TempDir(), "audit.jsonl")), environment...)
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(w.t, cmd.Start())
@@ -76,6 +76,7 @@ func (w *world) ui(environment ...string) (*exec.Cmd, *said) {
 
 var (
 	printedAddress = regexp.MustCompile(`console for orders\.dlq: (https?://\S+)`)
+	printedAdmin   = regexp.MustCompile(`"msg":"server ready",.*"server":"admin port","addr":"([^"]+)"`)
 	printedToken   = regexp.MustCompile(`token, to change letters: ([A-Z0-9]{26})`)
 )
 
@@ -101,8 +102,7 @@ func TestDLQUIRunsUntilItIsStopped(t *testing.T) {
 		body, err := io.ReadAll(response.Body)
 		return err == nil && strings.Contains(string(body), "3 letters")
 	}, 20*time.Second, 20*time.Millisecond)
-	// It asks by an address, which is no host name that HTTP_HOSTS may lack.
-	t.Setenv("HTTP_ADDR", "localhost"+url[strings.LastIndex(url, ":"):])
+	t.Setenv("ADMIN_ADDR", printedAdmin.FindStringSubmatch(out.String())[1])
 	require.Equal(t, 0, w.orderctl("dlq", "ui", "--healthcheck").code)
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))

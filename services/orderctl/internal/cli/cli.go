@@ -82,6 +82,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	choice(root, root.PersistentFlags(), &a.output, "output", "`format` of the results: text (for people) or json (for programs)", outputText, outputJSON)
 	a.settings[root] = &struct {
+		Service   config.Service `ADMIN_ADDR:"127.0.0.1:9082"`
 		Topics    topicsSettings
 		Database  config.Database
 		Rules     rules.Settings

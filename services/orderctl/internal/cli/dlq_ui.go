@@ -4,26 +4,27 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/admin"
 	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/logging"
+	"github.com/orderhub/orderhub/libs/platform/service"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 )
@@ -31,6 +32,8 @@ import (
 // uiSettings are those of dlq ui. The database has no default: it is asked where
 // it is named.
 type uiSettings struct {
+	config.Service `ADMIN_ADDR:"127.0.0.1:9082"`
+
 	Kafka    config.Kafka
 	Database optionalDatabase
 	Rules    rules.Settings
@@ -90,20 +93,20 @@ func (a *app) dlqUICommand() *cobra.Command {
 	var healthcheck bool
 	cmd := a.command("dlq ui", &s, nil, func(cmd *cobra.Command, _ []string) error {
 		if healthcheck {
-			return askHealth(cmd.Context(), &s)
+			return admin.Probe(cmd.Context(), s.AdminAddr)
 		}
 		return a.serveUI(cmd.Context(), &s, &where, rules.codec(s.Rules))
 	})
 	where.registerLetters(cmd)
 	rules.register(cmd)
-	cmd.Flags().BoolVar(&healthcheck, "healthcheck", false, "only ask the console that listens on HTTP_ADDR whether it is well")
+	cmd.Flags().BoolVar(&healthcheck, "healthcheck", false, "only ask the console whose admin port is ADMIN_ADDR whether it is ready")
 	return cmd
 }
 
 const (
-	// uiStop bounds how long open requests are waited for at the end.
-	uiStop = 3 * time.Second
-	uiRead = 30 * time.Second
+	// consoleName is the service in metrics and in the log.
+	consoleName = "dlq-console"
+	uiRead      = 30 * time.Second
 )
 
 func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFlags, codec *model.Codec) error {
@@ -118,7 +121,15 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		return err
 	}
 	defer closing()
-	log := a.logger(zapcore.InfoLevel)
+	log, level, err := logging.New(settings.Log, consoleName)
+	if err != nil {
+		return usage(err)
+	}
+	flush, err := tracing.Start(&settings.Traces, tracing.Options{Service: consoleName, Log: log})
+	if err != nil {
+		return usage(err)
+	}
+	defer flush()
 	records, err := openAudit(&changeSettings{Kafka: *cfg, Audit: settings.Audit}, log)
 	if err != nil {
 		return local(err)
@@ -136,6 +147,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	if !chosen {
 		token = rand.Text()
 	}
+	metrics, checks := service.NewMetrics(consoleName), health.NewRegistry()
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
 	c, err := console.New(console.Options{
 		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
@@ -147,18 +159,23 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 			}
 			return errors.New(text(explainKafka(cfg, err)))
 		},
-		Log: log,
+		Metrics: metrics, Health: checks, Log: log,
 	})
 	if err != nil {
 		_ = listener.Close() // nobody was served
 		return usage(err)
 	}
-	defer c.Stop()
 	died := make(chan error, 1)
 	server := httpserver.New(httpserver.Options{
 		Name: "console", Listener: listener, Handler: c.Handler(), Settings: settings.Server, MaxBody: c.MaxBody(), ReadTimeout: uiRead,
-		StopTimeout: uiStop, Log: log, Died: func(err error) { died <- err },
+		Metrics: metrics, StopTimeout: settings.StopTimeout, Log: log, Died: func(err error) { died <- err },
 	})
+	for _, part := range []lifecycle.Part{admin.New(&settings.Service, checks, metrics, log, level), c, server} {
+		defer part.Stop()
+		if err := part.Start(ctx); err != nil {
+			return err
+		}
+	}
 	scheme := settings.Server.Scheme()
 	a.say("console for %s: %s://%s%s", cfg.DLQTopic, scheme, browsed(c.Listen()), settings.Web.BasePath)
 	if !chosen {
@@ -167,10 +184,6 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	if scheme == "http" && !config.IsLoopback(s.Addr) {
 		a.say("credentials cross the network unencrypted: set HTTP_TLS_CERT_FILE and HTTP_TLS_KEY_FILE, or serve it behind something that encrypts")
 	}
-	if err := errors.Join(c.Start(ctx), server.Start(ctx)); err != nil {
-		return err
-	}
-	defer server.Stop()
 	select {
 	case err := <-died:
 		return err
@@ -195,30 +208,4 @@ func browsed(listen string) string {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port)
-}
-
-// askHealth is what a container's health check runs.
-func askHealth(ctx context.Context, s *uiSettings) error {
-	ctx, cancel := context.WithTimeout(ctx, uiStop)
-	defer cancel()
-	scheme, client := "http", &http.Client{}
-	if s.Server.CertFile != "" {
-		// It asks itself, by an address that the certificate doesn't name.
-		scheme, client.Transport = "https", &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see above
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+browsed(s.Console.Addr)+"/healthz", nil)
-	if err != nil {
-		return usage(err)
-	}
-	request.Host = "127.0.0.1" // which HTTP_HOSTS need not have
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }() // it was only read
-	if response.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(io.LimitReader(response.Body, 1000)) // it is for people
-		return fmt.Errorf("the console is not well: %s", strings.TrimSpace(string(said)))
-	}
-	return nil
 }

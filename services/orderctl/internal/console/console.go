@@ -25,6 +25,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
@@ -72,6 +73,9 @@ type Options struct {
 
 	// Explain adds to an error of the brokers or topics what to do about it.
 	Explain func(error) error
+	// Metrics and Health get what the admin port shows; nil: nobody sees it.
+	Metrics prometheus.Registerer
+	Health  *health.Registry
 	// Log reports failures of the console itself.
 	Log *zap.Logger
 	// Now is the clock; nil means time.Now.
@@ -102,13 +106,19 @@ func New(opts Options) (*Console, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Metrics == nil {
+		opts.Metrics = prometheus.NewRegistry()
+	}
+	if opts.Health == nil {
+		opts.Health = health.NewRegistry()
+	}
 	c := &Console{
 		opts: opts, look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
 		live: newLive(opts), jobs: newJobs(opts.Now), reader: auth.NewCaller(auth.KindOff, "", auth.LettersRead, time.Time{}),
 	}
 	c.edited, _ = lru.New[[3]string, time.Time](10_000) // it fails for a size below 1 only
 	var err error
-	c.guard, err = auth.New(opts.Auth, auth.Options{Addr: opts.Listen, Web: opts.Web, Log: opts.Log, Health: health.NewRegistry(), Answer: c.answer, Off: c.off})
+	c.guard, err = auth.New(opts.Auth, auth.Options{Addr: opts.Listen, Web: opts.Web, Log: opts.Log, Metrics: opts.Metrics, Health: opts.Health, Answer: c.answer, Off: c.off})
 	if err != nil {
 		return nil, err
 	}
@@ -120,13 +130,19 @@ func New(opts Options) (*Console, error) {
 			return nil, err
 		}
 	}
+	durations := web.NewDurations(opts.Metrics)
 	c.engine = web.NewEngine(web.EngineOptions{
+		First: []gin.HandlerFunc{durations.Measure},
 		OnPanic: func(route string, cause any, stack []byte) {
 			opts.Log.Error("panic", zap.String("route", route), zap.Any("cause", cause), zap.ByteString("stack", stack))
 		},
 		Answer: c.answer,
 	})
 	c.routes()
+	for _, route := range c.engine.Routes() {
+		durations.Add(route.Path, route.Path)
+	}
+	opts.Metrics.MustRegister(c.live)
 	c.handler, err = web.Behind(opts.Web, c.engine)
 	return c, err
 }

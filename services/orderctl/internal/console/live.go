@@ -8,8 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
@@ -30,6 +33,7 @@ type list struct {
 	version string
 	refs    []dlq.Ref // newest first
 	open    int
+	reasons map[string]*backlog
 }
 
 // live follows the topics and makes lists of their letters. It keeps less than a kilobyte a
@@ -39,6 +43,8 @@ type live struct {
 
 	queue    *dlq.Queue
 	now      func() time.Time
+	health   *health.Component
+	log      *zap.Logger
 	instance string // tells lists of one process from those of another
 
 	// building is held while a list is made, so that an older one never replaces a
@@ -54,7 +60,7 @@ type live struct {
 }
 
 func newLive(opts Options) *live {
-	l := &live{queue: opts.Store, now: opts.Now, instance: rand.Text()[:8]}
+	l := &live{queue: opts.Store, now: opts.Now, instance: rand.Text()[:8], health: opts.Health.Component("dead letters"), log: opts.Log}
 	l.Loop = lifecycle.NewLoop("console", l.run, nil)
 	return l
 }
@@ -83,6 +89,7 @@ func (l *live) follow(ctx context.Context) error {
 		return err
 	}
 	l.build(view)
+	l.failed(nil)
 	for rest := pollEvery; retry.Sleep(ctx, rest) == nil; {
 		rest = pollEvery
 		polling, cancel := context.WithTimeout(ctx, pollTimeout)
@@ -103,30 +110,50 @@ func (l *live) follow(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// failed notes why the topics can't be read; nil: they can.
+// failed notes why the topics can't be read; nil: they can. Once they were read, the
+// console stays ready: it shows what they held.
 func (l *live) failed(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err == nil {
+	if (err == nil) != (l.err == nil) {
 		l.since = l.now()
+		meanwhile := "those that were read last are shown"
+		if l.list == nil {
+			meanwhile = "there are none to show"
+		}
+		if err != nil {
+			l.log.Warn("the dead letters can't be read; trying again", zap.Error(err), zap.String("meanwhile", meanwhile))
+		} else if l.list != nil {
+			l.log.Info("reading dead letters again")
+		}
 	}
 	l.err = err
+	switch {
+	case err == nil && l.list != nil:
+		l.health.Ready("")
+	case err != nil && l.list != nil:
+		l.health.Ready(fmt.Sprintf("letters as of %s: %v", l.since.UTC().Format(time.RFC3339), err))
+	case err != nil:
+		l.health.NotReady(err.Error())
+	}
 }
 
 func (l *live) build(view *dlq.View) {
 	l.building.Lock()
 	defer l.building.Unlock()
 	made := &list{refs: view.Select(letter.Any, 0)}
-	for i := range made.refs {
-		if made.refs[i].Status == letter.Open {
-			made.open++
-		}
+	made.reasons = openByReason(made)
+	for _, w := range made.reasons {
+		made.open += w.open
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.version++
 	made.version = fmt.Sprintf("%s-%d", l.instance, l.version)
-	l.view, l.list, l.err = view, made, nil
+	l.view, l.list = view, made
 }
 
 // liveState is how well the topics are known.
