@@ -166,31 +166,74 @@ func TestPrometheusAsksTheAdminPorts(t *testing.T) {
 	}, jobsScraped(t))
 }
 
-func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Type    string
-			Targets []struct {
-				Expr       string
-				Datasource struct{ UID string }
+// The dashboards show metrics that exist, of the Prometheus and the namespace that one chooses.
+func TestDashboardsShowMetricsThatExist(t *testing.T) {
+	files, err := filepath.Glob(inRepository("deploy", "grafana", "dashboards", "*.json"))
+	require.NoError(t, err)
+	declared, uids := declaredMetrics(t), map[string]bool{}
+	for _, file := range files {
+		type source struct{ UID string }
+		var dashboard struct {
+			UID, Title string
+			Tags       []string
+			Templating struct {
+				List []struct {
+					Name, AllValue string
+					Datasource     source
+				}
+			}
+			Panels []struct {
+				ID          int
+				Title, Type string
+				Datasource  source
+				GridPos     struct{ W, X, Y int }
+				Targets     []struct{ RefID, Expr string }
+			}
+		}
+		name := filepath.Base(file)
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(content, &dashboard), name)
+		require.False(t, uids[dashboard.UID], name)
+		uids[dashboard.UID] = true
+		require.Equal(t, []string{"orderhub"}, dashboard.Tags, "the dashboards link to each other by it")
+		known := map[string]bool{"__rate_interval": true}
+		for _, variable := range dashboard.Templating.List {
+			known[variable.Name] = true
+			if variable.Name != "datasource" {
+				require.Equal(t, ".*", variable.AllValue, "%s, $%s: in compose there is no such label", name, variable.Name)
+			}
+		}
+		require.True(t, known["datasource"] && known["namespace"], name)
+		panels, places := map[int]bool{}, map[[2]int]bool{}
+		for _, panel := range dashboard.Panels {
+			where := name + ", " + panel.Title
+			require.False(t, panels[panel.ID], where)
+			panels[panel.ID] = true
+			place := [2]int{panel.GridPos.X, panel.GridPos.Y}
+			require.False(t, places[place], where)
+			require.LessOrEqual(t, panel.GridPos.X+panel.GridPos.W, 24, where)
+			places[place] = true
+			if panel.Type == "row" {
+				continue
+			}
+			require.Equal(t, "${datasource}", panel.Datasource.UID, where)
+			require.NotEmpty(t, panel.Targets, where)
+			for _, target := range panel.Targets {
+				requireDeclared(t, declared, where, target.Expr)
+				for _, variable := range variableName.FindAllStringSubmatch(target.Expr, -1) {
+					require.True(t, known[variable[1]], "%s: there is no variable %s", where, variable[1])
+				}
+				if !strings.Contains(target.Expr, "ALERTS") {
+					require.Contains(t, target.Expr, `namespace=~"$namespace"`, where)
+				}
 			}
 		}
 	}
-	require.NoError(t, json.Unmarshal(read(t, "deploy", "grafana", "dashboards", "orderhub.json"), &dashboard))
-	sources := readYAML[struct{ Datasources []struct{ UID string } }](t, "deploy", "grafana", "provisioning", "datasources", "prometheus.yml")
-	declared := declaredMetrics(t)
-	shown := 0
-	for _, panel := range dashboard.Panels {
-		require.True(t, panel.Type == "row" || len(panel.Targets) > 0, panel.Title)
-		for _, target := range panel.Targets {
-			require.Equal(t, sources.Datasources[0].UID, target.Datasource.UID, panel.Title)
-			requireDeclared(t, declared, panel.Title, target.Expr)
-			shown++
-		}
-	}
-	require.NotZero(t, shown)
+	require.True(t, uids["orderhub"], "the overview, where people begin")
 }
+
+var variableName = regexp.MustCompile(`\$(\w+)`)
 
 // docs/metrics.md lists each metric of the programs once, and no other.
 func TestDocumentsListTheMetrics(t *testing.T) {

@@ -75,7 +75,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		batch: metric.Histogram(r, "orderhub_ingest_batch_records", "Records in a batch.", prometheus.ExponentialBuckets(1, 4, 8)),
 		flush: metric.Histogram(r, "orderhub_ingest_batch_seconds", "From taking a batch to its committed offset.", seconds),
 		age: metric.Histogram(r, "orderhub_ingest_stored_age_seconds", "Age of a record, by its timestamp, when its order was stored.",
-			[]float64{.005, .01, .025, .05, .1, .25, .5, .75, 1, 2.5, 5, 10, 60, 600, 3600}),
+			[]float64{.005, .01, .025, .05, .1, .25, .5, .7, 1, 2.5, 5, 10, 60, 600, 3600}),
 		flushes: metric.Counters(r, "orderhub_ingest_flushes_total", "Batches, by what triggered their flush.", "trigger",
 			batch.Arrival, batch.Count, batch.Bytes, batch.Period, memory),
 		phases: metric.Histograms(r, "orderhub_ingest_phase_seconds", "Time of a phase of a batch; fetch and decode are for an answer of the broker.", seconds, []string{"phase"},
