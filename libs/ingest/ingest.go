@@ -106,6 +106,14 @@ func Store(ctx context.Context, w Writer, records []*Record) error {
 	return w.Write(ctx, entries)
 }
 
+// SetTraceparent sets the header of the record's span, for those who see its order
+// stored. A record without an order has no use for it.
+func (r *Record) SetTraceparent(traceparent string) {
+	if r.entry != nil {
+		r.entry.Traceparent = traceparent
+	}
+}
+
 // Order is the record's order; nil if it is not a valid one.
 func (r *Record) Order() *model.Order {
 	if r.entry == nil {

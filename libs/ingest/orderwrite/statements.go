@@ -141,5 +141,25 @@ func (w *Writer) insert(ctx context.Context, conn bun.Conn, fresh []*Entry) erro
 	for _, e := range fresh {
 		rows.Add(e.Order, e.Hash)
 	}
-	return bundb.Raw(conn, func(pg *pgx.Conn) error { return rows.Send(ctx, pg.PgConn()) })
+	return bundb.Traced(ctx, "COPY", func(ctx context.Context) error { // pgx traces queries only
+		return bundb.Raw(conn, func(pg *pgx.Conn) error { return rows.Send(ctx, pg.PgConn()) })
+	})
+}
+
+// announce tells readers which of the orders are traced, once they are committed. A
+// transaction without such orders costs nothing more.
+func announce(ctx context.Context, tx *sql.Tx, fresh []*Entry) error {
+	var traced []orderdb.Trace
+	for _, e := range fresh {
+		if e.Traceparent != "" {
+			traced = append(traced, orderdb.Trace{OrderUID: e.Order.OrderUID, Traceparent: e.Traceparent})
+		}
+	}
+	if traced == nil {
+		return nil
+	}
+	if _, err := tx.ExecContext(ctx, "SELECT pg_notify($1, $2)", orderdb.TraceChannel, orderdb.FormatTraces(time.Now(), traced)); err != nil {
+		return fmt.Errorf("announce traces: %w", err)
+	}
+	return nil
 }

@@ -15,12 +15,14 @@ import (
 
 	pgerr "github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // Outcome is what became of an entry.
@@ -46,6 +48,10 @@ type Entry struct {
 	Differs []string
 	// Refusal is the database's reason for a Refused order, without values.
 	Refusal string
+
+	// Traceparent names the span that readers continue when they see the order; "" for
+	// none, as nearly all have.
+	Traceparent string
 
 	// xid is the transaction that last tried to insert the order and whose commit
 	// was not confirmed; "" for none.
@@ -149,6 +155,9 @@ func (w *Writer) writeTogether(writes []*write) error {
 	defer cancel()
 	var entries []*Entry
 	for _, one := range writes {
+		if tracing.Recording(one.ctx) && !tracing.Recording(ctx) {
+			ctx = trace.ContextWithSpan(ctx, trace.SpanFromContext(one.ctx)) // one of the calls has the transaction in its trace
+		}
 		entries = append(entries, one.entries...)
 		defer context.AfterFunc(one.ctx, cancel)() // a call that has to stop does not wait for the others
 	}
@@ -274,6 +283,9 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entr
 		w.phase(ctx, PhaseCopy, copied.Sub(began))
 		for _, e := range fresh {
 			e.xid = xid
+		}
+		if err := announce(ctx, tx.Tx, fresh); err != nil {
+			return err
 		}
 		if err := tx.Commit(); err != nil {
 			return fmt.Errorf("commit: %w", err)

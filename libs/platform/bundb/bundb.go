@@ -18,6 +18,7 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // ErrSettings means that a new connection could not be made because the settings' files
@@ -98,6 +99,9 @@ func Config(cfg config.Database, application string) (*pgx.ConnConfig, error) {
 	}
 	if conn.RuntimeParams["application_name"] == "" {
 		conn.RuntimeParams["application_name"] = application
+	}
+	if tracing.On() {
+		conn.Tracer = queries{}
 	}
 	return conn, nil
 }

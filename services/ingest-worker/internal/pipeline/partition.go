@@ -18,6 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
 )
@@ -71,7 +72,9 @@ func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned i
 	c.write(ctx)
 	stopReading()
 	<-done
-	for _, r := range c.queue.rest() {
+	rest := c.queue.rest()
+	endTraces(rest, nil, false)
+	for _, r := range rest {
 		c.share.give(r.cost)
 	}
 }
@@ -133,6 +136,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 	c.end.Store(max(answer.LastStableOffset, answer.LogStartOffset))
 	fetched, waited := time.Now(), time.Duration(0)
 	records := 0
+	var traced []*record
 	for {
 		raw, ok, err := answer.Next(ctx)
 		if err != nil {
@@ -148,10 +152,14 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 		}
 		waited += full
 		r.Record = decoder.Decode(sourceOf(raw, c.cfg.Topic, c.id))
+		if r.trace(&raw, c.cfg.Topic, c.cfg.Group, c.id); r.span != nil {
+			traced = append(traced, r)
+		}
 		c.queue.push(r)
 		records++
 		offset = raw.Offset + 1
 	}
+	c.received(asked, traced)
 	if records > 0 { // else it was only a wait for records
 		c.metrics.Phase(ctx, phaseFetch, fetched.Sub(asked))
 		c.metrics.Phase(ctx, phaseDecode, time.Since(fetched)-waited)
@@ -241,18 +249,27 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 	for i, r := range taken {
 		records[i], bytes = r.Record, bytes+r.bytes
 	}
+	var dead []deadletter.Letter
+	done := false
+	ctx, span := c.traceBatch(ctx, taken)
+	defer func() {
+		if tracing.On() {
+			endTraces(taken, dead, done)
+		}
+		span.End()
+	}()
 	err := c.retry(ctx, c.id, func(ctx context.Context) error { return ingest.Store(ctx, c.store, records) }, errclass.Of)
 	if err != nil {
 		return err
 	}
 	c.metrics.stored(records)
-	dead, err := c.sendLetters(ctx, records)
-	if err != nil {
+	if dead, err = c.sendLetters(ctx, records); err != nil {
 		return err
 	}
 	if err := c.commit(ctx, next); err != nil {
 		return err
 	}
+	done = true
 	c.account(records, dead, bytes, next, time.Since(began))
 	return nil
 }
@@ -264,6 +281,7 @@ func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) (
 		return nil, nil
 	}
 	pending, began := letters.NewPending(dead), time.Now()
+	defer operation(ctx, tracing.Send, c.cfg.DLQTopic).End()
 	defer func() { c.metrics.Phase(ctx, phaseLetters, time.Since(began)) }()
 	return dead, c.retry(ctx, c.id, func(ctx context.Context) error {
 		return c.producer.Send(ctx, pending)
@@ -275,6 +293,7 @@ func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) (
 func (c *partition) commit(ctx context.Context, next int64) error {
 	var over error
 	began := time.Now()
+	defer operation(ctx, tracing.Commit, c.cfg.Topic).End()
 	defer func() { c.metrics.Phase(ctx, phaseOffset, time.Since(began)) }()
 	err := c.retry(ctx, c.id, func(context.Context) error {
 		err := c.committer.CommitOffsets(map[string]map[int]int64{c.cfg.Topic: {c.id: next}})

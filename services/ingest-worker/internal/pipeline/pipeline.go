@@ -23,8 +23,9 @@ import (
 
 // Config of a pipeline.
 type Config struct {
-	Topic string
-	Group string
+	Topic    string
+	DLQTopic string // for its name alone; Deps.Producer has it
+	Group    string
 	// Batch says when a batch is flushed.
 	Batch batch.Limits
 	// MaxBatch is how many records are in a batch at most.

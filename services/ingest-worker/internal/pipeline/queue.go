@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
@@ -182,8 +184,9 @@ func (q *queue) rest() []*record {
 type record struct {
 	*ingest.Record
 	offset int64
-	bytes  int64 // of key and value, for the batch policy
-	cost   int64 // bytes of the budget
+	bytes  int64      // of key and value, for the batch policy
+	cost   int64      // bytes of the budget
+	span   trace.Span // nil unless the record's producer sampled its trace
 }
 
 // overhead is what a record takes besides its own bytes: the decoded order's
