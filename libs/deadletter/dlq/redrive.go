@@ -10,10 +10,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // Redrive says how letters are sent back.
@@ -204,6 +206,7 @@ func (d *redriving) produce(ctx context.Context, batch []draft) (sent []draft, f
 	records := make([]*kgo.Record, len(batch))
 	for i := range batch {
 		records[i] = batch[i].record
+		defer batch[i].trace().End()
 	}
 	for i, p := range d.queue.client.Produce(ctx, records...) {
 		if tooLarge(p.Err) && len(batch) > 1 { // together they were, and it alone may not be
@@ -220,6 +223,30 @@ func (d *redriving) produce(ctx context.Context, batch []draft) (sent []draft, f
 		}
 	}
 	return sent, failure
+}
+
+// trace begins the span of a copy that is about to be sent, in a trace of its own that is
+// linked to the letter's. Whoever receives the copy continues it. Where it is not
+// recorded the copy keeps the header that it has, and stays in the letter's trace.
+func (d draft) trace() trace.Span {
+	if !tracing.On() {
+		return trace.SpanFromContext(context.Background())
+	}
+	var links []trace.Link
+	others := make([]kgo.RecordHeader, 0, len(d.record.Headers)+1)
+	for _, h := range d.record.Headers {
+		if h.Key != tracing.Header {
+			others = append(others, h)
+		} else if letter, sampled := tracing.Parse(h.Value); sampled {
+			links = append(links, trace.Link{SpanContext: letter})
+		}
+	}
+	name, kind, of := tracing.Send.On(d.record.Topic, tracing.LetterID.String(d.item.ID))
+	ctx, span := tracing.Begin(context.Background(), name, kind, of, trace.WithLinks(links...))
+	if header := tracing.Traceparent(ctx); header != nil {
+		d.record.Headers = append(others, kgo.RecordHeader{Key: tracing.Header, Value: header})
+	}
+	return span
 }
 
 func tooLarge(err error) bool {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // Format says who wrote a letter.
@@ -176,6 +177,17 @@ func (l *Letter) orderhub(r *kgo.Record) {
 			l.SourceHeaders = append(l.SourceHeaders, h)
 		}
 	}
+}
+
+// TraceID is the trace that the source record is part of, if its producer sampled it; ""
+// otherwise.
+func (l *Letter) TraceID() string {
+	for _, h := range l.SourceHeaders {
+		if span, sampled := tracing.Sampled(h.Value); h.Key == tracing.Header && sampled {
+			return span.TraceID().String()
+		}
+	}
+	return ""
 }
 
 // Errors are the failures that the letter names. Those of an exception are one

@@ -27,9 +27,6 @@ type Traces struct {
 	SamplerArg     string `env:"OTEL_TRACES_SAMPLER_ARG" help:"share of the traces that traceidratio records, 0 to 1 (default: 1)"`
 }
 
-// Traced returns the settings themselves, of a struct that embeds them.
-func (t *Traces) Traced() *Traces { return t }
-
 // On says whether spans are exported.
 func (t *Traces) On() bool {
 	return !t.Disabled && t.Exporter != "none" && (t.Exporter != "" || t.Endpoint != "" || t.TracesEndpoint != "")

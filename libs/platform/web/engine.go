@@ -8,6 +8,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/problem"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // EngineOptions of NewEngine.
@@ -57,6 +58,9 @@ func NewEngine(o EngineOptions) *gin.Engine {
 	engine.HandleMethodNotAllowed = true
 	if err := engine.SetTrustedProxies(nil); err != nil {
 		panic(err) // it parses the addresses given, and there are none
+	}
+	if tracing.On() {
+		engine.Use(traced)
 	}
 	engine.Use(o.First...)
 	engine.Use(recovery(o), headerLimit(o))

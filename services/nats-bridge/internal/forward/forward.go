@@ -24,6 +24,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/services/nats-bridge/internal/outage"
 )
 
@@ -205,6 +206,7 @@ func (f *Forwarder) Accept(m Message) {
 	}
 	now := time.Now()
 	it := &item{message: m, record: newRecord(f.cfg.Topic, &m), size: m.Size(), accepted: now, reported: now}
+	it.trace()
 	mayProduce := f.window.add(it)
 	f.metrics.inFlight(&f.window)
 	f.mu.Unlock()
@@ -271,6 +273,10 @@ func isTooLarge(err error) bool {
 // complete lets go of a message that is in Kafka.
 func (f *Forwarder) complete(it *item, outcome string) {
 	f.metrics.outcomes.WithLabelValues(outcome).Inc()
+	if it.span != nil {
+		it.span.SetAttributes(tracing.Outcome.String(outcome))
+		it.span.End()
+	}
 	f.metrics.took.Observe(time.Since(it.accepted).Seconds())
 	f.mu.Lock()
 	f.failure, f.success = nil, true

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/nats-io/nats.go"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/attribute"
+
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // Message is a message of a stream, on its way into Kafka.
@@ -69,6 +73,26 @@ func newRecord(topic string, m *Message) *kgo.Record {
 		kgo.RecordHeader{Key: headerSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
 		kgo.RecordHeader{Key: headerTimestamp, Value: m.Time.UTC().AppendFormat(nil, time.RFC3339Nano)})
 	return &kgo.Record{Topic: topic, Key: key(m), Value: m.Data, Headers: headers}
+}
+
+// trace begins the span of the way into Kafka, if the message's producer sampled it. The
+// record continues it.
+func (it *item) trace() {
+	if !tracing.On() {
+		return
+	}
+	for i, h := range it.record.Headers {
+		if h.Key != tracing.Header {
+			continue
+		}
+		if producer, sampled := tracing.Parse(h.Value); sampled {
+			name, kind, of := tracing.Send.On(it.record.Topic, attribute.String(headerStream, it.message.Stream), attribute.Int64(headerSequence, int64(it.message.Sequence)))
+			var ctx context.Context
+			ctx, it.span = tracing.Begin(tracing.Under(context.Background(), producer), name, kind, of)
+			it.record.Headers[i].Value = tracing.Traceparent(ctx)
+			return
+		}
+	}
 }
 
 func headerName(name string) string {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
@@ -26,6 +27,7 @@ type item struct {
 	reported time.Time // when the delivery was last told that it is in progress
 	produced bool      // acknowledged by Kafka; the item may wait for those before it
 	retry    *retry.Backoff
+	span     trace.Span // nil unless the message's producer sampled its trace
 
 	next        *item // in the order of acceptance
 	nextWithKey *item // waits until this one is in Kafka

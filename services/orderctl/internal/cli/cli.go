@@ -61,6 +61,7 @@ type app struct {
 	stdout, stderr io.Writer
 	output         outputFormat
 	auditLog       *audit.Log // nil until something is recorded
+	traces         traceSettings
 	// settings are the environment variables that a command reads.
 	settings map[*cobra.Command]any
 	// running is set when a command's own work begins: errors of cobra, before
@@ -94,6 +95,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Login     natsconn.Login
 		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
 		Web       web.Settings
+		Traces    traceSettings
 	}{}
 	root.SetHelpCommand(explain(&cobra.Command{RunE: func(_ *cobra.Command, args []string) error {
 		cmd, rest, err := root.Find(args)
@@ -114,11 +116,17 @@ func (a *app) command(path string, settings any, args cobra.PositionalArgs, run 
 	}
 	cmd := explain(&cobra.Command{Args: args, RunE: func(cmd *cobra.Command, args []string) error {
 		a.running = true
-		if settings != nil {
-			if err := load(settings); err != nil {
-				return err
-			}
+		if settings == nil {
+			return run(cmd, args)
 		}
+		if err := load(settings); err != nil {
+			return err
+		}
+		flush, err := a.trace(cmd)
+		if err != nil {
+			return err
+		}
+		defer flush()
 		return run(cmd, args)
 	}}, path)
 	if settings != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 	"github.com/orderhub/orderhub/services/orderctl/internal/synth"
 )
@@ -113,7 +114,11 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 		return to.explain(err)
 	}
 	defer broker.Close()
-	publisher := publish.New(broker, publish.Options{Rate: f.rate, Acked: out.acked, Refused: out.refused, Retrying: out.retrying})
+	options := publish.Options{Rate: f.rate, Acked: out.acked, Refused: out.refused, Retrying: out.retrying}
+	if tracing.On() {
+		options.Trace = to.trace
+	}
+	publisher := publish.New(broker, options)
 	out.bar = a.newBar(src.count, "publishing", "records")
 	err = publisher.Run(ctx, src.next)
 	out.bar.end()

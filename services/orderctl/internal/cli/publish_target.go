@@ -22,6 +22,7 @@ import (
 type target struct {
 	product string // Kafka or NATS
 	name    string // the topic, or the subject's address
+	subject string // of NATS
 	open    func(context.Context) (publish.Broker, error)
 	explain func(error) error // says what is wrong there, and what to do
 }
@@ -65,7 +66,7 @@ func natsTarget(f *publishFlags) (target, error) {
 	address.Path = ""
 	n := publish.NATS{URL: address.String(), Login: f.Login, Subject: subject, GiveUpAfter: giveUpAfter}
 	return target{
-		product: "NATS", name: shown,
+		product: "NATS", name: shown, subject: subject,
 		open: func(context.Context) (publish.Broker, error) {
 			if streaming {
 				return publish.Streaming(n, f.Streaming)

@@ -54,6 +54,8 @@ type Options struct {
 	Orders dryrun.Orders
 	// OrdersTopic is the topic that the worker reads.
 	OrdersTopic string
+	// TraceURL is the template of links to traces, see dlqview.TraceLink; it may be "".
+	TraceURL string
 
 	// Listen is the address to listen on, as it was given, and Web says which proxies are
 	// before the console. With HTTP_AUTH=off reading needs the token where others than

@@ -18,6 +18,8 @@ type letterPage struct {
 	// Letter is masked unless somebody who is signed in asked to reveal it.
 	Letter dlqview.Letter
 	Handle string
+	// TraceLink is where the record's trace is shown; "" where that is not known.
+	TraceLink string
 	// HistoryNote says why there is no history.
 	HistoryNote string
 	// Same are the lists of letters that failed for the same cause.
@@ -84,6 +86,7 @@ func (c *Console) show(v *visit, item dlq.Item, reveal bool) letterPage {
 		details.StoredNote = "The stored order can’t be read now: " + err.Error()
 	}
 	page.Letter = dlqview.Present(details, reveal)
+	page.TraceLink = dlqview.TraceLink(c.opts.TraceURL, page.Letter.TraceID)
 	page.retitle(clean(page.Letter.ID))
 	if err := dlq.Redrivable(&item.Letter, dlq.Target{}, defaultMaxRedrives); err != nil {
 		page.NotRedrivable, page.CanEdit = err.Error(), errors.Is(err, dlq.ErrNoSource)

@@ -23,7 +23,8 @@ type Line struct {
 	FailedAt     time.Time          `json:"failed_at"`
 	RedriveCount int                `json:"redrive_count"`
 	Size         int64              `json:"size"`
-	Topic        string             `json:"topic,omitempty"` // of a letter that another system wrote
+	Topic        string             `json:"topic,omitempty"`    // of a letter that another system wrote
+	TraceID      string             `json:"trace_id,omitempty"` // of the record, if its producer sampled it
 }
 
 // LineOf makes a letter's line, with personal data masked.
@@ -34,7 +35,7 @@ func LineOf(l *letter.Letter, status letter.Status) Line {
 	}
 	return Line{
 		ID: mask.ID(l.ID), Topic: topic, Status: status, Reason: mask.Label(l.Reason), Stage: mask.Label(l.Stage), Errors: mask.Errors(l.Errors()),
-		Key: string(mask.Key(l.SourceKey)), FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(),
+		Key: string(mask.Key(l.SourceKey)), FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(), TraceID: l.TraceID(),
 	}
 }
 

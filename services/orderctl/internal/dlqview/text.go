@@ -22,7 +22,15 @@ type Style struct {
 	// Width is the terminal's, in columns; 0 means that nothing is cut.
 	Width int
 	Color bool
+	// TraceURL is the template of links to traces, see TraceLink; it may be "".
+	TraceURL string
 }
+
+// TraceLink is where the trace with an id is shown: the template with the id for
+// {trace_id}. Without a template it is "".
+func TraceLink(template, id string) string { return strings.ReplaceAll(template, "{trace_id}", id) }
+
+func (s Style) traceLink(id string) string { return TraceLink(s.TraceURL, id) }
 
 func (s Style) paint(code, text string) string {
 	if !s.Color || text == "" {
@@ -141,6 +149,7 @@ func (s Style) funcs() template.FuncMap {
 	return template.FuncMap{
 		"bold": s.bold, "red": s.red, "green": s.green, "yellow": s.yellow, "dim": s.dim,
 		"clean": Clean, "cut": cut, "pad": padded, "plural": Plural, "when": when,
+		"trace_link": s.traceLink,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // maxRecordBytes is more than any topic takes.
@@ -63,7 +64,11 @@ func (k *kafka) Trouble() error {
 func (k *kafka) Send(ctx context.Context, batch []Record) []Result {
 	results := make([]Result, len(batch))
 	for i, r := range batch {
-		k.client.Produce(ctx, &kgo.Record{Topic: k.topic, Key: r.Key, Value: r.Value}, func(produced *kgo.Record, err error) {
+		record := &kgo.Record{Topic: k.topic, Key: r.Key, Value: r.Value}
+		if r.Traceparent != nil {
+			record.Headers = []kgo.RecordHeader{{Key: tracing.Header, Value: r.Traceparent}}
+		}
+		k.client.Produce(ctx, record, func(produced *kgo.Record, err error) {
 			if err == nil {
 				results[i].Place.TopicPlace = &TopicPlace{produced.Partition, produced.Offset}
 				return

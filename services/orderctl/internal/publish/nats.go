@@ -15,6 +15,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // NATS says which subject of which server is published to.
@@ -147,9 +148,12 @@ func JetStream(n NATS) (Broker, error) {
 	// Not js.CleanupPublisher: a goroutine of js that it overtakes waits without end.
 	// All of them end with the connection.
 	b.start = func(r Record) func(context.Context) Result {
-		m := &nats.Msg{Subject: n.Subject, Data: r.Value}
+		m := &nats.Msg{Subject: n.Subject, Data: r.Value, Header: nats.Header{}}
 		if r.ID != "" {
-			m.Header = nats.Header{nats.MsgIdHdr: {r.ID}}
+			m.Header[nats.MsgIdHdr] = []string{r.ID}
+		}
+		if r.Traceparent != nil {
+			m.Header[tracing.Header] = []string{string(r.Traceparent)}
 		}
 		future, err := js.PublishMsgAsync(m)
 		return func(ctx context.Context) Result {

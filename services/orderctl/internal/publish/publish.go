@@ -18,6 +18,9 @@ type Record struct {
 	Value []byte // nil is a tombstone
 	// ID lets a stream of NATS recognize a record that was sent before; it may be "".
 	ID string
+	// Traceparent is the header that makes receivers continue a trace; nil: none. Options.Trace
+	// sets it, and NATS Streaming has no headers.
+	Traceparent []byte
 	// Info is the caller's, and comes back with the acknowledgement.
 	Info any
 }
@@ -81,6 +84,9 @@ type Options struct {
 	Acked    func([]Ack) error
 	Refused  func(Record, error)
 	Retrying func(error)
+	// Trace begins the span of a record that is about to be sent. end is called with what
+	// became of it. nil: there are no spans.
+	Trace func(Record) (traceparent []byte, end func(Result))
 }
 
 const (
@@ -162,7 +168,18 @@ func (p *Publisher) send(ctx context.Context, batch []Record) error {
 	})()
 	defer p.reportWhenSlow()()
 
+	ends := make([]func(Result), len(batch))
+	for i := range batch {
+		if p.opts.Trace != nil {
+			batch[i].Traceparent, ends[i] = p.opts.Trace(batch[i])
+		}
+	}
 	results := p.broker.Send(sending, batch)
+	for i, end := range ends {
+		if end != nil {
+			end(results[i])
+		}
+	}
 	var acks []Ack
 	for i, r := range results {
 		if r.Err == nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/problem"
 	"github.com/orderhub/orderhub/libs/platform/service"
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/read-api/internal/access"
@@ -37,6 +38,7 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 	"github.com/orderhub/orderhub/services/read-api/internal/page"
 	"github.com/orderhub/orderhub/services/read-api/internal/stream"
+	"github.com/orderhub/orderhub/services/read-api/internal/traces"
 )
 
 const (
@@ -68,7 +70,7 @@ func Options(settings *Settings) fx.Option {
 			newFatal,
 			newDatabase, newSource, newReflector, newDoorbell, newCache, gcpacer.New,
 			newReadThrough, newLists, orders.New,
-			newHub, newCatchUp, newGuard, newHandler, newServer,
+			newTraces, newHub, newCatchUp, newGuard, newHandler, newServer,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -141,7 +143,20 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 	})
 }
 
-func newHub(s *Settings, c *cache.Cache) *stream.Hub { return stream.NewHub(c, s.StreamClients) }
+// newTraces returns nil unless spans are recorded.
+func newTraces(c *cache.Cache) *traces.Traces {
+	if !tracing.On() {
+		return nil
+	}
+	t := traces.New(func(uid string) bool { return c.Get(uid, time.Now()).Found })
+	c.Subscribe(t)
+	return t
+}
+
+// newHub comes after the traces, which are told of changes before its listeners.
+func newHub(s *Settings, c *cache.Cache, _ *traces.Traces) *stream.Hub {
+	return stream.NewHub(c, s.StreamClients)
+}
 
 func newCatchUp(s *Settings, db *bun.DB) *stream.CatchUp {
 	conn := connector(s.Database, "stream")
@@ -150,8 +165,11 @@ func newCatchUp(s *Settings, db *bun.DB) *stream.CatchUp {
 }
 
 // newDoorbell listens on the primary, since a standby sends no notifications.
-func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, stop fatal, metrics *prometheus.Registry, log *zap.Logger) *changes.Doorbell {
+func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, traced *traces.Traces, stop fatal, metrics *prometheus.Registry, log *zap.Logger) *changes.Doorbell {
 	where, options := s.Database, changes.DoorbellOptions{Ping: s.PingInterval, Fatal: stop, Metrics: metrics}
+	if traced != nil {
+		options.Announced = traced.Announced
+	}
 	if s.ListenURL != "" {
 		where, options.Seen = config.Database{URL: s.ListenURL, URLFile: s.ListenURLFile}, source.Seen
 	}
@@ -186,7 +204,7 @@ func newGuard(s *Settings, checks *health.Registry, metrics *prometheus.Registry
 }
 
 func newHandler(s *Settings, guard *auth.Guard, control *access.Control, o *orders.Orders, c *cache.Cache, reflector *cache.Reflector, through *orders.ReadThrough,
-	hub *stream.Hub, catchUp *stream.CatchUp, metrics *prometheus.Registry, log *zap.Logger,
+	hub *stream.Hub, catchUp *stream.CatchUp, traced *traces.Traces, metrics *prometheus.Registry, log *zap.Logger,
 ) *gin.Engine {
 	site := page.New(page.Options{Orders: httpapi.NewPageOrders(o), Access: control, ConsoleURL: s.ConsoleURL, Log: log})
 	control.Answer = site.Answer
@@ -200,6 +218,7 @@ func newHandler(s *Settings, guard *auth.Guard, control *access.Control, o *orde
 		Metrics: metrics,
 		Log:     log,
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
+		Traces:  traced,
 		Origins: s.CORSOrigins,
 		Access:  control,
 		Before:  []gin.HandlerFunc{before},

@@ -45,6 +45,8 @@ type DoorbellOptions struct {
 	Ping time.Duration
 	// Fatal is called if the loop ends before Stop. It may be nil.
 	Fatal func(error)
+	// Announced gets the payloads of orderdb.TraceChannel; nil: nobody listens there.
+	Announced func(payload string)
 	// Metrics get the doorbell's figures; nil: none.
 	Metrics prometheus.Registerer
 }
@@ -119,6 +121,9 @@ func (d *Doorbell) listen(ctx context.Context, connected, ring func()) error {
 	}()
 	err = d.bounded(ctx, func(ctx context.Context) error {
 		_, err := conn.Exec(ctx, "LISTEN "+orderdb.NotifyChannel)
+		if err == nil && d.options.Announced != nil {
+			_, err = conn.Exec(ctx, "LISTEN "+orderdb.TraceChannel)
+		}
 		return err
 	})
 	if err != nil {
@@ -187,10 +192,13 @@ func (d *Doorbell) pursue(ctx context.Context, conn *pgx.Conn, ring func()) erro
 func (d *Doorbell) hear(ctx context.Context, conn *pgx.Conn, most time.Duration) (rung bool, err error) {
 	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	_, err = conn.WaitForNotification(waiting)
+	heard, err := conn.WaitForNotification(waiting)
 	switch {
 	case err == nil:
 		d.notifications.Inc()
+		if heard.Channel == orderdb.TraceChannel {
+			d.options.Announced(heard.Payload)
+		}
 		return true, nil
 	case ctx.Err() != nil:
 		return false, ctx.Err()

@@ -13,6 +13,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+	"github.com/orderhub/orderhub/services/read-api/internal/traces"
 )
 
 // Options of the API.
@@ -33,6 +34,8 @@ type Options struct {
 	Pages func(gin.IRouter)
 	// Docs shows OpenAPI at /docs. Default: there is no such address.
 	Docs gin.HandlerFunc
+	// Traces has the orders that are traced. Default: none.
+	Traces *traces.Traces
 }
 
 const streamPath = "/api/v1/orders/stream"

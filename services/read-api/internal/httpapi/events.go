@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
@@ -35,6 +36,9 @@ type eventWriter struct {
 	sent    prometheus.Counter
 	counted int // events
 	err     error
+
+	deliver    func(uid string) trace.Span // begins the span of an order's delivery, nil if it has none; nil: there are no spans
+	delivering []trace.Span
 }
 
 var eventBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 2*streamBuffer)) }}
@@ -85,6 +89,11 @@ func (e *eventWriter) record(b *stream.Batch) error {
 
 func (e *eventWriter) event(id string, event stream.Event) {
 	e.events++
+	if e.deliver != nil {
+		if span := e.deliver(event.UID); span != nil {
+			e.delivering = append(e.delivering, span)
+		}
+	}
 	e.text("id: ")
 	e.text(id)
 	if event.Order == nil {
@@ -193,6 +202,10 @@ func (e *eventWriter) flush() {
 	if e.err == nil {
 		e.err = e.control.Flush()
 	}
+	for _, span := range e.delivering {
+		span.End()
+	}
+	e.delivering = e.delivering[:0]
 	if e.err == nil {
 		e.sent.Add(float64(e.events - e.counted))
 		e.counted = e.events

@@ -93,6 +93,9 @@ func (a *api) order(c *gin.Context) {
 		a.problem(c, invalidUID.New("The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.', and not '.', '..' or 'stream'."))
 		return
 	}
+	if a.Traces != nil {
+		a.linkTo(c.Request.Context(), uid)
+	}
 	answer, err := a.Orders.Get(c.Request.Context(), uid, wantsFresh(c.Request.Header))
 	switch {
 	case err != nil:

@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
@@ -53,6 +55,9 @@ func (a *api) stream(c *gin.Context) {
 	e := &eventWriter{
 		to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, gone: listener.Gone(), sent: a.events,
 		masked: !a.Access.Personal(c),
+	}
+	if a.Traces != nil && tracing.Recording(c.Request.Context()) {
+		e.deliver = func(uid string) trace.Span { return a.deliver(c.Request.Context(), uid) }
 	}
 	if a.Access.On() && !e.masked {
 		e.shown = func(uids []string) error { return a.Access.Shown(c, uids) }
