@@ -41,6 +41,9 @@ func NewProducer(client *kafka.Client, topic string) *Producer {
 	return &Producer{client: client, topic: topic}
 }
 
+// Topic is where letters go.
+func (p *Producer) Topic() string { return p.topic }
+
 // Pending are letters to be sent. Those that are acknowledged are not sent again,
 // however often Send is called.
 type Pending struct {

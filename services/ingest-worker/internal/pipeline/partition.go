@@ -281,7 +281,7 @@ func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) (
 		return nil, nil
 	}
 	pending, began := letters.NewPending(dead), time.Now()
-	defer operation(ctx, tracing.Send, c.cfg.DLQTopic).End()
+	defer operation(ctx, tracing.Send, c.producer.Topic()).End()
 	defer func() { c.metrics.Phase(ctx, phaseLetters, time.Since(began)) }()
 	return dead, c.retry(ctx, c.id, func(ctx context.Context) error {
 		return c.producer.Send(ctx, pending)

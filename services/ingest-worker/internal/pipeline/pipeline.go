@@ -23,9 +23,8 @@ import (
 
 // Config of a pipeline.
 type Config struct {
-	Topic    string
-	DLQTopic string // for its name alone; Deps.Producer has it
-	Group    string
+	Topic string
+	Group string
 	// Batch says when a batch is flushed.
 	Batch batch.Limits
 	// MaxBatch is how many records are in a batch at most.
