@@ -95,7 +95,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Login     natsconn.Login
 		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
 		Web       web.Settings
-		Traces    traceSettings
+		Traces    linkSettings
 	}{}
 	root.SetHelpCommand(explain(&cobra.Command{RunE: func(_ *cobra.Command, args []string) error {
 		cmd, rest, err := root.Find(args)

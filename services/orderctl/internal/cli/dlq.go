@@ -283,13 +283,13 @@ func (a *app) answer() (string, error) {
 func (a *app) style() dlqview.Style {
 	f, ok := a.stdout.(*os.File)
 	if !ok || !isTerminal(a.stdout) {
-		return dlqview.Style{TraceURL: a.traces.URL}
+		return dlqview.Style{TraceURL: a.traces.Link.URL}
 	}
 	columns, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		columns = 0
 	}
-	return dlqview.Style{TraceURL: a.traces.URL, Width: columns, Color: os.Getenv("NO_COLOR") == ""}
+	return dlqview.Style{TraceURL: a.traces.Link.URL, Width: columns, Color: os.Getenv("NO_COLOR") == ""}
 }
 
 // sayGaps reports letters that were gone before they could be read.

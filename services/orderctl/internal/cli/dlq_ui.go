@@ -151,7 +151,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
 	c, err := console.New(console.Options{
 		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
-		OrdersTopic: cfg.Topic, TraceURL: a.traces.URL, Codec: codec, Orders: orders,
+		OrdersTopic: cfg.Topic, TraceURL: a.traces.Link.URL, Codec: codec, Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {

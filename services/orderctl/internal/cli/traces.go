@@ -20,11 +20,15 @@ import (
 // traceSettings are those of all commands.
 type traceSettings struct {
 	Traces config.Traces
-	URL    string `env:"TRACE_URL" help:"where people look at a trace, such as https://tempo.example/trace/{trace_id}; letters link there"`
+	Link   linkSettings
+}
+
+type linkSettings struct {
+	URL string `env:"TRACE_URL" help:"where people look at a trace, such as https://tempo.example/trace/{trace_id}; letters link there"`
 }
 
 // Validate is called by config.Load.
-func (s *traceSettings) Validate() error {
+func (s *linkSettings) Validate() error {
 	if u, err := url.Parse(s.URL); s.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || !strings.Contains(s.URL, "{trace_id}")) {
 		return errors.New("TRACE_URL: not an address with {trace_id} in it, such as https://tempo.example/trace/{trace_id}")
 	}
@@ -35,17 +39,16 @@ func (s *traceSettings) Validate() error {
 // otherwise. Each order that is published, and each letter that is redriven, is one.
 const traced = 100
 
-// trace has a command's spans recorded, if the settings ask for it. The console is a
-// service, which begins no traces by itself.
+// trace has a command's spans recorded, if the settings ask for it. The console does so
+// itself, as the service that it is.
 func (a *app) trace(cmd *cobra.Command) (flush func(), err error) {
 	if err := load(&a.traces); err != nil {
 		return nil, err
 	}
-	options := tracing.Options{Service: "orderctl", Log: a.logger(zapcore.WarnLevel)}
-	if cmd.Name() != "ui" {
-		options.Roots = tracing.First(traced)
+	if cmd.Name() == "ui" {
+		return func() {}, nil
 	}
-	flush, err = tracing.Start(&a.traces.Traces, options)
+	flush, err = tracing.Start(&a.traces.Traces, tracing.Options{Service: "orderctl", Roots: tracing.First(traced), Log: a.logger(zapcore.WarnLevel)})
 	return flush, usage(err)
 }
 
