@@ -133,7 +133,7 @@ var selector = regexp.MustCompile(`\borderhub[_:][a-z0-9_:]+(\{[^}]*\})?`)
 // a rule selects exists. Much of it exists only once something has happened.
 func TestDashboardsAndRulesHaveData(t *testing.T) {
 	s := newSite(t, 10*time.Minute)
-	services := append(s.services(), s.bridge())
+	services := append(s.services(), s.bridge(), s.console())
 	prom := watch(t, 60, services...)
 	s.load()
 	// A request that fails, and one that is refused.
