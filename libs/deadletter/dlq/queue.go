@@ -135,6 +135,24 @@ func (q *Queue) Load(ctx context.Context, refs []Ref) ([]Item, error) {
 	return items, changed
 }
 
+// listChunk is how many letters InChunks reads at a time.
+const listChunk = 500
+
+// InChunks reads letters again and calls use with some of them at a time. Those that are
+// gone by now are left out.
+func (q *Queue) InChunks(ctx context.Context, refs []Ref, use func([]Item) error) error {
+	for some := range Chunks(refs, listChunk) {
+		items, err := q.Load(ctx, some)
+		if err != nil && !errors.Is(err, ErrChanged) {
+			return err
+		}
+		if err := use(items); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
 // fetch fills in the wanted records of a topic, as far as they still exist. Those
 // that are near each other are read together.
 func (q *Queue) fetch(ctx context.Context, topic string, wanted map[letter.Place]*kgo.Record) error {

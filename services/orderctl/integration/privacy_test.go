@@ -204,7 +204,10 @@ func TestNoOutputShowsPersonalData(t *testing.T) {
 	withDatabase(t)
 	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
 	c := newConsole(t, nil)
-	const foreign = "foreign.dlq"
+	const (
+		foreign = "foreign.dlq"
+		strict  = "with unknown fields refused"
+	)
 	require.NoError(t, c.broker.CreateTopics(t.Context(), map[string]broker.Topic{foreign: {Partitions: 1}}))
 	ids := c.plant(foreign)
 	export := filepath.Join(t.TempDir(), "letters.jsonl")
@@ -214,8 +217,8 @@ func TestNoOutputShowsPersonalData(t *testing.T) {
 	commands := [][]string{
 		{"dlq", "list"}, {"dlq", "list", "--status", "any"}, {"dlq", "list", "--foreign", foreign}, {"dlq", "stats"}, {"dlq", "stats", "--foreign", foreign},
 		{"dlq", "export"}, {"dlq", "export", "--foreign", foreign}, {"dlq", "export", "--to", export}, {"dlq", "export", "--format", "csv"}, {"dlq", "export", "--format", "csv", "--foreign", foreign},
-		{"dlq", "redrive", "--all", "--dry-run"}, {"dlq", "redrive", "--all", "--dry-run", "--reject-unknown"}, {"dlq", "redrive", "--all", "--dry-run", "--foreign", foreign},
-		{"dlq", "edit", "--all", "--set", "locale=de", "--dry-run"}, {"dlq", "edit", "--all", "--set", "locale=de", "--yes", "--reject-unknown"}, {"dlq", "edit", "--all", "--patch", patch, "--dry-run"},
+		{"dlq", "redrive", "--all", "--dry-run"}, {strict, "dlq", "redrive", "--all", "--dry-run"}, {"dlq", "redrive", "--all", "--dry-run", "--foreign", foreign},
+		{"dlq", "edit", "--all", "--set", "locale=de", "--dry-run"}, {strict, "dlq", "edit", "--all", "--set", "locale=de", "--yes"}, {"dlq", "edit", "--all", "--patch", patch, "--dry-run"},
 		{"find", "uid-1"}, {"find", "uid-5"},
 	}
 	for _, id := range ids {
@@ -232,6 +235,10 @@ func TestNoOutputShowsPersonalData(t *testing.T) {
 		[]string{"dlq", "purge", "--resolved", "--older-than", "0s", "--dry-run"})
 	seen := 0
 	for _, command := range commands {
+		t.Setenv("INGEST_REJECT_UNKNOWN_FIELDS", fmt.Sprint(command[0] == strict))
+		if command[0] == strict {
+			command = command[1:]
+		}
 		for _, format := range []string{"text", "json"} {
 			if format == "json" && strings.Contains(strings.Join(command, " "), "csv") {
 				continue

@@ -117,7 +117,7 @@ func TestErrors(t *testing.T) {
 		"publish --items 5-2", "publish --items 1-5000", "publish --invalid 2", "publish --invalid NaN",
 		"publish --invalid 0.6 --conflicts 0.6", "publish --faults tombstone", "publish --invalid 1 --faults boredom",
 		"publish --file x --count 2", "publish --seed -1", "publish --topic a/b", "publish --brokers nowhere",
-		"topics --partitions 0", "topics --replication 0", "topics extra",
+		"topics --partitions 0", "topics extra",
 		"migrate sideways", "migrate --wait soon", "migrate up extra", "migrate down", "migrate down --to -1 --yes",
 	} {
 		got := orderctl(t, "", strings.Fields(args)...)

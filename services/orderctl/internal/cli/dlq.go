@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -77,28 +76,6 @@ func (f *kafkaFlags) client(cfg *config.Kafka) (*dlq.Client, error) {
 	}
 	client, err := dlq.NewClient(options...)
 	return client, usage(err)
-}
-
-// listChunk is how many letters are in memory at a time.
-const listChunk = 500
-
-// inChunks loads letters and calls use with some of them at a time. Letters that
-// are gone by now are left out; the error is dlq.ErrChanged then.
-func inChunks(refs []dlq.Ref, load func([]dlq.Ref) ([]dlq.Item, error), use func([]dlq.Item) error) error {
-	var changed error
-	for some := range dlq.Chunks(refs, listChunk) {
-		items, err := load(some)
-		if err != nil && !errors.Is(err, dlq.ErrChanged) {
-			return err
-		}
-		if err != nil {
-			changed = err
-		}
-		if err := use(items); err != nil {
-			return err
-		}
-	}
-	return changed
 }
 
 // filterFlags say which letters are meant.

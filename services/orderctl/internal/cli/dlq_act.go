@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -26,7 +27,6 @@ const defaultMaxRedrives = 3
 type redriveFlags struct {
 	lookSettings
 	targetFlags
-	rules       ruleFlags
 	to          sendTo
 	dryRun      bool
 	rate        float64
@@ -78,7 +78,6 @@ func (a *app) dlqRedriveCommand() *cobra.Command {
 func (f *redriveFlags) registerRedrive(cmd *cobra.Command, what string) {
 	f.register(cmd, what)
 	byFlags(cmd, &f.by, "with the letters")
-	f.rules.register(cmd)
 	f.to.register(cmd)
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say which letters would pass now, and why the others would not")
 	cmd.Flags().Float64Var(&f.rate, "rate", 0, "letters a second; 0: as fast as possible")
@@ -111,7 +110,7 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 		}
 		var change func(*dlq.Item) ([]byte, error)
 		if len(edits) > 0 {
-			change = dryrun.Mend(f.rules.codec(f.Rules), f.Letters.Kafka.Topic, f.to.target(), edits)
+			change = dryrun.Mend(model.New(f.Rules.Options()), f.Letters.Kafka.Topic, f.to.target(), edits)
 		}
 		return a.send(ctx, f, queue, view, refs, change)
 	})
@@ -137,11 +136,10 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 	if err != nil {
 		return err
 	}
-	run := dryrun.New(dryrun.Options{Codec: f.rules.codec(f.Rules), Orders: orders, Topic: f.Letters.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
+	run := dryrun.New(dryrun.Options{Codec: model.New(f.Rules.Options()), Orders: orders, Topic: f.Letters.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
 	counts := map[string]int{}
 	dlq.InSourceOrder(refs)
-	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
-	err = inChunks(refs, load, func(items []dlq.Item) error {
+	err = queue.InChunks(ctx, refs, func(items []dlq.Item) error {
 		if audit != nil {
 			if err := audit(items); err != nil {
 				return err
@@ -154,7 +152,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, dlq.ErrChanged) { // those that are gone by now are left out
+	if err != nil {
 		return err
 	}
 	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", plural(len(refs), "letter"),

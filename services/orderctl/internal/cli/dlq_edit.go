@@ -13,6 +13,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
@@ -134,7 +135,7 @@ func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byt
 			a.say("the value is as it was: nothing was sent")
 			return nil, failed()
 		}
-		_, reason, failures := orderfile.Check(f.rules.codec(f.Rules), value, saved)
+		_, reason, failures := orderfile.Check(model.New(f.Rules.Options()), value, saved)
 		if len(failures) == 0 || !dryrun.HasRules(f.Letters.Kafka.Topic, &item.Letter, f.to.target()) {
 			return value, nil
 		}

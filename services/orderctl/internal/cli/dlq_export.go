@@ -78,8 +78,7 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 		return local(fmt.Errorf("--to: %w", err))
 	}
 	exported := 0
-	load := func(refs []dlq.Ref) ([]dlq.Item, error) { return queue.Load(ctx, refs) }
-	err = inChunks(refs, load, func(items []dlq.Item) error {
+	err = queue.InChunks(ctx, refs, func(items []dlq.Item) error {
 		if f.reveal && f.format != exportCSV {
 			if err := a.auditedItems(ctx, &f.settings, dlq.By{Actor: f.actor}, "export", items...); err != nil {
 				return err
@@ -93,9 +92,6 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 		}
 		return nil
 	})
-	if errors.Is(err, dlq.ErrChanged) { // those that are gone since are missing below
-		err = nil
-	}
 	if err := end(err); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
@@ -108,7 +109,6 @@ func untilStopped(ctx context.Context, err error) error {
 func (a *app) dlqShowCommand() *cobra.Command {
 	var s lookSettings
 	var where kafkaFlags
-	var rules ruleFlags
 	var reveal bool
 	var actor string
 	cmd := a.command("dlq show", &s, oneArg("name one letter by its id"), func(cmd *cobra.Command, args []string) error {
@@ -118,7 +118,7 @@ func (a *app) dlqShowCommand() *cobra.Command {
 		}
 		defer closing()
 		return a.withLetters(&where, &s.Letters.Kafka, func(queue *dlq.Queue) error {
-			details, err := inspect.Letter(cmd.Context(), queue, args[0], rules.codec(s.Rules), orders)
+			details, err := inspect.Letter(cmd.Context(), queue, args[0], model.New(s.Rules.Options()), orders)
 			if err == nil && reveal {
 				err = a.auditedItems(cmd.Context(), &s.Letters, dlq.By{Actor: actor}, "reveal", details.Item)
 			}
@@ -129,7 +129,6 @@ func (a *app) dlqShowCommand() *cobra.Command {
 		})
 	})
 	where.registerLetters(cmd)
-	rules.register(cmd)
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "show personal data too, and write that to the audit log")
 	actorFlag(cmd, &actor, "who looks")
 	return cmd

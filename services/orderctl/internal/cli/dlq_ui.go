@@ -89,16 +89,14 @@ func (s consoleSettings) Validate() error {
 func (a *app) dlqUICommand() *cobra.Command {
 	var s uiSettings
 	var where kafkaFlags
-	var rules ruleFlags
 	var healthcheck bool
 	cmd := a.command("dlq ui", &s, nil, func(cmd *cobra.Command, _ []string) error {
 		if healthcheck {
 			return admin.Probe(cmd.Context(), s.AdminAddr)
 		}
-		return a.serveUI(cmd.Context(), &s, &where, rules.codec(s.Rules))
+		return a.serveUI(cmd.Context(), &s, &where)
 	})
 	where.registerLetters(cmd)
-	rules.register(cmd)
 	cmd.Flags().BoolVar(&healthcheck, "healthcheck", false, "only ask the console whose admin port is ADMIN_ADDR whether it is ready")
 	return cmd
 }
@@ -109,7 +107,7 @@ const (
 	uiRead      = 30 * time.Second
 )
 
-func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFlags, codec *model.Codec) error {
+func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFlags) error {
 	s, cfg := settings.Console, &settings.Kafka
 	client, err := where.client(cfg)
 	if err != nil {
@@ -151,7 +149,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
 	c, err := console.New(console.Options{
 		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
-		OrdersTopic: cfg.Topic, TraceURL: a.traces.Link.URL, Codec: codec, Orders: orders,
+		OrdersTopic: cfg.Topic, TraceURL: a.traces.Link.URL, Codec: model.New(settings.Rules.Options()), Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {

@@ -34,20 +34,13 @@ const topicsTimeout = 30 * time.Second
 func (a *app) topicsCommand() *cobra.Command {
 	var s topicsSettings
 	var flags kafkaFlags
-	var partitions, replication int
 	var wait time.Duration
 	cmd := a.command("topics", &s, nil, func(cmd *cobra.Command, _ []string) error {
-		if cmd.Flags().Changed("partitions") {
-			s.Partitions = partitions
-		}
-		if cmd.Flags().Changed("replication") {
-			s.Replication = replication
-		}
 		if s.Partitions < 1 {
-			return usagef("--partitions (KAFKA_TOPIC_PARTITIONS): at least 1, not %d", s.Partitions)
+			return usagef("KAFKA_TOPIC_PARTITIONS: at least 1, not %d", s.Partitions)
 		}
 		if s.Replication < 1 && s.Replication != -1 {
-			return usagef("--replication (KAFKA_TOPIC_REPLICATION): at least 1, or -1 for the broker's default, not %d", s.Replication)
+			return usagef("KAFKA_TOPIC_REPLICATION: at least 1, or -1 for the broker's default, not %d", s.Replication)
 		}
 		options, err := flags.options(&s.Kafka)
 		if err != nil {
@@ -60,8 +53,6 @@ func (a *app) topicsCommand() *cobra.Command {
 		return a.reportTopics(states)
 	})
 	flags.registerOrders(cmd)
-	cmd.Flags().IntVar(&partitions, "partitions", 0, "partitions of a topic that is created (default: KAFKA_TOPIC_PARTITIONS)")
-	cmd.Flags().IntVar(&replication, "replication", 0, "replicas of a topic that is created (default: KAFKA_TOPIC_REPLICATION)")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait for the brokers to be there")
 	return cmd
 }

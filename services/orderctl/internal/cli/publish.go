@@ -31,7 +31,6 @@ type publishSettings struct {
 type publishFlags struct {
 	publishSettings
 	kafka kafkaFlags
-	rules ruleFlags
 	to    string
 
 	file       string
@@ -76,7 +75,6 @@ func (a *app) publishCommand() *cobra.Command {
 	flags.StringVar(&f.file, "file", "", "publish the orders of this file; -: of stdin")
 	flags.BoolVar(&f.noValidate, "no-validate", false, "send what is in the file without checking it")
 	flags.BoolVar(&f.quiet, "quiet", false, "print no uids")
-	f.rules.register(cmd)
 	f.kafka.registerOrders(cmd)
 	flags.StringVar(&f.to, "to", "", "publish to NATS, nats://host:4222/SUBJECT, or to\nNATS Streaming, stan://host:4222/CHANNEL")
 	var names []string

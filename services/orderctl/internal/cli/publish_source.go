@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 	"github.com/orderhub/orderhub/services/orderctl/internal/synth"
@@ -132,7 +133,7 @@ func entriesSource(name string, file io.ReadCloser, count int) source {
 // wrong with them.
 func (a *app) checkFile(f *publishFlags, file io.Reader) (int, error) {
 	name := shownName(f.file)
-	t, err := a.checkOrders(file, name, f.rules.codec(f.Rules), a.stderr, maxShownFailures)
+	t, err := a.checkOrders(file, name, model.New(f.Rules.Options()), a.stderr, maxShownFailures)
 	switch {
 	case err != nil:
 		return 0, err

@@ -36,8 +36,11 @@ func TestTopicsWithWrongSettingsFail(t *testing.T) {
 
 func TestTopicsTakesTheWorkersSettings(t *testing.T) {
 	isolate(t)
-	t.Setenv("KAFKA_TOPIC_PARTITIONS", "0")
-	var stdout, stderr bytes.Buffer
-	require.Equal(t, errs.ExitUsage, newApp(nil, &stdout, &stderr).run(t.Context(), []string{"topics"}))
-	require.Contains(t, stderr.String(), "KAFKA_TOPIC_PARTITIONS")
+	for _, variable := range []string{"KAFKA_TOPIC_PARTITIONS", "KAFKA_TOPIC_REPLICATION"} {
+		t.Setenv(variable, "0")
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, errs.ExitUsage, newApp(nil, &stdout, &stderr).run(t.Context(), []string{"topics"}))
+		require.Contains(t, stderr.String(), variable+": at least 1")
+		t.Setenv(variable, "2")
+	}
 }

@@ -16,33 +16,14 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
 )
 
-// ruleFlags switch rules on that are a setting of the worker.
-type ruleFlags struct{ checkSums, rejectUnknown bool }
-
-func (f *ruleFlags) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.checkSums, "check-sums", false, "sums must be right: amount, goods_total")
-	cmd.Flags().BoolVar(&f.rejectUnknown, "reject-unknown", false, "fields that an order does not have are failures")
-}
-
-// codec has the rules of the environment and of the flags.
-func (f *ruleFlags) codec(s rules.Settings) *model.Codec {
-	options := s.Options()
-	options.RejectUnknown = options.RejectUnknown || f.rejectUnknown
-	options.CheckSums = options.CheckSums || f.checkSums
-	return model.New(options)
-}
-
 func (a *app) validateCommand() *cobra.Command {
 	var s rules.Settings
-	var flags ruleFlags
-	cmd := a.command("validate", &s, cobra.ArbitraryArgs, func(_ *cobra.Command, files []string) error {
+	return a.command("validate", &s, cobra.ArbitraryArgs, func(_ *cobra.Command, files []string) error {
 		if len(files) == 0 {
 			return usagef("name a file, or - for stdin")
 		}
-		return a.validate(files, flags.codec(s))
+		return a.validate(files, model.New(s.Options()))
 	})
-	flags.register(cmd)
-	return cmd
 }
 
 // validate checks all files before it returns, whatever is in them.

@@ -13,7 +13,7 @@ import (
 )
 
 func TestValidateSamples(t *testing.T) {
-	got := orderctl(t, "", "validate", "--check-sums", "--reject-unknown", "../../testdata/model.json", "../../testdata/order1001test.json")
+	got := orderctlWith(t, []string{"INGEST_CHECK_SUMS", "INGEST_REJECT_UNKNOWN_FIELDS"}, "", "validate", "../../testdata/model.json", "../../testdata/order1001test.json")
 	require.Equal(t, errs.ExitDone, got.code)
 	require.Empty(t, got.stdout)
 	require.Equal(t, "../../testdata/model.json: 1 order, all valid\n../../testdata/order1001test.json: 1 order, all valid\n", got.stderr)
@@ -41,7 +41,7 @@ func TestValidateNamesEveryFailure(t *testing.T) {
 func TestValidateRulesOfTheWorkersSettings(t *testing.T) {
 	wrongSum := strings.Replace(sample(t, "model.json"), `"amount": 1817`, `"amount": 1818`, 1)
 	require.Equal(t, errs.ExitDone, orderctl(t, wrongSum, "validate", "-").code)
-	got := orderctl(t, wrongSum, "validate", "--check-sums", "-")
+	got := orderctlWith(t, []string{"INGEST_CHECK_SUMS"}, wrongSum, "validate", "-")
 	require.Equal(t, errs.ExitFailed, got.code)
 	require.Contains(t, got.stdout, "payment.amount")
 
@@ -54,7 +54,7 @@ func TestValidateRulesOfTheWorkersSettings(t *testing.T) {
 
 	unknown := strings.Replace(sample(t, "model.json"), `"entry"`, `"colour": "red", "entry"`, 1)
 	require.Equal(t, errs.ExitDone, orderctl(t, unknown, "validate", "-").code)
-	require.Equal(t, errs.ExitFailed, orderctl(t, unknown, "validate", "--reject-unknown", "-").code)
+	require.Equal(t, errs.ExitFailed, orderctlWith(t, []string{"INGEST_REJECT_UNKNOWN_FIELDS"}, unknown, "validate", "-").code)
 }
 
 func TestValidateGoesOnAfterAFileThatCannotBeRead(t *testing.T) {
@@ -72,6 +72,18 @@ func TestValidateNothing(t *testing.T) {
 	got := orderctl(t, "", "validate", "-")
 	require.Equal(t, errs.ExitNothing, got.code)
 	require.Equal(t, "stdin: no orders\n", got.stderr)
+}
+
+// orderctlWith is orderctl with settings that are true.
+func orderctlWith(t *testing.T, settings []string, stdin string, args ...string) result {
+	t.Helper()
+	isolate(t)
+	for _, name := range settings {
+		t.Setenv(name, "true")
+	}
+	var stdout, stderr bytes.Buffer
+	code := newApp(strings.NewReader(stdin), &stdout, &stderr).run(t.Context(), args)
+	return result{code, stdout.String(), stderr.String()}
 }
 
 func sample(t *testing.T, name string) string {

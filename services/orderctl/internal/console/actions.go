@@ -295,21 +295,6 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 	}
 }
 
-// inChunks loads letters some at a time.
-func (c *Console) inChunks(j *job, refs []dlq.Ref, use func([]dlq.Item) error) error {
-	const most = 200
-	for chunk := range dlq.Chunks(refs, most) {
-		items, err := c.load(j.ctx, chunk)
-		if err != nil {
-			return err
-		}
-		if err := use(items); err != nil {
-			return err
-		}
-	}
-	return j.ctx.Err()
-}
-
 // ownResolutions leaves, where a job is undone, only the letters that it resolved:
 // somebody else may have opened and resolved others since.
 func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine []dlq.Ref, err error) {
@@ -325,7 +310,7 @@ func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine [
 	}
 	const slack = time.Second
 	from, to := undone.Began.Add(-slack), undone.view().Ended.Add(slack)
-	err = c.inChunks(j, refs, func(items []dlq.Item) error {
+	err = c.opts.Store.InChunks(j.ctx, refs, func(items []dlq.Item) error {
 		for _, item := range items {
 			if r := item.Resolution; r != nil && r.By == undone.Actor && !r.When.Before(from) && !r.When.After(to) {
 				mine = append(mine, item.Ref)
@@ -350,7 +335,7 @@ func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
 	}
 	run := c.dryRun(router, j.edits...)
 	dlq.InSourceOrder(refs)
-	return c.inChunks(j, refs, func(items []dlq.Item) error {
+	return c.opts.Store.InChunks(j.ctx, refs, func(items []dlq.Item) error {
 		verdicts, err := run.Judge(j.ctx, items)
 		for i, verdict := range verdicts {
 			r := rowOf(&items[i], verdict.Reason)
