@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -300,35 +298,12 @@ func (r *importRun) writeReport(took time.Duration, stopped bool) error {
 			return local(err)
 		}
 	}
-	n := r.report
-	var b strings.Builder
-	if stopped {
-		b.WriteString("stopped: ")
-	}
-	fmt.Fprintf(&b, "%s in %s", plural(int(n.Read), "order"), took.Round(time.Millisecond))
-	if n.Read > 1 && took > 0 {
-		fmt.Fprintf(&b, " (%.0f/s)", float64(n.Read)/took.Seconds())
-	}
-	would := ""
-	if n.DryRun {
-		would = "would be "
-	}
-	if r.target != nil {
-		fmt.Fprintf(&b, ": %s%d stored, %d duplicates, %d failed", would, n.Stored, n.Duplicates, n.Failed)
-	} else {
-		fmt.Fprintf(&b, ": %d published, %d refused by the broker", n.Published, n.Refused)
-	}
-	reasons := make([]string, 0, len(n.Reasons))
-	for _, reason := range slices.Sorted(maps.Keys(n.Reasons)) {
-		reasons = append(reasons, fmt.Sprintf("%s %d", reason, n.Reasons[reason]))
-	}
-	if len(reasons) > 0 {
-		fmt.Fprintf(&b, " (%s)", strings.Join(reasons, ", "))
-	}
-	for _, table := range slices.Sorted(maps.Keys(n.Orphans)) {
-		fmt.Fprintf(&b, "; %d rows of %s have no order", n.Orphans[table], table)
-	}
-	r.say("%s", b.String())
+	r.say("%s", summary("imported", struct {
+		importReport
+		Took    time.Duration
+		Stopped bool
+		Decided bool // here, not by the worker
+	}{r.report, took.Round(time.Millisecond), stopped, r.target != nil}))
 	switch {
 	case stopped && r.f.state != "":
 		r.say("run the command again: it goes on after what is done, which %s remembers", r.f.state)

@@ -199,7 +199,7 @@ func (r *importRun) publisher(ctx context.Context) (deal func(context.Context, [
 	if err != nil {
 		return nil, func() {}, explainKafka(&r.f.Kafka, err)
 	}
-	brokers := &published{app: r.app, product: "Kafka", bar: r.bar}
+	brokers := &published{app: r.app, Product: "Kafka", bar: r.bar}
 	publisher := publish.New(broker, publish.Options{
 		Rate: r.f.rate,
 		Acked: func(acks []publish.Ack) error {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
@@ -38,6 +40,15 @@ func (a *app) show(value any, template string) error {
 		return writeJSON(a.stdout, value)
 	}
 	return a.style().Write(a.stdout, template, value)
+}
+
+// summary is what a template of dlqview says for people, on one line.
+func summary(template string, value any) string {
+	var b strings.Builder
+	if err := (dlqview.Style{}).Write(&b, template, value); err != nil {
+		panic(err) // a mistake in the template
+	}
+	return b.String()
 }
 
 // writeJSON writes a value on one line.

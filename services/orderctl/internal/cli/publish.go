@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,7 +103,7 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	}
 	defer func() { _ = src.close() }() // it was only read
 
-	out := &published{app: a, product: to.product, out: bufio.NewWriter(a.stdout), quiet: f.quiet, start: time.Now(), byKind: map[string]int{}}
+	out := &published{app: a, Product: to.product, out: bufio.NewWriter(a.stdout), quiet: f.quiet, start: time.Now(), ByKind: map[string]int{}}
 	lookUp, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
 	broker, err := to.open(lookUp)
@@ -126,7 +125,7 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 		outcome, err = "interrupted: ", errs.New(errs.Interrupted, "")
 	case err != nil:
 		outcome, err = "stopped: ", to.explain(err)
-	case out.refusals > 0:
+	case out.Refusals > 0:
 		err = failed()
 	}
 	a.say("%s%s to %s", outcome, out.summary(src.what), to.name)
@@ -153,31 +152,31 @@ func local(err error) error {
 // published counts and prints what was sent. Its calls come one at a time.
 type published struct {
 	app     *app
-	product string // Kafka or NATS
+	Product string // Kafka or NATS
 	out     *bufio.Writer
 	quiet   bool
 	start   time.Time
 	bar     bar
 
-	records  int
-	byKind   map[string]int
-	repeats  int // that a stream had already
-	refusals int
+	Records  int
+	ByKind   map[string]int
+	Repeats  int // that a stream had already
+	Refusals int
 	away     bool // the last attempt failed
 }
 
 // acked prints records as they are acknowledged, so that the list is right
 // whenever it ends.
 func (p *published) acked(acks []publish.Ack) error {
-	p.records += len(acks)
+	p.Records += len(acks)
 	p.away = false
 	p.bar.line()
 	for _, ack := range acks {
 		info, _ := ack.Info.(recordInfo)
-		p.byKind[info.Kind]++
+		p.ByKind[info.Kind]++
 		info.Place = ack.Place
 		if ack.StreamPlace != nil && ack.Duplicate {
-			p.repeats++
+			p.Repeats++
 		}
 		p.print(info)
 	}
@@ -203,15 +202,15 @@ func (p *published) print(info recordInfo) {
 const maxShownRefusals = 10
 
 func (p *published) refused(r publish.Record, err error) {
-	p.refusals++
+	p.Refusals++
 	info, _ := r.Info.(recordInfo)
 	name := "a record without order_uid"
 	if info.UID != "" {
 		name = "order " + info.UID
 	}
-	if p.refusals <= maxShownRefusals {
+	if p.Refusals <= maxShownRefusals {
 		p.bar.line()
-		p.app.say("orderctl publish: %s refuses %s (%d bytes): %v", p.product, name, len(r.Value), err)
+		p.app.say("orderctl publish: %s refuses %s (%d bytes): %v", p.Product, name, len(r.Value), err)
 	}
 }
 
@@ -225,34 +224,14 @@ func (p *published) retrying(err error) {
 	if err == nil {
 		err = errors.New("it does not answer")
 	}
-	p.app.say("trying to reach %s for %s: %v", p.product, giveUpAfter, err)
+	p.app.say("trying to reach %s for %s: %v", p.Product, giveUpAfter, err)
 }
 
 // summary is one line on what was done.
 func (p *published) summary(what string) string {
-	took := time.Since(p.start)
-	var b strings.Builder
-	fmt.Fprintf(&b, "published %s%s in %s", plural(p.records, "record"), what, took.Round(time.Millisecond))
-	if p.records > 1 && took > 0 {
-		fmt.Fprintf(&b, " (%.0f/s)", float64(p.records)/took.Seconds())
-	}
-	var kinds []string
-	for _, k := range []struct {
-		kind synth.Kind
-		noun string
-	}{{synth.KindOrder, "order"}, {synth.KindInvalid, "invalid record"}, {synth.KindDuplicate, "duplicate"}, {synth.KindConflict, "conflict"}} {
-		if n := p.byKind[string(k.kind)]; n > 0 {
-			kinds = append(kinds, plural(n, k.noun))
-		}
-	}
-	if len(kinds) > 0 && p.byKind[string(synth.KindOrder)] != p.records {
-		fmt.Fprintf(&b, ": %s", strings.Join(kinds, ", "))
-	}
-	if p.refusals > 0 {
-		fmt.Fprintf(&b, ", %d refused by %s", p.refusals, p.product)
-	}
-	if p.repeats > 0 {
-		fmt.Fprintf(&b, ", %d of them sent before, so that the stream has not stored them again", p.repeats)
-	}
-	return b.String()
+	return summary("published", struct {
+		*published
+		What string
+		Took time.Duration
+	}{p, what, time.Since(p.start).Round(time.Millisecond)})
 }

@@ -137,17 +137,17 @@ func (a *app) checkFile(f *publishFlags, file io.Reader) (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case t.orders == 0:
+	case t.Orders == 0:
 		return 0, nothing("%s has no orders: nothing was sent", name)
-	case t.invalid > 0:
-		if t.failures > maxShownFailures {
-			a.say("… and %s more: 'orderctl validate %s' shows all", plural(t.failures-maxShownFailures, "failure"), f.file)
+	case t.Invalid > 0:
+		if t.Failures > maxShownFailures {
+			a.say("… and %s more: 'orderctl validate %s' shows all", plural(t.Failures-maxShownFailures, "failure"), f.file)
 		}
 		return 0, fmt.Errorf("%s: %s: nothing was sent; --no-validate sends them all as they are", name, t)
-	case len(t.unknown) > 0:
+	case len(t.Unknown) > 0:
 		a.say("%s: %s", name, t)
 	}
-	return t.orders, nil
+	return t.Orders, nil
 }
 
 // openTwice opens a file that can be read twice. What comes through a pipe is

@@ -6,8 +6,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,12 +36,13 @@ func (a *app) validate(files []string, codec *model.Codec) error {
 			continue
 		}
 		a.say("%s: %s", shownName(name), t)
-		total.add(t)
+		total.Orders += t.Orders
+		total.Invalid += t.Invalid
 	}
 	switch {
-	case unreadable || total.invalid > 0:
+	case unreadable || total.Invalid > 0:
 		return failed()
-	case total.orders == 0:
+	case total.Orders == 0:
 		return nothing("")
 	}
 	return nil
@@ -60,13 +59,13 @@ func (a *app) validateFile(name string, codec *model.Codec) (*tally, error) {
 
 // checkOrders counts the orders of a file, and writes the failures, at most so many.
 func (a *app) checkOrders(file io.Reader, name string, codec *model.Codec, failures io.Writer, most int) (*tally, error) {
-	t := &tally{}
+	t := &tally{Unknown: map[string]int{}}
 	for reader := orderfile.NewReader(file, codec); ; {
 		entry, err := reader.Next()
 		if errors.Is(err, io.EOF) {
 			return t, nil
 		}
-		for _, f := range entry.Failures[:min(len(entry.Failures), max(most-t.failures, 0))] {
+		for _, f := range entry.Failures[:min(len(entry.Failures), max(most-t.Failures, 0))] {
 			err = errors.Join(err, a.writeFailure(failures, name, entry.UID, f))
 		}
 		if err != nil {
@@ -102,46 +101,21 @@ func shownName(file string) string {
 
 // tally counts what is in a file.
 type tally struct {
-	orders, invalid, failures int
-	unknown                   map[string]int // orders with a field, by its path
+	Orders, Invalid, Failures int
+	Unknown                   map[string]int // orders with a field, by its path
 }
 
 func (t *tally) count(e orderfile.Entry) {
-	t.orders++
+	t.Orders++
 	if len(e.Failures) > 0 {
-		t.invalid++
-		t.failures += len(e.Failures)
+		t.Invalid++
+		t.Failures += len(e.Failures)
 	}
 	for _, path := range e.Unknown {
-		if t.unknown == nil {
-			t.unknown = map[string]int{}
-		}
-		if _, known := t.unknown[path]; known || len(t.unknown) < model.MaxUnknownFields {
-			t.unknown[path]++
+		if _, known := t.Unknown[path]; known || len(t.Unknown) < model.MaxUnknownFields {
+			t.Unknown[path]++
 		}
 	}
 }
 
-func (t *tally) add(other *tally) {
-	t.orders += other.orders
-	t.invalid += other.invalid
-}
-
-func (t *tally) String() string {
-	if t.orders == 0 {
-		return "no orders"
-	}
-	s := plural(t.orders, "order") + ", all valid"
-	if t.invalid > 0 {
-		s = fmt.Sprintf("%s, %d invalid (%s)", plural(t.orders, "order"), t.invalid, plural(t.failures, "failure"))
-	}
-	if len(t.unknown) == 0 {
-		return s
-	}
-	var fields []string
-	for path, n := range t.unknown {
-		fields = append(fields, fmt.Sprintf("%s (%d)", path, n))
-	}
-	slices.Sort(fields)
-	return s + "; unknown fields, which are not stored: " + strings.Join(fields, ", ")
-}
+func (t *tally) String() string { return summary("tally", t) }

@@ -84,8 +84,9 @@ func (f *verifyFlags) check() error {
 // verified is what --output json ends with.
 type verified struct {
 	verify.Result
-	Equal   bool    `json:"equal"`
-	Seconds float64 `json:"seconds"`
+	Equal   bool          `json:"equal"`
+	Seconds float64       `json:"seconds"`
+	Took    time.Duration `json:"-"`
 }
 
 func (a *app) verify(ctx context.Context, s *verifySettings, f verifyFlags) error {
@@ -106,9 +107,13 @@ func (a *app) verify(ctx context.Context, s *verifySettings, f verifyFlags) erro
 		Progress: bar.set,
 	})
 	bar.end()
+	outcome := func() verified {
+		took := time.Since(began)
+		return verified{result, result.Equal(), took.Seconds(), took.Round(100 * time.Millisecond)}
+	}
 	if err != nil {
 		if result.Checked > 0 {
-			a.say("%s so far", summary(result, time.Since(began)))
+			a.say("%s so far", summary("verified", outcome()))
 		}
 		var api *verify.APIError
 		switch errors.As(err, &api); {
@@ -119,8 +124,7 @@ func (a *app) verify(ctx context.Context, s *verifySettings, f verifyFlags) erro
 		}
 		return db.explain(err)
 	}
-	took := time.Since(began)
-	return errors.Join(written, a.endComparison(verified{result, result.Equal(), took.Seconds()}, result.Equal(), summary(result, took)))
+	return errors.Join(written, a.endComparison("verified", outcome(), result.Equal()))
 }
 
 func (a *app) writeDifference(d verify.Difference) error {
@@ -132,33 +136,13 @@ func (a *app) writeDifference(d verify.Difference) error {
 }
 
 // endComparison reports a comparison: a line for programs, one for people, and the exit code.
-func (a *app) endComparison(result any, equal bool, summary string) error {
+func (a *app) endComparison(template string, result any, equal bool) error {
 	err := a.print(result, "")
-	a.say("%s", summary)
+	a.say("%s", summary(template, result))
 	if err == nil && !equal {
 		err = failed()
 	}
 	return err
-}
-
-// summary is a line for people.
-func summary(r verify.Result, took time.Duration) string {
-	text := fmt.Sprintf("compared %s in %s: ", plural(int(r.Checked), "order"), took.Round(100*time.Millisecond))
-	if r.Equal() {
-		text += "no difference"
-	} else {
-		text += fmt.Sprintf("%d missing, %d extra, %d stale", r.Missing, r.Extra, r.Stale)
-	}
-	if r.Unnamed > 0 {
-		text += fmt.Sprintf("; the API holds %s more than the tables have, which no deletion names", plural(int(r.Unnamed), "order"))
-	}
-	if r.Unsettled > 0 {
-		text += fmt.Sprintf("; %s changed too often to be compared", plural(int(r.Unsettled), "order"))
-	}
-	if r.Unaskable > 0 {
-		text += fmt.Sprintf("; %s with a uid that no address can have", plural(int(r.Unaskable), "order"))
-	}
-	return text
 }
 
 // maxUnsettled is how many orders that differ are compared again. If more differ, it is
@@ -167,12 +151,13 @@ const maxUnsettled = 1000
 
 // compared is what verify --against ends with.
 type compared struct {
-	Checked   int64   `json:"checked"`
-	Missing   int64   `json:"missing"`
-	Extra     int64   `json:"extra"`
-	Different int64   `json:"different"`
-	Equal     bool    `json:"equal"`
-	Seconds   float64 `json:"seconds"`
+	Checked   int64         `json:"checked"`
+	Missing   int64         `json:"missing"`
+	Extra     int64         `json:"extra"`
+	Different int64         `json:"different"`
+	Equal     bool          `json:"equal"`
+	Seconds   float64       `json:"seconds"`
+	Took      time.Duration `json:"-"`
 }
 
 // comparison of another service's database with ours.
@@ -218,9 +203,9 @@ func (a *app) verifyAgainst(ctx context.Context, s *verifySettings, f *verifyFla
 	if err != nil {
 		return err
 	}
-	c.result.Equal, c.result.Seconds = c.result.Missing+c.result.Extra+c.result.Different == 0, time.Since(began).Seconds()
-	return a.endComparison(c.result, c.result.Equal, fmt.Sprintf("compared %s in %s: %d missing, %d extra, %d different",
-		plural(int(c.result.Checked), "order"), time.Since(began).Round(100*time.Millisecond), c.result.Missing, c.result.Extra, c.result.Different))
+	took := time.Since(began)
+	c.result.Equal, c.result.Seconds, c.result.Took = c.result.Missing+c.result.Extra+c.result.Different == 0, took.Seconds(), took.Round(100*time.Millisecond)
+	return a.endComparison("compared", c.result, c.result.Equal)
 }
 
 // walk compares all orders, or those of the uids, as both databases are now.

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 	"strings"
 	"text/template"
@@ -148,8 +149,14 @@ var templates = template.Must(template.New("").Funcs(Style{}.funcs()).ParseFS(te
 func (s Style) funcs() template.FuncMap {
 	return template.FuncMap{
 		"bold": s.bold, "red": s.red, "green": s.green, "yellow": s.yellow, "dim": s.dim,
-		"clean": Clean, "cut": cut, "pad": padded, "plural": Plural, "when": when,
-		"trace_link": s.traceLink,
+		"clean": Clean, "cut": cut, "pad": padded, "when": when, "trace_link": s.traceLink,
+		"plural": func(n any, noun string) string { return Plural(int(reflect.ValueOf(n).Int()), noun) },
+		"perSecond": func(n any, took time.Duration) float64 {
+			if n := reflect.ValueOf(n).Int(); n > 1 && took > 0 {
+				return float64(n) / took.Seconds()
+			}
+			return 0
+		},
 	}
 }
 
