@@ -216,7 +216,7 @@ func (a *app) deal(ctx context.Context, f *targetFlags, s *changeSettings, ids [
 		if err != nil {
 			return err
 		}
-		if err := a.confirm(f.yes || harmless || len(ids) > 0, fmt.Sprintf(what, plural(len(refs), "letter"))); err != nil {
+		if err := a.confirm(f.yes || harmless || len(ids) > 0, fmt.Sprintf(what, dlqview.Plural(len(refs), "letter"))); err != nil {
 			return err
 		}
 		if !harmless {

@@ -155,7 +155,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 	if err != nil {
 		return err
 	}
-	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", plural(len(refs), "letter"),
+	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", dlqview.Plural(len(refs), "letter"),
 		counts[dryrun.Stored], counts[dryrun.Duplicate], counts[dryrun.Pass], counts[dryrun.Fail], counts[dryrun.Stay], counts[dryrun.Unknown])
 	if orders == nil {
 		a.say("DATABASE_URL is not set: nothing was compared with the stored orders")
@@ -236,10 +236,10 @@ func (a *app) purge(ctx context.Context, s *changeSettings, queue *dlq.Queue, op
 		for _, id := range ids {
 			r.letter(id, "nothing")
 		}
-		a.say("%s would be removed", plural(len(ids), "letter"))
+		a.say("%s would be removed", dlqview.Plural(len(ids), "letter"))
 		return r.writing
 	}
-	if err := a.confirm(yes, "remove "+plural(len(ids), "letter")+" for good"); err != nil {
+	if err := a.confirm(yes, "remove "+dlqview.Plural(len(ids), "letter")+" for good"); err != nil {
 		return err
 	}
 	if err := audited(ctx, a, s, dlq.By{}, "purge", ids, func(id string) string { return id }); err != nil {
@@ -299,7 +299,7 @@ func (r *report) outcome(o dlq.Outcome) {
 // end says how far the work got, and what its error means.
 func (r *report) end(ctx context.Context, err error) error {
 	r.bar.end()
-	letters := plural(r.of, "letter")
+	letters := dlqview.Plural(r.of, "letter")
 	switch {
 	case err != nil && ctx.Err() != nil:
 		r.say("interrupted: %d of %s %s; run the command again for the rest", r.done, letters, r.did)

@@ -95,7 +95,7 @@ func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids 
 	if err := end(err); err != nil {
 		return err
 	}
-	a.say("%d of %s exported", exported, plural(len(refs), "letter"))
+	a.say("%d of %s exported", exported, dlqview.Plural(len(refs), "letter"))
 	if a.output == outputJSON && f.to != "" {
 		return writeJSON(a.stdout, struct {
 			Exported int    `json:"exported"`
@@ -207,7 +207,7 @@ func (a *app) importLetters(ctx context.Context, s *changeSettings, queue *dlq.Q
 		}
 		there++
 	})
-	a.say("%s imported, %d were there already", plural(r.done, "letter"), there)
+	a.say("%s imported, %d were there already", dlqview.Plural(r.done, "letter"), there)
 	if errors.Is(err, dlq.ErrEntry) { // the file is wrong, not the broker
 		err = local(err)
 	}

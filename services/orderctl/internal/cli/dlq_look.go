@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
 )
@@ -79,7 +81,7 @@ func (a *app) list(ctx context.Context, view *dlq.View, status letter.Status, li
 		err = write(lines...)
 	}
 	if len(refs) < len(all) {
-		a.say("%d of %s; --limit 0 lists all", len(refs), plural(len(all), "letter"))
+		a.say("%d of %s; --limit 0 lists all", len(refs), dlqview.Plural(len(all), "letter"))
 	}
 	switch {
 	case err != nil:
@@ -168,7 +170,7 @@ func (a *app) dlqStatsCommand() *cobra.Command {
 
 func (a *app) sayOrphans(view *dlq.View, cfg *config.Kafka) {
 	if orphans := len(view.Orphans()); orphans > 0 {
-		a.say("%s without a letter in %s: of letters that are in another topic (--foreign), or that were removed by hand", plural(orphans, "resolution"), cfg.DLQTopic)
+		a.say("%s without a letter in %s: of letters that are in another topic (--foreign), or that were removed by hand", dlqview.Plural(orphans, "resolution"), cfg.DLQTopic)
 	}
 }
 
@@ -207,4 +209,60 @@ func (a *app) watchStats(ctx context.Context, view *dlq.View, every time.Duratio
 			return err
 		}
 	}
+}
+
+type findSettings struct {
+	Kafka    config.Kafka
+	Database config.Database
+}
+
+func (a *app) findCommand() *cobra.Command {
+	var s findSettings
+	var where kafkaFlags
+	cmd := a.command("find", &s, oneArg("name one order by its order_uid"), func(cmd *cobra.Command, args []string) error {
+		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
+			return a.find(cmd.Context(), queue, &s, pasted.Choose(args[0], model.IsOrderUID))
+		})
+	})
+	where.registerLetters(cmd)
+	return cmd
+}
+
+type found struct {
+	UID         string                `json:"order_uid"`
+	Stored      bool                  `json:"stored"`
+	DateCreated *time.Time            `json:"date_created,omitempty"`
+	Letters     []dlqview.HistoryLine `json:"letters"`
+}
+
+func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid string) error {
+	db, err := openDatabase(s.Database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.pool.Close() }() // nothing was written
+	stored, err := db.stored(ctx, []string{uid})
+	if err != nil {
+		return err
+	}
+	items, view, err := queue.List(ctx, letter.Filter{UID: uid}, letter.Any, 0)
+	if err != nil {
+		return err
+	}
+	a.sayGaps(view)
+	answer := found{UID: uid, Letters: []dlqview.HistoryLine{}}
+	if s, there := stored[uid]; there {
+		answer.Stored, answer.DateCreated = true, &s.Order.DateCreated
+	}
+	slices.Reverse(items)
+	for i := range items {
+		answer.Letters = append(answer.Letters, dlqview.HistoryOf(&items[i]))
+	}
+	if err := a.show(answer, "find.txt"); err != nil {
+		return err
+	}
+	if !answer.Stored && len(items) == 0 {
+		return nothing("")
+	}
+	return nil
 }

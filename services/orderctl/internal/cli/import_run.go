@@ -94,7 +94,7 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 		return nil, source.explain(err)
 	}
 	if r.report.After = r.state.After; r.state.After != "" {
-		a.say("going on after order %s, with %s done before", dlqview.Clean(r.state.After), plural(int(r.state.Done), "order"))
+		a.say("going on after order %s, with %s done before", dlqview.Clean(r.state.After), dlqview.Plural(int(r.state.Done), "order"))
 	}
 	return r, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/franz"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
 // topicsSettings are those of the worker, which creates topics too.
@@ -84,7 +85,7 @@ func (a *app) reportTopics(states []kafkaconn.TopicState) error {
 			Created    bool     `json:"created"`
 			Partitions int      `json:"partitions"`
 			Problems   []string `json:"problems,omitempty"`
-		}{s.Name, s.Created, s.Partitions, s.Problems}, fmt.Sprintf("%s: %s, %s\n", s.Name, what, plural(s.Partitions, "partition")))
+		}{s.Name, s.Created, s.Partitions, s.Problems}, fmt.Sprintf("%s: %s, %s\n", s.Name, what, dlqview.Plural(s.Partitions, "partition")))
 		if err != nil {
 			return err
 		}

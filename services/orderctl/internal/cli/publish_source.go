@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/orderfile"
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 	"github.com/orderhub/orderhub/services/orderctl/internal/synth"
@@ -141,7 +142,7 @@ func (a *app) checkFile(f *publishFlags, file io.Reader) (int, error) {
 		return 0, nothing("%s has no orders: nothing was sent", name)
 	case t.Invalid > 0:
 		if t.Failures > maxShownFailures {
-			a.say("… and %s more: 'orderctl validate %s' shows all", plural(t.Failures-maxShownFailures, "failure"), f.file)
+			a.say("… and %s more: 'orderctl validate %s' shows all", dlqview.Plural(t.Failures-maxShownFailures, "failure"), f.file)
 		}
 		return 0, fmt.Errorf("%s: %s: nothing was sent; --no-validate sends them all as they are", name, t)
 	case len(t.Unknown) > 0:

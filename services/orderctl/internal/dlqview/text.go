@@ -130,14 +130,22 @@ const longestText = 400
 
 // Shorten cuts a long text, and says how much is left out.
 func Shorten(text string) string {
-	most := longestText
-	if len(text) <= most {
+	short := Cut(text, longestText)
+	if short == text {
 		return text
 	}
-	for !utf8.RuneStart(text[most]) {
-		most--
+	return fmt.Sprintf("%s… (%s more)", short, Plural(len(text)-len(short), "byte"))
+}
+
+// Cut is as much of a text as fits so many bytes, in whole characters.
+func Cut(text string, bytes int) string {
+	if len(text) <= bytes {
+		return text
 	}
-	return fmt.Sprintf("%s… (%s more)", text[:most], Plural(len(text)-most, "byte"))
+	for !utf8.RuneStart(text[bytes]) {
+		bytes--
+	}
+	return text[:bytes]
 }
 
 //go:embed templates

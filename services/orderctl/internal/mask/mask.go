@@ -133,14 +133,9 @@ func Scalar(path []string, raw string) string {
 	if !json.Valid([]byte(raw)) {
 		return string(Value([]byte(raw)))
 	}
-	field := ""
-	for _, name := range path {
-		if personal(name) {
-			return Hidden
-		}
-		if strings.Trim(name, "0123456789[]") != "" {
-			field = name
-		}
+	field, hide := fieldOf(path)
+	if hide {
+		return Hidden
 	}
 	named, err := json.Marshal(map[string]json.RawMessage{field: json.RawMessage(raw)})
 	if err != nil {
@@ -153,16 +148,20 @@ func Scalar(path []string, raw string) string {
 // Shows reports whether the field to which names and positions lead is one that is shown
 // where its content looks as it should.
 func Shows(path []string) bool {
-	field := ""
+	field, hide := fieldOf(path)
+	return !hide && (codes[field] != nil || numbers[field] != nil)
+}
+
+// fieldOf is the last name on a path of names and positions; hide says that one of them is
+// personal.
+func fieldOf(path []string) (field string, hide bool) {
 	for _, name := range path {
-		if personal(name) {
-			return false
-		}
+		hide = hide || personal(name)
 		if strings.Trim(name, "0123456789[]") != "" {
 			field = name
 		}
 	}
-	return codes[field] != nil || numbers[field] != nil
+	return field, hide
 }
 
 // Path masks the names in a path, such as items[2].price, that are not known.
