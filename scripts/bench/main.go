@@ -21,6 +21,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/restore"
 	"github.com/orderhub/orderhub/scripts/bench/scale"
 	"github.com/orderhub/orderhub/scripts/bench/soak"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // commandLine are the flags of all benchmarks, and the benchmarks with their own.
@@ -58,7 +59,7 @@ func main() {
 	chosen := parsed.Selected().Target.Addr().Interface().(interface {
 		Measure(ctx context.Context, flags *rig.Flags)
 	})
-	if err := rig.Try(func() { chosen.Measure(ctx, &line.Flags) }); err != nil {
+	if err := must.Try(func() { chosen.Measure(ctx, &line.Flags) }); err != nil {
 		fmt.Fprintf(os.Stderr, "bench %s: %v\n", parsed.Command(), err)
 		os.Exit(1)
 	}

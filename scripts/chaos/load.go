@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // handMade begins the uids of orders that are written by hand.
@@ -87,23 +89,14 @@ var natsKinds = []kind{
 	}},
 }
 
-func (s *site) startNATS(ctx context.Context) error {
-	port, err := ports.Free()
-	if err != nil {
-		return err
-	}
-	s.nats = &natsPart{options: natsserver.Options{DataDir: filepath.Join(s.logs, "nats"), Port: port}}
+func (s *site) startNATS(ctx context.Context) {
+	s.nats = &natsPart{options: natsserver.Options{DataDir: filepath.Join(s.logs, "nats"), Port: must.Get(ports.Free())}}
 	s.nats.bridge = newService(s, bridgeName, 0, "")
-	if err := s.nats.start(ctx); err != nil {
-		return err
-	}
+	must.Succeed(s.nats.start(ctx))
 	s.onStop(func(context.Context) { s.nats.server.Stop() })
-	if s.nats.conn, err = nats.Connect(s.nats.server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond)); err != nil {
-		return err
-	}
+	s.nats.conn = must.Get(nats.Connect(s.nats.server.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond)))
 	s.onStop(func(context.Context) { s.nats.conn.Close() })
-	s.nats.js, err = jetstream.New(s.nats.conn)
-	return err
+	s.nats.js = must.Get(jetstream.New(s.nats.conn))
 }
 
 func (p *natsPart) start(context.Context) error {
@@ -125,16 +118,17 @@ func (p *natsPart) publish(ctx context.Context) {
 }
 
 // drain returns once the bridge has forwarded all messages, and stops it.
-func (p *natsPart) drain(ctx context.Context) error {
+func (p *natsPart) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		stream, err := p.js.Stream(ctx, "ORDERS")
 		if err == nil && stream.CachedInfo().State.Msgs == 0 {
-			return p.bridge.terminate(ctx)
+			must.Succeed(p.bridge.terminate(ctx))
+			return
 		}
 		if waitErr := retry.Sleep(ctx, watchPolling); waitErr != nil {
-			return fmt.Errorf("the bridge does not forward everything within %s: %w", patience, err)
+			must.Succeed(fmt.Errorf("the bridge does not forward everything within %s: %w", patience, errors.Join(waitErr, err)))
 		}
 	}
 }

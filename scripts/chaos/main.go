@@ -10,7 +10,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,9 +22,9 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 func main() {
@@ -85,114 +84,85 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ok, err := chaos(ctx, o, stdout, stderr)
+	exact := false
+	err = must.Try(func() { exact = chaos(ctx, o, stdout, stderr) })
 	if err != nil {
 		_, _ = fmt.Fprintf(stderr, "chaos: %v (to repeat: --seed %d)\n", err, o.Seed)
-		return 1
 	}
-	if !ok {
+	if !exact {
 		return 1
 	}
 	return 0
 }
 
 // chaos strikes as often as asked, waits until all records are processed, and
-// compares. ok says that nothing is lost, extra, wrong or stale.
-func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (ok bool, err error) {
+// compares. It returns true if nothing is lost, extra, wrong or stale.
+func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (exact bool) {
 	began := time.Now()
-	say := func(format string, args ...any) {
+	s := &site{say: func(format string, args ...any) {
 		_, _ = fmt.Fprintf(stderr, "%7.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
-	}
-	say("seed %d: %d strikes, %d workers, %d readers, %d records/s", o.Seed, o.Kills, o.Workers, o.Readers, o.Rate)
-	s, err := start(ctx, o, say)
-	if err != nil {
-		return false, err
-	}
-	defer func() {
-		if err != nil || !ok {
-			say("the logs are in %s", s.logs)
-		}
-		s.stop(err == nil && ok)
-	}()
-	hits, sent, err := s.underLoad(ctx, o)
-	if err != nil {
-		return false, err
-	}
-	say("last strike done; %d records sent", sent)
+	}}
+	s.say("seed %d: %d strikes, %d workers, %d readers, %d records/s", o.Seed, o.Kills, o.Workers, o.Readers, o.Rate)
+	s.life, s.end = context.WithCancelCause(ctx)
+	defer func() { s.stop(exact) }()
+	s.start(ctx, o)
+	hits, sent := s.underLoad(ctx, o)
+	s.say("last strike done; %d records sent", sent)
 	if s.nats != nil {
-		if err := s.nats.drain(ctx); err != nil {
-			return false, err
-		}
+		s.nats.drain(ctx)
 	}
-	expected, found, err := s.account(ctx)
-	if err != nil {
-		return false, err
-	}
+	expected, found := s.account(ctx)
 	tell(stdout, hits, expected, found)
 	if !found.Exact() {
 		s.stories(stdout, hits, found)
 	}
 	if expected.Records < sent {
 		_, _ = fmt.Fprintf(stdout, "the topic has fewer records than the %d that were acknowledged: the brokers lost some\n", sent)
-		return false, nil
+		return false
 	}
 	if s.nats != nil {
 		missing := s.nats.missing(expected)
 		_, _ = fmt.Fprintf(stdout, "%d orders came through NATS, %d of them lost %v\n", s.nats.sent, len(missing), missing)
-		return found.Exact() && len(missing) == 0, nil
+		return found.Exact() && len(missing) == 0
 	}
-	return found.Exact(), nil
+	return found.Exact()
 }
 
 // underLoad strikes while records are sent and orders changed by hand.
-func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int, err error) {
-	client, err := ledger.Client(s.brokers())
-	if err != nil {
-		return nil, 0, err
-	}
+func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int) {
+	client := must.Get(ledger.Client(s.brokers()))
 	defer client.Close()
 	load := ledger.NewLoad(client, rand.New(rand.NewPCG(o.Seed, 1)), topic, partitions, "chaos-")
-	var group errgroup.Group
 	busy, rest := context.WithCancel(ctx)
-	group.Go(func() error { return load.Run(busy, o.Rate, patience) })
-	group.Go(func() error {
-		s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3)))
-		return nil
-	})
-	if s.nats != nil {
-		group.Go(func() error {
-			s.nats.publish(busy)
-			return nil
-		})
+	defer rest()
+	parts := []func(context.Context){
+		func(context.Context) { must.Succeed(load.Run(busy, o.Rate, patience)) },
+		func(context.Context) { s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3))) },
+		func(ctx context.Context) {
+			defer rest()
+			hits = s.strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
+		},
 	}
-	hits, err = s.strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
-	rest()
-	loadErr := group.Wait()
-	return hits, load.Sent(), cmp.Or(err, loadErr)
+	if s.nats != nil {
+		parts = append(parts, func(context.Context) { s.nats.publish(busy) })
+	}
+	must.Together(ctx, parts...)
+	return hits, load.Sent()
 }
 
 // account waits until all records are processed, stops the workers, and compares.
-func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings, error) {
-	if err := s.settle(ctx); err != nil {
-		return nil, nil, err
-	}
-	if err := terminate(ctx, s.workers); err != nil {
-		return nil, nil, err
-	}
+func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings) {
+	s.settle(ctx)
+	terminate(ctx, s.workers)
 	s.say("all records processed; comparing")
-	expected, err := ledger.Expect(ctx, s.brokers(), topic)
-	if err != nil {
-		return nil, nil, err
-	}
+	expected := must.Get(ledger.Expect(ctx, s.brokers(), topic))
 	world := ledger.World{
 		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade,
 	}
 	for _, r := range s.readers {
 		world.Readers = append(world.Readers, r.addr)
 	}
-	found, err := ledger.Account(ctx, world, expected)
-	if err != nil {
-		return nil, nil, err
-	}
-	return expected, found, terminate(ctx, s.readers)
+	found := must.Get(ledger.Account(ctx, world, expected))
+	terminate(ctx, s.readers)
+	return expected, found
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 const (
@@ -61,126 +62,76 @@ type site struct {
 }
 
 // start starts everything.
-func start(ctx context.Context, o options, say func(string, ...any)) (*site, error) {
-	s := &site{say: say}
-	s.life, s.end = context.WithCancelCause(ctx)
-	if err := s.start(ctx, o); err != nil {
-		s.stop(true)
-		return nil, err
-	}
-	return s, nil
-}
-
-func (s *site) start(ctx context.Context, o options) (err error) {
-	if s.binaries, err = filepath.Abs(o.Binaries); err != nil {
-		return err
-	}
+func (s *site) start(ctx context.Context, o options) {
+	s.binaries = must.Get(filepath.Abs(o.Binaries))
 	for _, name := range []string{workerName, readerName, bridgeName} {
 		if _, err := os.Stat(filepath.Join(s.binaries, name)); err != nil {
-			return fmt.Errorf("a service's binary: %w (make build makes it)", err)
+			must.Succeed(fmt.Errorf("a service's binary: %w (make build makes it)", err))
 		}
 	}
-	if s.logs, err = os.MkdirTemp("", "orderhub-chaos-"); err != nil {
-		return err
-	}
-	if err := s.startDatabase(ctx); err != nil {
-		return fmt.Errorf("start PostgreSQL: %w", err)
-	}
-	if err := s.startKafka(ctx, o); err != nil {
-		return err
-	}
-	if s.progress, err = ledger.NewProgress(s.brokers(), topic, group); err != nil {
-		return err
-	}
+	s.logs = must.Get(os.MkdirTemp("", "orderhub-chaos-"))
+	s.startDatabase(ctx)
+	s.startKafka(ctx, o)
+	s.progress = must.Get(ledger.NewProgress(s.brokers(), topic, group))
 	s.onStop(func(context.Context) { s.progress.Close() })
-	if err := s.createTopics(ctx); err != nil {
-		return err
-	}
+	s.createTopics(ctx)
 	for n := range o.Workers {
 		s.workers = append(s.workers, newService(s, workerName, n, ""))
 	}
 	for n := range o.Readers {
-		port, err := ports.Free()
-		if err != nil {
-			return err
-		}
-		s.readers = append(s.readers, newService(s, readerName, n, ports.Loopback(port)))
+		s.readers = append(s.readers, newService(s, readerName, n, ports.Loopback(must.Get(ports.Free()))))
 	}
 	if o.NATS {
-		if err := s.startNATS(ctx); err != nil {
-			return err
-		}
+		s.startNATS(ctx)
 	}
 	for _, service := range s.services() {
-		if err := service.start(); err != nil {
-			return err
-		}
+		must.Succeed(service.start())
 		s.onStop(func(context.Context) { _ = service.Kill() })
 	}
 	s.onStop(func(context.Context) { s.end(nil); s.watching.Wait() })
-	return nil
 }
 
-func (s *site) startDatabase(ctx context.Context) error {
-	port, err := ports.Free()
-	if err != nil {
-		return err
-	}
-	s.database, err = postgres.Start(ctx, postgres.Options{Port: port, Unsafe: true, Settings: map[string]string{"max_connections": "100"}})
-	if err != nil {
-		return err
-	}
+func (s *site) startDatabase(ctx context.Context) {
+	port := must.Get(ports.Free())
+	s.database = must.Get(postgres.Start(ctx, postgres.Options{Port: port, Unsafe: true, Settings: map[string]string{"max_connections": "100"}}))
 	s.onStop(func(ctx context.Context) {
 		_ = s.database.Resume() // a frozen server would not stop
 		_ = s.database.Stop(ctx)
 	})
 	s.hand = &hand{url: s.database.URL()}
-	if s.network, err = proxy.Start(ports.Loopback(port), proxy.Postgres); err != nil {
-		return err
-	}
+	s.network = must.Get(proxy.Start(ports.Loopback(port), proxy.Postgres))
 	s.onStop(func(context.Context) { s.network.Close() })
-	db, err := sql.Open("pgx", s.database.URL())
-	if err != nil {
-		return err
-	}
-	_, err = migrations.Up(ctx, db)
-	return errors.Join(err, db.Close())
+	db := must.Get(sql.Open("pgx", s.database.URL()))
+	defer func() { _ = db.Close() }()
+	must.Get(migrations.Up(ctx, db))
 }
 
 // startKafka starts Apache Kafka, or the embedded broker where the flags allow or
 // ask for it.
-func (s *site) startKafka(ctx context.Context, o options) (err error) {
+func (s *site) startKafka(ctx context.Context, o options) {
 	if o.Kafka != kafkaEmbedded {
-		s.cluster, err = apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Proxied: true, Log: os.Stderr})
+		cluster, err := apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Proxied: true, Log: os.Stderr})
 		var missing *apachekafka.MissingError
-		if err == nil {
-			s.onStop(func(context.Context) { _ = s.cluster.Stop() })
-		}
 		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(apachekafka.StrictVariable) != "" {
-			return err
+			s.cluster = must.Get(cluster, err)
+			s.onStop(func(context.Context) { _ = s.cluster.Stop() })
+			return
 		}
 		s.say("NOT ON APACHE KAFKA: %v; the embedded broker replaces it, and stays up", err)
 	}
-	s.embedded, err = broker.Start(ctx, broker.Options{Configs: map[string]string{"group.min.session.timeout.ms": "100"}})
-	if err == nil {
-		s.onStop(func(context.Context) { _ = s.embedded.Stop() })
-	}
-	return err
+	s.embedded = must.Get(broker.Start(ctx, broker.Options{Configs: map[string]string{"group.min.session.timeout.ms": "100"}}))
+	s.onStop(func(context.Context) { _ = s.embedded.Stop() })
 }
 
-func (s *site) createTopics(ctx context.Context) error {
-	two := "2"
+func (s *site) createTopics(ctx context.Context) {
+	two, compact, forever := "2", "compact", "-1"
 	settings := map[string]*string{}
 	if s.cluster != nil && len(s.cluster.Brokers) >= 3 {
 		settings["min.insync.replicas"] = &two
 	}
-	if _, err := s.progress.Admin().CreateTopic(ctx, partitions, -1, settings, topic); err != nil {
-		return err
-	}
-	compact, forever := "compact", "-1"
+	must.Get(s.progress.Admin().CreateTopic(ctx, partitions, -1, settings, topic))
 	settings["cleanup.policy"], settings["retention.ms"] = &compact, &forever
-	_, err := s.progress.Admin().CreateTopic(ctx, 3, -1, settings, dlq)
-	return err
+	must.Get(s.progress.Admin().CreateTopic(ctx, 3, -1, settings, dlq))
 }
 
 // brokers are the addresses that bypass the proxies.
@@ -217,9 +168,10 @@ func (s *site) services() []*service {
 	return all
 }
 
-// stop stops what runs, in the reverse order of its start.
-func (s *site) stop(removeLogs bool) {
-	if !removeLogs && s.cluster != nil {
+// stop stops what runs, in the reverse order of its start. It keeps the logs unless
+// they tell nothing.
+func (s *site) stop(exact bool) {
+	if !exact && s.cluster != nil {
 		for _, b := range s.cluster.Brokers {
 			_ = os.Rename(b.LogFile, filepath.Join(s.logs, fmt.Sprintf("broker-%d.log", b.ID)))
 		}
@@ -229,8 +181,10 @@ func (s *site) stop(removeLogs bool) {
 	for _, stop := range slices.Backward(s.stops) {
 		stop(ctx)
 	}
-	if removeLogs && s.logs != "" {
+	if exact {
 		_ = os.RemoveAll(s.logs)
+	} else if s.logs != "" {
+		s.say("the logs are in %s", s.logs)
 	}
 }
 
@@ -239,24 +193,18 @@ func (s *site) onStop(stop func(context.Context)) { s.stops = append(s.stops, st
 
 // settle waits until the workers have committed everything, and the readers have
 // read after that.
-func (s *site) settle(ctx context.Context) error {
+func (s *site) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.await(ctx, s.watch(&hit{what: "the end"}, 0)); err != nil {
-		return err
-	}
-	if err := s.progress.Drain(ctx); err != nil {
-		return err
-	}
-	return s.await(ctx, s.watch(&hit{what: "the last change"}, 0))
+	must.Succeed(s.await(ctx, s.watch(&hit{what: "the end"}, 0)))
+	must.Succeed(s.progress.Drain(ctx))
+	must.Succeed(s.await(ctx, s.watch(&hit{what: "the last change"}, 0)))
 }
 
-func terminate(ctx context.Context, services []*service) error {
-	var errs []error
+func terminate(ctx context.Context, services []*service) {
 	for _, service := range services {
-		errs = append(errs, service.terminate(ctx))
+		must.Succeed(service.terminate(ctx))
 	}
-	return errors.Join(errs...)
 }
 
 // The services' binaries.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // kind is a kind of strike.
@@ -92,41 +93,31 @@ func upTo(random *rand.Rand, d time.Duration) time.Duration {
 
 // strike strikes so many times. Half of the strikes come before the recovery from an
 // earlier one.
-func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits []*hit, err error) {
-	if err := s.await(ctx, s.watch(&hit{what: "the start"}, 1)); err != nil {
-		return nil, err
-	}
+func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits []*hit) {
+	must.Succeed(s.await(ctx, s.watch(&hit{what: "the start"}, 1)))
 	s.say("workers and readers are ready")
 	for n := range o.Kills {
-		if err := retry.Sleep(ctx, time.Duration(random.IntN(600))*time.Millisecond); err != nil {
-			return nil, err
-		}
+		must.Succeed(retry.Sleep(ctx, time.Duration(random.IntN(600))*time.Millisecond))
 		for _, service := range s.services() {
-			if err := service.Alive(); err != nil {
-				return nil, err
-			}
+			must.Succeed(service.Alive())
 		}
 		k := s.pick(random, o.Only)
 		h := s.watch(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, k.name)}, 1)
 		hits = append(hits, h)
 		if err := k.strike(ctx, s, random); err != nil {
-			return nil, fmt.Errorf("%s: %w", h.what, err)
+			must.Succeed(fmt.Errorf("%s: %w", h.what, err))
 		}
 		if random.IntN(2) == 0 {
-			if err := s.await(ctx, h); err != nil {
-				return nil, err
-			}
+			must.Succeed(s.await(ctx, h))
 		}
 		if (n+1)%10 == 0 {
 			s.say("%d strikes", n+1)
 		}
 	}
 	for _, h := range hits {
-		if err := s.await(ctx, h); err != nil {
-			return nil, err
-		}
+		must.Succeed(s.await(ctx, h))
 	}
-	return hits, nil
+	return hits
 }
 
 // pick chooses a kind of strike, each as often as its weight says.

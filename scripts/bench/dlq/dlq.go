@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -98,7 +99,7 @@ func (b *Benchmark) topic(ctx context.Context, site *rig.Site, letters int) resu
 				cmd = site.OrderctlCommand(ctx, topicSource, c.args...)
 			}
 			used, output := rig.RunProgram(cmd, letters)
-			rig.Check(c.check(output, r.written, letters))
+			must.Succeed(c.check(output, r.written, letters))
 			return used
 		}})
 	}
@@ -109,16 +110,16 @@ func (b *Benchmark) topic(ctx context.Context, site *rig.Site, letters int) resu
 }
 
 // consumerRole is the bare consumer of the broker at an address.
-var consumerRole = rig.NewRole("letter consumer", func(addr string) error { return rig.Try(func() { consume(addr) }) })
+var consumerRole = rig.NewRole("letter consumer", func(addr string) error { return must.Try(func() { consume(addr) }) })
 
 // consume reads the topic to its end, with franz-go's defaults, and prints the
 // number of records.
 func consume(addr string) {
 	ctx := context.Background()
-	client := rig.Must(kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topicName), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
+	client := must.Get(kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topicName), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
 	defer client.Close()
 	left := map[int32]int64{}
-	rig.Must(kadm.NewClient(client).ListEndOffsets(ctx, topicName)).Each(func(o kadm.ListedOffset) {
+	must.Get(kadm.NewClient(client).ListEndOffsets(ctx, topicName)).Each(func(o kadm.ListedOffset) {
 		if o.Offset > 0 {
 			left[o.Partition] = o.Offset
 		}
@@ -126,7 +127,7 @@ func consume(addr string) {
 	records := 0
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
-		rig.Check(fetches.Err())
+		must.Succeed(fetches.Err())
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			records += len(p.Records)
 			if n := len(p.Records); n > 0 && p.Records[n-1].Offset+1 >= left[p.Partition] {

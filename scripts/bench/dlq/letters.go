@@ -12,6 +12,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 const (
@@ -77,7 +78,7 @@ type written struct {
 // fill makes the topic. The letters' values are orders, each with a uid of its own.
 func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w written) {
 	broker.CreateTopic(ctx, topicName, partitions, "compact")
-	client := rig.Must(kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	client := must.Get(kgo.NewClient(kgo.SeedBrokers(broker.Addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(1<<20), kgo.MaxBufferedRecords(20_000)))
 	defer client.Close()
 	var producing kgo.FirstErrPromise
@@ -99,6 +100,6 @@ func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w w
 			w.listed++
 		}
 	}
-	rig.Check(producing.Err()) // waits for all of them
+	must.Succeed(producing.Err()) // waits for all of them
 	return w
 }

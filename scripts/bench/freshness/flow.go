@@ -9,6 +9,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // loadSeed is the seed of the load's stamper. Those of the probes follow.
@@ -107,7 +108,7 @@ const (
 // time to time, unlike a broker on disks.
 func (f *flow) watch(ctx context.Context, duration time.Duration) (c course) {
 	for until := time.Now().Add(duration); len(c) < 4 || time.Now().Before(until); {
-		rig.Check(retry.Sleep(ctx, readingInterval))
+		must.Succeed(retry.Sleep(ctx, readingInterval))
 		c = append(c, f.read(ctx))
 		if len(c)%readingsPerTrim == 0 {
 			f.site.Broker.Trim(ctx, f.topic)
@@ -136,6 +137,6 @@ func (f *flow) drain(ctx context.Context) (stored, cached time.Duration) {
 			f.site.Broker.Trim(ctx, f.topic)
 			return stored, time.Since(began)
 		}
-		rig.Check(retry.Sleep(ctx, 10*time.Millisecond))
+		must.Succeed(retry.Sleep(ctx, 10*time.Millisecond))
 	}
 }

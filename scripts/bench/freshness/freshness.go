@@ -11,6 +11,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -112,7 +113,7 @@ func highest(about, step float64, holds func(rate float64) bool) float64 {
 		case !held && ok:
 			return next
 		case next < 1:
-			rig.Check(errors.New("no rate is held"))
+			must.Succeed(errors.New("no rate is held"))
 		}
 		rate = next
 	}
@@ -132,7 +133,7 @@ func (b *Benchmark) idle(ctx context.Context, flow *flow, f *findings) {
 		}
 	})
 	for i := range b.Updates {
-		rig.Check(retry.Sleep(ctx, rig.Pause(i)))
+		must.Succeed(retry.Sleep(ctx, rig.Pause(i)))
 		p.update(ctx, f.idle, b.changed(i))
 	}
 	f.idle.throughs = flow.reader.Stats(ctx).ReadThroughs
@@ -158,7 +159,7 @@ func (b *Benchmark) loaded(ctx context.Context, rate float64, duration time.Dura
 	l.latencies = &latencies{}
 	b.withFlow(ctx, func(flow *flow) {
 		flow.load.SetRate(rate)
-		rig.Check(retry.Sleep(ctx, warming))
+		must.Succeed(retry.Sleep(ctx, warming))
 		until := time.Now().Add(duration)
 		b.site.StartProfile(ctx, "worker", flow.worker)
 		b.site.StartProfile(ctx, "reader", flow.reader.Service)
@@ -166,7 +167,7 @@ func (b *Benchmark) loaded(ctx context.Context, rate float64, duration time.Dura
 		for n := range b.Probers + 1 {
 			parts = append(parts, func(ctx context.Context) { b.keepProbing(ctx, flow, l.latencies, n, until) })
 		}
-		rig.Together(ctx, parts...)
+		must.Together(ctx, parts...)
 		l.throughs = flow.reader.Stats(ctx).ReadThroughs
 		flow.drain(ctx)
 	})
@@ -180,10 +181,10 @@ func (b *Benchmark) keepProbing(ctx context.Context, flow *flow, found *latencie
 	defer p.close()
 	for i := 0; time.Now().Before(until); i++ {
 		if number == 0 {
-			rig.Check(retry.Sleep(ctx, changePauses*rig.Pause(i)))
+			must.Succeed(retry.Sleep(ctx, changePauses*rig.Pause(i)))
 			p.update(ctx, found, b.changed(i))
 		} else {
-			rig.Check(retry.Sleep(ctx, orderPauses*rig.Pause(i)))
+			must.Succeed(retry.Sleep(ctx, orderPauses*rig.Pause(i)))
 			p.order(ctx, found)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // courseOf has a reading each second: lag, with a thousand orders a second.
@@ -39,7 +39,7 @@ func TestTheHighestRateIsFoundFromAboveAndFromBelow(t *testing.T) {
 		require.LessOrEqual(t, found, 1000.0, about)
 		require.Greater(t, found, 950.0, about)
 	}
-	require.ErrorContains(t, rig.Try(func() { highest(1000, 1.5, func(float64) bool { return false }) }), "no rate is held")
+	require.ErrorContains(t, must.Try(func() { highest(1000, 1.5, func(float64) bool { return false }) }), "no rate is held")
 }
 
 func TestCourseKnowsItsRates(t *testing.T) {

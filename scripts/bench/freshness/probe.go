@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // latencies are what probes found.
@@ -38,7 +39,7 @@ type probe struct {
 func (b *Benchmark) newProbe(ctx context.Context, f *flow, number int, rest time.Duration) *probe {
 	return &probe{
 		flow: f, rest: rest, client: &http.Client{Transport: &http.Transport{}},
-		stamper: rig.NewStamper(b.orders, loadSeed+1+uint8(number)), sql: rig.Must(pgx.Connect(ctx, f.database)), producer: b.site.Broker.NewProducer(f.topic, 0),
+		stamper: rig.NewStamper(b.orders, loadSeed+1+uint8(number)), sql: must.Get(pgx.Connect(ctx, f.database)), producer: b.site.Broker.NewProducer(f.topic, 0),
 	}
 }
 
@@ -53,7 +54,7 @@ func (p *probe) order(ctx context.Context, found *latencies) {
 	p.flow.singles.Add(1)
 	uid, value := p.stamper.Next()
 	began := time.Now()
-	rig.Check(p.producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: value}).FirstErr())
+	must.Succeed(p.producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: value}).FirstErr())
 	produced := time.Since(began)
 	p.flow.reader.Await(ctx, p.client, uid, "", http.StatusNotFound, p.rest)
 	readable := time.Since(began)
@@ -67,7 +68,7 @@ func (p *probe) order(ctx context.Context, found *latencies) {
 func (p *probe) update(ctx context.Context, found *latencies, uid string) {
 	before := p.flow.reader.Order(ctx, p.client, uid, "")
 	unique := fmt.Sprint("CHANGED", time.Now().UnixNano()) // no probe has written it before
-	rig.Must(p.sql.Exec(ctx, "UPDATE orders SET track_number = $2 WHERE order_uid = $1", uid, unique))
+	must.Get(p.sql.Exec(ctx, "UPDATE orders SET track_number = $2 WHERE order_uid = $1", uid, unique))
 	committed := time.Now()
 	p.flow.reader.Await(ctx, p.client, uid, before.Header.Get("ETag"), http.StatusNotModified, p.rest)
 	applied := time.Since(committed)
@@ -79,16 +80,16 @@ func (p *probe) update(ctx context.Context, found *latencies, uid string) {
 // timeNotify measures a bare notification from its commit to another connection:
 // the lower bound for a reader that is woken by one.
 func timeNotify(ctx context.Context, database string, count int) (times []time.Duration) {
-	listener, notifier := rig.Must(pgx.Connect(ctx, database)), rig.Must(pgx.Connect(ctx, database))
+	listener, notifier := must.Get(pgx.Connect(ctx, database)), must.Get(pgx.Connect(ctx, database))
 	for _, conn := range []*pgx.Conn{listener, notifier} {
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	}
-	rig.Must(listener.Exec(ctx, "LISTEN bench_notify"))
+	must.Get(listener.Exec(ctx, "LISTEN bench_notify"))
 	for range count {
 		time.Sleep(5 * time.Millisecond)
-		rig.Must(notifier.Exec(ctx, "NOTIFY bench_notify"))
+		must.Get(notifier.Exec(ctx, "NOTIFY bench_notify"))
 		committed := time.Now()
-		rig.Must(listener.WaitForNotification(ctx))
+		must.Get(listener.WaitForNotification(ctx))
 		times = append(times, time.Since(committed))
 	}
 	return times

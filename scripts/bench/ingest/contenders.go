@@ -10,6 +10,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // copyConns is how many connections raw COPY uses.
@@ -64,7 +65,7 @@ func withoutTriggers() []string {
 // copyInto is raw COPY after statements that change the schema.
 func copyInto(name string, options rig.CopyOptions, statements ...string) contender {
 	return contender{name, func(ctx context.Context, t *trial) rig.Use {
-		rig.Check(postgres.Execute(ctx, t.database, statements...))
+		must.Succeed(postgres.Execute(ctx, t.database, statements...))
 		return rig.Meter{Site: t.site}.During(ctx, t.orders.Count, func() { t.orders.Copy(ctx, t.database, options) })
 	}}
 }
@@ -112,7 +113,7 @@ func runOtherBuild(ctx context.Context, t *trial) rig.Use {
 	own := t.site.Binaries
 	defer func() { t.site.Binaries = own }()
 	t.site.Binaries = t.Compare
-	rig.Check(postgres.Execute(ctx, t.database, olderVersions))
+	must.Succeed(postgres.Execute(ctx, t.database, olderVersions))
 	return worker.run(ctx, t)
 }
 
@@ -139,7 +140,7 @@ func checkStored(ctx context.Context, t *trial) {
 			want *= t.orders.Items
 		}
 		if rows != want {
-			rig.Check(fmt.Errorf("table %s has %d rows afterwards, not %d", table.Name, rows, want))
+			must.Succeed(fmt.Errorf("table %s has %d rows afterwards, not %d", table.Name, rows, want))
 		}
 	}
 }
@@ -154,14 +155,14 @@ func runSingle(conns int) func(context.Context, *trial) rig.Use {
 		var parts []func(context.Context)
 		for first := range conns {
 			parts = append(parts, func(ctx context.Context) {
-				conn := rig.Must(pgx.Connect(ctx, t.database))
+				conn := must.Get(pgx.Connect(ctx, t.database))
 				defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-				rig.Must(conn.Exec(ctx, "SET "+orderdb.WholeOrdersSetting+" = 'on'"))
+				must.Get(conn.Exec(ctx, "SET "+orderdb.WholeOrdersSetting+" = 'on'"))
 				for i := first; i < len(orders); i += conns {
-					rig.Check(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return ledger.Insert(ctx, tx, orders[i]) }))
+					must.Succeed(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return ledger.Insert(ctx, tx, orders[i]) }))
 				}
 			})
 		}
-		return rig.Meter{Site: t.site}.During(ctx, len(orders), func() { rig.Together(ctx, parts...) })
+		return rig.Meter{Site: t.site}.During(ctx, len(orders), func() { must.Together(ctx, parts...) })
 	}
 }

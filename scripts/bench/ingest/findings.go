@@ -11,6 +11,7 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -27,20 +28,20 @@ func (t *trial) latency(ctx context.Context) (l latencies) {
 	t.site.Broker.CreateTopic(ctx, topic, t.Partitions, "delete")
 	producer := t.site.Broker.NewProducer(topic, 0)
 	defer producer.Close()
-	conn := rig.Must(pgx.Connect(ctx, t.database))
+	conn := must.Get(pgx.Connect(ctx, t.database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	rig.Must(conn.Exec(ctx, "CREATE TABLE bench_single (id bigint); LISTEN "+orderdb.NotifyChannel))
+	must.Get(conn.Exec(ctx, "CREATE TABLE bench_single (id bigint); LISTEN "+orderdb.NotifyChannel))
 	defer t.site.StartWorker(ctx, topic, t.database, "KAFKA_GROUP="+t.group).Stop()
 	rig.Singly(ctx, min(t.Latency, len(t.orders.Values)-rig.WarmUp), func(i int, counts bool) {
 		uid := t.orders.Sample[i].OrderUID
 		began := time.Now()
-		rig.Check(producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: t.orders.Values[i]}).FirstErr())
+		must.Succeed(producer.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: t.orders.Values[i]}).FirstErr())
 		produced := time.Since(began)
 		waitCommitted(ctx, conn, uid)
 		committed := time.Since(began)
-		rig.Check(retry.Sleep(ctx, rig.Pause(i)))
+		must.Succeed(retry.Sleep(ctx, rig.Pause(i)))
 		began = time.Now()
-		rig.Must(conn.Exec(ctx, "INSERT INTO bench_single VALUES ($1)", i))
+		must.Get(conn.Exec(ctx, "INSERT INTO bench_single VALUES ($1)", i))
 		if counts {
 			l.produced, l.committed, l.inserted = append(l.produced, produced), append(l.committed, committed), append(l.inserted, time.Since(began))
 		}
@@ -55,7 +56,7 @@ func waitCommitted(ctx context.Context, conn *pgx.Conn, uid string) {
 	defer cancel()
 	for {
 		var stored bool
-		rig.Check(conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM orders WHERE order_uid = $1)", uid).Scan(&stored))
+		must.Succeed(conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM orders WHERE order_uid = $1)", uid).Scan(&stored))
 		if stored {
 			return
 		}
@@ -64,7 +65,7 @@ func waitCommitted(ctx context.Context, conn *pgx.Conn, uid string) {
 		_, err := conn.WaitForNotification(waiting)
 		stop()
 		if waiting.Err() == nil {
-			rig.Check(err)
+			must.Succeed(err)
 		}
 	}
 }

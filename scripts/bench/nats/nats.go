@@ -18,6 +18,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -46,35 +47,35 @@ const (
 )
 
 // consumerRole is the bare consumer of the server at an address.
-var consumerRole = rig.NewRole("message consumer", func(server string) error { return rig.Try(func() { consume(server) }) })
+var consumerRole = rig.NewRole("message consumer", func(server string) error { return must.Try(func() { consume(server) }) })
 
 func consume(server string) {
 	ctx := context.Background()
 	js, closeConn := connect(server)
 	defer closeConn()
-	consumer := rig.Must(js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+	consumer := must.Get(js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable: "bare", FilterSubject: subject, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 10 * fetched,
 	}))
 	for left := consumer.CachedInfo().NumPending; left > 0; {
-		batch := rig.Must(consumer.Fetch(int(min(left, fetched))))
+		batch := must.Get(consumer.Fetch(int(min(left, fetched))))
 		for m := range batch.Messages() {
-			rig.Check(m.Ack())
+			must.Succeed(m.Ack())
 			left--
 		}
-		rig.Check(batch.Error())
+		must.Succeed(batch.Error())
 	}
 	untilEmpty(ctx, js)
 }
 
 func connect(server string) (js jetstream.JetStream, disconnect func()) {
-	conn := rig.Must(nats.Connect(server))
-	return rig.Must(jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(10*fetched))), conn.Close
+	conn := must.Get(nats.Connect(server))
+	return must.Get(jetstream.New(conn, jetstream.WithPublishAsyncMaxPending(10*fetched))), conn.Close
 }
 
 // untilEmpty waits until every message is acknowledged: then the stream, a work
 // queue, has none.
 func untilEmpty(ctx context.Context, js jetstream.JetStream) {
-	for rig.Must(js.Stream(ctx, stream)).CachedInfo().State.Msgs > 0 {
+	for must.Get(js.Stream(ctx, stream)).CachedInfo().State.Msgs > 0 {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -83,7 +84,7 @@ func untilEmpty(ctx context.Context, js jetstream.JetStream) {
 func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	b.site = rig.OpenSite(ctx, flags, nil)
 	defer b.site.Close()
-	server := rig.Must(natsserver.Start(natsserver.Options{DataDir: b.site.Folder + "/nats"}))
+	server := must.Get(natsserver.Start(natsserver.Options{DataDir: b.site.Folder + "/nats"}))
 	defer server.Stop()
 	b.server = server.URL()
 	var disconnect func()
@@ -113,9 +114,9 @@ func (b *Benchmark) text(samples report.Samples[rig.Use], readable []time.Durati
 // newRun makes the stream and a topic anew.
 func (b *Benchmark) newRun(ctx context.Context) (topic string) {
 	if b.runs++; b.runs > 1 {
-		rig.Check(b.js.DeleteStream(ctx, stream))
+		must.Succeed(b.js.DeleteStream(ctx, stream))
 	}
-	rig.Must(b.js.CreateStream(ctx, jetstream.StreamConfig{
+	must.Get(b.js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: stream, Subjects: []string{subject}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
 	}))
 	topic = fmt.Sprintf("nats-%d", b.runs)
@@ -131,7 +132,7 @@ func (b *Benchmark) fill(ctx context.Context) (topic string) {
 	stamper := rig.NewStamper(b.orders, 1)
 	for range b.Messages {
 		_, value := stamper.Next()
-		rig.Must(b.js.PublishAsync(subject, value, jetstream.WithStallWait(time.Minute)))
+		must.Get(b.js.PublishAsync(subject, value, jetstream.WithStallWait(time.Minute)))
 	}
 	<-b.js.PublishAsyncComplete()
 	return topic
@@ -156,7 +157,7 @@ func (b *Benchmark) forward(ctx context.Context) rig.Use {
 	defer service.Stop()
 	b.site.StartProfile(ctx, bridge, service)
 	untilEmpty(ctx, b.js)
-	return rig.Use{Times: b.Messages, Took: time.Since(began), Client: rig.Must(rig.UsageOf(service.Pid())).CPU}
+	return rig.Use{Times: b.Messages, Took: time.Since(began), Client: must.Get(rig.UsageOf(service.Pid())).CPU}
 }
 
 // rest is between two requests for an order: results may be too large by that.
@@ -174,7 +175,7 @@ func (b *Benchmark) idle(ctx context.Context) (readable []time.Duration) {
 	rig.Singly(ctx, b.Probes, func(_ int, counts bool) {
 		uid, value := stamper.Next()
 		began := time.Now()
-		rig.Must(b.js.Publish(ctx, subject, value))
+		must.Get(b.js.Publish(ctx, subject, value))
 		reader.Await(ctx, http.DefaultClient, uid, "", http.StatusNotFound, rest)
 		if counts {
 			readable = append(readable, time.Since(began))

@@ -15,7 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/orderhub/orderhub/libs/platform/auth"
-	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // audience of the tokens that the benchmark's issuer signs.
@@ -24,8 +24,8 @@ const audience = "read-api"
 // startIssuer stands for an OpenID Connect issuer: it serves its description and its
 // key. token is of a caller who sees masked orders.
 func startIssuer() (issuer *httptest.Server, token string) {
-	key := rig.Must(rsa.GenerateKey(rand.Reader, 2048))
-	signer := rig.Must(jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "bench"}}, nil))
+	key := must.Get(rsa.GenerateKey(rand.Reader, 2048))
+	signer := must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "bench"}}, nil))
 	answers := map[string]any{"/keys": jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "bench", Algorithm: "RS256", Use: "sig"}}}}
 	issuer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -34,7 +34,7 @@ func startIssuer() (issuer *httptest.Server, token string) {
 	answers["/.well-known/openid-configuration"] = map[string]any{
 		"issuer": issuer.URL, "jwks_uri": issuer.URL + "/keys", "id_token_signing_alg_values_supported": []string{"RS256"},
 	}
-	return issuer, rig.Must(jwt.Signed(signer).Claims(map[string]any{
+	return issuer, must.Get(jwt.Signed(signer).Claims(map[string]any{
 		"iss": issuer.URL, "aud": audience, "sub": "bench", "scope": auth.OrdersRead.String(),
 		"iat": time.Now().Unix(), "exp": time.Now().Add(24 * time.Hour).Unix(),
 	}).Serialize())
@@ -44,11 +44,11 @@ func startIssuer() (issuer *httptest.Server, token string) {
 // authentication, without limits, and with its audit log in a file.
 func (b *Benchmark) callers(ctx context.Context, issuer, jwt string) (targets []target) {
 	masked, one, err := auth.NewToken("masked", auth.OrdersRead, time.Time{})
-	rig.Check(err)
+	must.Succeed(err)
 	personal, other, err := auth.NewToken("personal", auth.OrdersRead|auth.OrdersPersonal, time.Time{})
-	rig.Check(err)
+	must.Succeed(err)
 	tokens := filepath.Join(b.site.Folder, "tokens.yaml")
-	rig.Check(os.WriteFile(tokens, append(one, other...), 0o600))
+	must.Succeed(os.WriteFile(tokens, append(one, other...), 0o600))
 	reader := b.site.StartReader(ctx, b.database, "HTTP_AUTH=on", "HTTP_TOKENS_FILE="+tokens, "HTTP_RATE=0",
 		"OIDC_ISSUER="+issuer, "OIDC_AUDIENCE="+audience, "ORDERHUB_AUDIT_FILE="+filepath.Join(b.site.Folder, "audit.jsonl"))
 	for _, c := range []struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -69,12 +70,12 @@ func (b *Benchmark) rounds(ctx context.Context, targets []target) report.Samples
 }
 
 func (b *Benchmark) measure(ctx context.Context, t target, duration time.Duration) sample {
-	before := rig.Must(rig.UsageOf(t.pid)).CPU
+	before := must.Get(rig.UsageOf(t.pid)).CPU
 	found := b.wrk.Run(ctx, t.addr, t.requests, duration, t.headers...)
 	if want := found.Requests * t.refusals; found.Refused != want {
-		rig.Check(fmt.Errorf("%s: %d of %d answers were errors, not %d", t.name, found.Refused, found.Requests, want))
+		must.Succeed(fmt.Errorf("%s: %d of %d answers were errors, not %d", t.name, found.Refused, found.Requests, want))
 	}
-	return sample{Answered: found, cpu: rig.Must(rig.UsageOf(t.pid)).CPU - before}
+	return sample{Answered: found, cpu: must.Get(rig.UsageOf(t.pid)).CPU - before}
 }
 
 var columns = []report.Column[sample]{

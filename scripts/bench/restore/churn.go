@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // batch is what a transaction changes.
@@ -36,17 +37,17 @@ func (b *Benchmark) churn(ctx context.Context, compression string) (c churned) {
 	rig.Progress("changing orders for %v", b.Churn)
 	asked := rig.Query[string](ctx, b.database, "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", max(1, b.Orders/10))
 	reading, stop := context.WithCancel(ctx)
-	rig.Together(ctx,
+	must.Together(ctx,
 		func(context.Context) { b.request(reading, reader, asked) },
 		func(ctx context.Context) {
 			defer stop()
 			b.change(ctx, &c.Changes)
 			c.stats = b.settled(ctx, reader)
-			rig.Check(retry.Sleep(ctx, min(settling, b.Churn)))
+			must.Succeed(retry.Sleep(ctx, min(settling, b.Churn)))
 			for range memorySamples {
-				used := rig.Must(rig.UsageOf(reader.Pid()))
+				used := must.Get(rig.UsageOf(reader.Pid()))
 				c.memory, c.peak = max(c.memory, used.Memory), used.Peak
-				rig.Check(retry.Sleep(ctx, samplingEvery))
+				must.Succeed(retry.Sleep(ctx, samplingEvery))
 			}
 		})
 	rig.Progress("%d changes: %d MiB", c.Sum(), c.memory>>20)
@@ -55,11 +56,11 @@ func (b *Benchmark) churn(ctx context.Context, compression string) (c churned) {
 
 // change changes orders for the time of the flags.
 func (b *Benchmark) change(ctx context.Context, sum *rig.Changes) {
-	conn := rig.Must(pgx.Connect(ctx, b.database))
+	conn := must.Get(pgx.Connect(ctx, b.database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	pause := time.Duration(float64(time.Second) * float64(batch.Sum()) / float64(b.ChurnRate))
 	for began, due := time.Now(), time.Duration(0); time.Since(began) < b.Churn; due += pause {
-		rig.Check(retry.Sleep(ctx, due-time.Since(began)))
+		must.Succeed(retry.Sleep(ctx, due-time.Since(began)))
 		rig.Change(ctx, conn, batch, sum)
 	}
 }
@@ -87,12 +88,12 @@ func (b *Benchmark) settled(ctx context.Context, reader *rig.Reader) rig.ReaderS
 			rounds = now.Rounds
 		case now.Rounds >= rounds+2:
 			if now.Relists > 0 {
-				rig.Check(errors.New("the reader read all orders again meanwhile"))
+				must.Succeed(errors.New("the reader read all orders again meanwhile"))
 			}
 			return now
 		}
 		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
-			rig.Check(fmt.Errorf("the reader has %d orders of %d: %w", now.Orders, stored, err))
+			must.Succeed(fmt.Errorf("the reader has %d orders of %d: %w", now.Orders, stored, err))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -101,11 +102,11 @@ func (b *Benchmark) section() string {
 // copyOut reads the four tables one after another by binary COPY, and discards
 // their rows.
 func (b *Benchmark) copyOut(ctx context.Context) {
-	conn := rig.Must(pgx.Connect(ctx, b.database))
+	conn := must.Get(pgx.Connect(ctx, b.database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	for _, t := range orderdb.Tables {
 		statement := fmt.Sprintf("COPY %s (%s) TO STDOUT (FORMAT binary)", t.Name, strings.Join(t.Columns, ", "))
-		rig.Must(conn.PgConn().CopyTo(ctx, io.Discard, statement))
+		must.Get(conn.PgConn().CopyTo(ctx, io.Discard, statement))
 	}
 }
 
@@ -116,11 +117,11 @@ func (b *Benchmark) restore(ctx context.Context, compression string) sample {
 	defer reader.Stop()
 	held := reader.Stats(ctx)
 	if held.Orders != int64(b.Orders) || !held.Complete {
-		rig.Check(fmt.Errorf("the reader holds %d of %d orders", held.Orders, b.Orders))
+		must.Succeed(fmt.Errorf("the reader holds %d of %d orders", held.Orders, b.Orders))
 	}
 	return sample{memory: reader.Memory, jsonBytes: held.JSONBytes, Use: rig.Use{
 		Times: b.Orders, Took: reader.Restore, Peak: reader.Peak,
-		Client: rig.Must(rig.UsageOf(reader.Pid())).CPU, Database: rig.TreeCPU(b.site.Server.Pid()) - before,
+		Client: must.Get(rig.UsageOf(reader.Pid())).CPU, Database: rig.TreeCPU(b.site.Server.Pid()) - before,
 	}}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // point is what was measured with so many orders.
@@ -48,7 +49,7 @@ func (b *Benchmark) ingest(ctx context.Context, database string, count int) (rat
 	b.slices++
 	topic := fmt.Sprintf("slice-%d", b.slices)
 	b.site.MakeOrders(ctx, rig.OrdersOptions{Topic: topic, Partitions: b.Partitions, Count: count, Items: b.Items, Seed: 1 + b.slices})
-	rig.Check(postgres.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"))
+	must.Succeed(postgres.Execute(ctx, b.site.Server.Superuser(database), "CHECKPOINT"))
 	workers := b.site.HoldWorkers(ctx, 1, topic, topic, database)
 	defer rig.StopAll(workers)
 	began := time.Now()
@@ -69,7 +70,7 @@ func (b *Benchmark) read(ctx context.Context, database string, orders int, setti
 	defer started.Stop()
 	held := started.Stats(ctx)
 	if held.Orders != int64(orders) && len(settings) == 0 {
-		rig.Check(fmt.Errorf("the reader has %d orders of %d", held.Orders, orders))
+		must.Succeed(fmt.Errorf("the reader has %d orders of %d", held.Orders, orders))
 	}
 	load := b.wrk.Run(ctx, started.Addr, b.site.ChooseRequests(ctx, database, 100_000).Hits, b.Reads)
 	r := reader{
@@ -100,7 +101,7 @@ func (b *Benchmark) timeLists(ctx context.Context, from *rig.Reader) []list {
 		} {
 			var page json.RawMessage
 			began := time.Now()
-			rig.Check(from.GetJSON(ctx, "/api/v1/orders?"+query.Encode(), &page))
+			must.Succeed(from.GetJSON(ctx, "/api/v1/orders?"+query.Encode(), &page))
 			lists[i].times = append(lists[i].times, time.Since(began))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Benchmark has the flags.
@@ -46,7 +47,7 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 		}
 	}
 	if !slices.IsSorted(b.Steps) {
-		rig.Check(errors.New("--steps must rise"))
+		must.Succeed(errors.New("--steps must rise"))
 	}
 	b.site = rig.OpenSite(ctx, flags, serverSettings)
 	defer b.site.Close()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -23,7 +24,7 @@ const shards = 8
 
 // addressOfShard is the DATABASE_URL of a reader of one shard.
 func addressOfShard(database string, number int) string {
-	u := rig.Must(url.Parse(database))
+	u := must.Get(url.Parse(database))
 	query := u.Query()
 	query.Set("search_path", fmt.Sprintf("shard_%d,public", number))
 	u.RawQuery = query.Encode()
@@ -62,7 +63,7 @@ func (b *Benchmark) tryTables(ctx context.Context, tries report.Samples[point], 
 	database, drop := b.site.Server.Fresh(ctx)
 	defer drop()
 	if which == hashPartitions {
-		rig.Check(postgres.Execute(ctx, database, partitionSQL))
+		must.Succeed(postgres.Execute(ctx, database, partitionSQL))
 	}
 	slice := b.sliceOf(b.Small)
 	rig.NewFill(b.templates, b.site.Server.Superuser(database)).To(ctx, b.Small-slice)
@@ -73,7 +74,7 @@ func (b *Benchmark) tryTables(ctx context.Context, tries report.Samples[point], 
 		b.tryReader(ctx, tries, budget, database, b.Small, fmt.Sprint("CACHE_BYTES=", p.reader.bytes/budgetShare))
 		return
 	}
-	rig.Check(postgres.Execute(ctx, database, shardsSQL))
+	must.Succeed(postgres.Execute(ctx, database, shardsSQL))
 	shard := addressOfShard(database, 0)
 	b.tryReader(ctx, tries, oneShard, shard, rig.Query[int](ctx, shard, "SELECT count(*) FROM orders")[0])
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -57,7 +58,7 @@ func (b *Benchmark) sample(ctx context.Context) (one sample) {
 		service *rig.Service
 		metric  string
 	}{{b.worker, "go_memstats_heap_inuse_bytes"}, {b.reader.Service, rig.MetricCacheBytes}} {
-		metrics, used := of.service.Metrics(ctx), rig.Must(rig.UsageOf(of.service.Pid()))
+		metrics, used := of.service.Metrics(ctx), must.Get(rig.UsageOf(of.service.Pid()))
 		one = append(one, float64(used.Memory), metrics[of.metric], metrics["go_goroutines"], float64(used.Files))
 		for name, value := range metrics {
 			if strings.HasPrefix(name, "orderhub_ingest_lag_records{") {

@@ -23,6 +23,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -82,10 +83,10 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	b.reader = b.site.StartReader(ctx, b.database)
 	b.site.Broker.CreateTopic(ctx, topic, partitions, "delete")
 	b.worker = b.site.StartWorker(ctx, topic, b.database, fmt.Sprint("DELETIONS_RETENTION=", retention))
-	b.sql = rig.Must(pgx.Connect(ctx, b.database))
+	b.sql = must.Get(pgx.Connect(ctx, b.database))
 	defer func() { _ = b.sql.Close(context.WithoutCancel(ctx)) }()
 	b.run(ctx, duration)
-	wrong := rig.Try(func() { b.compare(ctx) })
+	wrong := must.Try(func() { b.compare(ctx) })
 	verdicts := b.samples.judge(!flags.Smoke)
 	made := b.load.Made
 	body := table(fmt.Sprintf("%v of %d records/s among %s orders", duration.Round(time.Second), b.Rate, report.Thousands(b.Live)), verdicts) +
@@ -98,7 +99,7 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	} else {
 		b.site.Save("soak", body+"- in the end the tables held exactly the orders that were alive, and the reader served each as the tables have it, and no other\n")
 	}
-	rig.Check(errors.Join(wrong, failures(verdicts)))
+	must.Succeed(errors.Join(wrong, failures(verdicts)))
 }
 
 // uid is that of the n-th order. It begins at random, as real ones do.
@@ -117,13 +118,13 @@ func (b *Benchmark) kept() int { return b.Live / 10 }
 // run makes the orders, and then sends load, changes orders, tends letters and takes
 // samples for so long.
 func (b *Benchmark) run(ctx context.Context, duration time.Duration) {
-	client := rig.Must(ledger.Client([]string{b.site.Broker.Addr}))
+	client := must.Get(ledger.Client([]string{b.site.Broker.Addr}))
 	defer client.Close()
 	b.load = ledger.NewLoad(client, rand.New(rand.NewPCG(1, 2)), topic, partitions, "")
 	b.load.UID, b.load.Recurring = uid, b.kept()
 	rig.Progress("filling up to %d orders", b.Live)
 	for b.load.Made.Orders < b.Live {
-		rig.Check(b.load.Send(ctx, min(1000, b.Live-b.load.Made.Orders)))
+		must.Succeed(b.load.Send(ctx, min(1000, b.Live-b.load.Made.Orders)))
 	}
 	b.caughtUp(ctx, b.Live)
 	rig.Progress("%d records/s for %v", b.Rate, duration.Round(time.Second))
@@ -138,17 +139,17 @@ func (b *Benchmark) run(ctx context.Context, duration time.Duration) {
 		}
 	}
 	round := 0
-	rig.Together(timed,
-		func(ctx context.Context) { rig.Check(b.load.Run(ctx, b.Rate, patience)) },
+	must.Together(timed,
+		func(ctx context.Context) { must.Succeed(b.load.Run(ctx, b.Rate, patience)) },
 		each(changesEvery, b.change),
 		each(b.Letters, func(ctx context.Context) { round++; b.tendLetters(ctx, round%4 == 0) }),
 		each(b.Every, func(ctx context.Context) { b.samples = append(b.samples, b.sample(ctx)) }))
-	rig.Check(ctx.Err())
+	must.Succeed(ctx.Err())
 }
 
 // change deletes as many orders as there are too many, and changes others.
 func (b *Benchmark) change(ctx context.Context) {
-	deleted := rig.Must(pgx.CollectRows(rig.Must(b.sql.Query(ctx, `DELETE FROM orders WHERE order_uid IN (SELECT order_uid FROM orders
+	deleted := must.Get(pgx.CollectRows(must.Get(b.sql.Query(ctx, `DELETE FROM orders WHERE order_uid IN (SELECT order_uid FROM orders
 		WHERE split_part(order_uid, '-', 2)::int >= $1 LIMIT (SELECT greatest(count(*) - $2, 0) FROM orders)) RETURNING order_uid`, b.kept(), b.Live)), pgx.RowTo[string]))
 	b.changes.Deletes += len(deleted)
 	for _, uid := range deleted {
@@ -166,7 +167,7 @@ func (b *Benchmark) tendLetters(ctx context.Context, purge bool) {
 		err := b.site.Orderctl(ctx, topic, append([]string{"dlq"}, arguments...)...)
 		var ended *exec.ExitError
 		if !errors.As(err, &ended) || (ended.ExitCode() != tolerated && ended.ExitCode() != nothingMatched) {
-			rig.Check(err)
+			must.Succeed(err)
 		}
 	}
 	// orderctl fails where letters were redriven too often and are left alone.
@@ -187,7 +188,7 @@ func (b *Benchmark) caughtUp(ctx context.Context, want int) {
 			return
 		}
 		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
-			rig.Check(fmt.Errorf("the tables have %d orders and the cache %d, but %d are alive: %w", stored, cached, want, err))
+			must.Succeed(fmt.Errorf("the tables have %d orders and the cache %d, but %d are alive: %w", stored, cached, want, err))
 		}
 	}
 }
@@ -200,13 +201,13 @@ func (b *Benchmark) compare(ctx context.Context) {
 	b.caughtUp(ctx, b.load.Made.Orders-len(b.gone))
 	for _, uid := range rig.Query[string](ctx, b.database, "SELECT order_uid FROM orders") {
 		if n := number(uid); b.gone[n] || n >= b.load.Made.Orders {
-			rig.Check(fmt.Errorf("the tables have order %s, which was deleted or never sent", uid))
+			must.Succeed(fmt.Errorf("the tables have order %s, which was deleted or never sent", uid))
 		}
 	}
-	db := rig.Must(sql.Open("pgx", b.database))
+	db := must.Get(sql.Open("pgx", b.database))
 	defer func() { _ = db.Close() }() // nothing was written
-	result := rig.Must(verify.Run(ctx, verify.Options{DB: bun.NewDB(db, pgdialect.New()), API: "http://" + b.reader.Addr}))
+	result := must.Get(verify.Run(ctx, verify.Options{DB: bun.NewDB(db, pgdialect.New()), API: "http://" + b.reader.Addr}))
 	if !result.Equal() {
-		rig.Check(fmt.Errorf("the reader differs from the tables: %+v", result))
+		must.Succeed(fmt.Errorf("the reader differs from the tables: %+v", result))
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // brokerRole is the embedded broker with its records in memory.
@@ -70,7 +71,7 @@ type Broker struct {
 // startBroker starts a broker without topics.
 func startBroker(ctx context.Context) *Broker {
 	child := brokerRole.Serve(ctx, "")
-	return &Broker{child, kadm.NewClient(Must(kgo.NewClient(kgo.SeedBrokers(child.Addr))))}
+	return &Broker{child, kadm.NewClient(must.Get(kgo.NewClient(kgo.SeedBrokers(child.Addr))))}
 }
 
 // stop ends the broker, and with it its records.
@@ -81,20 +82,20 @@ func (b *Broker) stop() error {
 
 // hold keeps the answers to all Fetch requests back until release. Clients tolerate
 // that for some seconds, in which they can get ready to start at once.
-func (b *Broker) hold() { Check(b.Signal(closeGate)) }
+func (b *Broker) hold() { must.Succeed(b.Signal(closeGate)) }
 
 // release lets Fetch requests through.
-func (b *Broker) release() { Check(b.Signal(openGate)) }
+func (b *Broker) release() { must.Succeed(b.Signal(openGate)) }
 
 // waitMembers returns once the group is stable with so many members.
 func (b *Broker) waitMembers(ctx context.Context, group string, members int) {
 	for {
-		g := Must(b.admin.DescribeGroups(ctx, group))[group]
+		g := must.Get(b.admin.DescribeGroups(ctx, group))[group]
 		if g.State == "Stable" && len(g.Members) == members {
 			return
 		}
 		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
-			Check(fmt.Errorf("group %s has %d members of %d, state %s: %w", group, len(g.Members), members, g.State, err))
+			must.Succeed(fmt.Errorf("group %s has %d members of %d, state %s: %w", group, len(g.Members), members, g.State, err))
 		}
 	}
 }
@@ -108,19 +109,19 @@ const segmentBytes = 4 << 20
 func (b *Broker) CreateTopic(ctx context.Context, topic string, partitions int, cleanup string) {
 	segment := strconv.Itoa(segmentBytes)
 	configs := map[string]*string{"segment.bytes": &segment, "cleanup.policy": &cleanup}
-	Must(b.admin.CreateTopic(ctx, int32(partitions), 1, configs, topic))
+	must.Get(b.admin.CreateTopic(ctx, int32(partitions), 1, configs, topic))
 }
 
 // Trim deletes the records that the group has committed: the broker keeps them in
 // memory.
 func (b *Broker) Trim(ctx context.Context, group string) {
-	committed := Must(b.admin.FetchOffsets(ctx, group))
-	Check(Must(b.admin.DeleteRecords(ctx, committed.Offsets())).Error())
+	committed := must.Get(b.admin.FetchOffsets(ctx, group))
+	must.Succeed(must.Get(b.admin.DeleteRecords(ctx, committed.Offsets())).Error())
 }
 
 // NewProducer is a client that sends to a topic and waits for all replicas. linger
 // is how long it collects records.
 func (b *Broker) NewProducer(topic string, linger time.Duration) *kgo.Client {
-	return Must(kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(linger),
+	return must.Get(kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(topic), kgo.ProducerLinger(linger),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.NoCompression())))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -36,7 +37,7 @@ func (f *Flags) save(section, body, postgres string) {
 	fmt.Println(body)
 	if f.Document != "" {
 		command := strings.Join(append([]string{"make build && go run ./scripts/bench"}, f.Arguments...), " ")
-		Check(report.Save(f.Document, section, body+"\n"+report.Heading(postgres, command)))
+		must.Succeed(report.Save(f.Document, section, body+"\n"+report.Heading(postgres, command)))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Stamper makes records of new orders from existing ones, by another uid. That
@@ -87,7 +88,7 @@ func (l *Load) Stop() {
 	<-l.stopped
 	l.producer.Close()
 	if err := l.failed.Load(); err != nil {
-		Check(fmt.Errorf("send orders: %w", *err))
+		must.Succeed(fmt.Errorf("send orders: %w", *err))
 	}
 }
 
@@ -142,7 +143,7 @@ const chooseOrders = `SELECT DISTINCT uid FROM generate_series(1, $1) AS n, LATE
 // get other values in all four tables, and inserted ones are copies under new uids.
 // What was done is added to sum.
 func Change(ctx context.Context, conn *pgx.Conn, wanted Changes, sum *Changes) {
-	chosen := Must(pgx.CollectRows(Must(conn.Query(ctx, chooseOrders, wanted.Sum())), pgx.RowTo[string]))
+	chosen := must.Get(pgx.CollectRows(must.Get(conn.Query(ctx, chooseOrders, wanted.Sum())), pgx.RowTo[string]))
 	rand.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 	deletes, copies := len(chosen)*wanted.Deletes/wanted.Sum(), len(chosen)*wanted.Inserts/wanted.Sum()
 	deleted, copied, updated := chosen[:deletes], chosen[deletes:deletes+copies], chosen[deletes+copies:]
@@ -158,6 +159,6 @@ func Change(ctx context.Context, conn *pgx.Conn, wanted Changes, sum *Changes) {
 		batch.Queue(fmt.Sprintf(`INSERT INTO %[1]s (order_uid, %[2]s) SELECT left(md5(order_uid || $2), 15) || 'new', %[2]s
 			FROM %[1]s WHERE order_uid = ANY($1)`, t.Name, strings.Join(t.Columns[1:], ", ")), copied, stamp)
 	}
-	Check(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() }))
+	must.Succeed(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() }))
 	sum.Updates, sum.Deletes, sum.Inserts = sum.Updates+len(updated), sum.Deletes+len(deleted), sum.Inserts+len(copied)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // sampleSize is how many orders are kept decoded.
@@ -54,19 +55,19 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) *Orders {
 	Progress("publishing %d orders of %d items", o.Count, o.Items)
 	o.BatchSize = cmp.Or(o.BatchSize, 2000)
 	s.Broker.CreateTopic(ctx, o.Topic, o.Partitions, "delete")
-	Check(s.Orderctl(ctx, o.Topic, "publish", "--quiet",
+	must.Succeed(s.Orderctl(ctx, o.Topic, "publish", "--quiet",
 		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed)))
-	client := Must(kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
+	client := must.Get(kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
 	defer client.Close()
-	rows := Must(os.CreateTemp(s.Folder, "rows-*"))
+	rows := must.Get(os.CreateTemp(s.Folder, "rows-*"))
 	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items, rows: rows.Name()}
 	codec := model.New(model.Options{})
 	var pending []*model.Order
 	for read := 0; read < o.Count; {
 		fetches := client.PollFetches(ctx)
-		Check(fetches.Err0())
+		must.Succeed(fetches.Err0())
 		for record := range fetches.RecordsAll() {
-			order := Must(codec.Decode(record.Value)).Order
+			order := must.Get(codec.Decode(record.Value)).Order
 			orders.Bytes += int64(len(record.Value))
 			if len(orders.Sample) < sampleSize {
 				orders.Sample = append(orders.Sample, order)
@@ -79,7 +80,7 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) *Orders {
 			}
 		}
 	}
-	Check(rows.Close())
+	must.Succeed(rows.Close())
 	return orders
 }
 
@@ -95,8 +96,8 @@ func (o *Orders) encode(file *os.File, orders []*model.Order) {
 	}
 	var b batch
 	for i, data := range rows.Data() {
-		b[i].from, b[i].size = Must(file.Seek(0, io.SeekCurrent)), int64(len(data))
-		Must(file.Write(data))
+		b[i].from, b[i].size = must.Get(file.Seek(0, io.SeekCurrent)), int64(len(data))
+		must.Get(file.Write(data))
 	}
 	o.batches = append(o.batches, b)
 }
@@ -110,14 +111,14 @@ type CopyOptions struct {
 
 // Copy stores the orders by binary COPY, each batch in a transaction.
 func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) {
-	rows := Must(os.Open(o.rows))
+	rows := must.Get(os.Open(o.rows))
 	defer func() { _ = rows.Close() }() // it was only read
 	var next atomic.Int64
-	Together(ctx, slices.Repeat([]func(context.Context){func(ctx context.Context) {
-		conn := Must(pgx.Connect(ctx, database))
+	must.Together(ctx, slices.Repeat([]func(context.Context){func(ctx context.Context) {
+		conn := must.Get(pgx.Connect(ctx, database))
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		for i := int(next.Add(1)) - 1; i < len(o.batches); i = int(next.Add(1)) - 1 {
-			Check(copyBatch(ctx, conn, rows, o.batches[i], opts))
+			must.Succeed(copyBatch(ctx, conn, rows, o.batches[i], opts))
 		}
 	}}, opts.Conns)...)
 }

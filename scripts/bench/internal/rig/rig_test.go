@@ -16,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 func testOrder(uid string, items int) *model.Order {
@@ -138,7 +139,7 @@ func TestBrokerHoldsRecordsBack(t *testing.T) {
 func TestParseMetrics(t *testing.T) {
 	values := parseMetrics("# HELP a_total Words here.\n# TYPE a_total counter\na_total{outcome=\"x y\"} 1.5e+06\nb 2\n")
 	require.Equal(t, map[string]float64{`a_total{outcome="x y"}`: 1.5e6, "b": 2}, values)
-	require.Error(t, Try(func() { parseMetrics("a b\n") }))
+	require.Error(t, must.Try(func() { parseMetrics("a b\n") }))
 }
 
 func TestNextLookComesCloserToTheEnd(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // roleVariable tells a child process its role and the role's argument.
@@ -45,7 +46,7 @@ func Play() {
 
 // Command prepares a process that plays the role.
 func (r Role) Command(ctx context.Context, argument string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, Must(os.Executable()))
+	cmd := exec.CommandContext(ctx, must.Get(os.Executable()))
 	cmd.Env = append(os.Environ(), roleVariable+"="+string(r)+"="+argument)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the parent
 	return cmd
@@ -60,13 +61,13 @@ type Child struct {
 // Serve starts a server whose argument is its address, and waits until it listens.
 // It runs until it is killed, or this process ends.
 func (r Role) Serve(ctx context.Context, further string) *Child {
-	addr := ports.Loopback(Must(ports.Free()))
+	addr := ports.Loopback(must.Get(ports.Free()))
 	c := &Child{Addr: addr, Daemon: process.NewDaemon(string(r), "", func() *exec.Cmd {
 		return r.Command(context.WithoutCancel(ctx), strings.TrimSpace(addr+" "+further))
 	})}
 	c.Log = os.Stderr
-	Check(c.Start())
-	Check(c.WaitReady(ctx, func(ctx context.Context) error {
+	must.Succeed(c.Start())
+	must.Succeed(c.WaitReady(ctx, func(ctx context.Context) error {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 		if err != nil {
 			return err

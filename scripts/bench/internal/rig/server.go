@@ -18,6 +18,7 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Settings of the server. Everything that keeps data safe is on. Checkpoints are
@@ -39,7 +40,7 @@ var settings = map[string]string{
 // machine to itself.
 func QuarterOfMemory() string {
 	var info syscall.Sysinfo_t
-	Check(syscall.Sysinfo(&info))
+	must.Succeed(syscall.Sysinfo(&info))
 	return fmt.Sprintf("%dMB", max(128, info.Totalram*uint64(info.Unit)/4>>20))
 }
 
@@ -58,11 +59,11 @@ const templateName = "bench_template"
 func startServer(ctx context.Context, extra map[string]string) *Server {
 	all := maps.Clone(settings)
 	maps.Copy(all, extra)
-	s := &Server{Server: Must(postgres.Start(ctx, postgres.Options{Settings: all}))}
-	Check(s.Admin(ctx, "CREATE DATABASE "+templateName+" OWNER orders"))
-	db := Must(sql.Open("pgx", address(s.URL(), templateName)))
+	s := &Server{Server: must.Get(postgres.Start(ctx, postgres.Options{Settings: all}))}
+	must.Succeed(s.Admin(ctx, "CREATE DATABASE "+templateName+" OWNER orders"))
+	db := must.Get(sql.Open("pgx", address(s.URL(), templateName)))
 	defer func() { _ = db.Close() }()
-	Must(migrations.Up(ctx, db))
+	must.Get(migrations.Up(ctx, db))
 	return s
 }
 
@@ -80,7 +81,7 @@ func (s *Server) Written(ctx context.Context) (bytes, transactions int64) {
 func (s *Server) Fresh(ctx context.Context) (database string, drop func()) {
 	s.runs++
 	name := "bench_" + strconv.Itoa(s.runs)
-	Check(postgres.Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT"))
+	must.Succeed(postgres.Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT"))
 	return address(s.URL(), name), func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
@@ -105,16 +106,16 @@ func (s *Server) Preload(ctx context.Context, orders *Orders, count int) {
 
 // address is that of another database of the same server.
 func address(of, database string) string {
-	u := Must(url.Parse(of))
+	u := must.Get(url.Parse(of))
 	u.Path = "/" + database
 	return u.String()
 }
 
 // Query returns the only column of a query's rows, on a connection of its own.
 func Query[T any](ctx context.Context, database string, query string, arguments ...any) []T {
-	conn := Must(pgx.Connect(ctx, database))
+	conn := must.Get(pgx.Connect(ctx, database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return Must(pgx.CollectRows(Must(conn.Query(ctx, query, arguments...)), pgx.RowTo[T]))
+	return must.Get(pgx.CollectRows(must.Get(conn.Query(ctx, query, arguments...)), pgx.RowTo[T]))
 }
 
 // fillConns is how many connections copy orders.
@@ -139,7 +140,7 @@ func (f *Fill) To(ctx context.Context, count int) {
 	if f.have == 0 {
 		f.orders.Copy(ctx, f.database, CopyOptions{Conns: fillConns})
 		f.have = f.orders.Count
-		Check(postgres.Execute(ctx, f.database, keepOriginals()...))
+		must.Succeed(postgres.Execute(ctx, f.database, keepOriginals()...))
 	}
 	var copies [][]string
 	for ; f.have < count; f.have = min(f.have+f.orders.Count, count) {
@@ -150,12 +151,12 @@ func (f *Fill) To(ctx context.Context, count int) {
 	for n := range fillConns {
 		parts = append(parts, func(ctx context.Context) {
 			for i := n; i < len(copies); i += fillConns {
-				Check(postgres.Execute(ctx, f.database, copies[i]...))
+				must.Succeed(postgres.Execute(ctx, f.database, copies[i]...))
 			}
 		})
 	}
-	Together(ctx, parts...)
-	Check(postgres.Execute(ctx, f.database, "VACUUM (ANALYZE)"))
+	must.Together(ctx, parts...)
+	must.Succeed(postgres.Execute(ctx, f.database, "VACUUM (ANALYZE)"))
 }
 
 // keepOriginals copies the stored orders into a schema of their own.

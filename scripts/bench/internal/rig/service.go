@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Service is one of the project's programs, running.
@@ -28,13 +29,13 @@ type Service struct {
 // startService starts a program with the given settings and an admin port of its
 // own, and waits until it is ready. Its log goes to a file in the site's folder.
 func (s *Site) startService(ctx context.Context, name string, readyWithin time.Duration, environment ...string) *Service {
-	port := Must(ports.Free())
+	port := must.Get(ports.Free())
 	service := &Service{admin: ports.Loopback(port)}
 	cmd := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin, "ADMIN_PPROF=true")...)
 	log := filepath.Join(s.Folder, fmt.Sprintf("%s-%d.log", name, port))
 	service.daemon = process.NewDaemon(name, log, func() *exec.Cmd { return cmd })
 	s.services = append(s.services, service)
-	Check(service.daemon.Start())
+	must.Succeed(service.daemon.Start())
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	service.waitReady(ctx)
@@ -44,9 +45,9 @@ func (s *Site) startService(ctx context.Context, name string, readyWithin time.D
 // command prepares one of the project's programs. It runs in the site's folder, so
 // that it reads no .env of the caller's.
 func (s *Site) command(ctx context.Context, name string, environment ...string) *exec.Cmd {
-	binary := Must(filepath.Abs(filepath.Join(s.Binaries, name)))
+	binary := must.Get(filepath.Abs(filepath.Join(s.Binaries, name)))
 	if _, err := os.Stat(binary); err != nil {
-		Check(fmt.Errorf("%s is missing, `make build` makes it: %w", filepath.Join(s.Binaries, name), err))
+		must.Succeed(fmt.Errorf("%s is missing, `make build` makes it: %w", filepath.Join(s.Binaries, name), err))
 	}
 	cmd := exec.CommandContext(ctx, binary)
 	cmd.Dir, cmd.Env = cmp.Or(s.Folder, os.TempDir()), append(append(os.Environ(), "LOG_LEVEL=info", "LOG_FORMAT=json"), environment...)
@@ -82,7 +83,7 @@ func (s *Site) Orderctl(ctx context.Context, topic string, arguments ...string) 
 func (s *Service) Pid() int { return s.daemon.Process().Pid() }
 
 // Stop ends the service. [Site.Close] does so, too.
-func (s *Service) Stop() { Check(s.stop()) }
+func (s *Service) Stop() { must.Succeed(s.stop()) }
 
 func (s *Service) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
@@ -92,7 +93,7 @@ func (s *Service) stop() error {
 
 // waitReady returns once the service reports that it is ready.
 func (s *Service) waitReady(ctx context.Context) {
-	Check(s.daemon.WaitReady(ctx, func(ctx context.Context) error {
+	must.Succeed(s.daemon.WaitReady(ctx, func(ctx context.Context) error {
 		_, err := s.get(ctx, "/readyz")
 		return err
 	}))
@@ -105,7 +106,7 @@ func (s *Service) get(ctx context.Context, path string) ([]byte, error) {
 // Metrics reads metrics by name and labels as they stand in the text, such as
 // orderhub_ingest_records_total{outcome="stored"}. A missing one is 0.
 func (s *Service) Metrics(ctx context.Context) map[string]float64 {
-	return parseMetrics(string(Must(s.get(ctx, "/metrics"))))
+	return parseMetrics(string(must.Get(s.get(ctx, "/metrics"))))
 }
 
 func parseMetrics(text string) map[string]float64 {
@@ -116,7 +117,7 @@ func parseMetrics(text string) map[string]float64 {
 		if at < 0 || strings.HasPrefix(line, "#") {
 			continue
 		}
-		values[line[:at]] = Must(strconv.ParseFloat(line[at+1:], 64))
+		values[line[:at]] = must.Get(strconv.ParseFloat(line[at+1:], 64))
 	}
 	return values
 }
@@ -152,11 +153,11 @@ const restoreTimeout = 20 * time.Minute
 
 // StartReader starts a read-api on a database, and waits until it is ready.
 func (s *Site) StartReader(ctx context.Context, database string, environment ...string) *Reader {
-	r := &Reader{Addr: ports.Loopback(Must(ports.Free()))}
+	r := &Reader{Addr: ports.Loopback(must.Get(ports.Free()))}
 	began := time.Now()
 	r.Service = s.startService(ctx, "read-api", restoreTimeout, append(environment, "DATABASE_URL="+database, "HTTP_ADDR="+r.Addr)...)
 	r.Restore = time.Since(began)
-	used := Must(UsageOf(r.Pid()))
+	used := must.Get(UsageOf(r.Pid()))
 	r.Memory, r.Peak = used.Memory, used.Peak
 	return r
 }
@@ -174,7 +175,7 @@ type ReaderStats struct {
 
 // Stats asks the reader for its figures.
 func (r *Reader) Stats(ctx context.Context) (stats ReaderStats) {
-	Check(r.GetJSON(ctx, "/api/v1/stats", &stats))
+	must.Succeed(r.GetJSON(ctx, "/api/v1/stats", &stats))
 	return stats
 }
 
@@ -189,7 +190,7 @@ func (r *Reader) Order(ctx context.Context, client *http.Client, uid, tag string
 	if tag != "" {
 		headers["If-None-Match"] = tag
 	}
-	return Must(httpget.Do(ctx, client, "http://"+r.Addr+"/order/"+uid, headers))
+	return must.Get(httpget.Do(ctx, client, "http://"+r.Addr+"/order/"+uid, headers))
 }
 
 // patience is how long a single order may take.
@@ -207,7 +208,7 @@ func (r *Reader) Await(ctx context.Context, client *http.Client, uid, tag string
 		case not:
 			time.Sleep(rest)
 		default:
-			Check(fmt.Errorf("order %s: the API answers %d", uid, status))
+			must.Succeed(fmt.Errorf("order %s: the API answers %d", uid, status))
 		}
 	}
 }
@@ -265,7 +266,7 @@ func (s *Site) Drain(ctx context.Context, workers []*Service, orders int) {
 		if stored >= orders {
 			return
 		}
-		Check(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)))
+		must.Succeed(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)))
 	}
 }
 
@@ -280,7 +281,7 @@ func StopAll(services []*Service) {
 // duplicate. The benchmarks' orders are valid and new.
 func CheckNew(metrics map[string]float64) {
 	if wrong := metrics[MetricDeadLetter] + metrics[MetricDuplicate]; wrong > 0 {
-		Check(fmt.Errorf("%.0f valid new orders became dead letters or duplicates", wrong))
+		must.Succeed(fmt.Errorf("%.0f valid new orders became dead letters or duplicates", wrong))
 	}
 }
 

@@ -2,7 +2,7 @@
 // safe settings, the embedded broker in a process of its own, synthetic orders,
 // and the real services.
 //
-// Its functions return no errors. What fails ends the benchmark, as [Check] does.
+// Its functions return no errors. What fails ends the benchmark, as [must.Succeed] does.
 package rig
 
 import (
@@ -11,6 +11,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // stopTimeout is how long a part may take to stop before it is killed.
@@ -37,7 +39,7 @@ func OpenSite(ctx context.Context, flags *Flags, postgres map[string]string) *Si
 			s.Close()
 		}
 	}()
-	s.Folder = Must(os.MkdirTemp("", "orderhub-bench-"))
+	s.Folder = must.Get(os.MkdirTemp("", "orderhub-bench-"))
 	s.Server = startServer(ctx, postgres)
 	s.version = Query[string](ctx, s.Server.URL(), "SELECT split_part(current_setting('server_version'), ' ', 1)")[0]
 	s.RenewBroker(ctx)
@@ -49,7 +51,7 @@ func OpenSite(ctx context.Context, flags *Flags, postgres map[string]string) *Si
 // without topics.
 func (s *Site) RenewBroker(ctx context.Context) {
 	if s.Broker != nil {
-		Check(s.Broker.stop())
+		must.Succeed(s.Broker.stop())
 	}
 	s.Broker = startBroker(ctx)
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // tick is the unit of CPU times: Linux's USER_HZ is 100 on all platforms that Go
@@ -39,12 +41,12 @@ func UsageOf(pid int) (u Usage, err error) {
 // including children that have ended and were waited for. Grandchildren count
 // once they have ended.
 func TreeCPU(pid int) (total time.Duration) {
-	for _, p := range Must(procfs.AllProcs()) {
+	for _, p := range must.Get(procfs.AllProcs()) {
 		s, err := p.Stat()
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 			continue // it has ended since: from now on its parent's figures include it
 		}
-		Check(err)
+		must.Succeed(err)
 		switch pid {
 		case p.PID:
 			total += time.Duration(s.UTime+s.STime+uint(s.CUTime+s.CSTime)) * tick

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Use is what was used to do something a number of times.
@@ -69,12 +70,12 @@ func (m Meter) During(ctx context.Context, times int, work func()) Use {
 // read is what has been used so far. The broker counts where services use it.
 func (m Meter) read(ctx context.Context) (u Use) {
 	if len(m.Clients) == 0 {
-		u.Client = Must(UsageOf(os.Getpid())).CPU
+		u.Client = must.Get(UsageOf(os.Getpid())).CPU
 	} else {
-		u.Broker = Must(UsageOf(m.Site.Broker.Pid())).CPU
+		u.Broker = must.Get(UsageOf(m.Site.Broker.Pid())).CPU
 	}
 	for _, client := range m.Clients {
-		used := Must(UsageOf(client.Pid()))
+		used := must.Get(UsageOf(client.Pid()))
 		u.Client += used.CPU
 		u.Peak = max(u.Peak, used.Peak)
 		u.Allocs += client.Metrics(ctx)["go_memstats_mallocs_total"]
@@ -90,7 +91,7 @@ func RunProgram(cmd *exec.Cmd, times int) (u Use, output []byte) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
-	Check(cmd.Start())
+	must.Succeed(cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	for running := true; running; {
@@ -103,7 +104,7 @@ func RunProgram(cmd *exec.Cmd, times int) (u Use, output []byte) {
 		select {
 		case err := <-ended:
 			if running = false; err != nil {
-				Check(fmt.Errorf("%w: %s", err, stderr.Bytes()))
+				must.Succeed(fmt.Errorf("%w: %s", err, stderr.Bytes()))
 			}
 		case <-time.After(2 * time.Millisecond):
 		}
@@ -124,7 +125,7 @@ const WarmUp = 5
 // the time counts.
 func Singly(ctx context.Context, times int, once func(i int, counts bool)) {
 	for i := range WarmUp + times {
-		Check(retry.Sleep(ctx, Pause(i)))
+		must.Succeed(retry.Sleep(ctx, Pause(i)))
 		once(i, i >= WarmUp)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 //go:embed wrk.lua
@@ -33,10 +35,10 @@ type Wrk struct {
 func (s *Site) NewWrk(threads, connections int) *Wrk {
 	program, err := exec.LookPath("wrk")
 	if err != nil {
-		Check(errors.New("wrk is not installed; it makes the requests. On Debian and Ubuntu: apt-get install wrk"))
+		must.Succeed(errors.New("wrk is not installed; it makes the requests. On Debian and Ubuntu: apt-get install wrk"))
 	}
 	w := &Wrk{program: program, script: filepath.Join(s.Folder, "wrk.lua"), threads: threads, connections: connections}
-	Check(os.WriteFile(w.script, wrkScript, 0o600))
+	must.Succeed(os.WriteFile(w.script, wrkScript, 0o600))
 	return w
 }
 
@@ -63,9 +65,9 @@ func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Dura
 	}
 	out, err := exec.CommandContext(ctx, w.program, append(args, "http://"+addr, requests)...).CombinedOutput()
 	if err != nil {
-		Check(fmt.Errorf("wrk: %w\n%s", err, out))
+		must.Succeed(fmt.Errorf("wrk: %w\n%s", err, out))
 	}
-	return Must(parseAnswered(string(out)))
+	return must.Get(parseAnswered(string(out)))
 }
 
 func parseAnswered(output string) (l Answered, err error) {
@@ -103,14 +105,14 @@ type Requests struct {
 // ChooseRequests takes orders at random from the database, at most so many.
 func (s *Site) ChooseRequests(ctx context.Context, database string, most int) (r Requests) {
 	r.uids = Query[string](ctx, database, "SELECT order_uid FROM orders ORDER BY random() LIMIT $1", most)
-	folder := Must(os.MkdirTemp(s.Folder, "requests-"))
+	folder := must.Get(os.MkdirTemp(s.Folder, "requests-"))
 	r.Hits, r.NotFound, r.NotModified = filepath.Join(folder, "hits"), filepath.Join(folder, "not-found"), filepath.Join(folder, "not-modified")
 	var hits, unknown strings.Builder
 	for _, uid := range r.uids {
 		hits.WriteString("/order/" + uid + "\n")
 		unknown.WriteString("/order/" + reverse(uid) + "-none\n")
 	}
-	Check(errors.Join(os.WriteFile(r.Hits, []byte(hits.String()), 0o600), os.WriteFile(r.NotFound, []byte(unknown.String()), 0o600)))
+	must.Succeed(errors.Join(os.WriteFile(r.Hits, []byte(hits.String()), 0o600), os.WriteFile(r.NotFound, []byte(unknown.String()), 0o600)))
 	return r
 }
 
@@ -123,13 +125,13 @@ func (r *Requests) Ask(ctx context.Context, from *Reader) {
 		answer := from.Order(ctx, http.DefaultClient, uid, "")
 		tag := answer.Header.Get("ETag")
 		if answer.Status != http.StatusOK || tag == "" || !bytes.Contains(answer.Body, []byte(`"order_uid":"`+uid+`"`)) {
-			Check(fmt.Errorf("the answer to a request for order %s: status %d, tag %q, %s", uid, answer.Status, tag, answer.Body))
+			must.Succeed(fmt.Errorf("the answer to a request for order %s: status %d, tag %q, %s", uid, answer.Status, tag, answer.Body))
 		}
 		total += len(answer.Body)
 		lines.WriteString("/order/" + uid + " " + tag + "\n")
 	}
 	r.Size = total / len(uids)
-	Check(os.WriteFile(r.NotModified, []byte(lines.String()), 0o600))
+	must.Succeed(os.WriteFile(r.NotModified, []byte(lines.String()), 0o600))
 }
 
 // reverse makes a uid that no order has but that looks like the others.
