@@ -112,7 +112,7 @@ func (s *site) startKafka(ctx context.Context, o options) {
 	if o.Kafka != kafkaEmbedded {
 		cluster, err := apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Proxied: true, Log: os.Stderr})
 		var missing *apachekafka.MissingError
-		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(apachekafka.StrictVariable) != "" {
+		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(process.StrictVariable) != "" {
 			s.cluster = must.Get(cluster, err)
 			s.onStop(func(context.Context) { _ = s.cluster.Stop() })
 			return

@@ -23,6 +23,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -210,13 +212,7 @@ func ForTest(tb testing.TB, topics ...string) *Broker {
 func StartForTest(tb testing.TB, options Options) *Broker {
 	tb.Helper()
 	b, err := Start(context.Background(), options)
-	if err != nil {
-		tb.Fatalf("broker for the test: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := b.Stop(); err != nil {
-			tb.Errorf("stop the broker: %v", err)
-		}
-	})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { assert.NoError(tb, b.Stop()) })
 	return b
 }

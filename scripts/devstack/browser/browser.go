@@ -15,24 +15,17 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 // ForTest starts a Chromium with an empty profile and returns the context to
-// [Open] windows in. It ends with the test.
-//
-// Where there is no Chromium the test is skipped with a loud line, or fails
-// where ORDERHUB_TEST_STRICT=1 says that there must be one.
+// [Open] windows in. It ends with the test. Without a Chromium, see
+// [process.SkipForTest].
 func ForTest(t testing.TB) context.Context {
 	t.Helper()
-	program := find()
-	if program == "" {
-		const missing = "NO CHROMIUM on PATH: pages are not tested in a browser"
-		if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
-			t.Fatal(missing)
-		}
-		_, _ = fmt.Fprintln(os.Stderr, missing)
-		t.Skip(missing)
-	}
+	program := process.NeedForTest(t, "chromium", "chromium-browser", "google-chrome", "chrome")
 	allocator, stop := chromedp.NewExecAllocator(context.Background(),
 		chromedp.ExecPath(program),
 		chromedp.UserDataDir(t.TempDir()),
@@ -53,19 +46,8 @@ func ForTest(t testing.TB) context.Context {
 		closeBrowser() // waits for the browser's end, so that its profile can be removed
 		stop()
 	})
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", program, err)
-	}
+	require.NoError(t, chromedp.Do(ctx))
 	return ctx
-}
-
-func find() string {
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
 }
 
 // The axe-core that pages are checked with. npm fetches it; its bytes are pinned.
@@ -80,18 +62,12 @@ type Axe struct{ source string }
 
 // AxeForTest returns axe-core from the user's cache folder, where npm puts it at
 // first. Its license is the MPL, so it is not in this repository. Where npm is
-// missing or fails, the test is skipped with a line on standard error, or fails
-// if ORDERHUB_TEST_STRICT=1.
+// missing or fails, see [process.SkipForTest].
 func AxeForTest(t testing.TB) *Axe {
 	t.Helper()
 	source, err := axeSource()
 	if err != nil {
-		missing := fmt.Sprintf("NO AXE-CORE: pages are not checked with it: %v", err)
-		if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
-			t.Fatal(missing)
-		}
-		_, _ = fmt.Fprintln(os.Stderr, missing)
-		t.Skip(missing)
+		process.SkipForTest(t, fmt.Sprintf("no axe-core: %v", err))
 	}
 	return &Axe{source: source}
 }
@@ -100,13 +76,18 @@ func AxeForTest(t testing.TB) *Axe {
 // now. where names the page's state in the message.
 func (a *Axe) Check(w *Window, where string) {
 	w.t.Helper()
-	// Without the return value: what the source gives can't be passed on.
-	w.Do(chromedp.Evaluate[chromedp.Void](a.source + "\n;undefined"))
-	found := Eval[[]string](w, `axe.run(document, { resultTypes: ['violations'] }).then((result) => result.violations.flatMap((violation) =>
-		violation.nodes.map((node) => violation.id + ' (' + violation.impact + '): ' + violation.help + '\n\t' + node.html + '\n\t' + node.failureSummary)))`)
-	for _, violation := range found {
+	for _, violation := range a.violations(w, "{}") {
 		w.t.Errorf("axe-core on %s: %s", where, violation)
 	}
+}
+
+// violations are what axe-core finds with these options.
+func (a *Axe) violations(w *Window, options string) []string {
+	w.t.Helper()
+	// Without the return value: what the source gives can't be passed on.
+	w.Do(chromedp.Evaluate[chromedp.Void](a.source + "\n;undefined"))
+	return Eval[[]string](w, `axe.run(document, { resultTypes: ['violations'], ...`+options+` }).then((result) => result.violations.flatMap((violation) =>
+		violation.nodes.map((node) => violation.id + ' (' + violation.impact + '): ' + violation.help + '\n\t' + node.html + '\n\t' + node.failureSummary)))`)
 }
 
 func axeSource() (string, error) {

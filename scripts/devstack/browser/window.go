@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -262,40 +263,12 @@ func (w *Window) Scheme(name string) {
 	}})
 }
 
-// lowContrast lists the texts that differ too little from what is behind them.
-const lowContrast = `(() => {
-	const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-	const channels = (colour) => {
-		canvas.clearRect(0, 0, 1, 1);
-		canvas.fillStyle = colour;
-		canvas.fillRect(0, 0, 1, 1);
-		return [...canvas.getImageData(0, 0, 1, 1).data];
-	};
-	const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-	const behind = (e) => {
-		const layers = [];
-		for (let at = e; at; at = at.parentElement) {
-			const c = channels(getComputedStyle(at).backgroundColor);
-			if (c[3]) layers.push(c);
-			if (c[3] === 255) break;
-		}
-		return layers.reverse().reduce((under, c) => under.map((v, i) => v + (c[i] - v) * c[3] / 255), [255, 255, 255]);
-	};
-	const poor = [];
-	for (const e of document.querySelectorAll('body *')) {
-		if (!e.checkVisibility() || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
-		const [a, b] = [light(channels(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
-		const contrast = (a + 0.05) / (b + 0.05);
-		if (contrast < 4.5) poor.push(contrast.toFixed(2) + ' ' + e.outerHTML.slice(0, 120));
-	}
-	return poor.join('\n');
-})()`
-
-// LowContrast lists the texts whose contrast with what is behind them is below
-// 4.5 to 1 (WCAG 1.4.3), a line each; "" if all can be read.
+// LowContrast lists the texts whose contrast with what is behind them axe-core finds
+// too low (WCAG 1.4.3), a line each or more; "" if all can be read. Without axe-core,
+// see [AxeForTest].
 func (w *Window) LowContrast() string {
 	w.t.Helper()
-	return Eval[string](w, lowContrast)
+	return strings.Join(AxeForTest(w.t).violations(w, "{ runOnly: ['color-contrast'] }"), "\n")
 }
 
 // Beyond lists what reaches beyond the window's right edge, a line each; "" if

@@ -9,15 +9,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/orderhub/orderhub/scripts/devstack/gobuild"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
 // main uses dex's server as a library: the program of its own needs a module that is not
@@ -45,52 +45,26 @@ type Person struct {
 // StartForTest runs the provider until the end of the test, and returns its issuer.
 func StartForTest(tb testing.TB, clients []Client, people []Person) (issuer string) {
 	tb.Helper()
-	issuer, err := start(tb, clients, people)
-	if err != nil {
-		tb.Fatalf("dex for the test: %v", err)
-	}
-	return issuer
-}
-
-func start(tb testing.TB, clients []Client, people []Person) (issuer string, err error) {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	binary, err := gobuild.Binary(ctx, gobuild.Program{Name: "dex", Module: "github.com/dexidp/dex", Version: version, Main: main})
-	if err != nil {
-		return "", err
-	}
+	binary, err := gobuild.Binary(context.Background(), gobuild.Program{Name: "dex", Module: "github.com/dexidp/dex", Version: version, Main: main})
+	require.NoError(tb, err)
 	port, err := ports.Free()
-	if err != nil {
-		return "", err
-	}
+	require.NoError(tb, err)
 	issuer = "http://" + ports.Loopback(port) + "/dex"
 	passwords := make([]map[string]any, len(people))
 	for i, person := range people {
 		hash, err := bcrypt.GenerateFromPassword([]byte(person.Password), bcrypt.DefaultCost)
-		if err != nil {
-			return "", err
-		}
+		require.NoError(tb, err)
 		passwords[i] = map[string]any{"email": person.Email, "hash": hash, "username": person.Email, "userID": person.Email, "groups": person.Groups}
 	}
 	config, err := json.Marshal(map[string]any{"addr": ports.Loopback(port), "issuer": issuer, "clients": clients, "passwords": passwords})
-	if err != nil {
-		return "", err
-	}
-	daemon := process.NewDaemon("dex", filepath.Join(tb.TempDir(), "dex.log"), func() *exec.Cmd {
+	require.NoError(tb, err)
+	process.StartForTest(tb, "dex", func() *exec.Cmd {
 		cmd := exec.Command(binary)
 		cmd.Stdin = bytes.NewReader(config)
 		return cmd
-	})
-	if err := daemon.Start(); err != nil {
-		return "", err
-	}
-	tb.Cleanup(func() { _ = daemon.Kill() })
-	return issuer, daemon.WaitReady(ctx, func(context.Context) error {
-		response, err := http.Get(issuer + "/.well-known/openid-configuration")
-		if err == nil {
-			_ = response.Body.Close()
-		}
+	}, func(ctx context.Context) error {
+		_, err := httpget.OK(ctx, http.DefaultClient, issuer+"/.well-known/openid-configuration")
 		return err
 	})
+	return issuer
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
@@ -77,9 +78,7 @@ func StartForTest(tb testing.TB, options Options) *Server {
 		options.DataDir = tb.TempDir()
 	}
 	s, err := Start(options)
-	if err != nil {
-		tb.Fatalf("NATS server for the test: %v", err)
-	}
+	require.NoError(tb, err)
 	tb.Cleanup(s.Stop)
 	return s
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 func TestNamedBinariesGoFirst(t *testing.T) {
@@ -35,7 +37,7 @@ func TestDataOfAnotherVersionIsExplained(t *testing.T) {
 
 // TestFetch downloads some 10 MB, so it runs only when asked to, and in CI.
 func TestFetch(t *testing.T) {
-	if os.Getenv("ORDERHUB_TEST_FETCH") == "" && os.Getenv(StrictVariable) != "1" {
+	if os.Getenv("ORDERHUB_TEST_FETCH") == "" && os.Getenv(process.StrictVariable) != "1" {
 		t.Skip("SKIPPED: downloads PostgreSQL; set ORDERHUB_TEST_FETCH=1 to run it")
 	}
 	cache := t.TempDir()

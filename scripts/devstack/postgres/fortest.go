@@ -14,8 +14,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 // TestURLVariable is the environment variable that names a server for [ForTest]
@@ -36,13 +39,9 @@ func ForTest(tb testing.TB) string {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	serverURL, adminURL, err := sharedURLs(ctx)
-	if err != nil {
-		tb.Fatalf("PostgreSQL for tests: %v", err)
-	}
+	require.NoError(tb, err)
 	name := "test_" + strings.ToLower(rand.Text())
-	if err := Execute(ctx, serverURL, `CREATE DATABASE `+name); err != nil {
-		tb.Fatalf("create a database for the test: %v", err)
-	}
+	require.NoError(tb, Execute(ctx, serverURL, `CREATE DATABASE `+name))
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -62,9 +61,7 @@ const dropRoles = `DO $$ DECLARE r text; BEGIN
 func AdminForTest(tb testing.TB, databaseURL string) string {
 	tb.Helper()
 	_, adminURL, err := sharedURLs(context.Background())
-	if err != nil {
-		tb.Fatalf("PostgreSQL for tests: %v", err)
-	}
+	require.NoError(tb, err)
 	return atDatabase(tb, adminURL, parse(tb, databaseURL).Path)
 }
 
@@ -78,9 +75,7 @@ func atDatabase(tb testing.TB, serverURL, path string) string {
 func parse(tb testing.TB, databaseURL string) *url.URL {
 	tb.Helper()
 	u, err := url.Parse(databaseURL)
-	if err != nil {
-		tb.Fatalf("%s: %v", TestURLVariable, err)
-	}
+	require.NoError(tb, err, TestURLVariable)
 	return u
 }
 
@@ -91,9 +86,7 @@ func RolesForTest(tb testing.TB, databaseURL string) map[migrations.Role]string 
 	tb.Helper()
 	ctx, adminURL, own := context.Background(), AdminForTest(tb, databaseURL), parse(tb, databaseURL)
 	db, err := sql.Open("pgx", adminURL)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	require.NoError(tb, err)
 	defer func() { _ = db.Close() }()
 	owner, prefix := own.User.Username(), strings.TrimPrefix(own.Path, "/")
 	passwords, urls := map[migrations.Role]string{}, map[migrations.Role]string{}
@@ -103,15 +96,9 @@ func RolesForTest(tb testing.TB, databaseURL string) map[migrations.Role]string 
 		urls[role] = own.String()
 	}
 	plan, err := migrations.PlanRoles(ctx, db, prefix, passwords)
-	if err == nil {
-		err = plan.Apply(ctx, db)
-	}
-	if err == nil {
-		err = Execute(ctx, adminURL, fmt.Sprintf("GRANT %s_migrate, %[1]s_writer, %[1]s_reader, %[1]s_operator TO %s", prefix, owner))
-	}
-	if err != nil {
-		tb.Fatalf("make the roles of the test's database: %v", err)
-	}
+	require.NoError(tb, err)
+	require.NoError(tb, plan.Apply(ctx, db))
+	require.NoError(tb, Execute(ctx, adminURL, fmt.Sprintf("GRANT %s_migrate, %[1]s_writer, %[1]s_reader, %[1]s_operator TO %s", prefix, owner)))
 	return urls
 }
 
@@ -120,46 +107,31 @@ func RolesForTest(tb testing.TB, databaseURL string) map[migrations.Role]string 
 func ServerForTest(tb testing.TB, options Options) *Server {
 	tb.Helper()
 	server, err := Start(context.Background(), options)
-	if err != nil {
-		tb.Fatalf("PostgreSQL for the test: %v", err)
-	}
+	require.NoError(tb, err)
 	stopAfter(tb, server)
 	return server
 }
 
 // StandbyForTest is ServerForTest for a standby of another server; see
-// [Server.StartStandby]. The test is skipped where that can't be, or fails where
-// StrictVariable is 1.
+// [Server.StartStandby], and [process.SkipForTest] where that can't be.
 func StandbyForTest(tb testing.TB, primary *Server, options Options) *Server {
 	tb.Helper()
 	primary.NeedForTest(tb, "pg_basebackup")
 	standby, err := primary.StartStandby(context.Background(), options)
-	if err != nil {
-		tb.Fatalf("PostgreSQL for the test: %v", err)
-	}
+	require.NoError(tb, err)
 	stopAfter(tb, standby)
 	return standby
 }
 
-// StrictVariable is the environment variable that, when 1, has tests fail for
-// what the machine lacks, instead of being skipped.
-const StrictVariable = "ORDERHUB_TEST_STRICT"
-
-// NeedForTest returns the path of one of PostgreSQL's programs. The test is
-// skipped where it is missing, or fails where StrictVariable is 1.
+// NeedForTest returns the path of one of PostgreSQL's programs. Where it is missing,
+// see [process.SkipForTest].
 func (s *Server) NeedForTest(tb testing.TB, program string) string {
 	tb.Helper()
 	path, err := s.Program(program)
-	switch {
-	case err == nil:
-		return path
-	case os.Getenv(StrictVariable) == "1":
-		tb.Fatal(err)
-	default:
-		_, _ = fmt.Fprintf(os.Stderr, "%s IS SKIPPED: %v\n", tb.Name(), err)
-		tb.Skip(err)
+	if err != nil {
+		process.SkipForTest(tb, err.Error())
 	}
-	return ""
+	return path
 }
 
 func stopAfter(tb testing.TB, server *Server) {
@@ -168,9 +140,7 @@ func stopAfter(tb testing.TB, server *Server) {
 		_ = server.Resume() // a paused server wouldn't stop; one that has ended is none to resume
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
-		if err := server.Stop(ctx); err != nil {
-			tb.Errorf("stop PostgreSQL: %v", err)
-		}
+		assert.NoError(tb, server.Stop(ctx))
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/devstack/process"
 )
 
 func connect(t *testing.T, url string) *pgx.Conn {
@@ -142,7 +143,7 @@ func TestStalePidFileOfAnotherProcess(t *testing.T) {
 func postgresFolder(t *testing.T, pid int) string {
 	t.Helper()
 	folder, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/cwd")
-	if err != nil && os.Getenv(postgres.StrictVariable) == "1" {
+	if err != nil && os.Getenv(process.StrictVariable) == "1" {
 		t.Fatalf("no /proc here: %v", err)
 	}
 	if err != nil {

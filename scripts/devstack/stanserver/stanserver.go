@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/devstack/gobuild"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
@@ -30,21 +31,24 @@ type Server struct {
 	port   int
 }
 
-// Start runs a server on 127.0.0.1 that keeps its channels in dir.
-func Start(ctx context.Context, port int, dir string) (*Server, error) {
+// URL is where clients connect.
+func (s *Server) URL() string { return "nats://" + ports.Loopback(s.port) }
+
+// Kill ends the server at once.
+func (s *Server) Kill() { _ = s.daemon.Kill() }
+
+// StartForTest runs a server on 127.0.0.1 that keeps its channels in dir, until the end
+// of the test.
+func StartForTest(tb testing.TB, port int, dir string) *Server {
+	tb.Helper()
 	const module = "github.com/nats-io/nats-streaming-server"
-	binary, err := gobuild.Binary(ctx, gobuild.Program{Name: "nats-streaming-server", Module: module, Version: version, Package: module})
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{port: port, daemon: process.NewDaemon("nats-streaming-server", dir+".log", func() *exec.Cmd {
+	binary, err := gobuild.Binary(context.Background(), gobuild.Program{Name: "nats-streaming-server", Module: module, Version: version, Package: module})
+	require.NoError(tb, err)
+	s := &Server{port: port}
+	s.daemon = process.StartForTest(tb, "nats-streaming-server", func() *exec.Cmd {
 		return exec.Command(binary, "--addr", "127.0.0.1", "--port", strconv.Itoa(port), "--cluster_id", ClusterID,
 			"--store", "file", "--dir", dir, "--max_bytes", "0", "--max_msgs", "0")
-	})}
-	if err := s.daemon.Start(); err != nil {
-		return nil, err
-	}
-	return s, s.daemon.WaitReady(ctx, func(context.Context) error {
+	}, func(context.Context) error {
 		conn, err := nats.Connect(s.URL())
 		if err != nil {
 			return err
@@ -54,21 +58,5 @@ func Start(ctx context.Context, port int, dir string) (*Server, error) {
 		_, err = conn.Request("_STAN.discover."+ClusterID, nil, time.Second)
 		return err
 	})
-}
-
-// URL is where clients connect.
-func (s *Server) URL() string { return "nats://" + ports.Loopback(s.port) }
-
-// Kill ends the server at once.
-func (s *Server) Kill() { _ = s.daemon.Kill() }
-
-// StartForTest runs a server until the end of the test.
-func StartForTest(tb testing.TB, port int, dir string) *Server {
-	tb.Helper()
-	s, err := Start(context.Background(), port, dir)
-	if err != nil {
-		tb.Fatalf("NATS Streaming for the test: %v", err)
-	}
-	tb.Cleanup(s.Kill)
 	return s
 }
