@@ -110,7 +110,7 @@ func (s *site) startDatabase(ctx context.Context) {
 // ask for it.
 func (s *site) startKafka(ctx context.Context, o options) {
 	if o.Kafka != kafkaEmbedded {
-		cluster, err := apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Proxied: true, Log: os.Stderr})
+		cluster, err := apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Log: os.Stderr})
 		var missing *apachekafka.MissingError
 		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(process.StrictVariable) != "" {
 			s.cluster = must.Get(cluster, err)

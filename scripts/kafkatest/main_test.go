@@ -63,7 +63,7 @@ var guarded = map[string]string{
 const oauth = "listener.name.sasl.oauthbearer."
 
 func TestOneBroker(t *testing.T) {
-	cluster := apachekafka.ForTest(t, apachekafka.Options{Users: users, TLS: true, Settings: guarded})
+	cluster := apachekafka.ForTest(t, apachekafka.Options{Users: users, Settings: guarded})
 	t.Run("Outcomes", func(t *testing.T) { testOutcomes(site{t, cluster}) })
 	t.Run("Rebalance", func(t *testing.T) { testRebalance(site{t, cluster}) })
 	t.Run("Offsets", func(t *testing.T) { testOffsets(site{t, cluster}) })

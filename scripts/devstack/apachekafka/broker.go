@@ -14,6 +14,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 const brokerHeap = "384m"
@@ -22,7 +23,8 @@ const brokerHeap = "384m"
 // concurrently.
 type Broker struct {
 	ID int // from 1
-	// Proxy is in front of the listener Proxied; nil without it.
+	// Proxy is in front of the listener Proxied. Clients that come through it meet all
+	// brokers through their proxies.
 	Proxy *proxy.Proxy
 	// Daemon is the broker's program. Its log continues over all its starts.
 	*process.Daemon
@@ -53,7 +55,7 @@ func (b *Broker) Addr(listener Listener) string {
 func (b *Broker) settingsFile() string { return filepath.Join(b.dir, "server.properties") }
 
 // format prepares the data folder.
-func (b *Broker) format(ctx context.Context) error {
+func (b *Broker) format(ctx context.Context) {
 	arguments := []string{"format", "-t", clusterID, "-c", b.settingsFile()}
 	for user, password := range b.cluster.options.Users {
 		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
@@ -64,9 +66,8 @@ func (b *Broker) format(ctx context.Context) error {
 	cmd := b.cluster.Distribution.Tool("kafka.tools.StorageTool", arguments...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := process.Run(ctx, cmd); err != nil {
-		return fmt.Errorf("format the data folder of broker %d: %w\n%s", b.ID, err, &output)
+		must.Succeed(fmt.Errorf("format the data folder of broker %d: %w\n%s", b.ID, err, &output))
 	}
-	return nil
 }
 
 // Start starts a stopped broker on its data, and returns once it serves.

@@ -10,16 +10,14 @@ package apachekafka
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/orderhub/orderhub/scripts/devstack/certificates"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/proxy"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // startTimeout is for a broker, on a machine with other work.
@@ -29,10 +27,10 @@ const startTimeout = 4 * time.Minute
 // broker meets those of another.
 const clusterID = "b3JkZXJodWIncyB0ZXN0cw"
 
-// Listener is one of the ways into a broker.
+// Listener is one of the ways into a broker. Each broker has all of them.
 type Listener string
 
-// The listeners. Plain is always there.
+// The listeners.
 const (
 	Plain   Listener = "PLAINTEXT"
 	SASL    Listener = "SASL"    // login with PLAIN or SCRAM
@@ -43,19 +41,21 @@ const (
 	controller Listener = "CONTROLLER"
 )
 
-// Options say what runs. The zero value is a single broker with the listener
-// Plain.
+// listeners are all, with what they speak.
+var listeners = []struct {
+	name     Listener
+	protocol string
+}{
+	{Plain, "PLAINTEXT"}, {SASL, "SASL_PLAINTEXT"}, {TLS, "SSL"}, {SASLTLS, "SASL_SSL"}, {Proxied, "PLAINTEXT"}, {controller, "PLAINTEXT"},
+}
+
+// Options say what runs. The zero value is a single broker.
 type Options struct {
 	// Brokers is how many; 0 means one. Each is a controller as well. With three
 	// or more, topics have three replicas by default.
 	Brokers int
 	// Users may log in at the listeners SASL and SASLTLS: passwords by name.
 	Users map[string]string
-	// TLS adds the listener TLS, and SASLTLS where there are users.
-	TLS bool
-	// Proxied adds the listener of that name. Clients that come through it meet
-	// all brokers through their proxies.
-	Proxied bool
 	// Settings of the brokers; they win over the package's own.
 	Settings map[string]string
 	// Log takes what the package says about fetching; nil drops it.
@@ -78,9 +78,7 @@ type Cluster struct {
 // Start brings up a cluster and returns once all of its brokers serve. ctx
 // bounds the start only.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
-	if options.Brokers == 0 {
-		options.Brokers = 1
-	}
+	options.Brokers = max(1, options.Brokers)
 	if options.Log == nil {
 		options.Log = io.Discard
 	}
@@ -89,83 +87,41 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, err
 	}
 	c := &Cluster{Distribution: distribution, options: options}
-	if err := c.prepare(); err != nil {
-		return nil, errors.Join(err, c.Stop())
-	}
-	if err := c.launch(ctx); err != nil {
+	if err := must.Try(func() { c.prepare(); c.launch(ctx) }); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
 }
 
-// prepare makes the folder, the brokers' ports, proxies and settings.
-func (c *Cluster) prepare() (err error) {
-	if c.dir, err = os.MkdirTemp("", "orderhub-kafka-"); err != nil {
-		return err
-	}
-	if c.options.TLS {
-		if c.Certificates, err = certificates.Make(c.dir); err != nil {
-			return fmt.Errorf("make certificates: %w", err)
-		}
-	}
+// prepare makes the folder, certificates, and the brokers' ports, proxies and settings.
+func (c *Cluster) prepare() {
+	c.dir = must.Get(os.MkdirTemp("", "orderhub-kafka-"))
+	c.Certificates = must.Get(certificates.Make(c.dir))
 	for n := range c.options.Brokers {
 		b := newBroker(c, n+1)
 		c.Brokers = append(c.Brokers, b)
-		if err := os.Mkdir(b.dir, 0o700); err != nil {
-			return err
+		must.Succeed(os.Mkdir(b.dir, 0o700))
+		for _, listener := range listeners {
+			b.ports[listener.name] = must.Get(ports.Free())
 		}
-		for _, listener := range c.listeners() {
-			if b.ports[listener], err = ports.Free(); err != nil {
-				return err
-			}
-		}
-		if c.options.Proxied {
-			if b.Proxy, err = proxy.Start(ports.Loopback(b.ports[Proxied]), proxy.Kafka); err != nil {
-				return err
-			}
-		}
+		b.Proxy = must.Get(proxy.Start(ports.Loopback(b.ports[Proxied]), proxy.Kafka))
 	}
 	for _, b := range c.Brokers { // each names the ports of all
-		if err := b.writeSettings(); err != nil {
-			return err
-		}
+		must.Succeed(b.writeSettings())
 	}
-	return nil
 }
 
 // launch starts all brokers at once, since none serves without the others.
-func (c *Cluster) launch(ctx context.Context) error {
-	group, launching := errgroup.WithContext(ctx)
+func (c *Cluster) launch(ctx context.Context) {
+	var parts []func(context.Context)
 	for _, b := range c.Brokers {
-		group.Go(func() error {
-			if err := b.format(launching); err != nil {
-				return err
-			}
-			return b.Daemon.Start()
+		parts = append(parts, func(ctx context.Context) {
+			b.format(ctx)
+			must.Succeed(b.Daemon.Start())
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return c.WaitReady(ctx)
-}
-
-// listeners are those that each broker has.
-func (c *Cluster) listeners() []Listener {
-	all := []Listener{Plain, controller}
-	if len(c.options.Users) > 0 {
-		all = append(all, SASL)
-	}
-	if c.options.TLS {
-		all = append(all, TLS)
-	}
-	if c.options.TLS && len(c.options.Users) > 0 {
-		all = append(all, SASLTLS)
-	}
-	if c.options.Proxied {
-		all = append(all, Proxied)
-	}
-	return all
+	must.Together(ctx, parts...)
+	must.Succeed(c.WaitReady(ctx))
 }
 
 // Addrs are the brokers' addresses, host:port, for clients of a listener.
@@ -181,11 +137,10 @@ func (c *Cluster) Addrs(listener Listener) []string {
 // cluster.
 func (c *Cluster) WaitReady(ctx context.Context) error {
 	for _, b := range c.Brokers {
-		if !b.Running() {
-			continue
-		}
-		if err := b.WaitReady(ctx); err != nil {
-			return err
+		if b.Running() {
+			if err := b.WaitReady(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -200,8 +155,5 @@ func (c *Cluster) Stop() error {
 			b.Proxy.Close()
 		}
 	}
-	if c.dir != "" {
-		errs = append(errs, os.RemoveAll(c.dir))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }

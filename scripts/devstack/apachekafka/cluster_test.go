@@ -31,7 +31,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 // A cluster of three keeps what is acknowledged over the death of a broker, lets
 // users in, and leaves neither processes nor files.
 func TestClusterOfThree(t *testing.T) {
-	c := ForTest(t, Options{Brokers: 3, Users: map[string]string{"bob": "secret"}, TLS: true, Proxied: true})
+	c := ForTest(t, Options{Brokers: 3, Users: map[string]string{"bob": "secret"}})
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.Addrs(Plain)...), kgo.DefaultProduceTopic("t"))

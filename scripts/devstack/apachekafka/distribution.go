@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // CacheVariable is the environment variable that names the folder where Kafka's
@@ -67,10 +69,7 @@ func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
 		return nil, err
 	}
 	_, _ = fmt.Fprintf(log, "fetching Apache Kafka with Maven into %s\n", d.dir)
-	if err := d.download(ctx, maven); err != nil {
-		return nil, fmt.Errorf("fetch Apache Kafka: %w", err)
-	}
-	return d, nil
+	return d, must.Try(func() { d.download(ctx, maven) })
 }
 
 func lookPath(program string) (string, error) {
@@ -82,28 +81,20 @@ func lookPath(program string) (string, error) {
 }
 
 // download fetches the archives, all or none.
-func (d *Distribution) download(ctx context.Context, maven string) (err error) {
-	if err := os.MkdirAll(filepath.Dir(d.dir), 0o755); err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp(filepath.Dir(d.dir), "fetching-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	if err := os.WriteFile(filepath.Join(work, "pom.xml"), pom, 0o600); err != nil {
-		return err
-	}
+func (d *Distribution) download(ctx context.Context, maven string) {
+	must.Succeed(os.MkdirAll(filepath.Dir(d.dir), 0o755))
+	work := must.Get(os.MkdirTemp(filepath.Dir(d.dir), "fetching-"))
+	defer func() { _ = os.RemoveAll(work) }() // what stays harms nothing
+	must.Succeed(os.WriteFile(filepath.Join(work, "pom.xml"), pom, 0o600))
 	archives := filepath.Join(work, "archives")
 	cmd := exec.CommandContext(ctx, maven, "--batch-mode", "--quiet", "dependency:copy-dependencies", "-DoutputDirectory="+archives)
 	cmd.Dir = work
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("mvn: %w\n%s", err, bytes.TrimSpace(output))
+		must.Succeed(fmt.Errorf("mvn: %w\n%s", err, bytes.TrimSpace(output)))
 	}
-	if err := os.Rename(archives, d.dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return err // another process may have been quicker, which is as good
+	if err := os.Rename(archives, d.dir); !errors.Is(err, os.ErrExist) {
+		must.Succeed(err) // another process may have been quicker, which is as good
 	}
-	return nil
 }
 
 // Java prepares a program of Kafka's, or one that uses Kafka's client and lies

@@ -11,11 +11,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 )
 
-// protocols are what the listeners speak.
-var protocols = map[Listener]string{
-	Plain: "PLAINTEXT", Proxied: "PLAINTEXT", controller: "PLAINTEXT", SASL: "SASL_PLAINTEXT", TLS: "SSL", SASLTLS: "SASL_SSL",
-}
-
 // replicated is how many replicas topics have in a cluster that has enough
 // brokers.
 const replicated = 3
@@ -68,46 +63,45 @@ func (b *Broker) settings() map[string]string {
 		"num.network.threads":            "2",
 		"num.io.threads":                 "4",
 		"background.threads":             "2",
+
+		"ssl.keystore.type":                 "PEM",
+		"ssl.keystore.location":             b.cluster.Certificates.Server,
+		"ssl.truststore.type":               "PEM",
+		"ssl.truststore.location":           b.cluster.Certificates.Authority,
+		"listener.name.tls.ssl.client.auth": "required",
+
+		"sasl.enabled.mechanisms":    "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+		"inter.broker.listener.name": string(Plain),
+		"controller.listener.names":  string(controller),
 	}
 	b.addListeners(settings)
-	if options.TLS {
-		settings["ssl.keystore.type"] = "PEM"
-		settings["ssl.keystore.location"] = b.cluster.Certificates.Server
-		settings["ssl.truststore.type"] = "PEM"
-		settings["ssl.truststore.location"] = b.cluster.Certificates.Authority
-		settings["listener.name.tls.ssl.client.auth"] = "required"
-	}
 	maps.Copy(settings, options.Settings)
 	return settings
 }
 
 func (b *Broker) addListeners(settings map[string]string) {
-	var listeners, advertised, mapped, voters []string
-	for _, name := range b.cluster.listeners() {
-		listeners = append(listeners, fmt.Sprintf("%s://%s", name, ports.Loopback(b.ports[name])))
-		mapped = append(mapped, fmt.Sprintf("%s:%s", name, protocols[name]))
-		if name != controller {
-			advertised = append(advertised, fmt.Sprintf("%s://%s", name, b.Addr(name)))
-		}
-		if name == SASL || name == SASLTLS {
-			b.addLogins(settings, name)
+	var listen, advertised, mapped, voters []string
+	for _, l := range listeners {
+		listen = append(listen, fmt.Sprintf("%s://%s", l.name, ports.Loopback(b.ports[l.name])))
+		mapped = append(mapped, fmt.Sprintf("%s:%s", l.name, l.protocol))
+		if l.name != controller {
+			advertised = append(advertised, fmt.Sprintf("%s://%s", l.name, b.Addr(l.name)))
 		}
 	}
 	for _, other := range b.cluster.Brokers {
 		voters = append(voters, fmt.Sprintf("%d@%s", other.ID, ports.Loopback(other.ports[controller])))
 	}
-	settings["listeners"] = strings.Join(listeners, ",")
+	settings["listeners"] = strings.Join(listen, ",")
 	settings["advertised.listeners"] = strings.Join(advertised, ",")
 	settings["listener.security.protocol.map"] = strings.Join(mapped, ",")
-	settings["inter.broker.listener.name"] = string(Plain)
-	settings["controller.listener.names"] = string(controller)
 	settings["controller.quorum.voters"] = strings.Join(voters, ",")
+	b.addLogins(settings, SASL)
+	b.addLogins(settings, SASLTLS)
 }
 
 // addLogins lets users in at a listener. Kafka keeps the SCRAM credentials
 // itself; those of PLAIN stand here.
 func (b *Broker) addLogins(settings map[string]string, listener Listener) {
-	settings["sasl.enabled.mechanisms"] = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
 	prefix := "listener.name." + strings.ToLower(string(listener)) + "."
 	plain := "org.apache.kafka.common.security.plain.PlainLoginModule required"
 	for _, user := range slices.Sorted(maps.Keys(b.cluster.options.Users)) {

@@ -90,46 +90,34 @@ func (a *Axe) violations(w *Window, options string) []string {
 		violation.nodes.map((node) => violation.id + ' (' + violation.impact + '): ' + violation.help + '\n\t' + node.html + '\n\t' + node.failureSummary)))`)
 }
 
+// axeSource has npm install axe-core into the cache, unless it is there.
 func axeSource() (string, error) {
-	place := ""
-	if folder, err := os.UserCacheDir(); err == nil {
-		place = filepath.Join(folder, "orderhub", "axe-core-"+axeVersion+".js")
-		if kept, err := os.ReadFile(place); err == nil && axeIs(kept) {
-			return string(kept), nil
-		}
-	}
-	source, err := fetchAxe()
+	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	if place != "" { // else, or where it can't be written, the next test fetches it again
-		if os.MkdirAll(filepath.Dir(place), 0o700) == nil {
-			_ = os.WriteFile(place, source, 0o600)
-		}
+	folder := filepath.Join(cache, "orderhub", "axe-core-"+axeVersion)
+	file := filepath.Join(folder, "node_modules", "axe-core", "axe.min.js")
+	if kept, err := os.ReadFile(file); err == nil && axeIs(kept) {
+		return string(kept), nil
 	}
-	return string(source), nil
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), axeFetch)
+	defer cancel()
+	install := exec.CommandContext(ctx, "npm", "install", "--silent", "--no-save", "--ignore-scripts", "--prefix", folder, "axe-core@"+axeVersion)
+	if output, err := install.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm install axe-core@%s: %w\n%s", axeVersion, err, output)
+	}
+	source, err := os.ReadFile(file)
+	if err == nil && !axeIs(source) {
+		err = fmt.Errorf("axe-core %s has changed: its SHA-256 differs", axeVersion)
+	}
+	return string(source), err
 }
 
 func axeIs(source []byte) bool {
 	sum := sha256.Sum256(source)
 	return hex.EncodeToString(sum[:]) == axeSum
-}
-
-func fetchAxe() ([]byte, error) {
-	folder, err := os.MkdirTemp("", "orderhub-axe-")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = os.RemoveAll(folder) }()
-	ctx, cancel := context.WithTimeout(context.Background(), axeFetch)
-	defer cancel()
-	install := exec.CommandContext(ctx, "npm", "install", "--silent", "--no-save", "--ignore-scripts", "--prefix", folder, "axe-core@"+axeVersion)
-	if output, err := install.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("npm install axe-core@%s: %w\n%s", axeVersion, err, output)
-	}
-	source, err := os.ReadFile(filepath.Join(folder, "node_modules", "axe-core", "axe.min.js"))
-	if err == nil && !axeIs(source) {
-		err = fmt.Errorf("axe-core %s has changed: its SHA-256 differs", axeVersion)
-	}
-	return source, err
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -32,12 +30,8 @@ type Orders struct {
 	// Bytes is the size of all records' values.
 	Bytes int64
 
-	batches []batch
-	rows    string // file
+	batches []*orderdb.CopyIn // a transaction's rows each
 }
-
-// batch is where a transaction's rows lie in the file, by table.
-type batch [len(orderdb.Tables)]struct{ from, size int64 }
 
 // OrdersOptions say what to make.
 type OrdersOptions struct {
@@ -59,8 +53,7 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) *Orders {
 		"--count", strconv.Itoa(o.Count), "--items", strconv.Itoa(o.Items), "--seed", strconv.Itoa(o.Seed)))
 	client := must.Get(kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(o.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())))
 	defer client.Close()
-	rows := must.Get(os.CreateTemp(s.Folder, "rows-*"))
-	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items, rows: rows.Name()}
+	orders := &Orders{Topic: o.Topic, Count: o.Count, Items: o.Items}
 	codec := model.New(model.Options{})
 	var pending []*model.Order
 	for read := 0; read < o.Count; {
@@ -75,31 +68,24 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) *Orders {
 			}
 			pending = append(pending, order)
 			if read++; read%o.BatchSize == 0 || read == o.Count {
-				orders.encode(rows, pending)
+				orders.encode(pending)
 				pending = nil
 			}
 		}
 	}
-	must.Succeed(rows.Close())
 	return orders
 }
 
-// encode appends a transaction's rows to the file in COPY's binary form, sorted by uid
-// as the worker's are.
-func (o *Orders) encode(file *os.File, orders []*model.Order) {
+// encode adds a transaction's orders, sorted by uid as the worker's are.
+func (o *Orders) encode(orders []*model.Order) {
 	slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
-	var rows orderdb.CopyIn
+	rows := &orderdb.CopyIn{}
 	var canonical []byte
 	for _, order := range orders {
 		canonical = model.AppendCanonical(canonical[:0], order)
 		rows.Add(order, model.ContentHash(canonical))
 	}
-	var b batch
-	for i, data := range rows.Data() {
-		b[i].from, b[i].size = must.Get(file.Seek(0, io.SeekCurrent)), int64(len(data))
-		must.Get(file.Write(data))
-	}
-	o.batches = append(o.batches, b)
+	o.batches = append(o.batches, rows)
 }
 
 // CopyOptions say how Copy stores orders.
@@ -111,30 +97,17 @@ type CopyOptions struct {
 
 // Copy stores the orders by binary COPY, each batch in a transaction.
 func (o *Orders) Copy(ctx context.Context, database string, opts CopyOptions) {
-	rows := must.Get(os.Open(o.rows))
-	defer func() { _ = rows.Close() }() // it was only read
 	var next atomic.Int64
 	must.Together(ctx, slices.Repeat([]func(context.Context){func(ctx context.Context) {
 		conn := must.Get(pgx.Connect(ctx, database))
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		for i := int(next.Add(1)) - 1; i < len(o.batches); i = int(next.Add(1)) - 1 {
-			must.Succeed(copyBatch(ctx, conn, rows, o.batches[i], opts))
+			must.Succeed(pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				must.Get(tx.Exec(ctx, opts.Before))
+				must.Succeed(o.batches[i].Send(ctx, conn.PgConn()))
+				must.Get(tx.Exec(ctx, opts.After))
+				return nil
+			}))
 		}
 	}}, opts.Conns)...)
-}
-
-func copyBatch(ctx context.Context, conn *pgx.Conn, file io.ReaderAt, b batch, opts CopyOptions) error {
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, opts.Before); err != nil {
-			return err
-		}
-		for i, table := range orderdb.Tables {
-			rows := io.NewSectionReader(file, b[i].from, b[i].size)
-			if _, err := conn.PgConn().CopyFrom(ctx, rows, table.CopyInStatement()); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Exec(ctx, opts.After)
-		return err
-	})
 }

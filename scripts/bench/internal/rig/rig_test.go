@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -35,14 +34,10 @@ func testOrder(uid string, items int) *model.Order {
 }
 
 // testOrders has one batch for each group.
-func testOrders(t *testing.T, groups ...[]*model.Order) *Orders {
-	t.Helper()
-	file, err := os.CreateTemp(t.TempDir(), "rows")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, file.Close()) }()
-	o := &Orders{rows: file.Name()}
+func testOrders(groups ...[]*model.Order) *Orders {
+	o := &Orders{}
 	for _, group := range groups {
-		o.encode(file, group)
+		o.encode(group)
 		o.Count += len(group)
 	}
 	return o
@@ -57,7 +52,7 @@ func TestServer(t *testing.T) {
 		address, drop := server.Fresh(ctx)
 		defer drop()
 		copied, inserted := testOrder("copied", 3), testOrder("inserted", 3)
-		testOrders(t, []*model.Order{copied}).Copy(ctx, address, CopyOptions{Conns: 2, Before: "SET LOCAL orderhub.whole_orders = 'on'", After: "NOTIFY orders_changed"})
+		testOrders([]*model.Order{copied}).Copy(ctx, address, CopyOptions{Conns: 2, Before: "SET LOCAL orderhub.whole_orders = 'on'", After: "NOTIFY orders_changed"})
 		conn, err := pgx.Connect(ctx, address)
 		require.NoError(t, err)
 		defer func() { _ = conn.Close(ctx) }()
@@ -80,7 +75,7 @@ func TestServer(t *testing.T) {
 		for i := range 10 {
 			originals = append(originals, testOrder(fmt.Sprintf("original%d", i), 2))
 		}
-		server.Preload(ctx, testOrders(t, originals[:6], originals[6:]), 37)
+		server.Preload(ctx, testOrders(originals[:6], originals[6:]), 37)
 		for range 2 {
 			address, drop := server.Fresh(ctx)
 			for table, want := range map[string]int{"orders": 37, "deliveries": 37, "payments": 37, "items": 74} {
@@ -99,7 +94,7 @@ func TestServer(t *testing.T) {
 		defer drop()
 		bytes, transactions := server.Written(ctx)
 		one, other := []*model.Order{testOrder("one", 1)}, []*model.Order{testOrder("other", 1)}
-		testOrders(t, one, other).Copy(ctx, address, CopyOptions{Conns: 1})
+		testOrders(one, other).Copy(ctx, address, CopyOptions{Conns: 1})
 		bytesAfter, transactionsAfter := server.Written(ctx)
 		require.Greater(t, bytesAfter, bytes)
 		require.Equal(t, transactions+2, transactionsAfter)
