@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -54,14 +53,8 @@ func slowest(w io.Writer, hits []*hit) {
 
 func round(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
 
-const (
-	// storyTime is how far from a record's timestamp log lines belong to its story.
-	storyTime = 30 * time.Second
-	// storyOffsets is how far behind a record the batch that has it may end: batches
-	// count their records, not the offsets that they skip.
-	storyOffsets = 1000
-	maxLine      = 1 << 20
-)
+// storyTime is how far from a record's timestamp log lines belong to its story.
+const storyTime = 30 * time.Second
 
 // event is a line of a service's log, or a strike.
 type event struct {
@@ -72,10 +65,7 @@ type event struct {
 // line is what stories need of a line of a service's log.
 type line struct {
 	Time      time.Time `json:"time"`
-	Message   string    `json:"msg"`
 	Partition *int32    `json:"partition"`
-	Next      *int64    `json:"next_offset"`
-	Records   int64     `json:"records"`
 }
 
 // stories prints for each finding the services' log lines about its record, or of
@@ -108,33 +98,21 @@ func strikesAround(hits []*hit, finding ledger.Finding) (events []event) {
 }
 
 func linesAbout(service *service, finding ledger.Finding) (events []event) {
-	file, err := os.Open(service.LogFile)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = file.Close() }()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
+	content, _ := os.ReadFile(service.LogFile) // one that never started has none
+	for text := range strings.Lines(string(content)) {
 		var l line
-		if json.Unmarshal(lines.Bytes(), &l) == nil && isAbout(l, lines.Text(), finding) {
-			events = append(events, event{l.Time, service.Name + ": " + lines.Text()})
+		if json.Unmarshal([]byte(text), &l) == nil && isAbout(l, text, finding) {
+			events = append(events, event{l.Time, service.Name + ": " + strings.TrimSpace(text)})
 		}
 	}
 	return events
 }
 
+// isAbout says whether a line names the record, or is of its time and of its partition
+// or the whole service.
 func isAbout(l line, text string, finding ledger.Finding) bool {
-	switch {
-	case finding.UID != "" && strings.Contains(text, `"`+finding.UID+`"`), finding.ID != "" && strings.Contains(text, finding.ID):
+	if finding.UID != "" && strings.Contains(text, `"`+finding.UID+`"`) || finding.ID != "" && strings.Contains(text, finding.ID) {
 		return true
-	case finding.Offset < 0:
-		return false
-	case l.Partition != nil && *l.Partition != finding.Partition:
-		return false
-	case l.Partition != nil && l.Next != nil:
-		return *l.Next > finding.Offset && *l.Next-l.Records-storyOffsets <= finding.Offset
-	default: // the partition at that time, or the whole service
-		return l.Time.Sub(finding.At).Abs() < storyTime
 	}
+	return finding.Offset >= 0 && (l.Partition == nil || *l.Partition == finding.Partition) && l.Time.Sub(finding.At).Abs() < storyTime
 }

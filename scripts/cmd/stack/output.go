@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 )
@@ -12,56 +11,27 @@ import (
 const (
 	nameWidth    = 8
 	longestLine  = 64 << 10 // a longer one is cut into several
-	colourReset  = "\x1b[0m"
-	stackColour  = "\x1b[1m"
 	stackName    = "stack"
 	brokerName   = "broker"
 	postgresName = "postgres"
 )
 
-// colours are given to the names in the order in which they appear.
-var colours = []string{"\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[35m", "\x1b[34m", "\x1b[31m"}
-
 // output merges several logs line by line, and names the origin of each line.
 type output struct {
-	mu       sync.Mutex
-	to       io.Writer
-	coloured bool
-	used     int
-	stack    io.Writer
+	mu    sync.Mutex
+	to    io.Writer
+	stack io.Writer
 }
 
 func newOutput(to io.Writer) *output {
-	o := &output{to: to, coloured: wantsColour(to)}
-	o.stack = &lines{out: o, prefix: o.prefix(stackName, stackColour)}
+	o := &output{to: to}
+	o.stack = o.named(stackName)
 	return o
-}
-
-// wantsColour follows https://no-color.org.
-func wantsColour(to io.Writer) bool {
-	file, ok := to.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-func (o *output) prefix(name, colour string) string {
-	padded := fmt.Sprintf("%-*s", nameWidth, name)
-	if o.coloured {
-		padded = colour + padded + colourReset
-	}
-	return padded + " | "
 }
 
 // named returns a writer for the log of that name.
 func (o *output) named(name string) *lines {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	colour := colours[o.used%len(colours)]
-	o.used++
-	return &lines{out: o, prefix: o.prefix(name, colour)}
+	return &lines{out: o, prefix: fmt.Sprintf("%-*s | ", nameWidth, name)}
 }
 
 // say is the stack's own log.
