@@ -19,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // World is where to look.
@@ -92,36 +93,22 @@ func (f *Findings) say(count *int, finding Finding) {
 // of them must be processed, and nothing may change meanwhile.
 func Account(ctx context.Context, w World, e *Expected) (*Findings, error) {
 	f := &Findings{}
-	if err := f.offsets(ctx, w); err != nil {
-		return nil, err
-	}
-	if err := f.tables(ctx, w, e); err != nil {
-		return nil, err
-	}
-	if err := f.letters(ctx, w, e); err != nil {
-		return nil, err
-	}
-	return f, nil
+	return f, must.Try(func() {
+		f.offsets(ctx, w)
+		f.tables(ctx, w, e)
+		f.letters(ctx, w, e)
+	})
 }
 
-func (f *Findings) offsets(ctx context.Context, w World) (err error) {
-	progress, err := NewProgress(w.Brokers, w.Topic, w.Group)
-	if err != nil {
-		return err
-	}
+func (f *Findings) offsets(ctx context.Context, w World) {
+	progress := must.Get(NewProgress(w.Brokers, w.Topic, w.Group))
 	defer progress.Close()
-	if f.Ends, err = progress.Ends(ctx); err != nil {
-		return err
-	}
-	if f.Committed, err = progress.Committed(ctx); err != nil {
-		return err
-	}
+	f.Ends, f.Committed = must.Get(progress.Ends(ctx)), must.Get(progress.Committed(ctx))
 	f.OffsetsAtEnds = true
 	for partition, end := range f.Ends {
 		// A partition that never had a record needs no committed offset.
 		f.OffsetsAtEnds = f.OffsetsAtEnds && f.Committed[partition] == end
 	}
-	return nil
 }
 
 // tableChunk is how many orders are compared at a time.
@@ -129,28 +116,18 @@ const tableChunk = 2000
 
 // tables compares all stored orders with the expectation, and what the readers
 // serve with the tables.
-func (f *Findings) tables(ctx context.Context, w World, e *Expected) error {
-	pool, err := sql.Open("pgx", w.Database)
-	if err != nil {
-		return err
-	}
-	db := bun.NewDB(pool, pgdialect.New())
+func (f *Findings) tables(ctx context.Context, w World, e *Expected) {
+	db := bun.NewDB(must.Get(sql.Open("pgx", w.Database)), pgdialect.New())
 	defer func() { _ = db.Close() }()
 	seen := make(map[string]bool, len(e.Orders))
 	for last := ""; ; {
-		uids, err := uidsAfter(ctx, db, last)
-		if err != nil {
-			return err
-		}
+		var uids []string
+		must.Succeed(db.NewSelect().Table("orders").Column("order_uid").Where("order_uid > ?", last).Order("order_uid").Limit(tableChunk).Scan(ctx, &uids))
 		if len(uids) == 0 {
 			break
 		}
 		last = uids[len(uids)-1]
-		rows, err := orderdb.Read(ctx, db, uids)
-		if err != nil {
-			return err
-		}
-		for uid, row := range rows {
+		for uid, row := range must.Get(orderdb.Read(ctx, db, uids)) {
 			if w.HandMade == "" || !strings.HasPrefix(uid, w.HandMade) {
 				seen[uid] = true
 				f.order(e, uid, row, model.AppendCanonical(nil, row.Order))
@@ -163,27 +140,18 @@ func (f *Findings) tables(ctx context.Context, w World, e *Expected) error {
 		}
 	}
 	for _, reader := range w.Readers {
-		if err := f.reader(ctx, db, reader); err != nil {
-			return err
-		}
+		f.reader(ctx, db, reader)
 	}
-	return nil
 }
 
 // reader compares what an API serves with the tables.
-func (f *Findings) reader(ctx context.Context, db *bun.DB, addr string) error {
-	result, err := verify.Run(ctx, verify.Options{DB: db, API: "http://" + addr, Found: func(d verify.Difference) {
+func (f *Findings) reader(ctx context.Context, db *bun.DB, addr string) {
+	result := must.Get(verify.Run(ctx, verify.Options{DB: db, API: "http://" + addr, Found: func(d verify.Difference) {
 		f.say(&f.Stale, Finding{What: fmt.Sprintf("reader %s, order %s: %s %v", addr, d.UID, d.Kind, d.Paths), Place: Place{Offset: -1}, UID: d.UID})
-	}})
-	if err == nil && result.Unnamed > 0 {
+	}}))
+	if result.Unnamed > 0 {
 		f.say(&f.Stale, Finding{What: fmt.Sprintf("reader %s holds %d orders that the tables lack", addr, result.Unnamed), Place: Place{Offset: -1}})
 	}
-	return err
-}
-
-func uidsAfter(ctx context.Context, db *bun.DB, last string) (uids []string, err error) {
-	err = db.NewSelect().Table("orders").Column("order_uid").Where("order_uid > ?", last).Order("order_uid").Limit(tableChunk).Scan(ctx, &uids)
-	return uids, err
 }
 
 func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical []byte) {
@@ -197,13 +165,13 @@ func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical 
 }
 
 // letters compares the dead letters with the expectation.
-func (f *Findings) letters(ctx context.Context, w World, e *Expected) error {
+func (f *Findings) letters(ctx context.Context, w World, e *Expected) {
 	var mu sync.Mutex
 	copies := map[string]int{}
-	err := readAll(ctx, w.Brokers, w.DLQ, func(r *kgo.Record) error {
+	readAll(ctx, w.Brokers, w.DLQ, func(r *kgo.Record) {
 		id := string(r.Key)
 		if header(r, letter.HeaderResolution) != "" || (r.Value == nil) {
-			return nil // what was decided about a letter, or its removal
+			return // what was decided about a letter, or its removal
 		}
 		mu.Lock()
 		copies[id]++
@@ -218,18 +186,13 @@ func (f *Findings) letters(ctx context.Context, w World, e *Expected) error {
 		case !hasValue(r, expected):
 			f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: other bytes than its record", id), Place: expected.Place, ID: id})
 		}
-		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("read the dead letters: %w", err)
-	}
 	for id, letter := range e.Letters {
 		if copies[id] == 0 {
 			f.say(&f.Lost, Finding{What: fmt.Sprintf("no dead letter %s (%s)", id, letter.Reason), Place: letter.Place, ID: id})
 		}
 		f.Repeats += max(0, copies[id]-1)
 	}
-	return nil
 }
 
 // hasValue says whether a letter has its record's value untouched or, where it is

@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Place is where a record is, with its timestamp.
@@ -59,10 +60,7 @@ type Expected struct {
 func Expect(ctx context.Context, brokers []string, topic string) (*Expected, error) {
 	e := &Expected{Orders: map[string]Order{}, Letters: map[string]Letter{}}
 	codec := model.New(model.Options{})
-	err := readAll(ctx, brokers, topic, func(r *kgo.Record) error {
-		e.add(codec, r)
-		return nil
-	})
+	err := must.Try(func() { readAll(ctx, brokers, topic, func(r *kgo.Record) { e.add(codec, r) }) })
 	if err == nil && len(e.problems) > 0 {
 		err = fmt.Errorf("a record of the load is not of the intended kind: %s", e.problems[0])
 	}
@@ -71,25 +69,17 @@ func Expect(ctx context.Context, brokers []string, topic string) (*Expected, err
 
 // readAll passes all records that a topic holds now to handle, which is called for
 // several partitions at once.
-func readAll(ctx context.Context, brokers []string, topic string, handle func(*kgo.Record) error) error {
-	client, err := dlq.NewClient(kgo.SeedBrokers(brokers...))
-	if err != nil {
-		return err
-	}
+func readAll(ctx context.Context, brokers []string, topic string, handle func(*kgo.Record)) {
+	client := must.Get(dlq.NewClient(kgo.SeedBrokers(brokers...)))
 	defer client.Close()
-	bounds, err := client.Bounds(ctx, topic)
-	if err != nil {
-		return err
-	}
 	spans := map[int32][]dlq.Span{}
-	for partition, span := range bounds {
+	for partition, span := range must.Get(client.Bounds(ctx, topic)) {
 		spans[partition] = []dlq.Span{span}
 	}
-	gaps, err := client.Read(ctx, topic, spans, handle)
-	if err == nil && len(gaps) > 0 {
-		err = fmt.Errorf("topic %s: offsets %v were removed while it was read", topic, gaps)
+	gaps := must.Get(client.Read(ctx, topic, spans, func(r *kgo.Record) error { handle(r); return nil }))
+	if len(gaps) > 0 {
+		must.Succeed(fmt.Errorf("topic %s: offsets %v were removed while it was read", topic, gaps))
 	}
-	return err
 }
 
 func (e *Expected) add(codec *model.Codec, r *kgo.Record) {
