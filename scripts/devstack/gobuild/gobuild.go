@@ -16,6 +16,8 @@ type Program struct {
 	Module, Version string
 	Package         string // its main package, of Module; "" where Main is set
 	Main            []byte // a main.go of our own that uses Module
+	// Requires are further modules that Main uses, as module@version.
+	Requires []string
 }
 
 // Binary returns the path of the built program. It is built once, into the user's cache.
@@ -37,7 +39,7 @@ func Binary(ctx context.Context, p Program) (path string, err error) {
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(module) }()
-	steps := [][]string{{"mod", "init", "build"}, {"get", p.Module + "@" + p.Version}}
+	steps := [][]string{{"mod", "init", "build"}, append([]string{"get", p.Module + "@" + p.Version}, p.Requires...)}
 	if p.Main != nil {
 		p.Package = "."
 		steps = append(steps, []string{"mod", "tidy"})
