@@ -86,7 +86,7 @@ func failureOf(refused *model.RecordError) *deadletter.Cause {
 	return &deadletter.Cause{Stage: deadletter.Stage(refused.Stage), Reason: string(refused.Reason), Errors: refused.Errors}
 }
 
-// Writer writes orders; an *orderwrite.Writer is one.
+// Writer writes orders; an *orderwrite.Writer is one. There may be none to write.
 type Writer interface {
 	Write(ctx context.Context, entries []*orderwrite.Entry) error
 }
@@ -99,9 +99,6 @@ func Store(ctx context.Context, w Writer, records []*Record) error {
 		if r.entry != nil {
 			entries = append(entries, r.entry)
 		}
-	}
-	if len(entries) == 0 {
-		return nil
 	}
 	return w.Write(ctx, entries)
 }

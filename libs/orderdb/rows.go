@@ -108,4 +108,18 @@ type ChangesState struct {
 
 	Horizon   uint64 `bun:"horizon,type:xid8"`    // deletions before it may have been pruned
 	RelistXID uint64 `bun:"relist_xid,type:xid8"` // what it changed can only be read by a relist
+	Epoch     string `bun:"epoch,nullzero"`       // renewed when the database went back to an earlier state
+}
+
+// IngestPosition is a row of the table ingest_positions: how far a partition is in the
+// tables.
+type IngestPosition struct {
+	bun.BaseModel `bun:"table:ingest_positions,alias:p"`
+
+	Group      string    `bun:"consumer_group,pk"`
+	TopicID    string    `bun:"topic_id,pk,type:uuid"`
+	Partition  int       `bun:"partition,pk"`
+	Topic      string    `bun:"topic"`
+	NextOffset int64     `bun:"next_offset"` // records with smaller offsets are in the tables, or are dead letters
+	UpdatedAt  time.Time `bun:"updated_at,nullzero"`
 }

@@ -10,7 +10,8 @@ WITH RECURSIVE rights (n, tab, role, k, need) AS (
             (4, 'items',               'SELECT INSERT', 'SELECT', 'SELECT INSERT UPDATE DELETE'),
             (5, 'order_deletions',     'SELECT DELETE', 'SELECT', 'SELECT INSERT'),
             (6, 'order_changes_state', 'SELECT UPDATE', 'SELECT', NULL),
-            (7, 'orderhub_db_version', 'SELECT',        'SELECT', 'SELECT')
+            (7, 'orderhub_db_version', 'SELECT',        'SELECT', 'SELECT'),
+            (8, 'ingest_positions',    'SELECT INSERT UPDATE DELETE', NULL, 'SELECT INSERT UPDATE')
            ) AS t (n, tab, writer, reader, operator),
            LATERAL (VALUES ('writer', writer), ('reader', reader), ('operator', operator), ('viewer', substring(operator FROM '^SELECT'))) AS r (role, needs),
            string_to_table(needs, ' ') WITH ORDINALITY AS p (need, k)

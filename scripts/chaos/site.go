@@ -197,7 +197,7 @@ func (s *site) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	must.Succeed(s.await(ctx, s.watch(&hit{what: "the end"}, 0)))
-	must.Succeed(s.progress.Drain(ctx))
+	must.Succeed(s.progress.DrainInto(ctx, s.database.URL()))
 	must.Succeed(s.await(ctx, s.watch(&hit{what: "the last change"}, 0)))
 }
 

@@ -43,20 +43,44 @@ type group struct {
 
 // write is a call of Writer.Write.
 type write struct {
-	ctx     context.Context
-	entries []*Entry
-	done    chan error // receives what run returned
+	ctx      context.Context
+	entries  []*Entry
+	position *Position  // to be moved; nil: none, or no longer
+	done     chan error // receives what run returned
+}
+
+// part is a write of some of the entries, which checks the position and leaves it.
+func (w *write) part(entries []*Entry) *write {
+	part := &write{entries: entries}
+	if w.position != nil {
+		p := *w.position
+		p.Next = p.From
+		part.position = &p
+	}
+	return part
+}
+
+// pending returns the entries of the writes that are not decided.
+func pending(writes []*write) (entries []*Entry) {
+	for _, w := range writes {
+		for _, e := range w.entries {
+			if e.Outcome == Pending {
+				entries = append(entries, e)
+			}
+		}
+	}
+	return entries
 }
 
 // overdue is after how long a transaction no longer keeps others from beginning.
 const overdue = 2 * lockPatience
 
-// do writes entries in a transaction with others, and returns its error.
-func (g *group) do(ctx context.Context, entries []*Entry) error {
-	w := &write{ctx: ctx, entries: entries, done: make(chan error, 1)}
+// do runs a write in a transaction with others, and returns its error.
+func (g *group) do(ctx context.Context, w *write) error {
+	w.ctx, w.done = ctx, make(chan error, 1)
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
-	g.orders += len(entries)
+	g.orders += len(w.entries)
 	g.begin()
 	g.mu.Unlock()
 	return <-w.done

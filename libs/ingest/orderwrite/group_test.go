@@ -42,7 +42,7 @@ func (g *group) at(t *testing.T, after time.Duration, orders int) {
 	t.Helper()
 	go func() {
 		time.Sleep(after)
-		if err := g.do(t.Context(), make([]*Entry, orders)); err != nil {
+		if err := g.do(t.Context(), &write{entries: make([]*Entry, orders)}); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -111,7 +111,7 @@ func TestAllWritesOfATransactionGetItsError(t *testing.T) {
 		g := &group{most: 4000, sharing: shared, run: func([]*write) error { return away }}
 		answers := make(chan error)
 		for range 3 {
-			go func() { answers <- g.do(context.Background(), make([]*Entry, shared.busy)) }()
+			go func() { answers <- g.do(context.Background(), &write{entries: make([]*Entry, shared.busy)}) }()
 		}
 		for range 3 {
 			require.ErrorIs(t, <-answers, away)

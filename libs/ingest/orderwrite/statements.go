@@ -33,9 +33,9 @@ type row struct {
 // forever means waiting for locks as long as the transaction may take.
 const forever time.Duration = 0
 
-// openQuery opens a transaction and looks orders up in one round trip. It disables
-// the insert triggers, since the transaction inserts whole orders, and sends the
-// notification itself, which is delivered only after a commit. $1 is a lock_timeout
+// openQuery opens a transaction, looks orders up and moves positions in one round trip.
+// It disables the insert triggers, since the transaction inserts whole orders, and sends
+// the notification itself, which is delivered only after a commit. $1 is a lock_timeout
 // in milliseconds; null keeps the present one. The advisory lock marks the transaction
 // as a writer's, see endAbandoned.
 //
@@ -43,16 +43,16 @@ const forever time.Duration = 0
 // and OFFSET 0 make the planner look each uid up in the index; for an array of
 // thousands it would read the whole table until there are millions of orders.
 // Nothing is prepared: a plan made while the table was empty would scan it.
-const openQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text
+const openQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text, (SELECT count(*) FROM moved)
 	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
 		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid,
 		pg_try_advisory_xact_lock_shared(` + writerLock + `) OFFSET 0) AS once
 	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL
 		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
 
-// open opens the transaction and returns its id, and those of the entries' orders
-// that are stored.
-func open(ctx context.Context, tx *sql.Tx, entries []*Entry, locks time.Duration) (stored map[string]row, xid string, err error) {
+// open opens the transaction, moves the positions, and returns its id and those of the
+// entries' orders that are stored.
+func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Position, locks time.Duration) (stored map[string]row, xid string, err error) {
 	uids := make([]string, len(entries))
 	for i, e := range entries {
 		uids[i] = e.Order.OrderUID
@@ -61,16 +61,21 @@ func open(ctx context.Context, tx *sql.Tx, entries []*Entry, locks time.Duration
 	if locks != forever {
 		lockTimeout = new(strconv.FormatInt(locks.Milliseconds(), 10))
 	}
-	rows, err := tx.QueryContext(ctx, openQuery, lockTimeout, uids)
+	query, arguments := `WITH moved AS (SELECT WHERE false) `+openQuery, []any{lockTimeout, uids}
+	if len(positions) > 0 {
+		query, arguments = `WITH `+movePositions+openQuery, append(arguments, positionArguments(positions)...)
+	}
+	rows, err := tx.QueryContext(ctx, query, arguments...)
 	if err != nil {
 		return nil, "", fmt.Errorf("look orders up: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	stored = map[string]row{}
+	moved := 0
 	for rows.Next() {
 		var uid, rowXID *string
 		var hash []byte
-		if err := rows.Scan(&xid, &uid, &hash, &rowXID); err != nil {
+		if err := rows.Scan(&xid, &uid, &hash, &rowXID, &moved); err != nil {
 			return nil, "", fmt.Errorf("look orders up: %w", err)
 		}
 		if uid != nil {
@@ -79,6 +84,9 @@ func open(ctx context.Context, tx *sql.Tx, entries []*Entry, locks time.Duration
 	}
 	if err := rows.Err(); err != nil {
 		return nil, "", fmt.Errorf("look orders up: %w", err)
+	}
+	if moved < len(positions) {
+		return nil, "", &BehindError{positions[0]} // which one, only its own transaction tells
 	}
 	return stored, xid, nil
 }

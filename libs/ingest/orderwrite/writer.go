@@ -138,13 +138,20 @@ func New(db *bun.DB, options Options) *Writer {
 // Entries that were decided before it stay decided, and Write can be called again
 // with the same slice. It then finds out whether a commit without an answer succeeded.
 func (w *Writer) Write(ctx context.Context, entries []*Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return w.write(ctx, &write{entries: entries})
+}
+
+func (w *Writer) write(ctx context.Context, one *write) error {
 	if err := w.endAbandoned(ctx); err != nil {
 		return err
 	}
-	if err := w.group.do(ctx, entries); err != nil {
+	if err := w.group.do(ctx, one); err != nil {
 		return err
 	}
-	return w.writeAlone(ctx, entries)
+	return w.writeAlone(ctx, one)
 }
 
 // writeTogether tries to decide all entries in one transaction. It returns only an
@@ -153,35 +160,34 @@ func (w *Writer) Write(ctx context.Context, entries []*Entry) error {
 func (w *Writer) writeTogether(writes []*write) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var entries []*Entry
 	for _, one := range writes {
 		if tracing.Recording(one.ctx) && !tracing.Recording(ctx) {
 			ctx = trace.ContextWithSpan(ctx, trace.SpanFromContext(one.ctx)) // one of the calls has the transaction in its trace
 		}
-		entries = append(entries, one.entries...)
 		defer context.AfterFunc(one.ctx, cancel)() // a call that has to stop does not wait for the others
 	}
 	for {
-		err := w.round(ctx, pendingOf(entries), lockPatience)
+		err := w.round(ctx, writes, lockPatience)
 		class, _ := errclass.Of(err)
 		switch {
 		case class == errclass.Race && w.fresh.Swap(0) == freshStreak:
 			continue // an order that was not looked up is stored already
-		case class == errclass.None, class == errclass.Race, class == errclass.Record, ctx.Err() != nil, errclass.IsLockTimeout(err):
+		case class == errclass.None, class == errclass.Race, class == errclass.Record, ctx.Err() != nil,
+			errclass.IsLockTimeout(err), errors.As(err, new(*BehindError)):
 			return nil
 		}
 		return err
 	}
 }
 
-// writeAlone decides entries in transactions of their own.
-func (w *Writer) writeAlone(ctx context.Context, entries []*Entry) error {
+// writeAlone decides a write's entries and moves its position, in transactions of its own.
+func (w *Writer) writeAlone(ctx context.Context, one *write) error {
 	for races := 0; ; {
-		pending := pendingOf(entries)
-		if len(pending) == 0 {
+		pending := pending([]*write{one})
+		if len(pending) == 0 && one.position == nil {
 			return nil
 		}
-		err := w.round(ctx, pending, forever)
+		err := w.round(ctx, []*write{one}, forever)
 		if err == nil {
 			races = 0
 			continue
@@ -202,13 +208,11 @@ func (w *Writer) writeAlone(ctx context.Context, entries []*Entry) error {
 			}
 		case class == errclass.Record && len(pending) == 1:
 			pending[0].Outcome, pending[0].Refusal = Refused, refusal(err)
-		case class == errclass.Record:
-			half := len(pending) / 2
-			if err := w.writeAlone(ctx, pending[:half]); err != nil {
-				return err
-			}
-			if err := w.writeAlone(ctx, pending[half:]); err != nil {
-				return err
+		case class == errclass.Record && len(pending) > 1:
+			for half := range slices.Chunk(pending, (len(pending)+1)/2) {
+				if err := w.writeAlone(ctx, one.part(half)); err != nil {
+					return err
+				}
 			}
 		default:
 			return err
@@ -216,12 +220,8 @@ func (w *Writer) writeAlone(ctx context.Context, entries []*Entry) error {
 	}
 }
 
-func pendingOf(entries []*Entry) []*Entry {
-	return slices.DeleteFunc(slices.Clone(entries), func(e *Entry) bool { return e.Outcome != Pending })
-}
-
 // round is one transaction within the time-out.
-func (w *Writer) round(ctx context.Context, pending []*Entry, locks time.Duration) error {
+func (w *Writer) round(ctx context.Context, writes []*write, locks time.Duration) error {
 	patience := w.timeout << min(w.timeouts.Load(), maxDoublings)
 	// The pool pings a connection that was idle, and one that died silently does
 	// not answer.
@@ -235,16 +235,16 @@ func (w *Writer) round(ctx context.Context, pending []*Entry, locks time.Duratio
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = w.transaction(ctx, conn, pending, locks)
+	err = w.transaction(ctx, conn, writes, locks)
 	w.note(began, err)
 	return err
 }
 
 // transaction looks up which orders are stored already, decides those, and inserts
 // the first entry of each other order. Further entries of the same order stay
-// pending: the next round compares them with what is stored then. It waits for a
-// lock for at most locks.
-func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entry, locks time.Duration) error {
+// pending: the next round compares them with what is stored then. It moves the positions
+// of the writes that have no entry left. It waits for a lock for at most locks.
+func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write, locks time.Duration) error {
 	began := time.Now()
 	// One snapshot for all statements: a stored order that is being changed is
 	// compared as of one moment.
@@ -254,11 +254,13 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entr
 	}
 	defer func() { _ = tx.Rollback() }() // no effect after a commit
 
+	pending := pending(writes)
+	positions, done := reached(writes)
 	lookedUp := pending
 	if w.expectsFresh(pending) {
 		lookedUp = nil
 	}
-	stored, xid, err := open(ctx, tx.Tx, lookedUp, locks)
+	stored, xid, err := open(ctx, tx.Tx, lookedUp, positions, locks)
 	if err != nil {
 		return err
 	}
@@ -274,26 +276,31 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, pending []*Entr
 		}
 		decided = append(decided, more...)
 	}
+	began = time.Now()
 	if len(fresh) > 0 {
-		began = time.Now()
 		if err := w.insert(ctx, conn, fresh); err != nil {
 			return err
 		}
-		copied := time.Now()
-		w.phase(ctx, PhaseCopy, copied.Sub(began))
+		w.phase(ctx, PhaseCopy, time.Since(began))
 		for _, e := range fresh {
 			e.xid = xid
 		}
 		if err := announce(ctx, tx.Tx, fresh); err != nil {
 			return err
 		}
+	}
+	if len(fresh) > 0 || len(positions) > 0 {
+		began = time.Now()
 		if err := tx.Commit(); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
-		w.phase(ctx, PhaseCommit, time.Since(copied))
-		if streak := w.fresh.Load(); len(stored) == 0 && streak < freshStreak {
-			w.fresh.CompareAndSwap(streak, streak+1)
-		}
+		w.phase(ctx, PhaseCommit, time.Since(began))
+	}
+	if streak := w.fresh.Load(); len(fresh) > 0 && len(stored) == 0 && streak < freshStreak {
+		w.fresh.CompareAndSwap(streak, streak+1)
+	}
+	for _, one := range done {
+		one.position = nil
 	}
 	for _, e := range fresh {
 		e.Outcome = Stored

@@ -183,7 +183,7 @@ func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err erro
 	if err := p.account.own(passwordFile); err != nil {
 		return err
 	}
-	return p.fill(ctx, func(making string) *exec.Cmd {
+	return p.fill(ctx, p.cluster, func(making string) *exec.Cmd {
 		arguments := []string{
 			"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + passwordFile,
 			"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
@@ -206,9 +206,9 @@ func (p *place) writeAccess() error {
 	return p.account.own(p.accessFile())
 }
 
-// fill makes the server's folder by a program that is told where.
-func (p *place) fill(ctx context.Context, program func(making string) *exec.Cmd) error {
-	making := p.cluster + ".making"
+// fill makes a server's folder by a program that is told where.
+func (p *place) fill(ctx context.Context, folder string, program func(making string) *exec.Cmd) error {
+	making := folder + ".making"
 	if err := os.RemoveAll(making); err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (p *place) fill(ctx context.Context, program func(making string) *exec.Cmd)
 	if err := process.Run(ctx, cmd); err != nil {
 		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, bytes.TrimSpace(output.Bytes()))
 	}
-	return os.Rename(making, p.cluster)
+	return os.Rename(making, folder)
 }
 
 // waitUntilUnused waits for an earlier server on the same data to be gone: after

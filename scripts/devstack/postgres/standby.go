@@ -21,25 +21,64 @@ func (s *Server) StartStandby(ctx context.Context, options Options) (*Server, er
 
 // copyFrom makes the data folder a standby's of primary.
 func (s *Server) copyFrom(ctx context.Context, primary *Server) error {
-	program, err := primary.Program("pg_basebackup")
-	if err != nil {
-		return err
-	}
 	s.place.adminPassword = primary.place.adminPassword
 	if err := os.WriteFile(filepath.Join(s.place.dir, passwordName), []byte(s.place.adminPassword), 0o600); err != nil {
 		return err
 	}
-	return s.place.fill(ctx, func(making string) *exec.Cmd {
-		// --write-recovery-conf makes it a standby, and says of whom.
-		arguments := []string{"--pgdata=" + making, "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf",
-			fmt.Sprintf("--dbname=host=127.0.0.1 port=%d user=%s", primary.port, adminRole)}
+	// The option makes it a standby, and says of whom.
+	return primary.copyTo(ctx, s.place, s.place.cluster, "--write-recovery-conf")
+}
+
+// copyTo copies the running server's data into a folder of a place.
+func (s *Server) copyTo(ctx context.Context, place *place, folder string, options ...string) error {
+	program, err := s.Program("pg_basebackup")
+	if err != nil {
+		return err
+	}
+	return place.fill(ctx, folder, func(making string) *exec.Cmd {
+		arguments := append([]string{"--pgdata=" + making, "--checkpoint=fast", "--wal-method=stream",
+			fmt.Sprintf("--dbname=host=127.0.0.1 port=%d user=%s", s.port, adminRole)}, options...)
 		if s.options.Unsafe {
 			arguments = append(arguments, "--no-sync")
 		}
-		cmd := s.place.command(ctx, program, arguments...)
+		cmd := place.command(ctx, program, arguments...)
 		cmd.Env = append(cmd.Env, "PGPASSWORD="+s.place.adminPassword)
 		return cmd
 	})
+}
+
+// BackUp makes a base backup for [Server.Restore], which replaces an earlier one.
+func (s *Server) BackUp(ctx context.Context) error {
+	if err := os.RemoveAll(s.backup()); err != nil {
+		return err
+	}
+	return s.copyTo(ctx, s.place, s.backup())
+}
+
+func (s *Server) backup() string { return s.place.cluster + ".backup" }
+
+// Restore stops the server, puts its data back to what [Server.BackUp] copied, and starts
+// it again: what was committed since is gone. It uses the backup up.
+func (s *Server) Restore(ctx context.Context) error {
+	if _, err := os.Stat(s.backup()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	err := s.halt(ctx, syscall.SIGKILL)
+	if err == nil {
+		err = s.place.waitUntilUnused(ctx)
+	}
+	if err == nil {
+		err = os.RemoveAll(s.place.cluster)
+	}
+	if err == nil {
+		err = os.Rename(s.backup(), s.place.cluster)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.Restart(ctx)
 }
 
 // Promote makes a standby a primary of its own, on a new timeline. It returns

@@ -34,3 +34,15 @@ func TestAStandbyFollowsAndTakesOver(t *testing.T) {
 	run(t, standby.URL(), "INSERT INTO kept VALUES (3)")
 	follows(3)
 }
+
+func TestABackupIsRestored(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
+	server.NeedForTest(t, "pg_basebackup")
+	run(t, server.URL(), "CREATE TABLE kept (n int)")
+	run(t, server.URL(), "INSERT INTO kept VALUES (1)")
+	require.NoError(t, server.BackUp(t.Context()))
+	run(t, server.URL(), "INSERT INTO kept VALUES (2)")
+	require.NoError(t, server.Restore(t.Context()))
+	require.Equal(t, 1, count(t, server.URL()))
+	require.Error(t, server.Restore(t.Context()), "the backup is used up")
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -137,6 +138,47 @@ func (p *Progress) Drain(ctx context.Context) error {
 		return err
 	}
 	return p.Await(ctx, ends)
+}
+
+// DrainInto is Drain for a database that may have gone back to an earlier state: the tables,
+// too, must have recorded that they are at the ends.
+func (p *Progress) DrainInto(ctx context.Context, databaseURL string) error {
+	ends, err := p.Ends(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		at, err := p.inTables(ctx, databaseURL)
+		if err == nil && at.Reach(ends) {
+			return p.Await(ctx, ends)
+		}
+		if ended := retry.Sleep(ctx, polling); ended != nil {
+			return fmt.Errorf("the tables are stuck at %s of %s: %w", at, ends, errors.Join(ended, err))
+		}
+	}
+}
+
+// inTables are the group's positions in the tables.
+func (p *Progress) inTables(ctx context.Context, databaseURL string) (Offsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rows, err := conn.Query(ctx, `SELECT partition, next_offset FROM ingest_positions WHERE topic = $1 AND consumer_group = $2`, p.topic, p.group)
+	if err != nil {
+		return nil, err
+	}
+	at := Offsets{}
+	var partition int32
+	var next int64
+	_, err = pgx.ForEachRow(rows, []any{&partition, &next}, func() error {
+		at[partition] = next
+		return nil
+	})
+	return at, err
 }
 
 // String lists offsets by partition.

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,9 +41,11 @@ const (
 	heal                // ends the faults that last
 	pause               // for some milliseconds
 	addPartition        // at most once
+	backUp              // the tables, as a base backup does
+	goBack              // to the tables of the last backUp
 )
 
-const actions = 1 + int(addPartition)
+const actions = 1 + int(goBack)
 
 const maxWorkers = 3
 
@@ -55,7 +58,7 @@ type step struct {
 }
 
 // odds of the actions, in hundredths.
-var odds = [actions]int{produce: 34, abort: 3, startWorker: 12, stopWorker: 7, crashWorker: 6, inject: 22, heal: 5, pause: 9, addPartition: 2}
+var odds = [actions]int{produce: 29, abort: 3, startWorker: 11, stopWorker: 6, crashWorker: 6, inject: 19, heal: 5, pause: 7, addPartition: 2, backUp: 4, goBack: 8}
 
 func newPlan(t testing.TB, seed uint64) *plan {
 	t.Helper()
@@ -95,11 +98,18 @@ func newPlan(t testing.TB, seed uint64) *plan {
 			} else {
 				partitions++
 			}
-		case startWorker, stopWorker, crashWorker, heal, pause:
+		case goBack:
+			if !slices.ContainsFunc(p.steps, func(earlier step) bool { return earlier.action == backUp }) {
+				s.action = backUp
+			}
+		case startWorker, stopWorker, crashWorker, heal, pause, backUp:
 		}
 		p.steps = append(p.steps, s)
-		if s.action == inject && random.IntN(2) == 0 { // something for the fault to meet
+		if s.action == inject && random.IntN(2) == 0 || s.action == backUp { // something for the fault to meet, or to be lost
 			p.steps = append(p.steps, p.production(random, records, partitions, uids, produce))
+		}
+		if s.action == backUp && random.IntN(2) == 0 {
+			p.steps = append(p.steps, step{action: pause, millis: random.IntN(400)})
 		}
 	}
 	if p.abrupt {
@@ -163,6 +173,10 @@ func (s step) String() string {
 		return "end the lasting faults"
 	case addPartition:
 		return "add a partition"
+	case backUp:
+		return "back the tables up"
+	case goBack:
+		return "restore the tables"
 	default:
 		return fmt.Sprintf("wait %d ms", s.millis)
 	}

@@ -50,7 +50,7 @@ func newSlot(t *testing.T) *slot {
 	s.db = db
 	_, err = migrations.Up(t.Context(), db)
 	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), plannedFaults)
+	_, err = db.ExecContext(t.Context(), plannedFaults+backUpTables)
 	require.NoError(t, err)
 	return s
 }
@@ -77,6 +77,8 @@ type propertyCase struct {
 
 	sent      []sent
 	committed map[int32]int64 // as last seen
+	backedUp  bool
+	wentBack  bool // the tables went back to an earlier state
 }
 
 // sent is a record in the topic.
@@ -104,7 +106,7 @@ func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propert
 		topic: name, dlq: name + ".dlq", group: name, partitions: p.partitions, committed: map[int32]int64{},
 	}
 	require.NoError(t, s.broker.CreateTopics(ctx, map[string]broker.Topic{c.topic: {Partitions: int32(p.partitions)}}))
-	c.exec(`TRUNCATE orders, deliveries, payments, items`)
+	c.exec(`TRUNCATE orders, deliveries, payments, items, ingest_positions`)
 	c.exec(`UPDATE planned_fault SET code = NULL, at = NULL`)
 
 	base.Kafka.Topic, base.Kafka.DLQTopic, base.Group = c.topic, c.dlq, c.group
@@ -112,7 +114,7 @@ func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propert
 	base.AdminAddr = "127.0.0.1:0"
 	base.TopicPartitions = 2
 	base.SessionTimeout, base.StopTimeout, base.WriteTimeout = 2*time.Second, 4*time.Second, time.Second
-	base.TopicWatch = 100 * time.Millisecond
+	base.TopicWatch, base.LagInterval = 100*time.Millisecond, 100*time.Millisecond
 	base.MaxBatch, base.DatabaseConns = p.maxBatch, p.conns
 	c.settings = base
 	c.connect()
@@ -254,6 +256,12 @@ func (c *propertyCase) do(s step) {
 		_, err := c.admin.UpdatePartitions(c.ctx, c.partitions, c.topic)
 		require.NoError(c.t, err)
 		c.connect()
+	case backUp:
+		c.backUp()
+	case goBack:
+		if c.backedUp {
+			c.goBack()
+		}
 	}
 	c.progress()
 }

@@ -40,7 +40,7 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	urls := postgres.RolesForTest(t, dsn)
 
 	const order = `INSERT INTO orders VALUES ('%s', 'TRACK', 'WBIL', 'en', '', 'test', 'meest', '9', 1, now(), '1')`
-	tables := []string{"orders", "deliveries", "payments", "items", "order_deletions", "order_changes_state", "orderhub_db_version"}
+	tables := []string{"orders", "deliveries", "payments", "items", "order_deletions", "order_changes_state", "orderhub_db_version", "ingest_positions"}
 	var ddl, all []string
 	for _, table := range tables {
 		ddl = append(ddl, `DROP TABLE `+table+` CASCADE`, `TRUNCATE `+table+` CASCADE`, `ALTER TABLE `+table+` ADD COLUMN extra int`,
@@ -56,6 +56,7 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	for _, part := range tables[1:4] {
 		changes = append(changes, `INSERT INTO `+part+` SELECT * FROM `+part, `UPDATE `+part+` SET order_uid = order_uid`, `DELETE FROM `+part)
 	}
+	position := []string{`INSERT INTO ingest_positions VALUES ('g', gen_random_uuid(), 0, 't', 1)`, `UPDATE ingest_positions SET next_offset = 2`}
 	var whole []string // inserts as the worker makes them: other inserts stamp the order
 	for _, insert := range every(changes, "INSERT") {
 		whole = append(whole, `SET LOCAL orderhub.whole_orders = 'on'; `+insert)
@@ -67,18 +68,18 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	}{
 		{
 			migrations.Writer,
-			[][]string{all, whole, {`DELETE FROM order_deletions`, `UPDATE order_changes_state SET horizon = horizon`}},
+			[][]string{all, whole, {`DELETE FROM order_deletions`, `UPDATE order_changes_state SET horizon = horizon`}, position, {`DELETE FROM ingest_positions`}},
 			[][]string{ddl, updates, {`INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_deletions SET deleted_at = now()`}},
 		},
 		{
 			migrations.Reader,
-			[][]string{all, {`LISTEN orders_changed`, `SELECT pg_export_snapshot()`}},
-			[][]string{ddl, changes, whole, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
+			[][]string{without(all, `SELECT FROM ingest_positions`), {`LISTEN orders_changed`, `SELECT pg_export_snapshot()`}},
+			[][]string{ddl, changes, whole, position, {`SELECT FROM ingest_positions`}, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
 		},
 		{
 			migrations.Operator,
-			[][]string{without(all, "SELECT FROM order_changes_state"), changes},
-			[][]string{ddl, {`SELECT FROM order_changes_state`, `UPDATE order_changes_state SET horizon = horizon`, `DELETE FROM order_deletions`}},
+			[][]string{without(all, "SELECT FROM order_changes_state"), changes, position},
+			[][]string{ddl, {`DELETE FROM ingest_positions`}, {`SELECT FROM order_changes_state`, `UPDATE order_changes_state SET horizon = horizon`, `DELETE FROM order_deletions`}},
 		},
 		{
 			migrations.Migrate,

@@ -3,6 +3,7 @@ package kafkago
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/segmentio/kafka-go"
 
@@ -40,6 +41,28 @@ func PartitionCount(ctx context.Context, client *kafka.Client, topic string) (in
 		}
 	}
 	return 0, kafka.UnknownTopicOrPartition
+}
+
+// Committed returns the committed offsets of a group in a topic of so many partitions. -1
+// is none. With an error it has those that could be asked.
+func Committed(ctx context.Context, client *kafka.Client, group, topic string, partitions int) (map[int]int64, error) {
+	ids := make([]int, partitions)
+	for id := range ids {
+		ids[id] = id
+	}
+	answer, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: ids}})
+	if err == nil {
+		err = answer.Error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("committed offsets of group %s: %w", group, err)
+	}
+	committed := map[int]int64{}
+	for _, p := range answer.Topics[topic] {
+		err = errors.Join(err, p.Error)
+		committed[p.Partition] = p.CommittedOffset
+	}
+	return committed, err
 }
 
 // admin implements kafkaconn.Admin.

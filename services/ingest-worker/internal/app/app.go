@@ -28,6 +28,7 @@ import (
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/lag"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/pipeline"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/positions"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/prune"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/schema"
 )
@@ -41,6 +42,9 @@ const (
 // pruneInterval is about how often old deletions are removed. With a shorter
 // retention it is the retention.
 const pruneInterval = 15 * time.Minute
+
+// requestTimeout bounds a small request to Kafka or PostgreSQL.
+const requestTimeout = 10 * time.Second
 
 // Main runs the worker until SIGINT or SIGTERM and returns its exit code. See
 // service.Main for the arguments.
@@ -65,7 +69,7 @@ func Options(settings *Settings) fx.Option {
 			newFatal,
 			newDatabase, newSchemaWatch, newPruner,
 			newDialer, newTransport, newClient,
-			newMetrics, newBlockage, newPipeline, newConsumer, newLagMeter,
+			newMetrics, newBlockage, newPositions, newPipeline, newConsumer, newLagMeter,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -115,8 +119,12 @@ func newBlockage(checks *health.Registry, metrics *pipeline.Metrics, log *zap.Lo
 	return pipeline.NewBlockage(checks.Component("pipeline"), metrics, log)
 }
 
+func newPositions(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *zap.Logger) *positions.Keeper {
+	return positions.New(positions.Config{Group: s.Group, Topic: s.Kafka.Topic, Timeout: min(s.WriteTimeout, requestTimeout)}, db, metrics, log)
+}
+
 func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *pipeline.Metrics,
-	blockage *pipeline.Blockage, fatal fatal, log *zap.Logger,
+	blockage *pipeline.Blockage, position *positions.Keeper, fatal fatal, log *zap.Logger,
 ) *pipeline.Pipeline {
 	codec := model.New(s.Rules.Options())
 	return pipeline.New(
@@ -135,27 +143,37 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Store: orderwrite.New(db, orderwrite.Options{
 				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs, Phase: metrics.Phase,
 			}),
+			Position: position,
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
 			Budget:   pipeline.NewBudget(s.MemoryBytes),
 			Blockage: blockage,
 			Metrics:  metrics,
 			Log:      log,
 			Rights:   func(ctx context.Context) error { return migrations.CheckRights(ctx, db.DB, migrations.Writer) },
-			Fatal:    fatal,
+			Committed: func(ctx context.Context) (map[int]int64, error) {
+				ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+				defer cancel()
+				partitions, err := kafkago.PartitionCount(ctx, client, s.Kafka.Topic)
+				if err != nil {
+					return nil, err
+				}
+				return kafkago.Committed(ctx, client, s.Group, s.Kafka.Topic, partitions)
+			},
+			Fatal: fatal,
 		})
 }
 
-func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, watch *schema.Watch,
+func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, position *positions.Keeper, watch *schema.Watch,
 	fatal fatal, blockage *pipeline.Blockage, checks *health.Registry, log *zap.Logger,
 ) *consumer.Consumer {
 	return consumer.New(
 		consumer.Config{
 			Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Group: s.Group, Topic: s.Kafka.Topic,
 			Topics:         kafkaconn.OrderTopics(s.Kafka, s.TopicPartitions, s.TopicReplication),
-			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch,
+			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch, PositionsInterval: s.LagInterval,
 		},
 		consumer.Deps{
-			Client: client, Dialer: dialer, Prepare: watch.Wait, Consume: consumed.Consume, Fatal: fatal,
+			Client: client, Dialer: dialer, Prepare: watch.Wait, Assign: consumed.Assign, WentBack: position.WentBack, Fatal: fatal,
 			Membership: blockage, Component: checks.Component("group"), Log: log,
 		})
 }

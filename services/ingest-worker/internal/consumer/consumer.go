@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -32,10 +33,12 @@ type Config struct {
 	SessionTimeout time.Duration
 	// TopicWatchInterval is how often the number of partitions is checked.
 	TopicWatchInterval time.Duration
+	// PositionsInterval is how often it is checked that the tables did not go back.
+	PositionsInterval time.Duration
 }
 
-// consume takes one partition until ctx ends; see pipeline.Pipeline.Consume.
-type consume = func(ctx context.Context, partition int, offset int64, assigned int, committer pipeline.Committer)
+// assign returns what consumes a generation's partitions; see pipeline.Pipeline.Assign.
+type assign = func(committed map[int]int64, committer pipeline.Committer) (consume func(ctx context.Context, partition int))
 
 // prepare returns once partitions can be consumed, or with an error if they never
 // can, or when ctx ends.
@@ -51,9 +54,10 @@ type Membership interface {
 type Deps struct {
 	Client     *kafka.Client
 	Dialer     *kafka.Dialer
-	Prepare    prepare     // called before the group is joined
-	Consume    consume     // takes the assigned partitions
-	Fatal      func(error) // called with Prepare's error: the process is to stop
+	Prepare    prepare // called before the group is joined
+	Assign     assign
+	WentBack   func(ctx context.Context) (bool, error) // whether the tables have less than they had recorded
+	Fatal      func(error)                             // called with Prepare's error: the process is to stop
 	Membership Membership
 	Component  *health.Component
 	Log        *zap.Logger
@@ -125,8 +129,9 @@ func (c *Consumer) report(states []kafkaconn.TopicState) (partitions int) {
 	return partitions
 }
 
-// member is a member of the group until ctx ends or the topic gets more partitions:
-// kafka-go's members do not reliably consume those, a new member does.
+// member is a member of the group until ctx ends, the tables go back to an earlier state,
+// or the topic gets more partitions: kafka-go's members do not reliably consume those, a
+// new member does.
 func (c *Consumer) member(ctx context.Context, partitions int) {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                c.cfg.Group,
@@ -145,12 +150,15 @@ func (c *Consumer) member(ctx context.Context, partitions int) {
 	}
 	member, leave := context.WithCancel(ctx)
 	defer leave()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
+	var watching sync.WaitGroup
+	watching.Go(func() {
 		c.watchPartitions(member, partitions)
 		leave()
-	}()
+	})
+	watching.Go(func() {
+		c.watchPositions(member)
+		leave()
+	})
 	// Closing ends the generation, whose functions finish their batches, and leaves
 	// the group.
 	closed := make(chan struct{})
@@ -163,7 +171,7 @@ func (c *Consumer) member(ctx context.Context, partitions int) {
 	if !stopClosing() {
 		<-closed
 	}
-	<-watched
+	watching.Wait()
 }
 
 // generations has the partitions of one generation after another consumed.
@@ -181,10 +189,13 @@ func (c *Consumer) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 			continue
 		}
 		assigned := generation.Assignments[c.cfg.Topic]
+		committed := make(map[int]int64, len(assigned))
 		for _, a := range assigned {
-			generation.Start(func(ctx context.Context) {
-				c.deps.Consume(ctx, a.ID, a.Offset, len(assigned), generation)
-			})
+			committed[a.ID] = a.Offset
+		}
+		consume := c.deps.Assign(committed, generation)
+		for id := range committed {
+			generation.Start(func(ctx context.Context) { consume(ctx, id) })
 		}
 		c.deps.Membership.ClearGroup()
 		c.deps.Component.Ready(fmt.Sprintf("generation %d, partitions %s", generation.ID, list(assigned)))
@@ -205,6 +216,23 @@ func (c *Consumer) watchPartitions(ctx context.Context, known int) {
 		cancel()
 		if err == nil && now != known {
 			c.deps.Log.Info("the number of partitions has changed; joining the group again", zap.Int("known_partitions", known), zap.Int("partitions", now))
+			return
+		}
+	}
+}
+
+// watchPositions returns when the tables went back to an earlier state, or ctx ends. A
+// busy partition notices by itself; this is for idle ones.
+func (c *Consumer) watchPositions(ctx context.Context) {
+	for {
+		if retry.Sleep(ctx, c.cfg.PositionsInterval) != nil {
+			return
+		}
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
+		wentBack, err := c.deps.WentBack(attempt) // an error is the database's, which the next batch tells
+		cancel()
+		if err == nil && wentBack {
+			c.deps.Log.Error("the database went back to an earlier state; joining the group again")
 			return
 		}
 	}

@@ -27,9 +27,11 @@ type conn struct {
 	address      string
 	clientID     string
 	fetchVersion int16
-	correlation  int32     // of the last Fetch; kafka-go numbers its own requests
-	expires      time.Time // the broker requires a new login then; zero: never
-	timeout      time.Duration
+	// metadataVersion is the newest version of Metadata that the broker supports.
+	metadataVersion int16
+	correlation     int32     // of the last Fetch; kafka-go numbers its own requests
+	expires         time.Time // the broker requires a new login then; zero: never
+	timeout         time.Duration
 }
 
 // leader returns the connection to the partition's leader, and opens it if there is none.
@@ -218,6 +220,9 @@ func (c *conn) agree(ctx context.Context) error {
 	for _, api := range response.ApiKeys {
 		key := protocol.ApiKey(api.ApiKey)
 		versions[key] = key.SelectVersion(api.MinVersion, api.MaxVersion)
+		if key == protocol.Metadata {
+			c.metadataVersion = api.MaxVersion
+		}
 		if key != protocol.Fetch {
 			continue
 		}

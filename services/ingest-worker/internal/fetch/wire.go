@@ -217,3 +217,28 @@ func (w *wire) int64() int64 {
 	}
 	return 0
 }
+
+// uvarint reads a length of the protocol's compact forms, which is one more than it says.
+func (w *wire) uvarint() int {
+	n, size := binary.Uvarint(w.b)
+	if size <= 0 || n > 1<<30 {
+		w.b, w.short = nil, true
+		return 0
+	}
+	w.b = w.b[size:]
+	return int(n)
+}
+
+// compact skips a text or bytes.
+func (w *wire) compact() { w.bytes(w.uvarint() - 1) }
+
+// tags skips tagged fields.
+func (w *wire) tags() {
+	for range w.uvarint() {
+		w.uvarint()
+		w.bytes(w.uvarint())
+		if w.short {
+			return
+		}
+	}
+}

@@ -115,29 +115,20 @@ func (m *Meter) measure(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("partitions of %s: %w", m.cfg.Topic, err)
 	}
-	ids, bounds := make([]int, count), make([]kafka.OffsetRequest, 0, 2*count)
+	// The committed offsets come first: an end that is older would give a lag below zero.
+	committed, err := kafkago.Committed(ctx, m.deps.Client, m.cfg.Group, m.cfg.Topic, count)
+	if committed == nil {
+		return err
+	}
+	bounds := make([]kafka.OffsetRequest, 0, 2*count)
 	for id := range count {
-		ids[id] = id
 		bounds = append(bounds, kafka.FirstOffsetOf(id), kafka.LastOffsetOf(id))
 	}
-	// The committed offsets come first: an end that is older would give a lag below zero.
-	group, err := m.deps.Client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: m.cfg.Group, Topics: map[string][]int{m.cfg.Topic: ids}})
-	if err == nil {
-		err = group.Error
-	}
-	if err != nil {
-		return fmt.Errorf("committed offsets of group %s: %w", m.cfg.Group, err)
-	}
-	ends, err := m.deps.Client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
+	ends, failed := m.deps.Client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
 		Topics: map[string][]kafka.OffsetRequest{m.cfg.Topic: bounds}, IsolationLevel: kafka.ReadCommitted,
 	})
-	if err != nil {
-		return fmt.Errorf("offsets of %s: %w", m.cfg.Topic, err)
-	}
-	committed := map[int]int64{}
-	for _, p := range group.Topics[m.cfg.Topic] {
-		err = errors.Join(err, p.Error)
-		committed[p.Partition] = p.CommittedOffset // -1: none
+	if failed != nil {
+		return fmt.Errorf("offsets of %s: %w", m.cfg.Topic, failed)
 	}
 	known := m.known(count)
 	for _, p := range ends.Topics[m.cfg.Topic] {

@@ -67,7 +67,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		blocked:     metric.Gauges(r, "orderhub_ingest_blocked", "Partitions that wait, by cause.", "cause", errclass.Causes()...),
 		waited:      metric.Counters(r, "orderhub_ingest_blocked_seconds_total", "Time during which partitions waited, by cause.", "cause", errclass.Causes()...),
 		retries:     metric.Counters(r, "orderhub_ingest_retries_total", "Failed attempts that are repeated, by cause.", "cause", errclass.Causes()...),
-		gaps:        metric.Counters[string](r, "orderhub_ingest_offset_gap_records_total", "Offsets that were deleted from the topic before they were read.", "partition"),
+		gaps:        metric.Counters[string](r, "orderhub_ingest_offset_gap_records_total", "Offsets that were deleted from the topic before they were read, or read again after a restore.", "partition"),
 		recreated: metric.Counters[string](r, "orderhub_ingest_recreated_partitions_total",
 			"Times that the topic ended before the committed offset, so that it was read from its first record.", "partition"),
 		skipped: metric.Counters(r, "orderhub_ingest_skipped_records_total",

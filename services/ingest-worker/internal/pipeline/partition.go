@@ -3,7 +3,11 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +20,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
@@ -33,24 +38,74 @@ type Committer interface {
 type partition struct {
 	*Pipeline
 	id        int
+	topicID   string
 	committer Committer
 	share     *share
 	queue     *queue
 	log       *zap.Logger
 	often     rate.Sometimes // its batches' lines
 
-	end atomic.Int64 // offset after the last record, as of the last answer
+	end  atomic.Int64 // offset after the last record, as of the last answer
+	done atomic.Int64 // the position that the tables have recorded
 }
 
-// Consume consumes the partition from offset on (kafka.FirstOffset: from the first)
-// until ctx ends. It returns when the current batch is done, or given up after
-// Config.Grace; the partition's next owner reads again what was not committed.
-// assigned is how many partitions this worker has.
-func (p *Pipeline) Consume(ctx context.Context, id int, offset int64, assigned int, committer Committer) {
+// Assign prepares for a generation's partitions, given their committed offsets
+// (kafka.FirstOffset: none). The returned function consumes one of them until ctx ends. It
+// returns when the current batch is done, or given up after Config.Grace; the partition's
+// next owner reads again what was not committed.
+func (p *Pipeline) Assign(committed map[int]int64, committer Committer) (consume func(ctx context.Context, id int)) {
+	var once sync.Once
+	var topicID string
+	var from map[int]int64
+	return func(ctx context.Context, id int) {
+		once.Do(func() { topicID, from = p.start(ctx, committed, committer) })
+		if ctx.Err() == nil && from != nil {
+			p.consume(ctx, id, topicID, from[id], len(committed), committer)
+		}
+	}
+}
+
+// start returns the topic's id and from where to read, or nothing if ctx ends.
+func (p *Pipeline) start(ctx context.Context, committed map[int]int64, committer Committer) (topicID string, from map[int]int64) {
+	first := slices.Min(slices.Collect(maps.Keys(committed)))
+	defer p.blockage.clear(waiter{first, writing})
+	reader := p.source(first, 0, nil)
+	defer func() { _ = reader.Close() }() // it was only read from
+	var ofAll map[int]int64
+	err := p.retry(ctx, first, func(ctx context.Context) (err error) {
+		if topicID, err = reader.TopicID(ctx); err == nil {
+			ofAll, err = p.committed(ctx)
+		}
+		return kafkago.Refused(err, "Read", p.cfg.Topic, p.cfg.Group)
+	}, ofBroker(errclass.CauseBroker))
+	var behind []int
+	if err == nil {
+		err = p.retry(ctx, first, func(ctx context.Context) (err error) {
+			from, behind, err = p.position.Start(ctx, topicID, ofAll, committed)
+			return err
+		}, errclass.Of)
+	}
+	if err != nil {
+		return "", nil
+	}
+	back := map[int]int64{}
+	for _, id := range behind {
+		back[id] = from[id]
+	}
+	if len(back) > 0 { // so that the lag is right from now on
+		if err := committer.CommitOffsets(map[string]map[int]int64{p.cfg.Topic: back}); err != nil {
+			p.log.Warn("the committed offsets do not go back yet", zap.Error(err))
+		}
+	}
+	return topicID, from
+}
+
+func (p *Pipeline) consume(ctx context.Context, id int, topicID string, offset int64, assigned int, committer Committer) {
 	c := &partition{
-		Pipeline: p, id: id, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock)),
+		Pipeline: p, id: id, topicID: topicID, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock)),
 		log: p.log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second},
 	}
+	c.done.Store(max(0, offset))
 	p.metrics.assigned.Inc()
 	defer p.metrics.assigned.Dec()
 	p.summary.join()
@@ -127,6 +182,12 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 	answer, err := reader.Fetch(ctx, offset)
 	var outOfRange *fetch.OffsetOutOfRangeError
 	if errors.As(err, &outOfRange) {
+		if outOfRange.Offset > outOfRange.End {
+			if err := c.position.Reset(ctx, c.topicID, c.id, outOfRange.First); err != nil {
+				return offset, false, fmt.Errorf("reset the position: %w", err)
+			}
+			c.done.Store(outOfRange.First)
+		}
 		return c.skipGap(outOfRange), false, nil
 	}
 	if err != nil {
@@ -190,7 +251,7 @@ func (c *partition) skipGap(gap *fetch.OffsetOutOfRangeError) int64 {
 	if gap.Offset < gap.First {
 		lost := gap.First - gap.Offset
 		c.metrics.gaps.WithLabelValues(strconv.Itoa(c.id)).Add(float64(lost))
-		c.log.Error("records are lost: retention deleted them before this group read them",
+		c.log.Error("records are lost to the tables: retention deleted them before this group read them, or before it read them again",
 			zap.Int64("wanted_offset", gap.Offset), zap.Int64("first_offset", gap.First), zap.Int64("lost", lost))
 	} else {
 		c.metrics.recreated.WithLabelValues(strconv.Itoa(c.id)).Inc()
@@ -241,8 +302,8 @@ func (c *partition) graceAfter(ctx context.Context) (context.Context, context.Ca
 	}
 }
 
-// finish stores a batch, waits for the acknowledgement of its dead letters, and commits
-// its offset.
+// finish stores a batch and its position, waits for the acknowledgement of its dead
+// letters, and commits its offset.
 func (c *partition) finish(ctx context.Context, taken []*record, next int64) error {
 	began := time.Now()
 	records, bytes := make([]*ingest.Record, len(taken)), int64(0)
@@ -258,7 +319,7 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 		}
 		span.End()
 	}()
-	err := c.retry(ctx, c.id, func(ctx context.Context) error { return ingest.Store(ctx, c.store, records) }, errclass.Of)
+	err := c.intoTables(ctx, records, next)
 	if err != nil {
 		return err
 	}
@@ -271,6 +332,30 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 	}
 	done = true
 	c.account(records, dead, bytes, next, time.Since(began))
+	return nil
+}
+
+// intoTables stores a batch and its position. After a *orderwrite.BehindError the generation
+// ends, and the next one reads again what the tables no longer have.
+func (c *partition) intoTables(ctx context.Context, records []*ingest.Record, next int64) error {
+	writer := c.store.Recording(orderwrite.Position{
+		Group: c.cfg.Group, TopicID: c.topicID, Partition: c.id, From: c.done.Load(), Next: next,
+	})
+	var behind *orderwrite.BehindError
+	err := c.retry(ctx, c.id, func(ctx context.Context) error {
+		if err := ingest.Store(ctx, writer, records); !errors.As(err, &behind) {
+			return err
+		}
+		return nil
+	}, errclass.Of)
+	if err != nil {
+		return err
+	}
+	if behind != nil {
+		return behind
+	}
+	c.done.Store(next)
+	c.position.Reached(c.topicID, c.id, next)
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/positions"
 )
 
 // Config of a pipeline.
@@ -44,6 +45,7 @@ type Pipeline struct {
 	source   Source
 	codec    *model.Codec
 	store    *orderwrite.Writer
+	position *positions.Keeper
 	producer *letters.Producer
 	budget   *Budget
 	blockage *Blockage
@@ -51,6 +53,8 @@ type Pipeline struct {
 	log      *zap.Logger
 	summary  *summary
 	rights   func(context.Context) error
+	// committed returns the group's committed offsets in all partitions; -1: none.
+	committed func(context.Context) (map[int]int64, error)
 	// fatal is called with a defect, on which the worker stops.
 	fatal func(error)
 	clock time.Time // partitions under load flush at the same instants, see batch.New
@@ -65,21 +69,25 @@ type Deps struct {
 	Source   Source
 	Codec    *model.Codec
 	Store    *orderwrite.Writer
+	Position *positions.Keeper
 	Producer *letters.Producer
 	Budget   *Budget
 	Blockage *Blockage
 	Metrics  *Metrics
 	Log      *zap.Logger
 	Rights   func(context.Context) error // names what the database's user lacks
-	Fatal    func(error)
+	// Committed returns the group's committed offsets in all partitions; -1: none.
+	Committed func(context.Context) (map[int]int64, error)
+	Fatal     func(error)
 }
 
 // New returns a pipeline.
 func New(cfg Config, d Deps) *Pipeline {
 	d.Metrics.ofBudget(d.Budget)
 	return &Pipeline{
-		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, producer: d.Producer, budget: d.Budget,
-		blockage: d.Blockage, metrics: d.Metrics, log: d.Log, summary: newSummary(d.Log), rights: d.Rights, fatal: d.Fatal, clock: time.Now(),
+		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, position: d.Position, producer: d.Producer,
+		budget: d.Budget, blockage: d.Blockage, metrics: d.Metrics, log: d.Log, summary: newSummary(d.Log),
+		rights: d.Rights, committed: d.Committed, fatal: d.Fatal, clock: time.Now(),
 	}
 }
 

@@ -88,7 +88,7 @@ type Position struct {
 	// it and is on the disk.
 	LSN     uint64
 	Schema  int64  // version of the migrations
-	Tables  uint64 // hash over the tables' oids and their triggers
+	Tables  uint64 // hash over the tables' oids, their triggers and the epoch of their history
 	Horizon uint64 // deletions with a smaller change_xid may have been pruned
 	Relist  uint64 // the last transaction whose changes have no change_xid, such as TRUNCATE
 }
@@ -132,7 +132,9 @@ func (p Position) relistReason(now Position) string {
 	case p.Schema != now.Schema:
 		return fmt.Sprintf("the schema changed from version %d to %d", p.Schema, now.Schema)
 	case p.Tables != now.Tables:
-		return "the tables were made anew, as by restoring a dump, or their triggers were switched off or on: what changed meanwhile may bear no stamp"
+		return "the tables were made anew or went back to an earlier state, as by restoring a dump or a backup, or their triggers were switched off or on: what changed meanwhile may bear no stamp"
+	case !now.Standby && now.LSN < p.LSN:
+		return "the write-ahead log went back: the database was restored to an earlier state"
 	case now.Snapshot.Xmax < saw.Xmax:
 		return "transaction ids went back: the server lost transactions that had been seen"
 	case p.Relist != now.Relist:

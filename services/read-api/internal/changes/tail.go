@@ -44,8 +44,10 @@ const (
 	// Tables that were recreated, and triggers that were disabled and enabled again, may
 	// have changes without a stamp. Both show in the catalog: a recreated table has
 	// another oid, and the trigger's row a new version. off counts our triggers that are
-	// not enabled for the role that they were made for.
-	tablesNow = `SELECT to_hex(hashtextextended(string_agg(concat_ws(' ', c.oid, t.oid, t.tgenabled, t.xmin), ',' ORDER BY c.oid, t.oid), 0)) AS now,
+	// not enabled for the role that they were made for. A worker renews the epoch when the
+	// database went back to an earlier state, which has nothing to do with the catalog.
+	tablesNow = `SELECT to_hex(hashtextextended((SELECT coalesce(epoch::text, '') FROM order_changes_state)
+			|| string_agg(concat_ws(' ', c.oid, t.oid, t.tgenabled, t.xmin), ',' ORDER BY c.oid, t.oid), 0)) AS now,
 		count(*) FILTER (WHERE t.tgenabled::text NOT IN ('A', CASE WHEN t.tgname LIKE 'replica\_%' THEN 'R' ELSE 'O' END)
 			AND EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.tgfoid AND p.proname LIKE 'order%')) AS off
 		FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
