@@ -263,7 +263,7 @@ func TestTheConsoleExportsWhatIsListed(t *testing.T) {
 	defer func() { require.NoError(t, log.Close()) }()
 	cmd := exec.Command(build(t, "orderctl").program(), "dlq", "ui")
 	cmd.Dir, cmd.Stderr = dir, log
-	cmd.Env = []string{"KAFKA_BROKERS=127.0.0.1:1", "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "ORDERHUB_AUDIT_FILE=" + filepath.Join(dir, "audit.jsonl")}
+	cmd.Env = []string{"KAFKA_BROKERS=127.0.0.1:1", "LETTERS_WEBHOOK_URL=http://127.0.0.1:1", "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "ORDERHUB_AUDIT_FILE=" + filepath.Join(dir, "audit.jsonl")}
 	require.NoError(t, cmd.Start())
 	defer func() {
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))

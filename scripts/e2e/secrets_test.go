@@ -115,13 +115,13 @@ func TestNoSecretIsPrinted(t *testing.T) {
 	})
 	natsAddress := "nats://user:%s@" + strings.TrimPrefix(nats.ClientURL(), "nats://")
 
-	const away = "127.0.0.1:1"
+	const away, hook = "127.0.0.1:1", "http://127.0.0.1:1/%s"
 	worlds := map[string]struct {
 		addresses map[string]string
 		settings  []string
 	}{
 		"away": {
-			map[string]string{"DATABASE_URL": "postgres://orders:%s@" + away + "/orders", "DATABASE_LISTEN_URL": "postgres://orders:%s@" + away + "/orders", "NATS_URL": "nats://user:%s@" + away},
+			map[string]string{"DATABASE_URL": "postgres://orders:%s@" + away + "/orders", "DATABASE_LISTEN_URL": "postgres://orders:%s@" + away + "/orders", "NATS_URL": "nats://user:%s@" + away, "LETTERS_WEBHOOK_URL": hook},
 			[]string{"KAFKA_BROKERS=" + away, "KAFKA_SASL_MECHANISM=OAUTHBEARER", "KAFKA_SASL_OAUTH_TOKEN_URL=http://" + away, "LOG_LEVEL=debug"},
 		},
 		"refusing": {
@@ -129,11 +129,12 @@ func TestNoSecretIsPrinted(t *testing.T) {
 				"DATABASE_URL":        "postgres://orders:%s@" + refusing.Host + refusing.Path,
 				"DATABASE_LISTEN_URL": "postgres://orders:%s@" + refusing.Host + refusing.Path,
 				"NATS_URL":            natsAddress,
+				"LETTERS_WEBHOOK_URL": hook,
 			},
 			[]string{"KAFKA_BROKERS=" + kafka.Addr(), "KAFKA_SASL_MECHANISM=PLAIN", "KAFKA_SASL_USERNAME=user", "LOG_LEVEL=debug"},
 		},
 		"tokens": {
-			map[string]string{"DATABASE_URL": database, "DATABASE_LISTEN_URL": "postgres://orders:%s@" + away + "/orders", "NATS_URL": natsAddress},
+			map[string]string{"DATABASE_URL": database, "DATABASE_LISTEN_URL": "postgres://orders:%s@" + away + "/orders", "NATS_URL": natsAddress, "LETTERS_WEBHOOK_URL": hook},
 			[]string{"KAFKA_BROKERS=" + bearer.Addr(), "KAFKA_SASL_MECHANISM=OAUTHBEARER", "KAFKA_SASL_OAUTH_TOKEN_URL=" + issuer.URL, "LOG_LEVEL=debug"},
 		},
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -166,6 +168,16 @@ func testExactRights(on site) {
 		}
 		return nil
 	})
+	allow("orderctl dlq ui, webhook")
+	told := make(chan struct{}, 10)
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { told <- struct{}{} }))
+	defer hook.Close()
+	s.startWith("orderctl", []string{"dlq", "ui"}, "ORDERHUB_AUDIT_LOG="+filepath.Join(t.TempDir(), "audit.jsonl"), "LETTERS_WEBHOOK_URL="+hook.URL)
+	select {
+	case <-told:
+	case <-bounded(t).Done():
+		require.Fail(t, "nobody was told about the letters")
+	}
 	allow("orderctl topics")
 	s.orderctl("topics")
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/httpserver"
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/orderctl/internal/webhook"
 )
 
 // Main runs orderctl with its arguments, without the program's name, and
@@ -96,6 +97,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderctl"`
 		Web       web.Settings
 		Traces    linkSettings
+		Webhook   webhook.Settings
 	}{}
 	root.SetHelpCommand(explain(&cobra.Command{RunE: func(_ *cobra.Command, args []string) error {
 		cmd, rest, err := root.Find(args)

@@ -27,6 +27,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
+	"github.com/orderhub/orderhub/services/orderctl/internal/webhook"
 )
 
 // uiSettings are those of dlq ui. The database has no default: it is asked where
@@ -42,6 +43,7 @@ type uiSettings struct {
 	Auth     auth.Settings
 	Web      web.Settings
 	Server   httpserver.Settings
+	Webhook  webhook.Settings
 }
 
 // Validate is called by config.Load.
@@ -147,9 +149,9 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	}
 	metrics, checks := service.NewMetrics(consoleName), health.NewRegistry()
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
+	queue := dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign})
 	c, err := console.New(console.Options{
-		Store:       dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign}),
-		OrdersTopic: cfg.Topic, TraceURL: a.traces.Link.URL, Codec: model.New(settings.Rules.Options()), Orders: orders,
+		Store: queue, OrdersTopic: cfg.Topic, TraceURL: a.traces.Link.URL, Codec: model.New(settings.Rules.Options()), Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {
@@ -168,7 +170,11 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		Name: "console", Listener: listener, Handler: c.Handler(), Settings: settings.Server, MaxBody: c.MaxBody(), ReadTimeout: uiRead,
 		Metrics: metrics, StopTimeout: settings.StopTimeout, Log: log, Died: func(err error) { died <- err },
 	})
-	for _, part := range []lifecycle.Part{admin.New(&settings.Service, checks, metrics, log, level), c, server} {
+	parts := []lifecycle.Part{admin.New(&settings.Service, checks, metrics, log, level), c, server}
+	if settings.Webhook.URL != "" {
+		parts = append(parts, webhook.New(webhook.Options{Settings: settings.Webhook, Topic: cfg.DLQTopic, Queue: queue, Letters: c, Metrics: metrics, Log: log}))
+	}
+	for _, part := range parts {
 		defer part.Stop()
 		if err := part.Start(ctx); err != nil {
 			return err

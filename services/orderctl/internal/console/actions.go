@@ -279,7 +279,11 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 	}
 	return func(j *job) error {
 		// Also a job that was stopped is shown with what it did.
-		defer c.live.catchUp(context.WithoutCancel(j.ctx))
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(j.ctx), catchUpTimeout)
+			defer cancel()
+			_, _ = c.live.catchUp(ctx) // else the list comes later
+		}()
 		view := c.live.state().View
 		if o.Kind == redrive {
 			return queue.Redrive(j.ctx, view, refs, dlq.Redrive{By: by, Target: o.Target(), MaxRedrives: o.Max, Rate: o.Rate, Edit: o.edit, Done: j.outcome})

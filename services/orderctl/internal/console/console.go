@@ -198,6 +198,18 @@ func (c *Console) Handler() http.Handler { return c.handler }
 // Listen is the address that the console was made for.
 func (c *Console) Listen() string { return c.opts.Listen }
 
+// Known are the letters as they were read last, newest first, not to be changed, and the
+// version of that; empty: they were not read yet.
+func (c *Console) Known() (letters []dlq.Ref, version string) {
+	if l := c.live.state().List; l != nil {
+		return l.refs, l.version
+	}
+	return nil, ""
+}
+
+// Current reads what was written to the topics since.
+func (c *Console) Current(ctx context.Context) (*dlq.View, error) { return c.live.catchUp(ctx) }
+
 // Start follows the topic in the background until Stop.
 func (c *Console) Start(ctx context.Context) error {
 	return errors.Join(c.guard.Start(ctx), c.live.Start(ctx))

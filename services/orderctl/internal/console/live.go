@@ -170,12 +170,15 @@ func (l *live) state() liveState {
 	return liveState{l.list, l.view, l.err, l.since}
 }
 
-// catchUp makes a list of everything that is in the topics now, for pages that show what
-// was just done. It gives up silently: the list comes later then.
-func (l *live) catchUp(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
-	defer cancel()
-	if view := l.state().View; view != nil && view.Refresh(ctx) == nil {
+// catchUp makes a list of everything that is in the topics now.
+func (l *live) catchUp(ctx context.Context) (*dlq.View, error) {
+	view := l.state().View
+	if view == nil {
+		return nil, errors.New("the letters are not read yet")
+	}
+	err := view.Refresh(ctx)
+	if err == nil {
 		l.build(view)
 	}
+	return view, err
 }

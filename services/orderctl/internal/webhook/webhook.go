@@ -1,0 +1,257 @@
+// Package webhook tells an HTTP address about new, growing and returned causes of dead
+// letters.
+//
+// Of several consoles one sends, the leader of a consumer group (dlq.Leader). What was told
+// is kept in the topic of letters (dlq.Queue.WriteNotes), after the address has accepted it:
+// each event is told at least once, and again only if the console is killed in between or
+// if the answer is lost.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/libs/platform/lifecycle"
+	"github.com/orderhub/orderhub/libs/platform/retry"
+)
+
+// Settings are the operator's. Without a URL nothing is sent.
+type Settings struct {
+	URL     config.Secret `env:"LETTERS_WEBHOOK_URL" help:"http or https address that is told about new, growing and returned causes of letters, such as a Slack webhook (default: none)"`
+	URLFile string        `env:"LETTERS_WEBHOOK_URL_FILE"`
+	Key     config.Secret `env:"LETTERS_WEBHOOK_KEY" help:"key that signs these messages, 16 bytes or more (default: they are not signed)"`
+	KeyFile string        `env:"LETTERS_WEBHOOK_KEY_FILE"`
+	Console string        `env:"CONSOLE_URL" help:"address of this console, for these messages to name (default: none)"`
+}
+
+const minKey = 16 // bytes
+
+// Validate names the variables whose values cannot be used.
+func (s *Settings) Validate() error {
+	var errs []error
+	if address, err := url.Parse(s.URL.Reveal()); s.URL != "" && (err != nil || address.Host == "" || address.Scheme != "https" && address.Scheme != "http") {
+		errs = append(errs, errors.New("LETTERS_WEBHOOK_URL: no address such as https://hooks.example.com/…"))
+	}
+	if n := len(s.Key); n > 0 && n < minKey {
+		errs = append(errs, fmt.Errorf("LETTERS_WEBHOOK_KEY: has %d bytes, fewer than %d", n, minKey))
+	}
+	return errors.Join(errs...)
+}
+
+// Letters are what is told about.
+type Letters interface {
+	// Known are the letters as they were read last, and the version of that; empty: they
+	// were not read yet.
+	Known() (letters []dlq.Ref, version string)
+	// Current reads what was written since.
+	Current(ctx context.Context) (*dlq.View, error)
+}
+
+// Options of a Webhook. All but Pause are required.
+type Options struct {
+	Settings Settings
+	Topic    string // of the letters, for people
+	Queue    *dlq.Queue
+	Letters  Letters
+	Metrics  prometheus.Registerer
+	Log      *zap.Logger
+	// Pause is between two looks at the letters, and ten times that between two messages;
+	// 1 s.
+	Pause time.Duration
+}
+
+const (
+	defaultPause = time.Second
+	// pausesAfter is how many pauses follow a message, so that a flood of letters makes few.
+	pausesAfter    = 10
+	longestRetry   = time.Minute
+	requestTimeout = 10 * time.Second
+	// maxEvents is how many events a message has.
+	maxEvents = 20
+)
+
+// Webhook is a lifecycle.Part.
+type Webhook struct {
+	*lifecycle.Loop
+
+	opts         Options
+	scope        string // of the group and the notes
+	client       *http.Client
+	sent, failed prometheus.Counter
+	// What follows belongs to the term.
+	term    int
+	version string // of the letters that nothing more is to be told about
+	told    map[string]told
+	unsaved map[string][]byte // notes that are not written yet
+}
+
+// New prepares a webhook.
+func New(o Options) *Webhook {
+	if o.Pause == 0 {
+		o.Pause = defaultPause
+	}
+	w := &Webhook{opts: o, scope: "webhook/" + strings.Join(o.Queue.Letters(), ","), client: &http.Client{
+		Timeout: requestTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	w.Loop = lifecycle.NewLoop("webhook", w.run, nil)
+	requests := promauto.With(o.Metrics).NewCounterVec(prometheus.CounterOpts{
+		Name: "orderhub_webhook_requests_total", Help: "Messages about causes of dead letters, by outcome.",
+	}, []string{"outcome"})
+	w.sent, w.failed = requests.WithLabelValues("sent"), requests.WithLabelValues("failed")
+	return w
+}
+
+func (w *Webhook) run(ctx context.Context) error {
+	leader, err := w.opts.Queue.Lead("orderhub-"+w.scope, func(err error) {
+		w.opts.Log.Warn("cannot take part in choosing the console that sends messages; trying again", zap.Error(err))
+	})
+	if err != nil {
+		return err
+	}
+	defer leader.Close()
+	backoff := retry.NewBackoff(longestRetry)
+	for ctx.Err() == nil {
+		sent := 0
+		err := leader.Do(func(term int) (err error) {
+			sent, err = w.look(ctx, term)
+			return err
+		})
+		switch {
+		case err != nil && ctx.Err() == nil:
+			w.opts.Log.Warn("nobody was told about causes of dead letters; trying again", zap.Error(err))
+			_ = backoff.Wait(ctx) // the loop looks at ctx
+			continue
+		case sent > 0:
+			_ = retry.Sleep(ctx, pausesAfter*w.opts.Pause)
+		default:
+			_ = retry.Sleep(ctx, w.opts.Pause)
+		}
+		backoff.Reset()
+	}
+	return nil
+}
+
+// look tells what is due, and how many events that were.
+func (w *Webhook) look(ctx context.Context, term int) (sent int, err error) {
+	if _, version := w.opts.Letters.Known(); version == "" || version == w.version && term == w.term && len(w.unsaved) == 0 {
+		return 0, nil
+	}
+	if term != w.term {
+		if err := w.load(ctx); err != nil {
+			return 0, err
+		}
+		w.term = term
+	}
+	letters, version := w.opts.Letters.Known()
+	events, after := due(letters, w.told)
+	if len(events) > maxEvents {
+		for _, e := range events[maxEvents:] {
+			delete(after, e.name())
+		}
+		events, version = events[:maxEvents], ""
+	}
+	if len(events) > 0 {
+		// A stop waits for the answer: what was accepted is not told again.
+		if err := w.send(context.WithoutCancel(ctx), events); err != nil {
+			w.failed.Inc()
+			return 0, err
+		}
+		w.sent.Inc()
+		w.opts.Log.Info("told about causes of dead letters", zap.Int("events", len(events)))
+	}
+	for name, t := range after {
+		if t == nil {
+			delete(w.told, name)
+			w.unsaved[name] = nil
+			continue
+		}
+		w.told[name] = *t
+		if w.unsaved[name], err = json.Marshal(t); err != nil {
+			return 0, err
+		}
+	}
+	if err := w.opts.Queue.WriteNotes(context.WithoutCancel(ctx), w.scope+"/", w.unsaved); err != nil {
+		return 0, fmt.Errorf("it was sent, but not written down: %w", err)
+	}
+	clear(w.unsaved)
+	w.version = version
+	return len(events), nil
+}
+
+// load reads what was told before.
+func (w *Webhook) load(ctx context.Context) error {
+	view, err := w.opts.Letters.Current(ctx)
+	if err != nil {
+		return err
+	}
+	notes, err := w.opts.Queue.Notes(ctx, view, w.scope+"/")
+	if err != nil {
+		return err
+	}
+	w.told, w.unsaved = map[string]told{}, map[string][]byte{}
+	for name, note := range notes {
+		var t told
+		if err := json.Unmarshal(note, &t); err != nil {
+			return fmt.Errorf("what was told about %s: %w", name, err)
+		}
+		w.told[name] = t
+	}
+	return nil
+}
+
+// send makes one request. Its error has nothing of the address but the host.
+func (w *Webhook) send(ctx context.Context, events []Event) error {
+	s := &w.opts.Settings
+	address, err := s.URL.Now(s.URLFile)
+	if err != nil {
+		return fmt.Errorf("LETTERS_WEBHOOK_URL_FILE: %w", err)
+	}
+	key, err := s.Key.Now(s.KeyFile)
+	if err != nil {
+		return fmt.Errorf("LETTERS_WEBHOOK_KEY_FILE: %w", err)
+	}
+	id, body, err := newMessage(w.opts.Topic, s.Console, events)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address.Reveal(), bytes.NewReader(body))
+	if err != nil {
+		return errors.New("LETTERS_WEBHOOK_URL: no address") // err quotes it
+	}
+	now := time.Now()
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(headerID, id)
+	request.Header.Set(headerTimestamp, strconv.FormatInt(now.Unix(), 10))
+	if key != "" {
+		request.Header.Set(headerSignature, sign([]byte(key.Reveal()), id, now, body))
+	}
+	response, err := w.client.Do(request)
+	if err != nil {
+		if quoting := (*url.Error)(nil); errors.As(err, &quoting) {
+			err = quoting.Err
+		}
+		return fmt.Errorf("LETTERS_WEBHOOK_URL: %s: %w", request.URL.Host, err)
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 4<<10))
+	if response.StatusCode/100 != 2 {
+		return fmt.Errorf("LETTERS_WEBHOOK_URL: %s answers %s", request.URL.Host, response.Status)
+	}
+	return nil
+}
