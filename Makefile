@@ -60,8 +60,8 @@ run: build ## Run Orderhub on this machine: broker, database, worker, API (NATS=
 	@exec bin/stack --stop-with $$PPID
 
 .PHONY: clean
-clean: ## Remove the programs that make built; the data in .orderhub stays
-	rm -rf bin .tools
+clean: ## Remove what make built; the data in .orderhub stays
+	rm -rf bin dist .tools
 
 ##@ Check
 
@@ -126,6 +126,15 @@ sbom: build ## Write a CycloneDX SBOM of each program into bin/
 		go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v$(CYCLONEDX_VERSION) bin -json -version '$(VERSION)' \
 			-output bin/$$program.cdx.json bin/$$program || exit 1; \
 	done
+
+.PHONY: release
+release: ## Build the release VERSION (v1.2.3) for Linux and macOS into dist/: archives, chart, SBOMs, checksums
+	@scripts/release.sh '$(VERSION)' $(CYCLONEDX_VERSION)
+
+RELEASE ?= full
+.PHONY: test-release
+test-release: ## Build a release twice and compare them byte for byte (RELEASE=short: one program)
+	@ORDERHUB_TEST_RELEASE=$(RELEASE) go test -count=1 -timeout 1h -run TestReleaseIsReproducible ./scripts/deploytest
 
 .PHONY: pin-images
 pin-images: ## Pin the base images to the digests that their tags have now (needs the registries)

@@ -32,6 +32,7 @@ type image struct {
 	user       string
 	entrypoint []string
 	ports      []string
+	labels     map[string]string
 }
 
 // program is the image's binary, as a file of this machine.
@@ -46,6 +47,7 @@ var buildArgs = map[string]string{
 	"TARGETARCH":    runtime.GOARCH,
 	"BUILDPLATFORM": runtime.GOOS + "/" + runtime.GOARCH,
 	"VERSION":       "v9.8.7-test",
+	"REVISION":      "0123456789abcdef",
 }
 
 // builder goes through a Dockerfile as BuildKit does, stage by stage on demand,
@@ -153,7 +155,7 @@ func (b *builder) buildStage(name string) (*image, error) {
 
 // start makes the image that a stage's FROM names.
 func (b *builder) start(s instructions.Stage) (*image, error) {
-	i := &image{root: filepath.Join(b.dir, s.Name), base: s.BaseName, workdir: "/", args: map[string]string{}, env: map[string]string{}}
+	i := &image{root: filepath.Join(b.dir, s.Name), base: s.BaseName, workdir: "/", args: map[string]string{}, env: map[string]string{}, labels: map[string]string{}}
 	if err := os.MkdirAll(i.root, 0o755); err != nil {
 		return nil, err
 	}
@@ -165,6 +167,7 @@ func (b *builder) start(s instructions.Stage) (*image, error) {
 		i.base, i.workdir, i.user = from.base, from.workdir, from.user
 		maps.Copy(i.args, from.args)
 		maps.Copy(i.env, from.env)
+		maps.Copy(i.labels, from.labels)
 		return i, os.CopyFS(i.root, os.DirFS(from.root))
 	}
 	repo, _, _ := strings.Cut(s.BaseName, ":")
@@ -197,6 +200,10 @@ func (b *builder) do(i *image, command instructions.Command) error {
 	case *instructions.EnvCommand:
 		for _, pair := range c.Env {
 			i.env[pair.Key] = pair.Value
+		}
+	case *instructions.LabelCommand:
+		for _, pair := range c.Labels {
+			i.labels[pair.Key] = pair.Value
 		}
 	case *instructions.WorkdirCommand:
 		i.workdir = c.Path

@@ -38,6 +38,10 @@ func TestEachImageBuildsFromWhatItCopies(t *testing.T) {
 			require.NoError(t, err, "%s", output)
 			require.Contains(t, string(output), target)
 			require.Contains(t, string(output), runtime.Version())
+			require.Contains(t, string(output), "v9.8.7-test, revision 0123456789abcdef, ")
+			for label, value := range map[string]string{"title": "Orderhub", "version": "v9.8.7-test", "revision": "0123456789abcdef", "licenses": "MIT"} {
+				require.Equal(t, value, i.labels["org.opencontainers.image."+label])
+			}
 		})
 	}
 }

@@ -2,13 +2,15 @@
 package buildinfo
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 )
 
-// version is set by the linker:
+// version and revision are set by the linker:
 // -ldflags "-X github.com/orderhub/orderhub/libs/platform/buildinfo.version=v1.2.3".
-var version string
+// Without revision it is that of the repository, which images are built outside of.
+var version, revision string
 
 // Info identifies a build. Revision and the fields after it are empty where the
 // program was built outside a repository.
@@ -22,13 +24,13 @@ type Info struct {
 
 // Read returns the running program's build.
 func Read() Info {
-	b := Info{Version: version, Go: runtime.Version()}
+	b := Info{Version: version, Revision: revision, Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
 	if ok {
 		for _, s := range info.Settings {
 			switch s.Key {
 			case "vcs.revision":
-				b.Revision = s.Value
+				b.Revision = cmp.Or(revision, s.Value)
 			case "vcs.time":
 				b.Time = s.Value
 			case "vcs.modified":
@@ -54,7 +56,9 @@ func (b Info) String() string {
 		if b.Modified {
 			s += " with changes"
 		}
-		s += " of " + b.Time
+		if b.Time != "" {
+			s += " of " + b.Time
+		}
 	}
 	return s + ", " + b.Go
 }
