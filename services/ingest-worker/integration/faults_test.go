@@ -55,6 +55,9 @@ func TestTheDatabaseIsAwayAtStartAndLater(t *testing.T) {
 	b.produce(0, order(t, "b", "1"), []byte("no order"))
 	b.produce(1, order(t, "c", "1"))
 	b.blocked(w, "database")
+	b.eventually("the time is counted while it waits", func() (bool, string) {
+		return w.value("orderhub_ingest_blocked_seconds_total", "cause=database") > 0, ""
+	})
 	require.NoError(t, server.Restart(b.ctx))
 	b.drained()
 	require.NotEmpty(t, b.stored("b"))

@@ -144,15 +144,22 @@ func (w *worker) stop() {
 	require.NoError(w.t, w.app.Stop(ctx))
 }
 
-// metric sums a metric over the series that have all of the labels (name=value).
-// All that is asked for counts something.
+// metric is value, of a metric that counts something.
 func (w *worker) metric(name string, labels ...string) int {
 	w.t.Helper()
+	return int(w.value(name, labels...))
+}
+
+// value sums a metric over the series that have all of the labels (name=value). Of a
+// histogram it is the sum, and with _count after the name the number of observations.
+func (w *worker) value(name string, labels ...string) float64 {
+	w.t.Helper()
+	base, counts := strings.CutSuffix(name, "_count")
 	families, err := w.metrics.Gather()
 	require.NoError(w.t, err)
 	var sum float64
 	for _, family := range families {
-		if family.GetName() != name {
+		if family.GetName() != base {
 			continue
 		}
 	series:
@@ -166,10 +173,14 @@ func (w *worker) metric(name string, labels ...string) int {
 					continue series
 				}
 			}
-			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + m.GetHistogram().GetSampleSum()
+			if counts {
+				sum += float64(m.GetHistogram().GetSampleCount())
+			} else {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + m.GetHistogram().GetSampleSum()
+			}
 		}
 	}
-	return int(sum)
+	return sum
 }
 
 // hasSeries tells whether a metric has a series with the label (name=value).

@@ -37,12 +37,19 @@ func TestLagIsMeasuredWhileAWorkerIsBlocked(t *testing.T) {
 		})
 	}
 	lag(40, 3600)
+	require.Equal(t, 1048576, w.metric("orderhub_ingest_memory_limit_bytes"))
+	require.Greater(t, w.metric("orderhub_ingest_memory_bytes"), 200_000)
+	require.LessOrEqual(t, w.metric("orderhub_ingest_memory_bytes"), 1048576)
 	b.produce(1, order(t, "last", "a"))
 	lag(41, 3600)
 	require.Equal(t, 0, w.metric("orderhub_ingest_lag_records", "partition=0"))
 	require.NoError(t, server.Resume())
 	b.drained()
 	lag(0, 0)
+	b.eventually("all memory is free again", func() (bool, string) {
+		used := w.metric("orderhub_ingest_memory_bytes")
+		return used == 0, fmt.Sprint(used)
+	})
 }
 
 // Each worker exports all partitions, those of others too, so none is missing while

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
@@ -224,7 +225,8 @@ func TestDeletionsArePrunedBehindTheHorizon(t *testing.T) {
 	db, err := bundb.Open(config.Database{URL: config.Secret(b.url)}, bundb.Options{MaxConns: 1})
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
-	pruner := prune.New(db, time.Hour, time.Hour, nil, zap.NewNop())
+	metrics := prometheus.NewRegistry()
+	pruner := prune.New(db, time.Hour, time.Hour, metrics, zap.NewNop())
 	for range 2 {
 		require.NoError(t, pruner.Prune(b.ctx))
 		_, deleted, _ := b.stamps()
@@ -233,6 +235,14 @@ func TestDeletionsArePrunedBehindTheHorizon(t *testing.T) {
 		require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT horizon > '1'::xid8, horizon <= (SELECT min(change_xid::text::numeric)::text::xid8 FROM order_deletions) FROM order_changes_state`).Scan(&behind, &ahead))
 		require.True(t, behind && ahead, "the horizon is behind what was pruned and not behind what was not")
 	}
+	value := func(name string) float64 { return (&worker{t: t, metrics: metrics}).value(name) }
+	require.EqualValues(t, 1, value("orderhub_prune_deletions_total"))
+	require.InDelta(t, time.Now().Unix(), value("orderhub_prune_success_timestamp_seconds"), 600)
+	require.Positive(t, value("orderhub_prune_seconds"))
+	require.Zero(t, value("orderhub_prune_failures_total"))
+	require.NoError(t, db.Close())
+	require.Error(t, pruner.Prune(b.ctx))
+	require.EqualValues(t, 1, value("orderhub_prune_failures_total"))
 }
 
 // TestEachPruningMovesTheHorizon prunes a deletion whose transaction was still open

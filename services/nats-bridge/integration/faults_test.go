@@ -44,6 +44,7 @@ func TestBothServersAreAwayAtTheStartAndLater(t *testing.T) {
 	running.untilWaiting("nats", "not connected")
 	running.untilWaiting("kafka", "refused")
 	require.EqualValues(t, 1, running.metric(`orderhub_bridge_waiting{for="nats"}`))
+	require.Positive(t, running.metric(`orderhub_bridge_retries_total{for="nats"}`))
 
 	b.nats, err = natsserver.Start(natsOptions)
 	require.NoError(t, err)
@@ -56,6 +57,9 @@ func TestBothServersAreAwayAtTheStartAndLater(t *testing.T) {
 	running.untilWaiting("nats", "not connected")
 	b.nats = natsserver.StartForTest(t, natsOptions)
 	running.untilReady()
+	require.Positive(t, running.metric("orderhub_bridge_nats_reconnects_total"))
+	require.Positive(t, running.metric(`orderhub_bridge_waited_seconds_total{for="nats"}`))
+	require.Positive(t, running.metric(`orderhub_bridge_waited_seconds_total{for="kafka"}`))
 	require.Eventually(t, b.conn.IsConnected, deadline, 10*time.Millisecond)
 	b.publish(load(1000, 1000, 10)...)
 	records := b.recordsUntil(ordersTopic, has(t, 2000))

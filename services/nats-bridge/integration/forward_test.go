@@ -82,6 +82,7 @@ func TestMessagesOfAKeyKeepTheirOrder(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, stream.CachedInfo().State.Msgs, "the stream keeps nothing that is acknowledged")
 	require.EqualValues(t, 10_000, running.metric(`orderhub_bridge_messages_total{outcome="forwarded"}`))
+	require.EqualValues(t, 10_000, running.metric("orderhub_bridge_forward_seconds_count"))
 }
 
 func TestAMessageThatIsTooLargeBecomesADeadLetter(t *testing.T) {

@@ -53,7 +53,6 @@ func (p *Pruner) run(ctx context.Context) error {
 			return err
 		}
 		if err := p.Prune(ctx); err != nil && ctx.Err() == nil {
-			p.failures.Inc()
 			p.log.Warn("deletions not pruned, retrying later", zap.Error(err))
 		}
 	}
@@ -76,6 +75,7 @@ func (p *Pruner) Prune(ctx context.Context) error {
 			((SELECT max(change_xid::text::numeric) FROM pruned) + 1)::text::xid8)`). // xid8 has no arithmetic
 		Where("EXISTS (SELECT FROM pruned)").Returning("(SELECT count(*) FROM pruned)").Scan(ctx, &pruned)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		p.failures.Inc()
 		return fmt.Errorf("prune deletions: %w", err)
 	}
 	p.deletions.Add(float64(pruned))

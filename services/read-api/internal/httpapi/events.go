@@ -29,9 +29,9 @@ type eventWriter struct {
 	filter  orders.Filter
 	masked  bool                      // without personal data
 	shown   func(uids []string) error // called before orders are shown, which an error prevents; nil: they are masked, or all may see them
-	gone    <-chan struct{}           // closed when the hub has dropped the client
-	known   *stream.Batch             // what the client caught up with; nil: nothing
-	buffer  *bytes.Buffer             // nil while there is nothing to send, as for most clients
+	from    *stream.Listener
+	known   *stream.Batch // what the client caught up with; nil: nothing
+	buffer  *bytes.Buffer // nil while there is nothing to send, as for most clients
 	events  int
 	sent    prometheus.Counter
 	counted int // events
@@ -185,8 +185,8 @@ func (e *eventWriter) write(data []byte) {
 		return
 	}
 	select {
-	case <-e.gone: // while the client was reading the previous bytes
-		e.err = stream.ErrSlow
+	case <-e.from.Gone(): // while the client was reading the previous bytes
+		_, _, e.err = e.from.Take()
 		return
 	default:
 	}

@@ -53,7 +53,7 @@ func (a *api) stream(c *gin.Context) {
 		return
 	}
 	e := &eventWriter{
-		to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, gone: listener.Gone(), sent: a.events,
+		to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, from: listener, sent: a.events,
 		masked: !a.Access.Personal(c),
 	}
 	if a.Traces != nil && tracing.Recording(c.Request.Context()) {

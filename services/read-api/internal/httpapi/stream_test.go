@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/libs/model"
@@ -29,6 +30,23 @@ type rounds struct {
 	changes chan []string // bodies of one round; acknowledged on done
 	done    chan struct{}
 	stopped chan struct{}
+	metrics *prometheus.Registry
+}
+
+// ended is how many streams have ended for a reason.
+func (r *rounds) ended(tb testing.TB, reason string) float64 {
+	tb.Helper()
+	families, err := r.metrics.Gather()
+	require.NoError(tb, err)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "orderhub_stream_ended_total" && m.GetLabel()[0].GetValue() == reason {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	require.Fail(tb, "there is no "+reason)
+	return 0
 }
 
 // Subscribe implements stream.Cache.
@@ -102,6 +120,7 @@ func streamsTo(tb testing.TB, limit int, silence time.Duration, change func(*Str
 	tb.Helper()
 	r := newRounds(tb, limit)
 	b := setupWith(tb, time.Hour, cache.StoreOptions{}, func(o *Options) {
+		r.metrics = o.Metrics.(*prometheus.Registry)
 		o.Streams = Streams{Hub: r.hub, CatchUp: stream.NewCatchUp(func() stream.Source { return unreachable{} })}
 		change(&o.Streams)
 	})
@@ -215,6 +234,13 @@ func TestASlowClientIsDroppedNotBuffered(t *testing.T) {
 	got, err := io.Copy(io.Discard, slow.lines)
 	require.NoError(t, err)
 	require.Less(t, got, 2*int64(len(body)))
+	require.Eventually(t, func() bool { return r.ended(t, "slow") == 1 }, patience, time.Millisecond)
+	r.hub.Close()
+	_, err = io.Copy(io.Discard, quick.lines)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return r.ended(t, "stop") == 1 }, patience, time.Millisecond)
+	require.EqualValues(t, 1, r.ended(t, "slow"))
+	require.Zero(t, r.ended(t, "client"))
 }
 
 // TestOnlyAClientThatReadsNothingIsCutOff has no more to say than fits any queue. First
