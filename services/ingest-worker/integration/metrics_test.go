@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 )
@@ -13,7 +14,18 @@ import (
 // without letters have none of theirs.
 func TestThePhasesOfABatchAreMeasured(t *testing.T) {
 	b := setup(t, 1)
+	asked := make(chan struct{}, 100)
+	b.broker.Cluster().ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.broker.Cluster().KeepControl()
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		return nil, nil, false
+	})
 	w := b.startWorker()
+	<-asked
+	<-asked // so the first answer had no records
 	phase := func(name string) int { return w.metric("orderhub_ingest_phase_seconds_count", "phase="+name) }
 	b.produce(0, order(t, "x", "a"))
 	b.drained()

@@ -235,6 +235,9 @@ func TestASlowClientIsDroppedNotBuffered(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, got, 2*int64(len(body)))
 	require.Eventually(t, func() bool { return r.ended(t, "slow") == 1 }, patience, time.Millisecond)
+	r.change(body, body)
+	_, err = io.CopyN(io.Discard, quick.lines, 1<<20) // the rest is being written when the service stops
+	require.NoError(t, err)
 	r.hub.Close()
 	_, err = io.Copy(io.Discard, quick.lines)
 	require.NoError(t, err)
