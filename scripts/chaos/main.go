@@ -53,7 +53,7 @@ const (
 
 // Validate is called by kong.
 func (o *options) Validate() error {
-	var parts part
+	parts := baseBackup
 	if o.Kafka == kafkaApache {
 		parts |= apacheKafka
 	}

@@ -29,6 +29,7 @@ type part int
 const (
 	apacheKafka part = 1 << iota
 	natsBridge
+	baseBackup // pg_basebackup
 )
 
 // matches says whether a strike is wanted and, with these parts, possible.
@@ -56,6 +57,13 @@ var kinds = append([]kind{
 	{"restart of PostgreSQL", 4, 0, func(ctx context.Context, s *site, _ *rand.Rand) error { return s.database.Restart(ctx) }},
 	{"SIGSTOP of PostgreSQL", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return freeze(ctx, upTo(r, 2*time.Second), s.database)
+	}},
+	{"restore of PostgreSQL to an earlier base backup", 3, baseBackup, func(ctx context.Context, s *site, r *rand.Rand) error {
+		if err := s.database.BackUp(ctx); err != nil {
+			return err
+		}
+		_ = retry.Sleep(ctx, upTo(r, 3*time.Second)) // what comes meanwhile is lost to the tables
+		return s.database.Restore(ctx)
 	}},
 	{"network to PostgreSQL cut", 5, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return cut(ctx, s.network, upTo(r, 3*time.Second))
@@ -129,6 +137,9 @@ func (s *site) pick(random *rand.Rand, only string) *kind {
 	}
 	if s.nats != nil {
 		parts |= natsBridge
+	}
+	if _, err := s.database.Program("pg_basebackup"); err == nil {
+		parts |= baseBackup
 	}
 	for i := range kinds {
 		if kinds[i].matches(only, parts) {
