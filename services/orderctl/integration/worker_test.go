@@ -1,0 +1,103 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+)
+
+// A jump moves the committed offsets and the positions in the tables, of the partitions
+// that are named, as the operator's role, and is in the audit log. It is refused while
+// the group has members.
+func TestTheWorkersContinueElsewhere(t *testing.T) {
+	w := newWorld(t)
+	dsn := postgres.ForTest(t)
+	_, err := migrations.Up(t.Context(), openURL(t, dsn))
+	require.NoError(t, err)
+	t.Setenv("DATABASE_URL", postgres.RolesForTest(t, dsn)[migrations.Operator])
+	audit := t.TempDir() + "/audit.jsonl"
+	t.Setenv("ORDERHUB_AUDIT_FILE", audit)
+	begin := time.UnixMilli(1_700_000_000_000).UTC()
+	for p := range int32(2) {
+		for n := range 10 {
+			w.produce(&kgo.Record{Topic: orders, Partition: p, Value: []byte("x"), Timestamp: begin.Add(time.Duration(n) * time.Second)})
+		}
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.broker.Addr()))
+	require.NoError(t, err)
+	defer client.Close()
+	committed := kadm.Offsets{}
+	committed.AddOffset(orders, 0, 8, -1)
+	_, err = kadm.NewClient(client).CommitOffsets(t.Context(), "orderhub", committed)
+	require.NoError(t, err)
+
+	status := func(want ...string) {
+		t.Helper()
+		got := w.orderctl("worker", "status", "--output", "json")
+		require.Zero(t, got.code, got.stderr)
+		var all []string
+		for line := range strings.Lines(got.stdout) {
+			var p struct {
+				Committed, Position *int64
+				End, Lag            int64
+			}
+			require.NoError(t, json.Unmarshal([]byte(line), &p))
+			text := func(n *int64) string {
+				if n == nil {
+					return "-"
+				}
+				return fmt.Sprint(*n)
+			}
+			all = append(all, fmt.Sprintf("%s %s of %d, %d", text(p.Committed), text(p.Position), p.End, p.Lag))
+		}
+		require.Equal(t, want, all)
+	}
+	seek := func(args ...string) {
+		t.Helper()
+		got := w.orderctl(append([]string{"worker", "seek", "--why", "a test"}, args...)...)
+		require.Zero(t, got.code, got.stderr)
+	}
+	status("8 - of 10, 2", "- - of 10, 10", "- - of 0, 0")
+	seek("--to", "earliest", "--dry-run")
+	status("8 - of 10, 2", "- - of 10, 10", "- - of 0, 0")
+	seek("--to", begin.Add(3*time.Second).Format(time.RFC3339), "--partition", "1")
+	status("8 8 of 10, 2", "3 3 of 10, 7", "- - of 0, 0")
+	seek("--to", "2", "--partition", "0,1")
+	status("2 2 of 10, 8", "2 2 of 10, 8", "- - of 0, 0")
+	_, err = openURL(t, dsn).ExecContext(t.Context(), `UPDATE ingest_positions SET next_offset = 1`)
+	require.NoError(t, err)
+	status("2 1 of 10, 9", "2 1 of 10, 9", "- - of 0, 0")
+	seek("--to", "committed")
+	status("2 2 of 10, 8", "2 2 of 10, 8", "- - of 0, 0")
+	seek("--to", "latest")
+	status("10 10 of 10, 0", "10 10 of 10, 0", "0 0 of 0, 0")
+
+	lines, err := os.ReadFile(audit)
+	require.NoError(t, err)
+	require.Equal(t, 4, strings.Count(string(lines), `"worker seek to `), "%s", lines)
+	for _, wrong := range [][]string{{}, {"--to", "soon"}, {"--to", "11"}} {
+		require.Equal(t, 2, w.orderctl(append([]string{"worker", "seek", "--why", "a test"}, wrong...)...).code, wrong)
+	}
+	require.Equal(t, 2, w.orderctl("worker", "seek", "--to", "2").code)
+	require.Equal(t, 3, w.orderctl("worker", "seek", "--to", "earliest", "--why", "a test", "--partition", "9").code)
+
+	member, err := kgo.NewClient(kgo.SeedBrokers(w.broker.Addr()), kgo.ConsumerGroup("orderhub"), kgo.ConsumeTopics(orders))
+	require.NoError(t, err)
+	defer member.Close()
+	var got result
+	require.Eventually(t, func() bool {
+		got = w.orderctl("worker", "seek", "--to", "0", "--partition", "0", "--why", "a test")
+		return got.code == 1
+	}, 30*time.Second, 10*time.Millisecond)
+	require.Contains(t, got.stderr, "stop them first")
+}
