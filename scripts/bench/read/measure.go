@@ -30,42 +30,43 @@ const bareName = "bare gin, constant bytes"
 // sample is one measurement of a target.
 type sample struct {
 	rig.Answered
-	cpu time.Duration // of the server
+	cpu  time.Duration // of the server
+	bare *sample       // of the bare server beside it, given the same requests
 }
 
-func (s sample) cost() float64 { return s.cpu.Seconds() * 1e6 / float64(s.Requests) }
-func (s sample) p50() float64  { return float64(s.P50) / 1000 }
-func (s sample) p99() float64  { return float64(s.P99) / 1000 }
-
-// pair is a measurement of a target, and one of the bare server beside it.
-type pair struct{ bare, of sample }
+func (s sample) cost() float64      { return s.cpu.Seconds() * 1e6 / float64(s.Requests) }
+func (s sample) p50() float64       { return float64(s.P50) / 1000 }
+func (s sample) p99() float64       { return float64(s.P99) / 1000 }
+func (s sample) rateRatio() float64 { return s.Rate() / s.bare.Rate() }
+func (s sample) p99Ratio() float64  { return s.p99() / s.bare.p99() }
 
 // rounds measures the targets in turn, and the bare server with the same requests right
 // before or after each. A warm-up of each comes first and does not count.
-func (b *Benchmark) rounds(ctx context.Context, targets []target) report.Samples[pair] {
+func (b *Benchmark) rounds(ctx context.Context, targets []target) report.Samples[sample] {
 	bare := target{name: bareName, addr: b.bare.Addr, pid: b.bare.Pid(), requests: b.main.requests.Hits}
 	for _, t := range append([]target{bare}, targets...) {
 		b.measure(ctx, t, time.Second)
 	}
 	bareFirst := false
-	var contenders []rig.Contender[pair]
+	var contenders []rig.Contender[sample]
 	for _, t := range targets {
-		contenders = append(contenders, rig.Contender[pair]{Name: t.name, Run: func(ctx context.Context) (found pair) {
-			beside := bare
-			beside.requests, beside.headers = t.requests, t.headers
+		contenders = append(contenders, rig.Contender[sample]{Name: t.name, Run: func(ctx context.Context) sample {
+			bare.requests, bare.headers = t.requests, t.headers
+			var found, beside sample
 			if bareFirst = !bareFirst; bareFirst {
-				found.bare = b.measure(ctx, beside, b.Duration)
+				beside = b.measure(ctx, bare, b.Duration)
+				found = b.measure(ctx, t, b.Duration)
+			} else {
+				found = b.measure(ctx, t, b.Duration)
+				beside = b.measure(ctx, bare, b.Duration)
 			}
-			found.of = b.measure(ctx, t, b.Duration)
-			if !bareFirst {
-				found.bare = b.measure(ctx, beside, b.Duration)
-			}
+			beside.bare, found.bare = &beside, &beside
 			return found
 		}})
 	}
-	return rig.Measure(ctx, b.Rounds, contenders, func(p pair) string {
+	return rig.Measure(ctx, b.Rounds, contenders, func(s sample) string {
 		return fmt.Sprintf("%8.0f requests/s   %4.2f × bare gin   p99 %6.2f ms, %4.2f ×   %5.1f µs of CPU a request",
-			p.of.Rate(), p.of.Rate()/p.bare.Rate(), p.of.p99(), p.of.p99()/p.bare.p99(), p.of.cost())
+			s.Rate(), s.rateRatio(), s.p99(), s.p99Ratio(), s.cost())
 	})
 }
 
@@ -80,55 +81,42 @@ func (b *Benchmark) measure(ctx context.Context, t target, duration time.Duratio
 
 var columns = []report.Column[sample]{
 	{Name: "requests/s", Figure: sample.Rate, Format: report.Thousands[float64]},
-	{Name: "× bare gin", Figure: sample.Rate, Format: report.Decimals(2), Ratio: true},
+	{Name: "× bare gin", Figure: sample.rateRatio, Format: report.Decimals(2)},
 	{Name: "p50 ms", Figure: sample.p50, Format: report.Decimals(2)},
 	{Name: "p99 ms", Figure: sample.p99, Format: report.Decimals(2)},
-	{Name: "× bare gin", Figure: sample.p99, Format: report.Decimals(2), Ratio: true},
+	{Name: "× bare gin", Figure: sample.p99Ratio, Format: report.Decimals(2)},
 	{Name: "server's CPU µs/request", Figure: sample.cost, Format: report.Decimals(1)},
 }
 
-// apart are a target's measurements, and those of the bare server.
-func apart(pairs []pair) (of, bare []sample) {
-	for _, p := range pairs {
-		of, bare = append(of, p.of), append(bare, p.bare)
-	}
-	return of, bare
-}
-
-// table has a row for each target, with ratios to the bare server given the same
-// requests, and before them one for all measurements of the bare server.
-func table(title string, targets []target, measured report.Samples[pair]) string {
+// table has a row for each target, and before them one for all measurements of the
+// bare server.
+func table(title string, targets []target, measured report.Samples[sample]) string {
 	rows := []report.Row[sample]{{Name: bareName}}
 	for _, t := range targets {
-		of, bare := apart(measured[t.name])
-		rows[0].Samples = append(rows[0].Samples, bare...)
-		rows = append(rows, report.Row[sample]{Name: t.name, Samples: of, Base: bare})
+		for _, s := range measured[t.name] {
+			rows[0].Samples = append(rows[0].Samples, *s.bare)
+		}
+		rows = append(rows, report.Row[sample]{Name: t.name, Samples: measured[t.name]})
 	}
-	rows[0].Base = rows[0].Samples
 	return report.Compare(title, columns, rows)
 }
 
-func ratio(pairs []pair, figure func(sample) float64) float64 {
-	of, bare := apart(pairs)
-	return report.RatioOf(of, bare, figure)
-}
-
 // goals compares each target with its goal.
-func goals(targets []target, measured report.Samples[pair]) (text string) {
+func goals(targets []target, measured report.Samples[sample]) (text string) {
 	for _, t := range targets {
 		if t.goal > 0 {
 			text += fmt.Sprintf("- %s: %.2f × bare gin (goal: at least %.2f), p99 %.2f × (goal: at most 1.20)\n", t.name,
-				ratio(measured[t.name], sample.Rate), t.goal, ratio(measured[t.name], sample.p99))
+				measured.Median(t.name, sample.rateRatio), t.goal, measured.Median(t.name, sample.p99Ratio))
 		}
 	}
 	return text
 }
 
 // sizes compares hits among other numbers of orders, by their ratios to bare gin.
-func (b *Benchmark) sizes(targets []target, measured report.Samples[pair]) (text string) {
-	usual := ratio(measured[targets[0].name], sample.Rate)
+func (b *Benchmark) sizes(targets []target, measured report.Samples[sample]) (text string) {
+	usual := measured.Median(targets[0].name, sample.rateRatio)
 	for _, t := range targets[len(targets)-len(b.others):] {
-		text += fmt.Sprintf("- %s: %.2f × the rate among %s (goal: within 15 %%)\n", t.name, ratio(measured[t.name], sample.Rate)/usual, report.Thousands(b.main.orders))
+		text += fmt.Sprintf("- %s: %.2f × the rate among %s (goal: within 15 %%)\n", t.name, measured.Median(t.name, sample.rateRatio)/usual, report.Thousands(b.main.orders))
 	}
 	return text
 }

@@ -12,13 +12,17 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
-func measurement(requests int64) sample {
-	return sample{Answered: rig.Answered{Requests: requests, Microseconds: 1e6, P50: 500, P99: 2000}, cpu: time.Second}
+func measurement(requests, bare int64) sample {
+	beside := sample{Answered: rig.Answered{Requests: bare, Microseconds: 1e6, P50: 500, P99: 2000}, cpu: time.Second}
+	beside.bare = &beside
+	found := beside
+	found.Requests = requests
+	return found
 }
 
 func TestRatiosAreToTheBareServerBeside(t *testing.T) {
 	// The machine was four times slower in the second round.
-	measured := report.Samples[pair]{"hits": {{of: measurement(900), bare: measurement(1000)}, {of: measurement(225), bare: measurement(250)}}}
+	measured := report.Samples[sample]{"hits": {measurement(900, 1000), measurement(225, 250)}}
 	targets := []target{{name: "hits", goal: 0.95}}
 	require.Contains(t, table("Title", targets, measured), "| hits                     |        562 |       0.90 |   0.50 |   2.00 |       1.00 |")
 	require.Contains(t, goals(targets, measured), "hits: 0.90 × bare gin (goal: at least 0.95), p99 1.00 ×")
