@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -12,7 +13,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +20,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	devprocess "github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
 
 // prometheus is a server that scrapes the services' admin ports and has our rules. Its time
@@ -50,15 +52,7 @@ func TestRulesRunFaster(t *testing.T) {
 // watch starts a Prometheus, of Debian's package prometheus, until the end of the test.
 func watch(t *testing.T, speed int, services ...*process) *prometheus {
 	t.Helper()
-	binary, err := exec.LookPath("prometheus")
-	if err != nil {
-		const missing = "NO PROMETHEUS on PATH (Debian: prometheus): queries and alerts are not tried on a server"
-		if os.Getenv("ORDERHUB_TEST_STRICT") == "1" {
-			t.Fatal(missing)
-		}
-		_, _ = fmt.Fprintln(os.Stderr, missing)
-		t.Skip(missing)
-	}
+	binary := devprocess.NeedForTest(t, "prometheus")
 	folder := t.TempDir()
 	var files, targets []string
 	for _, name := range []string{"alerts.yml", "slo.yml"} {
@@ -82,19 +76,13 @@ func watch(t *testing.T, speed int, services ...*process) *prometheus {
 	port, err := ports.Free()
 	require.NoError(t, err)
 	p := &prometheus{t: t, addr: ports.Loopback(port), speed: speed}
-	cmd := exec.Command(binary, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(folder, "data"),
-		"--web.listen-address="+p.addr, "--log.level=warn", "--query.lookback-delta=10s")
-	var log syncBuffer
-	cmd.Stderr = &log
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
+	devprocess.StartForTest(t, "prometheus", func() *exec.Cmd {
+		return exec.Command(binary, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(folder, "data"),
+			"--web.listen-address="+p.addr, "--log.level=warn", "--query.lookback-delta=10s")
+	}, func(ctx context.Context) error {
+		_, err := httpget.OK(ctx, client, "http://"+p.addr+"/-/ready")
+		return err
 	})
-	require.Eventually(t, func() bool {
-		status, _, _ := fetch(t, http.MethodGet, "http://"+p.addr+"/-/ready", nil)
-		return status == http.StatusOK
-	}, deadline, 50*time.Millisecond, "Prometheus is not ready: %s", &log)
 	return p
 }
 

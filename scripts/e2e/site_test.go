@@ -33,6 +33,7 @@ type site struct {
 	https              *process // a reader that asks for credentials
 	certificate        certificates.Files
 	broken             atomic.Bool // every other record is none
+	paused             atomic.Bool // no records are sent
 }
 
 // newSite starts worker and readers.
@@ -95,13 +96,16 @@ func (s *site) load() {
 	s.t.Cleanup(func() { cancel(); running.Wait() })
 	running.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
+			time.Sleep(20 * time.Millisecond)
 			uid := fmt.Sprint("load-", n)
 			value := strings.Replace(ledger.Content(uid, 0), "{", `{"note":"unknown",`, 1)
-			if n%100 == 50 || s.broken.Load() && n%2 == 0 {
+			if n%400 == 50 || s.broken.Load() && n%2 == 0 {
 				value = "broken"
 			}
+			if s.paused.Load() {
+				continue
+			}
 			_ = s.client.ProduceSync(ctx, &kgo.Record{Key: []byte(uid), Value: []byte(value)})
-			time.Sleep(20 * time.Millisecond)
 		}
 	})
 	running.Go(func() {

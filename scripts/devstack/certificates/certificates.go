@@ -24,19 +24,20 @@ type Files struct {
 	ClientKey string // in the same file
 }
 
-const life = 24 * time.Hour
-
 // Make makes an authority, and certificates for servers on loopback and for a
-// client, in folder.
-func Make(folder string) (Files, error) {
+// client, in folder. They are valid for a day.
+func Make(folder string) (Files, error) { return Lasting(folder, 24*time.Hour) }
+
+// Lasting makes what Make does, valid for another time.
+func Lasting(folder string, life time.Duration) (Files, error) {
 	client := filepath.Join(folder, "client.pem")
 	files := Files{Authority: filepath.Join(folder, "authority.pem"), Server: filepath.Join(folder, "server.pem"), Client: client, ClientKey: client}
-	authority, err := issue(files.Authority, nil, 0)
+	authority, err := issue(files.Authority, nil, 0, life)
 	if err != nil {
 		return files, err
 	}
-	_, serverErr := issue(files.Server, authority, x509.ExtKeyUsageServerAuth)
-	_, clientErr := issue(client, authority, x509.ExtKeyUsageClientAuth)
+	_, serverErr := issue(files.Server, authority, x509.ExtKeyUsageServerAuth, life)
+	_, clientErr := issue(client, authority, x509.ExtKeyUsageClientAuth, life)
 	return files, errors.Join(serverErr, clientErr)
 }
 
@@ -48,7 +49,7 @@ type identity struct {
 
 // issue makes an identity that issuer signs, and writes it to a file. Without an
 // issuer it makes an authority, and writes no key.
-func issue(file string, issuer *identity, usage x509.ExtKeyUsage) (*identity, error) {
+func issue(file string, issuer *identity, usage x509.ExtKeyUsage, life time.Duration) (*identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
