@@ -357,7 +357,7 @@ func (g *Guard) missing(c *gin.Context, s Scope) {
 // wrong answers a request whose token is not valid.
 func (g *Guard) wrong(c *gin.Context, err, reason error) {
 	g.complaints.Do(func() {
-		g.opts.Log.Info("token refused", zap.String("client", c.ClientIP()), zap.Error(err), zap.NamedError("reason", reason))
+		web.Log(c, g.opts.Log).Info("token refused", zap.String("client", c.ClientIP()), zap.Error(err), zap.NamedError("reason", reason))
 	})
 	g.strangers(c).requests.Allow()
 	if errors.Is(err, errAway) {

@@ -245,7 +245,7 @@ func (p *people) exchange(c *gin.Context, s signIn) (found claims, idToken strin
 
 func (p *people) failed(c *gin.Context, err error, detail string) {
 	p.metrics.signIns.WithLabelValues("failed").Inc()
-	p.complaints.Do(func() { p.opts.Log.Info("sign-in failed", zap.Error(err)) })
+	p.complaints.Do(func() { web.Log(c, p.opts.Log).Info("sign-in failed", zap.Error(err)) })
 	p.opts.Answer(c, SignInFailed.New("You are not signed in. "+detail))
 	c.Abort()
 }

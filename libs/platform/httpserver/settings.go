@@ -11,6 +11,7 @@ type Settings struct {
 	CertFile       string `env:"HTTP_TLS_CERT_FILE" help:"PEM file with the certificate and its chain, to serve HTTPS; read again when it changes"`
 	KeyFile        string `env:"HTTP_TLS_KEY_FILE" help:"PEM file with the certificate's key"`
 	MaxConnections int    `env:"HTTP_MAX_CONNECTIONS" envDefault:"20000" help:"most connections at a time; others wait until one ends"`
+	AccessLog      int    `env:"HTTP_ACCESS_LOG" envDefault:"0" help:"most requests a second that are logged (0: none)"`
 }
 
 // Validate names the variables whose values cannot be used.
@@ -19,7 +20,7 @@ func (s *Settings) Validate() error {
 	if (s.CertFile == "") != (s.KeyFile == "") {
 		pair = errors.New("HTTP_TLS_CERT_FILE and HTTP_TLS_KEY_FILE: set both or none")
 	}
-	return errors.Join(pair, config.Between("HTTP_MAX_CONNECTIONS", s.MaxConnections, 10, 1_000_000))
+	return errors.Join(pair, config.Between("HTTP_ACCESS_LOG", s.AccessLog, 0, 100_000), config.Between("HTTP_MAX_CONNECTIONS", s.MaxConnections, 10, 1_000_000))
 }
 
 // Scheme is https where there is a certificate, otherwise http.

@@ -80,12 +80,14 @@ type Body struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
+	// RequestID names the request in the log.
+	RequestID string `json:"request_id,omitempty"`
 }
 
 // JSON is the problem's body. prefix is the path before the program's own addresses, ""
-// for none.
-func (e *Error) JSON(prefix string) []byte {
-	body, err := json.Marshal(Body{Type: prefix + Path + e.Kind.Name, Title: e.Kind.Title, Status: e.Status(), Detail: e.Detail()})
+// for none; requestID, too.
+func (e *Error) JSON(prefix, requestID string) []byte {
+	body, err := json.Marshal(Body{Type: prefix + Path + e.Kind.Name, Title: e.Kind.Title, Status: e.Status(), Detail: e.Detail(), RequestID: requestID})
 	if err != nil {
 		panic(err) // strings and a number always have a JSON form
 	}

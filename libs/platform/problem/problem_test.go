@@ -18,12 +18,13 @@ func TestAProblemKeepsItsCauseToItself(t *testing.T) {
 	require.Equal(t, errs.Unavailable, errs.CodeOf(err))
 	p := Of(err)
 	require.Equal(t, 503, p.Status())
-	require.JSONEq(t, `{"type":"/problems/unavailable","title":"Not now","status":503,"detail":"The \"orders\" can't be read now."}`, string(p.JSON("")))
+	require.JSONEq(t, `{"type":"/problems/unavailable","title":"Not now","status":503,"detail":"The \"orders\" can't be read now."}`, string(p.JSON("", "")))
+	require.Contains(t, string(p.JSON("", "a-1")), `"request_id":"a-1"}`)
 	require.Contains(t, p.Error(), "10.0.0.1", "for the log")
 }
 
 func TestAnErrorWithoutAKindIsADefect(t *testing.T) {
 	p := Of(errors.New("secret"))
 	require.Equal(t, 500, p.Status())
-	require.NotContains(t, string(p.JSON("")), "secret")
+	require.NotContains(t, string(p.JSON("", "")), "secret")
 }

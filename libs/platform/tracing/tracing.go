@@ -124,6 +124,14 @@ func ID(ctx context.Context) string {
 	return ""
 }
 
+// Field is the log's field with ID; none if the trace is not recorded.
+func Field(ctx context.Context) zap.Field {
+	if id := ID(ctx); id != "" {
+		return zap.String("trace_id", id)
+	}
+	return zap.Skip()
+}
+
 // Parse returns the span that a traceparent header names, if spans are recorded here and
 // its sender recorded it. It allocates nothing for any other header.
 func Parse(traceparent []byte) (span trace.SpanContext, sampled bool) {

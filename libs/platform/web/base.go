@@ -21,7 +21,7 @@ import (
 // Settings say where a web program is behind proxies.
 type Settings struct {
 	BasePath       string   `env:"BASE_PATH" help:"path below which proxies serve it, such as /orders (default: none)"`
-	TrustedProxies []string `env:"TRUSTED_PROXIES" help:"addresses or networks of proxies whose X-Forwarded-Prefix, -Host, -Proto and -For count, comma-separated (default: none)"`
+	TrustedProxies []string `env:"TRUSTED_PROXIES" help:"addresses or networks of proxies whose X-Forwarded-Prefix, -Host, -Proto, -For and X-Request-Id count, comma-separated (default: none)"`
 }
 
 // Validate names the variables whose values cannot be used.
@@ -98,6 +98,7 @@ type httpsKey struct{}
 func (b *base) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	prefix, host, https := b.path, "", false
 	if b.trusts(r.RemoteAddr) {
+		takeID(w, r)
 		scheme, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
 		https = strings.EqualFold(strings.TrimSpace(scheme), "https")
 		if forwarded := joined(r.Header.Values("X-Forwarded-Prefix")); basePath.MatchString(forwarded) {

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/problem"
@@ -16,8 +17,9 @@ type EngineOptions struct {
 	// First are handlers that run before all others, outside of the recovery: what
 	// measures requests sees the status of a panic, too.
 	First []gin.HandlerFunc
-	// OnPanic reports the panic of a handler. Default: nobody is told.
-	OnPanic func(route string, cause any, stack []byte)
+	// Log gets the panics of handlers, and AccessLog requests a second at most.
+	Log       *zap.Logger
+	AccessLog int
 	// Answer writes a problem. Default: Problem.
 	Answer func(*gin.Context, *problem.Error)
 }
@@ -45,12 +47,15 @@ func headerLimit(o EngineOptions) gin.HandlerFunc {
 }
 
 // NewEngine returns a gin engine without routes. It trusts no proxy, redirects no
-// address to a similar one, logs nothing per request, and answers unknown addresses,
+// address to a similar one, gives each request an id, and answers unknown addresses,
 // wrong methods and panics with a problem.
 func NewEngine(o EngineOptions) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	if o.Answer == nil {
 		o.Answer = func(c *gin.Context, p *problem.Error) { Problem(c, p) }
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
 	}
 	engine := gin.New()
 	engine.RedirectTrailingSlash = false
@@ -62,7 +67,11 @@ func NewEngine(o EngineOptions) *gin.Engine {
 	if tracing.On() {
 		engine.Use(traced)
 	}
+	engine.Use(name)
 	engine.Use(o.First...)
+	if o.AccessLog > 0 {
+		engine.Use(logRequests(o.Log, o.AccessLog))
+	}
 	engine.Use(recovery(o), headerLimit(o))
 	engine.NoRoute(func(c *gin.Context) { o.Answer(c, problem.NoSuchAddress.New("There is nothing at this address.")) })
 	engine.NoMethod(func(c *gin.Context) {
@@ -82,9 +91,7 @@ func recovery(o EngineOptions) gin.HandlerFunc {
 			if cause == http.ErrAbortHandler { //nolint:errorlint // net/http documents this very value
 				panic(cause)
 			}
-			if o.OnPanic != nil {
-				o.OnPanic(c.FullPath(), cause, debug.Stack())
-			}
+			Log(c, o.Log).Error("handler panicked", zap.String("route", c.FullPath()), zap.Any("panic", cause), zap.ByteString("stack", debug.Stack()))
 			if c.Writer.Written() {
 				panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
 			}
@@ -115,5 +122,5 @@ func Problem(c *gin.Context, err error) {
 		h.Set("Retry-After", retryAfter)
 	}
 	c.Abort()
-	c.Data(p.Status(), problem.ContentType, p.JSON(Prefix(c.Request)))
+	c.Data(p.Status(), problem.ContentType, p.JSON(Prefix(c.Request), RequestID(c)))
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/problem"
@@ -21,18 +23,14 @@ func ask(engine *gin.Engine, method, target string) *httptest.ResponseRecorder {
 
 func TestAnEngineAnswersErrorsWithProblems(t *testing.T) {
 	t.Parallel()
-	var reported any
+	core, logged := observer.New(zap.ErrorLevel)
 	var seen []int
 	engine := NewEngine(EngineOptions{
 		First: []gin.HandlerFunc{func(c *gin.Context) {
 			c.Next()
 			seen = append(seen, c.Writer.Status())
 		}},
-		OnPanic: func(route string, cause any, stack []byte) {
-			reported = cause
-			require.Equal(t, "/boom", route)
-			require.Contains(t, string(stack), "engine_test.go")
-		},
+		Log: zap.New(core),
 	})
 	Get(engine, "/boom", func(c *gin.Context) {
 		c.Header("ETag", `"x"`)
@@ -53,10 +51,20 @@ func TestAnEngineAnswersErrorsWithProblems(t *testing.T) {
 		require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
 		require.Empty(t, w.Header().Get("ETag"))
 		require.NotContains(t, w.Body.String(), "secret")
+		require.NotEmpty(t, w.Header().Get(requestIDHeader))
+		require.Contains(t, w.Body.String(), `"request_id":"`+w.Header().Get(requestIDHeader)+`"`)
+		if one.status == 500 {
+			lines := logged.FilterMessage("handler panicked").TakeAll()
+			require.Len(t, lines, 1)
+			fields := lines[0].ContextMap()
+			require.Equal(t, "/boom", fields["route"])
+			require.Equal(t, "secret reason", fields["panic"])
+			require.Contains(t, fields["stack"], "engine_test.go")
+			require.Equal(t, w.Header().Get(requestIDHeader), fields["request_id"])
+		}
 		require.Equal(t, one.status == 503, w.Header().Get("Retry-After") != "")
 		require.Equal(t, one.status, seen[len(seen)-1], "what measures sees the status")
 	}
-	require.Equal(t, "secret reason", reported)
 	require.Equal(t, "GET, HEAD", ask(engine, "POST", "/boom").Header().Get("Allow"))
 }
 

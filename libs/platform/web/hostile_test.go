@@ -24,6 +24,8 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
@@ -35,7 +37,7 @@ import (
 // patience.
 type hostile struct {
 	*httpserver.Server
-	panics        atomic.Int64
+	log           *observer.ObservedLogs
 	running, most atomic.Int64 // handlers of /wait
 	sent          chan error   // of each /large
 	config        *tls.Config
@@ -46,8 +48,9 @@ const maxHeap = 64 << 20 // growth, in all of the attacks
 
 func startHostile(t *testing.T, files *httpserver.Settings, config *tls.Config) *hostile {
 	t.Helper()
-	h := &hostile{sent: make(chan error, 10), config: config}
-	engine := web.NewEngine(web.EngineOptions{OnPanic: func(string, any, []byte) { h.panics.Add(1) }})
+	core, log := observer.New(zap.ErrorLevel)
+	h := &hostile{sent: make(chan error, 10), config: config, log: log}
+	engine := web.NewEngine(web.EngineOptions{Log: zap.New(core)})
 	web.Get(engine, "/order/:order_uid", func(c *gin.Context) { c.String(http.StatusOK, "order") })
 	engine.GET("/large", func(c *gin.Context) {
 		_, err := c.Writer.Write(make([]byte, 4<<20))
@@ -94,7 +97,7 @@ func (h *hostile) end(t *testing.T) {
 	now := heap()
 	require.Less(t, int64(now)-int64(h.heap), int64(maxHeap), "memory")
 	h.Stop()
-	require.Zero(t, h.panics.Load(), "panics")
+	require.Empty(t, h.log.All(), "panics")
 	require.Zero(t, h.running.Load(), "handlers that still run")
 	http.DefaultClient.CloseIdleConnections()
 	goleak.VerifyNone(t)

@@ -159,7 +159,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 			}
 			return errors.New(text(explainKafka(cfg, err)))
 		},
-		Metrics: metrics, Health: checks, Log: log,
+		Metrics: metrics, Health: checks, Log: log, AccessLog: settings.Server.AccessLog,
 	})
 	if err != nil {
 		_ = listener.Close() // nobody was served

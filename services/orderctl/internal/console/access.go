@@ -103,7 +103,7 @@ func (c *Console) answer(g *gin.Context, p *problem.Error) {
 
 // recordRefusal writes to the audit log what a caller was refused.
 func (c *Console) recordRefusal(g *gin.Context, caller *auth.Caller) {
-	e := audit.Event{Action: path.Base(g.FullPath()), Actor: caller.Name, ActorKind: caller.Kind, From: g.ClientIP()}
+	e := audit.Event{Action: path.Base(g.FullPath()), Actor: caller.Name, ActorKind: caller.Kind, From: g.ClientIP(), RequestID: web.RequestID(g)}
 	if action := g.PostForm("kind"); kinds[kind(action)].Title != "" {
 		e.Action = action
 	}
@@ -115,7 +115,7 @@ func (c *Console) recordRefusal(g *gin.Context, caller *auth.Caller) {
 		e.Targets = append(e.Targets, mask.ID(id))
 	}
 	if err := c.opts.Audit.Write(g.Request.Context(), e); err != nil {
-		c.opts.Log.Error("not audited", zap.Error(err))
+		web.Log(g, c.opts.Log).Error("not audited", zap.Error(err))
 	}
 }
 
@@ -157,7 +157,7 @@ func (c *Console) login(v *visit) error {
 	case errors.Is(err, auth.ErrAttempts):
 		status = http.StatusTooManyRequests
 		v.Header("Retry-After", "60")
-		c.opts.Log.Warn("too many wrong tokens", zap.String("client", v.ClientIP()))
+		web.Log(v.Context, c.opts.Log).Warn("too many wrong tokens", zap.String("client", v.ClientIP()))
 	}
 	page.Wrong = err.Error()
 	return c.send(v, status, "login.html", page)

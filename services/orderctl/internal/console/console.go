@@ -80,6 +80,8 @@ type Options struct {
 	Health  *health.Registry
 	// Log reports failures of the console itself.
 	Log *zap.Logger
+	// AccessLog is how many requests are logged in a second at most.
+	AccessLog int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -134,11 +136,7 @@ func New(opts Options) (*Console, error) {
 	}
 	durations := web.NewDurations(opts.Metrics)
 	c.engine = web.NewEngine(web.EngineOptions{
-		First: []gin.HandlerFunc{durations.Measure},
-		OnPanic: func(route string, cause any, stack []byte) {
-			opts.Log.Error("panic", zap.String("route", route), zap.Any("cause", cause), zap.ByteString("stack", stack))
-		},
-		Answer: c.answer,
+		First: []gin.HandlerFunc{durations.Measure}, Log: opts.Log, AccessLog: opts.AccessLog, Answer: c.answer,
 	})
 	c.routes()
 	for _, route := range c.engine.Routes() {

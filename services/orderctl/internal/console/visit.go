@@ -135,7 +135,7 @@ func (c *Console) refuse(g *gin.Context, err error) {
 func (c *Console) send(v *visit, status int, name string, data any) error {
 	var body bytes.Buffer
 	if err := c.look.Render(&body, name, data); err != nil {
-		c.opts.Log.Error("cannot render", zap.String("page", name), zap.Error(err))
+		web.Log(v.Context, c.opts.Log).Error("cannot render", zap.String("page", name), zap.Error(err))
 		v.String(http.StatusInternalServerError, "This page can't be shown. The console's log says why.")
 		return nil
 	}
@@ -165,9 +165,10 @@ func (c *Console) unchanged(v *visit, what ...string) bool {
 func (c *Console) audited(v *visit, action, why string, count int, ids ...string) error {
 	err := c.opts.Audit.Write(v.ctx(), audit.Event{
 		Action: action, Targets: ids, Count: count, Why: why, Allowed: true, Actor: v.frame.Caller.Name, ActorKind: v.frame.Caller.Kind, From: v.ClientIP(),
+		RequestID: web.RequestID(v.Context),
 	})
 	if err != nil {
-		c.opts.Log.Error("not audited", zap.Error(err))
+		web.Log(v.Context, c.opts.Log).Error("not audited", zap.Error(err))
 		return refused(http.StatusServiceUnavailable, "The audit log can’t be written", "So nothing is shown and nothing was done. The console's log says why.")
 	}
 	return nil

@@ -35,9 +35,6 @@ const (
 	refuse = "refuse" // of callers who are not known the record counts those since the last one
 )
 
-// maxRequestID is in bytes. A longer X-Request-Id is none that a proxy has made.
-const maxRequestID = 128
-
 // What requests cost of a caller's limit.
 const (
 	CostOrder = 1
@@ -165,13 +162,12 @@ func (a *Control) Problem(c *gin.Context, p *problem.Error) {
 
 func (a *Control) record(ctx context.Context, c *gin.Context, e audit.Event) error {
 	caller := auth.CallerOf(c)
-	e.Actor, e.ActorKind, e.From = caller.Name, caller.Kind, c.ClientIP()
-	if id := c.GetHeader("X-Request-Id"); len(id) <= maxRequestID {
-		e.RequestID = id
-	}
+	e.Actor, e.ActorKind, e.From, e.RequestID = caller.Name, caller.Kind, c.ClientIP(), web.RequestID(c)
 	err := a.records.Write(ctx, e)
 	if err != nil {
-		a.failures.Do(func() { a.log.Error("the audit log cannot be written: personal data is not shown", zap.Error(err)) })
+		a.failures.Do(func() {
+			web.Log(c, a.log).Error("the audit log cannot be written: personal data is not shown", zap.Error(err))
+		})
 	}
 	return err
 }

@@ -216,7 +216,7 @@ func newHandler(s *Settings, guard *auth.Guard, control *access.Control, o *orde
 		Orders:  o,
 		Stats:   func() httpapi.Stats { return stats(s, c, reflector, through) },
 		Metrics: metrics,
-		Log:     log,
+		Log:     log, AccessLog: s.HTTP.AccessLog,
 		Streams: httpapi.Streams{Hub: hub, CatchUp: catchUp},
 		Traces:  traced,
 		Origins: s.CORSOrigins,

@@ -22,7 +22,9 @@ type Options struct {
 	Stats   func() Stats
 	Metrics prometheus.Registerer
 	Log     *zap.Logger
-	Streams Streams
+	// AccessLog is how many requests are logged in a second at most.
+	AccessLog int
+	Streams   Streams
 	// Origins are those whose pages may read the API; "*" allows any. Default: only
 	// the API's own.
 	Origins []string
@@ -61,9 +63,7 @@ func New(o Options) *gin.Engine {
 	durations := web.NewDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
 		First: []gin.HandlerFunc{durations.Measure},
-		OnPanic: func(route string, cause any, stack []byte) {
-			o.Log.Error("handler panicked", zap.String("route", route), zap.Any("panic", cause), zap.ByteString("stack", stack))
-		},
+		Log:   o.Log, AccessLog: o.AccessLog,
 		Answer: a.problem,
 	})
 	if len(o.Origins) > 0 {

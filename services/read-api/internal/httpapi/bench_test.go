@@ -2,12 +2,13 @@ package httpapi
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -90,8 +91,8 @@ func skipAnswer(from *bufio.Reader) error {
 		if err != nil {
 			return err
 		}
-		if text, is := strings.CutPrefix(string(line), "Content-Length: "); is {
-			if _, err := fmt.Sscan(text, &length); err != nil {
+		if text, is := bytes.CutPrefix(line, []byte("Content-Length: ")); is {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(text))); err != nil {
 				return err
 			}
 		}

@@ -19,7 +19,7 @@ func crossOrigin(origins []string, auth bool) gin.HandlerFunc {
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead},
 		AllowedHeaders: headers,
-		ExposedHeaders: []string{"Age", "Content-Length", "ETag", "Retry-After", stalenessHeader},
+		ExposedHeaders: []string{"Age", "Content-Length", "ETag", "Retry-After", "X-Request-Id", stalenessHeader},
 		MaxAge:         600, // seconds for which a browser need not ask again
 	})
 	return func(c *gin.Context) {

@@ -147,12 +147,13 @@ func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 	answer.View(func(canonical []byte) { _, _ = c.Writer.Write(canonical) })
 }
 
-// A 404's body, but for the uid, which needs no escaping.
-var notFoundHead, notFoundTail = func() (head, tail []byte) {
-	const uid = "\x00"
-	body := orderNotFound.New("No order with order_uid " + uid + " is stored.").JSON("")
-	head, tail, _ = bytes.Cut(body, []byte(`\u0000`))
-	return head, tail
+// A 404's body, but for the uid and the request's id, which need no escaping.
+var notFoundHead, notFoundMiddle, notFoundTail = func() (head, middle, tail []byte) {
+	const uid, id = "\x00", "\x01"
+	body := orderNotFound.New("No order with order_uid "+uid+" is stored.").JSON("", id)
+	head, rest, _ := bytes.Cut(body, []byte(`\u0000`))
+	middle, tail, _ = bytes.Cut(rest, []byte(`\u0001`))
+	return head, middle, tail
 }()
 
 // notFound is web.Problem without its allocations: clients ask often for what is not
@@ -163,7 +164,8 @@ func (a *api) notFound(c *gin.Context, uid string) {
 		return
 	}
 	s := scratchOf(c.Request)
-	s.body = append(append(append(s.body[:0], notFoundHead...), uid...), notFoundTail...)
+	s.body = append(append(append(s.body[:0], notFoundHead...), uid...), notFoundMiddle...)
+	s.body = append(append(s.body, web.RequestID(c)...), notFoundTail...)
 	h := c.Writer.Header()
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = nosniff
@@ -200,7 +202,7 @@ func (a *api) unavailable(c *gin.Context, err error) {
 		c.Abort() // the client has gone
 		return
 	}
-	a.Log.Debug("answered 503", zap.String("route", c.FullPath()), zap.Error(err))
+	web.Log(c, a.Log).Debug("answered 503", zap.String("route", c.FullPath()), zap.Error(err))
 	a.problem(c, unavailable.Wrap(err, "The database cannot be reached now, and the answer is not in memory. Try again in a moment."))
 }
 

@@ -30,7 +30,7 @@ func exchange(tb testing.TB, p *pipes, request string) answer {
 	body, err := io.ReadAll(response.Body)
 	require.NoError(tb, err, "%q", request)
 	require.NoError(tb, response.Body.Close())
-	return answer{response.StatusCode, response.Header, string(body)}
+	return answer{response.StatusCode, response.Header, string(body), response.Header.Get("X-Request-Id")}
 }
 
 // refusedEarly tells whether net/http refused a request before any handler saw it:

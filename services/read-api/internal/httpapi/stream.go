@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/platform/tracing"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/access"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
@@ -75,7 +76,7 @@ func (a *api) stream(c *gin.Context) {
 	}
 	err = a.follow(c, listener, e)
 	a.ended.WithLabelValues(reasonOf(err)).Inc()
-	a.Log.Debug("stream ended", zap.Error(err))
+	web.Log(c, a.Log).Debug("stream ended", zap.Error(err))
 }
 
 var errCredential = errors.New("the credential has expired or was revoked")

@@ -200,7 +200,7 @@ func (p *Page) Answer(c *gin.Context, err *problem.Error) {
 	c.Header("Cache-Control", "no-store")
 	var body bytes.Buffer
 	if err := p.look.Render(&body, "failed.html", err); err != nil {
-		p.log.Error("page cannot be rendered", zap.Error(err))
+		web.Log(c, p.log).Error("page cannot be rendered", zap.Error(err))
 	}
 	c.Data(err.Status(), "text/html; charset=utf-8", web.Rebase(c.Request, body.Bytes()))
 }
@@ -212,7 +212,7 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 	}
 	var body bytes.Buffer
 	if err := p.look.Render(&body, name, v); err != nil {
-		p.log.Error("page cannot be rendered", zap.Error(err))
+		web.Log(c, p.log).Error("page cannot be rendered", zap.Error(err))
 		c.String(http.StatusInternalServerError, "This page can't be shown. The service's log says why.\n")
 		return
 	}
@@ -259,7 +259,7 @@ func (p *Page) order(c *gin.Context, v *view) {
 	defer cancel()
 	answer, err := p.orders.Get(ctx, v.Query)
 	if err != nil {
-		p.notKnown("an order", err)
+		p.notKnown(c, "an order", err)
 		v.State = unavailable
 		return
 	}
@@ -276,8 +276,8 @@ func (p *Page) order(c *gin.Context, v *view) {
 
 // notKnown logs why something cannot be shown, at debug level: that the database is
 // away is logged where it is noticed first.
-func (p *Page) notKnown(what string, err error) {
-	p.log.Debug("page cannot show something now", zap.String("what", what), zap.Error(err))
+func (p *Page) notKnown(c *gin.Context, what string, err error) {
+	web.Log(c, p.log).Debug("page cannot show something now", zap.String("what", what), zap.Error(err))
 }
 
 // decode returns the order that is shown; nil where its JSON is invalid, which is a
@@ -303,7 +303,7 @@ func (p *Page) list(c *gin.Context, v *view, query Query) {
 		return
 	}
 	if err != nil {
-		p.notKnown("a list", err)
+		p.notKnown(c, "a list", err)
 		return
 	}
 	v.List = orderList{Current: v.Query, Known: true, StaleSince: wholeSecond(list.StaleSince), Next: list.Next}

@@ -35,7 +35,7 @@ func (p *Page) search(c *gin.Context, v *view, by string) {
 	defer cancel()
 	suggestions, err := p.orders.Suggest(ctx, v.Query, !v.Masked)
 	if err != nil {
-		p.notKnown("what a search finds", err)
+		p.notKnown(c, "what a search finds", err)
 		v.State = unavailable
 		return
 	}
