@@ -90,6 +90,22 @@ func (s *site) requireConsole(t *testing.T, p *stackProcess) {
 	require.NotEmpty(t, response.Cookies())
 }
 
+// requireRoles sees that no program is connected as the database's owner.
+func (s *site) requireRoles(t *testing.T) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.databaseURL())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	var users []string
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT array_agg(DISTINCT usename::text) FROM pg_stat_activity
+		WHERE datname = 'orders' AND pid <> pg_backend_pid() AND backend_type = 'client backend'`).Scan(&users))
+	require.Subset(t, users, []string{"orderhub_writer", "orderhub_reader"})
+	require.NotContains(t, users, "orders")
+	var owner string
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT tableowner FROM pg_tables WHERE tablename = 'orders'").Scan(&owner))
+	require.Equal(t, "orderhub_migrate", owner)
+}
+
 func (s *site) countOrders(t *testing.T) (n int) {
 	t.Helper()
 	ctx := context.Background()
@@ -122,6 +138,7 @@ func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
 			s.requireOrder(t, sampleUID)
 			require.Eventually(t, func() bool { return s.countOrders(t) == 21 }, patience, 20*time.Millisecond)
 			s.requireConsole(t, p)
+			s.requireRoles(t)
 			s.requireMetrics(t)
 			p.stop(t, syscall.SIGINT)
 

@@ -125,7 +125,7 @@ func (st *stack) command(program string, extra []string, arguments ...string) *e
 		name, _, _ := strings.Cut(pair, "=")
 		return name == "DATABASE_URL_FILE" || name == "NATS_URL_FILE" || name == "ORDERHUB_CONSOLE_TOKEN_FILE"
 	})
-	cmd.Env = append(cmd.Env, "KAFKA_BROKERS="+st.kafkaBrokers, "DATABASE_URL="+st.databaseURL)
+	cmd.Env = append(cmd.Env, "KAFKA_BROKERS="+st.kafkaBrokers, "DATABASE_URL="+cmp.Or(st.roleURLs[program], st.databaseURL))
 	if _, chosen := config.Lookup("LOG_FORMAT"); !chosen {
 		cmd.Env = append(cmd.Env, "LOG_FORMAT=console")
 	}

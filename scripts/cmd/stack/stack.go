@@ -19,8 +19,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
@@ -33,6 +36,7 @@ const (
 	portGrace    = 10 * time.Second // for processes of a killed stack to shut down
 	portPolling  = 100 * time.Millisecond
 
+	rolePrefix    = "orderhub" // of the roles in the embedded database
 	samplesMarker = "samples-published"
 	sampleCount   = "20"
 )
@@ -48,8 +52,9 @@ type stack struct {
 	binaries string
 	out      *output
 
-	kafkaBrokers string // for the services
-	databaseURL  string
+	kafkaBrokers string            // for the services
+	databaseURL  string            // as the owner of the embedded database, as people use it
+	roleURLs     map[string]string // the same for each program's role, by program
 
 	lock     *datadir.Lock
 	broker   *broker.Broker
@@ -69,6 +74,7 @@ func newStack(cfg settings, binaries string, out *output) *stack {
 		out:          out,
 		kafkaBrokers: cfg.KafkaBrokers,
 		databaseURL:  cfg.DatabaseURL.Reveal(),
+		roleURLs:     map[string]string{},
 	}
 }
 
@@ -110,7 +116,7 @@ func (st *stack) up(ctx context.Context, failed context.CancelCauseFunc) error {
 	if err := st.startStores(ctx, failed); err != nil {
 		return err
 	}
-	if err := st.runOnce(ctx, "migrate", nil, false, "orderctl", "migrate"); err != nil {
+	if err := st.migrate(ctx); err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	for _, s := range st.settings.services() {
@@ -124,6 +130,35 @@ func (st *stack) up(ctx context.Context, failed context.CancelCauseFunc) error {
 		}
 	}
 	return st.publishSamples(ctx)
+}
+
+// migrate brings the schema up to date. In the embedded database each program then has a
+// role of its own, with a password of this run. Without roles yet, as after an earlier
+// Orderhub, the owner of the database migrates, and gives the tables to their new owner.
+func (st *stack) migrate(ctx context.Context) error {
+	migrate := func() error { return st.runOnce(ctx, "migrate", nil, false, "orderctl", "migrate") }
+	if st.postgres == nil {
+		return migrate()
+	}
+	const undefinedObject = "42704"
+	password, admin := rand.Text(), st.postgres.AdminURL()
+	err := postgres.Execute(ctx, admin, "ALTER ROLE "+rolePrefix+"_migrate PASSWORD '"+password+"'")
+	unknown, is := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case err == nil:
+		st.roleURLs["orderctl"] = postgres.WithUser(st.databaseURL, rolePrefix+"_migrate", password)
+	case !is || unknown.Code != undefinedObject:
+		return err
+	}
+	if err := migrate(); err != nil {
+		return err
+	}
+	urls, err := postgres.MakeRoles(ctx, admin, rolePrefix)
+	if err != nil {
+		return err
+	}
+	st.roleURLs = map[string]string{"ingest-worker": urls[migrations.Writer], "read-api": urls[migrations.Reader], "orderctl": urls[migrations.Operator]}
+	return nil
 }
 
 func (st *stack) checkBinaries() error {

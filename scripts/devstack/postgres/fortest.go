@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
-	"database/sql"
 	"fmt"
 	"net/url"
 	"os"
@@ -85,19 +84,9 @@ func parse(tb testing.TB, databaseURL string) *url.URL {
 func RolesForTest(tb testing.TB, databaseURL string) map[migrations.Role]string {
 	tb.Helper()
 	ctx, adminURL, own := context.Background(), AdminForTest(tb, databaseURL), parse(tb, databaseURL)
-	db, err := sql.Open("pgx", adminURL)
-	require.NoError(tb, err)
-	defer func() { _ = db.Close() }()
 	owner, prefix := own.User.Username(), strings.TrimPrefix(own.Path, "/")
-	passwords, urls := map[migrations.Role]string{}, map[migrations.Role]string{}
-	for _, role := range []migrations.Role{migrations.Migrate, migrations.Writer, migrations.Reader, migrations.Operator} {
-		passwords[role] = rand.Text()
-		own.User = url.UserPassword(prefix+"_"+string(role), passwords[role])
-		urls[role] = own.String()
-	}
-	plan, err := migrations.PlanRoles(ctx, db, prefix, passwords)
+	urls, err := MakeRoles(ctx, adminURL, prefix)
 	require.NoError(tb, err)
-	require.NoError(tb, plan.Apply(ctx, db))
 	require.NoError(tb, Execute(ctx, adminURL, fmt.Sprintf("GRANT %s_migrate, %[1]s_writer, %[1]s_reader, %[1]s_operator TO %s", prefix, owner)))
 	return urls
 }
