@@ -40,13 +40,13 @@ func Chunks(refs []Ref, most int) iter.Seq[[]Ref] {
 	return func(yield func([]Ref) bool) {
 		start, bytes := 0, int64(0)
 		for i := range refs {
-			if i > start && (i-start == most || bytes+refs[i].Size() > loadBytes) {
+			if i > start && (i-start == most || bytes+refs[i].Size > loadBytes) {
 				if !yield(refs[start:i]) {
 					return
 				}
 				start, bytes = i, 0
 			}
-			bytes += refs[i].Size()
+			bytes += refs[i].Size
 		}
 		if start < len(refs) {
 			yield(refs[start:])

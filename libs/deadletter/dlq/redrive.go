@@ -46,8 +46,8 @@ var (
 // InSourceOrder sorts letters in the order of their source records.
 func InSourceOrder(refs []Ref) {
 	slices.SortFunc(refs, func(a, b Ref) int {
-		return cmp.Or(cmp.Compare(a.Source.Topic, b.Source.Topic), cmp.Compare(a.Source.Partition, b.Source.Partition),
-			cmp.Compare(a.Source.Offset, b.Source.Offset), cmp.Compare(a.Place.Offset, b.Place.Offset))
+		return cmp.Or(cmp.Compare(a.SourceTopic, b.SourceTopic), cmp.Compare(a.SourcePartition, b.SourcePartition),
+			cmp.Compare(a.SourceOffset, b.SourceOffset), cmp.Compare(a.Place.Offset, b.Place.Offset))
 	})
 }
 

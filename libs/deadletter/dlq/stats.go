@@ -102,8 +102,8 @@ func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 		if ref.Status == letter.Open {
 			s.OpenByReason[ref.Reason]++
 		}
-		if ref.Source.Topic != "" && ref.Source.Partition >= 0 {
-			count(s.ByPartition, ref.Source.Topic+"/"+strconv.Itoa(int(ref.Source.Partition)), ref.Status)
+		if ref.SourceTopic != "" && ref.SourcePartition >= 0 {
+			count(s.ByPartition, ref.SourceTopic+"/"+strconv.Itoa(int(ref.SourcePartition)), ref.Status)
 		}
 		for i, f := range ref.Causes {
 			of := causeKey{ref.Reason, f}

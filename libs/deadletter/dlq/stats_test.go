@@ -23,15 +23,10 @@ func each(refs []Ref) func(func(*Ref) bool) {
 }
 
 func TestCausesOverTime(t *testing.T) {
-	price := Ref{
-		Letter: &letter.Letter{Reason: "invalid", Source: letter.Place{Topic: "orders"}},
-		Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}},
-	}
-	broken := Ref{Letter: &letter.Letter{Reason: "not_json"}, Causes: []letter.Failure{{}}}
-	at := func(hours int, like Ref, status letter.Status) Ref {
-		l := *like.Letter
-		l.FailedAt, l.Place.Offset = noon.Add(time.Duration(hours)*time.Hour), int64(hours)
-		return Ref{Letter: &l, Causes: like.Causes, Status: status}
+	price := &Group{Reason: "invalid", SourceTopic: "orders", Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}}}
+	broken := &Group{Reason: "not_json", Causes: []letter.Failure{{}}}
+	at := func(hours int, g *Group, status letter.Status) Ref {
+		return Ref{Group: g, FailedAt: noon.Add(time.Duration(hours) * time.Hour), Place: letter.Place{Offset: int64(hours)}, Status: status}
 	}
 	refs := []Ref{at(3, price, letter.Open), at(-30, price, letter.Resolved), at(0, broken, letter.Open), at(9, price, letter.Open), at(12, price, letter.Open)}
 	for range 2 { // in any order

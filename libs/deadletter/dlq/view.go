@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -17,7 +18,7 @@ import (
 )
 
 // View is what the topics held when it was taken, or last refreshed: which
-// letters match a filter, and which of them are open. It keeps less than a kilobyte a
+// letters match a filter, and which of them are open. It keeps some 400 bytes a
 // letter, and no values: Queue.Load reads these again.
 //
 // Safe for concurrent use.
@@ -30,29 +31,44 @@ type View struct {
 	refreshing sync.Mutex
 
 	mu      sync.Mutex
-	entries map[string]*Ref          // by id: letters that match, and all resolutions
+	entries map[string]*Ref // by id: letters that match, and all resolutions
+	groups  map[groupKey]*Group
 	next    map[topicPartition]int64 // the offset to read next
 	gaps    []Gap
 
 	failures failures
 }
 
-// Ref is a letter that a View found, or a resolution whose letter it did not.
+// Ref is a letter that a View found, or a resolution whose letter it did not, which has
+// ID, status and kind only.
 type Ref struct {
-	// Letter is without value and without the source's headers. Copies of a Ref share it,
-	// and it is never changed. Of a resolution without a letter it has the ID only.
-	*letter.Letter
+	ID           string
+	Place        letter.Place
+	FailedAt     time.Time
+	SourceOffset int64
+	SourceKey    []byte // nil: null
+	Origin       string // id of the first letter in a row of redrives
+	Redrives     int
+	Size         int64 // of the source's value, in bytes
+	*Group
 
 	Status letter.Status
 	Kind   letter.ResolutionKind // of the latest resolution; empty while the letter is open
-	// Causes are the letter's failures, each once, with the path of any item, at most
-	// maxCauses. A letter that names none has one without rule and path.
-	Causes []letter.Failure
 
 	// A letter or resolution may stand in several partitions after the topic
 	// got more of them: the latest is the last. The slices are never changed
 	// in place, since copies of a Ref share them.
 	letters, resolutions []letter.Place
+}
+
+// Head is the letter without value and without the source's headers.
+func (r *Ref) Head() *letter.Letter {
+	source := letter.Place{Topic: r.SourceTopic, Partition: r.SourcePartition, Offset: r.SourceOffset}
+	l := letter.Letter{
+		ID: r.ID, Format: r.Format, Place: r.Place, Reason: r.Reason, Stage: r.Stage, FailedAt: r.FailedAt, Source: source, SourceKey: r.SourceKey,
+		Origin: r.Origin, Redrives: r.Redrives, ErrorsJSON: r.ErrorsJSON, Exception: letter.Exception{Class: r.Class},
+	}
+	return l.Sized(r.Size)
 }
 
 type topicPartition struct {
@@ -68,7 +84,7 @@ func (r *Ref) resolution() letter.Place { return r.resolutions[len(r.resolutions
 func newView(letters []string, resolutions string, filter letter.Filter) *View {
 	return &View{
 		letters: letters, resolutions: resolutions, filter: filter,
-		entries: map[string]*Ref{}, next: map[topicPartition]int64{},
+		entries: map[string]*Ref{}, groups: map[groupKey]*Group{}, next: map[topicPartition]int64{},
 	}
 }
 
@@ -202,15 +218,14 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 	case isLetter && matches:
 		ref := v.entry(id)
 		ref.letters = append(without(ref.letters, r), here)
-		head := l.Head()
-		head.ErrorsJSON = failed.json
-		ref.Letter, ref.Causes = &head, failed.causes
+		ref.Place, ref.FailedAt, ref.SourceOffset, ref.SourceKey = here, l.FailedAt.UTC(), l.Source.Offset, bytes.Clone(l.SourceKey)
+		ref.Origin, ref.Redrives, ref.Size, ref.Group = l.Origin, l.Redrives, l.Size(), v.group(&l, failed)
 		return ref.Status, true
 	case isLetter: // the id's letter was replaced by one that does not match
 		v.change(id, func(ref *Ref) { ref.letters = nil })
 	case slices.Contains(v.letters, r.Topic): // the tombstone of a letter of ours; a key of another's is not its id
 		v.change(string(r.Key), func(ref *Ref) {
-			if ref.Format == letter.Orderhub {
+			if ref.Group != nil && ref.Format == letter.Orderhub {
 				ref.letters = without(ref.letters, r)
 			}
 		})
@@ -223,7 +238,7 @@ func isTombstone(r *kgo.Record) bool { return r.Value == nil && len(r.Headers) =
 func (v *View) entry(id string) *Ref {
 	ref := v.entries[id]
 	if ref == nil {
-		ref = &Ref{Letter: &letter.Letter{ID: id}, Status: letter.Open}
+		ref = &Ref{ID: id, Status: letter.Open}
 		v.entries[id] = ref
 	}
 	return ref
@@ -240,15 +255,12 @@ func (v *View) change(id string, how func(*Ref)) {
 		ref.Status, ref.Kind = letter.Open, ""
 	}
 	if len(ref.letters) == 0 {
-		if ref.Letter = (&letter.Letter{ID: id}); len(ref.resolutions) == 0 {
+		if ref.Group = nil; len(ref.resolutions) == 0 {
 			delete(v.entries, id)
 		}
 		return
 	}
-	if latest := ref.letters[len(ref.letters)-1]; latest != ref.Place {
-		moved := *ref.Letter
-		moved.Place, ref.Letter = latest, &moved
-	}
+	ref.Place = ref.letters[len(ref.letters)-1]
 }
 
 // without are the places that are not in a record's partition, with room for one more.

@@ -35,7 +35,7 @@ func TestChunks(t *testing.T) {
 	var sizes []int
 	var refs []Ref
 	for _, size := range []int64{1, 1, 1, loadBytes, 2 * loadBytes, 1, loadBytes - 1} {
-		refs = append(refs, Ref{Letter: &letter.Letter{Truncated: &deadletter.Truncation{Size: size}}})
+		refs = append(refs, Ref{Size: size})
 	}
 	for chunk := range Chunks(refs, 2) {
 		sizes = append(sizes, len(chunk))
@@ -84,7 +84,7 @@ func indexed(filter letter.Filter, records ...*kgo.Record) *View {
 
 func offsets(refs []Ref) (all []int64) {
 	for _, r := range refs {
-		all = append(all, r.Source.Offset)
+		all = append(all, r.SourceOffset)
 	}
 	return all
 }
@@ -251,7 +251,7 @@ func TestRandomHistories(t *testing.T) {
 			}
 			got := map[int64]letter.Status{}
 			for _, r := range x.Select(letter.Any, 0) {
-				got[r.Source.Offset] = r.Status
+				got[r.SourceOffset] = r.Status
 			}
 			for i, l := range letters {
 				state := want[string(l.Key)]
@@ -319,7 +319,7 @@ func TestHeads(t *testing.T) {
 	add(3, letterRecord(3, "a"))
 	refs := x.Select(letter.Any, 0)
 	require.Len(t, refs, 2)
-	head := refs[1]
+	head := refs[1].Head()
 	require.Equal(t, []any{string(one.Key), "a", int64(len(one.Value)), "key1"}, []any{head.ID, head.Reason, head.Size(), string(head.SourceKey)})
 	require.Nil(t, head.Value)
 }

@@ -3,14 +3,12 @@
 package letter
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unique"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -206,17 +204,10 @@ func (l *Letter) Errors() []model.FieldError {
 	return failures
 }
 
-// Head is the letter without value and headers of the source, and shares no bytes
-// with the record, except for ErrorsJSON. Texts that many letters have are in memory once.
-func (l *Letter) Head() Letter {
-	size := l.Size()
-	h := *l
-	h.head, h.Value, h.SourceHeaders, h.Key = &size, nil, nil, nil
-	h.SourceKey, h.Exception.Stacktrace, h.FailedAt = bytes.Clone(l.SourceKey), "", l.FailedAt.UTC()
-	for _, text := range []*string{&h.Reason, &h.Stage, &h.Source.Topic, &h.Group, &h.Rules} {
-		*text = unique.Make(*text).Value()
-	}
-	return h
+// Sized gives a letter that is known without its value the size of its source's value.
+func (l *Letter) Sized(size int64) *Letter {
+	l.head = &size
+	return l
 }
 
 // Size is the size of the source's value in bytes, also where it was cut.

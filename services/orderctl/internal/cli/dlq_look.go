@@ -74,7 +74,7 @@ func (a *app) list(ctx context.Context, view *dlq.View, status letter.Status, li
 	}
 	lines := make([]dlqview.Line, len(refs))
 	for i, r := range refs {
-		lines[i] = dlqview.LineOf(r.Letter, r.Status)
+		lines[i] = dlqview.LineOf(r.Head(), r.Status)
 	}
 	var err error
 	if len(lines) > 0 {

@@ -104,7 +104,7 @@ func (c *Console) history(ctx context.Context, l *list, item dlq.Item) ([]dlq.It
 	row := letter.Filter{Origin: item.Origin}
 	var refs []dlq.Ref
 	for i := range l.refs {
-		if row.Matches(l.refs[i].Letter) && len(refs) < maxHistory {
+		if row.Matches(l.refs[i].Head()) && len(refs) < maxHistory {
 			refs = append(refs, l.refs[i])
 		}
 	}

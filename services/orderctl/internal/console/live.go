@@ -36,7 +36,7 @@ type list struct {
 	reasons map[string]*backlog
 }
 
-// live follows the topics and makes lists of their letters. It keeps less than a kilobyte a
+// live follows the topics and makes lists of their letters. It keeps some 400 bytes a
 // letter. While the topics can't be read, the last list stays. Safe for concurrent use.
 type live struct {
 	*lifecycle.Loop

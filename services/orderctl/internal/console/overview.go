@@ -109,7 +109,7 @@ func (c *Console) overviewPage(v *visit) error {
 		reason, rule, path := dlqview.MaskCause(cause.Reason, cause.Rule, cause.Path)
 		exact := reason == cause.Reason && rule == cause.Rule && path == cause.Path
 		cause.Reason, cause.Rule, cause.Path = reason, rule, path
-		one := causeView{Cause: cause, Address: causeAddress(status, reason, rule, path), Handle: handle(&cause.Newest), Sample: dlqview.LineOf(cause.Newest.Letter, cause.Newest.Status)}
+		one := causeView{Cause: cause, Address: causeAddress(status, reason, rule, path), Handle: handle(&cause.Newest), Sample: dlqview.LineOf(cause.Newest.Head(), cause.Newest.Status)}
 		if exact {
 			one.Match = strings.TrimPrefix(one.Address, "/letters?")
 		}

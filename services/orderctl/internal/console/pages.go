@@ -127,7 +127,7 @@ func (c *Console) listPage(v *visit) error {
 		page.Older = q.with("before", position(&refs[end-1]))
 	}
 	for _, r := range refs[start:end] {
-		page.Rows = append(page.Rows, listRow{handle(&r), dlqview.LineOf(r.Letter, r.Status), r.Kind})
+		page.Rows = append(page.Rows, listRow{handle(&r), dlqview.LineOf(r.Head(), r.Status), r.Kind})
 	}
 	for _, status := range statuses {
 		page.Statuses = append(page.Statuses, tab{Title: statusTitles[status], Address: q.with("status", string(status)), Current: status == q.status})

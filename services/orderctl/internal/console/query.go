@@ -172,7 +172,7 @@ func (q *query) matcher() func(*dlq.Ref) bool {
 	f.Text, f.UID = "", ""
 	exact := itemNumber.MatchString(strings.Join(f.Paths, ""))
 	return func(r *dlq.Ref) bool {
-		return (q.status == letter.Any || r.Status == q.status) && f.MatchesWith(r.Letter, func(l *letter.Letter) []letter.Failure {
+		return (q.status == letter.Any || r.Status == q.status) && f.MatchesWith(r.Head(), func(l *letter.Letter) []letter.Failure {
 			if exact {
 				return l.Failures()
 			}

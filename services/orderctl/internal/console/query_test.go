@@ -33,13 +33,14 @@ func TestQueryKeepsItsAddress(t *testing.T) {
 func TestQueryMatches(t *testing.T) {
 	at := time.Unix(1000, 0)
 	g := dlq.Ref{
-		Letter: &letter.Letter{
-			Format: letter.Orderhub, Reason: "invalid", Stage: "validate", Source: letter.Place{Topic: "orders", Partition: 2, Offset: 7}, SourceKey: []byte("key1"), FailedAt: at,
+		SourceOffset: 7, SourceKey: []byte("key1"), FailedAt: at,
+		Group: &dlq.Group{
+			Format: letter.Orderhub, Reason: "invalid", Stage: "validate", SourceTopic: "orders", SourcePartition: 2,
 			ErrorsJSON: []byte(`[{"rule":"min","path":"items[3].price"},{"rule":"bcp47","path":"locale"}]`),
+			Causes:     []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}},
 		},
-		Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}},
 	}
-	bare := dlq.Ref{Letter: &letter.Letter{Reason: "invalid", FailedAt: at}, Causes: []letter.Failure{{}}}
+	bare := dlq.Ref{FailedAt: at, Group: &dlq.Group{Reason: "invalid", Causes: []letter.Failure{{}}}}
 	matches := func(ref dlq.Ref, status letter.Status, fields ...string) bool {
 		ref.Status = status
 		values := url.Values{}
@@ -69,7 +70,7 @@ func TestQueryMatches(t *testing.T) {
 func TestPositions(t *testing.T) {
 	refs := []dlq.Ref{}
 	for _, at := range []int64{9, 7, 7, 7, -5} {
-		refs = append(refs, dlq.Ref{Letter: &letter.Letter{FailedAt: time.Unix(0, at), Place: letter.Place{Partition: 3, Offset: int64(20 - len(refs))}}})
+		refs = append(refs, dlq.Ref{FailedAt: time.Unix(0, at), Place: letter.Place{Partition: 3, Offset: int64(20 - len(refs))}})
 	}
 	for i := range refs {
 		require.Equal(t, i+1, startOf(refs, position(&refs[i])))

@@ -194,21 +194,19 @@ func TestTable(t *testing.T) {
 }
 
 func TestStats(t *testing.T) {
-	group := func(reason string, partition int32, causes ...letter.Failure) dlq.Ref {
-		return dlq.Ref{Letter: &letter.Letter{Reason: reason, Source: letter.Place{Topic: "orders", Partition: partition}}, Causes: causes}
+	group := func(reason string, partition int32, causes ...letter.Failure) *dlq.Group {
+		return &dlq.Group{Reason: reason, SourceTopic: "orders", SourcePartition: partition, Causes: causes}
 	}
 	price := letter.Failure{Rule: "min", Path: "items[].price"}
 	locale := letter.Failure{Rule: "bcp47", Path: "locale"}
 	one, two, three := group("invalid", 0, price, locale), group("invalid", 1, price), group("not_json", 1, letter.Failure{})
 	var refs []dlq.Ref
-	for i, g := range []dlq.Ref{one, one, two, three, two} {
+	for i, g := range []*dlq.Group{one, one, two, three, two} {
 		status := letter.Open
 		if i == 2 {
 			status = letter.Resolved
 		}
-		l := *g.Letter
-		l.FailedAt, l.Place.Offset = at.Add(-time.Duration(i*i)*time.Hour), int64(i)
-		refs = append(refs, dlq.Ref{Letter: &l, Status: status, Causes: g.Causes})
+		refs = append(refs, dlq.Ref{Group: g, Status: status, FailedAt: at.Add(-time.Duration(i*i) * time.Hour), Place: letter.Place{Offset: int64(i)}})
 	}
 	each := func(yield func(*dlq.Ref) bool) {
 		for i := range refs {
