@@ -4,10 +4,13 @@
 package metric
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 type number interface {
@@ -64,6 +67,16 @@ func Histograms(r prometheus.Registerer, name, help string, buckets []float64, l
 		histograms.WithLabelValues(value)
 	}
 	return histograms
+}
+
+// Observe observes seconds, with the trace that ctx is part of as the exemplar, if that
+// is recorded. Otherwise it allocates nothing.
+func Observe(ctx context.Context, o prometheus.Observer, seconds float64) {
+	if id := tracing.ID(ctx); id != "" {
+		o.(prometheus.ExemplarObserver).ObserveWithExemplar(seconds, prometheus.Labels{"trace_id": id})
+		return
+	}
+	o.Observe(seconds)
 }
 
 // histogram has native buckets at most a tenth apart, which get wider where a series

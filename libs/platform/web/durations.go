@@ -60,7 +60,7 @@ func (d *Durations) Measure(c *gin.Context) {
 	d.inFlight.Add(1)
 	defer d.inFlight.Add(-1) // also of a handler that gives up half an answer
 	c.Next()
-	s.of(c.Writer.Status()).Observe(time.Since(start).Seconds())
+	metric.Observe(c.Request.Context(), s.of(c.Writer.Status()), time.Since(start).Seconds())
 }
 
 // series are the time series of a route.

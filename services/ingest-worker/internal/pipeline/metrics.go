@@ -88,8 +88,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 }
 
 // Phase records how long a phase of a batch took; see orderwrite.Options.
-func (m *Metrics) Phase(_ context.Context, phase string, took time.Duration) {
-	m.phases.WithLabelValues(phase).Observe(took.Seconds())
+func (m *Metrics) Phase(ctx context.Context, phase string, took time.Duration) {
+	metric.Observe(ctx, m.phases.WithLabelValues(phase), took.Seconds())
 }
 
 // ofBudget shows a budget.
