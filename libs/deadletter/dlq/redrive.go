@@ -235,9 +235,11 @@ func (d draft) trace() trace.Span {
 	var links []trace.Link
 	others := make([]kgo.RecordHeader, 0, len(d.record.Headers)+1)
 	for _, h := range d.record.Headers {
-		if h.Key != tracing.Header {
+		switch letter, sampled := tracing.Parse(h.Value); {
+		case h.Key == "tracestate": // it belongs to the other trace
+		case h.Key != tracing.Header:
 			others = append(others, h)
-		} else if letter, sampled := tracing.Parse(h.Value); sampled {
+		case sampled:
 			links = append(links, trace.Link{SpanContext: letter})
 		}
 	}
