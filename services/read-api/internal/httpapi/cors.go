@@ -5,13 +5,15 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/rs/cors"
+
+	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
 // crossOrigin lets pages of these origins read answers; "*" allows any. No cookie goes
 // with their requests; with auth they may send a credential of their own. (gin-contrib/cors would refuse the requests
 // of other origins, which are fine where no page of theirs reads the answer.)
 func crossOrigin(origins []string, auth bool) gin.HandlerFunc {
-	headers := []string{"Accept", "Cache-Control", "If-None-Match", "Last-Event-ID"}
+	headers := []string{"Accept", "Cache-Control", "If-None-Match", "Last-Event-ID", tracing.Header}
 	if auth {
 		headers = append(headers, "Authorization")
 	}

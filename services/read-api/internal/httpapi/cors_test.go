@@ -31,10 +31,10 @@ func TestOriginsThatAreSetMayRead(t *testing.T) {
 	require.Equal(t, "Origin", r.header.Get("Vary"))
 	require.Empty(t, r.header.Get("Access-Control-Allow-Credentials"))
 
-	r = one.ask(t, "OPTIONS", "/api/v1/orders", "Origin", otherOrigin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "last-event-id")
+	r = one.ask(t, "OPTIONS", "/api/v1/orders", "Origin", otherOrigin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "last-event-id,traceparent")
 	require.Equal(t, 204, r.status)
 	require.Equal(t, "GET", r.header.Get("Access-Control-Allow-Methods"))
-	require.Equal(t, "last-event-id", r.header.Get("Access-Control-Allow-Headers"))
+	require.Equal(t, "last-event-id,traceparent", r.header.Get("Access-Control-Allow-Headers"))
 	require.Equal(t, "600", r.header.Get("Access-Control-Max-Age"))
 	for _, refused := range [][]string{
 		{"Access-Control-Request-Method", "DELETE"}, {"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization"},
