@@ -23,6 +23,11 @@ import (
 // notifies, with an empty payload.
 const NotifyChannel = "orders_changed"
 
+// TraceChannel is the channel on which a writer names each traced order that it has just
+// committed: "traceparent order_uid nanoseconds", with the time before the commit. Nothing
+// depends on it but spans.
+const TraceChannel = "orders_traced"
+
 // WholeOrdersSetting is the session setting that, when 'on', tells the insert
 // triggers that the client inserts whole orders and notifies by itself.
 const WholeOrdersSetting = "orderhub.whole_orders"

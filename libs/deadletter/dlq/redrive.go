@@ -246,7 +246,8 @@ func (d draft) trace() trace.Span {
 	name, kind, of := tracing.Send.On(d.record.Topic, tracing.LetterID.String(d.item.ID))
 	ctx, span := tracing.Begin(context.Background(), name, kind, of, trace.WithLinks(links...))
 	if header := tracing.Traceparent(ctx); header != nil {
-		d.record.Headers = append(others, kgo.RecordHeader{Key: tracing.Header, Value: header})
+		others = append(others, kgo.RecordHeader{Key: tracing.Header, Value: header})
+		d.record.Headers = others
 	}
 	return span
 }

@@ -154,19 +154,22 @@ func (w *Writer) insert(ctx context.Context, conn bun.Conn, fresh []*Entry) erro
 	})
 }
 
+// maxAnnounced bounds the traced orders of a transaction that readers are told of.
+const maxAnnounced = 100
+
 // announce tells readers which of the orders are traced, once they are committed. A
 // transaction without such orders costs nothing more.
 func announce(ctx context.Context, tx *sql.Tx, fresh []*Entry) error {
-	var traced []orderdb.Trace
+	var traced []string
 	for _, e := range fresh {
-		if e.Traceparent != "" {
-			traced = append(traced, orderdb.Trace{OrderUID: e.Order.OrderUID, Traceparent: e.Traceparent})
+		if e.Traceparent != "" && len(traced) < maxAnnounced {
+			traced = append(traced, fmt.Sprint(e.Traceparent, " ", e.Order.OrderUID, " ", time.Now().UnixNano()))
 		}
 	}
 	if traced == nil {
 		return nil
 	}
-	if _, err := tx.ExecContext(ctx, "SELECT pg_notify($1, $2)", orderdb.TraceChannel, orderdb.FormatTraces(time.Now(), traced)); err != nil {
+	if _, err := tx.ExecContext(ctx, "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", orderdb.TraceChannel, traced); err != nil {
 		return fmt.Errorf("announce traces: %w", err)
 	}
 	return nil

@@ -158,12 +158,9 @@ func (w *Writer) write(ctx context.Context, one *write) error {
 // error that affects all of them. After any other error, each call continues alone,
 // so that one call's record or lock does not delay the others.
 func (w *Writer) writeTogether(writes []*write) error {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(traceOf(writes))
 	defer cancel()
 	for _, one := range writes {
-		if tracing.Recording(one.ctx) && !tracing.Recording(ctx) {
-			ctx = trace.ContextWithSpan(ctx, trace.SpanFromContext(one.ctx)) // one of the calls has the transaction in its trace
-		}
 		defer context.AfterFunc(one.ctx, cancel)() // a call that has to stop does not wait for the others
 	}
 	for {
@@ -178,6 +175,16 @@ func (w *Writer) writeTogether(writes []*write) error {
 		}
 		return err
 	}
+}
+
+// traceOf has the transaction in the trace of one of the calls that are traced.
+func traceOf(writes []*write) context.Context {
+	for _, one := range writes {
+		if tracing.Recording(one.ctx) {
+			return trace.ContextWithSpan(context.Background(), trace.SpanFromContext(one.ctx))
+		}
+	}
+	return context.Background()
 }
 
 // writeAlone decides a write's entries and moves its position, in transactions of its own.

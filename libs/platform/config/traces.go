@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
-	"time"
 )
 
 // Traces says which spans are recorded and where they go, by OpenTelemetry's standard
@@ -18,11 +17,8 @@ type Traces struct {
 	Headers        Secret `env:"OTEL_EXPORTER_OTLP_HEADERS" help:"headers for the collector, such as authorization=Bearer%20TOKEN, comma-separated"`
 	HeadersFile    string `env:"OTEL_EXPORTER_OTLP_HEADERS_FILE"`
 	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf" help:"http/protobuf, the only one that is supported"`
-	Compression    string `env:"OTEL_EXPORTER_OTLP_COMPRESSION" envDefault:"none" help:"none or gzip"`
 	TimeoutMillis  int    `env:"OTEL_EXPORTER_OTLP_TIMEOUT" envDefault:"10000" help:"milliseconds that a request to the collector may take"`
 	CAFile         string `env:"OTEL_EXPORTER_OTLP_CERTIFICATE" help:"PEM file with the authority to trust (default: the system's)"`
-	CertFile       string `env:"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE" help:"PEM file with the client's certificate"`
-	KeyFile        string `env:"OTEL_EXPORTER_OTLP_CLIENT_KEY" help:"PEM file with the client's key"`
 	Sampler        string `env:"OTEL_TRACES_SAMPLER" help:"always_on, always_off, traceidratio, or parentbased_ and one of these (default: parentbased_always_off; of orderctl's commands the first 100 traces)"`
 	SamplerArg     string `env:"OTEL_TRACES_SAMPLER_ARG" help:"share of the traces that traceidratio records, 0 to 1 (default: 1)"`
 }
@@ -31,9 +27,6 @@ type Traces struct {
 func (t *Traces) On() bool {
 	return !t.Disabled && t.Exporter != "none" && (t.Exporter != "" || t.Endpoint != "" || t.TracesEndpoint != "")
 }
-
-// Timeout is how long a request to the collector may take.
-func (t *Traces) Timeout() time.Duration { return time.Duration(t.TimeoutMillis) * time.Millisecond }
 
 // Validate names the variables whose values cannot be used.
 func (t *Traces) Validate() error {
@@ -46,13 +39,9 @@ func (t *Traces) Validate() error {
 	if share, err := strconv.ParseFloat(t.SamplerArg, 64); t.SamplerArg != "" && (err != nil || share < 0 || share > 1) {
 		errs = append(errs, fmt.Errorf("OTEL_TRACES_SAMPLER_ARG: %q is no share from 0 to 1", t.SamplerArg))
 	}
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		errs = append(errs, errors.New("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY: set both or none"))
-	}
 	return errors.Join(append(errs,
 		OneOf("OTEL_TRACES_EXPORTER", t.Exporter, "", "otlp", "none"),
 		OneOf("OTEL_EXPORTER_OTLP_PROTOCOL", t.Protocol, "http/protobuf"),
-		OneOf("OTEL_EXPORTER_OTLP_COMPRESSION", t.Compression, "none", "gzip"),
 		Between("OTEL_EXPORTER_OTLP_TIMEOUT", t.TimeoutMillis, 1, 600_000),
 		OneOf("OTEL_TRACES_SAMPLER", t.Sampler, "", "always_on", "always_off", "traceidratio",
 			"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"))...)

@@ -2,7 +2,7 @@ package tracing
 
 import (
 	"bytes"
-	"compress/gzip"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -33,14 +33,8 @@ type client struct {
 }
 
 func newClient(settings *config.Traces) (*client, error) {
-	c := &client{settings: settings, address: settings.TracesEndpoint, stopped: make(chan struct{})}
-	if c.address == "" {
-		base := settings.Endpoint
-		if base == "" {
-			base = "http://localhost:4318"
-		}
-		c.address = strings.TrimRight(base, "/") + "/v1/traces"
-	}
+	base := strings.TrimRight(cmp.Or(settings.Endpoint, "http://localhost:4318"), "/")
+	c := &client{settings: settings, address: cmp.Or(settings.TracesEndpoint, base+"/v1/traces"), stopped: make(chan struct{})}
 	secured := &tls.Config{MinVersion: tls.VersionTLS12}
 	if settings.CAFile != "" {
 		authority, err := os.ReadFile(settings.CAFile)
@@ -51,19 +45,9 @@ func newClient(settings *config.Traces) (*client, error) {
 			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE: %s holds no certificate", settings.CAFile)
 		}
 	}
-	if settings.CertFile != "" {
-		own := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(settings.CertFile, settings.KeyFile)
-			return &pair, err
-		}
-		if _, err := own(); err != nil {
-			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: %w", err)
-		}
-		secured.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own() }
-	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = secured
-	c.http = &http.Client{Transport: transport, Timeout: settings.Timeout()}
+	c.http = &http.Client{Transport: transport, Timeout: time.Duration(settings.TimeoutMillis) * time.Millisecond}
 	return c, nil
 }
 
@@ -87,17 +71,6 @@ func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 	body, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
-	}
-	if c.settings.Compression == "gzip" {
-		var packed bytes.Buffer
-		z := gzip.NewWriter(&packed)
-		if _, err := z.Write(body); err != nil {
-			return err
-		}
-		if err := z.Close(); err != nil {
-			return err
-		}
-		body = packed.Bytes()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -134,9 +107,6 @@ func (c *client) post(ctx context.Context, body []byte) (again bool, err error) 
 		}
 	}
 	request.Header.Set("Content-Type", "application/x-protobuf")
-	if c.settings.Compression == "gzip" {
-		request.Header.Set("Content-Encoding", "gzip")
-	}
 	response, err := c.http.Do(request)
 	if err != nil {
 		if failed, ok := errors.AsType[*url.Error](err); ok {

@@ -8,6 +8,8 @@ package traces
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +17,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orderhub/orderhub/libs/model"
-	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -53,16 +54,16 @@ func New(visible func(uid string) bool) *Traces {
 	return &Traces{visible: visible, known: known, waiting: map[string]waiting{}}
 }
 
-// Announced takes the payload of a notification.
+// Announced takes the payload of a notification. Anybody who may log in to the database
+// can notify, so it ignores what it cannot read.
 func (t *Traces) Announced(payload string) {
-	committed, announced := orderdb.ParseTraces(payload)
+	fields := append(strings.Fields(payload), "", "", "")
+	nanos, err := strconv.ParseInt(fields[2], 10, 64)
+	writer, sampled := tracing.Parse([]byte(fields[0]))
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, one := range announced {
-		writer, sampled := tracing.Parse([]byte(one.Traceparent))
-		if sampled && model.IsOrderUID(one.OrderUID) && len(t.waiting) < maxWaiting {
-			t.waiting[one.OrderUID] = waiting{writer, committed}
-		}
+	if err == nil && sampled && model.IsOrderUID(fields[1]) && len(t.waiting) < maxWaiting {
+		t.waiting[fields[1]] = waiting{writer, time.Unix(0, nanos)}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/zap"
 
-	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
@@ -25,7 +24,7 @@ func TestAnnouncedOrdersBecomeVisible(t *testing.T) {
 	held := map[string]bool{}
 	traces := New(func(uid string) bool { return held[uid] })
 	announce := func(at time.Time, uid, traceparent string) {
-		traces.Announced(orderdb.FormatTraces(at, []orderdb.Trace{{OrderUID: uid, Traceparent: traceparent}}))
+		traces.Announced(fmt.Sprint(traceparent, " ", uid, " ", at.UnixNano()))
 	}
 	applied := func() int {
 		memory.Reset()
@@ -55,6 +54,9 @@ func TestAnnouncedOrdersBecomeVisible(t *testing.T) {
 	announce(time.Now().Add(-2*patience), "never", writer)
 	announce(time.Now(), "late", writer[:len(writer)-1]+"0")
 	announce(time.Now(), "no uid!", writer)
+	for _, nonsense := range []string{"", " ", writer, writer + " uid", writer + " uid soon"} {
+		traces.Announced(nonsense)
+	}
 	require.Zero(t, applied())
 	require.Empty(t, traces.waiting, "what never comes is not waited for")
 	for i := range 2 * maxWaiting {
