@@ -44,6 +44,7 @@ type uiSettings struct {
 	Web      web.Settings
 	Server   httpserver.Settings
 	Webhook  webhook.Settings
+	Link     linkSettings
 }
 
 // Validate is called by config.Load.
@@ -151,7 +152,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
 	queue := dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign})
 	c, err := console.New(console.Options{
-		Store: queue, OrdersTopic: cfg.Topic, TraceURL: a.traces.Link.URL, Codec: model.New(settings.Rules.Options()), Orders: orders,
+		Store: queue, OrdersTopic: cfg.Topic, TraceURL: settings.Link.URL, Codec: model.New(settings.Rules.Options()), Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {
