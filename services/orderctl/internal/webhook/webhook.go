@@ -121,7 +121,8 @@ func (w *Webhook) run(ctx context.Context) error {
 	leader, err := w.opts.Queue.Lead("orderhub-"+w.scope, func(err error) {
 		w.opts.Log.Warn("cannot take part in choosing the console that sends messages; trying again", zap.Error(err))
 	})
-	if err != nil {
+	if err != nil { // of the settings, with which the console would not run either
+		w.opts.Log.Error("unrecoverable error, no messages are sent", zap.Error(err))
 		return err
 	}
 	defer leader.Close()
