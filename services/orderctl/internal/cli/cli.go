@@ -87,6 +87,7 @@ func (a *app) rootCommand() *cobra.Command {
 		Service   config.Service `ADMIN_ADDR:"127.0.0.1:9082"`
 		Topics    topicsSettings
 		Database  config.Database
+		Workers   groupSettings
 		Rules     rules.Settings
 		API       apiSettings
 		Console   consoleSettings

@@ -24,7 +24,11 @@ import (
 type workerSettings struct {
 	Changes  changeSettings
 	Database config.Database
-	Group    string `env:"KAFKA_GROUP" envDefault:"orderhub" help:"consumer group of the workers"`
+	Workers  groupSettings
+}
+
+type groupSettings struct {
+	Group string `env:"KAFKA_GROUP" envDefault:"orderhub" help:"consumer group of the workers"`
 }
 
 func (a *app) workerCommand() *cobra.Command {
@@ -56,7 +60,7 @@ func (a *app) workerSeekCommand() *cobra.Command {
 				return a.seekDone(g, err)
 			}
 			if g.state != "Empty" && g.state != "Dead" {
-				return fmt.Errorf("group %s is %s: its workers would write positions of their own; stop them first", s.Group, strings.ToLower(g.state))
+				return fmt.Errorf("group %s is %s: its workers would write positions of their own; stop them first", s.Workers.Group, strings.ToLower(g.state))
 			}
 			place := func(p partitionStatus) string { return fmt.Sprintf("%s/%d", g.topic, p.Partition) }
 			if err := audited(cmd.Context(), a, &s.Changes, dlq.By{Why: why}, "worker seek to "+to, g.moving(), place); err != nil {
@@ -158,7 +162,7 @@ func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlag
 		return err
 	}
 	defer func() { _ = db.pool.Close() }() // what was written is committed
-	g := &workerGroup{admin: kadm.NewClient(client), db: db.pool, group: s.Group, topic: cfg.Topic}
+	g := &workerGroup{admin: kadm.NewClient(client), db: db.pool, group: s.Workers.Group, topic: cfg.Topic}
 	if err := g.askKafka(ctx); err != nil {
 		return explainKafka(cfg, err)
 	}
