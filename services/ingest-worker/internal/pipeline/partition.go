@@ -251,7 +251,7 @@ func (c *partition) skipGap(gap *fetch.OffsetOutOfRangeError) int64 {
 	if gap.Offset < gap.First {
 		lost := gap.First - gap.Offset
 		c.metrics.gaps.WithLabelValues(strconv.Itoa(c.id)).Add(float64(lost))
-		c.log.Error("records are lost: retention deleted them before this group read them",
+		c.log.Error("records are lost to the tables: retention deleted them before this group read them, or before it read them again",
 			zap.Int64("wanted_offset", gap.Offset), zap.Int64("first_offset", gap.First), zap.Int64("lost", lost))
 	} else {
 		c.metrics.recreated.WithLabelValues(strconv.Itoa(c.id)).Inc()
