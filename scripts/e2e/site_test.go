@@ -50,7 +50,6 @@ func newSite(t *testing.T, patience time.Duration) *site {
 	var err error
 	s.client, err = kgo.NewClient(kgo.SeedBrokers(s.brokers), kgo.DefaultProduceTopic("orders"))
 	require.NoError(t, err)
-	t.Cleanup(s.client.Close)
 	s.orderctl("", "topics")
 	s.worker, s.reader = s.start("ingest-worker"), s.start("read-api")
 
@@ -93,7 +92,11 @@ func (s *site) services() []*process { return []*process{s.worker, s.reader, s.h
 func (s *site) load() {
 	ctx, cancel := context.WithCancel(s.ctx)
 	var running sync.WaitGroup
-	s.t.Cleanup(func() { cancel(); running.Wait() })
+	s.t.Cleanup(func() {
+		cancel()
+		s.client.Close() // a record that a stopped broker has not acknowledged is waited for otherwise
+		running.Wait()
+	})
 	running.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
 			time.Sleep(20 * time.Millisecond)
