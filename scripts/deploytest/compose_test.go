@@ -29,12 +29,12 @@ func compose(t *testing.T, variables ...string) *types.Project {
 	return project
 }
 
-var jobs = []string{"migrate", "topics"}
+var jobs = []string{"migrate", "roles", "topics"}
 
 func TestComposeServices(t *testing.T) {
 	project := compose(t)
 	names := slices.Sorted(maps.Keys(project.Services))
-	require.Equal(t, []string{"console", "gateway", "grafana", "ingest-worker", "kafka", "migrate", "nats", "nats-bridge", "postgres", "prometheus", "read-api", "topics"}, names)
+	require.Equal(t, []string{"console", "gateway", "grafana", "ingest-worker", "kafka", "migrate", "nats", "nats-bridge", "postgres", "prometheus", "read-api", "roles", "topics"}, names)
 
 	pinned := regexp.MustCompile(`^[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?$`)
 	for name, service := range project.Services {
@@ -72,7 +72,8 @@ func TestComposeStartsInOrder(t *testing.T) {
 		"kafka":         {},
 		"postgres":      {},
 		"topics":        {"kafka": healthy},
-		"migrate":       {"postgres": healthy},
+		"roles":         {"postgres": healthy},
+		"migrate":       {"roles": done},
 		"ingest-worker": {"topics": done, "migrate": done},
 		"nats":          {},
 		"nats-bridge":   {"topics": done, "nats": healthy},
@@ -149,8 +150,16 @@ func TestComposeServicesFindEachOther(t *testing.T) {
 			require.NoError(t, err)
 			password, _ := address.User.Password()
 			require.Equal(t, "postgres:5432", address.Host, name)
-			require.Equal(t, *postgres["POSTGRES_USER"], address.User.Username(), name)
-			require.Equal(t, *postgres["POSTGRES_PASSWORD"], password, name)
+			wanted, known := map[string]string{"migrate": "migrate", "ingest-worker": "writer", "read-api": "reader", "console": "operator"}[name]
+			if known { // a role of its own, whose password the job of the roles sets
+				require.Equal(t, "orderhub_"+wanted, address.User.Username(), name)
+				require.Equal(t, project.Configs[wanted+"-password"].Content, password, name)
+				require.Contains(t, project.Services["roles"].Command, "--"+wanted+"-password-file=/"+wanted+"-password")
+			} else {
+				require.Equal(t, "roles", name)
+				require.Equal(t, *postgres["POSTGRES_USER"], address.User.Username(), name)
+				require.Equal(t, *postgres["POSTGRES_PASSWORD"], password, name)
+			}
 			require.Equal(t, "/"+*postgres["POSTGRES_DB"], address.Path, name)
 		}
 		if value := service.Environment["KAFKA_BROKERS"]; value != nil {
