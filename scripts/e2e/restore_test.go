@@ -75,7 +75,7 @@ func TestARestoredDatabaseHealsItself(t *testing.T) {
 
 			expected, err := ledger.Expect(p.ctx, []string{p.brokers}, "orders")
 			require.NoError(t, err)
-			require.Equal(t, load.Sent(), expected.Records)
+			require.Equal(t, expected.Records, load.Sent())
 			world := ledger.World{Brokers: []string{p.brokers}, Topic: "orders", DLQ: "orders.dlq", Group: "orderhub", Database: p.database}
 			for _, r := range readers {
 				world.Readers = append(world.Readers, r.addr)
