@@ -21,10 +21,12 @@ CREATE TABLE ingest_positions (
     topic       text    NOT NULL,
     next_offset bigint  NOT NULL CHECK (next_offset >= 0),
     updated_at  timestamptz NOT NULL DEFAULT now(),
+    transactions bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (consumer_group, topic_id, partition)
 ) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 COMMENT ON COLUMN ingest_positions.topic_id IS 'Kafka''s id of the topic; all zeros if the broker gives none';
 COMMENT ON COLUMN ingest_positions.next_offset IS 'records with smaller offsets are in the tables, or are dead letters';
+COMMENT ON COLUMN ingest_positions.transactions IS 'how many were committed for the partition: a batch of several has one offset';
 ALTER TABLE order_changes_state ADD COLUMN epoch uuid;
 COMMENT ON COLUMN order_changes_state.epoch IS 'random; renewed when the database went back to an earlier state: readers relist';
 

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Position is how far a partition is in the tables once a batch is written. It becomes
 // visible in the same transaction as the batch's last order, or in a later one. Each
-// transaction for the batch checks From.
+// transaction for the batch checks From and Transactions.
 type Position struct {
 	Group     string // consumer group
 	TopicID   string // a UUID
@@ -18,6 +20,10 @@ type Position struct {
 	// written earlier. If it has not, the database went back to an earlier state.
 	From int64
 	Next int64 // the offset after the batch
+	// Transactions is the table's count of the partition's transactions, as of the last one
+	// that this process committed; 0 for none. Each transaction adds one to it. A smaller
+	// count in the table tells that it lost a part of a batch, which From does not.
+	Transactions *int64
 }
 
 // BehindError means that the table has not reached a position that it had recorded
@@ -25,7 +31,7 @@ type Position struct {
 type BehindError struct{ Position Position }
 
 func (e *BehindError) Error() string {
-	return fmt.Sprintf("partition %d has not been written up to offset %d any more: the database went back to an earlier state", e.Position.Partition, e.Position.From)
+	return fmt.Sprintf("the tables lost transactions of partition %d, at offset %d or before: the database went back to an earlier state", e.Position.Partition, e.Position.From)
 }
 
 // Recording returns a writer that also moves a position. The position's row must exist.
@@ -43,22 +49,39 @@ func (r RecordingWriter) Write(ctx context.Context, entries []*Entry) error {
 	return r.writer.write(ctx, &write{entries: entries, position: &r.position})
 }
 
-// movePositions is a part of openQuery. Its row counts how many rows were moved.
-const movePositions = `moved AS (UPDATE ingest_positions AS p SET next_offset = greatest(p.next_offset, w.next), updated_at = now()
-	FROM unnest($3::text[], $4::uuid[], $5::int[], $6::bigint[], $7::bigint[]) AS w (consumer_group, topic_id, partition, least, next)
-	WHERE (p.consumer_group, p.topic_id, p.partition) = (w.consumer_group, w.topic_id, w.partition) AND p.next_offset >= w.least
-	RETURNING 1) `
+// movePositions is a part of openQuery. Its rows are those that were moved.
+const movePositions = `moved AS (UPDATE ingest_positions AS p
+	SET next_offset = greatest(p.next_offset, w.next), transactions = p.transactions + 1, updated_at = now()
+	FROM unnest($3::text[], $4::uuid[], $5::int[], $6::bigint[], $7::bigint[], $8::bigint[]) AS w (consumer_group, topic_id, partition, least, next, before)
+	WHERE (p.consumer_group, p.topic_id, p.partition) = (w.consumer_group, w.topic_id, w.partition)
+		AND p.next_offset >= w.least AND p.transactions >= w.before
+	RETURNING p.partition, p.transactions) `
 
 // positionArguments are those of movePositions.
 func positionArguments(positions []Position) []any {
 	var groups, topics []string
 	var partitions []int32
-	var least, next []int64
+	var least, next, before []int64
 	for _, p := range positions {
 		groups, topics, partitions = append(groups, p.Group), append(topics, p.TopicID), append(partitions, int32(p.Partition))
-		least, next = append(least, p.From), append(next, p.Next)
+		least, next, before = append(least, p.From), append(next, p.Next), append(before, *p.Transactions)
 	}
-	return []any{groups, topics, partitions, least, next}
+	return []any{groups, topics, partitions, least, next, before}
+}
+
+// counts reads what movePositions returns: the counts of transactions by partition,
+// separated by commas. Each position has to have one.
+func counts(moved string, positions []Position) ([]int64, error) {
+	var all []int64
+	for text := range strings.SplitSeq(moved, ",") {
+		if count, err := strconv.ParseInt(text, 10, 64); err == nil {
+			all = append(all, count)
+		}
+	}
+	if len(all) < len(positions) {
+		return nil, &BehindError{positions[0]} // which one, only its own transaction tells
+	}
+	return all, nil
 }
 
 // reached returns what a transaction for the writes makes of their positions, in an order in

@@ -43,16 +43,22 @@ const forever time.Duration = 0
 // and OFFSET 0 make the planner look each uid up in the index; for an array of
 // thousands it would read the whole table until there are millions of orders.
 // Nothing is prepared: a plan made while the table was empty would scan it.
-const openQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text, (SELECT count(*) FROM moved)
+const openQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text, (SELECT string_agg(transactions::text, ',' ORDER BY partition) FROM moved)
 	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
 		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid,
 		pg_try_advisory_xact_lock_shared(` + writerLock + `) OFFSET 0) AS once
 	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL
 		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
 
-// open opens the transaction, moves the positions, and returns its id and those of the
-// entries' orders that are stored.
-func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Position, locks time.Duration) (stored map[string]row, xid string, err error) {
+// opened is what an open transaction starts with.
+type opened struct {
+	xid          string         // its id
+	stored       map[string]row // of the entries' orders
+	transactions []int64        // of the positions' partitions, this one included
+}
+
+// open opens the transaction, looks the entries' orders up and moves the positions.
+func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Position, locks time.Duration) (o opened, err error) {
 	uids := make([]string, len(entries))
 	for i, e := range entries {
 		uids[i] = e.Order.OrderUID
@@ -61,34 +67,32 @@ func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Positio
 	if locks != forever {
 		lockTimeout = new(strconv.FormatInt(locks.Milliseconds(), 10))
 	}
-	query, arguments := `WITH moved AS (SELECT WHERE false) `+openQuery, []any{lockTimeout, uids}
+	query, arguments := `WITH moved (partition, transactions) AS (SELECT 0, 0 WHERE false) `+openQuery, []any{lockTimeout, uids}
 	if len(positions) > 0 {
 		query, arguments = `WITH `+movePositions+openQuery, append(arguments, positionArguments(positions)...)
 	}
 	rows, err := tx.QueryContext(ctx, query, arguments...)
 	if err != nil {
-		return nil, "", fmt.Errorf("look orders up: %w", err)
+		return o, fmt.Errorf("look orders up: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	stored = map[string]row{}
-	moved := 0
+	o.stored = map[string]row{}
+	var moved sql.NullString
 	for rows.Next() {
 		var uid, rowXID *string
 		var hash []byte
-		if err := rows.Scan(&xid, &uid, &hash, &rowXID, &moved); err != nil {
-			return nil, "", fmt.Errorf("look orders up: %w", err)
+		if err := rows.Scan(&o.xid, &uid, &hash, &rowXID, &moved); err != nil {
+			return o, fmt.Errorf("look orders up: %w", err)
 		}
 		if uid != nil {
-			stored[*uid] = row{hash: hash, xid: *rowXID}
+			o.stored[*uid] = row{hash: hash, xid: *rowXID}
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, "", fmt.Errorf("look orders up: %w", err)
+		return o, fmt.Errorf("look orders up: %w", err)
 	}
-	if moved < len(positions) {
-		return nil, "", &BehindError{positions[0]} // which one, only its own transaction tells
-	}
-	return stored, xid, nil
+	o.transactions, err = counts(moved.String, positions)
+	return o, err
 }
 
 // compare sorts the entries into those that the hash decides, those whose order is

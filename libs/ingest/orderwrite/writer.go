@@ -267,15 +267,15 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 	if w.expectsFresh(pending) {
 		lookedUp = nil
 	}
-	stored, xid, err := open(ctx, tx.Tx, lookedUp, positions, locks)
+	o, err := open(ctx, tx.Tx, lookedUp, positions, locks)
 	if err != nil {
 		return err
 	}
 	w.phase(ctx, PhaseLookUp, time.Since(began))
-	if len(stored) > 0 {
+	if len(o.stored) > 0 {
 		w.fresh.Store(0)
 	}
-	decided, unlike, fresh := compare(pending, stored)
+	decided, unlike, fresh := compare(pending, o.stored)
 	if len(unlike) > 0 {
 		more, err := w.compareRows(ctx, tx.Tx, unlike)
 		if err != nil {
@@ -290,7 +290,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 		}
 		w.phase(ctx, PhaseCopy, time.Since(began))
 		for _, e := range fresh {
-			e.xid = xid
+			e.xid = o.xid
 		}
 		if err := announce(ctx, tx.Tx, fresh); err != nil {
 			return err
@@ -303,7 +303,10 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 		}
 		w.phase(ctx, PhaseCommit, time.Since(began))
 	}
-	if streak := w.fresh.Load(); len(fresh) > 0 && len(stored) == 0 && streak < freshStreak {
+	for i, p := range positions {
+		*p.Transactions = o.transactions[i]
+	}
+	if streak := w.fresh.Load(); len(fresh) > 0 && len(o.stored) == 0 && streak < freshStreak {
 		w.fresh.CompareAndSwap(streak, streak+1)
 	}
 	for _, one := range done {

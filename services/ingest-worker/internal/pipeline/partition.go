@@ -47,6 +47,8 @@ type partition struct {
 
 	end  atomic.Int64 // offset after the last record, as of the last answer
 	done atomic.Int64 // the position that the tables have recorded
+
+	transactions int64 // of the partition in the tables, see orderwrite.Position
 }
 
 // Assign prepares for a generation's partitions, given their committed offsets
@@ -339,7 +341,7 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 // ends, and the next one reads again what the tables no longer have.
 func (c *partition) intoTables(ctx context.Context, records []*ingest.Record, next int64) error {
 	writer := c.store.Recording(orderwrite.Position{
-		Group: c.cfg.Group, TopicID: c.topicID, Partition: c.id, From: c.done.Load(), Next: next,
+		Group: c.cfg.Group, TopicID: c.topicID, Partition: c.id, From: c.done.Load(), Next: next, Transactions: &c.transactions,
 	})
 	var behind *orderwrite.BehindError
 	err := c.retry(ctx, c.id, func(ctx context.Context) error {
