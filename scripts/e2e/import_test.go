@@ -83,7 +83,7 @@ func TestMovingOver(t *testing.T) {
 		cmd, stderr, stdout := orderctl("verify", "--against", old, "--settle", "10ms")
 		_ = cmd.Run() // 1: something differs
 		all := stdout.String() + stderr.String()
-		return strings.Contains(all, want) && strings.Contains(all, "compared 6001 orders") && strings.Contains(all, ": 1 missing, 0 extra, 1 different"), all
+		return strings.Contains(all, want) && strings.Contains(all, "compared 6,001 orders") && strings.Contains(all, ": 1 missing, 0 extra, 1 different"), all
 	})
 	p.eventually("two dead letters", func() (bool, string) {
 		stats := p.orderctl("", "dlq", "stats", "--output", "json")
