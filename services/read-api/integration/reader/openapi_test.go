@@ -72,6 +72,7 @@ func (r *reader) described(request *http.Request, response *http.Response, body 
 		Options: &openapi3filter.Options{IncludeResponseStatus: true},
 	}
 	require.NoError(r.t, openapi3filter.ValidateResponse(r.t.Context(), answer.SetBodyBytes(body)), "%s %s: %d", request.Method, request.URL, response.StatusCode)
+	require.NotEmpty(r.t, response.Header.Get("X-Request-Id"))
 	told := slices.Clone(commonHeaders)
 	for name := range route.Operation.Responses.Status(response.StatusCode).Value.Headers {
 		told = append(told, http.CanonicalHeaderKey(name))
@@ -117,8 +118,9 @@ func plainBytes(t *testing.T, response *http.Response, body []byte) []byte {
 	return body
 }
 
-// commonHeaders mean here what they mean everywhere, and are not described.
+// commonHeaders mean here what they mean everywhere, or are described once for all answers.
 var commonHeaders = []string{
+	"X-Request-Id",
 	"Content-Type", "Content-Length", "Date", "X-Content-Type-Options",
 	"Content-Security-Policy", "Referrer-Policy", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy", "Permissions-Policy", "X-Accel-Buffering",
 }
