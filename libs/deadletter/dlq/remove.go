@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -177,7 +178,7 @@ func (c *Client) Exclusive(ctx context.Context, name string) (*Exclusive, error)
 	return &Exclusive{client}, nil
 }
 
-// Write writes all of the records or none. After an error the Exclusive cannot be
+// Write writes all of the records, of one topic, or none. After an error the Exclusive cannot be
 // used any more. ErrInterfered means that none were written.
 func (e *Exclusive) Write(ctx context.Context, records ...*kgo.Record) error {
 	if err := e.client.BeginTransaction(); err != nil {
@@ -190,7 +191,35 @@ func (e *Exclusive) Write(ctx context.Context, records ...*kgo.Record) error {
 			return interfered(p.Err)
 		}
 	}
-	return interfered(e.client.EndTransaction(ctx, kgo.TryCommit))
+	if err := e.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return interfered(err)
+	}
+	e.awaitVisible(ctx, records)
+	return nil
+}
+
+const (
+	visibleTimeout = 5 * time.Second
+	visiblePause   = 5 * time.Millisecond
+)
+
+// awaitVisible waits until readers of committed records see these: the coordinator answers
+// before their partitions have its markers. Whoever looks after an undo sees its effect
+// then. What is not seen in time is written all the same.
+func (e *Exclusive) awaitVisible(ctx context.Context, records []*kgo.Record) {
+	ctx, cancel := context.WithTimeout(ctx, visibleTimeout)
+	defer cancel()
+	admin := kadm.NewClient(e.client)
+	for {
+		ends, err := admin.ListCommittedOffsets(ctx, records[0].Topic)
+		hidden := func(r *kgo.Record) bool {
+			end, _ := ends.Lookup(r.Topic, r.Partition)
+			return end.Offset <= r.Offset
+		}
+		if err == nil && !slices.ContainsFunc(records, hidden) || retry.Sleep(ctx, visiblePause) != nil {
+			return
+		}
+	}
 }
 
 // Close ends the connections.
