@@ -219,6 +219,22 @@ func TestPassingErrorsAreTriedAgain(t *testing.T) {
 	}
 }
 
+// One record is one request an attempt, so the attempts can be counted.
+func TestARecordIsTriedAgainOnceForEachError(t *testing.T) {
+	w := newOrders(t, 1, 0)
+	var calls atomic.Int32
+	w.onProduce(func() *kerr.Error {
+		if calls.Add(1) <= 2 {
+			return kerr.NotLeaderForPartition
+		}
+		return nil
+	})
+	var a account
+	require.NoError(t, w.publish(t.Context(), a.options(), numbered(1, 1)))
+	require.Len(t, w.log(0), 1)
+	require.EqualValues(t, 3, calls.Load())
+}
+
 func TestABrokerThatStaysAwayIsReported(t *testing.T) {
 	w := newOrders(t, 1, 0)
 	var a account
