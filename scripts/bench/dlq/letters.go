@@ -92,10 +92,11 @@ func fill(ctx context.Context, broker *rig.Broker, letters, partitions int) (w w
 	}
 	for n := range letters {
 		r := letterOf(n, partitions)
+		id, partition := string(r.Key), r.Partition // the client writes into a record that it has
 		produce(r)
 		if n%resolvedShare == 1 {
 			w.resolved++
-			produce(letter.Resolution{ID: string(r.Key), Kind: letter.Discarded, By: "bench", When: firstFailure, Why: "a test"}.Record(topicName, r.Partition))
+			produce(letter.Resolution{ID: id, Kind: letter.Discarded, By: "bench", When: firstFailure, Why: "a test"}.Record(topicName, partition))
 		} else if isWanted(n) {
 			w.listed++
 		}
