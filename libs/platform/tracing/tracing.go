@@ -118,7 +118,10 @@ func Recording(ctx context.Context) bool { return On() && trace.SpanFromContext(
 // ID returns the id of the trace that ctx is part of, 32 hex digits; "" if the trace is
 // not recorded.
 func ID(ctx context.Context) string {
-	if span := trace.SpanContextFromContext(ctx); On() && span.IsSampled() {
+	if !On() {
+		return ""
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
 		return span.TraceID().String()
 	}
 	return ""
@@ -159,8 +162,11 @@ func odd(digit byte) bool { return digit&1 == 1 == (digit <= '9') }
 // Traceparent returns the header that makes the receiver continue the span in ctx; nil if
 // that is not recorded.
 func Traceparent(ctx context.Context) []byte {
+	if !On() {
+		return nil
+	}
 	span := trace.SpanContextFromContext(ctx)
-	if !On() || !span.IsSampled() {
+	if !span.IsSampled() {
 		return nil
 	}
 	header := propagation.MapCarrier{}

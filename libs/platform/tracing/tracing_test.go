@@ -56,6 +56,16 @@ func record(t *testing.T, s *config.Traces) *tracetest.InMemoryExporter {
 	return memory
 }
 
+// BenchmarkOff is what a request of the API calls while traces are off.
+func BenchmarkOff(b *testing.B) {
+	ctx := b.Context()
+	for b.Loop() {
+		if tracing.On() || tracing.Recording(ctx) || tracing.ID(ctx) != "" || tracing.Traceparent(ctx) != nil {
+			b.Fatal("something is recorded")
+		}
+	}
+}
+
 func TestWithoutACollectorNothingIsRecordedOrAllocated(t *testing.T) {
 	for _, environment := range []map[string]string{
 		{},

@@ -333,7 +333,7 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 		return err
 	}
 	done = true
-	c.account(records, dead, bytes, next, time.Since(began))
+	c.account(ctx, records, dead, bytes, next, time.Since(began))
 	return nil
 }
 
@@ -407,7 +407,7 @@ func generationEnded(err error) bool {
 
 // account counts and logs the outcomes of a batch. Under load there is a line each second
 // for a partition, and the summary; at debug level every batch has its line.
-func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, bytes, next int64, took time.Duration) {
+func (c *partition) account(ctx context.Context, records []*ingest.Record, dead []deadletter.Letter, bytes, next int64, took time.Duration) {
 	var stored, duplicates int
 	for _, r := range records {
 		switch r.Outcome() {
@@ -441,7 +441,7 @@ func (c *partition) account(records []*ingest.Record, dead []deadletter.Letter, 
 	if line := c.log.Check(level, "batch done"); line != nil {
 		fields := []zap.Field{
 			zap.Int("records", len(records)), zap.Int("stored", stored), zap.Int("duplicates", duplicates), zap.Int("dead_letters", len(dead)),
-			zap.Int64("bytes", bytes), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("duration_seconds", took),
+			zap.Int64("bytes", bytes), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("duration_seconds", took), tracing.Field(ctx),
 		}
 		if len(dead) > 0 {
 			fields = append(fields, zap.Any("reasons", reasons))

@@ -36,7 +36,7 @@ func TestBatchesAreLoggedSometimesAndSummedUp(t *testing.T) {
 		for n := range 300 { // 12.3 seconds of 24 batches a second
 			for _, c := range parts {
 				c.end.Store(int64(n + 5))
-				c.account([]*ingest.Record{invalid}, letter, 100, int64(n), time.Millisecond)
+				c.account(t.Context(), []*ingest.Record{invalid}, letter, 100, int64(n), time.Millisecond)
 			}
 			time.Sleep(41 * time.Millisecond)
 		}
