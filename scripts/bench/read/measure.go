@@ -2,9 +2,15 @@ package read
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -130,20 +136,26 @@ func (b *Benchmark) memory() (text string) {
 	return text
 }
 
-// bareRole is the bare server. It is told the length of its answers in bytes.
+// bareRole is the bare server. It is told the length of its answers in bytes, and the
+// values of further headers of each answer, as JSON.
 var bareRole = rig.NewRole("bare gin", serveBare)
 
 // serveBare answers every request for an order with the same bytes, with gin alone.
 func serveBare(argument string) error {
-	var addr string
-	var length int
-	if _, err := fmt.Sscan(argument, &addr, &length); err != nil {
-		return fmt.Errorf("address and length of the answers: %w", err)
+	addr, rest, _ := strings.Cut(argument, " ")
+	length, headers, _ := strings.Cut(rest, " ")
+	var further http.Header
+	size, err := strconv.Atoi(length)
+	if err = errors.Join(err, json.Unmarshal([]byte(cmp.Or(headers, "{}")), &further)); err != nil {
+		return fmt.Errorf("address, length of the answers and headers: %w", err)
 	}
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
-	body := bytes.Repeat([]byte("x"), length)
-	engine.GET("/order/:order_uid", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", body) })
+	body := bytes.Repeat([]byte("x"), size)
+	engine.GET("/order/:order_uid", func(c *gin.Context) {
+		maps.Copy(c.Writer.Header(), further)
+		c.Data(http.StatusOK, "application/json", body)
+	})
 	// The time-outs of every public server, read-api's too.
 	server := &http.Server{
 		Addr: addr, Handler: engine, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

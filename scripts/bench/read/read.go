@@ -32,6 +32,7 @@ type Benchmark struct {
 	stored   *rig.Orders
 	wrk      *rig.Wrk
 	bare     *rig.Child
+	alike    *rig.Child // the bare server with the headers of the API's answers
 	main     *subject   // of Orders
 	others   []*subject // of Others
 	zstd     *subject   // nil: not wanted
@@ -123,7 +124,9 @@ func (b *Benchmark) prepare(ctx context.Context) {
 			b.zstd.how = ", compressed"
 		}
 	}
-	b.bare = bareRole.Serve(ctx, strconv.Itoa(b.main.requests.Size))
+	size := strconv.Itoa(b.main.requests.Size)
+	b.bare = bareRole.Serve(ctx, size)
+	b.alike = bareRole.Serve(ctx, size+` {"Cache-Control":["no-cache"],"Etag":["\"0123456789abcdefABCDEF\""],"X-Content-Type-Options":["nosniff"],"X-Request-Id":["ABCDEFGHIJ-1y2p0ij"]}`)
 }
 
 func (b *Benchmark) start(ctx context.Context, database string, orders int, compression string) *subject {
@@ -157,6 +160,7 @@ func (b *Benchmark) quiet(ctx context.Context, callers []target) {
 		unknown.name, unknown.requests, unknown.refusals = "not found (404)"+c.name, m.requests.NotFound, 1
 		targets = append(targets, hit, held, unknown)
 	}
+	targets = append(targets, target{name: "bare gin, as many headers", addr: b.alike.Addr, pid: b.alike.Pid(), requests: m.requests.Hits})
 	targets = append(targets, callers...)
 	if b.zstd != nil {
 		targets = append(targets, hits("hits, CACHE_COMPRESSION=zstd", b.zstd, 0.80))
