@@ -30,6 +30,9 @@ type Options struct {
 	// CheckSums requires amount = goods_total + delivery_cost + custom_fee,
 	// and goods_total = the sum of the items' total_price.
 	CheckSums bool
+	// Envelope is what records hold orders in. Places in messages and failures are those
+	// within the order.
+	Envelope Envelope
 	// Rules are the rules of the fields; nil means those of the tags.
 	Rules *Rules
 	// Normalizer brings values into the form that the rules ask for. Decode uses it only
@@ -104,7 +107,7 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 	case len(record) > c.opts.MaxRecordBytes:
 		return Decoded{}, c.TooLarge(int64(len(record)))
 	}
-	d := &decoder{scanner: scanner{data: record}, opts: &c.opts, store: new(storage)}
+	d := &decoder{scanner: scanner{data: c.opts.Envelope.open(record)}, opts: &c.opts, store: new(storage)}
 	if f := d.decode(); f != nil {
 		return Decoded{Unknown: d.unknown}, refusal(f)
 	}

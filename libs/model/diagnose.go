@@ -163,9 +163,9 @@ func diagnosePrefix(text []byte) (rule, message string) {
 	switch size := RegistryPrefix(text); {
 	case size == gluePrefix:
 		return ruleRegistry, "the value begins with the AWS Glue schema registry's prefix of 18 bytes (schema id " +
-			hex.EncodeToString(text[2:size]) + "); the JSON follows it"
+			hex.EncodeToString(text[2:size]) + "); the JSON follows it" + EnvelopeRegistry.hint()
 	case size > 0:
-		return ruleRegistry, fmt.Sprintf("the value begins with a schema registry's prefix of %d bytes (schema id %d); the JSON follows it", size, id(size))
+		return ruleRegistry, fmt.Sprintf("the value begins with a schema registry's prefix of %d bytes (schema id %d); the JSON follows it%s", size, id(size), EnvelopeRegistry.hint())
 	case len(text) > shortPrefix && text[0] == 0 && hasID(text[1:shortPrefix]):
 		return ruleRegistryBinary, fmt.Sprintf("the value begins like a schema registry's prefix (schema id %d), but no JSON follows: "+
 			"it is probably Avro or Protobuf", id(shortPrefix))

@@ -157,6 +157,20 @@ func (v *wrapper) has(names ...string) bool {
 	return v.kind == '{' && v.count(names...) == len(names)
 }
 
+// member is the value of an object's member; nil if there is none, or more than one.
+func (v *wrapper) member(name string) (value []byte) {
+	for _, m := range v.members {
+		switch {
+		case m.name != name:
+		case value != nil:
+			return nil
+		default:
+			value = m.value
+		}
+	}
+	return value
+}
+
 func (v *wrapper) count(names ...string) (known int) {
 	for _, name := range names {
 		if slices.ContainsFunc(v.members, func(m member) bool { return m.name == name }) {
@@ -174,8 +188,8 @@ func (v *wrapper) isOrder() bool {
 // envelope returns the rule of the wrapper that a record is, and what it is in words.
 func (v *wrapper) envelope() (rule, what string) {
 	inner := *v
-	if i := slices.IndexFunc(v.members, func(m member) bool { return m.name == "payload" }); i >= 0 {
-		inner, _ = readWrapper(v.members[i].value)
+	if payload := v.member("payload"); payload != nil {
+		inner, _ = readWrapper(payload)
 	}
 	switch {
 	case v.kind == '"':
@@ -218,7 +232,14 @@ func wrapped(record []byte, start int) *fault {
 		case at.Text && value.kind != '"':
 			f.message += ", as a string that holds JSON"
 		}
-		f.message += "; send the order itself"
+		switch rule {
+		case ruleConnect:
+			f.message += EnvelopeConnect.hint()
+		case ruleCloudEvents:
+			f.message += EnvelopeCloudEvents.hint()
+		default:
+			f.message += "; send the order itself"
+		}
 	case rule == ruleConnect || rule == ruleCloudEvents || rule == ruleDebezium:
 		f.message = "the record is " + what + ", and there is no order in it"
 	default:

@@ -15,13 +15,14 @@ import (
 // Settings of what a valid order is. Validate reads the rules file, so Codec works after
 // config.Load only.
 type Settings struct {
-	MaxRecordBytes int    `env:"INGEST_MAX_RECORD_BYTES" envDefault:"1048576" help:"largest record in bytes; a larger one is a dead letter"`
-	MaxItems       int    `env:"INGEST_MAX_ITEMS" envDefault:"1000" help:"most items of an order"`
-	RejectUnknown  bool   `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: a field that an order does not have makes a dead letter"`
-	CheckSums      bool   `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
-	File           string `env:"INGEST_RULES_FILE" help:"YAML file that replaces the rules of fields"`
-	Normalize      bool   `env:"INGEST_NORMALIZE" envDefault:"false" help:"true: write phones, locales, currencies, e-mail addresses and times as the rules ask for, where they can mean one thing only"`
-	PhoneRegion    string `env:"INGEST_PHONE_REGION" help:"country of phone numbers without a country code, such as RU, besides that of the order's locale"`
+	MaxRecordBytes int            `env:"INGEST_MAX_RECORD_BYTES" envDefault:"1048576" help:"largest record in bytes; a larger one is a dead letter"`
+	MaxItems       int            `env:"INGEST_MAX_ITEMS" envDefault:"1000" help:"most items of an order"`
+	RejectUnknown  bool           `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: a field that an order does not have makes a dead letter"`
+	CheckSums      bool           `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
+	Envelope       model.Envelope `env:"INGEST_ENVELOPE" envDefault:"none" help:"what records hold orders in: none, cloudevents, connect (schema and payload), or registry (a schema registry's prefix); a record without it is an order"`
+	File           string         `env:"INGEST_RULES_FILE" help:"YAML file that replaces the rules of fields"`
+	Normalize      bool           `env:"INGEST_NORMALIZE" envDefault:"false" help:"true: write phones, locales, currencies, e-mail addresses and times as the rules ask for, where they can mean one thing only"`
+	PhoneRegion    string         `env:"INGEST_PHONE_REGION" help:"country of phone numbers without a country code, such as RU, besides that of the order's locale"`
 
 	file *model.Rules
 }
@@ -51,7 +52,7 @@ func (s *Settings) Validate() error {
 // Options are the settings as those of a model.Codec.
 func (s *Settings) Options() model.Options {
 	return model.Options{
-		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums,
+		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums, Envelope: s.Envelope,
 		Rules: s.file, Normalizer: normalize.New(s.PhoneRegion), Normalize: s.Normalize,
 	}
 }
