@@ -133,6 +133,31 @@ type Source struct {
 	Truncated *Truncation
 }
 
+// headerCost is what a header counts for besides its bytes.
+const headerCost = 64
+
+// Cut keeps limit bytes of the key, of the value, and of all headers together, as the
+// worker does while it reads, and says so in Truncated. Without it a record that is larger
+// would have a letter with another id.
+func (s *Source) Cut(limit int) {
+	headers, room := 0, limit
+	for _, h := range s.Headers {
+		if room -= headerCost + len(h.Key) + len(h.Value); room < 0 {
+			break
+		}
+		headers++
+	}
+	if len(s.Key) <= limit && len(s.Value) <= limit && headers == len(s.Headers) {
+		return
+	}
+	size, sum := int64(-1), [sha256.Size]byte{} // of null
+	if s.Value != nil {
+		size, sum = int64(len(s.Value)), sha256.Sum256(s.Value)
+	}
+	s.Truncated = &Truncation{Size: size, SHA256: hex.EncodeToString(sum[:])}
+	s.Key, s.Value, s.Headers = s.Key[:min(len(s.Key), limit)], s.Value[:min(len(s.Value), limit)], s.Headers[:headers]
+}
+
 // Truncation says what a value was before it was cut.
 type Truncation struct {
 	Size   int64  `json:"size"`   // in bytes

@@ -208,11 +208,7 @@ func (d *redriving) produce(ctx context.Context, batch []draft) (sent []draft, f
 		records[i] = batch[i].record
 		defer batch[i].trace().End()
 	}
-	for i, p := range d.queue.client.Produce(ctx, records...) {
-		if tooLarge(p.Err) && len(batch) > 1 { // together they were, and it alone may not be
-			r := records[i]
-			p = d.queue.client.Produce(ctx, &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers})[0]
-		}
+	for i, p := range d.queue.client.produceApart(ctx, records) {
 		switch {
 		case p.Err == nil:
 			sent = append(sent, draft{batch[i].item, p.Record})
@@ -250,6 +246,18 @@ func (d draft) trace() trace.Span {
 		d.record.Headers = others
 	}
 	return span
+}
+
+// produceApart is Produce for records that may be too large together, and not alone.
+func (c *Client) produceApart(ctx context.Context, records []*kgo.Record) []Produced {
+	produced := c.Produce(ctx, records...)
+	for i, p := range produced {
+		if tooLarge(p.Err) && len(records) > 1 {
+			r := records[i]
+			produced[i] = c.Produce(ctx, &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers})[0]
+		}
+	}
+	return produced
 }
 
 func tooLarge(err error) bool {

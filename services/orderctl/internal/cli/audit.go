@@ -27,12 +27,13 @@ type changeSettings struct {
 // names.
 const kindUser = "user"
 
-// audited writes an event about letters to the audit log, which is open until the
-// command ends. After an error what the event is about must not happen.
-func audited[T any](ctx context.Context, a *app, s *changeSettings, by dlq.By, action string, letters []T, id func(T) string) error {
-	ids := make([]string, len(letters))
-	for i, letter := range letters {
-		ids[i] = mask.ID(id(letter))
+// audited writes an event to the audit log, which is open until the command ends. id is
+// what the log calls a target, without personal data. After an error what the event is
+// about must not happen.
+func audited[T any](ctx context.Context, a *app, s *changeSettings, by dlq.By, action string, targets []T, id func(T) string) error {
+	ids := make([]string, len(targets))
+	for i, target := range targets {
+		ids[i] = id(target)
 	}
 	if a.auditLog == nil {
 		var err error
@@ -45,7 +46,7 @@ func audited[T any](ctx context.Context, a *app, s *changeSettings, by dlq.By, a
 
 // auditedItems is audited for letters that were read.
 func (a *app) auditedItems(ctx context.Context, s *changeSettings, by dlq.By, action string, items ...dlq.Item) error {
-	return audited(ctx, a, s, by, action, items, func(item dlq.Item) string { return item.ID })
+	return audited(ctx, a, s, by, action, items, func(item dlq.Item) string { return mask.ID(item.ID) })
 }
 
 func openAudit(s *changeSettings, log *zap.Logger) (*audit.Log, error) {

@@ -9,15 +9,22 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 
+	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/errclass"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -57,6 +64,30 @@ func (d *database) stored(ctx context.Context, uids []string) (map[string]orderd
 		return err
 	})
 	return stored, d.explain(err)
+}
+
+// writer writes orders like a worker with its default settings.
+func (d *database) writer(codec *model.Codec) *orderwrite.Writer {
+	return orderwrite.New(d.pool, orderwrite.Options{
+		Timeout: 30 * time.Second, MaxOrders: 4000, Differs: codec.Differs,
+		Batch: batch.Limits{Busy: 8, Count: pageRecords, Period: 40 * time.Millisecond},
+	})
+}
+
+// decide has a writer decide records, and tries again for a while what may pass. It
+// finishes an attempt that was begun when ctx ends, so that what is done is known.
+func (d *database) decide(ctx context.Context, writer ingest.Writer, records []*ingest.Record) error {
+	backoff, began := retry.NewBackoff(2*time.Second), time.Now()
+	for {
+		err := ingest.Store(context.WithoutCancel(ctx), writer, records)
+		if err == nil {
+			return nil
+		}
+		class, cause := errclass.Of(err)
+		if class != errclass.Environment || cause == errclass.CauseRights || time.Since(began) > giveUpAfter || backoff.Wait(ctx) != nil {
+			return d.explain(err)
+		}
+	}
 }
 
 // place is the database's address without the password.

@@ -221,7 +221,7 @@ func (a *app) deal(ctx context.Context, f *targetFlags, s *changeSettings, ids [
 		}
 		if !harmless {
 			action := strings.Replace(what, " %s", "", 1)
-			if err := audited(ctx, a, s, f.by, action, refs, func(ref dlq.Ref) string { return ref.ID }); err != nil {
+			if err := audited(ctx, a, s, f.by, action, refs, func(ref dlq.Ref) string { return mask.ID(ref.ID) }); err != nil {
 				return err
 			}
 		}

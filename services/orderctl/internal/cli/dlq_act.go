@@ -242,7 +242,7 @@ func (a *app) purge(ctx context.Context, s *changeSettings, queue *dlq.Queue, op
 	if err := a.confirm(yes, "remove "+dlqview.Plural(len(ids), "letter")+" for good"); err != nil {
 		return err
 	}
-	if err := audited(ctx, a, s, dlq.By{}, "purge", ids, func(id string) string { return id }); err != nil {
+	if err := audited(ctx, a, s, dlq.By{}, "purge", ids, mask.ID); err != nil {
 		return err
 	}
 	r := &report{app: a, did: "removed", of: len(ids)}

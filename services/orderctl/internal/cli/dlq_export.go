@@ -194,7 +194,7 @@ func (a *app) dlqImportCommand() *cobra.Command {
 func (a *app) importLetters(ctx context.Context, s *changeSettings, queue *dlq.Queue, file io.Reader, to dlq.Target, by dlq.By) error {
 	r, there := &report{app: a}, 0
 	before := func(ids []string) error {
-		return audited(ctx, a, s, by, "import", ids, func(id string) string { return id })
+		return audited(ctx, a, s, by, "import", ids, mask.ID)
 	}
 	err := queue.Import(ctx, file, to, before, func(id string, was bool) {
 		switch {

@@ -10,14 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
-	"github.com/orderhub/orderhub/libs/ingest/errclass"
-	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
-	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
@@ -26,14 +22,9 @@ import (
 )
 
 const (
-	importPageOrders = 1000
-	importPageBytes  = 4 << 20
-	// importWriteTimeout and importMaxOrders are the worker's defaults.
-	importWriteTimeout = 30 * time.Second
-	importMaxOrders    = 4000
-	saveInterval       = time.Second
-	// sayInterval is how often progress is said where nobody looks at a bar.
-	sayInterval = 10 * time.Second
+	pageRecords  = 1000
+	pageBytes    = 4 << 20
+	saveInterval = time.Second
 )
 
 // importRun is one import. It deals with a page of orders after the other, and remembers
@@ -53,8 +44,7 @@ type importRun struct {
 	total   int64
 	started time.Time
 	saved   time.Time
-	said    time.Time
-	bar     bar
+	bar     *progress
 }
 
 func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource) (*importRun, error) {
@@ -108,8 +98,7 @@ func (r *importRun) close() {
 // do imports, and reports in any case.
 func (r *importRun) do(ctx context.Context) error {
 	defer r.close()
-	r.bar, r.said, r.saved = r.newBar(int(r.total), "importing", "orders"), r.started, r.started
-	r.bar.add(int(r.state.Done))
+	r.bar, r.saved = r.newProgress(r.state.Done, r.total, "importing", "orders"), r.started
 	deal, closing, err := r.dealer(ctx)
 	for err == nil {
 		var page []otherdb.Order
@@ -129,9 +118,9 @@ func (r *importRun) do(ctx context.Context) error {
 // since an import resumes after a uid. With a rate a page takes about a second, after
 // which it is remembered.
 func (r *importRun) page(ctx context.Context) (page []otherdb.Order, err error) {
-	most, size := importPageOrders, 0
+	most, size := pageRecords, 0
 	if r.f.rate > 0 {
-		most = max(1, int(min(r.f.rate, importPageOrders)))
+		most = max(1, int(min(r.f.rate, pageRecords)))
 	}
 	for {
 		if r.ahead == nil {
@@ -144,7 +133,7 @@ func (r *importRun) page(ctx context.Context) (page []otherdb.Order, err error) 
 			}
 			r.ahead = &order
 		}
-		if n := len(page); (n >= most || size > importPageBytes) && page[n-1].UID != r.ahead.UID {
+		if n := len(page); (n >= most || size > pageBytes) && page[n-1].UID != r.ahead.UID {
 			return page, nil
 		}
 		page, size = append(page, *r.ahead), size+len(r.ahead.JSON)
@@ -157,12 +146,8 @@ func (r *importRun) did(page []otherdb.Order) error {
 	r.report.Read += int64(len(page))
 	r.state.Done += int64(len(page))
 	r.state.After = page[len(page)-1].UID
-	r.bar.add(len(page))
+	r.bar.did(int64(len(page)))
 	now := time.Now()
-	if r.bar.ProgressBar == nil && now.Sub(r.said) >= sayInterval {
-		r.said = now
-		r.say("%d of about %d orders", r.state.Done, r.total)
-	}
 	if now.Sub(r.saved) < saveInterval {
 		return nil
 	}
@@ -178,10 +163,7 @@ func (r *importRun) dealer(ctx context.Context) (deal func(context.Context, []ot
 			return r.write(ctx, page, dryrun.NewComparer(r.codec, r.target.stored))
 		}, func() {}, nil
 	case r.f.direct:
-		writer := orderwrite.New(r.target.pool, orderwrite.Options{
-			Timeout: importWriteTimeout, MaxOrders: importMaxOrders, Differs: r.codec.Differs,
-			Batch: batch.Limits{Busy: 8, Count: importPageOrders, Period: 40 * time.Millisecond},
-		})
+		writer := r.target.writer(r.codec)
 		return func(ctx context.Context, page []otherdb.Order) error { return r.write(ctx, page, writer) }, func() {}, nil
 	}
 	return r.publisher(ctx)
@@ -199,7 +181,7 @@ func (r *importRun) publisher(ctx context.Context) (deal func(context.Context, [
 	if err != nil {
 		return nil, func() {}, explainKafka(&r.f.Kafka, err)
 	}
-	brokers := &published{app: r.app, Product: "Kafka", bar: r.bar}
+	brokers := &published{app: r.app, Product: "Kafka", bar: r.bar.bar}
 	publisher := publish.New(broker, publish.Options{
 		Rate: r.f.rate,
 		Acked: func(acks []publish.Ack) error {
@@ -235,17 +217,10 @@ func (r *importRun) write(ctx context.Context, page []otherdb.Order, writer inge
 	for i, order := range page {
 		records[i] = decoder.Decode(deadletter.Source{Key: []byte(order.UID), Value: order.JSON})
 	}
-	backoff, began := retry.NewBackoff(2*time.Second), time.Now()
-	for {
-		err := ingest.Store(ctx, writer, records)
-		if err == nil {
-			return r.outcomes(records)
-		}
-		class, cause := errclass.Of(err)
-		if class != errclass.Environment || cause == errclass.CauseRights || time.Since(began) > giveUpAfter || backoff.Wait(ctx) != nil {
-			return r.target.explain(err)
-		}
+	if err := r.target.decide(ctx, writer, records); err != nil {
+		return err
 	}
+	return r.outcomes(records)
 }
 
 // outcomes counts what became of records, and prints the failures.

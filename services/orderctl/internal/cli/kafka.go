@@ -194,8 +194,10 @@ func explainKafka(cfg *config.Kafka, err error) error {
 		return explain("%v", dlq.ErrInterfered)
 	case errors.Is(err, kerr.TransactionalIDAuthorizationFailed):
 		return explain("%v: the user %q lacks the right: undo and purge exclude each other, and need Write and Describe on the transactional id orderhub-dlq/%s", err, cfg.SASLUsername, cfg.DLQTopic)
+	case errors.Is(err, kerr.GroupAuthorizationFailed):
+		return explain("%v: the user %q lacks the right: worker and replay need Read on the workers' group (KAFKA_GROUP)", err, cfg.SASLUsername)
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed): // of a producer that may write nowhere
-		return explain("%v: the user %q lacks the right: reading needs Describe and Read on the dead-letter topic, dealing with letters Write on it, redriving Write on the source's topic", err, cfg.SASLUsername)
+		return explain("%v: the user %q lacks the right: reading needs Describe and Read on the dead-letter topic, dealing with letters Write on it, redriving Write on the source's topic, replaying Read on that of the orders", err, cfg.SASLUsername)
 	case errors.As(err, &network) && network.Op == "read", errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, new(*kgo.ErrFirstReadEOF)):
 		return explain("the broker at %s closed the connection: does it want TLS (KAFKA_TLS) or a login (KAFKA_SASL_MECHANISM)?", brokers)
 	case errors.As(err, &network):

@@ -111,6 +111,34 @@ func (b bar) end() {
 	}
 }
 
+// sayInterval is how often progress is said where nobody looks at a bar.
+const sayInterval = 10 * time.Second
+
+// progress shows how far a long command is: by a bar, or by a line now and then.
+type progress struct {
+	bar
+	app         *app
+	unit        string
+	done, total int64
+	began, said time.Time
+	before      int64 // done by an earlier run
+}
+
+func (a *app) newProgress(done, total int64, doing, unit string) *progress {
+	p := &progress{app: a, bar: a.newBar(int(total), doing, unit), unit: unit, done: done, total: total, before: done, began: time.Now(), said: time.Now()}
+	p.add(int(done))
+	return p
+}
+
+func (p *progress) did(n int64) {
+	p.done += n
+	p.add(int(n))
+	if now := time.Now(); p.ProgressBar == nil && now.Sub(p.said) >= sayInterval {
+		p.said = now
+		p.app.say("%d of about %d %s, %.0f a second", p.done, p.total, p.unit, float64(p.done-p.before)/now.Sub(p.began).Seconds())
+	}
+}
+
 // helpFile explains the commands. A command begins with a line of ===, its path and its
 // arguments. The next line is the summary; what is said after --- in full, and the
 // examples, may be missing.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/uptrace/bun"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
+	"github.com/orderhub/orderhub/migrations"
 )
 
 // workerSettings are those of commands about the workers' group.
@@ -39,7 +42,7 @@ func (a *app) workerStatusCommand() *cobra.Command {
 	var s workerSettings
 	var flags kafkaFlags
 	cmd := a.command("worker status", &s, nil, func(cmd *cobra.Command, _ []string) error {
-		return a.withGroup(cmd.Context(), &s, &flags, func(g *workerGroup) error { return a.printStatus(g.partitions) })
+		return a.withGroup(cmd.Context(), &s, &flags, migrations.Viewer, func(g *workerGroup) error { return a.printStatus(g.partitions) })
 	})
 	flags.registerOrders(cmd)
 	return cmd
@@ -55,9 +58,18 @@ func (a *app) workerSeekCommand() *cobra.Command {
 		if to == "" || why == "" && !dryRun {
 			return usagef("--to and --why: say where to continue, and why")
 		}
-		return a.withGroup(cmd.Context(), &s, &flags, func(g *workerGroup) error {
-			if err := g.aim(cmd.Context(), to, only); err != nil || dryRun {
-				return a.seekDone(g, err)
+		return a.withGroup(cmd.Context(), &s, &flags, roleTo(dryRun), func(g *workerGroup) error {
+			offsets, err := g.offsets(cmd.Context(), "--to", to, only)
+			if err != nil {
+				return err
+			}
+			for i, p := range g.partitions {
+				if at, there := offsets[p.Partition]; there {
+					g.partitions[i].To = &at
+				}
+			}
+			if dryRun {
+				return a.printStatus(g.moving())
 			}
 			if g.state != "Empty" && g.state != "Dead" {
 				return fmt.Errorf("group %s is %s: its workers would write positions of their own; stop them first", s.Workers.Group, strings.ToLower(g.state))
@@ -66,7 +78,10 @@ func (a *app) workerSeekCommand() *cobra.Command {
 			if err := audited(cmd.Context(), a, &s.Changes, dlq.By{Why: why}, "worker seek to "+to, g.moving(), place); err != nil {
 				return err
 			}
-			return a.seekDone(g, g.move(cmd.Context()))
+			if err := g.move(cmd.Context()); err != nil {
+				return err
+			}
+			return a.printStatus(g.moving())
 		})
 	})
 	flags.registerOrders(cmd)
@@ -77,12 +92,12 @@ func (a *app) workerSeekCommand() *cobra.Command {
 	return cmd
 }
 
-// seekDone prints where the partitions are read from now.
-func (a *app) seekDone(g *workerGroup, err error) error {
-	if err != nil {
-		return err
+// roleTo is the role that a command needs which only looks on a dry run.
+func roleTo(dryRun bool) migrations.Role {
+	if dryRun {
+		return migrations.Viewer
 	}
-	return a.printStatus(g.moving())
+	return migrations.Operator
 }
 
 // partitionStatus is how far a partition is. A nil offset does not exist.
@@ -137,7 +152,8 @@ func (a *app) printStatus(partitions []partitionStatus) error {
 // workerGroup is the workers' group in the topic of the orders.
 type workerGroup struct {
 	admin      *kadm.Client
-	db         *bun.DB
+	cfg        *config.Kafka
+	db         *database
 	group      string
 	topic      string
 	topicID    string
@@ -145,8 +161,8 @@ type workerGroup struct {
 	partitions []partitionStatus
 }
 
-// withGroup looks at the group as it is now.
-func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlags, use func(*workerGroup) error) error {
+// withGroup looks at the group as it is now, with the rights that a role needs.
+func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlags, role migrations.Role, use func(*workerGroup) error) error {
 	cfg := &s.Changes.Kafka
 	options, err := flags.options(cfg)
 	if err != nil {
@@ -162,7 +178,10 @@ func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlag
 		return err
 	}
 	defer func() { _ = db.pool.Close() }() // what was written is committed
-	g := &workerGroup{admin: kadm.NewClient(client), db: db.pool, group: s.Workers.Group, topic: cfg.Topic}
+	g := &workerGroup{admin: kadm.NewClient(client), cfg: cfg, db: db, group: s.Workers.Group, topic: cfg.Topic}
+	if err := migrations.Check(ctx, db.pool.DB, role); err != nil {
+		return db.explain(err)
+	}
 	if err := g.askKafka(ctx); err != nil {
 		return explainKafka(cfg, err)
 	}
@@ -178,8 +197,11 @@ func (g *workerGroup) askKafka(ctx context.Context) error {
 		return err
 	}
 	detail, there := topics[g.topic]
-	if !there || detail.Err != nil {
+	switch {
+	case !there || errors.Is(detail.Err, kerr.UnknownTopicOrPartition):
 		return fmt.Errorf("topic %s: %w", g.topic, kafkaconn.ErrNoTopic)
+	case detail.Err != nil:
+		return fmt.Errorf("topic %s: %w", g.topic, detail.Err)
 	}
 	id := detail.ID
 	g.topicID = fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
@@ -212,7 +234,7 @@ func (g *workerGroup) askKafka(ctx context.Context) error {
 
 func (g *workerGroup) askDatabase(ctx context.Context) error {
 	var rows []orderdb.IngestPosition
-	err := g.db.NewSelect().Model(&rows).Where("consumer_group = ?", g.group).Where("topic_id = ?::uuid", g.topicID).Scan(ctx)
+	err := g.db.pool.NewSelect().Model(&rows).Where("consumer_group = ?", g.group).Where("topic_id = ?::uuid", g.topicID).Scan(ctx)
 	if err != nil {
 		return err
 	}
@@ -228,43 +250,67 @@ func (g *workerGroup) askDatabase(ctx context.Context) error {
 	return nil
 }
 
-// aim sets where the partitions are to go.
-func (g *workerGroup) aim(ctx context.Context, to string, only []int32) error {
-	offset, numberErr := strconv.ParseInt(to, 10, 64)
-	at, timeErr := time.Parse(time.RFC3339, to)
+// offsets are what the place that a flag names is in each partition, or in those that it
+// names.
+func (g *workerGroup) offsets(ctx context.Context, flag, place string, only []int32) (map[int32]int64, error) {
+	at, timeErr := time.Parse(time.RFC3339, place)
 	var after kadm.ListedOffsets
 	if timeErr == nil {
 		var err error
 		if after, err = g.admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), g.topic); err != nil {
-			return err
+			return nil, explainKafka(g.cfg, err)
 		}
 	}
-	for i := range g.partitions {
-		p := &g.partitions[i]
+	found := map[int32]int64{}
+	for _, p := range g.partitions {
 		if len(only) > 0 && !slices.Contains(only, p.Partition) {
 			continue
 		}
 		switch {
-		case to == "earliest":
-			p.To = &p.First
-		case to == "latest":
-			p.To = &p.End
-		case to == "committed":
-			p.To = p.Committed
-		case timeErr == nil:
-			p.To = new(after[g.topic][p.Partition].Offset)
-		case numberErr == nil && offset >= p.First && offset <= p.End:
-			p.To = &offset
-		case numberErr == nil:
-			return usagef("--to: partition %d has the offsets %d to %d", p.Partition, p.First, p.End)
+		case place == "earliest":
+			found[p.Partition] = p.First
+		case place == "latest":
+			found[p.Partition] = p.End
+		case place == "committed":
+			if p.Committed != nil {
+				found[p.Partition] = *p.Committed
+			}
+		case timeErr == nil: // before an open transaction: its records cannot be read yet
+			found[p.Partition] = min(after[g.topic][p.Partition].Offset, p.End)
 		default:
-			return usagef("--to: %q is no offset, no time such as 2026-11-29T12:00:00Z, and none of earliest, latest and committed", to)
+			offset, there, err := offsetIn(place, p.Partition)
+			switch {
+			case err != nil:
+				return nil, usagef("%s: %q is no offset, no time such as 2026-11-29T12:00:00Z, and none of earliest, latest and committed", flag, place)
+			case there && (offset < p.First || offset > p.End):
+				return nil, usagef("%s: partition %d has the offsets %d to %d", flag, p.Partition, p.First, p.End)
+			case there:
+				found[p.Partition] = offset
+			}
 		}
 	}
-	if len(g.moving()) == 0 {
-		return nothing("no such partition, or none has a committed offset")
+	if len(found) == 0 {
+		return nil, nothing("no such partition, or none has a committed offset")
 	}
-	return nil
+	return found, nil
+}
+
+// offsetIn reads the offset of a partition: 120, or one for each of several, 0:120,3:99.
+func offsetIn(place string, partition int32) (offset int64, there bool, err error) {
+	for one := range strings.SplitSeq(place, ",") {
+		of, number, named := strings.Cut(one, ":")
+		if !named {
+			number = of
+		}
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			return 0, false, err
+		}
+		if !named || of == strconv.Itoa(int(partition)) {
+			offset, there = n, true
+		}
+	}
+	return offset, there, nil
 }
 
 // moving are the partitions that go somewhere.
@@ -276,7 +322,7 @@ func (g *workerGroup) moving() []partitionStatus {
 // the smaller of the two, so after an error between them nothing is skipped.
 func (g *workerGroup) move(ctx context.Context) error {
 	offsets := kadm.Offsets{}
-	err := g.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	err := g.db.pool.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		for _, p := range g.partitions {
 			row := orderdb.IngestPosition{Group: g.group, TopicID: g.topicID, Partition: int(p.Partition), Topic: g.topic}
 			insert := tx.NewInsert().Model(&row)

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/rules"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+)
+
+type replayFlags struct {
+	settings struct {
+		Workers workerSettings
+		Rules   rules.Settings
+	}
+	kafka    kafkaFlags
+	from, to string
+	only     []int32
+	rate     float64
+	dryRun   bool
+	by       dlq.By
+}
+
+func (a *app) replayCommand() *cobra.Command {
+	var f replayFlags
+	cmd := a.command("replay", &f.settings, noArgs(": name the records with --from and --to"), func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case f.from == "" || f.to == "":
+			return usagef("--from and --to: say which records")
+		case !(f.rate >= 0): // refuses NaN too
+			return usagef("--rate: 0 or more, not %v", f.rate)
+		}
+		return a.withGroup(cmd.Context(), &f.settings.Workers, &f.kafka, roleTo(f.dryRun), func(g *workerGroup) error { return a.replay(cmd.Context(), &f, g) })
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&f.from, "from", "", "the first record: an offset, a time (RFC 3339), earliest, latest, committed,\nor offsets of partitions, 0:120,3:99")
+	flags.StringVar(&f.to, "to", "", "the record after the last one: as --from")
+	flags.Int32SliceVar(&f.only, "partition", nil, "only these `partitions`")
+	flags.Float64Var(&f.rate, "rate", 0, "records a second; 0: as fast as possible")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would become of the records, and write nothing")
+	byFlags(cmd, &f.by, "in the audit log")
+	f.kafka.registerOrders(cmd)
+	return cmd
+}
+
+// replayReport is what a replay ends with. The records up to each partition's Next are
+// done: those that Outcomes counts, whose letters are acknowledged.
+type replayReport struct {
+	Topic      string             `json:"topic"`
+	Partitions []*replayPartition `json:"partitions"`
+	DryRun     bool               `json:"dry_run,omitempty"`
+	Read       int                `json:"read"`
+	// Outcomes and Reasons count records; Reasons those that are dead letters.
+	Outcomes map[ingest.Outcome]int `json:"outcomes"`
+	Reasons  map[string]int         `json:"reasons"`
+	// NewLetters are the dead letters that their topic did not have, open or resolved.
+	NewLetters int     `json:"new_letters"`
+	Removed    int64   `json:"removed"` // offsets that the broker removed before they were read
+	Seconds    float64 `json:"seconds"`
+	// Continue are the flags for the rest; empty if there is none.
+	Continue string `json:"continue,omitempty"`
+
+	Took time.Duration `json:"-"`
+}
+
+type replayPartition struct {
+	Partition int32 `json:"partition"`
+	From      int64 `json:"from"`
+	To        int64 `json:"to"`
+	Next      int64 `json:"next"`
+}
+
+// replayRun reads partitions in parallel, and decides a page of records after the other.
+type replayRun struct {
+	f      *replayFlags
+	g      *workerGroup
+	client *dlq.Client
+	queue  *dlq.Queue
+	known  *dlq.View // the letters that are there
+	codec  *model.Codec
+	writer ingest.Writer
+	pace   *rate.Limiter
+	most   int // records of a page
+
+	mu       sync.Mutex
+	report   replayReport
+	progress *progress
+}
+
+func (a *app) replay(ctx context.Context, f *replayFlags, g *workerGroup) error {
+	r := &replayRun{f: f, g: g, codec: model.New(f.settings.Rules.Options()), pace: rate.NewLimiter(rate.Inf, 0), most: pageRecords}
+	r.report = replayReport{Topic: g.topic, DryRun: f.dryRun, Outcomes: map[ingest.Outcome]int{ingest.Stored: 0, ingest.Duplicate: 0, ingest.DeadLetter: 0}, Reasons: map[string]int{}}
+	total, err := r.choose(ctx)
+	if err != nil {
+		return err
+	}
+	if r.client, err = f.kafka.client(g.cfg); err != nil {
+		return err
+	}
+	defer r.client.Close()
+	r.queue = dlq.New(r.client, dlq.Options{Topic: g.cfg.DLQTopic, Orders: g.topic})
+	var only []int32
+	for _, p := range r.report.Partitions {
+		only = append(only, p.Partition)
+	}
+	if r.known, err = r.queue.Scan(ctx, letter.Filter{Partitions: only}); err != nil {
+		return explainKafka(g.cfg, err)
+	}
+	parallel := maxConns
+	if f.dryRun {
+		r.writer, parallel = dryrun.NewComparer(r.codec, g.db.stored), 1 // it is for one goroutine
+	} else {
+		r.writer = g.db.writer(r.codec)
+		place := func(p *replayPartition) string {
+			return fmt.Sprintf("%s/%d/%d-%d", g.topic, p.Partition, p.From, p.To-1)
+		}
+		if err := audited(ctx, a, &f.settings.Workers.Changes, f.by, "replay from "+f.from+" to "+f.to, r.report.Partitions, place); err != nil {
+			return err
+		}
+	}
+	if f.rate > 0 {
+		r.most = max(1, int(min(f.rate, pageRecords)))
+		r.pace = rate.NewLimiter(rate.Limit(f.rate), r.most)
+	}
+	began := time.Now()
+	r.progress = a.newProgress(0, total, "replaying", "offsets")
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, p := range r.report.Partitions {
+		group.Go(func() error { return r.partition(reading, p) })
+	}
+	err = group.Wait()
+	r.progress.end()
+	r.report.Took = time.Since(began).Round(time.Millisecond)
+	r.report.Seconds, r.report.Continue = r.report.Took.Seconds(), r.rest()
+	if failure := a.print(r.report, summary("replayed", r.report)+"\n"); failure != nil {
+		return local(failure)
+	}
+	switch {
+	case ctx.Err() != nil && r.report.Continue != "":
+		return errs.New(errs.Interrupted, "")
+	case err == nil && r.report.Removed > 0:
+		return failed()
+	}
+	return err
+}
+
+// choose resolves the flags to offsets, and returns how many these are.
+func (r *replayRun) choose(ctx context.Context) (total int64, err error) {
+	from, err := r.g.offsets(ctx, "--from", r.f.from, r.f.only)
+	if err != nil {
+		return 0, err
+	}
+	to, err := r.g.offsets(ctx, "--to", r.f.to, r.f.only)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range r.g.partitions {
+		begin, begins := from[p.Partition]
+		end, ends := to[p.Partition]
+		begin = max(begin, p.First) // a committed offset may be gone
+		switch {
+		case begins && ends && begin > end:
+			return 0, usagef("--to: partition %d would end at offset %d, before it begins at %d", p.Partition, end, begin)
+		case begins && ends && begin < end:
+			r.report.Partitions = append(r.report.Partitions, &replayPartition{p.Partition, begin, end, begin})
+			total += end - begin
+		}
+	}
+	if total == 0 {
+		return 0, nothing("there is no record from %s to %s", r.f.from, r.f.to)
+	}
+	return total, nil
+}
+
+// partition replays one partition.
+func (r *replayRun) partition(ctx context.Context, p *replayPartition) error {
+	decoder := ingest.NewDecoder(r.codec, nil)
+	var page []*ingest.Record
+	size := 0
+	var failure error // of anything but reading
+	done := func(next int64) error {
+		failure = r.write(ctx, p, page, next)
+		page, size = nil, 0
+		return failure
+	}
+	gaps, err := r.client.Read(ctx, r.g.topic, map[int32][]dlq.Span{p.Partition: {{From: p.From, To: p.To}}}, func(record *kgo.Record) error {
+		page = append(page, decoder.Decode(r.source(record)))
+		if size += len(record.Value); len(page) < r.most && size < pageBytes {
+			return nil
+		}
+		return done(record.Offset + 1)
+	})
+	r.mu.Lock()
+	for _, gap := range gaps {
+		r.report.Removed += gap.To - gap.From
+	}
+	r.mu.Unlock()
+	switch {
+	case failure != nil:
+		return failure
+	case err != nil:
+		return explainKafka(r.g.cfg, err)
+	}
+	return done(p.To)
+}
+
+// source is a record as the worker sees it.
+func (r *replayRun) source(record *kgo.Record) deadletter.Source {
+	s := deadletter.Source{Topic: record.Topic, Partition: int(record.Partition), Offset: record.Offset, Key: record.Key, Value: record.Value}
+	if record.Timestamp.UnixMilli() >= 0 { // else it has none
+		s.Timestamp = record.Timestamp
+	}
+	for _, h := range record.Headers {
+		s.Headers = append(s.Headers, deadletter.Header(h))
+	}
+	s.Cut(r.codec.MaxRecordBytes())
+	return s
+}
+
+// write decides a page, as the worker does: the tables first, then the letters. A letter
+// that is there stays as it is, with its time and its resolution.
+func (r *replayRun) write(ctx context.Context, p *replayPartition, page []*ingest.Record, next int64) error {
+	if err := r.pace.WaitN(ctx, len(page)); err != nil {
+		return err
+	}
+	if err := r.g.db.decide(ctx, r.writer, page); err != nil {
+		return err
+	}
+	var letters []deadletter.Letter
+	for _, l := range ingest.Letters(page, r.g.group, time.Now()) {
+		if _, there := r.known.Current(l.ID); !there {
+			letters = append(letters, l)
+		}
+	}
+	if !r.f.dryRun {
+		if err := r.queue.Write(context.WithoutCancel(ctx), letters); err != nil {
+			return explainKafka(r.g.cfg, err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, record := range page {
+		r.report.Outcomes[record.Outcome()]++
+		if cause := record.Cause(); cause != nil {
+			r.report.Reasons[cause.Reason]++
+		}
+	}
+	r.report.Read += len(page)
+	r.report.NewLetters += len(letters)
+	r.progress.did(next - p.Next)
+	p.Next = next
+	return nil
+}
+
+// rest are the flags for what is not done.
+func (r *replayRun) rest() string {
+	var from, to []string
+	for _, p := range r.report.Partitions {
+		if p.Next < p.To {
+			from = append(from, fmt.Sprintf("%d:%d", p.Partition, p.Next))
+			to = append(to, fmt.Sprintf("%d:%d", p.Partition, p.To))
+		}
+	}
+	if from == nil {
+		return ""
+	}
+	return "--from " + strings.Join(from, ",") + " --to " + strings.Join(to, ",")
+}
