@@ -51,10 +51,12 @@ func CheckRights(ctx context.Context, db *sql.DB, role Role) error {
 	if err != nil {
 		return fmt.Errorf("ask who is connected: %w", err)
 	}
-	return lacking(ctx, db, who[0][0], role)
+	return CheckRightsOf(ctx, db, who[0][0], role)
 }
 
-func lacking(ctx context.Context, db querier, user string, role Role) error {
+// CheckRightsOf is CheckRights for another user. If there is no such user, it returns the
+// server's error.
+func CheckRightsOf(ctx context.Context, db querier, user string, role Role) error {
 	missing, err := texts(ctx, db, rights+lackingQuery, user, string(role))
 	if err != nil {
 		return fmt.Errorf("look for missing rights: %w", err)
@@ -128,7 +130,7 @@ func (p *Plan) Apply(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	for _, role := range []Role{Writer, Reader, Operator} {
-		if err := lacking(ctx, tx, p.prefix+"_"+string(role), role); err != nil {
+		if err := CheckRightsOf(ctx, tx, p.prefix+"_"+string(role), role); err != nil {
 			return err
 		}
 	}

@@ -74,8 +74,7 @@ func TestDuplicatesConflictsAndInvalidOrders(t *testing.T) {
 func TestTwoWorkersAndTwoReaders(t *testing.T) {
 	p := newPipeline(t)
 	first, one := p.worker(), p.reader()
-	p.worker()
-	two := p.reader()
+	second, two := p.worker(), p.reader()
 	stored := p.publishSynthetic("--count", "600", "--invalid", "0.1", "--duplicates", "0.1", "--conflicts", "0.1", "--seed", "7")
 	require.Greater(t, len(stored), 300)
 	first.stop(syscall.SIGTERM)
@@ -96,6 +95,9 @@ func TestTwoWorkersAndTwoReaders(t *testing.T) {
 		require.Contains(t, verified, `"equal":true`)
 		require.Contains(t, verified, fmt.Sprintf(`"checked":%d,`, orders))
 	}
+	found := p.orderctl("", "doctor", "--strict", "--output", "json", "--api", "http://"+one.addr,
+		"--admin", "http://"+second.admin+",http://"+one.admin+",http://"+two.admin)
+	require.NotContains(t, found, `"finding"`, "a system without faults")
 }
 
 // publishSynthetic publishes synthetic records and returns the uids of the new

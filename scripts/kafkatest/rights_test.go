@@ -182,6 +182,13 @@ func testExactRights(on site) {
 	}
 	allow("orderctl topics")
 	s.orderctl("topics")
+	allow("orderctl doctor")
+	said, _, _ := s.tryOrderctl("doctor", "--api", "", "--output", "json")
+	var found []string
+	for _, finding := range regexp.MustCompile(`"check":"(kafka\.\w+)","finding":"(\w+)"`).FindAllStringSubmatch(said, -1) {
+		found = append(found, finding[1]+"."+finding[2])
+	}
+	require.Equal(t, []string{"kafka.rights.not_checked", "kafka.rights.own"}, slices.Compact(slices.Sorted(slices.Values(found))), said)
 }
 
 // grant is how programs name a missing right.

@@ -32,6 +32,11 @@ func PartitionCount(ctx context.Context, client *kgo.Client, topic string) (int,
 	return admin{kadm.NewClient(client)}.Partitions(ctx, topic)
 }
 
+// Settings returns a topic's settings. The error names the right that is missing.
+func Settings(ctx context.Context, client *kgo.Client, topic string) (map[string]string, error) {
+	return admin{kadm.NewClient(client)}.Settings(ctx, topic)
+}
+
 // admin implements kafkaconn.Admin.
 type admin struct{ client *kadm.Client }
 

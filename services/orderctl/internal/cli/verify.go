@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 	"time"
 
@@ -64,12 +63,10 @@ func (a *app) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-func (f *verifyFlags) check() error {
-	u, err := url.Parse(f.api)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return usagef("--api: %q is no address such as http://127.0.0.1:8081", f.api)
+func (f *verifyFlags) check() (err error) {
+	if f.api, err = baseAddress("--api", f.api); err != nil {
+		return err
 	}
-	f.api = strings.TrimSuffix(f.api, "/")
 	switch {
 	case f.sample < 0 || f.sample > 1_000_000:
 		return usagef("--sample: %d is not from 0 to 1000000", f.sample)
