@@ -1,6 +1,6 @@
 # `make` lists the targets. All of them need Go; a target that needs more says so.
 # Variables: RACE=1, TESTFLAGS=…, FUZZTIME=10s, KILLS=100, SEED=…, CHAOSFLAGS=…,
-# BENCHFLAGS=…, VERSION=….
+# PREVIOUS=…, BENCHFLAGS=…, VERSION=….
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -170,6 +170,12 @@ CHAOSFLAGS ?=
 .PHONY: chaos
 chaos: build ## Kill, stop and cut off services and stores KILLS times (100) under load, then account for every record (CHAOSFLAGS=--nats: NATS and the bridge too; needs Java, Maven)
 	@go run ./scripts/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(CHAOSFLAGS)
+
+# The last release, unless PREVIOUS names a commit.
+PREVIOUS ?=
+.PHONY: test-upgrade
+test-upgrade: build ## Upgrade programs of the last release (PREVIOUS=commit) under load, back, and again; then account for every record
+	@scripts/upgrade.sh '$(PREVIOUS)' $(if $(SEED),--seed $(SEED)) $(CHAOSFLAGS)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (10s)

@@ -5,6 +5,8 @@
 // the partitions' ends. Otherwise it exits with 1 and prints what the logs say
 // about the records in question.
 //
+// With --previous it upgrades the programs of an earlier release instead.
+//
 // It starts Apache Kafka with three brokers, a private PostgreSQL and several
 // processes of the real worker and reader.
 package main
@@ -42,6 +44,7 @@ type options struct {
 	Kafka    string `default:"auto" enum:"apache,embedded,auto" help:"apache; embedded: a broker in this process, which stays up; auto: embedded only where Java or Maven is missing."`
 	NATS     bool   `help:"Strike the bridge and NATS too, while orders come through them."`
 	Only     string `help:"Only strikes whose name has this in it, such as worker or SIGKILL."`
+	Previous string `help:"Folder with the programs of an earlier release: instead of strikes, upgrade from it, back, and again."`
 	Binaries string `default:"bin" help:"Folder with the services' binaries; make build makes them."`
 }
 
@@ -111,8 +114,9 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (exact bool
 	if s.nats != nil {
 		s.nats.drain(ctx)
 	}
-	expected, found := s.account(ctx)
+	expected, found, agreed := s.account(ctx)
 	tell(stdout, hits, expected, found)
+	_, _ = fmt.Fprint(stdout, agreed)
 	if !found.Exact() {
 		s.stories(stdout, hits, found)
 	}
@@ -140,6 +144,10 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int)
 		func(context.Context) { s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3))) },
 		func(ctx context.Context) {
 			defer rest()
+			if s.upgrade != nil {
+				hits = s.upgrade.run(ctx)
+				return
+			}
 			hits = s.strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
 		},
 	}
@@ -150,19 +158,23 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int)
 	return hits, load.Sent()
 }
 
-// account waits until all records are processed, stops the workers, and compares.
-func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings) {
+// account waits until all records are processed, stops the workers, and compares. agreed
+// says what two releases agree on.
+func (s *site) account(ctx context.Context) (expected *ledger.Expected, found *ledger.Findings, agreed string) {
 	s.settle(ctx)
+	if s.upgrade != nil {
+		agreed = must.Get(s.upgrade.compare(ctx)) + "\n"
+	}
 	terminate(ctx, s.workers)
 	s.say("all records processed; comparing")
-	expected := must.Get(ledger.Expect(ctx, s.brokers(), topic))
+	expected = must.Get(ledger.Expect(ctx, s.brokers(), topic))
 	world := ledger.World{
 		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade,
 	}
 	for _, r := range s.readers {
 		world.Readers = append(world.Readers, r.addr)
 	}
-	found := must.Get(ledger.Account(ctx, world, expected))
+	found = must.Get(ledger.Account(ctx, world, expected))
 	terminate(ctx, s.readers)
-	return expected, found
+	return expected, found, agreed
 }

@@ -54,6 +54,7 @@ type site struct {
 	watching sync.WaitGroup
 	hand     *hand
 	binaries string
+	upgrade  *upgrade // nil without --previous
 	logs     string
 	workers  []*service
 	readers  []*service
@@ -64,9 +65,16 @@ type site struct {
 // start starts everything.
 func (s *site) start(ctx context.Context, o options) {
 	s.binaries = must.Get(filepath.Abs(o.Binaries))
-	for _, name := range []string{workerName, readerName, bridgeName} {
-		if _, err := os.Stat(filepath.Join(s.binaries, name)); err != nil {
-			must.Succeed(fmt.Errorf("a service's binary: %w (make build makes it)", err))
+	folders := []string{s.binaries}
+	if o.Previous != "" {
+		s.upgrade = &upgrade{site: s, previous: must.Get(filepath.Abs(o.Previous))}
+		folders = append(folders, s.upgrade.previous)
+	}
+	for _, folder := range folders {
+		for _, name := range []string{workerName, readerName, "orderctl"} {
+			if _, err := os.Stat(filepath.Join(folder, name)); err != nil {
+				must.Succeed(fmt.Errorf("a service's binary: %w (make build makes it)", err))
+			}
 		}
 	}
 	s.logs = must.Get(os.MkdirTemp("", "orderhub-chaos-"))
@@ -75,6 +83,9 @@ func (s *site) start(ctx context.Context, o options) {
 	s.progress = must.Get(ledger.NewProgress(s.brokers(), topic, group))
 	s.onStop(func(context.Context) { s.progress.Close() })
 	s.createTopics(ctx)
+	if s.upgrade != nil {
+		must.Succeed(s.upgrade.migrate(ctx, s.upgrade.previous))
+	}
 	for n := range o.Workers {
 		s.workers = append(s.workers, newService(s, workerName, n, ""))
 	}
@@ -101,6 +112,9 @@ func (s *site) startDatabase(ctx context.Context) {
 	s.hand = &hand{url: s.database.URL()}
 	s.network = must.Get(proxy.Start(ports.Loopback(port), proxy.Postgres))
 	s.onStop(func(context.Context) { s.network.Close() })
+	if s.upgrade != nil {
+		return // its schema is another one
+	}
 	db := must.Get(sql.Open("pgx", s.database.URL()))
 	defer func() { _ = db.Close() }()
 	must.Get(migrations.Up(ctx, db))
@@ -220,18 +234,24 @@ const stopPromise = 30 * time.Second
 // service is one of the processes, and those that replace it.
 type service struct {
 	*process.Daemon
+	folder  string // of its program
 	addr    string // of a reader's API
 	logSize int64  // when the process was started
 }
 
 func newService(s *site, program string, n int, addr string) *service {
 	name := fmt.Sprintf("%s-%d", program, n)
-	return &service{addr: addr, Daemon: process.NewDaemon(name, filepath.Join(s.logs, name+".log"), func() *exec.Cmd {
-		cmd := exec.Command(filepath.Join(s.binaries, program))
+	w := &service{addr: addr, folder: s.binaries}
+	if s.upgrade != nil {
+		w.folder = s.upgrade.previous
+	}
+	w.Daemon = process.NewDaemon(name, filepath.Join(s.logs, name+".log"), func() *exec.Cmd {
+		cmd := exec.Command(filepath.Join(w.folder, program))
 		cmd.Dir = s.logs // has no .env
 		cmd.Env = append(s.settings(), "HTTP_ADDR="+addr)
 		return cmd
-	})}
+	})
+	return w
 }
 
 func (w *service) start() error {

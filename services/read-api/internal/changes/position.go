@@ -87,7 +87,7 @@ type Position struct {
 	// LSN is a position in the write-ahead log. Everything that Snapshot saw lies before
 	// it and is on the disk.
 	LSN     uint64
-	Schema  int64  // version of the migrations
+	Schema  int64  // version of the migrations, which only readers of before compare: a step changes no order
 	Tables  uint64 // hash over the tables' oids, their triggers and the epoch of their history
 	Horizon uint64 // deletions with a smaller change_xid may have been pruned
 	Relist  uint64 // the last transaction whose changes have no change_xid, such as TRUNCATE
@@ -129,8 +129,6 @@ func (p Position) relistReason(now Position) string {
 	switch {
 	case p.Standby != now.Standby:
 		return "the server is a standby no more, or has become one"
-	case p.Schema != now.Schema:
-		return fmt.Sprintf("the schema changed from version %d to %d", p.Schema, now.Schema)
 	case p.Tables != now.Tables:
 		return "the tables were made anew or went back to an earlier state, as by restoring a dump or a backup, or their triggers were switched off or on: what changed meanwhile may bear no stamp"
 	case !now.Standby && now.LSN < p.LSN:
