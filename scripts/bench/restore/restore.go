@@ -1,7 +1,7 @@
 // Package restore measures how long the API takes from its start until it is ready
 // with all orders in memory, against COPY OUT of the four tables, the fastest that
-// PostgreSQL can send them. It also measures the memory that this takes, then and
-// after a while of changes.
+// PostgreSQL can send them. It also measures the memory that this takes, then,
+// after a while of changes, and while it reads all orders anew.
 package restore
 
 import (
@@ -27,6 +27,8 @@ type Benchmark struct {
 	Churn     time.Duration `default:"1m" smoke:"1s" help:"How long orders are changed, deleted and inserted before memory is looked at again; the goal is for 10m (0: not at all)."`
 	ChurnRate int           `default:"2000" smoke:"300" help:"Orders a second that are changed, deleted or inserted meanwhile."`
 	ReadRate  int           `default:"500" smoke:"100" help:"Requests a second meanwhile."`
+
+	Streams int `default:"1000" smoke:"10" help:"Streams that are open while a reader reads all orders anew, for the peak of its memory."`
 
 	site     *rig.Site
 	database string
@@ -59,6 +61,7 @@ type churned struct {
 type findings struct {
 	samples report.Samples[sample]
 	churn   map[string]churned
+	relists []relisted
 }
 
 // Measure makes the table.
@@ -86,6 +89,11 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	if b.Churn > 0 { // last, since it changes the tables
 		for _, compression := range compressions {
 			found.churn[compression] = b.churn(ctx, compression)
+		}
+	}
+	for _, compression := range compressions {
+		for _, share := range changedShares {
+			found.relists = append(found.relists, b.relist(ctx, compression, share))
 		}
 	}
 	b.site.Save(b.section(), found.markdown(b))
@@ -158,7 +166,7 @@ func (f findings) markdown(b *Benchmark) string {
 	return f.samples.Table(title, columns, copyOut, off, zstd) +
 		fmt.Sprintf("\n- time: %.2f × COPY OUT (goal: at most %.1f)\n", f.samples.Ratio(off, copyOut, sample.Seconds), goalTime) +
 		f.line(b, "off", fmt.Sprintf("%.2f × JSON and %d bytes an order", goalPlain, goalBeside)) +
-		f.line(b, "zstd", fmt.Sprintf("%.2f × JSON", goalZstd))
+		f.line(b, "zstd", fmt.Sprintf("%.2f × JSON", goalZstd)) + f.relistLines(b)
 }
 
 // line says how far the goal of memory is, and what was changed.

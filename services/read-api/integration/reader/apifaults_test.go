@@ -80,8 +80,8 @@ func (r *reader) askInTrouble(column, path, header, value string) string {
 	defer func() { _ = response.Body.Close() }() // of a stream, it is cut off
 	switch response.StatusCode {
 	case http.StatusOK:
-		if response.Header.Get("X-Orderhub-Staleness") != "" {
-			require.NotEmpty(r.t, response.Header.Get("Age"), column)
+		if response.Header.Get("Age") != "" {
+			require.NotEmpty(r.t, response.Header.Get("X-Orderhub-Staleness"), column)
 			return "200 stale"
 		}
 	case http.StatusNotFound, http.StatusServiceUnavailable:

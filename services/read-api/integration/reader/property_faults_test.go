@@ -176,4 +176,14 @@ var allFaults = []fault{
 	{"the deletions are pruned", func(w *world, _ *rand.Rand) error {
 		return w.primary.Admin(context.Background(), pruneAll)
 	}},
+	{"all orders are to be read anew while connections are cut", func(w *world, random *rand.Rand) error {
+		for range 5 {
+			if err := w.primary.Admin(context.Background(), renewEpoch); err != nil {
+				return err
+			}
+			rest(random, 30)
+			w.tails.Cut()
+		}
+		return nil
+	}},
 }

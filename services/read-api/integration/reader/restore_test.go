@@ -32,6 +32,42 @@ func (h *heldOrders) Put(o *model.Order, canonical []byte) bool {
 func (h *heldOrders) Delete(string) bool { return false }
 func (h *heldOrders) LeaveOut()          {}
 
+// relisted is a sink that has orders already, and takes none but whole ones.
+type relisted struct {
+	heldOrders
+	t    *testing.T
+	want map[string]string
+	room int64
+	seen map[string]bool
+}
+
+func (r *relisted) Put(o *model.Order, canonical []byte) bool {
+	r.Replace(o.OrderUID, canonical)
+	return true
+}
+
+func (r *relisted) Replace(uid string, canonical []byte) {
+	if r.want[uid] != string(canonical) {
+		r.t.Errorf("%s is shown as %s", uid, canonical)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	uid = strings.Clone(uid)
+	r.held[uid], r.seen[uid] = string(canonical), true
+}
+
+func (r *relisted) Same(uid string, canonical []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held[uid] != string(canonical) {
+		return false
+	}
+	r.seen[strings.Clone(uid)] = true
+	return true
+}
+
+func (r *relisted) Room() int64 { return r.room }
+
 // manyOrders stores orders of some items, at once.
 func manyOrders(count int) string {
 	return fmt.Sprintf(`
@@ -48,6 +84,7 @@ func TestASnapshotOfTablesInAnyOrder(t *testing.T) {
 	url := newDatabase(t)
 	db, client := openDB(t, url), connect(t, url)
 	config := func() (*pgx.ConnConfig, error) { return pgx.ParseConfig(url) }
+	before := map[string]string{"gone": "{}"} // what a relist holds
 	check := func(t *testing.T) {
 		t.Helper()
 		want := tables(t, db)
@@ -61,6 +98,16 @@ func TestASnapshotOfTablesInAnyOrder(t *testing.T) {
 			require.NoError(t, err, name)
 			require.True(t, maps.Equal(want, sink.held), "%s: %d orders, %d wanted", name, len(sink.held), len(want))
 		}
+		for name, room := range map[string]int64{"room": 1 << 30, "hardly any room": 50_000, "no room": 0} {
+			source := changes.NewSource(config, changes.Options{CheckSchema: func(context.Context) error { return nil }})
+			sink := &relisted{t: t, want: want, heldOrders: heldOrders{held: maps.Clone(before)}, room: room, seen: map[string]bool{}}
+			_, err := source.Snapshot(t.Context(), sink, func(int64, int64) {})
+			source.Close()
+			require.NoError(t, err, name)
+			maps.DeleteFunc(sink.held, func(uid, _ string) bool { return !sink.seen[uid] })
+			require.True(t, maps.Equal(want, sink.held), "%s: %d orders, %d wanted", name, len(sink.held), len(want))
+		}
+		before = want
 	}
 	client.run(manyOrders(5000))
 	t.Run("as they were written", check)

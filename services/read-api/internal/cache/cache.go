@@ -31,8 +31,10 @@ import (
 //     one moment: never half of a change.
 //   - HasSynced is false until the snapshot and the changes that happened while
 //     it was read are in; nothing is found until then. Once true it stays true.
-//   - A relist fills a new store beside the one that readers use, and takes its
-//     place at once: readers never see half of it.
+//   - A relist compares the store in place with a new snapshot: each order turns from
+//     its old state to the snapshot's by itself, and what the snapshot lacks goes at the
+//     end. From the moment that one is called for until the changes after it are in,
+//     everything found is marked as out of date.
 //   - Staleness is how long ago the last complete round of reading changes
 //     began: whatever was committed before that moment is in. It grows while the
 //     database is away, and what is found is then as old as that. Committed means
@@ -49,7 +51,8 @@ type Cache struct {
 	maxStaleness time.Duration
 	base         time.Time // of the times below: the monotonic clock in one number
 	store        atomic.Pointer[Store]
-	began        atomic.Int64  // when the last complete round began, in ns since base
+	began        atomic.Int64 // when the last complete round began, in ns since base
+	relisting    atomic.Bool
 	refresh      chan struct{} // holds one request: after one or many, one round follows
 
 	subscribers []Subscriber
@@ -59,9 +62,10 @@ type Cache struct {
 // called one at a time from the Reflector's goroutine, and hold up the cache while
 // they run.
 type Subscriber interface {
-	// Begin is called before each round of changes. A round that fails isn't applied;
-	// the next one brings its changes again.
-	Begin(from changes.Position)
+	// Begin is called before each round of changes, and once before a relist. A round
+	// that fails isn't applied; the next one brings its changes again. A relist goes on
+	// until Relisted, however often it fails, and brings a change once.
+	Begin(from changes.Position, relist bool)
 	// Put says that the round has brought an order, which may be kept. canonical is
 	// its JSON, valid only during the call. changed is false where the cache had the
 	// same already.
@@ -71,8 +75,9 @@ type Subscriber interface {
 	Delete(uid string, changed bool)
 	// Applied says that the round is complete.
 	Applied(to changes.Position)
-	// Relisted says that the cache was filled, or filled anew, with unknown changes.
-	Relisted(to changes.Position)
+	// Relisted says that the cache was filled, or a relist has ended. known says that all
+	// its changes were brought since Begin.
+	Relisted(to changes.Position, known bool)
 }
 
 // Subscribe adds a subscriber. It must be called before the Reflector starts.
@@ -96,12 +101,19 @@ func New(maxStaleness time.Duration) *Cache {
 // HasSynced tells whether the cache has been filled.
 func (c *Cache) HasSynced() bool { return c.store.Load() != nil }
 
-// Current tells whether the cache has everything that was committed up to
-// MaxStaleness ago.
-func (c *Cache) Current() bool { return c.HasSynced() && c.Staleness(time.Now()) < c.maxStaleness }
+// Current tells whether the cache has everything that was committed a moment ago.
+func (c *Cache) Current() bool { return c.HasSynced() && c.Outdated(time.Now()) == 0 }
 
-// MaxStaleness is the age beyond which answers are marked as stale.
-func (c *Cache) MaxStaleness() time.Duration { return c.maxStaleness }
+// Outdated is 0 while the cache has everything that was committed up to a moment ago:
+// while its Staleness is below the maximum and no relist is called for. Otherwise it is
+// the Staleness, which answers are marked with.
+func (c *Cache) Outdated(now time.Time) time.Duration {
+	staleness := c.Staleness(now)
+	if staleness < c.maxStaleness && !c.relisting.Load() {
+		return 0
+	}
+	return max(staleness, 1)
+}
 
 // Staleness is how old the cache's knowledge is at a moment. Before HasSynced it
 // is the time since the cache was made.
@@ -113,26 +125,25 @@ func (c *Cache) Staleness(now time.Time) time.Duration {
 type Lookup struct {
 	Record Record
 	Found  bool
-	// Absent says that the order doesn't exist, or didn't at most MaxStaleness
-	// ago. Neither Found nor Absent means that the cache can't tell.
-	Absent    bool
-	Staleness time.Duration
+	// Absent says that the order doesn't exist, or didn't a moment ago. Neither Found
+	// nor Absent means that the cache can't tell.
+	Absent   bool
+	Outdated time.Duration // as Cache.Outdated has it
 }
 
 // Get looks an order up. It allocates nothing.
 func (c *Cache) Get(uid string, now time.Time) Lookup {
 	// Read before the look-up, or a round that ends in between would vouch for a
 	// store that it had not reached yet.
-	staleness := c.Staleness(now)
+	outdated := c.Outdated(now)
 	store := c.store.Load()
 	if store == nil {
-		return Lookup{Staleness: staleness}
+		return Lookup{Outdated: outdated}
 	}
 	if record, ok := store.Get(uid); ok {
-		return Lookup{Record: record, Found: true, Staleness: staleness}
+		return Lookup{Record: record, Found: true, Outdated: outdated}
 	}
-	absent := staleness < c.maxStaleness && store.Complete(uid)
-	return Lookup{Absent: absent, Staleness: staleness}
+	return Lookup{Absent: outdated == 0 && store.Complete(uid), Outdated: outdated}
 }
 
 // Stats are the cache's figures at one moment.
@@ -148,16 +159,14 @@ func (c *Cache) Stats() Stats {
 	stats := Stats{Staleness: c.Staleness(time.Now())}
 	if store := c.store.Load(); store != nil {
 		stats.Synced, stats.StoreStats = true, store.Stats()
-		stats.Complete = stats.Evicted == 0 && !store.partial
+		stats.Complete = stats.Evicted == 0 && !store.partial.Load()
 	}
 	return stats
 }
 
-// replace gives readers a filled store, as of a round that began at a moment.
-func (c *Cache) replace(store *Store, began time.Time) {
+// advance gives readers a store that has everything committed before a moment.
+func (c *Cache) advance(store *Store, began time.Time) {
 	c.store.Store(store)
-	c.advance(began)
+	c.began.Store(int64(began.Sub(c.base)))
+	c.relisting.Store(false)
 }
-
-// advance says that everything committed before a moment is in.
-func (c *Cache) advance(began time.Time) { c.began.Store(int64(began.Sub(c.base))) }

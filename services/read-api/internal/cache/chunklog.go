@@ -18,7 +18,13 @@ type chunk struct {
 	used         int    // data[:used] holds records
 	live         int    // bytes of those that the index points to
 	older, newer int32  // neighbours in order of arrival
+	// marks has a bit for each markStep bytes of data: whether a relist has found the
+	// record that begins there. nil: none.
+	marks []uint64
 }
+
+// markStep is less than any record takes, so that no two records share a bit.
+const markStep = 16
 
 // chunkLog is the chunks of a shard in order of arrival: records of an older
 // chunk arrived before those of a newer one. It isn't safe for concurrent use.
@@ -80,6 +86,34 @@ func (l *chunkLog) release(at location) {
 	}
 }
 
+// mark marks the record at a location.
+func (l *chunkLog) mark(at location) {
+	c := &l.chunks[at.slot()]
+	if c.marks == nil {
+		c.marks = make([]uint64, min(len(c.data), maxChunk)/markStep/64+1)
+	}
+	bit := at.offset() / markStep
+	c.marks[bit/64] |= 1 << (bit % 64)
+}
+
+func (l *chunkLog) marked(at location) bool {
+	marks, bit := l.chunks[at.slot()].marks, at.offset()/markStep
+	return marks != nil && marks[bit/64]&(1<<(bit%64)) != 0
+}
+
+func (l *chunkLog) copyMark(from, to location) {
+	if l.marked(from) {
+		l.mark(to)
+	}
+}
+
+// unmark removes all marks.
+func (l *chunkLog) unmark() {
+	for i := range l.chunks {
+		l.chunks[i].marks = nil
+	}
+}
+
 // full tells whether there are as many chunks as locations can tell apart: some 4 GiB.
 func (l *chunkLog) full() bool { return len(l.free) == 0 && len(l.chunks) >= maxSlots }
 
@@ -132,7 +166,9 @@ func (l *chunkLog) compact(isLive func(rawRecord, location) bool, moved func(raw
 	target := l.insertBefore(victim, total)
 	copyTo := func(raw rawRecord, from location) {
 		n := raw.len()
-		moved(raw, from, l.fill(target, n, func(dst []byte) { copy(dst, raw[:n]) }))
+		to := l.fill(target, n, func(dst []byte) { copy(dst, raw[:n]) })
+		l.copyMark(from, to)
+		moved(raw, from, to)
 	}
 	for _, slot := range run {
 		l.each(slot, func(raw rawRecord, at location) bool {

@@ -35,8 +35,8 @@ func (r *Reflector) register(to prometheus.Registerer) {
 		return 0
 	})
 	metric.GaugeOf(to, "orderhub_cache_evicted_orders", "Orders that did not fit CACHE_BYTES since the last snapshot.", func() int64 { return cache().Evicted })
-	metric.CounterOf(to, "orderhub_cache_hits_total", "Look-ups that memory answered; from 0 again after a snapshot.", func() int64 { return cache().Hits })
-	metric.CounterOf(to, "orderhub_cache_misses_total", "Look-ups that it did not; likewise.", func() int64 { return cache().Misses })
+	metric.CounterOf(to, "orderhub_cache_hits_total", "Look-ups that memory answered.", func() int64 { return cache().Hits })
+	metric.CounterOf(to, "orderhub_cache_misses_total", "Look-ups that it did not.", func() int64 { return cache().Misses })
 	metric.GaugeOf(to, "orderhub_cache_restore_seconds", "Time that the last snapshot took.", func() float64 { return r.Stats().Restore.Duration.Seconds() })
 	metric.CounterOf(to, "orderhub_cache_changes_total", "Orders put or deleted by rounds of changes.", loop.changes.Load)
 	metric.CounterOf(to, "orderhub_cache_relists_total", "Snapshots of all orders after the first one.", loop.relists.Load)

@@ -21,7 +21,9 @@ import (
 
 // Source is where a Reflector reads. A *changes.Source is one.
 type Source interface {
-	// Snapshot gives all orders as of one moment, and the position to tail from.
+	// Snapshot gives all orders as of one moment, and the position to tail from. To a
+	// changes.Held it gives those that differ; a *changes.BusyError says that others
+	// take their turn first.
 	Snapshot(context.Context, changes.Sink, changes.Progress) (changes.Position, error)
 	// Tail gives what was committed since a position. A *changes.RelistError says
 	// that this needs a Snapshot.
@@ -121,11 +123,13 @@ func NewReflector(source Source, cache *Cache, options ReflectorOptions) *Reflec
 type sink struct {
 	store       *Store
 	subscribers []Subscriber
+	told        bool // them of anything
 }
 
 func (s *sink) Put(o *model.Order, canonical []byte) (changed bool) {
 	changed = s.store.Put(o.OrderUID, canonical)
 	for _, one := range s.subscribers {
+		s.told = true
 		one.Put(o, canonical, changed)
 	}
 	return changed
@@ -134,12 +138,39 @@ func (s *sink) Put(o *model.Order, canonical []byte) (changed bool) {
 func (s *sink) Delete(uid string) (changed bool) {
 	changed = s.store.Delete(uid)
 	for _, one := range s.subscribers {
+		s.told = true
 		one.Delete(uid, changed)
 	}
 	return changed
 }
 
 func (s *sink) LeaveOut() { s.store.LeaveOut() }
+
+// held is the sink of a relist, a changes.Held.
+type held struct {
+	sink
+	leftOut bool
+	untold  atomic.Bool // of a change
+}
+
+func (h *held) LeaveOut() { h.leftOut = true }
+
+func (h *held) Same(uid string, canonical []byte) bool { return h.store.Same(uid, canonical) }
+
+func (h *held) Replace(uid string, canonical []byte) {
+	if h.store.Put(uid, canonical) {
+		h.untold.Store(true)
+	}
+}
+
+// roomShare is which part of the orders' memory a relist may use beside them, where that
+// is more than minRoom.
+const (
+	roomShare = 16
+	minRoom   = 4 << 20
+)
+
+func (h *held) Room() int64 { return max(minRoom, h.store.Stats().Bytes/roomShare) }
 
 // feed is a store with the position that it is at.
 type feed struct {
@@ -148,6 +179,10 @@ type feed struct {
 	started   time.Time // of its snapshot
 	began     time.Time // the round that read position
 	published bool      // readers have it
+	relisting bool      // a relist is called for
+	// gap says that subscribers were not told of all that the store has got since
+	// position, so that they must not take the next relist's changes for all.
+	gap bool
 }
 
 // Run fills the cache until ctx ends, whatever fails.
@@ -157,9 +192,12 @@ func (r *Reflector) Run(ctx context.Context) error {
 	var current *feed
 	for ctx.Err() == nil {
 		var err error
-		if current == nil {
+		switch {
+		case current == nil:
 			current, err = r.snapshot(ctx)
-		} else {
+		case current.relisting:
+			err = r.relist(ctx, current)
+		default:
 			err = r.round(ctx, current)
 		}
 		var relist *changes.RelistError
@@ -176,7 +214,7 @@ func (r *Reflector) Run(ctx context.Context) error {
 			r.log.Warn("reading all orders anew", zap.String("reason", relist.Reason))
 			r.figure.relists.Add(1)
 			if current.published {
-				current = nil
+				r.callForRelist(current)
 				continue
 			}
 			current = nil
@@ -205,18 +243,53 @@ func (r *Reflector) wait(ctx context.Context) {
 }
 
 func (r *Reflector) snapshot(ctx context.Context) (*feed, error) {
-	f := &feed{store: NewStore(r.options.Store), started: time.Now()}
-	toLog, toHealth := rate.Sometimes{Interval: progressLog}, rate.Sometimes{Interval: progressHealth}
-	toLog.Do(func() {}) // the first line is after a whole interval
-	var err error
-	f.position, err = r.source.Snapshot(ctx, &sink{store: f.store}, func(done, expected int64) {
-		toLog.Do(func() { r.logProgress(f, done, expected) })
-		toHealth.Do(func() { r.showProgress(f, done, expected) })
-	})
-	if err != nil {
+	f := &feed{store: NewStore(r.options.Store)}
+	if err := r.fill(ctx, f, &sink{store: f.store}); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// fill puts a snapshot into a feed's sink.
+func (r *Reflector) fill(ctx context.Context, f *feed, into changes.Sink) (err error) {
+	f.started = time.Now()
+	toLog, toHealth := rate.Sometimes{Interval: progressLog}, rate.Sometimes{Interval: progressHealth}
+	toLog.Do(func() {}) // the first line is after a whole interval
+	f.position, err = r.source.Snapshot(ctx, into, func(done, expected int64) {
+		toLog.Do(func() { r.logProgress(f, done, expected) })
+		toHealth.Do(func() { r.showProgress(f, done, expected) })
+	})
+	return err
+}
+
+// callForRelist has a published feed compared with a new snapshot.
+func (r *Reflector) callForRelist(f *feed) {
+	f.relisting = true
+	f.gap = f.gap || !r.cache.Stats().Complete
+	r.cache.relisting.Store(true)
+	for _, s := range r.cache.subscribers {
+		s.Begin(f.position, true)
+	}
+}
+
+// relist compares a feed with a new snapshot, and goes on with the changes after it. If it
+// fails, the store has some of the snapshot, and the next attempt brings the rest.
+func (r *Reflector) relist(ctx context.Context, f *feed) error {
+	f.store.Relist()
+	into := &held{sink: sink{store: f.store, subscribers: r.cache.subscribers}}
+	err := r.fill(ctx, f, into)
+	f.gap = f.gap || into.untold.Load()
+	if err != nil {
+		return err
+	}
+	f.store.Sweep(into.leftOut, func(uid string) { into.Delete(uid) })
+	known := !f.gap && r.cache.Stats().Complete
+	f.relisting, f.gap, f.began = false, false, f.started
+	for _, s := range r.cache.subscribers {
+		s.Relisted(f.position, known)
+	}
+	r.restored(f)
+	return r.round(ctx, f)
 }
 
 // round brings a feed up to date, and gives it to readers when it wasn't yet.
@@ -227,33 +300,29 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 		into.subscribers = r.cache.subscribers
 	}
 	for _, s := range into.subscribers {
-		s.Begin(f.position)
+		s.Begin(f.position, false)
 	}
 	round, err := r.read(ctx, f, into)
 	if err != nil {
+		f.gap = f.gap || into.told
 		return err
 	}
-	f.position = round.Position
+	f.position, f.gap = round.Position, false
 	r.figure.rounds.Add(1)
 	r.figure.changes.Add(int64(round.Put + round.Deleted))
 	r.measure(f, round)
 	f.began = began
-	if !f.published {
-		f.published, r.checked, r.differ = true, time.Now(), false
-		r.cache.replace(f.store, began)
-		for _, s := range r.cache.subscribers {
-			s.Relisted(f.position)
-		}
-		r.followMemory(f.store)
-		if r.options.Memory != nil {
-			r.options.Memory.Settle()
-		}
-		r.restored(f)
-	} else {
-		r.cache.advance(began)
-		for _, s := range r.cache.subscribers {
+	r.cache.advance(f.store, began)
+	for _, s := range r.cache.subscribers {
+		if f.published {
 			s.Applied(f.position)
+		} else {
+			s.Relisted(f.position, false)
 		}
+	}
+	if !f.published {
+		f.published = true
+		r.restored(f)
 	}
 	r.policy.Add(round.Put+round.Deleted, 0)
 	trigger := r.policy.Flush(began)
@@ -270,28 +339,28 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	return r.mend()
 }
 
+// restored is called when a snapshot is in.
 func (r *Reflector) restored(f *feed) {
+	r.checked, r.differ = time.Now(), false
+	r.followMemory(f.store)
+	if r.options.Memory != nil {
+		r.options.Memory.Settle()
+	}
 	stats := f.store.Stats()
 	took := time.Since(f.started)
 	r.figure.restored.Store(&Restore{Orders: stats.Orders, Duration: took, At: time.Now()})
 	fields := []zap.Field{zap.Int64("orders", stats.Orders), zap.Int64("bytes", stats.Bytes), zap.Duration("duration_seconds", took)}
-	if stats.Evicted > 0 || f.store.partial {
+	if stats.Evicted > 0 || f.store.partial.Load() {
 		fields = append(fields, zap.String("budget", "not all orders fit CACHE_BYTES: the others are read from the database"))
 	}
 	r.log.Info("cache restored", fields...)
 }
 
-// followMemory tells what the orders take, those of an old store included that
-// readers still have.
+// followMemory tells what the orders take.
 func (r *Reflector) followMemory(store *Store) {
-	if r.options.Memory == nil {
-		return
+	if r.options.Memory != nil {
+		r.options.Memory.Follow(store.Stats().Bytes)
 	}
-	bytes := store.Stats().Bytes
-	if shown := r.cache.store.Load(); shown != nil && shown != store {
-		bytes += shown.Stats().Bytes
-	}
-	r.options.Memory.Follow(bytes)
 }
 
 // logProgress says in the log how far a snapshot is.
@@ -307,27 +376,34 @@ func (r *Reflector) logProgress(f *feed, done, expected int64) {
 // showProgress says how far a snapshot is to whoever asks whether the service is ready.
 func (r *Reflector) showProgress(f *feed, done, expected int64) {
 	r.followMemory(f.store)
-	if !r.cache.HasSynced() {
-		detail := fmt.Sprintf("restoring: %d orders so far", done)
-		if expected > done {
-			detail = fmt.Sprintf("restoring: %d of about %d orders (%d %%)", done, expected, done*100/expected)
-		}
-		r.options.Health.NotReady(detail)
+	detail := fmt.Sprintf("restoring: %d orders so far", done)
+	if expected > done {
+		detail = fmt.Sprintf("restoring: %d of about %d orders (%d %%)", done, expected, done*100/expected)
 	}
+	r.show(detail)
 }
 
-// failed says what is wrong, once, and what that means for requests. A cache
-// that has synced stays ready: hits are what it is there for.
+// show says what the cache is at to whoever asks whether the service is ready. One that
+// has synced stays ready: hits are what it is there for.
+func (r *Reflector) show(detail string) {
+	if !r.cache.HasSynced() {
+		r.options.Health.NotReady(detail)
+		return
+	}
+	r.options.Health.Ready(fmt.Sprintf("orders are served from memory as of %s: %s",
+		time.Now().Add(-r.cache.Staleness(time.Now())).UTC().Format(time.RFC3339), detail))
+}
+
+// failed says what is wrong, once, and what that means for requests.
 func (r *Reflector) failed(err error) {
-	detail := "waiting for the database: " + err.Error()
+	if _, busy := errors.AsType[*changes.BusyError](err); busy {
+		r.show(err.Error())
+		return
+	}
+	r.show("waiting for the database: " + err.Error())
 	meaning := "requests for orders are answered with 503"
 	if r.cache.HasSynced() {
-		detail = fmt.Sprintf("orders are served from memory as of %s: %s",
-			time.Now().Add(-r.cache.Staleness(time.Now())).UTC().Format(time.RFC3339), err)
 		meaning = "orders in memory are still served, marked as stale"
-		r.options.Health.Ready(detail)
-	} else {
-		r.options.Health.NotReady(detail)
 	}
 	if r.outage.news(err.Error(), time.Now()) {
 		r.log.Warn("the database can't be read; trying again", zap.Error(err), zap.String("meanwhile", meaning))

@@ -1,10 +1,12 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,8 +36,13 @@ type fakeSource struct {
 	tails    int
 	inTail   func() // called within each Tail, without the lock
 	onSnap   func() // called within each Snapshot, without the lock
+	onTry    func() // and at its beginning
 	snapshot int
+	fates    []error // of the next Snapshots for a relist; errCut comes after two orders
+	torn     bool    // the next Tail fails after it has put what changed
 }
+
+var errCut = errors.New("connection reset")
 
 func newFakeSource(orders ...string) *fakeSource {
 	s := &fakeSource{orders: map[string]int{}}
@@ -65,15 +72,28 @@ func (s *fakeSource) set(what func()) {
 func (s *fakeSource) Snapshot(_ context.Context, sink changes.Sink, progress changes.Progress) (changes.Position, error) {
 	s.mu.Lock()
 	s.snapshot++
-	hook := s.onSnap
+	hook, try := s.onSnap, s.onTry
 	failure, position := s.failure, changes.Position{Horizon: uint64(len(s.log))}
 	orders := maps.Clone(s.orders)
+	held, relist := sink.(changes.Held)
+	var fate error
+	if relist && len(s.fates) > 0 {
+		fate, s.fates = s.fates[0], s.fates[1:]
+	}
 	s.mu.Unlock()
-	if failure != nil {
+	if try != nil {
+		try()
+	}
+	if failure = cmp.Or(failure, fate); failure != nil && !errors.Is(failure, errCut) {
 		return changes.Position{}, failure
 	}
-	for uid, version := range orders {
-		sink.Put(&model.Order{OrderUID: uid}, body(uid, version, 100))
+	for i, uid := range slices.Sorted(maps.Keys(orders)) {
+		if failure != nil && i == 2 {
+			return changes.Position{}, failure
+		}
+		if canonical := body(uid, orders[uid], 100); !relist || !held.Same(uid, canonical) {
+			sink.Put(&model.Order{OrderUID: uid}, canonical)
+		}
 	}
 	progress(int64(len(orders)), int64(len(orders)))
 	if hook != nil {
@@ -127,6 +147,10 @@ func (s *fakeSource) Tail(_ context.Context, from changes.Position, sink changes
 		} else if sink.Delete(uid) {
 			round.Deleted++
 		}
+	}
+	if s.torn {
+		s.torn = false
+		return changes.Round{}, errCut
 	}
 	round.Position.Horizon = uint64(len(s.log))
 	return round, nil
@@ -312,6 +336,114 @@ func TestRelistTakesAwayWhatIsGoneAndKeepsServingMeanwhile(t *testing.T) {
 	require.Equal(t, 1, b.logged.FilterMessage("reading all orders anew").Len())
 }
 
+// TestARelistGoesOnUntilItIsThrough waits for others, is cut in the middle, and loses the
+// database. Behind its snapshot an order is deleted and made again.
+func TestARelistGoesOnUntilItIsThrough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, seen := newFakeSource("a", "b", "c", "d"), &order{}
+		b := setup(t, source, never, func(b *bundle, _ *ReflectorOptions) {
+			seen.cache = b.cache
+			b.cache.Subscribe(seen)
+		})
+		synctest.Wait()
+		seen.told = nil
+		attempts := 0
+		source.set(func() {
+			source.orders["a"], source.orders["e"] = 2, 1
+			delete(source.orders, "b")
+			source.relist = "a standby took over"
+			source.fates = []error{&changes.BusyError{}, &changes.BusyError{}, errCut, errors.New("connection refused"), &changes.BusyError{}, nil}
+			source.onTry = func() {
+				attempts++
+				known := b.cache.Get("unknown", time.Now())
+				require.False(t, known.Absent, "a relist may be about to bring it")
+				require.Positive(t, known.Outdated)
+				require.False(t, b.cache.Current())
+				require.Equal(t, map[bool]int{false: 1, true: 2}[attempts > 3], b.version("a"), "the part that was read is served")
+				require.Equal(t, 1, b.version("b"), "what is gone stays until all is read")
+				ready, detail := b.health.get()
+				require.True(t, ready)
+				if attempts == 2 {
+					require.Contains(t, detail, "served from memory as of 2000-01-01T00:00:00Z: waiting for other replicas that read all orders anew")
+				}
+			}
+			source.onSnap = func() {
+				source.change("d", 0)
+				source.change("d", 3)
+				source.change("c", 0)
+			}
+		})
+		b.cache.Refresh()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Equal(t, 6, attempts)
+		require.Equal(t, []int{2, 0, 0, 3, 1}, []int{b.version("a"), b.version("b"), b.version("c"), b.version("d"), b.version("e")})
+		require.Equal(t, []string{
+			"begin false", "begin true", "put a true", "put e true", "delete b true", "relisted true",
+			"begin false", "put d true", "put d false", "delete c true", "applied",
+		}, seen.told, "each change once")
+		require.True(t, b.cache.Current())
+		require.True(t, b.cache.Get("unknown", time.Now()).Absent)
+		require.True(t, b.cache.Stats().Complete)
+		require.EqualValues(t, 1, b.reflector.Stats().Relists)
+		require.Equal(t, 2, b.logged.FilterMessageSnippet("can't be read").Len(), "to wait for others is no failure")
+	})
+}
+
+// TestARelistKnowsWhatItDoesNotKnow: subscribers were not told all changes if a round
+// before it was torn, and if orders are not in memory.
+func TestARelistKnowsWhatItDoesNotKnow(t *testing.T) {
+	for name, c := range map[string]struct {
+		torn  bool
+		store StoreOptions
+		known bool
+	}{
+		"known":  {known: true},
+		"torn":   {torn: true},
+		"budget": {store: StoreOptions{Bytes: 5000}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			source, seen := newFakeSource(), &order{}
+			for i := range 100 {
+				source.orders[fmt.Sprint("order", i)] = 1
+			}
+			b := setup(t, source, time.Second, func(b *bundle, o *ReflectorOptions) {
+				o.Store = c.store
+				seen.cache = b.cache
+				b.cache.Subscribe(seen)
+			})
+			synctest.Wait()
+			source.set(func() {
+				source.torn = c.torn
+				source.orders["order1"] = 2
+				source.log = append(source.log, "order1")
+			})
+			// The torn round has put order1, and the relist finds it so.
+			if c.torn {
+				source.set(func() {
+					source.inTail = func() {
+						source.set(func() {
+							if !source.torn {
+								source.relist, source.inTail = "a standby took over", nil
+							}
+						})
+					}
+				})
+			} else {
+				source.set(func() { source.relist = "a standby took over" })
+			}
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			require.EqualValues(t, 1, b.reflector.Stats().Relists)
+			require.Contains(t, seen.told[1:], fmt.Sprint("relisted ", c.known), name)
+			require.NotContains(t, seen.told[1:], fmt.Sprint("relisted ", !c.known), name)
+			if c.store.Bytes == 0 {
+				require.Equal(t, 2, b.version("order1"))
+			}
+		})
+	}
+}
+
 // TestUnseenChangesAreFoundAndCorrected changes orders without a trace, again and again.
 // A difference leads to a relist at most once in so many checks.
 func TestUnseenChangesAreFoundAndCorrected(t *testing.T) {
@@ -373,9 +505,9 @@ type heard struct{ uids []string }
 
 func (h *heard) Put(o *model.Order, _ []byte, _ bool) { h.uids = append(h.uids, o.OrderUID) }
 func (h *heard) Delete(uid string, _ bool)            { h.uids = append(h.uids, uid) }
-func (*heard) Begin(changes.Position)                 {}
+func (*heard) Begin(changes.Position, bool)           {}
 func (*heard) Applied(changes.Position)               {}
-func (*heard) Relisted(changes.Position)              {}
+func (*heard) Relisted(changes.Position, bool)        {}
 
 func TestARelistRightAfterTheSnapshotDropsIt(t *testing.T) {
 	source := newFakeSource("a")
@@ -425,7 +557,7 @@ func TestNothingIsKnownBeforeTheSnapshot(t *testing.T) {
 func TestAbsenceNeedsFreshnessAndAllKeys(t *testing.T) {
 	cache, now := New(time.Second), time.Now()
 	store := NewStore(StoreOptions{})
-	cache.replace(store, now)
+	cache.advance(store, now)
 	require.True(t, cache.Get("x", now.Add(900*time.Millisecond)).Absent)
 	require.False(t, cache.Get("x", now.Add(time.Second)).Absent, "the last round began too long ago")
 	store.LeaveOut()
@@ -506,13 +638,15 @@ type order struct {
 func (o *order) note(what string) {
 	o.told, o.ages = append(o.told, what), append(o.ages, o.cache.Staleness(time.Now()))
 }
-func (o *order) Begin(changes.Position) { o.note("begin") }
+func (o *order) Begin(_ changes.Position, relist bool) {
+	o.note(fmt.Sprint("begin ", relist))
+}
 func (o *order) Put(put *model.Order, _ []byte, changed bool) {
 	o.note(fmt.Sprint("put ", put.OrderUID, " ", changed))
 }
-func (o *order) Delete(uid string, changed bool) { o.note(fmt.Sprint("delete ", uid, " ", changed)) }
-func (o *order) Applied(changes.Position)        { o.note("applied") }
-func (o *order) Relisted(changes.Position)       { o.note("relisted") }
+func (o *order) Delete(uid string, changed bool)         { o.note(fmt.Sprint("delete ", uid, " ", changed)) }
+func (o *order) Applied(changes.Position)                { o.note("applied") }
+func (o *order) Relisted(_ changes.Position, known bool) { o.note(fmt.Sprint("relisted ", known)) }
 
 // TestSubscribersLearnOfChangesBeforeTheCacheVouchesForThem: a list that was kept
 // before a change must not be given out once the cache says that it knows the change.
@@ -532,7 +666,7 @@ func TestSubscribersLearnOfChangesBeforeTheCacheVouchesForThem(t *testing.T) {
 		source.change("gone", 0)
 		c.Refresh()
 		synctest.Wait()
-		require.Equal(t, []string{"relisted", "begin", "put a false", "put b true", "delete gone false", "applied"}, seen.told)
+		require.Equal(t, []string{"relisted false", "begin false", "put a false", "put b true", "delete gone false", "applied"}, seen.told)
 		for i, age := range seen.ages[1 : len(seen.ages)-1] {
 			require.Equal(t, time.Minute, age, seen.told[i+1])
 		}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -16,6 +17,7 @@ type shard struct {
 	budget  int64 // bytes; 0: no limit
 	content int64 // bytes of the bodies, as they are given out
 	evicted int64
+	relist  bool // one is under way, which marks the records that it finds
 
 	hits, misses atomic.Int64
 	_            [64]byte // keeps the locks of neighbours out of one cache line
@@ -40,12 +42,34 @@ func (sh *shard) find(fp fingerprint, uid string) (location, rawRecord, bool) {
 	return 0, nil, false
 }
 
-// has tells whether an order's record has a tag.
+// has tells whether an order's record has a tag. A relist keeps it then.
 func (sh *shard) has(fp fingerprint, uid string, tag tag) bool {
-	sh.mu.RLock()
-	defer sh.mu.RUnlock()
-	_, raw, ok := sh.find(fp, uid)
-	return ok && raw.tag() == tag
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	at, raw, ok := sh.find(fp, uid)
+	if !ok || raw.tag() != tag {
+		return false
+	}
+	sh.keep(fp, uid, at)
+	return true
+}
+
+// keep says that a relist has found the record at a location unchanged. With a budget
+// it becomes the newest, or records that the snapshot has earlier would outlive it.
+func (sh *shard) keep(fp fingerprint, uid string, at location) {
+	switch {
+	case !sh.relist:
+	case sh.budget > 0:
+		raw := sh.log.at(at)
+		n := raw.len()
+		to := sh.log.append(n, sh.chunkSize(), func(dst []byte) { copy(dst, raw[:n]) })
+		sh.index.move(fp, uid, at, to)
+		sh.log.mark(to)
+		sh.log.release(at)
+		sh.tidy()
+	default:
+		sh.log.mark(at)
+	}
 }
 
 // put stores a record in place of the one with the same uid, and tells whether
@@ -55,6 +79,7 @@ func (sh *shard) put(fp fingerprint, n *newRecord) bool {
 	defer sh.mu.Unlock()
 	old, raw, exists := sh.find(fp, n.uid)
 	if exists && raw.tag() == n.tag {
+		sh.keep(fp, n.uid, old)
 		return false
 	}
 	if sh.budget > 0 && int64(n.len())+entryBytes > sh.budget {
@@ -64,10 +89,15 @@ func (sh *shard) put(fp fingerprint, n *newRecord) bool {
 		sh.evicted++
 		return true
 	}
+	var at location
 	if exists {
-		sh.replace(fp, n, old)
+		at = sh.replace(fp, n, old)
 	} else {
-		sh.index.insert(fp, n.uid, sh.write(n))
+		at = sh.write(n)
+		sh.index.insert(fp, n.uid, at)
+	}
+	if sh.relist {
+		sh.log.mark(at)
 	}
 	sh.tidy()
 	return true
@@ -89,10 +119,43 @@ func (sh *shard) write(n *newRecord) location {
 	return sh.log.append(n.len(), sh.chunkSize(), n.writeTo)
 }
 
-func (sh *shard) replace(fp fingerprint, n *newRecord, old location) {
+func (sh *shard) replace(fp fingerprint, n *newRecord, old location) location {
 	sh.content -= int64(sh.log.at(old).head().size)
-	sh.index.move(fp, n.uid, old, sh.write(n))
+	at := sh.write(n)
+	sh.index.move(fp, n.uid, old, at)
+	sh.log.copyMark(old, at)
 	sh.log.release(old)
+	return at
+}
+
+// begin and end are those of a relist.
+func (sh *shard) begin() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.log.unmark() // of one that was cut
+	sh.relist, sh.evicted = true, 0
+}
+
+func (sh *shard) end() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.log.unmark()
+	sh.relist = false
+}
+
+// unmarked are the orders that a relist did not find.
+func (sh *shard) unmarked() (uids []string) {
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	for slot := sh.log.oldest; slot != none; slot = sh.log.chunks[slot].newer {
+		sh.log.each(slot, func(raw rawRecord, at location) bool {
+			if !sh.log.marked(at) && sh.isLive(raw, at) {
+				uids = append(uids, strings.Clone(raw.uid()))
+			}
+			return true
+		})
+	}
+	return uids
 }
 
 func (sh *shard) delete(fp fingerprint, uid string) bool {

@@ -3,6 +3,7 @@ package cache
 import (
 	"hash/maphash"
 	"strings"
+	"sync/atomic"
 )
 
 // StoreOptions say how much a store holds, and how.
@@ -36,8 +37,8 @@ const (
 type Store struct {
 	shards  []shard
 	hash    func(uid string) uint64
-	codec   *codec // nil: bodies are stored as they are
-	partial bool   // orders were left out
+	codec   *codec      // nil: bodies are stored as they are
+	partial atomic.Bool // orders were left out, or it is not known
 }
 
 // NewStore returns an empty store.
@@ -163,9 +164,36 @@ func (s *Store) Sample(n int) []string {
 	return uids
 }
 
-// LeaveOut says that orders are left out because they would not fit. It is
-// called before the store has readers.
-func (s *Store) LeaveOut() { s.partial = true }
+// LeaveOut says that orders are left out because they would not fit.
+func (s *Store) LeaveOut() { s.partial.Store(true) }
+
+// Same tells whether the store has an order with the same bytes. To a relist this is
+// Put.
+func (s *Store) Same(uid string, canonical []byte) bool {
+	h := s.hash(uid)
+	return s.shard(h).has(fingerprintOf(h), uid, newTag(canonical))
+}
+
+// Relist begins to compare the store with a snapshot of all orders, again if it had begun.
+// Until the Sweep the store does not vouch for any order that it lacks.
+func (s *Store) Relist() {
+	s.partial.Store(true)
+	for i := range s.shards {
+		s.shards[i].begin()
+	}
+}
+
+// Sweep ends a relist: gone, which has to delete them, gets the orders that were not
+// put since Relist. partial says that the snapshot left orders out.
+func (s *Store) Sweep(partial bool, gone func(uid string)) {
+	for i := range s.shards {
+		for _, uid := range s.shards[i].unmarked() {
+			gone(uid)
+		}
+		s.shards[i].end()
+	}
+	s.partial.Store(partial)
+}
 
 // StoreStats are a store's figures at one moment.
 type StoreStats struct {
@@ -210,5 +238,5 @@ func (s *Store) Complete(uid string) bool {
 	sh := s.shard(s.hash(uid))
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	return sh.evicted == 0 && !s.partial
+	return sh.evicted == 0 && !s.partial.Load()
 }

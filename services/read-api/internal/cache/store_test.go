@@ -47,6 +47,9 @@ func TestStoreEqualsAMap(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			store, want := newOne(), map[string][]byte{}
 			for step := range 5000 {
+				if step%500 == 450 {
+					relist(t, random, store, want, step)
+				}
 				uid := fmt.Sprintf("uid-%d", random.IntN(300))
 				if random.IntN(20) == 0 {
 					uid = fmt.Sprintf(`odd "%d\`, random.IntN(10))
@@ -84,6 +87,96 @@ func TestStoreEqualsAMap(t *testing.T) {
 			require.Zero(t, store.Stats().Orders)
 			require.Zero(t, store.Stats().JSONBytes)
 		})
+	}
+}
+
+// relist compares a store with a snapshot of what has changed unseen. It is cut in the
+// middle at first. The early snapshot may have orders that the later one lacks.
+func relist(t *testing.T, random *rand.Rand, store *Store, want map[string][]byte, step int) {
+	t.Helper()
+	for attempt := range 2 {
+		told := map[string]bool{} // for each order that differed
+		for uid := range want {
+			if random.IntN(4) == 0 {
+				delete(want, uid)
+			}
+		}
+		for i := range 40 {
+			uid := fmt.Sprintf("uid-%d", random.IntN(400))
+			want[uid] = canonicalOf(random, uid, step+i)
+		}
+		before := map[string]bool{}
+		for i := range 400 {
+			uid := fmt.Sprintf("uid-%d", i)
+			_, before[uid] = store.Get(uid)
+		}
+		store.Relist()
+		left := len(want) / 2 // until it is cut
+		for uid, canonical := range want {
+			record, had := store.Get(uid)
+			differs := !had || !bytes.Equal(record.Bytes(), canonical)
+			require.Equal(t, !differs, store.Same(uid, canonical))
+			require.Equal(t, differs, store.Put(uid, canonical))
+			if left--; attempt == 0 && left == 0 {
+				break
+			}
+		}
+		require.False(t, store.Complete("unknown"), "it has not been compared")
+		if attempt == 0 {
+			continue
+		}
+		store.Sweep(false, func(uid string) {
+			require.NotContains(t, want, uid)
+			require.True(t, store.Delete(uid))
+			require.False(t, told[uid])
+			told[uid] = true
+		})
+		for uid, had := range before {
+			require.Equal(t, had && want[uid] == nil, told[uid], uid)
+		}
+		require.True(t, store.Complete("unknown"))
+	}
+	requireHolds(t, store, want)
+	require.EqualValues(t, len(want), store.Stats().Orders)
+}
+
+// TestARelistWithABudgetKeepsWhatChangedLast gives a store that is full a snapshot, the
+// oldest changes first, which has more than fits. What it lacks goes.
+func TestARelistWithABudgetKeepsWhatChangedLast(t *testing.T) {
+	const orders, size, budget = 6000, 1000, 4 << 20
+	store := NewStore(StoreOptions{Bytes: budget})
+	uid := func(i int) string { return fmt.Sprintf("uid-%d", i) }
+	for i := range orders {
+		store.Put(uid(i), body(uid(i), 1, size))
+	}
+	for i := range orders { // some were not in memory, and some have changed
+		store.Put(uid(i), body(uid(i), 1, size))
+	}
+	store.Put("gone", body("gone", 1, size))
+	store.Relist()
+	for i := range orders {
+		version := 1
+		if i%10 == 0 {
+			version = 2
+		}
+		store.Put(uid(i), body(uid(i), version, size))
+	}
+	var gone []string
+	store.Sweep(true, func(uid string) {
+		gone = append(gone, uid)
+		store.Delete(uid)
+	})
+	require.LessOrEqual(t, len(gone), 1) // or it was pushed out
+	stats := store.Stats()
+	require.LessOrEqual(t, stats.Bytes, int64(budget))
+	require.Greater(t, stats.Orders, int64(budget/size*7/10))
+	_, held := store.Get("gone")
+	require.False(t, held)
+	require.False(t, store.Complete("gone"))
+	for i := orders - budget/size/3; i < orders; i++ {
+		record, ok := store.Get(uid(i))
+		require.True(t, ok, "%d of %d has changed late", i, orders)
+		require.Contains(t, string(record.Bytes()), fmt.Sprintf(`"version":%d`, 1+(i+9)%10/9))
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// encode gives sink the orders that a joiner has put together. It uses all
+// encode gives put the orders that a joiner has put together. It uses all
 // processors.
-func encode(ctx context.Context, group *errgroup.Group, j *joiner, sink Sink, progress func(done int64)) {
+func encode(ctx context.Context, group *errgroup.Group, j *joiner, put func(*model.Order, []byte) error, progress func(done int64)) {
 	var done atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() error {
@@ -27,7 +27,9 @@ func encode(ctx context.Context, group *errgroup.Group, j *joiner, sink Sink, pr
 				for _, e := range batch {
 					order := d.order(e)
 					canonical = model.AppendCanonical(canonical[:0], order)
-					sink.Put(order, canonical)
+					if err := put(order, canonical); err != nil {
+						return err
+					}
 				}
 				progress(done.Add(int64(len(batch))))
 				select {

@@ -11,7 +11,7 @@ import (
 
 // errScattered means that the rows of orders lie too far apart in the tables to be joined
 // in the order in which they arrive.
-var errScattered = errors.New("too many rows wait for others of their orders")
+var errScattered = errors.New("too many rows wait for others of their orders, or too many orders differ")
 
 const (
 	waitingBytes = 64 << 20

@@ -91,7 +91,11 @@ func join(t *testing.T, rows [tableCount][]tableRow, sorted bool, most int64) (h
 		split, err = j.run(ctx)
 		return err
 	})
-	encode(ctx, group, j, sink, func(int64) {})
+	put := func(o *model.Order, canonical []byte) error {
+		sink.Put(o, canonical)
+		return nil
+	}
+	encode(ctx, group, j, put, func(int64) {})
 	failed := group.Wait()
 	return sink.held, split, failed
 }

@@ -228,7 +228,8 @@ func TestEachStepOfTheProtocolIsNeeded(t *testing.T) {
 		{"relist after a TRUNCATE", scenario{scripts: []script{{trunc}}, servers: one, leftOut: leftRelist}, "stays at"},
 		{"the tables are locked before a round's snapshot", scenario{scripts: []script{{putA}, {truncParts}}, servers: one, leftOut: leftLocks}, "never committed"},
 		{"a round that fails is made again", scenario{scripts: []script{{putB}, {putA}}, servers: one, fails: 1, leftOut: leftOldPosition}, "stays at"},
-		{"a relist fills a store of its own", scenario{scripts: []script{{trunc}}, servers: one, leftOut: leftOldStore}, "never committed"},
+		{"a relist compares the store in place", scenario{scripts: []script{{trunc}}, servers: one, leftOut: leftCompare}, "never committed"},
+		{"a relist that is cut and begun again removes what is gone", scenario{scripts: []script{{trunc}}, servers: one, fails: 1, leftOut: leftSweep}, "stays at"},
 		{"a standby is asked from xmin on", scenario{scripts: []script{{putA}, {putB}}, servers: standby, polls: true, leftOut: leftStandbyQuery}, "stays at"},
 		{"a standby is asked until it has replayed", scenario{scripts: []script{{putA}}, servers: standby, leftOut: leftPursuit}, "stays at"},
 		{

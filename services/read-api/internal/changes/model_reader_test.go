@@ -19,7 +19,8 @@ const (
 	leftRelist                    // no relist after TRUNCATE
 	leftLocks                     // TRUNCATE isn't kept out of the reader's transactions
 	leftOldPosition               // a round that fails counts as done
-	leftOldStore                  // a relist fills the store that readers use
+	leftCompare                   // a relist empties the store before it fills it
+	leftSweep                     // what a relist's snapshot lacks stays
 	leftStandbyQuery              // a standby is asked as a primary is
 	leftPursuit                   // a notification of the primary's makes one round on the standby
 	leftWaitForTheStandby         // a standby that is behind is read all the same
@@ -121,7 +122,7 @@ type reader struct {
 	largest     uint8 // change_xid that was read; for leftSnapshotForMax
 	cache       store // what is served
 	published   bool
-	fresh       store // what a snapshot fills
+	fresh       store // what a snapshot fills; of a relist, what it lacks
 	filling     bool
 	cuts, fails uint8 // so far
 }
@@ -248,9 +249,8 @@ func (r *reader) goOn(m *world, s *scenario) (wrong string) {
 		r.phase++
 	case snapshotLocked:
 		if r.take(m, s) {
-			r.filling, r.fresh = true, store{absentForNow, absentForNow}
-			if r.leftOut == leftOldStore && r.published {
-				r.filling = false
+			r.filling, r.fresh = !r.published, store{absentForNow, absentForNow}
+			if r.leftOut == leftCompare && r.published {
 				wrong = r.set(m, 0, absentForNow)
 			}
 			r.phase++
@@ -261,6 +261,14 @@ func (r *reader) goOn(m *world, s *scenario) (wrong string) {
 		r.phase++
 	case snapshotHalf:
 		wrong = r.readAll(m, 1)
+		if !r.filling {
+			for uid, v := range r.fresh {
+				if v != absentForNow && r.leftOut != leftSweep && wrong == "" {
+					wrong = r.set(m, uid, v)
+				}
+			}
+			r.fresh = store{}
+		}
 		r.from, r.locks, r.phase, r.now = r.now.kept(r.leftOut), false, wantsRound, at{}
 	case roundLocked:
 		if !r.take(m, s) {
@@ -336,6 +344,10 @@ func (r *reader) readAll(m *world, uid int) string {
 	r.readStamp(m.versions[uid][v].stamp)
 	if torn {
 		v = broken
+	}
+	if !r.filling && !torn && !m.versions[uid][v].present {
+		r.fresh[uid] = v // until the whole snapshot is read, it may only be later
+		return ""
 	}
 	return r.set(m, uid, v)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,7 +27,15 @@ const (
 	snapshotProbe    = `SET LOCAL tcp_keepalives_idle = 30`
 	snapshotInterval = `SET LOCAL tcp_keepalives_interval = 5`
 	snapshotProbes   = `SET LOCAL tcp_keepalives_count = 6`
-	exportSnapshot   = `SELECT pg_export_snapshot(),
+	// takeTurn holds one of two slots until the transaction ends, so that at most two
+	// readers of a server relist at a time, however many there are. The class is ours in
+	// each database. (Standbys have advisory locks of their own.)
+	takeTurn = `SELECT CASE WHEN pg_try_advisory_xact_lock(1869767794, 1) THEN true ELSE pg_try_advisory_xact_lock(1869767794, 2) END`
+	// maxDifferent is how many orders of a relist are read again by key, if there is room
+	// for their uids.
+	maxDifferent   = 10_000
+	uidBytes       = 64
+	exportSnapshot = `SELECT pg_export_snapshot(),
 		(SELECT greatest(reltuples, 0)::bigint::text FROM pg_class WHERE oid = 'orders'::regclass)`
 	// The newest stamp. Stamps from beyond the snapshot came with a dump.
 	findNewest = `SELECT greatest(
@@ -43,8 +52,15 @@ const (
 // about how many there are (0: unknown).
 type Progress func(done, expected int64)
 
+// BusyError means that as many other readers relist as may at a time. Try again later.
+type BusyError struct{}
+
+func (*BusyError) Error() string { return "waiting for other replicas that read all orders anew" }
+
 // Snapshot gives sink all orders as of one moment, or with Options.Bytes those that
 // changed last, and returns the position for Tail. After an error sink has some of them.
+// If sink is a Held, this is a relist, which may fail with a *BusyError. Other snapshots
+// wait for nobody, but relists wait for them.
 func (s *Source) Snapshot(ctx context.Context, sink Sink, progress Progress) (_ Position, err error) {
 	if err := s.connect(ctx); err != nil {
 		return Position{}, err
@@ -106,11 +122,16 @@ type stalledError struct{ limit time.Duration }
 func (e *stalledError) Error() string { return fmt.Sprintf("no order arrived for %v", e.limit) }
 
 // begin opens the snapshot's transaction and reads its state. last is one more query.
-func (s *Source) begin(ctx context.Context, last query) (*answers, Position, error) {
+func (s *Source) begin(ctx context.Context, relist bool, last query) (*answers, Position, error) {
 	answers := s.ask(ctx, query{sql: beginRead}, query{sql: snapshotLockTimeout}, query{sql: snapshotStatement},
 		query{sql: snapshotIdle}, query{sql: snapshotProbe}, query{sql: snapshotInterval}, query{sql: snapshotProbes},
-		query{sql: lockTables}, query{sql: readState}, query{sql: findNewest}, last)
+		query{sql: lockTables}, query{sql: takeTurn}, query{sql: readState}, query{sql: findNewest}, last)
 	answers.skip(8)
+	busy := false
+	answers.each(func(row orderdb.RawRow) { busy = row[len(row)-1] == 0 })
+	if busy && relist {
+		return answers, Position{}, &BusyError{}
+	}
 	position, err := answers.state(s.identity)
 	if err != nil {
 		return answers, position, err
@@ -123,7 +144,8 @@ func (s *Source) begin(ctx context.Context, last query) (*answers, Position, err
 // order of their changes.
 func (s *Source) snapshotNewest(ctx context.Context, sink Sink, w *watch) (Position, error) {
 	most := s.options.Bytes / max(s.options.MinRecordBytes, 1)
-	answers, position, err := s.begin(ctx, query{sql: fmt.Sprintf(findCut, most)})
+	_, relist := sink.(Held)
+	answers, position, err := s.begin(ctx, relist, query{sql: fmt.Sprintf(findCut, most)})
 	defer answers.drop()
 	if err != nil {
 		return position, err
@@ -161,8 +183,13 @@ func (c *countingSink) Put(o *model.Order, canonical []byte) bool {
 // of an order mostly lie at about the same place of each table, so few rows wait for
 // others. If too many do, it starts again with the tables sorted by order_uid. So its
 // memory does not depend on the number of orders.
+//
+// An order that is joined in physical order may lack rows that come later. A relist must
+// not show that, so it reads again by key what is different, or, if that is too much, all
+// sorted by order_uid, where orders are whole.
 func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position, error) {
-	answers, position, err := s.begin(ctx, query{sql: exportSnapshot})
+	held, relist := sink.(Held)
+	answers, position, err := s.begin(ctx, relist, query{sql: exportSnapshot})
 	defer answers.drop()
 	if err != nil {
 		return position, err
@@ -180,24 +207,60 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position
 	}
 	tell := func(done int64) { w.tell(done, expected) }
 
-	split, err := s.assemble(ctx, snapshot, false, sink, tell)
+	waiting, different := s.options.WaitingBytes, &differences{held: held}
+	put := func(o *model.Order, canonical []byte) error {
+		sink.Put(o, canonical)
+		return nil
+	}
+	whole := put
+	if relist {
+		waiting, put = min(waiting, held.Room()), different.find
+		different.most = min(maxDifferent, int(waiting/uidBytes))
+		whole = func(o *model.Order, canonical []byte) error {
+			held.Replace(o.OrderUID, canonical)
+			return nil
+		}
+	}
+	split, err := s.assemble(ctx, snapshot, newJoiner(false, waiting), put, tell)
 	if errors.Is(err, errScattered) {
 		w.allow(sorting * s.patience())
-		split, err = s.assemble(ctx, snapshot, true, sink, tell)
+		different.uids = nil
+		split, err = s.assemble(ctx, snapshot, newJoiner(true, waiting), whole, tell)
 	}
 	if err != nil {
 		return position, err
 	}
-	return position, s.readListed(ctx, split, sink)
+	w.allow(sorting * s.patience())
+	return position, s.readListed(ctx, append(split, different.uids...), sink)
 }
 
-// assemble joins all orders. It returns the uids of orders that sink got incomplete or
+// differences are the orders that a Held has not, or not in the same state.
+type differences struct {
+	held Held
+	most int
+	mu   sync.Mutex
+	uids []string
+}
+
+func (d *differences) find(o *model.Order, canonical []byte) error {
+	if d.held.Same(o.OrderUID, canonical) {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.uids) >= d.most {
+		return errScattered
+	}
+	d.uids = append(d.uids, strings.Clone(o.OrderUID))
+	return nil
+}
+
+// assemble joins all orders. It returns the uids of orders that put got incomplete or
 // not at all, since their rows lay too far apart, or errScattered.
-func (s *Source) assemble(ctx context.Context, snapshot string, sorted bool, sink Sink, done func(int64)) (split []string, err error) {
+func (s *Source) assemble(ctx context.Context, snapshot string, j *joiner, put func(*model.Order, []byte) error, done func(int64)) (split []string, err error) {
 	group, ctx := errgroup.WithContext(ctx)
-	j := newJoiner(sorted, s.options.WaitingBytes)
 	for t := range tableCount {
-		j.scans[t] = s.scan(ctx, group, snapshot, t, sorted)
+		j.scans[t] = s.scan(ctx, group, snapshot, t, j.sorted)
 	}
 	group.Go(func() error {
 		defer close(j.whole)
@@ -205,7 +268,7 @@ func (s *Source) assemble(ctx context.Context, snapshot string, sorted bool, sin
 		split, err = j.run(ctx)
 		return err
 	})
-	encode(ctx, group, j, sink, done)
+	encode(ctx, group, j, put, done)
 	err = group.Wait()
 	return split, err
 }

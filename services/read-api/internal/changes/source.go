@@ -32,6 +32,20 @@ type Sink interface {
 	LeaveOut()
 }
 
+// Held is a Sink that has orders already. A snapshot for it is a relist: what the Sink
+// has is compared, and stays a state that was committed at each moment. Its further methods
+// are called from several goroutines, and Put from one, with orders that may be kept.
+type Held interface {
+	Sink
+	// Same tells whether the sink has an order with this canonical JSON.
+	Same(uid string, canonical []byte) bool
+	// Replace is Put, where too many orders differ to give each by itself. canonical is
+	// valid only during the call.
+	Replace(uid string, canonical []byte)
+	// Room is about how many bytes a relist may use beside the orders.
+	Room() int64
+}
+
 // Options of a Source.
 type Options struct {
 	// Bytes is the memory for the orders; 0 means no limit. With a limit, a snapshot has

@@ -75,14 +75,14 @@ func New(o Options) *gin.Engine {
 		web.Get(r, path, handlers...)
 	}
 	one, many := engine.Group("", o.Access.Read(access.CostOrder)...), engine.Group("", o.Access.Read(access.CostList)...)
-	get(one, "order", "/order/:order_uid", a.plain, a.order)
-	get(one, "order", "/api/v1/orders/:order_uid", a.plain, a.order)
-	get(many, "orders", "/api/v1/orders", a.list)
+	get(one, "order", "/order/:order_uid", a.stale, a.plain, a.order)
+	get(one, "order", "/api/v1/orders/:order_uid", a.stale, a.plain, a.order)
+	get(many, "orders", "/api/v1/orders", a.stale, a.list)
 	// The duration of a stream would say nothing beside those of requests.
-	many.GET(streamPath, append(o.Access.Stream(), a.stream)...)
-	many.HEAD(streamPath, a.streamHead)
-	get(many, "suggest", "/api/v1/suggest", a.suggest)
-	get(one, "stats", "/api/v1/stats", a.plain, a.stats)
+	many.GET(streamPath, append(o.Access.Stream(), a.stale, a.stream)...)
+	many.HEAD(streamPath, a.stale, a.streamHead)
+	get(many, "suggest", "/api/v1/suggest", a.stale, a.suggest)
+	get(one, "stats", "/api/v1/stats", a.stale, a.plain, a.stats)
 	get(engine, "problems", "/problems/:name", a.plain, web.Secure, a.problemPage)
 	get(one, "docs", "/openapi.yaml", a.plain, a.openAPI)
 	if o.Docs != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.uber.org/zap"
@@ -20,9 +21,9 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
 
-// stalenessHeader marks an answer that may be out of date: it has the seconds since the
-// cache last had everything committed. Answers without it are at most
-// CACHE_MAX_STALENESS old.
+// stalenessHeader is on each answer while the orders in memory may be out of date: it has
+// the seconds since they were not. An answer that is from memory then also has an Age.
+// Without the header, answers are at most CACHE_MAX_STALENESS old.
 const stalenessHeader = "X-Orderhub-Staleness"
 
 // Header values that never change, so that a hit need not allocate them. They are
@@ -85,6 +86,17 @@ func scratchOf(r *http.Request) *scratch {
 	return new(scratch)
 }
 
+// stale marks the answers that come while the orders in memory may be out of date.
+func (a *api) stale(c *gin.Context) {
+	if outdated := a.Orders.Outdated(time.Now()); outdated > 0 {
+		markStale(c, outdated)
+	}
+}
+
+func markStale(c *gin.Context, outdated time.Duration) {
+	c.Writer.Header().Set(stalenessHeader, strconv.FormatFloat(outdated.Seconds(), 'f', 3, 64))
+}
+
 // order answers GET and HEAD of one order. Answers from memory, 404 included, are given
 // without an allocation.
 func (a *api) order(c *gin.Context) {
@@ -113,9 +125,9 @@ func (a *api) order(c *gin.Context) {
 func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
 	h := c.Writer.Header()
 	h["Cache-Control"] = a.cacheable
-	if answer.Staleness > 0 {
-		h.Set(stalenessHeader, strconv.FormatFloat(answer.Staleness.Seconds(), 'f', 3, 64))
-		h.Set("Age", strconv.FormatInt(int64(answer.Staleness.Seconds()), 10))
+	if answer.Outdated > 0 {
+		markStale(c, answer.Outdated)
+		h.Set("Age", strconv.FormatInt(int64(answer.Outdated.Seconds()), 10))
 	}
 	n := answer.Len()
 	if n >= minEncoded {

@@ -33,8 +33,8 @@ func (p *PageOrders) Get(ctx context.Context, uid string) (page.Found, error) {
 		return page.Found{}, err
 	}
 	found := page.Found{Canonical: answer.Bytes()}
-	if answer.Staleness > 0 {
-		found.StaleSince = time.Now().Add(-answer.Staleness)
+	if answer.Outdated > 0 {
+		found.StaleSince = time.Now().Add(-answer.Outdated)
 	}
 	return found, nil
 }
@@ -74,6 +74,9 @@ func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, err
 		p.last.Store(&lastList{canonical: found.Orders, asked: limit, at: began})
 	}
 	list := page.List{Canonical: found.Orders}
+	if outdated := p.orders.Outdated(began); outdated > 0 {
+		list.StaleSince = began.Add(-outdated)
+	}
 	if found.Next != nil {
 		list.Next = encodeCursor(filter, *found.Next)
 	}

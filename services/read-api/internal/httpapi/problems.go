@@ -32,7 +32,7 @@ var kinds = append([]*problem.Kind{orderNotFound, invalidUID, invalidParameter, 
 
 // problem answers a request with an error, and ends its handling.
 func (a *api) problem(c *gin.Context, p *problem.Error) {
-	c.Writer.Header().Del(stalenessHeader)
+	c.Writer.Header().Del("Age")
 	a.Access.Problem(c, p)
 }
 

@@ -71,7 +71,7 @@ func newRounds(tb testing.TB, limit int) *rounds {
 		done: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	r.hub = stream.NewHub(r, limit)
-	r.hub.Relisted(position(1))
+	r.hub.Relisted(position(1), false)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -83,7 +83,7 @@ func newRounds(tb testing.TB, limit int) *rounds {
 			case <-r.stopped:
 				return
 			}
-			r.hub.Begin(position(xid))
+			r.hub.Begin(position(xid), false)
 			for i, body := range bodies {
 				o := &model.Order{}
 				_ = json.Unmarshal([]byte(body), o) // some tests send other things

@@ -31,8 +31,8 @@ func New(cache *cache.Cache, through *ReadThrough, lists *Lists) *Orders {
 // Answer is what is known of one order.
 type Answer struct {
 	Found bool
-	// Staleness is the age of an answer that is older than CACHE_MAX_STALENESS; else 0.
-	Staleness time.Duration
+	// Outdated is the age of an answer from memory that may be out of date; else 0.
+	Outdated time.Duration
 
 	cache.Record // of a found order, from memory or the database
 }
@@ -44,11 +44,16 @@ func (o *Orders) Known(uid string, now time.Time) (answer Answer, ok bool) {
 	if !known.Found {
 		return Answer{}, known.Absent
 	}
-	answer = Answer{Found: true, Record: known.Record}
-	if known.Staleness >= o.cache.MaxStaleness() {
-		answer.Staleness = known.Staleness
+	return Answer{Found: true, Record: known.Record, Outdated: known.Outdated}, true
+}
+
+// Outdated is for how long it has not been known whether the orders in memory have
+// changed, if that is longer than it may be, or a relist is called for; else 0.
+func (o *Orders) Outdated(now time.Time) time.Duration {
+	if !o.cache.HasSynced() {
+		return 0
 	}
-	return answer, true
+	return o.cache.Outdated(now)
 }
 
 // Get looks an order up, in memory first. fresh asks the database in any case. An

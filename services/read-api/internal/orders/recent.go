@@ -49,10 +49,10 @@ func (r *recent) Put(*model.Order, []byte, bool) { r.changes.Add(1) }
 func (r *recent) Delete(string, bool) { r.changes.Add(1) }
 
 // Relisted implements cache.Subscriber.
-func (r *recent) Relisted(changes.Position) { r.changes.Add(1) }
+func (r *recent) Relisted(changes.Position, bool) { r.changes.Add(1) }
 
 // Begin implements cache.Subscriber.
-func (r *recent) Begin(changes.Position) {}
+func (r *recent) Begin(changes.Position, bool) {}
 
 // Applied implements cache.Subscriber.
 func (r *recent) Applied(changes.Position) {}

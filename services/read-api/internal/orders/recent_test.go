@@ -13,7 +13,7 @@ import (
 func TestPagesAreKeptWhileNothingChanges(t *testing.T) {
 	current := true
 	r := &recent{current: func() bool { return current }}
-	r.Relisted(changes.Position{})
+	r.Relisted(changes.Position{}, false)
 	q, page := newQuestion(Filter{CustomerID: "a"}, nil, 10), Page{Orders: [][]byte{[]byte("{}")}}
 	kept := func(q question) bool {
 		_, kept, _ := r.get(q)
@@ -52,14 +52,14 @@ func TestPagesAreKeptWhileNothingChanges(t *testing.T) {
 	_, _, at = r.get(q)
 	r.put(q, page, at)
 	require.True(t, kept(q))
-	r.Relisted(changes.Position{})
+	r.Relisted(changes.Position{}, false)
 	require.False(t, kept(q))
 }
 
 // TestKeptPagesAreBounded asks for more than is kept.
 func TestKeptPagesAreBounded(t *testing.T) {
 	r := &recent{current: func() bool { return true }}
-	r.Relisted(changes.Position{})
+	r.Relisted(changes.Position{}, false)
 	large := Page{Orders: [][]byte{make([]byte, maxRecentBytes/4)}}
 	for limit := range 20 {
 		r.put(newQuestion(Filter{}, nil, limit), large, 1)

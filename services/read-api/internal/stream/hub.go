@@ -67,16 +67,17 @@ func NewHub(c Cache, limit int) *Hub {
 }
 
 // Begin implements cache.Subscriber.
-func (h *Hub) Begin(from changes.Position) {
+func (h *Hub) Begin(from changes.Position, relist bool) {
 	h.mu.Lock()
 	h.activate(from)
 	listened := len(h.listeners) > 0
-	h.missing = !listened
+	// A relist takes long: who comes meanwhile is told at its end that changes are unknown.
+	h.missing = !listened && !relist
 	h.mu.Unlock()
 
 	// A round after one that failed brings changes that the cache has already. A
-	// standby brings some again and again.
-	h.all = h.failed || !from.Standby
+	// standby brings some again and again, and a relist all orders.
+	h.all = !relist && (h.failed || !from.Standby)
 	h.failed = true
 	h.from, h.collecting = from, nil
 	if listened {
@@ -110,7 +111,11 @@ func (h *Hub) Applied(to changes.Position) {
 }
 
 // Relisted implements cache.Subscriber.
-func (h *Hub) Relisted(to changes.Position) {
+func (h *Hub) Relisted(to changes.Position, known bool) {
+	if known && h.collecting != nil {
+		h.Applied(to)
+		return
+	}
 	h.failed, h.collecting = false, nil
 	token := to.Token()
 	h.publish(to, &Batch{From: token, To: token, Reset: tooFar, to: to})

@@ -30,7 +30,7 @@ type round struct {
 }
 
 func (h *Hub) begin(from changes.Position, m memory) round {
-	h.Begin(from)
+	h.Begin(from, false)
 	return round{h, m}
 }
 
@@ -74,7 +74,7 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	h := NewHub(c, 2)
 	_, err := h.Join()
 	require.ErrorIs(t, err, ErrNotReady)
-	h.Relisted(at(1))
+	h.Relisted(at(1), false)
 
 	round := h.begin(at(1), m)
 	l, err := h.Join()
@@ -115,7 +115,7 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	require.Equal(t, []string{"c", "d"}, uids(take(t, l), orders.Filter{}))
 
 	h.begin(at(4), m)
-	h.Relisted(at(9))
+	h.Relisted(at(9), false)
 	require.NotEmpty(t, take(t, l).Reset)
 
 	// While a round is collected, or none is under way, nobody waits.
@@ -146,7 +146,7 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 // TestAListenerThatDoesNotTakeIsDropped puts in more than anybody may be behind.
 func TestAListenerThatDoesNotTakeIsDropped(t *testing.T) {
 	h, m := NewHub(&fakeCache{}, 2), memory{}
-	h.Relisted(at(1))
+	h.Relisted(at(1), false)
 	slow, err := h.Join()
 	require.NoError(t, err)
 	quick, err := h.Join()
@@ -178,7 +178,7 @@ func TestAListenerThatDoesNotTakeIsDropped(t *testing.T) {
 // no further.
 func TestABatchInHandCountsUntilTheNext(t *testing.T) {
 	h, m := NewHub(&fakeCache{}, 1), memory{}
-	h.Relisted(at(1))
+	h.Relisted(at(1), false)
 	l, err := h.Join()
 	require.NoError(t, err)
 	body := strings.Repeat("x", maxBatchBytes-1000)
@@ -203,4 +203,45 @@ func TestABatchInHandCountsUntilTheNext(t *testing.T) {
 	}
 	_, _, err = l.Take()
 	require.ErrorIs(t, err, ErrSlow)
+}
+
+// TestARelistIsToldWhoListened has a listener from before a relist, and one that comes in
+// its middle. Who comes while nobody collects is told that the changes are unknown.
+func TestARelistIsToldWhoListened(t *testing.T) {
+	h := NewHub(&fakeCache{}, 10)
+	h.Relisted(at(1), false)
+	early, err := h.Join()
+	require.NoError(t, err)
+	h.Begin(at(1), true)
+	h.Put(order("a", ""), []byte("{}"), true)
+	h.Put(order("same", ""), []byte("{}"), false)
+	late, err := h.Join()
+	require.NoError(t, err)
+	start, err := late.Start(t.Context())
+	require.NoError(t, err, "it need not wait until the relist is through")
+	require.Equal(t, at(1), start)
+	h.Delete("b", true)
+	h.Relisted(at(2), true)
+	for _, l := range []*Listener{early, late} {
+		batch, _, err := l.Take()
+		require.NoError(t, err)
+		require.Empty(t, batch.Reset)
+		require.Equal(t, []string{at(1).Token(), at(2).Token()}, []string{batch.From, batch.To})
+		require.Len(t, batch.Events, 2)
+		require.Equal(t, []string{"a", "b"}, []string{batch.Events[0].UID, batch.Events[1].UID})
+		l.Leave()
+	}
+	h.Begin(at(2), true)
+	late, err = h.Join()
+	require.NoError(t, err)
+	h.Put(order("a", ""), []byte("{}"), true)
+	h.Relisted(at(3), true)
+	batch, _, err := late.Take()
+	require.NoError(t, err)
+	require.NotEmpty(t, batch.Reset)
+	h.Begin(at(3), true)
+	h.Relisted(at(4), true)
+	batch, _, err = late.Take()
+	require.NoError(t, err)
+	require.Nil(t, batch, "nothing has changed")
 }

@@ -93,10 +93,10 @@ func (t *Traces) Applied(changes.Position) {
 }
 
 // Relisted implements cache.Subscriber.
-func (t *Traces) Relisted(at changes.Position) { t.Applied(at) }
+func (t *Traces) Relisted(at changes.Position, _ bool) { t.Applied(at) }
 
 // Begin implements cache.Subscriber.
-func (t *Traces) Begin(changes.Position) {}
+func (t *Traces) Begin(changes.Position, bool) {}
 
 // Put implements cache.Subscriber.
 func (t *Traces) Put(*model.Order, []byte, bool) {}
