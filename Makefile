@@ -171,11 +171,11 @@ CHAOSFLAGS ?=
 chaos: build ## Kill, stop and cut off services and stores KILLS times (100) under load, then account for every record (CHAOSFLAGS=--nats: NATS and the bridge too; needs Java, Maven)
 	@go run ./scripts/chaos --kills $(KILLS) $(if $(SEED),--seed $(SEED)) $(CHAOSFLAGS)
 
-# The last release, unless PREVIOUS names a commit.
+# The last release, unless PREVIOUS names a commit; on the embedded broker, unless KAFKA=apache.
 PREVIOUS ?=
 .PHONY: test-upgrade
-test-upgrade: build ## Upgrade programs of the last release (PREVIOUS=commit) under load, back, and again; then account for every record
-	@scripts/upgrade.sh '$(PREVIOUS)' $(if $(SEED),--seed $(SEED)) $(CHAOSFLAGS)
+test-upgrade: ## Upgrade programs of the last release (PREVIOUS=commit) under load, back, and again; then account for every record
+	@KAFKA='$(KAFKA)' TESTFLAGS='$(TESTFLAGS)' scripts/upgrade.sh '$(PREVIOUS)'
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (10s)

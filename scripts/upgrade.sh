@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# scripts/upgrade.sh [COMMIT [FLAG...]]: builds the programs of an earlier release from git and
-# runs `chaos --previous` with them and those in bin/. Without COMMIT, or with "", it is the last
-# release: the last version's tag or, where nobody has tagged it, the commit that gave
-# CHANGELOG.md its heading. Exit code 4: this clone does not have that commit.
+# scripts/upgrade.sh [COMMIT]: builds the programs of an earlier release from git, and runs
+# TestUpgrade with them. Without COMMIT, or with "", it is the last release: the last version's
+# tag or, where nobody has tagged it, the commit that gave CHANGELOG.md its heading.
+# Exit code 4: this clone does not have that commit.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -20,7 +20,6 @@ last_release() {
 }
 
 wanted=${1:-}
-[ $# -eq 0 ] || shift
 if [ -z "$wanted" ] && [ "$(git rev-parse --is-shallow-repository)" = true ]; then
 	echo "NOT TESTED: this clone is shallow, so its history does not tell which commit was the last release. Fetch all of it (git fetch --unshallow --tags), or name a commit: make test-upgrade PREVIOUS=…" >&2
 	exit 4
@@ -42,4 +41,4 @@ if [ ! -d "$programs" ]; then
 	make -s -C "$source" build VERSION="$(git log -1 --format=%h "$commit")"
 	mv "$source/bin" "$programs"
 fi
-go run ./scripts/chaos --workers 2 --previous "$programs" "$@"
+ORDERHUB_TEST_PREVIOUS=$programs ORDERHUB_TEST_PREVIOUS_KAFKA=${KAFKA:-embedded} go test -count=1 -timeout 30m -v -run TestUpgrade ${TESTFLAGS:-} ./scripts/chaos

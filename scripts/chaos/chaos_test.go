@@ -31,6 +31,5 @@ func TestWrongUsageIsRefused(t *testing.T) {
 	require.Equal(t, 2, run([]string{"--only", "bridge"}, &stdout, &stderr))
 	require.Equal(t, 2, run([]string{"more"}, &stdout, &stderr))
 	require.Equal(t, 1, run([]string{"--binaries", "no/such/folder"}, &stdout, &stderr))
-	require.Equal(t, 1, run([]string{"--binaries", t.TempDir(), "--previous", "no/such/folder"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "make build")
 }

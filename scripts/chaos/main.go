@@ -5,8 +5,6 @@
 // the partitions' ends. Otherwise it exits with 1 and prints what the logs say
 // about the records in question.
 //
-// With --previous it upgrades the programs of an earlier release instead.
-//
 // It starts Apache Kafka with three brokers, a private PostgreSQL and several
 // processes of the real worker and reader.
 package main
@@ -44,7 +42,6 @@ type options struct {
 	Kafka    string `default:"auto" enum:"apache,embedded,auto" help:"apache; embedded: a broker in this process, which stays up; auto: embedded only where Java or Maven is missing."`
 	NATS     bool   `help:"Strike the bridge and NATS too, while orders come through them."`
 	Only     string `help:"Only strikes whose name has this in it, such as worker or SIGKILL."`
-	Previous string `help:"Folder with the programs of an earlier release: instead of strikes, upgrade from it, back, and again."`
 	Binaries string `default:"bin" help:"Folder with the services' binaries; make build makes them."`
 }
 
@@ -109,14 +106,13 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (exact bool
 	s.life, s.end = context.WithCancelCause(ctx)
 	defer func() { s.stop(exact) }()
 	s.start(ctx, o)
-	hits, sent := s.underLoad(ctx, o)
+	hits, sent := s.underLoad(ctx, o, s.strike)
 	s.say("last strike done; %d records sent", sent)
 	if s.nats != nil {
 		s.nats.drain(ctx)
 	}
-	expected, found, agreed := s.account(ctx)
+	expected, found := s.account(ctx)
 	tell(stdout, hits, expected, found)
-	_, _ = fmt.Fprint(stdout, agreed)
 	if !found.Exact() {
 		s.stories(stdout, hits, found)
 	}
@@ -133,7 +129,7 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (exact bool
 }
 
 // underLoad strikes while records are sent and orders changed by hand.
-func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int) {
+func (s *site) underLoad(ctx context.Context, o options, strike func(context.Context, *rand.Rand, options) []*hit) (hits []*hit, sent int) {
 	client := must.Get(ledger.Client(s.brokers()))
 	defer client.Close()
 	load := ledger.NewLoad(client, rand.New(rand.NewPCG(o.Seed, 1)), topic, partitions, "chaos-")
@@ -144,11 +140,7 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int)
 		func(context.Context) { s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3))) },
 		func(ctx context.Context) {
 			defer rest()
-			if s.upgrade != nil {
-				hits = s.upgrade.run(ctx)
-				return
-			}
-			hits = s.strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
+			hits = strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
 		},
 	}
 	if s.nats != nil {
@@ -158,23 +150,19 @@ func (s *site) underLoad(ctx context.Context, o options) (hits []*hit, sent int)
 	return hits, load.Sent()
 }
 
-// account waits until all records are processed, stops the workers, and compares. agreed
-// says what two releases agree on.
-func (s *site) account(ctx context.Context) (expected *ledger.Expected, found *ledger.Findings, agreed string) {
+// account waits until all records are processed, stops the workers, and compares.
+func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings) {
 	s.settle(ctx)
-	if s.upgrade != nil {
-		agreed = must.Get(s.upgrade.compare(ctx)) + "\n"
-	}
 	terminate(ctx, s.workers)
 	s.say("all records processed; comparing")
-	expected = must.Get(ledger.Expect(ctx, s.brokers(), topic))
+	expected := must.Get(ledger.Expect(ctx, s.brokers(), topic))
 	world := ledger.World{
 		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade,
 	}
 	for _, r := range s.readers {
 		world.Readers = append(world.Readers, r.addr)
 	}
-	found = must.Get(ledger.Account(ctx, world, expected))
+	found := must.Get(ledger.Account(ctx, world, expected))
 	terminate(ctx, s.readers)
-	return expected, found, agreed
+	return expected, found
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -54,7 +56,7 @@ type site struct {
 	watching sync.WaitGroup
 	hand     *hand
 	binaries string
-	upgrade  *upgrade // nil without --previous
+	previous string // of an earlier release, which the site begins with; or ""
 	logs     string
 	workers  []*service
 	readers  []*service
@@ -65,16 +67,9 @@ type site struct {
 // start starts everything.
 func (s *site) start(ctx context.Context, o options) {
 	s.binaries = must.Get(filepath.Abs(o.Binaries))
-	folders := []string{s.binaries}
-	if o.Previous != "" {
-		s.upgrade = &upgrade{site: s, previous: must.Get(filepath.Abs(o.Previous))}
-		folders = append(folders, s.upgrade.previous)
-	}
-	for _, folder := range folders {
-		for _, name := range []string{workerName, readerName, "orderctl"} {
-			if _, err := os.Stat(filepath.Join(folder, name)); err != nil {
-				must.Succeed(fmt.Errorf("a service's binary: %w (make build makes it)", err))
-			}
+	for _, name := range []string{workerName, readerName, bridgeName} {
+		if _, err := os.Stat(filepath.Join(s.binaries, name)); err != nil {
+			must.Succeed(fmt.Errorf("a service's binary: %w (make build makes it)", err))
 		}
 	}
 	s.logs = must.Get(os.MkdirTemp("", "orderhub-chaos-"))
@@ -83,9 +78,7 @@ func (s *site) start(ctx context.Context, o options) {
 	s.progress = must.Get(ledger.NewProgress(s.brokers(), topic, group))
 	s.onStop(func(context.Context) { s.progress.Close() })
 	s.createTopics(ctx)
-	if s.upgrade != nil {
-		must.Succeed(s.upgrade.migrate(ctx, s.upgrade.previous))
-	}
+	must.Succeed(s.migrate(ctx))
 	for n := range o.Workers {
 		s.workers = append(s.workers, newService(s, workerName, n, ""))
 	}
@@ -112,12 +105,30 @@ func (s *site) startDatabase(ctx context.Context) {
 	s.hand = &hand{url: s.database.URL()}
 	s.network = must.Get(proxy.Start(ports.Loopback(port), proxy.Postgres))
 	s.onStop(func(context.Context) { s.network.Close() })
-	if s.upgrade != nil {
-		return // its schema is another one
+}
+
+func (s *site) migrate(ctx context.Context) error {
+	if s.previous != "" {
+		_, err := s.orderctl(ctx, s.previous, "migrate")
+		return err
 	}
 	db := must.Get(sql.Open("pgx", s.database.URL()))
 	defer func() { _ = db.Close() }()
-	must.Get(migrations.Up(ctx, db))
+	_, err := migrations.Up(ctx, db)
+	return err
+}
+
+// orderctl runs the tool of a folder of programs.
+func (s *site) orderctl(ctx context.Context, folder string, arguments ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(folder, "orderctl"), arguments...)
+	cmd.Dir, cmd.Env = s.logs, append(s.settings(), "ORDERHUB_AUDIT_FILE="+filepath.Join(s.logs, "audit.jsonl"))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	output, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", cmd, err, &stderr)
+	}
+	return output, err
 }
 
 // startKafka starts Apache Kafka, or the embedded broker where the flags allow or
@@ -241,10 +252,7 @@ type service struct {
 
 func newService(s *site, program string, n int, addr string) *service {
 	name := fmt.Sprintf("%s-%d", program, n)
-	w := &service{addr: addr, folder: s.binaries}
-	if s.upgrade != nil {
-		w.folder = s.upgrade.previous
-	}
+	w := &service{addr: addr, folder: cmp.Or(s.previous, s.binaries)}
 	w.Daemon = process.NewDaemon(name, filepath.Join(s.logs, name+".log"), func() *exec.Cmd {
 		cmd := exec.Command(filepath.Join(w.folder, program))
 		cmd.Dir = s.logs // has no .env

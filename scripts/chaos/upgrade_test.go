@@ -3,41 +3,81 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
-	"os/exec"
-	"path/filepath"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/binaries"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
-// upgrade is what --previous does instead of strikes: under load it migrates the schema,
-// and replaces the programs of an earlier release one by one, forth, back and forth again.
+// previousVariable names the folder with the programs of an earlier release; kafkaVariable
+// says which broker the test runs on, as chaos's --kafka does.
+const (
+	previousVariable = "ORDERHUB_TEST_PREVIOUS"
+	kafkaVariable    = "ORDERHUB_TEST_PREVIOUS_KAFKA"
+)
+
+// Under load the schema is migrated, and the programs of an earlier release are replaced one
+// by one, back, and again. Nothing is lost, and each release understands what the other wrote.
+func TestUpgrade(t *testing.T) {
+	previous := os.Getenv(previousVariable)
+	if previous == "" {
+		t.Skip("make test-upgrade runs it")
+	}
+	folder := t.TempDir()
+	require.NoError(t, binaries.Build(folder))
+	began, exact, ctx := time.Now(), false, t.Context()
+	u := &upgrade{site: &site{previous: previous, say: func(format string, args ...any) {
+		t.Logf("%7.1fs  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}}}
+	u.life, u.end = context.WithCancelCause(ctx)
+	defer func() { u.stop(exact) }()
+	require.NoError(t, must.Try(func() {
+		o := options{Seed: rand.Uint64(), Workers: 2, Readers: 2, Brokers: 3, Rate: 300, Kafka: cmp.Or(os.Getenv(kafkaVariable), kafkaEmbedded), Binaries: folder}
+		u.start(ctx, o)
+		hits, sent := u.underLoad(ctx, o, u.run)
+		u.settle(ctx)
+		u.say("%s", must.Get(u.agree(ctx)))
+		expected, found := u.account(ctx)
+		tell(t.Output(), hits, expected, found)
+		if !found.Exact() {
+			u.stories(t.Output(), hits, found)
+		}
+		exact = found.Exact() && expected.Records >= sent
+	}))
+	require.True(t, exact, "see the output above")
+}
+
 type upgrade struct {
 	*site
-	previous string // folder of the earlier release's programs
-	stream   *follower
+	stream *follower
 	// positions says that the earlier release records positions. What workers without
 	// write looks like a restored database to later ones, so that streams are reset.
 	positions bool
 }
 
-func (u *upgrade) run(ctx context.Context) (hits []*hit) {
+// run is in the place of strikes.
+func (u *upgrade) run(ctx context.Context, _ *rand.Rand, _ options) (hits []*hit) {
 	step := func(what string, do func() error) {
 		u.say("%s", what)
 		h := u.watch(&hit{what: what}, 1)
@@ -63,7 +103,7 @@ func (u *upgrade) run(ctx context.Context) (hits []*hit) {
 	id, _, _, err := first(ctx, u.readers[0].addr, "", true)
 	must.Succeed(err)
 	worker, reader := u.ahead(ctx)
-	step("the schema: a migration under load", func() error { return u.migrate(ctx, u.binaries) })
+	step("the schema: a migration under load", func() error { return u.migrateNew(ctx) })
 	step("new programs on the new schema", func() error {
 		u.workers, u.readers = append(u.workers, worker), append(u.readers, reader)
 		if worker.Running() {
@@ -124,29 +164,15 @@ func (u *upgrade) ahead(ctx context.Context) (worker, reader *service) {
 	return worker, reader
 }
 
-// migrate applies a release's schema. A step that gave up after its lock_timeout is run again.
-func (u *upgrade) migrate(ctx context.Context, folder string) error {
+// migrateNew applies the new schema. A step that gave up after its lock_timeout is run again.
+func (u *upgrade) migrateNew(ctx context.Context) (err error) {
 	const attempts = 5
-	var err error
 	for range attempts {
-		if _, err = u.orderctl(ctx, folder, "migrate"); err == nil || !strings.Contains(err.Error(), "55P03") {
+		if _, err = u.orderctl(ctx, u.binaries, "migrate"); err == nil || !strings.Contains(err.Error(), "55P03") {
 			return err
 		}
 	}
 	return err
-}
-
-// orderctl runs a release's tool.
-func (s *site) orderctl(ctx context.Context, folder string, arguments ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(folder, "orderctl"), arguments...)
-	cmd.Dir, cmd.Env = s.logs, append(s.settings(), "ORDERHUB_AUDIT_FILE="+filepath.Join(s.logs, "audit.jsonl"))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	output, err := cmd.Output()
-	if err != nil {
-		err = fmt.Errorf("%s: %w\n%s", cmd, err, &stderr)
-	}
-	return output, err
 }
 
 // cursors reads a list whose pages come from two readers in turn, and compares it with
@@ -182,8 +208,8 @@ func (u *upgrade) cursors(ctx context.Context, one, other string) error {
 	})
 }
 
-// compare checks what both releases have to agree on in the end.
-func (u *upgrade) compare(ctx context.Context) (told string, err error) {
+// agree checks what both releases have to agree on in the end.
+func (u *upgrade) agree(ctx context.Context) (told string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, agreement)
 	defer cancel()
 	if err := until(ctx, "the stream tells what is in the tables", func() error { return u.stream.compare(ctx, u.readers[0].addr) }); err != nil {
