@@ -153,6 +153,12 @@ test-reader: ## Test the reader at length: random histories with POINTS comparis
 test-kafka: ## Run the tests on Apache Kafka, one broker and three (needs Java, Maven; 5 minutes)
 	@ORDERHUB_TEST_KAFKA=1 go test -p 1 -count=1 -timeout 30m $(TESTFLAGS) ./scripts/devstack/apachekafka ./scripts/kafkatest
 
+POSTGRESQL ?= 15 16 17 18
+KAFKA_VERSIONS ?= 3.9.2 4.0.2 4.1.2 4.2.1 4.3.1
+.PHONY: test-matrix
+test-matrix: ## Test on each version of PostgreSQL and of Kafka (POSTGRESQL='15 18' KAFKA_VERSIONS=3.9.2; needs Java, Maven; an hour)
+	@scripts/matrix.sh '$(POSTGRESQL)' '$(KAFKA_VERSIONS)'
+
 MESSAGES ?= 100000
 .PHONY: test-nats
 test-nats: ## Account for MESSAGES messages (100000) of NATS while the bridge is killed again and again (2 minutes)

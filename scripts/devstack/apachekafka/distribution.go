@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,11 +22,17 @@ import (
 // archives are kept. By default that is the user's cache folder.
 const CacheVariable = "ORDERHUB_KAFKA_CACHE"
 
+// VersionVariable is the environment variable that names another version of Kafka than
+// that of pom.xml.
+const VersionVariable = "ORDERHUB_KAFKA_VERSION"
+
 // pom says which archives Kafka is made of. Where they come from is a matter of
 // the machine's own Maven settings.
 //
 //go:embed pom.xml
 var pom []byte
+
+var kafkaVersion = regexp.MustCompile(`(<artifactId>kafka[^<]*</artifactId>\s*<version>)[^<]*<`)
 
 // MissingError says that this machine lacks a program.
 type MissingError struct{ Program string }
@@ -56,6 +63,10 @@ func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
 		}
 		cache = filepath.Join(folder, "orderhub")
 	}
+	pom := pom
+	if version := os.Getenv(VersionVariable); version != "" {
+		pom = kafkaVersion.ReplaceAll(pom, []byte("${1}"+version+"<"))
+	}
 	sum := sha256.Sum256(pom)
 	if cache, err = filepath.Abs(cache); err != nil {
 		return nil, err
@@ -69,7 +80,7 @@ func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
 		return nil, err
 	}
 	_, _ = fmt.Fprintf(log, "fetching Apache Kafka with Maven into %s\n", d.dir)
-	return d, must.Try(func() { d.download(ctx, maven) })
+	return d, must.Try(func() { d.download(ctx, maven, pom) })
 }
 
 func lookPath(program string) (string, error) {
@@ -81,7 +92,7 @@ func lookPath(program string) (string, error) {
 }
 
 // download fetches the archives, all or none.
-func (d *Distribution) download(ctx context.Context, maven string) {
+func (d *Distribution) download(ctx context.Context, maven string, pom []byte) {
 	must.Succeed(os.MkdirAll(filepath.Dir(d.dir), 0o755))
 	work := must.Get(os.MkdirTemp(filepath.Dir(d.dir), "fetching-"))
 	defer func() { _ = os.RemoveAll(work) }() // what stays harms nothing

@@ -23,6 +23,10 @@ import (
 // PostgreSQL's programs (postgres, initdb); it goes before everything else.
 const BinariesVariable = "ORDERHUB_POSTGRES_BIN"
 
+// VersionVariable is the environment variable that names the major version for new data,
+// such as 17. It is fetched where the machine does not have it.
+const VersionVariable = "ORDERHUB_POSTGRES_VERSION"
+
 const oldestMajor = 15
 
 // binaries is a folder with PostgreSQL's server programs.
@@ -35,6 +39,13 @@ type binaries struct {
 // the newest there is), first on the machine, then at the place they are
 // fetched from.
 func findBinaries(ctx context.Context, wanted int, log io.Writer) (binaries, error) {
+	if text := os.Getenv(VersionVariable); text != "" && wanted == 0 {
+		major, err := strconv.Atoi(text)
+		if err != nil {
+			return binaries{}, fmt.Errorf("%s=%s is no number", VersionVariable, text)
+		}
+		wanted = major
+	}
 	if dir := os.Getenv(BinariesVariable); dir != "" {
 		found, err := inspect(ctx, dir)
 		if err != nil {
