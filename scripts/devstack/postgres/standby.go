@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -63,22 +64,42 @@ func (s *Server) Restore(ctx context.Context) error {
 	if _, err := os.Stat(s.backup()); err != nil {
 		return err
 	}
+	return s.Offline(ctx, syscall.SIGKILL, func() error {
+		return errors.Join(os.RemoveAll(s.place.cluster), os.Rename(s.backup(), s.place.cluster))
+	})
+}
+
+// Offline stops the server with a signal, has its data changed, and starts it again.
+func (s *Server) Offline(ctx context.Context, sig syscall.Signal, change func() error) error {
 	s.mu.Lock()
-	err := s.halt(ctx, syscall.SIGKILL)
+	err := s.halt(ctx, sig)
 	if err == nil {
 		err = s.place.waitUntilUnused(ctx)
 	}
-	if err == nil {
-		err = os.RemoveAll(s.place.cluster)
-	}
-	if err == nil {
-		err = os.Rename(s.backup(), s.place.cluster)
-	}
 	s.mu.Unlock()
+	if err == nil {
+		err = change()
+	}
 	if err != nil {
 		return err
 	}
 	return s.Restart(ctx)
+}
+
+// Shell runs commands as the owner of the data, with PostgreSQL's programs on PATH, the data
+// folder in PGDATA, and the superuser's login, in the folder around the data, which becomes the
+// owner's.
+func (s *Server) Shell(ctx context.Context, commands string) error {
+	if err := s.place.account.own(s.place.base); err != nil {
+		return err
+	}
+	cmd := s.place.command(ctx, "/bin/sh", "-ec", commands)
+	cmd.Env = append(cmd.Env, "PATH="+s.binaries.dir+":"+os.Getenv("PATH"), "PGDATA="+s.place.cluster, "PGHOST=127.0.0.1",
+		fmt.Sprint("PGPORT=", s.port), "PGUSER="+adminRole, "PGPASSWORD="+s.place.adminPassword, "PGDATABASE="+ownerRole)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", commands, err, output)
+	}
+	return nil
 }
 
 // Promote makes a standby a primary of its own, on a new timeline. It returns
@@ -109,18 +130,11 @@ func (s *Server) Maintain(ctx context.Context, program string, arguments ...stri
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	err = s.halt(ctx, syscall.SIGINT)
-	if err == nil {
-		err = s.place.waitUntilUnused(ctx)
-	}
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	output, err := s.place.command(ctx, path, append([]string{"--pgdata=" + s.place.cluster}, arguments...)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", program, err, output)
-	}
-	return s.Restart(ctx)
+	return s.Offline(ctx, syscall.SIGINT, func() error {
+		output, err := s.place.command(ctx, path, append([]string{"--pgdata=" + s.place.cluster}, arguments...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w\n%s", program, err, output)
+		}
+		return nil
+	})
 }
