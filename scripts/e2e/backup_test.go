@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -128,7 +129,7 @@ func TestBackupAndRestore(t *testing.T) {
 	for _, block := range []string{"afterwards", "letters"} {
 		cmd := exec.CommandContext(p.ctx, "/bin/sh", "-ec", blocks[block])
 		cmd.Dir = t.TempDir()
-		cmd.Env = append(p.env, "PATH="+programs+":"+os.Getenv("PATH"), "API=http://"+reader.addr, "LETTERS=letters.jsonl", "ORDERHUB_AUDIT_FILE=audit.jsonl")
+		cmd.Env = append(slices.Clone(p.env), "PATH="+programs+":"+os.Getenv("PATH"), "API=http://"+reader.addr, "LETTERS=letters.jsonl", "ORDERHUB_AUDIT_FILE=audit.jsonl")
 		output, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", output)
 		t.Logf("%s", output)

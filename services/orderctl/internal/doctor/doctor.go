@@ -157,7 +157,7 @@ var Kinds = []Kind{
 	{"postgres.pooler", "transaction_mode", Error, "let DATABASE_URL and DATABASE_LISTEN_URL lead to the server itself, or set pool_mode=session for this database"},
 	{"postgres.notification", "lost", Error, "let DATABASE_URL and DATABASE_LISTEN_URL lead to the server itself, without a pooler in transaction mode"},
 	{"postgres.clock", "skew", Warning, "synchronize the clocks of the database's host and of this one (NTP)"},
-	{"postgres.connections", "nearly_used", Warning, "raise max_connections, or lower the pools of the programs (DATABASE_CONNS) or their replicas"},
+	{"postgres.connections", "nearly_used", Warning, "raise max_connections, or lower the pools of the programs (DATABASE_MAX_CONNS) or their replicas"},
 	{"postgres.disk", "inactive_slot", Warning, "start its consumer, or: SELECT pg_drop_replication_slot('{}')"},
 	{"postgres.disk", "wraparound", Warning, "VACUUM (FREEZE); look for old transactions, prepared transactions and slots"},
 	{"audit.folder", "unwritable", Error, "let the user of orderctl write there, or name another file in ORDERHUB_AUDIT_FILE"},

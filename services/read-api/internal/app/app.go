@@ -98,16 +98,18 @@ func newFatal(shutdown fx.Shutdowner, log *zap.Logger) fatal {
 	}
 }
 
+// poolConns is one for checks of the schema besides those of look-ups and lists.
+const poolConns = orders.ReadThroughConns + orders.ListConns + 1
+
 func newDatabase(s *Settings, metrics *prometheus.Registry, lc fx.Lifecycle) (*bun.DB, error) {
 	const (
-		schemaConns = 1
 		// maxIdle is shorter than the time that the tail waits for an answer. After
 		// the network has dropped its connection silently, the tail checks the schema
 		// over one of these, and must not wait again for one that was dropped too.
 		maxIdle = 10 * time.Second
 	)
 	db, err := bundb.Open(s.Database, bundb.Options{
-		MaxConns: orders.ReadThroughConns + orders.ListConns + schemaConns, ApplicationName: program, Metrics: metrics,
+		MaxConns: poolConns, ApplicationName: program, Metrics: metrics,
 	})
 	if err == nil {
 		db.SetConnMaxIdleTime(maxIdle)

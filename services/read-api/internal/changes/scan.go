@@ -20,6 +20,9 @@ const (
 	paymentsTable
 	itemsTable
 	tableCount = table(len(orderdb.Tables))
+	// Conns is how many connections a Source uses at most: its own, and while it reads all
+	// orders one for each table.
+	Conns = 1 + int(tableCount)
 )
 
 const (

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// catchUps is how many reads run at a time. Each uses a connection and up to
+	// CatchUps is how many reads run at a time. Each uses a connection and up to
 	// maxBatchBytes.
-	catchUps = 4
+	CatchUps = 4
 	// catchUpTimeout bounds a listener's wait for its turn and for the answer.
 	catchUpTimeout = 10 * time.Second
 	// maxCaughtUp limits the bytes of changes that all listeners hold while they catch
@@ -52,7 +52,7 @@ type turn struct {
 
 // NewCatchUp reads through sources that open makes, which connect when used.
 func NewCatchUp(open func() Source) *CatchUp {
-	return &CatchUp{open: open, slots: make(chan struct{}, catchUps), waiting: map[string]*turn{}}
+	return &CatchUp{open: open, slots: make(chan struct{}, CatchUps), waiting: map[string]*turn{}}
 }
 
 // Since calls use with the changes between a position and some moment after the call.

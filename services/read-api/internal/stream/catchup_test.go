@@ -89,7 +89,7 @@ func TestListenersOfOnePositionShareAReading(t *testing.T) {
 			return changes.Round{Position: at(8)}, nil
 		})
 	})
-	for range catchUps {
+	for range CatchUps {
 		c.slots <- struct{}{}
 	}
 	var all sync.WaitGroup
@@ -118,7 +118,7 @@ func TestALeaderThatLeavesIsReplaced(t *testing.T) {
 			return changes.Round{Position: at(8)}, nil
 		})
 	})
-	for range catchUps { // nobody's turn comes
+	for range CatchUps { // nobody's turn comes
 		c.slots <- struct{}{}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
