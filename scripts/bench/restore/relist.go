@@ -3,9 +3,9 @@ package restore
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,41 +19,24 @@ import (
 // few enough to be read again by key, and all of them.
 var changedShares = []int{1, 100}
 
-// relisted is the resident memory of a reader: ready, with streams, and at most from then
-// until a relist is through.
-type relisted struct {
-	compression          string
-	share                int
-	ready, streams, peak int64
-	took                 time.Duration
-}
-
-// String is a line of the document.
-func (r relisted) String() string {
-	return fmt.Sprintf("- relist, %s, %d %% of the orders changed: peak %.2f × of ready (goal: at most 1.15), %d of %d MiB; %.1f s, ready %d MiB without the streams",
-		r.compression, r.share, float64(r.peak)/float64(r.streams), r.peak>>20, r.streams>>20, r.took.Seconds(), r.ready>>20)
-}
-
-// relist changes orders in a way that calls for a relist, while streams are open.
-func (b *Benchmark) relist(ctx context.Context, compression string, share int) relisted {
+// relist changes orders in a way that calls for a relist, while streams are open. It returns
+// a line of the document: the peak of resident memory until the relist is through.
+func (b *Benchmark) relist(ctx context.Context, compression string, share int) string {
 	reader := b.site.StartReader(ctx, b.database, "CACHE_COMPRESSION="+compression)
 	defer reader.Stop()
-	ctx, stop := context.WithCancel(ctx)
+	following, stop := context.WithCancel(ctx)
 	defer stop()
 	for range b.Streams {
-		request := must.Get(http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reader.Addr+"/api/v1/orders/stream", nil))
-		response := must.Get(http.DefaultClient.Do(request))
+		request := must.Get(http.NewRequestWithContext(following, http.MethodGet, "http://"+reader.Addr+"/api/v1/orders/stream", nil))
+		response, err := http.DefaultClient.Do(request)
+		must.Succeed(err)
 		go func() {
-			defer func() { _ = response.Body.Close() }()
-			for buffer := make([]byte, 4<<10); ; {
-				if _, err := response.Body.Read(buffer); err != nil {
-					return
-				}
-			}
+			_, _ = io.Copy(io.Discard, response.Body) // until it is stopped
+			_ = response.Body.Close()
 		}()
 	}
-	must.Succeed(retry.Sleep(ctx, settling))
-	r := relisted{compression: compression, share: share, ready: reader.Memory, streams: must.Get(rig.UsageOf(reader.Pid())).Memory}
+	must.Succeed(retry.Sleep(ctx, min(settling, b.Churn+time.Second)))
+	ready := must.Get(rig.UsageOf(reader.Pid())).Memory
 	conn := must.Get(pgx.Connect(ctx, b.database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	must.Get(conn.PgConn().Exec(ctx, fmt.Sprintf(`BEGIN; ALTER TABLE orders DISABLE TRIGGER USER;
@@ -65,18 +48,9 @@ func (b *Benchmark) relist(ctx context.Context, compression string, share int) r
 	for held := (rig.ReaderStats{}); held.Relists == 0 || !held.Complete; held = reader.Stats(ctx) {
 		must.Succeed(retry.Sleep(ctx, samplingEvery))
 	}
-	r.took, r.peak = time.Since(began), must.Get(rig.UsageOf(reader.Pid())).Peak
-	rig.Progress("%s", r)
-	return r
-}
-
-func (f findings) relistLines(b *Benchmark) string {
-	var lines strings.Builder
-	for _, r := range f.relists {
-		fmt.Fprintf(&lines, "%v\n", r)
-	}
-	if len(f.relists) > 0 {
-		fmt.Fprintf(&lines, "- %d streams were open during the relists\n", b.Streams)
-	}
-	return lines.String()
+	took, peak := time.Since(began), must.Get(rig.UsageOf(reader.Pid())).Peak
+	line := fmt.Sprintf("- relist, %s, %d %% of the orders changed, %d streams: at most %d MiB, %.2f × of before (goal: at most 1.15), in %.1f s\n",
+		compression, share, b.Streams, peak>>20, float64(peak)/float64(ready), took.Seconds())
+	rig.Progress("%s", line)
+	return line
 }

@@ -101,19 +101,6 @@ func (l *chunkLog) marked(at location) bool {
 	return marks != nil && marks[bit/64]&(1<<(bit%64)) != 0
 }
 
-func (l *chunkLog) copyMark(from, to location) {
-	if l.marked(from) {
-		l.mark(to)
-	}
-}
-
-// unmark removes all marks.
-func (l *chunkLog) unmark() {
-	for i := range l.chunks {
-		l.chunks[i].marks = nil
-	}
-}
-
 // full tells whether there are as many chunks as locations can tell apart: some 4 GiB.
 func (l *chunkLog) full() bool { return len(l.free) == 0 && len(l.chunks) >= maxSlots }
 
@@ -167,7 +154,9 @@ func (l *chunkLog) compact(isLive func(rawRecord, location) bool, moved func(raw
 	copyTo := func(raw rawRecord, from location) {
 		n := raw.len()
 		to := l.fill(target, n, func(dst []byte) { copy(dst, raw[:n]) })
-		l.copyMark(from, to)
+		if l.marked(from) {
+			l.mark(to)
+		}
 		moved(raw, from, to)
 	}
 	for _, slot := range run {

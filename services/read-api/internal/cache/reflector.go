@@ -45,6 +45,8 @@ type Health interface {
 type Memory interface {
 	// Follow is told how many bytes they take now. It is called often.
 	Follow(orders int64)
+	// Relist is called before a relist, which has to do with little memory.
+	Relist()
 	// Settle is called when a snapshot is in: what it needed can be given back.
 	Settle()
 }
@@ -166,7 +168,7 @@ func (h *held) Replace(uid string, canonical []byte) {
 // roomShare is which part of the orders' memory a relist may use beside them, where that
 // is more than minRoom.
 const (
-	roomShare = 16
+	roomShare = 32
 	minRoom   = 4 << 20
 )
 
@@ -275,6 +277,9 @@ func (r *Reflector) callForRelist(f *feed) {
 // relist compares a feed with a new snapshot, and goes on with the changes after it. If it
 // fails, the store has some of the snapshot, and the next attempt brings the rest.
 func (r *Reflector) relist(ctx context.Context, f *feed) error {
+	if r.options.Memory != nil {
+		r.options.Memory.Relist()
+	}
 	f.store.Relist()
 	into := &held{sink: sink{store: f.store, subscribers: r.cache.subscribers}}
 	err := r.fill(ctx, f, into)

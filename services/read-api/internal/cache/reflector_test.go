@@ -607,6 +607,8 @@ func (m *fakeMemory) Follow(orders int64) {
 	m.orders = orders
 }
 
+func (m *fakeMemory) Relist() {}
+
 func (m *fakeMemory) Settle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -57,19 +57,25 @@ func (sh *shard) has(fp fingerprint, uid string, tag tag) bool {
 // keep says that a relist has found the record at a location unchanged. With a budget
 // it becomes the newest, or records that the snapshot has earlier would outlive it.
 func (sh *shard) keep(fp fingerprint, uid string, at location) {
-	switch {
-	case !sh.relist:
-	case sh.budget > 0:
+	if !sh.relist {
+		return
+	}
+	sh.log.mark(at)
+	if sh.budget > 0 {
 		raw := sh.log.at(at)
 		n := raw.len()
-		to := sh.log.append(n, sh.chunkSize(), func(dst []byte) { copy(dst, raw[:n]) })
-		sh.index.move(fp, uid, at, to)
-		sh.log.mark(to)
-		sh.log.release(at)
+		sh.move(fp, uid, at, sh.log.append(n, sh.chunkSize(), func(dst []byte) { copy(dst, raw[:n]) }))
 		sh.tidy()
-	default:
-		sh.log.mark(at)
 	}
+}
+
+// move says that an order's record is at another location, with the old one's mark.
+func (sh *shard) move(fp fingerprint, uid string, from, to location) {
+	if sh.log.marked(from) {
+		sh.log.mark(to)
+	}
+	sh.index.move(fp, uid, from, to)
+	sh.log.release(from)
 }
 
 // put stores a record in place of the one with the same uid, and tells whether
@@ -122,25 +128,20 @@ func (sh *shard) write(n *newRecord) location {
 func (sh *shard) replace(fp fingerprint, n *newRecord, old location) location {
 	sh.content -= int64(sh.log.at(old).head().size)
 	at := sh.write(n)
-	sh.index.move(fp, n.uid, old, at)
-	sh.log.copyMark(old, at)
-	sh.log.release(old)
+	sh.move(fp, n.uid, old, at)
 	return at
 }
 
-// begin and end are those of a relist.
-func (sh *shard) begin() {
+// relisting says that a relist begins, perhaps after one that was cut, or ends.
+func (sh *shard) relisting(begins bool) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	sh.log.unmark() // of one that was cut
-	sh.relist, sh.evicted = true, 0
-}
-
-func (sh *shard) end() {
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.log.unmark()
-	sh.relist = false
+	for i := range sh.log.chunks {
+		sh.log.chunks[i].marks = nil
+	}
+	if sh.relist = begins; begins {
+		sh.evicted = 0
+	}
 }
 
 // unmarked are the orders that a relist did not find.

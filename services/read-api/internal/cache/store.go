@@ -179,7 +179,7 @@ func (s *Store) Same(uid string, canonical []byte) bool {
 func (s *Store) Relist() {
 	s.partial.Store(true)
 	for i := range s.shards {
-		s.shards[i].begin()
+		s.shards[i].relisting(true)
 	}
 }
 
@@ -190,7 +190,7 @@ func (s *Store) Sweep(partial bool, gone func(uid string)) {
 		for _, uid := range s.shards[i].unmarked() {
 			gone(uid)
 		}
-		s.shards[i].end()
+		s.shards[i].relisting(false)
 	}
 	s.partial.Store(partial)
 }

@@ -208,18 +208,18 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position
 	tell := func(done int64) { w.tell(done, expected) }
 
 	waiting, different := s.options.WaitingBytes, &differences{held: held}
-	put := func(o *model.Order, canonical []byte) error {
-		sink.Put(o, canonical)
+	whole := func(o *model.Order, canonical []byte) error {
+		if relist {
+			held.Replace(o.OrderUID, canonical)
+		} else {
+			sink.Put(o, canonical)
+		}
 		return nil
 	}
-	whole := put
+	put := whole
 	if relist {
 		waiting, put = min(waiting, held.Room()), different.find
 		different.most = min(maxDifferent, int(waiting/uidBytes))
-		whole = func(o *model.Order, canonical []byte) error {
-			held.Replace(o.OrderUID, canonical)
-			return nil
-		}
 	}
 	split, err := s.assemble(ctx, snapshot, newJoiner(false, waiting), put, tell)
 	if errors.Is(err, errScattered) {

@@ -33,6 +33,8 @@ const (
 	restoreHeadroom = 64 << 20
 	// minPercent is the same for many orders, as a share of what they take.
 	minPercent = 3
+	// relistHeadroom is headroom during a relist, which has to be content with little.
+	relistHeadroom = 4 << 20
 	// settleEvery is how often memory is given back while orders change: the
 	// runtime by itself keeps up to a tenth more than it needs.
 	settleEvery = 10 * time.Second
@@ -67,7 +69,7 @@ type Pacer struct {
 	changed atomic.Bool
 
 	mu      sync.Mutex
-	settled bool
+	room    int64 // for garbage
 	orders  int64
 	percent int
 }
@@ -75,7 +77,7 @@ type Pacer struct {
 // New returns one that has not changed anything yet.
 func New() *Pacer {
 	_, set := os.LookupEnv("GOGC")
-	p := &Pacer{free: !set, percent: 100}
+	p := &Pacer{free: !set, percent: 100, room: restoreHeadroom}
 	p.Loop = lifecycle.NewLoop("gc pacer", func(ctx context.Context) error { return p.run(ctx, settleEvery) }, nil)
 	return p
 }
@@ -94,11 +96,7 @@ func (p *Pacer) Follow(orders int64) {
 
 // choose sets the percentage. p.mu is held.
 func (p *Pacer) choose() {
-	room := int64(headroom)
-	if !p.settled {
-		room = restoreHeadroom
-	}
-	percent := percentFor(p.orders, room)
+	percent := percentFor(p.orders, p.room)
 	// Each setting stops the world for a moment.
 	if change := percent - p.percent; change*change*25 > p.percent*p.percent {
 		p.percent = percent
@@ -106,12 +104,18 @@ func (p *Pacer) choose() {
 	}
 }
 
-// Settle says that all orders are in, and gives the system back what nothing uses
-// any more.
-func (p *Pacer) Settle() {
+// Relist says that all orders are about to be read anew.
+func (p *Pacer) Relist() { p.give(relistHeadroom) }
+
+// Settle says that all orders are in.
+func (p *Pacer) Settle() { p.give(headroom) }
+
+// give lets so much garbage gather from now on, and gives the system back what nothing
+// uses any more.
+func (p *Pacer) give(room int64) {
 	if p.free {
 		p.mu.Lock()
-		p.settled = true
+		p.room = room
 		p.choose()
 		p.mu.Unlock()
 	}

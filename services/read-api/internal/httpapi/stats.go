@@ -22,7 +22,7 @@ type Stats struct {
 	Synced           bool      `json:"synced"`                      // the cache has been filled
 	Complete         bool      `json:"complete"`                    // it holds every order
 	Evicted          int64     `json:"evicted"`                     // orders that did not fit since the last snapshot
-	Hits             int64     `json:"hits"`                        // look-ups that memory answered since the last snapshot
+	Hits             int64     `json:"hits"`                        // look-ups that memory answered
 	Misses           int64     `json:"misses"`                      // look-ups that it didn't
 	StalenessSeconds float64   `json:"staleness_seconds"`           // since the last complete round of reading changes began
 	LastTailBeganAt  time.Time `json:"last_tail_began_at,omitzero"` // the same as a time
