@@ -120,6 +120,9 @@ type Header struct {
 	Value []byte
 }
 
+// IsTombstone reports whether it removes a letter.
+func (l *Letter) IsTombstone() bool { return l.Value == nil }
+
 // Source is the record that could not be stored.
 type Source struct {
 	Topic     string
@@ -178,7 +181,7 @@ type Cause struct {
 type Letter struct {
 	ID      string
 	Reason  string
-	Value   []byte // never nil: a null value would be a tombstone
+	Value   []byte // nil: a tombstone, which removes the letter
 	Headers []Header
 }
 

@@ -5,15 +5,17 @@
 //	decoder := ingest.NewDecoder(codec, nil)
 //	records = append(records, decoder.Decode(source)) // … for each record
 //	err := ingest.Store(ctx, writer, records)         // *orderwrite.Writer; retry on an error
-//	letters := ingest.Letters(records, group, time.Now())
+//	letters, err := ingest.SendLetters(ctx, records, writer, group, send)
 package ingest
 
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 )
@@ -27,6 +29,7 @@ const (
 	Stored     Outcome = "stored"      // its rows are committed
 	Duplicate  Outcome = "duplicate"   // the same order was stored before with the same content
 	DeadLetter Outcome = "dead_letter" // see Record.Cause
+	Erased     Outcome = "erased"      // its order was erased, and is not to come back
 )
 
 // Record is a source record with its decoded order.
@@ -36,6 +39,7 @@ type Record struct {
 	entry *orderwrite.Entry // the valid order; nil if there is a failure
 	// failure is why the record is no valid order; nil if there is an entry.
 	failure *deadletter.Cause
+	erased  bool   // it is not to become a dead letter
 	rules   string // version of the rules file; "" without one
 }
 
@@ -122,12 +126,16 @@ func (r *Record) Order() *model.Order {
 // Outcome returns what became of the record.
 func (r *Record) Outcome() Outcome {
 	switch {
+	case r.erased:
+		return Erased
 	case r.failure != nil:
 		return DeadLetter
 	case r.entry.Outcome == orderwrite.Stored:
 		return Stored
 	case r.entry.Outcome == orderwrite.Duplicate:
 		return Duplicate
+	case r.entry.Outcome == orderwrite.Erased:
+		return Erased
 	case r.entry.Outcome == orderwrite.Pending:
 		return Pending
 	}
@@ -145,6 +153,8 @@ func (r *Record) Cause() *deadletter.Cause {
 
 func (r *Record) cause() *deadletter.Cause {
 	switch {
+	case r.erased:
+		return nil
 	case r.failure != nil:
 		return r.failure
 	case r.entry.Outcome == orderwrite.Conflict:
@@ -165,6 +175,51 @@ func ConflictErrors(differs []string) []model.FieldError {
 		failures[i] = model.FieldError{Path: path, Rule: deadletter.ReasonConflict, Message: "differs from the stored order"}
 	}
 	return failures
+}
+
+// Erasures are the erased orders as a writer knows them; an *orderwrite.Writer has them.
+type Erasures interface {
+	Known() *erased.Known
+	// Refresh reads them again if others were erased meanwhile, and reports whether it did.
+	Refresh(ctx context.Context) (changed bool, err error)
+}
+
+// SendLetters has the dead letters among the records sent, and returns them. A record whose
+// order was erased, as far as its order_uid can be read, becomes no letter. It may have one
+// that was written before, or just now while its order was erased: so a tombstone is sent.
+func SendLetters(ctx context.Context, records []*Record, erasures Erasures, group string, send func(context.Context, []deadletter.Letter) error) (dead []deadletter.Letter, err error) {
+	for changed := true; changed; {
+		keepErased(records, erasures.Known())
+		dead = Letters(records, group, time.Now())
+		sent := slices.Clone(dead)
+		for _, r := range records {
+			if r.Outcome() == Erased {
+				sent = append(sent, deadletter.Letter{ID: deadletter.ID(r.Source)})
+			}
+		}
+		if len(sent) == 0 {
+			return nil, nil
+		}
+		if err := send(ctx, sent); err != nil {
+			return nil, err
+		}
+		if changed, err = erasures.Refresh(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return dead, nil
+}
+
+// keepErased keeps records of erased orders from becoming letters.
+func keepErased(records []*Record, known *erased.Known) {
+	if known.Empty() {
+		return
+	}
+	for _, r := range records {
+		if r.Outcome() == DeadLetter {
+			r.erased = known.HasAny(deadletter.OrderUIDs(r.Source.Key, r.Source.Value))
+		}
+	}
 }
 
 // Letters returns the dead letters among the records, in their order. Group is the

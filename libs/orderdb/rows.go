@@ -1,6 +1,7 @@
 package orderdb
 
 import (
+	"context"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -109,6 +110,27 @@ type ChangesState struct {
 	Horizon   uint64 `bun:"horizon,type:xid8"`    // deletions before it may have been pruned
 	RelistXID uint64 `bun:"relist_xid,type:xid8"` // what it changed can only be read by a relist
 	Epoch     string `bun:"epoch,nullzero"`       // renewed when the database went back to an earlier state
+}
+
+// Erasure is a row of the table erasures: an order that was erased, see package erasure.
+type Erasure struct {
+	bun.BaseModel `bun:"table:erasures,alias:e"`
+
+	HMAC     []byte    `bun:"hmac,pk"`
+	KeyID    string    `bun:"key_id"`
+	ErasedAt time.Time `bun:"erased_at,nullzero"`
+	Pending  bool      `bun:"pending"` // its order is still to be looked for
+}
+
+// RenewEpoch tells readers that the database went back to an earlier state: they relist.
+// Its statements are transactions of their own, since one that a lost connection left open
+// would keep others waiting. After an error it is to be repeated.
+func RenewEpoch(ctx context.Context, db *bun.DB) error {
+	_, err := db.NewUpdate().Model((*ChangesState)(nil)).Set("epoch = gen_random_uuid()").Where("true").Exec(ctx)
+	if err == nil {
+		_, err = db.ExecContext(ctx, "NOTIFY "+NotifyChannel)
+	}
+	return err
 }
 
 // IngestPosition is a row of the table ingest_positions: how far a partition is in the

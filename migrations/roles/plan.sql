@@ -11,7 +11,7 @@
       LEFT JOIN pg_roles ON rolname = $1::text || '_' || role
 ), tables (oid) AS ( -- with their partitions
     SELECT oid FROM pg_class
-     WHERE relnamespace = current_schema()::regnamespace AND relname IN (SELECT tab FROM rights) AND relkind IN ('r', 'p')
+     WHERE relnamespace = current_schema()::regnamespace AND relname IN (SELECT tab FROM rights) AND relkind IN ('r', 'p', 'S')
     UNION
     SELECT inhrelid FROM pg_inherits JOIN tables ON inhparent = tables.oid
 ), moved (object, owner) AS ( -- what another user owns

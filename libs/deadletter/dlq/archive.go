@@ -77,6 +77,9 @@ func (r *ArchiveRecord) record(topic string, partition int32) *kgo.Record {
 // ErrEntry means that the archive is wrong, not the broker.
 var ErrEntry = errors.New("cannot be imported")
 
+// ErrThere says that a letter was not imported.
+var ErrThere = errors.New("is there already")
+
 // check refuses what would not be the same letter again.
 func (e *ArchiveEntry) check() error {
 	switch {
@@ -101,10 +104,10 @@ func (e *ArchiveEntry) check() error {
 // does not have, to the partition that to names, or by its key, or as they were where
 // that partition exists. It calls before with the ids of letters that it is about to write,
 // some at a time, and writes nothing more after an error of it. It calls done for each
-// letter, and says whether the letter was there already. What is there stays as it is, so
+// letter, with ErrThere or ErrErased if it was not written. What is there stays as it is, so
 // an interrupted import can be run again. An error of the archive names the entry by its
 // number, and is an ErrEntry.
-func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, before func(ids []string) error, done func(id string, there bool)) error {
+func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, before func(ids []string) error, done func(id string, why error)) error {
 	if !q.onlyOurs() {
 		return errors.New("letters cannot be imported into a topic that others write")
 	}
@@ -157,15 +160,28 @@ func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, before
 // insert writes the resolutions first: where it fails in between, no letter is
 // open that was not.
 func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, partitionFor func(*ArchiveEntry) int32,
-	before func(ids []string) error, done func(id string, there bool),
+	before func(ids []string) error, done func(id string, why error),
 ) error {
-	there := make([]bool, len(entries))
+	if err := view.Refresh(ctx); err != nil { // orders may be erased meanwhile
+		return err
+	}
+	why := make([]error, len(entries))
 	var ids []string
 	var resolutions, letters []*kgo.Record
 	for i := range entries {
 		e := &entries[i]
+		l := letter.Parse(e.Letter.record("", 0))
+		erased, err := q.IsErased(l.SourceKey, l.Value)
+		if err != nil {
+			return err
+		}
 		known, exists := view.lookup(e.ID)
-		if there[i] = exists && known.HasLetter(); there[i] {
+		switch {
+		case erased:
+			why[i] = ErrErased
+			continue
+		case exists && known.HasLetter():
+			why[i] = ErrThere
 			continue
 		}
 		partition := partitionFor(e)
@@ -191,7 +207,7 @@ func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, 
 		}
 	}
 	for i, e := range entries {
-		done(e.ID, there[i])
+		done(e.ID, why[i])
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/platform/pasted"
 )
 
@@ -26,6 +27,9 @@ type Options struct {
 	Foreign []string
 	// Orders is the topic of the orders, to which letters of NATS messages go back.
 	Orders string
+	// Erasures is the key by which erased orders are known; nil: none was ever erased, or
+	// letters cannot be sent.
+	Erasures *erasure.Key
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -35,6 +39,7 @@ type Queue struct {
 	client  *Client
 	opts    Options
 	letters []string // the topics of the letters
+	erased  erasedOrders
 }
 
 // New returns a queue that reads and writes through a client.
@@ -71,7 +76,7 @@ func (q *Queue) topics() []string {
 // Scan reads the topics from their start to their present end.
 func (q *Queue) Scan(ctx context.Context, filter letter.Filter) (*View, error) {
 	v := newView(q.letters, q.opts.Topic, filter)
-	v.queue = q
+	v.queue, v.erased = q, &q.erased
 	return v, v.Refresh(ctx)
 }
 

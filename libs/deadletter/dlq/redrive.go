@@ -168,6 +168,9 @@ func (d *redriving) copy(ctx context.Context, item *Item) (record *kgo.Record, r
 			return nil, refused, nil
 		}
 		record = EditedCopy(&item.Letter, value, d.By.Actor)
+		if erased, err := d.queue.IsErased(record.Key, value); erased || err != nil {
+			return nil, ErrErased, err
+		}
 	}
 	record.Topic, record.Partition = topic, partition
 	return record, nil, nil

@@ -106,6 +106,9 @@ func (r *Router) Route(ctx context.Context, l *letter.Letter) (topic string, par
 	if refused := Redrivable(l, r.target, r.maxRedrives); refused != nil {
 		return "", 0, refused, nil
 	}
+	if erased, err := r.queue.IsErased(l.SourceKey, l.Value); erased || err != nil {
+		return "", 0, ErrErased, err
+	}
 	topic, partition = l.Source.Topic, l.Source.Partition
 	byKey := r.target.ByKey || partition < 0
 	if deadletter.IsNATS(topic) {

@@ -24,6 +24,7 @@ import (
 // Safe for concurrent use.
 type View struct {
 	queue       *Queue
+	erased      *erasedOrders // the queue's
 	filter      letter.Filter
 	letters     []string // topics of the letters
 	resolutions string   // topic of the resolutions; often among them
@@ -83,7 +84,7 @@ func (r *Ref) resolution() letter.Place { return r.resolutions[len(r.resolutions
 
 func newView(letters []string, resolutions string, filter letter.Filter) *View {
 	return &View{
-		letters: letters, resolutions: resolutions, filter: filter,
+		letters: letters, resolutions: resolutions, filter: filter, erased: &erasedOrders{},
 		entries: map[string]*Ref{}, groups: map[groupKey]*Group{}, next: map[topicPartition]int64{},
 	}
 }
@@ -190,6 +191,9 @@ func (v *View) Gaps() []Gap {
 func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 	id, isResolution := "", false
 	if r.Topic == v.resolutions {
+		if v.erased.add(r) {
+			return "", false
+		}
 		id, isResolution = letter.ResolutionOf(r)
 	}
 	var l letter.Letter

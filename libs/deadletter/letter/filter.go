@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/platform/pasted"
+	"github.com/orderhub/orderhub/libs/deadletter"
 )
 
 // Status says whether a letter still needs attention.
@@ -49,6 +49,8 @@ type Filter struct {
 	Failure *Failure
 	// NoFailures selects letters that name no failure.
 	NoFailures bool
+	// Of, if set, is a condition of the caller's own.
+	Of func(*Letter) bool
 }
 
 // Matches reports whether a letter meets the filter.
@@ -69,7 +71,8 @@ func (f *Filter) MatchesWith(l *Letter, failuresOf func(*Letter) []Failure) bool
 		!f.Since.IsZero() && l.FailedAt.Before(f.Since),
 		!f.Until.IsZero() && !l.FailedAt.Before(f.Until),
 		f.Text != "" && !bytes.Contains(l.Value, []byte(f.Text)),
-		f.UID != "" && !ofOrder(l, f.UID):
+		f.UID != "" && !ofOrder(l, f.UID),
+		f.Of != nil && !f.Of(l):
 		return false
 	}
 	if !f.NoFailures && f.Failure == nil && len(f.Rules) == 0 && len(f.Paths) == 0 {
@@ -133,29 +136,9 @@ var id = regexp.MustCompile(`^[^/\s:?]+/[^/\s]+/\d+(/[0-9a-f]{8})?$`)
 // IsID tells whether a text has the form of a letter's id.
 func IsID(text string) bool { return id.MatchString(text) }
 
-// ofOrder looks for an order_uid in a value that may be broken. What nobody sees in it
-// makes no difference: that may be why it failed.
+// ofOrder looks for an order_uid in the key and in a value that may be broken.
 func ofOrder(l *Letter, uid string) bool {
-	same := func(text []byte) bool { return string(text) == uid || pasted.Clean(string(text)) == uid }
-	if same(l.SourceKey) {
-		return true
-	}
-	name := []byte(`"order_uid"`)
-	for rest := l.Value; ; {
-		i := bytes.Index(rest, name)
-		if i < 0 {
-			return false
-		}
-		rest = rest[i+len(name):]
-		value, _ := bytes.CutPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(":"))
-		value, ok := bytes.CutPrefix(bytes.TrimLeft(value, " \t\r\n"), []byte(`"`))
-		if !ok {
-			continue
-		}
-		if text, _, closed := bytes.Cut(value, []byte(`"`)); closed && same(text) {
-			return true
-		}
-	}
+	return slices.Contains(deadletter.OrderUIDs(l.SourceKey, nil), uid) || slices.Contains(deadletter.OrderUIDs(nil, l.Value), uid)
 }
 
 // ParseStatus reads open, resolved or any.

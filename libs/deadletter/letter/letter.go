@@ -49,6 +49,16 @@ func (p Place) String() string {
 	return p.Topic + "/" + strconv.Itoa(int(p.Partition)) + "/" + strconv.FormatInt(p.Offset, 10)
 }
 
+// ParsePlace reads what Place.String writes.
+func ParsePlace(text string) (p Place, ok bool) {
+	parts := strings.Split(text, "/")
+	if len(parts) != 3 {
+		return p, false
+	}
+	p = Place{Topic: parts[0], Partition: int32(number([]byte(parts[1]), 32)), Offset: number([]byte(parts[2]), 64)}
+	return p, p.Partition >= 0 && p.Offset >= 0
+}
+
 // Letter is a dead letter. It shares the record's bytes.
 type Letter struct {
 	ID     string

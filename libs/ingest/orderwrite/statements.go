@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/uptrace/bun"
 
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
@@ -37,22 +38,24 @@ const forever time.Duration = 0
 // It disables the insert triggers, since the transaction inserts whole orders, and sends
 // the notification itself, which is delivered only after a commit. $1 is a lock_timeout
 // in milliseconds; null keeps the present one. The advisory lock marks the transaction
-// as a writer's, see endAbandoned.
+// as a writer's, see endAbandoned. The version of the erased orders comes last, since it
+// waits for a lock.
 //
 // Raw SQL: bun's builder has no LATERAL and writes values into the text. LATERAL
 // and OFFSET 0 make the planner look each uid up in the index; for an array of
 // thousands it would read the whole table until there are millions of orders.
 // Nothing is prepared: a plan made while the table was empty would scan it.
-const openQuery = `SELECT once.xid, o.order_uid, o.content_hash, o.change_xid::text, (SELECT string_agg(transactions::text, ',' ORDER BY partition) FROM moved)
+const openQuery = `SELECT once.xid, once.erasures, o.order_uid, o.content_hash, o.change_xid::text, (SELECT string_agg(transactions::text, ',' ORDER BY partition) FROM moved)
 	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
 		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid,
-		pg_try_advisory_xact_lock_shared(` + writerLock + `) OFFSET 0) AS once
+		pg_try_advisory_xact_lock_shared(` + writerLock + `), ` + erased.Version + ` AS erasures OFFSET 0) AS once
 	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL
 		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
 
 // opened is what an open transaction starts with.
 type opened struct {
 	xid          string         // its id
+	erasures     int64          // the version of the erased orders
 	stored       map[string]row // of the entries' orders
 	transactions []int64        // of the positions' partitions, this one included
 }
@@ -81,7 +84,7 @@ func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Positio
 	for rows.Next() {
 		var uid, rowXID *string
 		var hash []byte
-		if err := rows.Scan(&o.xid, &uid, &hash, &rowXID, &moved); err != nil {
+		if err := rows.Scan(&o.xid, &o.erasures, &uid, &hash, &rowXID, &moved); err != nil {
 			return o, fmt.Errorf("look orders up: %w", err)
 		}
 		if uid != nil {
@@ -95,13 +98,15 @@ func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Positio
 	return o, err
 }
 
-// compare sorts the entries into those that the hash decides, those whose order is
-// stored with another hash or none, and those to insert.
-func compare(pending []*Entry, stored map[string]row) (decided []decision, unlike, fresh []*Entry) {
+// compare sorts the entries into those that were erased or that the hash decides, those
+// whose order is stored with another hash or none, and those to insert.
+func compare(pending []*Entry, stored map[string]row, erased *erased.Known) (decided []decision, unlike, fresh []*Entry) {
 	first := make(map[string]*Entry, len(pending))
 	for _, e := range pending {
 		r, exists := stored[e.Order.OrderUID]
 		switch {
+		case erased.Has(e.Order.OrderUID):
+			decided = append(decided, decision{entry: e, outcome: Erased})
 		case exists && bytes.Equal(r.hash, e.Hash[:]) && e.xid != "" && r.xid == e.xid:
 			decided = append(decided, decision{entry: e, outcome: Stored}) // by our own commit, whose answer was lost
 		case exists && bytes.Equal(r.hash, e.Hash[:]):

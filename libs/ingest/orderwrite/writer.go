@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/erasure"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -35,6 +37,7 @@ const (
 	Duplicate         // the same order was stored before with the same content
 	Conflict          // the same order_uid was stored before with other content
 	Refused           // the database refuses the order for its content
+	Erased            // the order was erased, and is not to come back
 )
 
 // Entry is one valid order to be written.
@@ -71,6 +74,9 @@ type Options struct {
 	// Differs compares an order with the stored one: a duplicate has no paths. nil means
 	// model.Diff.
 	Differs func(stored, o *model.Order) []string
+	// Erasures is the key by which erased orders are known. Without it (nil), writing fails
+	// once an order was erased.
+	Erasures *erasure.Key
 	// Phase is called after each phase of a transaction that succeeded, with how long it
 	// took. It may be nil.
 	Phase func(ctx context.Context, phase string, took time.Duration)
@@ -91,6 +97,9 @@ type Writer struct {
 	differs func(stored, o *model.Order) []string
 	phase   func(ctx context.Context, phase string, took time.Duration)
 	group   group
+
+	key    *erasure.Key
+	erased atomic.Pointer[erased.Known] // nil: not read yet
 
 	// A transaction is given up after timeout. Each transaction in a row that
 	// timed out doubles it, so that a slow database gets through eventually.
@@ -115,7 +124,7 @@ const (
 // New returns a writer on a pool opened by pgconn.Open.
 func New(db *bun.DB, options Options) *Writer {
 	w := &Writer{
-		db: db, timeout: options.Timeout, differs: options.Differs, phase: options.Phase,
+		db: db, timeout: options.Timeout, differs: options.Differs, phase: options.Phase, key: options.Erasures,
 		buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }},
 	}
 	if w.differs == nil {
@@ -242,7 +251,14 @@ func (w *Writer) round(ctx context.Context, writes []*write, locks time.Duration
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = w.transaction(ctx, conn, writes, locks)
+	for err = errErasures; errors.Is(err, errErasures); {
+		err = w.transaction(ctx, conn, writes, locks)
+		if errors.Is(err, errErasures) {
+			if loading := w.loadErased(ctx, conn); loading != nil {
+				err = loading
+			}
+		}
+	}
 	w.note(began, err)
 	return err
 }
@@ -271,11 +287,15 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 	if err != nil {
 		return err
 	}
+	known := w.erased.Load()
+	if !known.Is(o.erasures) {
+		return errErasures
+	}
 	w.phase(ctx, PhaseLookUp, time.Since(began))
 	if len(o.stored) > 0 {
 		w.fresh.Store(0)
 	}
-	decided, unlike, fresh := compare(pending, o.stored)
+	decided, unlike, fresh := compare(pending, o.stored, known)
 	if len(unlike) > 0 {
 		more, err := w.compareRows(ctx, tx.Tx, unlike)
 		if err != nil {
@@ -319,6 +339,32 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 		d.entry.Outcome, d.entry.Differs = d.outcome, d.differs
 	}
 	return nil
+}
+
+// errErasures means that orders were erased since the writer read which ones.
+var errErasures = errors.New("orders were erased meanwhile")
+
+func (w *Writer) loadErased(ctx context.Context, db bun.IConn) error {
+	known, err := erased.Load(ctx, db, w.key)
+	if err == nil {
+		w.erased.Store(known)
+	}
+	return err
+}
+
+// Known returns the erased orders as of the writer's last transaction, or later.
+func (w *Writer) Known() *erased.Known { return w.erased.Load() }
+
+// Refresh reads the erased orders again if others were erased meanwhile, and reports
+// whether it did.
+func (w *Writer) Refresh(ctx context.Context) (changed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	version, err := erased.Current(ctx, w.db)
+	if err != nil || w.erased.Load().Is(version) {
+		return false, err
+	}
+	return true, w.loadErased(ctx, w.db)
 }
 
 // freshStreak is after how many transactions of new orders alone the next one is

@@ -29,7 +29,7 @@ func (c *propertyCase) backUp() {
 	require.NoError(c.t, err)
 	defer func() { _ = tx.Rollback() }()
 	var positions int
-	require.NoError(c.t, tx.QueryRowContext(c.ctx, `SELECT count(*) FROM ingest_positions`).Scan(&positions))
+	require.NoError(c.t, tx.QueryRowContext(c.ctx, `SELECT count(*) FROM ingest_positions WHERE topic = $1`, c.topic).Scan(&positions))
 	if positions == 0 {
 		return
 	}

@@ -226,7 +226,7 @@ func TestDeletionsArePrunedBehindTheHorizon(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = db.Close() }()
 	metrics := prometheus.NewRegistry()
-	pruner := prune.New(db, time.Hour, time.Hour, metrics, zap.NewNop())
+	pruner := prune.New(db, prune.Config{Deletions: time.Hour, Interval: time.Hour}, metrics, zap.NewNop())
 	for range 2 {
 		require.NoError(t, pruner.Prune(b.ctx))
 		_, deleted, _ := b.stamps()
@@ -261,7 +261,7 @@ func TestEachPruningMovesTheHorizon(t *testing.T) {
 	pruned := func() (horizon int64) {
 		t.Helper()
 		b.exec(`UPDATE order_deletions SET deleted_at = now() - interval '2 hours'`)
-		require.NoError(t, prune.New(db, time.Hour, time.Hour, nil, zap.NewNop()).Prune(b.ctx))
+		require.NoError(t, prune.New(db, prune.Config{Deletions: time.Hour, Interval: time.Hour}, nil, zap.NewNop()).Prune(b.ctx))
 		_, deleted, _ := b.stamps()
 		require.Empty(t, deleted)
 		require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT horizon::text::bigint FROM order_changes_state`).Scan(&horizon))

@@ -24,6 +24,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/consumer"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/erasures"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/lag"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
@@ -39,8 +40,8 @@ const (
 		"PostgreSQL. What cannot be stored goes to the dead-letter topic."
 )
 
-// pruneInterval is about how often old deletions are removed. With a shorter
-// retention it is the retention.
+// pruneInterval is about how often old rows are removed. With a shorter retention it is
+// the retention.
 const pruneInterval = 15 * time.Minute
 
 // requestTimeout bounds a small request to Kafka or PostgreSQL.
@@ -69,7 +70,7 @@ func Options(settings *Settings) fx.Option {
 			newFatal,
 			newDatabase, newSchemaWatch, newPruner,
 			newDialer, newTransport, newClient,
-			newMetrics, newBlockage, newPositions, newPipeline, newConsumer, newLagMeter,
+			newMetrics, newBlockage, newPositions, newErasures, newPipeline, newConsumer, newLagMeter,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -123,8 +124,19 @@ func newPositions(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *za
 	return positions.New(positions.Config{Group: s.Group, Topic: s.Kafka.Topic, Timeout: min(s.WriteTimeout, requestTimeout)}, db, metrics, log)
 }
 
+func newErasures(s *Settings, db *bun.DB, dialer *kafka.Dialer, metrics *prometheus.Registry, log *zap.Logger, lc fx.Lifecycle) *erasures.Keeper {
+	k := erasures.New(erasures.Config{
+		Group: s.Group, Topic: s.Kafka.DLQTopic, Key: s.Erasures.NewKey(), Timeout: min(s.WriteTimeout, requestTimeout),
+		Reader: fetch.NewReader(fetch.Config{
+			Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Dialer: dialer, Topic: s.Kafka.DLQTopic, MaxRecordBytes: erasures.MaxRecordBytes,
+		}),
+	}, db, metrics, log)
+	lc.Append(fx.StopHook(k.Close))
+	return k
+}
+
 func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *pipeline.Metrics,
-	blockage *pipeline.Blockage, position *positions.Keeper, fatal fatal, log *zap.Logger,
+	blockage *pipeline.Blockage, position *positions.Keeper, erasures *erasures.Keeper, fatal fatal, log *zap.Logger,
 ) *pipeline.Pipeline {
 	codec := model.New(s.Rules.Options())
 	return pipeline.New(
@@ -141,9 +153,10 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			},
 			Codec: codec,
 			Store: orderwrite.New(db, orderwrite.Options{
-				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs, Phase: metrics.Phase,
+				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs, Erasures: s.Erasures.NewKey(), Phase: metrics.Phase,
 			}),
 			Position: position,
+			Erasures: erasures,
 			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
 			Budget:   pipeline.NewBudget(s.MemoryBytes),
 			Blockage: blockage,
@@ -163,7 +176,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 		})
 }
 
-func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, position *positions.Keeper, watch *schema.Watch,
+func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, position *positions.Keeper, erasures *erasures.Keeper, watch *schema.Watch,
 	fatal fatal, blockage *pipeline.Blockage, checks *health.Registry, log *zap.Logger,
 ) *consumer.Consumer {
 	return consumer.New(
@@ -173,7 +186,7 @@ func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consum
 			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch, PositionsInterval: s.LagInterval,
 		},
 		consumer.Deps{
-			Client: client, Dialer: dialer, Prepare: watch.Wait, Assign: consumed.Assign, WentBack: position.WentBack, Fatal: fatal,
+			Client: client, Dialer: dialer, Prepare: watch.Wait, Assign: consumed.Assign, WentBack: position.WentBack, SyncErasures: erasures.Sync, Fatal: fatal,
 			Membership: blockage, Component: checks.Component("group"), Log: log,
 		})
 }
@@ -197,7 +210,11 @@ func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schem
 }
 
 func newPruner(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *zap.Logger) *prune.Pruner {
-	return prune.New(db, s.Retention, min(pruneInterval, s.Retention), metrics, log)
+	interval := min(pruneInterval, s.Retention)
+	if s.OrdersRetention > 0 {
+		interval = min(interval, s.OrdersRetention)
+	}
+	return prune.New(db, prune.Config{Deletions: s.Retention, Orders: s.OrdersRetention, Interval: interval}, metrics, log)
 }
 
 // start has a part started and stopped with the service.

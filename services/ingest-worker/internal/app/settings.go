@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 	"github.com/orderhub/orderhub/libs/platform/config"
@@ -25,7 +26,8 @@ type Settings struct {
 
 	LagInterval time.Duration `env:"INGEST_LAG_INTERVAL" envDefault:"5s" help:"how often to ask the broker how far the group is behind, and the database whether it went back to an earlier state"`
 
-	Rules rules.Settings
+	Rules    rules.Settings
+	Erasures erasure.Settings
 
 	BatchBusy    int           `env:"INGEST_BATCH_BUSY_RECORDS" envDefault:"8" help:"a batch of so many records indicates load: the next one waits for the period"`
 	BatchRecords int           `env:"INGEST_BATCH_RECORDS" envDefault:"1000" help:"records that flush a batch before the period has passed"`
@@ -37,6 +39,8 @@ type Settings struct {
 	DatabaseConns int           `env:"DATABASE_MAX_CONNS" envDefault:"4" help:"most connections to PostgreSQL"`
 	WriteTimeout  time.Duration `env:"DATABASE_WRITE_TIMEOUT" envDefault:"30s" help:"bound on one transaction; doubled while the database is slower"`
 	Retention     time.Duration `env:"DELETIONS_RETENTION" envDefault:"24h" help:"how long the table of deletions remembers"`
+
+	OrdersRetention time.Duration `env:"ORDERS_RETENTION" envDefault:"0" help:"age at which orders are deleted, by their date_created, such as 8760h (0: never)"`
 }
 
 // Validate names the variables whose values cannot be used.
@@ -56,6 +60,7 @@ func (s *Settings) Validate() error {
 		config.Between("DATABASE_MAX_CONNS", s.DatabaseConns, 1, 100),
 		config.Between("DATABASE_WRITE_TIMEOUT", s.WriteTimeout, time.Second, time.Hour),
 		config.Between("DELETIONS_RETENTION", s.Retention, time.Second, 365*24*time.Hour),
+		config.Between("ORDERS_RETENTION", s.OrdersRetention, 0, 100*365*24*time.Hour),
 	)
 }
 

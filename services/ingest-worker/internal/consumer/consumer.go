@@ -52,15 +52,17 @@ type Membership interface {
 
 // Deps are the parts of a Consumer, all required.
 type Deps struct {
-	Client     *kafka.Client
-	Dialer     *kafka.Dialer
-	Prepare    prepare // called before the group is joined
-	Assign     assign
-	WentBack   func(ctx context.Context) (bool, error) // whether the tables have less than they had recorded
-	Fatal      func(error)                             // called with Prepare's error: the process is to stop
-	Membership Membership
-	Component  *health.Component
-	Log        *zap.Logger
+	Client   *kafka.Client
+	Dialer   *kafka.Dialer
+	Prepare  prepare // called before the group is joined
+	Assign   assign
+	WentBack func(ctx context.Context) (bool, error) // whether the tables have less than they had recorded
+	// SyncErasures brings the table of erased orders up to date.
+	SyncErasures func(ctx context.Context) error
+	Fatal        func(error) // called with Prepare's error: the process is to stop
+	Membership   Membership
+	Component    *health.Component
+	Log          *zap.Logger
 }
 
 // Consumer is a member of the group from Start until Stop. It joins in the
@@ -234,6 +236,9 @@ func (c *Consumer) watchPositions(ctx context.Context) {
 		if err == nil && wentBack {
 			c.deps.Log.Error("the database went back to an earlier state; joining the group again")
 			return
+		}
+		if err := c.deps.SyncErasures(ctx); err != nil && ctx.Err() == nil {
+			c.deps.Log.Warn("erased orders not checked, retrying later", zap.Error(err))
 		}
 	}
 }

@@ -62,7 +62,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 14)
 	return &Metrics{
 		registry:    r,
-		records:     metric.Counters(r, "orderhub_ingest_records_total", "Records that are done, by outcome.", "outcome", "stored", "duplicate", "dead_letter"),
+		records:     metric.Counters(r, "orderhub_ingest_records_total", "Records that are done, by outcome.", "outcome", "stored", "duplicate", "dead_letter", "erased"),
 		deadLetters: metric.Counters(r, "orderhub_dead_letters_total", "Records that became dead letters, by reason.", "reason", deadletter.Reasons()...),
 		blocked:     metric.Gauges(r, "orderhub_ingest_blocked", "Partitions that wait, by cause.", "cause", errclass.Causes()...),
 		waited:      metric.Counters(r, "orderhub_ingest_blocked_seconds_total", "Time during which partitions waited, by cause.", "cause", errclass.Causes()...),

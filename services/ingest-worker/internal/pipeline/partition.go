@@ -19,11 +19,13 @@ import (
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/erasures"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
 )
@@ -80,6 +82,14 @@ func (p *Pipeline) start(ctx context.Context, committed map[int]int64, committer
 		}
 		return kafkago.Refused(err, "Read", p.cfg.Topic, p.cfg.Group)
 	}, ofBroker(errclass.CauseBroker))
+	if err == nil { // before any record that a restored database lacks is stored
+		err = p.retry(ctx, first, p.erasures.Sync, func(err error) (errclass.Class, errclass.Cause) {
+			if errors.As(err, new(*erasures.TopicError)) {
+				return errclass.Environment, errclass.CauseDeadLetters
+			}
+			return errclass.Of(err)
+		})
+	}
 	var behind []int
 	if err == nil {
 		err = p.retry(ctx, first, func(ctx context.Context) (err error) {
@@ -363,14 +373,29 @@ func (c *partition) intoTables(ctx context.Context, records []*ingest.Record, ne
 
 // sendLetters sends the dead letters among the records and returns them.
 func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) ([]deadletter.Letter, error) {
-	dead := ingest.Letters(records, c.cfg.Group, time.Now())
-	if len(dead) == 0 {
-		return nil, nil
-	}
-	pending, began := letters.NewPending(dead), time.Now()
+	return ingest.SendLetters(ctx, records, retried{c}, c.cfg.Group, c.send)
+}
+
+// retried are the erased orders that the writer knows.
+type retried struct{ c *partition }
+
+// Known implements ingest.Erasures.
+func (r retried) Known() *erased.Known { return r.c.store.Known() }
+
+// Refresh implements ingest.Erasures.
+func (r retried) Refresh(ctx context.Context) (changed bool, err error) {
+	err = r.c.retry(ctx, r.c.id, func(ctx context.Context) (err error) {
+		changed, err = r.c.store.Refresh(ctx)
+		return err
+	}, errclass.Of)
+	return changed, err
+}
+
+func (c *partition) send(ctx context.Context, records []deadletter.Letter) error {
+	pending, began := letters.NewPending(records), time.Now()
 	defer operation(ctx, tracing.Send, c.producer.Topic()).End()
 	defer func() { c.metrics.Phase(ctx, phaseLetters, time.Since(began)) }()
-	return dead, c.retry(ctx, c.id, func(ctx context.Context) error {
+	return c.retry(ctx, c.id, func(ctx context.Context) error {
 		return c.producer.Send(ctx, pending)
 	}, ofBroker(errclass.CauseDeadLetters))
 }
@@ -408,7 +433,7 @@ func generationEnded(err error) bool {
 // account counts and logs the outcomes of a batch. Under load there is a line each second
 // for a partition, and the summary; at debug level every batch has its line.
 func (c *partition) account(ctx context.Context, records []*ingest.Record, dead []deadletter.Letter, bytes, next int64, took time.Duration) {
-	var stored, duplicates int
+	var stored, duplicates, erased int
 	for _, r := range records {
 		switch r.Outcome() {
 		case ingest.Stored:
@@ -417,6 +442,8 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 		case ingest.Duplicate:
 			duplicates++
 			c.debug("order is a duplicate", r)
+		case ingest.Erased:
+			erased++
 		case ingest.DeadLetter, ingest.Pending: // dead letters are counted below, and none is pending
 		}
 	}
@@ -429,13 +456,14 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 	c.metrics.records.WithLabelValues("stored").Add(float64(stored))
 	c.metrics.records.WithLabelValues("duplicate").Add(float64(duplicates))
 	c.metrics.records.WithLabelValues("dead_letter").Add(float64(len(dead)))
+	c.metrics.records.WithLabelValues("erased").Add(float64(erased))
 	if len(records) == 0 {
 		return // there were only control records
 	}
 	c.metrics.batch.Observe(float64(len(records)))
 	c.metrics.flush.Observe(took.Seconds())
 	lag := max(0, c.end.Load()-next)
-	c.summary.add(c.id, lag, tally{batches: 1, stored: stored, duplicates: duplicates, deadLetters: len(dead), bytes: bytes})
+	c.summary.add(c.id, lag, tally{batches: 1, stored: stored, duplicates: duplicates, deadLetters: len(dead), erased: erased, bytes: bytes})
 	level := zap.DebugLevel
 	c.often.Do(func() { level = zap.InfoLevel })
 	if line := c.log.Check(level, "batch done"); line != nil {
@@ -445,6 +473,9 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 		}
 		if len(dead) > 0 {
 			fields = append(fields, zap.Any("reasons", reasons))
+		}
+		if erased > 0 {
+			fields = append(fields, zap.Int("erased", erased))
 		}
 		line.Write(fields...)
 	}

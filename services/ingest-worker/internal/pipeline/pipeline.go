@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/erasures"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/positions"
@@ -46,6 +47,7 @@ type Pipeline struct {
 	codec    *model.Codec
 	store    *orderwrite.Writer
 	position *positions.Keeper
+	erasures *erasures.Keeper
 	producer *letters.Producer
 	budget   *Budget
 	blockage *Blockage
@@ -70,6 +72,7 @@ type Deps struct {
 	Codec    *model.Codec
 	Store    *orderwrite.Writer
 	Position *positions.Keeper
+	Erasures *erasures.Keeper
 	Producer *letters.Producer
 	Budget   *Budget
 	Blockage *Blockage
@@ -85,7 +88,7 @@ type Deps struct {
 func New(cfg Config, d Deps) *Pipeline {
 	d.Metrics.ofBudget(d.Budget)
 	return &Pipeline{
-		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, position: d.Position, producer: d.Producer,
+		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, position: d.Position, erasures: d.Erasures, producer: d.Producer,
 		budget: d.Budget, blockage: d.Blockage, metrics: d.Metrics, log: d.Log, summary: newSummary(d.Log),
 		rights: d.Rights, committed: d.Committed, fatal: d.Fatal, clock: time.Now(),
 	}

@@ -12,8 +12,8 @@ const summaryPeriod = 10 * time.Second
 
 // tally counts what became of records.
 type tally struct {
-	batches, stored, duplicates, deadLetters int
-	bytes                                    int64 // of keys and values
+	batches, stored, duplicates, deadLetters, erased int
+	bytes                                            int64 // of keys and values
 }
 
 // summary logs the batches of all partitions in one line: ten seconds after the first of
@@ -67,6 +67,7 @@ func (s *summary) add(partition int, lag int64, batch tally) {
 	s.sum.stored += batch.stored
 	s.sum.duplicates += batch.duplicates
 	s.sum.deadLetters += batch.deadLetters
+	s.sum.erased += batch.erased
 	s.sum.bytes += batch.bytes
 	s.lag[partition] = lag
 }
@@ -81,8 +82,8 @@ func (s *summary) write() {
 	for _, records := range s.lag {
 		lag += records
 	}
-	s.log.Info("summary of batches", zap.Int("batches", s.sum.batches), zap.Int("records", s.sum.stored+s.sum.duplicates+s.sum.deadLetters),
-		zap.Int("stored", s.sum.stored), zap.Int("duplicates", s.sum.duplicates), zap.Int("dead_letters", s.sum.deadLetters),
+	s.log.Info("summary of batches", zap.Int("batches", s.sum.batches), zap.Int("records", s.sum.stored+s.sum.duplicates+s.sum.deadLetters+s.sum.erased),
+		zap.Int("stored", s.sum.stored), zap.Int("duplicates", s.sum.duplicates), zap.Int("dead_letters", s.sum.deadLetters), zap.Int("erased", s.sum.erased),
 		zap.Int64("bytes", s.sum.bytes), zap.Int64("lag", lag), zap.Duration("duration_seconds", time.Since(s.began)))
 	s.sum = tally{}
 }

@@ -116,11 +116,7 @@ func (k *Keeper) read(ctx context.Context, topicID string) (map[int]int64, error
 // lost connection left open would keep others waiting.
 func (k *Keeper) write(ctx context.Context, topicID string, missing map[int]int64, wentBack bool) error {
 	if wentBack { // readers first: if this is repeated, they relist once more
-		_, err := k.db.NewUpdate().Model((*orderdb.ChangesState)(nil)).Set("epoch = gen_random_uuid()").Where("true").Exec(ctx)
-		if err == nil {
-			_, err = k.db.ExecContext(ctx, "NOTIFY "+orderdb.NotifyChannel)
-		}
-		if err != nil {
+		if err := orderdb.RenewEpoch(ctx, k.db); err != nil {
 			return err
 		}
 	}

@@ -1,5 +1,6 @@
-// Package prune keeps the table of deletions short. Readers that are too far
-// behind for what is left of it see that by the stored horizon, and relist.
+// Package prune deletes what is old: orders, if their age is limited, and rows of the
+// table of deletions. Readers that are too far behind for what is left of these see that
+// by the stored horizon, and relist.
 package prune
 
 import (
@@ -23,20 +24,29 @@ import (
 // Pruner prunes in the background from Start until Stop.
 type Pruner struct {
 	*lifecycle.Loop
-	db        *bun.DB
-	retention time.Duration
-	interval  time.Duration
-	log       *zap.Logger
+	db  *bun.DB
+	cfg Config
+	log *zap.Logger
 
-	deletions, failures prometheus.Counter
-	done, took          prometheus.Gauge
+	orders, deletions, failures prometheus.Counter
+	done, took                  prometheus.Gauge
 }
 
-// New returns a pruner of deletions that are older than retention, which is how
-// long a reader may have been away without a relist.
-func New(db *bun.DB, retention, interval time.Duration, metrics prometheus.Registerer, log *zap.Logger) *Pruner {
+// Config of a Pruner.
+type Config struct {
+	// Deletions is how long deletions are kept: how long a reader may have been away
+	// without a relist.
+	Deletions time.Duration
+	// Orders is how old orders get, by their date_created; 0: they are kept for ever.
+	Orders   time.Duration
+	Interval time.Duration
+}
+
+// New returns a pruner.
+func New(db *bun.DB, cfg Config, metrics prometheus.Registerer, log *zap.Logger) *Pruner {
 	p := &Pruner{
-		db: db, retention: retention, interval: interval, log: log,
+		db: db, cfg: cfg, log: log,
+		orders:    metric.Counter(metrics, "orderhub_prune_orders_total", "Orders that were deleted for their age."),
 		deletions: metric.Counter(metrics, "orderhub_prune_deletions_total", "Deletions that were pruned."),
 		failures:  metric.Counter(metrics, "orderhub_prune_failures_total", "Prunings that failed."),
 		done:      metric.Gauge(metrics, "orderhub_prune_success_timestamp_seconds", "When this worker last pruned; 0: not yet."),
@@ -49,11 +59,11 @@ func New(db *bun.DB, retention, interval time.Duration, metrics prometheus.Regis
 func (p *Pruner) run(ctx context.Context) error {
 	for {
 		// Jitter: several workers prune, and one of them is enough.
-		if err := retry.Sleep(ctx, p.interval/2+rand.N(p.interval)); err != nil {
+		if err := retry.Sleep(ctx, p.cfg.Interval/2+rand.N(p.cfg.Interval)); err != nil {
 			return err
 		}
-		if err := p.Prune(ctx); err != nil && ctx.Err() == nil {
-			p.log.Warn("deletions not pruned, retrying later", zap.Error(err))
+		if err := errors.Join(p.Prune(ctx), p.PruneOrders(ctx)); err != nil && ctx.Err() == nil {
+			p.log.Warn("old rows not pruned, retrying later", zap.Error(err))
 		}
 	}
 }
@@ -68,7 +78,7 @@ func (p *Pruner) Prune(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	old := p.db.NewDelete().Model((*orderdb.Deletion)(nil)).
-		Where("deleted_at < now() - make_interval(secs => ?)", p.retention.Seconds()).Returning("change_xid")
+		Where("deleted_at < now() - make_interval(secs => ?)", p.cfg.Deletions.Seconds()).Returning("change_xid")
 	var pruned int64
 	err := p.db.NewUpdate().With("pruned", old).Model((*orderdb.ChangesState)(nil)).
 		Set(`horizon = greatest((horizon::text::numeric + 1)::text::xid8,
@@ -81,5 +91,32 @@ func (p *Pruner) Prune(ctx context.Context) error {
 	p.deletions.Add(float64(pruned))
 	p.took.Set(time.Since(began).Seconds())
 	p.done.SetToCurrentTime()
+	return nil
+}
+
+// batchOrders is how many orders a transaction deletes, and so how many rows others may
+// have to wait for.
+const batchOrders = 1000
+
+// PruneOrders deletes the orders that are too old now, the oldest first.
+func (p *Pruner) PruneOrders(ctx context.Context) error {
+	if p.cfg.Orders == 0 {
+		return nil
+	}
+	for deleted := int64(batchOrders); deleted == batchOrders; {
+		old := p.db.NewSelect().Model((*orderdb.Order)(nil)).Column("order_uid").
+			Where("date_created < now() - make_interval(secs => ?)", p.cfg.Orders.Seconds()).Order("date_created", "order_uid").Limit(batchOrders)
+		batch, cancel := context.WithTimeout(ctx, time.Minute)
+		result, err := p.db.NewDelete().Model((*orderdb.Order)(nil)).Where("order_uid = ANY (ARRAY(?))", old).Exec(batch)
+		cancel()
+		if err == nil {
+			deleted, err = result.RowsAffected()
+		}
+		if err != nil {
+			p.failures.Inc()
+			return fmt.Errorf("prune orders: %w", err)
+		}
+		p.orders.Add(float64(deleted))
+	}
 	return nil
 }

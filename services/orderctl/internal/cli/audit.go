@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/audit/kafkasink"
 	"github.com/orderhub/orderhub/libs/platform/buildinfo"
@@ -19,8 +20,9 @@ import (
 
 // changeSettings are those of commands that change letters or show personal data.
 type changeSettings struct {
-	Kafka config.Kafka
-	Audit audit.Settings
+	Kafka    config.Kafka
+	Audit    audit.Settings
+	Erasures erasure.Settings
 }
 
 // kindUser is the kind of an actor who is a user of the operating system, or whom --actor

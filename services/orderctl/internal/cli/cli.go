@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/auth"
@@ -71,7 +72,7 @@ type app struct {
 }
 
 func (a *app) rootCommand() *cobra.Command {
-	root := a.parent("orderctl", a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.replayCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(),
+	root := a.parent("orderctl", a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.replayCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.eraseCommand(),
 		a.verifyCommand(), a.doctorCommand(), a.workerCommand(), a.auditCommand(), a.tokenCommand(), a.versionCommand(), a.completionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = "orderctl " + buildinfo.Read().String() // --version
@@ -92,6 +93,7 @@ func (a *app) rootCommand() *cobra.Command {
 		API       apiSettings
 		Console   consoleSettings
 		Audit     audit.Settings
+		Erasures  erasure.Settings
 		Auth      auth.Settings
 		Server    httpserver.Settings
 		Login     natsconn.Login

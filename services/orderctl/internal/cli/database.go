@@ -16,7 +16,9 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
@@ -26,6 +28,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -67,11 +70,19 @@ func (d *database) stored(ctx context.Context, uids []string) (map[string]orderd
 }
 
 // writer writes orders like a worker with its default settings.
-func (d *database) writer(codec *model.Codec) *orderwrite.Writer {
+func (d *database) writer(codec *model.Codec, erasures *erasure.Key) *orderwrite.Writer {
 	return orderwrite.New(d.pool, orderwrite.Options{
-		Timeout: 30 * time.Second, MaxOrders: 4000, Differs: codec.Differs,
+		Timeout: 30 * time.Second, MaxOrders: 4000, Differs: codec.Differs, Erasures: erasures,
 		Batch: batch.Limits{Busy: 8, Count: pageRecords, Period: 40 * time.Millisecond},
 	})
+}
+
+// comparer decides orders like a writer, and writes nothing.
+func (d *database) comparer(ctx context.Context, codec *model.Codec, erasures *erasure.Key) (*dryrun.Comparer, error) {
+	c := dryrun.NewComparer(codec, d.stored)
+	var err error
+	c.Erased, err = erased.Load(ctx, d.pool, erasures)
+	return c, d.explain(err)
 }
 
 // decide has a writer decide records, and tries again for a while what may pass. It
@@ -105,6 +116,8 @@ func (d *database) explain(err error) error {
 	switch {
 	case err == nil || errors.As(err, &coded):
 		return err
+	case errors.Is(err, erasure.ErrKey):
+		return usage(err)
 	case errors.As(err, &refused):
 		message := refused.Message
 		if strings.HasPrefix(refused.Code, "22") { // a data exception, which quotes an order's value

@@ -15,6 +15,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
@@ -66,7 +67,12 @@ func (a *app) withLetters(flags *kafkaFlags, cfg *config.Kafka, use func(*dlq.Qu
 		return err
 	}
 	defer client.Close()
-	return explainKafka(cfg, use(dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: flags.foreign})))
+	var erasures erasure.Settings
+	if err := load(&erasures); err != nil {
+		return err
+	}
+	options := dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: flags.foreign, Erasures: erasures.NewKey()}
+	return explainKafka(cfg, use(dlq.New(client, options)))
 }
 
 func (f *kafkaFlags) client(cfg *config.Kafka) (*dlq.Client, error) {

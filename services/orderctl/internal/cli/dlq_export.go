@@ -196,10 +196,15 @@ func (a *app) importLetters(ctx context.Context, s *changeSettings, queue *dlq.Q
 	before := func(ids []string) error {
 		return audited(ctx, a, s, by, "import", ids, mask.ID)
 	}
-	err := queue.Import(ctx, file, to, before, func(id string, was bool) {
+	erased := 0
+	err := queue.Import(ctx, file, to, before, func(id string, why error) {
 		switch {
-		case !was:
+		case why == nil:
 			r.letter(id, "imported")
+			return
+		case errors.Is(why, dlq.ErrErased):
+			erased++
+			a.say("%s: %v", mask.ID(id), why)
 			return
 		case a.output == outputJSON:
 			r.letter(id, "nothing")
@@ -208,13 +213,16 @@ func (a *app) importLetters(ctx context.Context, s *changeSettings, queue *dlq.Q
 		there++
 	})
 	a.say("%s imported, %d were there already", dlqview.Plural(r.done, "letter"), there)
+	if erased > 0 {
+		a.say("%s not imported, since their orders were erased", dlqview.Plural(erased, "letter"))
+	}
 	if errors.Is(err, dlq.ErrEntry) { // the file is wrong, not the broker
 		err = local(err)
 	}
 	if err := errors.Join(err, r.writing); err != nil {
 		return err
 	}
-	if r.done+there == 0 {
+	if r.done+there+erased == 0 {
 		return nothing("")
 	}
 	return nil

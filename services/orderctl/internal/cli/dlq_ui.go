@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/admin"
@@ -40,6 +41,7 @@ type uiSettings struct {
 	Rules    rules.Settings
 	Console  consoleSettings
 	Audit    audit.Settings
+	Erasures erasure.Settings
 	Auth     auth.Settings
 	Web      web.Settings
 	Server   httpserver.Settings
@@ -72,6 +74,8 @@ type consoleSettings struct {
 	Hosts   []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"names as of HTTP_HOSTS, for the console alone"`
 	TLSCert string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"old name of HTTP_TLS_CERT_FILE"`
 	TLSKey  string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"old name of HTTP_TLS_KEY_FILE"`
+
+	LettersRetention time.Duration `env:"LETTERS_RETENTION" envDefault:"0" help:"how long after their resolution letters are purged, such as 720h (0: never)"`
 }
 
 // Validate is called by config.Load.
@@ -79,6 +83,9 @@ func (s consoleSettings) Validate() error {
 	var errs []error
 	if err := config.ListenAddr("HTTP_ADDR", s.Addr); err != nil {
 		errs = append(errs, err)
+	}
+	if s.LettersRetention != 0 {
+		errs = append(errs, config.Between("LETTERS_RETENTION", s.LettersRetention, time.Second, 100*365*24*time.Hour))
 	}
 	if n := len(s.Token); n > 0 && n < console.MinTokenLength {
 		errs = append(errs, fmt.Errorf("ORDERHUB_CONSOLE_TOKEN: %d characters or more, not %d", console.MinTokenLength, n))
@@ -150,7 +157,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	}
 	metrics, checks := service.NewMetrics(consoleName), health.NewRegistry()
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
-	queue := dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign})
+	queue := dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign, Erasures: settings.Erasures.NewKey()})
 	c, err := console.New(console.Options{
 		Store: queue, OrdersTopic: cfg.Topic, TraceURL: settings.Link.URL, Codec: model.New(settings.Rules.Options()), Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
@@ -174,6 +181,12 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	parts := []lifecycle.Part{admin.New(&settings.Service, checks, metrics, log, level), c, server}
 	if settings.Webhook.URL != "" {
 		parts = append(parts, webhook.New(webhook.Options{Settings: settings.Webhook, Topic: cfg.DLQTopic, Queue: queue, Letters: c, Metrics: metrics, Log: log}))
+	}
+	if s.LettersRetention > 0 {
+		if len(where.foreign) > 0 {
+			return usagef("LETTERS_RETENTION: letters of topics that others write (--foreign) cannot be purged")
+		}
+		parts = append(parts, retention(queue, s.LettersRetention, cfg.Topic, records, log))
 	}
 	for _, part := range parts {
 		defer part.Stop()

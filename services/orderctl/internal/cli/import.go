@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
@@ -60,6 +61,7 @@ type importSettings struct {
 	Kafka    config.Kafka
 	Database config.Database
 	Rules    rules.Settings
+	Erasures erasure.Settings
 }
 
 type importFlags struct {
@@ -243,6 +245,7 @@ type importReport struct {
 	Stored     int64            `json:"stored"`
 	Duplicates int64            `json:"duplicates"`
 	Failed     int64            `json:"failed"`
+	Erased     int64            `json:"erased"`            // and so not stored
 	Reasons    map[string]int64 `json:"reasons,omitempty"` // of the failures
 	// Orphans are rows of parts whose order does not exist, by table.
 	Orphans map[string]int64 `json:"rows_without_order,omitempty"`

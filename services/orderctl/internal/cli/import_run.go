@@ -16,7 +16,6 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/otherdb"
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 )
@@ -160,10 +159,14 @@ func (r *importRun) dealer(ctx context.Context) (deal func(context.Context, []ot
 	switch {
 	case r.f.dryRun:
 		return func(ctx context.Context, page []otherdb.Order) error {
-			return r.write(ctx, page, dryrun.NewComparer(r.codec, r.target.stored))
+			comparer, err := r.target.comparer(ctx, r.codec, r.f.Erasures.NewKey())
+			if err != nil {
+				return err
+			}
+			return r.write(ctx, page, comparer)
 		}, func() {}, nil
 	case r.f.direct:
-		writer := r.target.writer(r.codec)
+		writer := r.target.writer(r.codec, r.f.Erasures.NewKey())
 		return func(ctx context.Context, page []otherdb.Order) error { return r.write(ctx, page, writer) }, func() {}, nil
 	}
 	return r.publisher(ctx)
@@ -231,6 +234,8 @@ func (r *importRun) outcomes(records []*ingest.Record) error {
 			r.report.Stored++
 		case ingest.Duplicate:
 			r.report.Duplicates++
+		case ingest.Erased:
+			r.report.Erased++
 		default:
 			cause := record.Cause()
 			r.report.Failed++

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
@@ -184,7 +185,7 @@ func explainKafka(cfg *config.Kafka, err error) error {
 	switch {
 	case errors.Is(err, dlq.ErrChanged), errors.Is(err, dlq.ErrAmbiguous):
 		return err
-	case errors.Is(err, dlq.ErrTarget):
+	case errors.Is(err, dlq.ErrTarget), errors.Is(err, erasure.ErrKey):
 		return usage(err)
 	case errors.Is(err, dlq.ErrNotFound):
 		return errs.Wrap(errs.NotFound, err, "%v", err)

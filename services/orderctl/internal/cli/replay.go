@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,6 @@ import (
 	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/errs"
-	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
 type replayFlags struct {
@@ -93,6 +93,7 @@ type replayRun struct {
 	known  *dlq.View // the letters that are there
 	codec  *model.Codec
 	writer ingest.Writer
+	erased ingest.Erasures // as the writer knows them
 	pace   *rate.Limiter
 	most   int // records of a page
 
@@ -112,7 +113,8 @@ func (a *app) replay(ctx context.Context, f *replayFlags, g *workerGroup) error 
 		return err
 	}
 	defer r.client.Close()
-	r.queue = dlq.New(r.client, dlq.Options{Topic: g.cfg.DLQTopic, Orders: g.topic})
+	key := f.settings.Workers.Changes.Erasures.NewKey()
+	r.queue = dlq.New(r.client, dlq.Options{Topic: g.cfg.DLQTopic, Orders: g.topic, Erasures: key})
 	var only []int32
 	for _, p := range r.report.Partitions {
 		only = append(only, p.Partition)
@@ -122,9 +124,14 @@ func (a *app) replay(ctx context.Context, f *replayFlags, g *workerGroup) error 
 	}
 	parallel := maxConns
 	if f.dryRun {
-		r.writer, parallel = dryrun.NewComparer(r.codec, g.db.stored), 1 // it is for one goroutine
+		comparer, err := g.db.comparer(ctx, r.codec, key)
+		if err != nil {
+			return err
+		}
+		r.writer, r.erased, parallel = comparer, comparer, 1 // it is for one goroutine
 	} else {
-		r.writer = g.db.writer(r.codec)
+		writer := g.db.writer(r.codec, key)
+		r.writer, r.erased = writer, writer
 		place := func(p *replayPartition) string {
 			return fmt.Sprintf("%s/%d/%d-%d", g.topic, p.Partition, p.From, p.To-1)
 		}
@@ -241,16 +248,25 @@ func (r *replayRun) write(ctx context.Context, p *replayPartition, page []*inges
 	if err := r.g.db.decide(ctx, r.writer, page); err != nil {
 		return err
 	}
-	var letters []deadletter.Letter
-	for _, l := range ingest.Letters(page, r.g.group, time.Now()) {
-		if _, there := r.known.Current(l.ID); !there {
-			letters = append(letters, l)
+	created := 0
+	_, err := ingest.SendLetters(context.WithoutCancel(ctx), page, r.erased, r.g.group, func(ctx context.Context, letters []deadletter.Letter) error {
+		letters = slices.DeleteFunc(letters, func(l deadletter.Letter) bool {
+			_, there := r.known.Current(l.ID)
+			return there && !l.IsTombstone()
+		})
+		created = 0
+		for _, l := range letters {
+			if !l.IsTombstone() {
+				created++
+			}
 		}
-	}
-	if !r.f.dryRun {
-		if err := r.queue.Write(context.WithoutCancel(ctx), letters); err != nil {
-			return explainKafka(r.g.cfg, err)
+		if r.f.dryRun {
+			return nil
 		}
+		return r.queue.Write(ctx, letters)
+	})
+	if err != nil {
+		return explainKafka(r.g.cfg, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -261,7 +277,7 @@ func (r *replayRun) write(ctx context.Context, p *replayPartition, page []*inges
 		}
 	}
 	r.report.Read += len(page)
-	r.report.NewLetters += len(letters)
+	r.report.NewLetters += created
 	r.progress.did(next - p.Next)
 	p.Next = next
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
@@ -176,6 +177,8 @@ func (v *Verdict) take(r *ingest.Record) {
 
 // Comparer is an ingest.Writer that only compares.
 type Comparer struct {
+	// Erased are orders that were erased; nil: none.
+	Erased *erased.Known
 	orders Orders
 	codec  *model.Codec
 	// first has the content of each order that would be stored: of two that
@@ -187,6 +190,12 @@ type Comparer struct {
 func NewComparer(codec *model.Codec, orders Orders) *Comparer {
 	return &Comparer{orders: orders, codec: codec, first: map[string]model.Hash{}}
 }
+
+// Known and Refresh implement ingest.Erasures.
+func (c *Comparer) Known() *erased.Known { return c.Erased }
+
+// Refresh finds nothing new.
+func (c *Comparer) Refresh(context.Context) (changed bool, err error) { return false, nil }
 
 // Write decides like the worker: the same content is a duplicate, by the hash of
 // what was stored or by what is stored now.
@@ -204,6 +213,8 @@ func (c *Comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error
 		earlier, sent := c.first[e.Order.OrderUID]
 		content := c.codec.ComparisonHash(e.Order)
 		switch {
+		case c.Erased.Has(e.Order.OrderUID):
+			e.Outcome = orderwrite.Erased
 		case exists && bytes.Equal(there.ContentHash, e.Hash[:]), !exists && sent && earlier == content:
 			e.Outcome = orderwrite.Duplicate
 		case exists:

@@ -133,7 +133,7 @@ func camelWords(name string) (parts []string) {
 }
 
 var (
-	letterID  = matcher(`[A-Za-z0-9._-]{1,249}/[0-9]{1,10}/[0-9]{1,19}(/[0-9a-f]{8})?|nats/[A-Za-z0-9_-]{1,249}/[0-9]{1,19}/[0-9a-f]{8}`)
+	letterID  = matcher(`[A-Za-z0-9._-]{1,249}/[0-9]{1,10}/[0-9]{1,19}(/[0-9a-f]{8})?|nats/[A-Za-z0-9_-]{1,249}/[0-9]{1,19}/[0-9a-f]{8}|erased/[0-9a-f]{32}`)
 	label     = matcher(`[A-Za-z_$][A-Za-z0-9_$.-]{0,248}`)
 	decimal   = matcher(`[0-9]{1,19}`)
 	timestamp = matcher(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,18}(Z|[+-][0-9:]{5})`)
@@ -143,8 +143,8 @@ var (
 		application/cloudevents+json text/plain text/plain;charset=utf-8 application/json;charset=utf-8`))
 )
 
-// ID masks what is not of the form of a letter's id: a letter that somebody else
-// wrote may have any key.
+// ID masks what is not of the form of a letter's id, or of an erased order's: a letter that
+// somebody else wrote may have any key.
 func ID(id string) string {
 	if id == "" || letterID(id) {
 		return id

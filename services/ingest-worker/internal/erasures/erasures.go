@@ -1,0 +1,195 @@
+// Package erasures keeps the table of erased orders complete. Who erases an order writes it
+// into the table and, as a note, into the topic of dead letters. A database that went back
+// to an earlier state lacks what was erased since, and has the orders again: they are
+// removed here.
+//
+// All notes are in partition 0 of the topic. How far it is in the table is a row of
+// ingest_positions, so it goes back with the database.
+package erasures
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/uptrace/bun"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/erasure"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
+	"github.com/orderhub/orderhub/libs/platform/metric"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
+)
+
+// partition has all notes, see dlq.Queue.WriteNotes.
+const partition = 0
+
+// MaxRecordBytes is what has to be kept of a record of the topic, to know a note.
+const MaxRecordBytes = 4 << 10
+
+// Config of a Keeper. All fields are required.
+type Config struct {
+	Group, Topic string
+	// Key by which erased orders are known; nil if none is set.
+	Key *erasure.Key
+	// Timeout bounds a small statement, so that a connection that died silently is noticed.
+	Timeout time.Duration
+	// Reader reads partition 0 of Topic.
+	Reader *fetch.Reader
+}
+
+// TopicError is an error of the topic or its brokers.
+type TopicError struct {
+	topic string
+	err   error
+}
+
+func (e *TopicError) Error() string {
+	return fmt.Sprintf("read erased orders in the dead-letter topic: %v", kafkago.Refused(e.err, "Read", e.topic, ""))
+}
+
+func (e *TopicError) Unwrap() error { return e.err }
+
+// Keeper brings the table up to date. Safe for concurrent use.
+type Keeper struct {
+	cfg     Config
+	db      *bun.DB
+	log     *zap.Logger
+	removed prometheus.Counter
+	mu      sync.Mutex // one use of the reader at a time
+}
+
+// New returns a keeper.
+func New(cfg Config, db *bun.DB, registry prometheus.Registerer, log *zap.Logger) *Keeper {
+	return &Keeper{cfg: cfg, db: db, log: log, removed: metric.Counter(registry, "orderhub_erasures_removed_orders_total",
+		"Erased orders that a database had again after it went back to an earlier state, and that were removed.")}
+}
+
+// Sync reads what the topic has beyond the table's position. Orders that turn out to be
+// erased are removed; this reads the uids of all orders, and happens only after the
+// database went back. After an error it is to be repeated.
+func (k *Keeper) Sync(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	reader := k.cfg.Reader
+	topicID, err := reader.TopicID(ctx)
+	if err != nil {
+		return &TopicError{k.cfg.Topic, err}
+	}
+	first, end, err := reader.Offsets(ctx)
+	if err != nil {
+		return &TopicError{k.cfg.Topic, err}
+	}
+	position := orderdb.IngestPosition{Group: k.cfg.Group, TopicID: topicID, Partition: partition, Topic: k.cfg.Topic}
+	short, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+	defer cancel()
+	err = k.db.NewSelect().Model(&position).WherePK().Scan(short)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("read the position of erasures: %w", err)
+	}
+	from := max(first, position.NextOffset)
+	if from == end {
+		return nil
+	}
+	if from > end { // the topic lost its end
+		from = first
+	}
+	notes, next, err := k.read(ctx, from, end)
+	if err == nil {
+		err = k.apply(ctx, notes)
+	}
+	if err != nil {
+		return err
+	}
+	position.NextOffset, position.UpdatedAt = next, time.Now()
+	_, err = k.db.NewInsert().Model(&position).On("CONFLICT (consumer_group, topic_id, partition) DO UPDATE").
+		Set("next_offset = EXCLUDED.next_offset, updated_at = now()").Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("write the position of erasures: %w", err)
+	}
+	return nil
+}
+
+// Close closes the connection.
+func (k *Keeper) Close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_ = k.cfg.Reader.Close() // it was only read from
+}
+
+// emptyAnswers is after how many of them a broker has no more records, wherever the
+// partition ends.
+const emptyAnswers = 3
+
+// read returns the notes in a range of offsets, and the offset up to which it read.
+func (k *Keeper) read(ctx context.Context, from, end int64) (notes []orderdb.Erasure, next int64, err error) {
+	for empty := 0; from < end && empty < emptyAnswers; {
+		answer, err := k.cfg.Reader.Fetch(ctx, from)
+		if err != nil {
+			return nil, from, &TopicError{k.cfg.Topic, err}
+		}
+		for {
+			record, ok, err := answer.Next(ctx)
+			if err != nil {
+				answer.Release()
+				return nil, from, &TopicError{k.cfg.Topic, err}
+			}
+			if !ok {
+				break
+			}
+			if h, note, is := erasure.ParseNote(record.Key, record.Value); is {
+				notes = append(notes, orderdb.Erasure{HMAC: h[:], KeyID: note.Key, ErasedAt: note.At, Pending: true})
+			}
+		}
+		empty++
+		if next := answer.NextOffset(); next > from {
+			from, empty = next, 0
+		}
+		answer.Release()
+	}
+	return notes, from, nil
+}
+
+// apply adds the notes that the table lacks and removes their orders.
+func (k *Keeper) apply(ctx context.Context, notes []orderdb.Erasure) error {
+	if len(notes) == 0 {
+		return nil
+	}
+	known, err := erased.Load(ctx, k.db, k.cfg.Key)
+	if err != nil {
+		return err
+	}
+	missing := known.Missing(notes)
+	pending, err := k.db.NewSelect().Model((*orderdb.Erasure)(nil)).Where("pending").Exists(ctx)
+	if err != nil || len(missing) == 0 && !pending {
+		return err
+	}
+	k.log.Error("the topic has erased orders that the table does not have: the database went back to an earlier state; removing them", zap.Int("erasures", len(missing)))
+	if err := erased.Add(ctx, k.db, missing); err != nil {
+		return err
+	}
+	if known, err = erased.Load(ctx, k.db, k.cfg.Key); err != nil {
+		return err
+	}
+	if err := erased.Await(ctx, k.db); err != nil {
+		return err
+	}
+	began := time.Now()
+	removed, err := erased.Sweep(ctx, k.db, known)
+	k.removed.Add(float64(removed))
+	if err != nil {
+		return err
+	}
+	k.log.Info("erased orders removed", zap.Int64("orders", removed), zap.Duration("duration_seconds", time.Since(began)))
+	if err := orderdb.RenewEpoch(ctx, k.db); err != nil {
+		return err
+	}
+	_, err = k.db.NewUpdate().Model((*orderdb.Erasure)(nil)).Set("pending = false").Where("pending").Exec(ctx)
+	return err
+}

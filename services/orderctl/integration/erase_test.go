@@ -1,0 +1,241 @@
+package integration
+
+import (
+	"database/sql"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/erasure"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/services/orderctl/internal/synth"
+)
+
+const erasureKey = "0123456789abcdef0123456789abcdef"
+
+// people are a world with a database, in which orders of several customers are stored.
+type people struct {
+	*world
+	url string
+	db  *sql.DB
+}
+
+func newPeople(t *testing.T) *people {
+	p := &people{world: newWorld(t), url: postgres.ForTest(t)}
+	p.db = openURL(t, p.url)
+	_, err := migrations.Up(t.Context(), p.db)
+	require.NoError(t, err)
+	t.Setenv("DATABASE_URL", postgres.RolesForTest(t, p.url)[migrations.Operator])
+	t.Setenv("ERASURE_KEY", erasureKey)
+	t.Setenv("ORDERHUB_AUDIT_FILE", filepath.Join(t.TempDir(), "audit.jsonl"))
+	p.store = dlq.New(p.client, dlq.Options{Topic: dlqTopic, Orders: orders, Erasures: erasure.Settings{Key: erasureKey}.NewKey()})
+	return p
+}
+
+// order is a valid order of a customer.
+func (p *people) order(uid, customer string) []byte {
+	p.t.Helper()
+	generator, err := synth.New(synth.Options{Count: 1, MinItems: 1, MaxItems: 1, Seed: 7})
+	require.NoError(p.t, err)
+	record, err := generator.Next()
+	require.NoError(p.t, err)
+	var o map[string]any
+	require.NoError(p.t, json.Unmarshal(record.Value, &o))
+	o["order_uid"], o["customer_id"] = uid, customer
+	o["payment"].(map[string]any)["transaction"] = uid
+	data, err := json.Marshal(o)
+	require.NoError(p.t, err)
+	return data
+}
+
+// keep stores an order as the worker does.
+func (p *people) keep(uid, customer string) orderwrite.Outcome {
+	p.t.Helper()
+	decoded, err := model.New(model.Options{}).Decode(p.order(uid, customer))
+	require.NoError(p.t, err)
+	entry := &orderwrite.Entry{Order: decoded.Order}
+	w := orderwrite.New(bun.NewDB(p.db, pgdialect.New()), orderwrite.Options{Timeout: time.Minute, Erasures: erasure.Settings{Key: erasureKey}.NewKey()})
+	require.NoError(p.t, w.Write(p.t.Context(), []*orderwrite.Entry{entry}))
+	return entry.Outcome
+}
+
+func (p *people) stored() (uids string) {
+	p.t.Helper()
+	require.NoError(p.t, p.db.QueryRowContext(p.t.Context(), `SELECT coalesce(string_agg(order_uid, ' ' ORDER BY order_uid), '') FROM orders`).Scan(&uids))
+	return uids
+}
+
+// letter writes a letter, whose source record is produced too.
+func (p *people) letter(offset int64, key, value string) string {
+	r := &kgo.Record{Topic: orders, Partition: 0, Offset: offset, Timestamp: failed, Value: []byte(value)}
+	if key != "" {
+		r.Key = []byte(key)
+	}
+	return p.fail(r, "invalid")
+}
+
+func (p *people) open() (ids []string) {
+	for _, ref := range p.refs(letter.Any) {
+		ids = append(ids, ref.ID)
+	}
+	return ids
+}
+
+// A customer's orders and letters are gone, those that an edit led to as well, and nobody
+// else's are. The receipt and the audit log name nobody. Run again, it changes nothing.
+func TestACustomerIsErased(t *testing.T) {
+	p := newPeople(t)
+	p.keep("mine1", "cust-ann")
+	p.keep("mine2", "cust-ann")
+	p.keep("edited", "cust-ann")
+	p.keep("yours", "cust-bob")
+	p.letter(1, "", `{"order_uid": "broken", "customer_id": "cust-ann", `)
+	p.letter(2, "mine1", "?")
+	p.letter(3, "", `{"order_uid": "yours", "customer_id": "cust-ann", "amount": "mistaken"}`)
+	kept := p.letter(4, "", `{"order_uid": "else", "customer_id": "cust-bob", `)
+	resolved := p.letter(5, "", `{"customer_id": "cust-ann"}`) // an edit gave it a uid
+	require.Len(t, p.open(), 5)
+	view := p.scan()
+	require.NoError(t, p.store.Redrive(t.Context(), view, []dlq.Ref{refOf(t, view, resolved)}, dlq.Redrive{
+		By: dlq.By{Actor: "ann"}, MaxRedrives: 3, Done: nobody, Edit: func(*dlq.Item) ([]byte, error) { return p.order("edited", "cust-ann"), nil },
+	}))
+	require.Len(t, p.read(orders)[0], 1)
+
+	args := []string{"erase", "--customer", "cust-ann", "--why", "request 7", "--output", "json"}
+	got := p.orderctl(append(args, "--dry-run")...)
+	require.Zero(t, got.code, got.stderr)
+	require.Contains(t, got.stdout, `"dry_run":true`)
+	require.Equal(t, "edited mine1 mine2 yours", p.stored())
+	require.Len(t, p.open(), 5)
+	require.Equal(t, 2, p.orderctl(args...).code, "nobody has confirmed it")
+
+	got = p.orderctl(append(args, "--yes")...)
+	require.Zero(t, got.code, got.stderr)
+	var receipt struct {
+		HMACs                     []string
+		Orders, Letters, Resolved int
+		Compaction                string
+		Remains                   []string
+	}
+	require.NoError(t, json.Unmarshal([]byte(got.stdout), &receipt))
+	require.Equal(t, "yours", p.stored())
+	require.Equal(t, []string{kept}, p.open())
+	require.Equal(t, 3, receipt.Orders)
+	require.Equal(t, 4, receipt.Letters)
+	require.Equal(t, 1, receipt.Resolved)
+	require.Len(t, receipt.HMACs, 4, "mine1, mine2, edited and broken")
+	require.Contains(t, receipt.Compaction, "max.compaction.lag.ms")
+	require.Contains(t, strings.Join(receipt.Remains, "\n"), "1 order of other customers")
+	audit, err := os.ReadFile(os.Getenv("ORDERHUB_AUDIT_FILE"))
+	require.NoError(t, err)
+	require.Contains(t, string(audit), `"action":"erase"`)
+	require.Contains(t, string(audit), "request 7")
+	for _, h := range receipt.HMACs {
+		require.Contains(t, string(audit), `"erased/`+h+`"`)
+	}
+	for _, name := range []string{"mine1", "edited", "broken", "yours"} {
+		require.NotContains(t, got.stdout+got.stderr, name)
+		require.NotContains(t, string(audit), name)
+	}
+	require.NotContains(t, string(audit), "cust-ann")
+
+	// A replay, a second letter, an archive and a redrive of a foreign letter.
+	require.Equal(t, orderwrite.Erased, p.keep("mine1", "cust-ann"))
+	require.Equal(t, orderwrite.Duplicate, p.keep("yours", "cust-bob"))
+	got = p.orderctl(args...)
+	require.Equal(t, 3, got.code, "nothing is left: %s", got.stderr)
+	require.Zero(t, p.orderctl("erase", "--uid", "mine1", "--why", "again", "--yes").code)
+	require.Equal(t, "yours", p.stored())
+}
+
+func refOf(t *testing.T, view *dlq.View, id string) dlq.Ref {
+	t.Helper()
+	ref, there := view.Current(id)
+	require.True(t, there)
+	return ref
+}
+
+// Neither an archive nor a redrive brings an erased order's letter back, and no command
+// takes the notes for letters.
+func TestNothingBringsLettersOfAnErasedOrderBack(t *testing.T) {
+	p := newPeople(t)
+	p.letter(1, "", `{"order_uid": "gone", `)
+	kept := p.letter(2, "", `{"order_uid": "kept", `)
+	archive := filepath.Join(t.TempDir(), "letters.jsonl")
+	require.Zero(t, p.orderctl("dlq", "export", "--reveal", "--to", archive).code)
+	got := p.orderctl("erase", "--uid", "gone", "--why", "request 8", "--yes")
+	require.Zero(t, got.code, got.stderr)
+	require.Contains(t, got.stdout, "removed: 0 orders, 1 letter (0 of them resolved)")
+	require.Equal(t, []string{kept}, p.open())
+
+	got = p.orderctl("dlq", "import", archive)
+	require.Zero(t, got.code, got.stderr)
+	require.Contains(t, got.stderr, "1 letter not imported, since their orders were erased")
+	require.Equal(t, []string{kept}, p.open())
+
+	// An edit that makes it the erased order, and a letter that came from elsewhere.
+	got = p.orderctl("dlq", "edit", kept, "--raw", "--set", "order_uid=gone", "--yes")
+	require.NotZero(t, got.code)
+	p.letter(3, "gone", "?")
+	got = p.orderctl("dlq", "redrive", "--key", "gone", "--yes")
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, dlq.ErrErased.Error())
+	require.Empty(t, p.read(orders)[0])
+	t.Setenv("ERASURE_KEY", "")
+	got = p.orderctl("dlq", "redrive", "--key", "gone", "--yes")
+	require.Contains(t, got.stderr, "ERASURE_KEY")
+	t.Setenv("ERASURE_KEY", strings.Repeat("x", 32))
+	require.Contains(t, p.orderctl("erase", "--uid", "more", "--why", "request", "--yes").stderr, "another key")
+	t.Setenv("ERASURE_KEY", erasureKey)
+
+	got = p.orderctl("dlq", "stats")
+	require.NotContains(t, got.stderr, "without a letter")
+	require.Equal(t, 3, p.orderctl("dlq", "purge", "--resolved", "--older-than", "0h", "--yes").code)
+	require.Contains(t, p.orderctl("dlq", "list", "--output", "json", "--status", "any").stdout, kept)
+	require.Equal(t, 2, strings.Count(p.orderctl("dlq", "export").stdout, "\n"))
+	require.Len(t, p.store.ErasedNotes(), 1)
+}
+
+// An erasure that is interrupted between any two of its steps is completed by the next one.
+func TestAnErasureThatWasInterruptedCanBeRepeated(t *testing.T) {
+	// Notes are in partition 0, and the letter in partition 1.
+	for partition, step := range []string{"the notes are written", "the letters are removed"} {
+		t.Run("before "+step, func(t *testing.T) {
+			p := newPeople(t)
+			p.keep("mine", "cust-ann")
+			p.letter(1, "", `{"order_uid": "mine", `) // which names no customer
+			fault := p.broker.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: dlqTopic, Err: kerr.TopicAuthorizationFailed, Count: -1, When: func(r kmsg.Request) bool {
+				return r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Partition == int32(partition)
+			}})
+			args := []string{"erase", "--customer", "cust-ann", "--why", "request 9", "--yes"}
+			require.Equal(t, 1, p.orderctl(args...).code)
+			require.Len(t, p.open(), 1)
+			require.Equal(t, partition == 0, p.stored() == "mine")
+			require.Equal(t, orderwrite.Erased, p.keep("mine", "cust-ann"))
+
+			fault.Remove()
+			got := p.orderctl(args...)
+			require.Zero(t, got.code, got.stderr)
+			require.Empty(t, p.stored())
+			require.Empty(t, p.open())
+			p.scan()
+			require.Len(t, p.store.ErasedNotes(), 1)
+		})
+	}
+}
