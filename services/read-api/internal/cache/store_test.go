@@ -427,3 +427,32 @@ func BenchmarkViewOfACompressedOrder(b *testing.B) {
 	}
 	b.ReportMetric(float64(stats.JSONBytes)/float64(stats.Bytes), "ratio")
 }
+
+// TestAfterARelistWhatChangedFirstIsPushedOutFirst: older orders that a relist brings do
+// not outlive those that it has found unchanged.
+func TestAfterARelistWhatChangedFirstIsPushedOutFirst(t *testing.T) {
+	const size, budget = 1000, 4 << 20
+	store := NewStore(StoreOptions{Bytes: budget})
+	put := func(name string, orders int) {
+		for i := range orders {
+			uid := fmt.Sprint(name, i)
+			store.Put(uid, body(uid, 1, size))
+		}
+	}
+	put("newer", 1000)
+	store.Relist()
+	put("older", 1000)
+	put("newer", 1000)
+	store.Sweep(true, func(uid string) { store.Delete(uid) })
+	put("newest", 2000)
+	held := func(name string) (count int) {
+		for i := range 1000 {
+			if _, ok := store.Get(fmt.Sprint(name, i)); ok {
+				count++
+			}
+		}
+		return count
+	}
+	require.Less(t, held("older"), 900)
+	require.Greater(t, held("newer"), 990)
+}
