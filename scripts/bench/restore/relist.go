@@ -28,7 +28,7 @@ func (b *Benchmark) relist(ctx context.Context, compression string, share int) s
 	defer stop()
 	for range b.Streams {
 		request := must.Get(http.NewRequestWithContext(following, http.MethodGet, "http://"+reader.Addr+"/api/v1/orders/stream", nil))
-		response, err := http.DefaultClient.Do(request)
+		response, err := http.DefaultClient.Do(request) //nolint:bodyclose // the goroutine below closes it
 		must.Succeed(err)
 		go func() {
 			_, _ = io.Copy(io.Discard, response.Body) // until it is stopped
