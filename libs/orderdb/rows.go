@@ -133,6 +133,16 @@ func RenewEpoch(ctx context.Context, db *bun.DB) error {
 	return err
 }
 
+// IngestPause is a row of the table ingest_pauses: the workers of a group are paused.
+type IngestPause struct {
+	bun.BaseModel `bun:"table:ingest_pauses,alias:pause"`
+
+	Group string    `bun:"consumer_group,pk" json:"-"`
+	By    string    `bun:"paused_by" json:"by"`
+	Since time.Time `bun:"paused_at,nullzero" json:"since"`
+	Why   string    `bun:"why" json:"why"`
+}
+
 // IngestPosition is a row of the table ingest_positions: how far a partition is in the
 // tables.
 type IngestPosition struct {

@@ -13,7 +13,8 @@ WITH RECURSIVE rights (n, tab, role, k, need) AS (
             (7, 'orderhub_db_version', 'SELECT',        'SELECT', 'SELECT'),
             (8, 'ingest_positions',    'SELECT INSERT UPDATE DELETE', NULL, 'SELECT INSERT UPDATE'),
             (9, 'erasures',            'SELECT INSERT UPDATE', NULL, 'SELECT INSERT'),
-            (10, 'erasures_version',   'SELECT UPDATE', NULL, 'SELECT UPDATE')
+            (10, 'erasures_version',   'SELECT UPDATE', NULL, 'SELECT UPDATE'),
+            (11, 'ingest_pauses',      'SELECT',        NULL, 'SELECT INSERT UPDATE DELETE')
            ) AS t (n, tab, writer, reader, operator),
            LATERAL (VALUES ('writer', writer), ('reader', reader), ('operator', operator), ('viewer', substring(operator FROM '^SELECT'))) AS r (role, needs),
            string_to_table(needs, ' ') WITH ORDINALITY AS p (need, k)

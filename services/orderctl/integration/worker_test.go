@@ -101,3 +101,35 @@ func TestTheWorkersContinueElsewhere(t *testing.T) {
 	}, 30*time.Second, 10*time.Millisecond)
 	require.Equal(t, 1, got.code)
 }
+
+// A pause is in the database, which the workers read, and in the audit log. It needs no
+// brokers.
+func TestTheWorkersArePaused(t *testing.T) {
+	w, db := replayWorld(t)
+	audit := t.TempDir() + "/audit.jsonl"
+	t.Setenv("ORDERHUB_AUDIT_FILE", audit)
+	t.Setenv("KAFKA_BROKERS", "127.0.0.1:1")
+	run := func(args ...string) result { return orderctlRun(t.Context(), append([]string{"worker"}, args...)...) }
+	require.Equal(t, 3, run("resume", "--why", "a test").code)
+	require.Equal(t, 2, run("pause").code)
+	require.NotContains(t, w.orderctl("worker", "status").stdout, "paused")
+	t.Setenv("KAFKA_BROKERS", "127.0.0.1:1")
+	got := run("pause", "--why", "reindexing", "--actor", "ann")
+	require.Zero(t, got.code, got.stderr)
+	require.Zero(t, run("pause", "--why", "still reindexing", "--actor", "bob").code)
+	require.Equal(t, `(orderhub,bob,"still reindexing")`, rows(t, db, `SELECT consumer_group, paused_by, why FROM ingest_pauses`))
+	require.Regexp(t, `^paused since 20\S+Z by bob: still reindexing\nPARTITION`, w.orderctl("worker", "status").stdout)
+	require.Regexp(t, `"paused":{"by":"bob","since":"20[^"]*","why":"still reindexing"}}\n`, w.orderctl("worker", "status", "--output", "json").stdout)
+	t.Setenv("KAFKA_BROKERS", "127.0.0.1:1")
+	require.Zero(t, run("resume", "--why", "reindexed").code)
+	require.Empty(t, rows(t, db, `SELECT 1 FROM ingest_pauses`))
+	lines, err := os.ReadFile(audit)
+	require.NoError(t, err)
+	require.Contains(t, string(lines), `"action":"worker pause","targets":["orderhub"],"why":"reindexing","allowed":true,"actor":"ann"`)
+	require.Contains(t, string(lines), `"action":"worker resume","targets":["orderhub"],"why":"reindexed"`)
+
+	t.Setenv("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")
+	got = run("pause", "--why", "a test")
+	require.Equal(t, 1, got.code)
+	require.Contains(t, got.stderr, "cannot reach PostgreSQL")
+}

@@ -120,8 +120,8 @@ func newBlockage(checks *health.Registry, metrics *pipeline.Metrics, log *zap.Lo
 	return pipeline.NewBlockage(checks.Component("pipeline"), metrics, log)
 }
 
-func newPositions(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *zap.Logger) *positions.Keeper {
-	return positions.New(positions.Config{Group: s.Group, Topic: s.Kafka.Topic, Timeout: min(s.WriteTimeout, requestTimeout)}, db, metrics, log)
+func newPositions(s *Settings, db *bun.DB, metrics *prometheus.Registry, checks *health.Registry, log *zap.Logger) *positions.Keeper {
+	return positions.New(positions.Config{Group: s.Group, Topic: s.Kafka.Topic, Timeout: min(s.WriteTimeout, requestTimeout)}, db, metrics, checks.Component("pause"), log)
 }
 
 func newErasures(s *Settings, db *bun.DB, dialer *kafka.Dialer, metrics *prometheus.Registry, log *zap.Logger, lc fx.Lifecycle) *erasures.Keeper {

@@ -24,7 +24,7 @@ type Settings struct {
 	SessionTimeout   time.Duration `env:"KAFKA_SESSION_TIMEOUT" envDefault:"10s" help:"how long the group waits for a silent worker"`
 	TopicWatch       time.Duration `env:"KAFKA_TOPIC_WATCH_INTERVAL" envDefault:"30s" help:"how often to look for new partitions"`
 
-	LagInterval time.Duration `env:"INGEST_LAG_INTERVAL" envDefault:"5s" help:"how often to ask the broker how far the group is behind, and the database whether it went back to an earlier state"`
+	LagInterval time.Duration `env:"INGEST_LAG_INTERVAL" envDefault:"5s" help:"how often to ask the broker how far the group is behind, and the database whether it went back to an earlier state and whether the workers are paused"`
 
 	Rules    rules.Settings
 	Erasures erasure.Settings

@@ -33,7 +33,8 @@ type Config struct {
 	SessionTimeout time.Duration
 	// TopicWatchInterval is how often the number of partitions is checked.
 	TopicWatchInterval time.Duration
-	// PositionsInterval is how often it is checked that the tables did not go back.
+	// PositionsInterval is how often it is checked that the tables did not go back, and
+	// that the group is not paused.
 	PositionsInterval time.Duration
 }
 

@@ -114,7 +114,7 @@ func (p *Pipeline) start(ctx context.Context, committed map[int]int64, committer
 
 func (p *Pipeline) consume(ctx context.Context, id int, topicID string, offset int64, assigned int, committer Committer) {
 	c := &partition{
-		Pipeline: p, id: id, topicID: topicID, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock)),
+		Pipeline: p, id: id, topicID: topicID, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock), p.position.WhilePaused),
 		log: p.log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second},
 	}
 	c.done.Store(max(0, offset))

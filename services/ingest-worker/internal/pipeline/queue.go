@@ -18,6 +18,7 @@ import (
 // queue holds the records of one partition that have arrived and are in no batch yet.
 // One goroutine pushes, one takes. The budget bounds it, not a count.
 type queue struct {
+	gate     func(context.Context) // returns when a batch may be taken, or ctx ends
 	mu       sync.Mutex
 	policy   *batch.Policy
 	records  []*record
@@ -33,8 +34,8 @@ type queue struct {
 // more records.
 const memory batch.Trigger = "memory"
 
-func newQueue(policy *batch.Policy) *queue {
-	return &queue{policy: policy, position: unknown, taken: unknown, arrived: make(chan struct{}, 1), urgent: make(chan struct{}, 1)}
+func newQueue(policy *batch.Policy, gate func(context.Context)) *queue {
+	return &queue{gate: gate, policy: policy, position: unknown, taken: unknown, arrived: make(chan struct{}, 1), urgent: make(chan struct{}, 1)}
 }
 
 // unknown is the position before the first one is known.
@@ -120,8 +121,9 @@ func (q *queue) take(ctx context.Context, most int) (taken []*record, next int64
 			return nil, 0, "", false
 		case <-q.arrived:
 		}
+		q.gate(ctx)
 		q.mu.Lock()
-		if q.closed {
+		if q.closed || ctx.Err() != nil {
 			q.mu.Unlock()
 			return nil, 0, "", false
 		}

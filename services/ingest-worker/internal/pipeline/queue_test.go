@@ -13,6 +13,9 @@ import (
 	"github.com/orderhub/orderhub/libs/batch"
 )
 
+// notPaused is the gate of a group that is not paused.
+func notPaused(context.Context) {}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var limits = batch.Limits{Busy: 8, Count: 1000, Period: 40 * time.Millisecond}
@@ -23,7 +26,7 @@ func at(offset int64) *record { return &record{offset: offset} }
 // that was not taken.
 func TestQueueKeepsOrderAndPosition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		q := newQueue(batch.New(limits, time.Now()))
+		q := newQueue(batch.New(limits, time.Now()), notPaused)
 		next := rapid.Int64Range(0, 1000).Draw(t, "start")
 		q.begin(next)
 		q.begin(next + 1) // only the first counts
@@ -70,7 +73,7 @@ func TestQueueKeepsOrderAndPosition(t *testing.T) {
 }
 
 func TestTakeEndsWithTheContextAndWithTheQueue(t *testing.T) {
-	q := newQueue(batch.New(limits, time.Now()))
+	q := newQueue(batch.New(limits, time.Now()), notPaused)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, _, _, ok := q.take(ctx, 1)
@@ -115,7 +118,7 @@ func TestBatchesWaitUnderLoadOnly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				defer stop()
-				q := newQueue(batch.New(limits, time.Now()))
+				q := newQueue(batch.New(limits, time.Now()), notPaused)
 				q.begin(0)
 				time.Sleep(5 * period)
 				push(q, c.last)
@@ -146,7 +149,7 @@ func TestPartitionsTakeAtTheSameInstants(t *testing.T) {
 		for _, apart := range []time.Duration{0, time.Millisecond, limits.Period / 2, limits.Period - 1} {
 			take := func(late time.Duration) time.Time {
 				time.Sleep(late)
-				q := newQueue(batch.New(limits, clock))
+				q := newQueue(batch.New(limits, clock), notPaused)
 				q.begin(0)
 				for range 2 {
 					push(q, limits.Busy)
@@ -169,7 +172,7 @@ func TestPartitionsTakeAtTheSameInstants(t *testing.T) {
 // The broker is not asked again long before the next batch is taken.
 func TestTheNextBatchIsDueLaterUnderLoadOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newQueue(batch.New(limits, time.Now()))
+		q := newQueue(batch.New(limits, time.Now()), notPaused)
 		q.begin(0)
 		require.Zero(t, q.untilDue(), "before there was a batch")
 		for _, c := range []struct {

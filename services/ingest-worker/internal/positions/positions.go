@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/metric"
 )
 
@@ -37,16 +38,22 @@ type Keeper struct {
 	db     *bun.DB
 	log    *zap.Logger
 	reread *prometheus.CounterVec
+	paused prometheus.Gauge
+	// component is always ready: a paused worker does what it is told.
+	component *health.Component
 
 	mu      sync.Mutex
 	topicID string
 	reached map[int]int64 // what the tables have recorded of the partitions that this worker has
+	resumed chan struct{} // closed at the end of a pause; nil: the group is not paused
 }
 
 // New returns a keeper that knows no position yet.
-func New(cfg Config, db *bun.DB, registry prometheus.Registerer, log *zap.Logger) *Keeper {
+func New(cfg Config, db *bun.DB, registry prometheus.Registerer, component *health.Component, log *zap.Logger) *Keeper {
+	component.Ready("")
 	return &Keeper{
-		cfg: cfg, db: db, log: log,
+		cfg: cfg, db: db, log: log, component: component,
+		paused: metric.Gauge(registry, "orderhub_ingest_paused", "1 while an operator has paused the group's workers."),
 		reread: metric.Counters[string](registry, "orderhub_ingest_positions_behind_records_total",
 			"Records that are read again, since the tables were behind the committed offset.", "partition"),
 	}
@@ -63,6 +70,9 @@ func (k *Keeper) Start(ctx context.Context, topicID string, ofAll, assigned map[
 	begun := k.topicID == topicID
 	k.reached = map[int]int64{} // another worker may have the partitions
 	k.mu.Unlock()
+	if err := k.lookForPause(ctx); err != nil {
+		return nil, nil, err
+	}
 	stored, err := k.read(ctx, topicID)
 	if err != nil {
 		return nil, nil, err
@@ -165,8 +175,12 @@ func (k *Keeper) Reset(ctx context.Context, topicID string, id int, first int64)
 	return err
 }
 
-// WentBack tells whether the tables have less than they had recorded.
+// WentBack tells whether the tables have less than they had recorded. It also looks
+// whether the group is paused.
 func (k *Keeper) WentBack(ctx context.Context) (bool, error) {
+	if err := k.lookForPause(ctx); err != nil {
+		return false, err
+	}
 	k.mu.Lock()
 	topicID, reached := k.topicID, maps.Clone(k.reached)
 	k.mu.Unlock()

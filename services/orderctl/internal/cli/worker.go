@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +23,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
 // workerSettings are those of commands about the workers' group.
@@ -35,7 +38,8 @@ type groupSettings struct {
 }
 
 func (a *app) workerCommand() *cobra.Command {
-	return a.parent("worker", a.workerStatusCommand(), a.workerSeekCommand())
+	return a.parent("worker", a.workerStatusCommand(), a.workerSeekCommand(),
+		a.pauseCommand("worker pause", pauseGroup), a.pauseCommand("worker resume", resumeGroup))
 }
 
 func (a *app) workerStatusCommand() *cobra.Command {
@@ -92,6 +96,54 @@ func (a *app) workerSeekCommand() *cobra.Command {
 	return cmd
 }
 
+// pauseCommand changes the pause of a group, in the database alone: the brokers may be away.
+func (a *app) pauseCommand(path string, change func(ctx context.Context, db *bun.DB, group string, by dlq.By) (text string, err error)) *cobra.Command {
+	var s workerSettings
+	var by dlq.By
+	cmd := a.command(path, &s, nil, func(cmd *cobra.Command, _ []string) error {
+		if by.Why == "" {
+			return usagef("--why: say why")
+		}
+		db, err := openDatabase(s.Database)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = db.pool.Close() }() // what was written is committed
+		if err := migrations.Check(cmd.Context(), db.pool.DB, migrations.Operator); err != nil {
+			return db.explain(err)
+		}
+		group := s.Workers.Group
+		if err := audited(cmd.Context(), a, &s.Changes, by, path, []string{group}, func(group string) string { return group }); err != nil {
+			return err
+		}
+		text, err := change(cmd.Context(), db.pool, group, by)
+		if err != nil {
+			return db.explain(err)
+		}
+		a.say("group %s: %s", group, text)
+		return nil
+	})
+	byFlags(cmd, &by, "in the audit log and, of a pause, in the database")
+	return cmd
+}
+
+func pauseGroup(ctx context.Context, db *bun.DB, group string, by dlq.By) (string, error) {
+	_, err := db.NewInsert().Model(&orderdb.IngestPause{Group: group, By: by.Actor, Why: by.Why}).
+		On("CONFLICT (consumer_group) DO UPDATE").Set("paused_by = EXCLUDED.paused_by").Set("why = EXCLUDED.why").Exec(ctx)
+	return "the workers pause within INGEST_LAG_INTERVAL (5s by default), after their present batches; 'orderctl worker resume' ends it", err
+}
+
+func resumeGroup(ctx context.Context, db *bun.DB, group string, _ dlq.By) (string, error) {
+	result, err := db.NewDelete().Model(&orderdb.IngestPause{Group: group}).WherePK().Exec(ctx)
+	if err != nil {
+		return "", err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return "", cmp.Or(err, nothing("group %s: the workers are not paused", group))
+	}
+	return "the workers go on within INGEST_LAG_INTERVAL (5s by default)", nil
+}
+
 // roleTo is the role that a command needs which only looks on a dry run.
 func roleTo(dryRun bool) migrations.Role {
 	if dryRun {
@@ -109,6 +161,8 @@ type partitionStatus struct {
 	End       int64  `json:"end"`
 	Lag       int64  `json:"lag"` // records from where reading starts to the end
 	To        *int64 `json:"to,omitempty"`
+	// Paused says who has paused the group, if anybody.
+	Paused *orderdb.IngestPause `json:"paused,omitempty"`
 }
 
 // next is where reading starts.
@@ -125,6 +179,10 @@ func (p *partitionStatus) next() int64 {
 
 func (a *app) printStatus(partitions []partitionStatus) error {
 	var b strings.Builder
+	if len(partitions) > 0 && partitions[0].Paused != nil {
+		pause := partitions[0].Paused
+		fmt.Fprintf(&b, "paused since %s by %s: %s\n", pause.Since.UTC().Format(time.RFC3339), dlqview.Clean(pause.By), dlqview.Clean(pause.Why))
+	}
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "PARTITION\tCOMMITTED\tIN TABLES\tFIRST\tEND\tLAG\tSEEK")
 	text := func(n *int64) string {
@@ -238,8 +296,15 @@ func (g *workerGroup) askDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	pause := &orderdb.IngestPause{Group: g.group}
+	if err := g.db.pool.NewSelect().Model(pause).WherePK().Scan(ctx); errors.Is(err, sql.ErrNoRows) {
+		pause = nil
+	} else if err != nil {
+		return err
+	}
 	for i := range g.partitions {
 		p := &g.partitions[i]
+		p.Paused = pause
 		for _, row := range rows {
 			if row.Partition == int(p.Partition) {
 				p.Position = &row.NextOffset
