@@ -51,12 +51,10 @@ func CheckRights(ctx context.Context, db *sql.DB, role Role) error {
 	if err != nil {
 		return fmt.Errorf("ask who is connected: %w", err)
 	}
-	return CheckRightsOf(ctx, db, who[0][0], role)
+	return lacking(ctx, db, who[0][0], role)
 }
 
-// CheckRightsOf is CheckRights for another user. If there is no such user, it returns the
-// server's error.
-func CheckRightsOf(ctx context.Context, db querier, user string, role Role) error {
+func lacking(ctx context.Context, db querier, user string, role Role) error {
 	missing, err := texts(ctx, db, rights+lackingQuery, user, string(role))
 	if err != nil {
 		return fmt.Errorf("look for missing rights: %w", err)
@@ -130,23 +128,32 @@ func (p *Plan) Apply(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	for _, role := range []Role{Writer, Reader, Operator} {
-		if err := CheckRightsOf(ctx, tx, p.prefix+"_"+string(role), role); err != nil {
+		if err := lacking(ctx, tx, p.prefix+"_"+string(role), role); err != nil {
 			return err
 		}
 	}
 	return tx.Commit()
 }
 
-// grantNew gives the roles their rights on tables that were created since, if the owner of
-// the tables is such a role.
-func grantNew(ctx context.Context, db *sql.DB) error {
+// Prefix returns that of the roles, or "" if the owner of the tables is no such role.
+func Prefix(ctx context.Context, db querier) (string, error) {
 	owner, err := texts(ctx, db, `SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = to_regclass('orders')`)
 	if err != nil || len(owner) == 0 {
-		return err
+		return "", err
 	}
 	prefix, ours := strings.CutSuffix(owner[0][0], "_"+string(Migrate))
 	if !ours || !prefixes.MatchString(prefix) {
-		return nil
+		return "", nil
+	}
+	return prefix, nil
+}
+
+// grantNew gives the roles their rights on tables that were created since, if the owner of
+// the tables is such a role.
+func grantNew(ctx context.Context, db *sql.DB) error {
+	prefix, err := Prefix(ctx, db)
+	if err != nil || prefix == "" {
+		return err
 	}
 	p, err := PlanRoles(ctx, db, prefix, nil)
 	if err != nil || slices.ContainsFunc(p.Statements, func(s string) bool { return strings.HasPrefix(s, "CREATE ROLE ") }) {

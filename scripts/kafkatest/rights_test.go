@@ -188,7 +188,7 @@ func testExactRights(on site) {
 	for _, finding := range regexp.MustCompile(`"check":"(kafka\.\w+)","finding":"(\w+)"`).FindAllStringSubmatch(said, -1) {
 		found = append(found, finding[1]+"."+finding[2])
 	}
-	require.Equal(t, []string{"kafka.rights.not_checked", "kafka.rights.own"}, slices.Compact(slices.Sorted(slices.Values(found))), said)
+	require.Equal(t, []string{"kafka.rights.missing"}, slices.Compact(slices.Sorted(slices.Values(found))), said)
 }
 
 // grant is how programs name a missing right.

@@ -11,12 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// transactionPooler stands for a pooler in transaction mode, such as PgBouncer, in front
-// of a database: a client has a session of the server only during a transaction. It
-// returns the URL for clients.
-func transactionPooler(t *testing.T, database string) string {
+// pooler stands for a pooler, such as PgBouncer, in front of a database. In transaction
+// mode a client has a session of the server only during a transaction, otherwise until it
+// leaves. Notifications get lost in both. It returns the URL for clients.
+func pooler(t *testing.T, database string, transactionMode bool) string {
 	t.Helper()
-	p := &standInPooler{}
+	p := &standInPooler{transactionMode: transactionMode}
 	for range 8 {
 		conn, err := pgconn.Connect(t.Context(), database)
 		require.NoError(t, err)
@@ -45,6 +45,8 @@ func transactionPooler(t *testing.T, database string) string {
 }
 
 type standInPooler struct {
+	transactionMode bool
+
 	mu   sync.Mutex
 	free []*pgconn.HijackedConn
 }
@@ -100,7 +102,7 @@ func (p *standInPooler) serve(conn net.Conn) {
 				}
 				client.Send(answer)
 				status, isReady := answer.(*pgproto3.ReadyForQuery)
-				if ready = isReady; ready && status.TxStatus == 'I' {
+				if ready = isReady; ready && p.transactionMode && status.TxStatus == 'I' {
 					p.give(session)
 					session = nil
 				}

@@ -63,10 +63,11 @@ func (a *app) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-func (f *verifyFlags) check() (err error) {
-	if f.api, err = baseAddress("--api", f.api); err != nil {
+func (f *verifyFlags) check() error {
+	if err := checkAddress("--api", f.api); err != nil {
 		return err
 	}
+	f.api = strings.TrimSuffix(f.api, "/")
 	switch {
 	case f.sample < 0 || f.sample > 1_000_000:
 		return usagef("--sample: %d is not from 0 to 1000000", f.sample)
