@@ -26,17 +26,14 @@ import (
 	"github.com/orderhub/orderhub/migrations"
 )
 
-// Severity of a finding: notice, warning, or error, which means that something does not
-// work now.
+// Severity of a finding: ok, notice, warning, or error, which means that something does
+// not work now.
 type Severity string
 
-// OK is the severity where there is nothing to find.
-const OK Severity = "ok"
-
-// Finding is what a check says: one OK, or all that it found.
+// Finding is what a check says: that all is ok, or what it found.
 type Finding struct {
 	Check    string   `json:"check"`             // its stable name
-	Name     string   `json:"finding,omitempty"` // stable, unique within the check; "" of OK
+	Name     string   `json:"finding,omitempty"` // stable, unique within the check; "" if ok
 	Severity Severity `json:"severity"`
 	About    string   `json:"about,omitempty"` // such as a topic or a role
 	Evidence string   `json:"evidence"`
@@ -152,7 +149,7 @@ func (r *report) run(ctx context.Context, run func(context.Context, *report) (st
 	case err != nil:
 		r.find(failed, "", r.explain(err))
 	case len(r.findings) == 0:
-		r.findings = []Finding{{Check: r.check, Severity: OK, Evidence: seen}}
+		r.findings = []Finding{{Check: r.check, Severity: "ok", Evidence: seen}}
 	}
 }
 
@@ -188,15 +185,13 @@ func (r *report) clock(kind, about string, theirs, began time.Time) string {
 	return seen
 }
 
-// unknown is the reason why a check says nothing.
-type unknown string
-
-func (u unknown) Error() string { return string(u) }
+// unknown returns the reason why a check says nothing.
+func unknown(why string) error { return errs.New(errs.NotFound, "%s", why) }
 
 // isBeyondUs is true if a check cannot know: for lack of a right, or on a standby.
 func isBeyondUs(err error) bool {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return refused.Code == "42501" || refused.Code == "25006"
 	}
-	return errors.As(err, new(unknown)) || errors.As(err, new(*kadm.AuthError)) || errors.As(err, new(*migrations.RightsError))
+	return errs.CodeOf(err) == errs.NotFound || errors.As(err, new(*kadm.AuthError)) || errors.As(err, new(*migrations.RightsError))
 }

@@ -27,7 +27,6 @@ const (
 	maxSkew        = 3 * time.Second // between two clocks; the API's has whole seconds
 	maxLag         = 5 * time.Minute // as OrderhubIngestLags
 	leastRetention = 24 * time.Hour  // of orders: few backups are younger
-	batchOverhead  = 4 << 10         // of a batch beside its record
 	replicasWanted = 3
 )
 
@@ -50,14 +49,18 @@ func brokers(ctx context.Context, r *report) (string, error) {
 		asking.Go(func() { _, errs[i] = b.Request(ctx, kmsg.NewPtrMetadataRequest()) })
 	}
 	asking.Wait()
+	var alive []string
 	for i, address := range addresses {
 		if errs[i] != nil {
 			r.find("unreachable", address, r.explain(errs[i]))
-		} else if host, _, _ := net.SplitHostPort(address); !r.Kafka.TLS && !config.IsLoopbackHost(host) {
+			continue
+		}
+		alive = append(alive, address)
+		if host, _, _ := net.SplitHostPort(address); !r.Kafka.TLS && !config.IsLoopbackHost(host) {
 			r.find("unencrypted", address, "orders and logins cross the network unencrypted")
 		}
 	}
-	return fmt.Sprintf("%d answer", len(all)), nil
+	return fmt.Sprintf("%d answer", len(all)), r.Client.UpdateSeedBrokers(alive...) // for the other checks
 }
 
 // topics compares both topics with what Orderhub needs.
@@ -91,7 +94,7 @@ func topics(ctx context.Context, r *report) (string, error) {
 		if kept := time.Duration(number("retention.ms")) * time.Millisecond; kept >= 0 && kept < leastRetention {
 			r.find("retention", spec.Name, fmt.Sprintf("records are kept for %s: after a restore of the database from an older backup, orders are missing", kept))
 		}
-		if size, limit := number("max.message.bytes"), r.Rules.MaxRecordBytes; size > limit+batchOverhead || size < limit {
+		if size, limit := number("max.message.bytes"), r.Rules.MaxRecordBytes; size > limit+(4<<10) || size < limit {
 			r.find("record_size", spec.Name, fmt.Sprintf("max.message.bytes is %d, INGEST_MAX_RECORD_BYTES %d: what is larger is refused, or a dead letter that is cut", size, limit))
 		}
 	}
@@ -99,7 +102,9 @@ func topics(ctx context.Context, r *report) (string, error) {
 }
 
 func (r *report) replicas(topic kadm.TopicDetail, least, brokers int) {
+	n := 0
 	for _, p := range topic.Partitions.Sorted() {
+		n = max(n, len(p.Replicas)) // one without a leader may be listed without replicas
 		switch name := fmt.Sprintf("%s/%d", topic.Topic, p.Partition); {
 		case p.Leader < 0 || p.Err != nil:
 			r.find("no_leader", name, "without a leader: nobody can read or write it", topic.Topic)
@@ -109,7 +114,7 @@ func (r *report) replicas(topic kadm.TopicDetail, least, brokers int) {
 			r.find("under_replicated", name, "replicas are not in sync", topic.Topic)
 		}
 	}
-	switch n := topic.Partitions.NumReplicas(); {
+	switch {
 	case n < min(brokers, replicasWanted):
 		r.find("replicas", topic.Topic, fmt.Sprintf("partitions have %d replicas, with %d brokers: the loss of a broker loses records, or stops writes", n, brokers))
 	case n >= replicasWanted && (least < 2 || least >= n):
