@@ -33,6 +33,7 @@ func (e *Envelope) UnmarshalText(text []byte) error {
 // returned as it is: in CloudEvents' binary mode it is the order.
 func (e Envelope) open(record []byte) []byte {
 	switch e {
+	case EnvelopeNone:
 	case EnvelopeRegistry:
 		return record[RegistryPrefix(record):]
 	case EnvelopeConnect:

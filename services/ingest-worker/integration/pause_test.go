@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -14,6 +15,7 @@ func TestPausedWorkersStoreNothing(t *testing.T) {
 	b := setup(t, 2)
 	w := b.startWorker()
 	sent, stop, stopped := 0, make(chan struct{}), make(chan struct{})
+	one := order(t, "order-n", "a")
 	go func() {
 		defer close(stopped)
 		for {
@@ -21,7 +23,7 @@ func TestPausedWorkersStoreNothing(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				b.produce(int32(sent%2), order(t, fmt.Sprint("order", sent), "a"))
+				b.produce(int32(sent%2), bytes.ReplaceAll(one, []byte("order-n"), fmt.Append(nil, "order-", sent)))
 				sent++
 			}
 		}

@@ -37,6 +37,7 @@ type people struct {
 }
 
 func newPeople(t *testing.T) *people {
+	t.Helper()
 	p := &people{world: newWorld(t), url: postgres.ForTest(t)}
 	p.db = openURL(t, p.url)
 	_, err := migrations.Up(t.Context(), p.db)

@@ -202,7 +202,7 @@ const rounds = 5
 // remove first has the orders refused, in the table and in the topic, and then removes
 // them. It can be interrupted anywhere, and repeated.
 func (e *erasing) remove(ctx context.Context) error {
-	for round := 0; round < rounds; round++ {
+	for range rounds {
 		found := len(e.uids)
 		rows := make([]orderdb.Erasure, 0, found)
 		for uid := range e.uids {

@@ -164,7 +164,7 @@ func (v *Verdict) take(r *ingest.Record) {
 		v.Would = Stored
 	case ingest.Duplicate:
 		v.Would = Duplicate
-	case ingest.Pending:
+	case ingest.Pending, ingest.Erased: // a dry run does not ask which orders were erased
 		v.Would = Pass
 	case ingest.DeadLetter:
 		cause := r.Cause()
