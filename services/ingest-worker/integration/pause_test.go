@@ -36,9 +36,13 @@ func TestPausedWorkersStoreNothing(t *testing.T) {
 			return paused == 1 && lag >= records, fmt.Sprint(paused, lag)
 		})
 	}
-	behind(w, 1000) // batches that were begun are over
+	behind(w, 1000)
+	b.eventually("the batches that were begun are over", func() (bool, string) {
+		begun, over := w.value("orderhub_ingest_flushes_total"), w.value("orderhub_ingest_batch_seconds_count")
+		return begun == over, fmt.Sprint(begun, over)
+	})
 	stored := b.count("orders")
-	behind(w, 1500)
+	behind(w, w.metric("orderhub_ingest_lag_records")+500)
 	close(stop)
 	<-stopped
 	require.Equal(t, stored, b.count("orders"))
