@@ -240,3 +240,17 @@ func TestAnErasureThatWasInterruptedCanBeRepeated(t *testing.T) {
 		})
 	}
 }
+
+// The console purges what was resolved long enough ago, and writes that to the audit log.
+func TestTheConsolePurgesResolvedLettersByAge(t *testing.T) {
+	w := newWorld(t)
+	ids := w.letters(1)
+	w.discard(1)
+	audit := filepath.Join(t.TempDir(), "purges.jsonl")
+	_, out := w.ui("LETTERS_RETENTION=1s", "ORDERHUB_AUDIT_FILE="+audit)
+	require.Eventually(t, func() bool { return len(w.refs(letter.Any)) == 2 }, 30*time.Second, 50*time.Millisecond, out)
+	require.Len(t, w.refs(letter.Open), 2)
+	line, err := os.ReadFile(audit)
+	require.NoError(t, err)
+	require.Contains(t, string(line), `"action":"purge","targets":["`+ids[2]+`"],"why":"LETTERS_RETENTION"`)
+}
