@@ -254,3 +254,21 @@ func TestTheConsolePurgesResolvedLettersByAge(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(line), `"action":"purge","targets":["`+ids[2]+`"],"why":"LETTERS_RETENTION"`)
 }
+
+// An edit gave a record another order_uid: the order that became of it is erased with the
+// letter.
+func TestAnEditedOrderIsErasedWithItsLetter(t *testing.T) {
+	p := newPeople(t)
+	p.keep("right", "cust-ann")
+	p.keep("yours", "cust-bob")
+	id := p.letter(1, "", `{"order_uid": "wrong", "customer_id": "cust-ann"}`)
+	view := p.scan()
+	require.NoError(t, p.store.Redrive(t.Context(), view, []dlq.Ref{refOf(t, view, id)}, dlq.Redrive{
+		By: dlq.By{Actor: "ann"}, MaxRedrives: 3, Done: nobody, Edit: func(*dlq.Item) ([]byte, error) { return p.order("right", "cust-ann"), nil },
+	}))
+	got := p.orderctl("erase", "--uid", "wrong", "--why", "request 10", "--yes")
+	require.Zero(t, got.code, got.stderr)
+	require.Equal(t, "yours", p.stored())
+	require.Empty(t, p.open())
+	require.Equal(t, orderwrite.Erased, p.keep("right", "cust-ann"))
+}

@@ -166,8 +166,6 @@ func (v *Verdict) take(r *ingest.Record) {
 		v.Would = Duplicate
 	case ingest.Pending, ingest.Erased: // a dry run does not ask which orders were erased
 		v.Would = Pass
-	case ingest.Erased:
-		v.Would, v.Reason = Stay, dlq.ErrErased.Error()
 	case ingest.DeadLetter:
 		cause := r.Cause()
 		v.Would, v.Reason, v.Errors = Fail, cause.Reason, mask.Errors(cause.Errors)
