@@ -164,7 +164,7 @@ func (v *Verdict) take(r *ingest.Record) {
 		v.Would = Stored
 	case ingest.Duplicate:
 		v.Would = Duplicate
-	case ingest.Pending, ingest.Erased: // a dry run does not ask which orders were erased
+	case ingest.Pending, ingest.Erased: // what writes here knows of no erased order
 		v.Would = Pass
 	case ingest.DeadLetter:
 		cause := r.Cause()
