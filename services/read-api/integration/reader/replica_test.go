@@ -158,8 +158,9 @@ func TestDataRestoredWithoutTriggers(t *testing.T) {
 	replica := connect(t, server.AdminURL())
 	replica.run(`SET session_replication_role = replica; UPDATE orders SET locale = 'zz' WHERE order_uid = 'changed'; DELETE FROM orders WHERE order_uid = 'deleted';` + insertOrder("inserted", 1))
 	r.equals(db)
-	require.Positive(t, r.loop.Stats().Differences)
-	require.Equal(t, relists+1, r.loop.Stats().Relists)
+	eventually(t, "the check counts what it has corrected, and calls for a relist", func() bool {
+		return r.loop.Stats().Differences > 0 && r.loop.Stats().Relists == relists+1
+	})
 	require.Contains(t, r.metrics(), "orderhub_cache_differences_total ")
 
 	client.run(`SELECT order_triggers_enable()`)
