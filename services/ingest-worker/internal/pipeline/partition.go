@@ -58,6 +58,7 @@ type partition struct {
 // returns when the current batch is done, or given up after Config.Grace; the partition's
 // next owner reads again what was not committed.
 func (p *Pipeline) Assign(committed map[int]int64, committer Committer) (consume func(ctx context.Context, id int)) {
+	p.position.Forget()
 	var once sync.Once
 	var topicID string
 	var from map[int]int64

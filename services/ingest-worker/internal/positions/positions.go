@@ -59,6 +59,14 @@ func New(cfg Config, db *bun.DB, registry prometheus.Registerer, component *heal
 	}
 }
 
+// Forget forgets what was reached, at the beginning of a generation: another worker may have
+// the partitions, and until Start has read the positions, WentBack has nothing to compare.
+func (k *Keeper) Forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.reached = map[int]int64{}
+}
+
 // Start returns from where to read the assigned partitions, given their committed offsets
 // (kafka.FirstOffset: none), and which of them the tables are behind; readers are told to
 // relist then. If the tables have no positions of the topic yet, the committed offsets of
@@ -68,7 +76,6 @@ func (k *Keeper) Start(ctx context.Context, topicID string, ofAll, assigned map[
 	defer cancel()
 	k.mu.Lock()
 	begun := k.topicID == topicID
-	k.reached = map[int]int64{} // another worker may have the partitions
 	k.mu.Unlock()
 	if err := k.lookForPause(ctx); err != nil {
 		return nil, nil, err
