@@ -38,6 +38,38 @@ func TestAnIdleWorkerNoticesThatTheDatabaseWentBack(t *testing.T) {
 	require.Equal(t, 3, position)
 }
 
+// The start of a generation reads what was erased, which may take longer than the period of
+// the check of positions. The check must not end the generation meanwhile.
+func TestASlowStartAfterTheDatabaseWentBackIsNotCutShort(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker("INGEST_LAG_INTERVAL=1s")
+	b.produce(0, order(t, "kept", "a"), order(t, "lost", "a"))
+	for n := range 30 { // the partition of letters that is read gets some
+		b.produce(0, fmt.Append(nil, "no order ", n))
+	}
+	b.drained()
+	b.eventually("the dead letters are looked through", func() (bool, string) {
+		var known bool
+		err := b.db.QueryRowContext(b.ctx, `SELECT EXISTS (SELECT FROM ingest_positions WHERE topic = 'orders.dlq' AND next_offset > 0)`).Scan(&known)
+		return known, fmt.Sprint(err)
+	})
+	b.exec(`UPDATE ingest_positions SET next_offset = 0 WHERE topic = 'orders.dlq'`) // as a restore does
+	holding, err := b.db.BeginTx(b.ctx, nil)
+	require.NoError(t, err)
+	_, err = holding.ExecContext(b.ctx, `SELECT FROM ingest_positions WHERE topic = 'orders.dlq' FOR UPDATE`)
+	require.NoError(t, err)
+	b.exec(`WITH back AS (UPDATE ingest_positions SET next_offset = 1 WHERE topic = 'orders') DELETE FROM orders WHERE order_uid = 'lost'`)
+	b.produce(0, order(t, "later", "a"))
+	b.eventually("its batch notices it", func() (bool, string) {
+		return w.metric("orderhub_ingest_rebalances_total") == 2, ""
+	})
+	time.Sleep(2500 * time.Millisecond) // more than two periods, in which nothing may happen
+	require.NoError(t, holding.Rollback())
+	b.eventually("what was lost is stored again", func() (bool, string) { return b.count("orders") == 3, "" })
+	b.drained()
+	require.Equal(t, 2, w.metric("orderhub_ingest_rebalances_total"))
+}
+
 // A batch with an order_uid twice takes two transactions. The database loses the first
 // one, which has moved no offset; the second one has to notice nevertheless.
 func TestABatchNoticesThatItsFirstTransactionIsLost(t *testing.T) {
