@@ -274,7 +274,7 @@ func (r *Reflector) callForRelist(f *feed) {
 	}
 }
 
-// relist compares a feed with a new snapshot, and goes on with the changes after it. If it
+// relist compares a feed with a new snapshot, and continues with the changes after it. If it
 // fails, the store has some of the snapshot, and the next attempt brings the rest.
 func (r *Reflector) relist(ctx context.Context, f *feed) error {
 	if r.options.Memory != nil {
