@@ -141,6 +141,7 @@ func TestWholeStackRunsTwiceAndSurvivesAKill(t *testing.T) {
 			s.requireRoles(t)
 			s.requireMetrics(t)
 			p.stop(t, syscall.SIGINT)
+			require.NotContains(t, p.out.String(), "postgres | ERROR")
 
 			p = s.start(t)
 			s.requireOrder(t, sampleUID)

@@ -19,8 +19,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
@@ -140,15 +138,13 @@ func (st *stack) migrate(ctx context.Context) error {
 	if st.postgres == nil {
 		return migrate()
 	}
-	const undefinedObject = "42704"
 	password, admin := rand.Text(), st.postgres.AdminURL()
-	err := postgres.Execute(ctx, admin, "ALTER ROLE "+rolePrefix+"_migrate PASSWORD '"+password+"'")
-	unknown, is := errors.AsType[*pgconn.PgError](err)
-	switch {
-	case err == nil:
-		st.roleURLs["orderctl"] = postgres.WithUser(st.databaseURL, rolePrefix+"_migrate", password)
-	case !is || unknown.Code != undefinedObject:
+	known, err := postgres.SetPassword(ctx, admin, rolePrefix+"_migrate", password)
+	if err != nil {
 		return err
+	}
+	if known {
+		st.roleURLs["orderctl"] = postgres.WithUser(st.databaseURL, rolePrefix+"_migrate", password)
 	}
 	if err := migrate(); err != nil {
 		return err

@@ -29,6 +29,21 @@ func MakeRoles(ctx context.Context, adminURL, prefix string) (map[migrations.Rol
 	return urls, plan.Apply(ctx, db)
 }
 
+// SetPassword gives a role a password, as the server's superuser, and reports whether there
+// is that role. It asks first: the server logs a statement that fails, password included.
+func SetPassword(ctx context.Context, adminURL, role, password string) (known bool, err error) {
+	db, err := sql.Open("pgx", adminURL)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = db.Close() }()
+	err = db.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&known)
+	if err == nil && known {
+		_, err = db.ExecContext(ctx, "ALTER ROLE "+role+" PASSWORD '"+password+"'")
+	}
+	return known, err
+}
+
 // WithUser is a database's URL for another user.
 func WithUser(databaseURL, user, password string) string {
 	u, err := url.Parse(databaseURL)
