@@ -17,8 +17,8 @@ import (
 func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
 	for _, bad := range []struct{ query, name, rule string }{
-		{"limit=0", "limit", "1 to 100"}, {"limit=101", "limit", "1 to 100"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
-		{"limit=%2B1", "limit", "whole number"}, {"limit=01", "limit", "whole number"}, {"limit=99999999999999999999", "limit", "1 to 100"}, {"limit=1&limit=2", "limit", "more than once"},
+		{"limit=0", "limit", "from 1"}, {"limit=-1", "limit", "from 1"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
+		{"limit=%2B1", "limit", "whole number"}, {"limit=01", "limit", "whole number"}, {"limit=099", "limit", "whole number"}, {"limit=1&limit=2", "limit", "more than once"},
 		{"customer=x", "customer", "there are limit, cursor, customer_id"}, {"Limit=1", "Limit", "unknown"},
 		{"a=%zz", "", "can't be read"}, {"a;b", "", "can't be read"},
 		{"customer_id=", "customer_id", "empty"}, {"track_number=%ff", "track_number", "UTF-8"}, {"locale=a%00b", "locale", "UTF-8"},
@@ -50,6 +50,14 @@ func TestFiltersAreRead(t *testing.T) {
 		CreatedFrom: new(time.Date(2024, 5, 1, 8, 0, 0, 1000, time.UTC)), CreatedTo: new(time.Date(2024, 5, 1, 10, 0, 0, 1000, time.UTC)),
 		AmountMin: new(int64(0)), AmountMax: new(int64(9223372036854775807)),
 	}}, r)
+}
+
+func TestALimitAboveTheMaximumIsCapped(t *testing.T) {
+	for text, limit := range map[string]int{"99": 99, "100": 100, "101": 100, "99999999999999999999": 100} {
+		r, refused := readList(readQuery("limit="+text, "limit"))
+		require.Nil(t, refused, text)
+		require.Equal(t, limit, r.limit, text)
+	}
 }
 
 func TestCursors(t *testing.T) {

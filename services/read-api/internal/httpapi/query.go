@@ -157,13 +157,14 @@ func amountInto(to **int64) func(string) error {
 	}
 }
 
+// limitInto caps a limit above the maximum, whatever its size.
 func limitInto(to *int) func(string) error {
 	return func(text string) error {
-		limit, ok := wholeNumber(text)
-		if !ok || limit < 1 || limit > orders.MaxLimit {
-			return fmt.Errorf("is no whole number from 1 to %d", orders.MaxLimit)
+		limit, err := strconv.ParseUint(text, 10, 64) // the largest uint64 for what is beyond it
+		if err != nil && !errors.Is(err, strconv.ErrRange) || text[0] == '0' {
+			return errors.New("is no whole number from 1")
 		}
-		*to = int(limit)
+		*to = int(min(limit, orders.MaxLimit))
 		return nil
 	}
 }

@@ -45,7 +45,7 @@ type parameter struct {
 	Ref                   string `yaml:"$ref"`
 	Name, In, Description string
 	Required              bool
-	Schema                struct{ Minimum, Maximum, Default any }
+	Schema                struct{ Minimum, Default any }
 }
 
 type response struct {
@@ -77,8 +77,8 @@ func (d *description) Response(r response) response {
 // Values says which values a number has.
 func (p parameter) Values() string {
 	var words string
-	if p.Schema.Maximum != nil {
-		words = fmt.Sprintf("From %v to %v. ", p.Schema.Minimum, p.Schema.Maximum)
+	if p.Schema.Minimum != nil {
+		words = fmt.Sprintf("From %v. ", p.Schema.Minimum)
 	}
 	if p.Schema.Default != nil {
 		words += fmt.Sprintf("%v where it is not given.", p.Schema.Default)

@@ -38,7 +38,7 @@ func TestTheDescriptionIsShown(t *testing.T) {
 		"<code>/api/v1/orders/{order_uid}</code>", "Orders, newest first", `href="/openapi.yaml"`,
 		`<a href="#getStats"><code>/api/v1/stats</code></a>`, `<section id="getStats"`, // the index leads to the operation
 		"<code>created_from</code> <span class=\"quiet\">query</span>", "<code>order_uid</code> <span class=\"quiet\">path, required</span>",
-		"From 1 to 100. 20 where it is not given.",                                                                               // parameters, those of $ref too
+		"From 1. 20 where it is not given.",                                                                                      // parameters, those of $ref too
 		`<code>200</code> <a href="#Order">`, `<span id="Order">`, `<code>503</code> <a href="#Problem">`, `<span id="Problem">`, // answers and their schemas
 	} {
 		require.Contains(t, page, part)
