@@ -113,6 +113,8 @@ hours to 23, offsets to 23:59; -00:00 is UTC. A leap second, which is second 60 
 minute of a month in UTC, is read as the second after it. The time is kept in UTC, and
 digits beyond the microsecond are cut.
 
+[Schema] says the same as a JSON Schema, as far as one can.
+
 # Canonical JSON
 
 The canonical JSON of an order is defined as follows. Two orders are equal if and only if

@@ -118,6 +118,7 @@ type part[T any] struct {
 	read   func(*decoder, *T) *fault
 	append func([]byte, *T) []byte
 	diff   func(paths []string, a, b *T) []string
+	schema func() keywords
 
 	// What stands for the personal fields that the part begins with, and the member that
 	// follows them; see newCuts.
@@ -197,6 +198,7 @@ func object[P any](name string, fields []field[P], at func(*Order) **P, room fun
 			}
 			return paths
 		},
+		schema: func() keywords { return schemaOf(fields) },
 	}}
 }
 
@@ -208,6 +210,7 @@ var (
 	orderFields    = fieldsOf(
 		object("delivery", deliveryFields, func(o *Order) **Delivery { return &o.Delivery }, func(s *storage) *Delivery { return &s.delivery }),
 		object("payment", paymentFields, func(o *Order) **Payment { return &o.Payment }, func(s *storage) *Payment { return &s.payment }),
-		field[Order]{name: "items", part: &part[Order]{read: readItems, append: appendItems, diff: diffItems}},
+		field[Order]{name: "items", part: &part[Order]{read: readItems, append: appendItems, diff: diffItems,
+			schema: func() keywords { return keywords{"type": "array", "items": schemaOf(itemFields)} }}},
 	)
 )

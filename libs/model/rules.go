@@ -1,7 +1,9 @@
 package model
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,6 +18,7 @@ type rule struct {
 	time    func(time.Time) bool
 	message string
 	hint    func(string) string // what more there is to say of a text that fails; may be nil
+	schema  keywords            // what JSON Schema can say of it; nil for rules that no tag has
 }
 
 // Names of rules that decoding reports too.
@@ -34,17 +37,19 @@ const (
 // rules are the registered rules. email and iso4217 replace validator's rules of these
 // names, which are slower; iso4217 also accepts currencies that old orders were paid in.
 var rules = []rule{
-	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ., and not ., .. or stream, which mean something else in an address"},
-	{name: ruleText, text: isText, message: "must be UTF-8 without the character NUL"},
-	{name: "email", text: IsEmail, message: "must be an e-mail address"},
-	{name: "phone", text: IsPhone, message: "must be an E.164 phone number: + and 7 to 15 digits", hint: phoneHint},
-	{name: "iso4217", text: IsCurrency, message: "must be an ISO 4217 currency code in capitals", hint: currencyHint},
-	{name: "bcp47", text: IsLocale, message: "must be a BCP 47 language tag, like en or pt-BR", hint: localeHint},
+	{name: "order_uid", text: IsOrderUID, message: "must be 1 to 64 characters of A-Z, a-z, 0-9, -, _ and ., and not ., .. or stream, which mean something else in an address",
+		schema: keywords{"pattern": patternUID, "not": keywords{"enum": []string{".", "..", "stream"}}}},
+	{name: ruleText, text: isText, message: "must be UTF-8 without the character NUL", schema: keywords{"pattern": patternText}},
+	{name: "email", text: IsEmail, message: "must be an e-mail address", schema: keywords{"pattern": patternEmail, "maxLength": 254}},
+	{name: "phone", text: IsPhone, message: "must be an E.164 phone number: + and 7 to 15 digits", hint: phoneHint, schema: keywords{"pattern": patternPhone}},
+	{name: "iso4217", text: IsCurrency, message: "must be an ISO 4217 currency code in capitals", hint: currencyHint, schema: keywords{"enum": slices.Sorted(maps.Keys(currencies))}},
+	{name: "bcp47", text: IsLocale, message: "must be a BCP 47 language tag, like en or pt-BR", hint: localeHint, schema: keywords{"pattern": languageTag.String(), "maxLength": 35}},
 	{name: "any_phone", text: isAnyPhone, message: "must be a phone number: 5 to 20 digits with spaces, hyphens, brackets, points, or + in front"},
 	{name: "any_iso4217", text: IsAnyCurrency, message: "must be an ISO 4217 currency code in capitals, withdrawn or not"},
 	{name: "any_locale", text: isAnyLocale, message: "must be a language tag, like en, pt-BR or pt_BR"},
-	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, up to the end of the year 9999 (not in milliseconds), or 0 if it is not paid yet"},
-	{name: "year_range", time: isInYearRange, message: messageYearRange},
+	{name: "unix_seconds", number: isPaymentTime, message: "must be a time in seconds since 1970, up to the end of the year 9999 (not in milliseconds), or 0 if it is not paid yet",
+		schema: keywords{"minimum": 0, "maximum": MaxPaymentDT}},
+	{name: "year_range", time: isInYearRange, message: messageYearRange, schema: keywords{"format": "date-time", "pattern": patternTime}},
 }
 
 // ruleNamed returns a registered rule; the zero rule if there is none of that name.
@@ -223,8 +228,8 @@ func mailCharacter(s string) int {
 
 // languageTag is RFC 5646's form: language, extended language, script, region, variants,
 // extensions, private use.
-var languageTag = regexp.MustCompile(`^(?i)[a-z]{2,3}(-[a-z]{3}){0,3}(-[a-z]{4})?(-([a-z]{2}|\d{3}))?` +
-	`(-([a-z0-9]{5,8}|\d[a-z0-9]{3}))*(-[0-9a-wyz](-[a-z0-9]{2,8})+)*(-x(-[a-z0-9]{1,8})+)?$`)
+var languageTag = regexp.MustCompile(`^[A-Za-z]{2,3}(-[A-Za-z]{3}){0,3}(-[A-Za-z]{4})?(-([A-Za-z]{2}|[0-9]{3}))?` +
+	`(-([A-Za-z0-9]{5,8}|[0-9][A-Za-z0-9]{3}))*(-[0-9A-WYZa-wyz](-[A-Za-z0-9]{2,8})+)*(-[Xx](-[A-Za-z0-9]{1,8})+)?$`)
 
 // IsLocale reports whether s is a well-formed language tag (RFC 5646). It does not check
 // whether the subtags are registered, and refuses the old irregular tags. x/text's

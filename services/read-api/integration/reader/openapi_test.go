@@ -138,7 +138,7 @@ func TestTheDescriptionHolds(t *testing.T) {
 
 	api := "http://" + r.api.Addr()
 	for _, path := range []string{"/order/whole", "/api/v1/orders/bare", "/api/v1/orders", "/api/v1/orders?limit=1", "/api/v1/stats",
-		"/api/v1/suggest?q=who", "/problems/unavailable", "/openapi.yaml", "/docs"} {
+		"/api/v1/suggest?q=who", "/problems/unavailable", "/openapi.yaml", "/schemas/order.json", "/docs"} {
 		require.Equal(t, 200, r.get(path).status, path)
 	}
 	require.Equal(t, 200, r.get("/api/v1/orders?customer_id=a&track_number=b&delivery_service=c&locale=d&currency=USD"+
@@ -150,10 +150,10 @@ func TestTheDescriptionHolds(t *testing.T) {
 		require.Equal(t, status, r.get(path).status, path)
 		require.Equal(t, status, r.ask(http.MethodHead, api+path).status, path)
 	}
-	for _, path := range []string{"/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats", "/problems/internal", "/openapi.yaml", "/docs"} {
+	for _, path := range []string{"/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats", "/problems/internal", "/openapi.yaml", "/schemas/order.json", "/docs"} {
 		require.Equal(t, 200, r.ask(http.MethodHead, api+path).status, path)
 	}
-	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/suggest?q=who", "/problems/internal", "/openapi.yaml", "/docs"} {
+	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/suggest?q=who", "/problems/internal", "/openapi.yaml", "/schemas/order.json", "/docs"} {
 		for _, coding := range []string{"identity", "gzip", "zstd"} {
 			tag := r.get(path, "Accept-Encoding", coding).header.Get("ETag")
 			again := r.get(path, "Accept-Encoding", coding, "If-None-Match", tag)

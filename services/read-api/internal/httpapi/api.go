@@ -85,6 +85,7 @@ func New(o Options) *gin.Engine {
 	get(one, "stats", "/api/v1/stats", a.stale, a.plain, a.stats)
 	get(engine, "problems", "/problems/:name", a.plain, web.Secure, a.problemPage)
 	get(one, "docs", "/openapi.yaml", a.plain, a.openAPI)
+	get(one, "docs", "/schemas/order.json", a.plain, a.schema)
 	if o.Docs != nil {
 		get(one, "docs", "/docs", a.plain, o.Docs)
 	}

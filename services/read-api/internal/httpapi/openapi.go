@@ -7,6 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
@@ -19,6 +20,9 @@ var OpenAPI []byte
 func (a *api) openAPI(c *gin.Context) {
 	a.send(c, "application/yaml", bytes.Replace(OpenAPI, server, []byte(string(server)+strings.TrimPrefix(web.Prefix(c.Request), "/")), 1))
 }
+
+// schema answers with the JSON Schema of records.
+func (a *api) schema(c *gin.Context) { a.send(c, "application/schema+json", model.Schema()) }
 
 // server is where the description says that the API is.
 var server = []byte("servers:\n  - url: /")
