@@ -29,12 +29,25 @@ func (t *Table) CopyInStatement() string {
 type CopyIn struct {
 	tables [len(Tables)][]byte // in the order of Tables: a header and rows
 
+	// The tables' columns that are written.
+	orders     Rows[Order, model.Order]
+	deliveries Rows[Delivery, model.Delivery]
+	payments   Rows[Payment, model.Payment]
+	items      Rows[Item, model.Item]
+
 	// The keys of the rows that are being added, and the hash that belongs to them.
 	order    Order
 	delivery Delivery
 	payment  Payment
 	item     Item
 	hash     model.Hash
+}
+
+// LeaveOut says which columns are not there yet (see [Absent]), before the first order is
+// added.
+func (c *CopyIn) LeaveOut(absent []string) {
+	c.orders, c.deliveries = Orders.without(absent), Deliveries.without(absent)
+	c.payments, c.items = Payments.without(absent), Items.without(absent)
 }
 
 // Reset removes all orders. Their memory is used for the next ones.
@@ -55,15 +68,18 @@ func (c *CopyIn) Add(o *model.Order, hash model.Hash) {
 			c.tables[i] = append(c.tables[i], copyHeader...)
 		}
 	}
+	if c.orders.Table == nil {
+		c.orders, c.deliveries, c.payments, c.items = Orders, Deliveries, Payments, Items
+	}
 	c.hash = hash
 	c.order.ContentHash = c.hash[:]
 	c.delivery.OrderUID, c.payment.OrderUID, c.item.OrderUID = o.OrderUID, o.OrderUID, o.OrderUID
-	c.tables[0] = Orders.AppendRow(c.tables[0], &c.order, o)
-	c.tables[1] = Deliveries.AppendRow(c.tables[1], &c.delivery, o.Delivery)
-	c.tables[2] = Payments.AppendRow(c.tables[2], &c.payment, o.Payment)
+	c.tables[0] = c.orders.AppendRow(c.tables[0], &c.order, o)
+	c.tables[1] = c.deliveries.AppendRow(c.tables[1], &c.delivery, o.Delivery)
+	c.tables[2] = c.payments.AppendRow(c.tables[2], &c.payment, o.Payment)
 	for i := range o.Items {
 		c.item.Position = int32(i)
-		c.tables[3] = Items.AppendRow(c.tables[3], &c.item, &o.Items[i])
+		c.tables[3] = c.items.AppendRow(c.tables[3], &c.item, &o.Items[i])
 	}
 }
 
@@ -83,9 +99,10 @@ func (c *CopyIn) Send(ctx context.Context, conn *pgconn.PgConn) error {
 	if len(c.tables[0]) == 0 {
 		return nil
 	}
+	tables := [...]*Table{c.orders.Table, c.deliveries.Table, c.payments.Table, c.items.Table}
 	for i, data := range c.Data() {
-		if _, err := conn.CopyFrom(ctx, bytes.NewReader(data), Tables[i].CopyInStatement()); err != nil {
-			return fmt.Errorf("copy into %s: %w", Tables[i].Name, err)
+		if _, err := conn.CopyFrom(ctx, bytes.NewReader(data), tables[i].CopyInStatement()); err != nil {
+			return fmt.Errorf("copy into %s: %w", tables[i].Name, err)
 		}
 	}
 	return nil

@@ -47,19 +47,19 @@ func Read(ctx context.Context, db bun.IConn, uids []string) (map[string]Stored, 
 	uids = slices.DeleteFunc(slices.Clone(uids), func(uid string) bool { return !utf8.ValidString(uid) || strings.ContainsRune(uid, 0) })
 	slices.Sort(uids) // neighbours in the index
 	uids = slices.Compact(uids)
-	rows, err := find[Order](ctx, db, uids)
+	rows, err := find[Order](ctx, db, Orders.Table, uids)
 	if err != nil || len(rows) == 0 {
 		return map[string]Stored{}, err
 	}
-	deliveries, err := find[Delivery](ctx, db, uids)
+	deliveries, err := find[Delivery](ctx, db, Deliveries.Table, uids)
 	if err != nil {
 		return nil, err
 	}
-	payments, err := find[Payment](ctx, db, uids)
+	payments, err := find[Payment](ctx, db, Payments.Table, uids)
 	if err != nil {
 		return nil, err
 	}
-	items, err := find[Item](ctx, db, uids)
+	items, err := find[Item](ctx, db, Items.Table, uids)
 	if err != nil {
 		return nil, err
 	}
@@ -97,15 +97,40 @@ func Read(ctx context.Context, db bun.IConn, uids []string) (map[string]Stored, 
 // thousands the planner would scan the whole table, each time, until that has
 // millions of rows. So the parts are not read as bun's relations, which are joins
 // and such lists.
-func find[R any](ctx context.Context, db bun.IConn, uids []string) (rows []*R, err error) {
+func find[R any](ctx context.Context, db bun.IConn, t *Table, uids []string) (rows []*R, err error) {
 	err = mapper.NewSelect().Conn(db).Model(&rows).
-		ModelTableExpr(`unnest(?::text[]) AS wanted (uid) CROSS JOIN LATERAL
-			(SELECT * FROM ?TableName WHERE order_uid = wanted.uid OFFSET 0) AS ?TableAlias`, pgdialect.Array(uids)).
+		ModelTableExpr(`unnest(?::text[]) AS wanted (uid) CROSS JOIN LATERAL (?) AS ?TableAlias`,
+			pgdialect.Array(uids), bun.Safe(t.Select(" WHERE order_uid = wanted.uid OFFSET 0"))).
 		Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read orders: %w", err)
 	}
 	return rows, nil
+}
+
+// Has tells whether there is a table or a sequence, which the last release's schema may lack.
+func Has(ctx context.Context, db bun.IConn, name string) (has bool, err error) {
+	if err = mapper.NewSelect().Conn(db).ColumnExpr("to_regclass(?) IS NOT NULL", name).Scan(ctx, &has); err != nil {
+		err = fmt.Errorf("look for the table %s: %w", name, err)
+	}
+	return has, err
+}
+
+// Absent returns the columns with the tag since that the tables lack, as table.column.
+func Absent(ctx context.Context, db bun.IConn) (absent []string, err error) {
+	for _, t := range Tables {
+		if len(t.later) == 0 {
+			continue
+		}
+		var columns []string
+		err := mapper.NewSelect().Conn(db).ColumnExpr("?::text || '.' || later", t.Name).TableExpr("unnest(?::text[]) AS later", pgdialect.Array(t.later)).
+			Where("NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = ?::regclass AND attname = later AND NOT attisdropped)", t.Name).Scan(ctx, &columns)
+		if err != nil {
+			return nil, fmt.Errorf("look for the columns of %s: %w", t.Name, err)
+		}
+		absent = append(absent, columns...)
+	}
+	return absent, nil
 }
 
 // View runs do in a read-only transaction that sees one moment.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -43,7 +44,21 @@ type Table struct {
 	Schema *schema.Table
 
 	columns []column // as in Stored
+	later   []string // see since
+	nulls   string   // a row of NULLs with the names and types of later
 }
+
+// since is the tag of a column that the last release's schema lacks, with the number of
+// the migration that adds it, as in
+//
+//	Unknown []byte `bun:"unknown,type:jsonb" since:"10"`
+//
+// Programs also work on the last release's schema, until `orderctl migrate` has run. There,
+// [Table.Select] reads such a column as NULL, and [CopyIn.LeaveOut] has COPY leave it out.
+// Columns without the tag must be there. A statement that names columns by itself does as
+// Table.Select does. What needs a later table asks [Has] first. The release after the one that brings a
+// migration removes the tags.
+const since = "since"
 
 // Rows encodes and decodes the rows of a table, which have the Go type R and store
 // an order's part of type P. It is safe for concurrent use.
@@ -113,6 +128,10 @@ func rowsOf[R, P any]() Rows[R, P] {
 		if f.IsPK {
 			t.Key = append(t.Key, f.Name)
 		}
+		if f.StructField.Tag.Get(since) != "" {
+			t.later = append(t.later, f.Name)
+			t.nulls += ", NULL::" + f.CreateTableSQLType + " AS " + f.Name
+		}
 		if c.inPart || f.IsPK {
 			t.columns, t.Columns = append(t.columns, c), append(t.Columns, f.Name)
 		} else {
@@ -122,6 +141,38 @@ func rowsOf[R, P any]() Rows[R, P] {
 	t.columns = append(t.columns, kept...)
 	t.Stored = slices.Concat(t.Columns, keptNames)
 	return Rows[R, P]{t}
+}
+
+// Select reads the Stored columns of the rows that rest names (WHERE, ORDER BY and so on),
+// and further ones, also where later columns are not there yet: a column's name refers to
+// the innermost FROM that has it, so it is the table's, or else the NULL beside it.
+func (t *Table) Select(rest string, further ...string) string {
+	return t.selectFrom(t.Stored, rest, further)
+}
+
+// SelectOrder is Select of the Columns alone, as Rows.Decode takes them.
+func (t *Table) SelectOrder(rest string, further ...string) string {
+	return t.selectFrom(t.Columns, rest, further)
+}
+
+func (t *Table) selectFrom(columns []string, rest string, further []string) string {
+	query := "SELECT " + strings.Join(slices.Concat(columns, further), ", ") + " FROM " + t.Name + rest
+	if t.nulls == "" {
+		return query
+	}
+	return "SELECT present.* FROM (SELECT " + t.nulls[2:] + ") AS absent CROSS JOIN LATERAL (" + query + ") AS present"
+}
+
+// without is the table without some columns, to be written.
+func (t Rows[R, P]) without(absent []string) Rows[R, P] {
+	left := *t.Table
+	left.Stored, left.columns = nil, nil
+	for i, name := range t.Stored {
+		if !slices.Contains(absent, t.Name+"."+name) {
+			left.Stored, left.columns = append(left.Stored, name), append(left.columns, t.columns[i])
+		}
+	}
+	return Rows[R, P]{&left}
 }
 
 // postgresEpoch is the time that PostgreSQL counts microseconds from.

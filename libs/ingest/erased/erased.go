@@ -29,8 +29,12 @@ const lock = "1869767781, 2" // "orde"
 // a transaction that has read an older version.
 const Version = `CASE WHEN pg_advisory_xact_lock_shared(` + lock + `)::text IS NOT NULL THEN ` + version + ` END`
 
-// version is 0 until the first erasure. The function costs less than a query of last_value.
-const version = `coalesce(pg_sequence_last_value('erasures_version'::regclass), 0)`
+// version is 0 until the first erasure, and noTable on the last release's schema, where
+// nothing was ever erased: so a transaction after a migration reads the table, too. The
+// function costs less than a query of last_value.
+const version = `CASE WHEN to_regclass('erasures_version') IS NULL THEN -1 ELSE coalesce(pg_sequence_last_value(to_regclass('erasures_version')), 0) END`
+
+const noTable = -1
 
 // Known is what the table had at a version. A nil Known is of no version.
 type Known struct {
@@ -61,8 +65,8 @@ func (k *Known) Empty() bool { return k == nil || len(k.set) == 0 }
 func Load(ctx context.Context, db bun.IConn, key *erasure.Key) (*Known, error) {
 	k := &Known{set: map[erasure.HMAC]struct{}{}, key: key}
 	var err error
-	if k.version, err = Current(ctx, db); err != nil { // first: what comes meanwhile has another one
-		return nil, err
+	if k.version, err = Current(ctx, db); err != nil || k.version == noTable { // first: what comes meanwhile has another one
+		return k, err
 	}
 	var rows []orderdb.Erasure
 	if err := mapper.NewSelect().Conn(db).Model(&rows).Column("hmac", "key_id").Scan(ctx); err != nil {

@@ -149,12 +149,13 @@ func (w *Writer) compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) (
 }
 
 // insert copies the orders into the tables. Raw SQL: COPY.
-func (w *Writer) insert(ctx context.Context, conn bun.Conn, fresh []*Entry) error {
+func (w *Writer) insert(ctx context.Context, conn bun.Conn, fresh []*Entry, absent []string) error {
 	// Two writers that insert the same orders in the same sequence cannot deadlock.
 	slices.SortFunc(fresh, func(a, b *Entry) int { return cmp.Compare(a.Order.OrderUID, b.Order.OrderUID) })
 	rows := w.buffers.Get().(*orderdb.CopyIn)
 	defer w.buffers.Put(rows)
 	rows.Reset()
+	rows.LeaveOut(absent)
 	for _, e := range fresh {
 		rows.Add(e.Order, e.Hash)
 	}

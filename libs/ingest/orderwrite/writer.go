@@ -100,6 +100,7 @@ type Writer struct {
 
 	key    *erasure.Key
 	erased atomic.Pointer[erased.Known] // nil: not read yet
+	absent atomic.Pointer[[]string]     // columns that are not there yet, see orderdb.Absent; nil: not looked yet
 
 	// A transaction is given up after timeout. Each transaction in a row that
 	// timed out doubles it, so that a slow database gets through eventually.
@@ -251,8 +252,12 @@ func (w *Writer) round(ctx context.Context, writes []*write, locks time.Duration
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	absent, err := w.columns(ctx, conn)
+	if err != nil {
+		return err
+	}
 	for err = errErasures; errors.Is(err, errErasures); {
-		err = w.transaction(ctx, conn, writes, locks)
+		err = w.transaction(ctx, conn, writes, locks, absent)
 		if errors.Is(err, errErasures) {
 			if loading := w.loadErased(ctx, conn); loading != nil {
 				err = loading
@@ -260,14 +265,29 @@ func (w *Writer) round(ctx context.Context, writes []*write, locks time.Duration
 		}
 	}
 	w.note(began, err)
+	if err != nil {
+		w.absent.Store(nil) // the database may have been replaced
+	}
 	return err
+}
+
+// columns returns the columns that are not there yet. It looks as long as there are such:
+// they come while the writer runs.
+func (w *Writer) columns(ctx context.Context, conn bun.Conn) (absent []string, err error) {
+	if known := w.absent.Load(); known != nil && len(*known) == 0 {
+		return nil, nil
+	}
+	if absent, err = orderdb.Absent(ctx, conn); err == nil {
+		w.absent.Store(&absent)
+	}
+	return absent, err
 }
 
 // transaction looks up which orders are stored already, decides those, and inserts
 // the first entry of each other order. Further entries of the same order stay
 // pending: the next round compares them with what is stored then. It moves the positions
 // of the writes that have no entry left. It waits for a lock for at most locks.
-func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write, locks time.Duration) error {
+func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write, locks time.Duration, absent []string) error {
 	began := time.Now()
 	// One snapshot for all statements: a stored order that is being changed is
 	// compared as of one moment.
@@ -305,7 +325,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 	}
 	began = time.Now()
 	if len(fresh) > 0 {
-		if err := w.insert(ctx, conn, fresh); err != nil {
+		if err := w.insert(ctx, conn, fresh, absent); err != nil {
 			return err
 		}
 		w.phase(ctx, PhaseCopy, time.Since(began))

@@ -65,12 +65,12 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 			return fmt.Errorf("share the snapshot: %w", err)
 		}
 		described := orderdb.Tables[t]
-		query := selectFrom(described)
+		order := ``
 		if sorted {
-			query += ` ORDER BY ` + strings.Join(described.Key, ", ")
+			order = ` ORDER BY ` + strings.Join(described.Key, ", ")
 		}
 		rows := &rowWriter{ctx: ctx, out: out}
-		if _, err = conn.CopyTo(ctx, rows, `COPY (`+query+`) TO STDOUT (FORMAT binary)`); err == nil {
+		if _, err = conn.CopyTo(ctx, rows, `COPY (`+described.SelectOrder(order)+`) TO STDOUT (FORMAT binary)`); err == nil {
 			err = rows.flush()
 		}
 		if err != nil {

@@ -289,7 +289,7 @@ func (s *Source) readListed(ctx context.Context, uids []string, sink Sink) error
 
 // give reads the orders of a condition into sink.
 func (s *Source) give(ctx context.Context, where string, sink Sink) error {
-	first := s.ask(ctx, query{sql: declareChanged + where}, query{sql: fetchPage})
+	first := s.ask(ctx, declareChanged(where), query{sql: fetchPage})
 	defer first.drop()
 	first.skip(1)
 	page := first.orders()

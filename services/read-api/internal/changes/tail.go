@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -64,17 +62,15 @@ const (
 
 // Several statements are sent at once, which bun can't do. So these are texts.
 var (
-	declareChanged = `DECLARE changed NO SCROLL CURSOR FOR ` + selectFrom(orderdb.Orders.Table, "change_xid")
 	fetchPage      = fmt.Sprintf(`FETCH %d FROM changed`, pageOrders)
-	pageDeliveries = selectFrom(orderdb.Deliveries.Table) + ofPage
-	pagePayments   = selectFrom(orderdb.Payments.Table) + ofPage
-	pageItems      = selectFrom(orderdb.Items.Table) + ofPage + ` ORDER BY order_uid, position`
+	pageDeliveries = orderdb.Deliveries.SelectOrder(ofPage)
+	pagePayments   = orderdb.Payments.SelectOrder(ofPage)
+	pageItems      = orderdb.Items.SelectOrder(ofPage + ` ORDER BY order_uid, position`)
 )
 
-// selectFrom reads a table's rows as [orderdb.Rows.Decode] takes them, with further
-// columns behind.
-func selectFrom(t *orderdb.Table, further ...string) string {
-	return `SELECT ` + strings.Join(slices.Concat(t.Columns, further), ", ") + ` FROM ` + t.Name
+// declareChanged opens a cursor on the orders that rest names.
+func declareChanged(rest string) query {
+	return query{sql: `DECLARE changed NO SCROLL CURSOR FOR ` + orderdb.Orders.SelectOrder(rest, "change_xid")}
 }
 
 // Round is what one Tail has done.
@@ -146,7 +142,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	answers := s.ask(ctx,
 		query{sql: beginRead}, query{sql: lockTimeout}, query{sql: idle}, query{sql: lockTables}, query{sql: readState},
 		query{sql: fmt.Sprintf(readDeletions, since)},
-		query{sql: declareChanged + ` WHERE ` + since}, query{sql: fetchPage})
+		declareChanged(` WHERE `+since), query{sql: fetchPage})
 	defer answers.drop()
 
 	var round Round
