@@ -73,5 +73,10 @@ SELECT statement, password, note
       FROM rights JOIN roles USING (role) JOIN pg_class ON relname = tab AND relnamespace = current_schema()::regnamespace
      WHERE (tab, name, need) NOT IN (SELECT tab, name, need FROM has)
      GROUP BY rights.n, oid, name
+    UNION ALL -- so that its transactions of whole orders skip the look-ups for foreign keys; only who may give it does
+    SELECT 9, n, 0, format('GRANT SET ON PARAMETER session_replication_role TO %s', name), '', ''
+      FROM roles
+     WHERE role = 'writer' AND has_parameter_privilege('session_replication_role', 'SET WITH GRANT OPTION')
+       AND NOT CASE WHEN there THEN has_parameter_privilege(name, 'session_replication_role', 'SET') ELSE false END
   ) AS steps (step, n, m, statement, password, note)
  ORDER BY step, n, m, statement DESC

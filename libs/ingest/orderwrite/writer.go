@@ -80,6 +80,10 @@ type Options struct {
 	// Phase is called after each phase of a transaction that succeeded, with how long it
 	// took. It may be nil.
 	Phase func(ctx context.Context, phase string, took time.Duration)
+	// ForeignKeys is called when a transaction first skips the look-ups for foreign keys,
+	// with "", or when something is in the way of that, which it names, and then whenever
+	// that changes. It may be nil, and must be safe for concurrent use.
+	ForeignKeys func(obstacle string)
 }
 
 // The phases of a transaction.
@@ -109,6 +113,9 @@ type Writer struct {
 	timedOut atomic.Int64 // how long the last one took, see abandoned.go; 0: none
 
 	fresh atomic.Int32 // transactions in a row whose orders were all new, up to freshStreak
+
+	foreignKeys func(obstacle string)
+	obstacle    atomic.Pointer[string] // as of the last transaction that asked; nil: none has
 }
 
 const (
@@ -125,7 +132,7 @@ const (
 // New returns a writer on a pool opened by pgconn.Open.
 func New(db *bun.DB, options Options) *Writer {
 	w := &Writer{
-		db: db, timeout: options.Timeout, differs: options.Differs, phase: options.Phase, key: options.Erasures,
+		db: db, timeout: options.Timeout, differs: options.Differs, phase: options.Phase, foreignKeys: options.ForeignKeys, key: options.Erasures,
 		buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }},
 	}
 	if w.differs == nil {
@@ -133,6 +140,9 @@ func New(db *bun.DB, options Options) *Writer {
 	}
 	if w.phase == nil {
 		w.phase = func(context.Context, string, time.Duration) {}
+	}
+	if w.foreignKeys == nil {
+		w.foreignKeys = func(string) {}
 	}
 	w.group = group{most: options.MaxOrders, sharing: sharingOf(options.Batch), run: w.writeTogether}
 	return w
@@ -299,6 +309,12 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 
 	pending := pending(writes)
 	positions, done := reached(writes)
+	large := len(pending) >= w.group.sharing.busy
+	if large { // a smaller one would pay more for the locks than for the look-ups
+		if err := lockTables(ctx, tx.Tx, locks); err != nil {
+			return err
+		}
+	}
 	lookedUp := pending
 	if w.expectsFresh(pending) {
 		lookedUp = nil
@@ -325,6 +341,11 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 	}
 	began = time.Now()
 	if len(fresh) > 0 {
+		if large {
+			if err := w.skipLookUps(ctx, tx.Tx); err != nil {
+				return err
+			}
+		}
 		if err := w.insert(ctx, conn, fresh, absent); err != nil {
 			return err
 		}

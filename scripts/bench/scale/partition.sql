@@ -49,6 +49,7 @@ BEGIN
     FOREACH definition IN ARRAY later LOOP
         EXECUTE definition;
     END LOOP;
+    PERFORM order_triggers_enable(); -- each for its role again
 END $$;
 COMMIT;
 ANALYZE orders, deliveries, payments, items;

@@ -53,7 +53,7 @@ func ForTest(tb testing.TB) string {
 
 // dropRoles drops the roles whose names begin with that of a database.
 const dropRoles = `DO $$ DECLARE r text; BEGIN
-	FOR r IN SELECT rolname FROM pg_roles WHERE rolname ~ '^%s_' LOOP EXECUTE format('DROP ROLE %%I', r); END LOOP; END $$`
+	FOR r IN SELECT rolname FROM pg_roles WHERE rolname ~ '^%s_' LOOP EXECUTE format('DROP OWNED BY %%1$I; DROP ROLE %%1$I', r); END LOOP; END $$`
 
 // AdminForTest returns the URL of a database of [ForTest] for a superuser, or for the
 // user in TestURLVariable.

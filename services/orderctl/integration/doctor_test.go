@@ -46,6 +46,7 @@ type installation struct {
 	server *postgres.Server
 	db     *sql.DB // as the superuser
 	url    string  // of the operator's role
+	writer string  // of the worker's role
 	api    *playedService
 	worker *playedService
 }
@@ -107,7 +108,7 @@ func newInstallation(t *testing.T) *installation {
 	require.NoError(t, err)
 	urls, err := postgres.MakeRoles(t.Context(), i.server.AdminURL(), "orderhub")
 	require.NoError(t, err)
-	i.url = urls[migrations.Operator]
+	i.url, i.writer = urls[migrations.Operator], urls[migrations.Writer]
 
 	i.broker = broker.StartForTest(t, broker.Options{
 		Configs: map[string]string{"default.replication.factor": "3", "min.insync.replicas": "2"},
@@ -405,6 +406,10 @@ func testDoctorFindsFaults(t *testing.T, i *installation) {
 		{name: "postgres.roles.missing_rights", make: undone(`ALTER ROLE orderhub_reader RENAME TO somebody`, `ALTER ROLE somebody RENAME TO orderhub_reader`)},
 		{name: "postgres.roles.other_rights", make: undone(`GRANT DELETE ON items TO orderhub_reader`, `REVOKE DELETE ON items FROM orderhub_reader`)},
 		{name: "postgres.roles.no_roles", make: undone(`ALTER TABLE orders OWNER TO orders`, `ALTER TABLE orders OWNER TO orderhub_migrate`)},
+		{name: "postgres.roles.foreign_key_look_ups", make: func(t *testing.T) {
+			require.NoError(t, openURL(t, i.writer+"&application_name=ingest-worker").PingContext(t.Context()))
+			undone(`REVOKE SET ON PARAMETER session_replication_role FROM orderhub_writer`, `GRANT SET ON PARAMETER session_replication_role TO orderhub_writer`)(t)
+		}},
 		{name: "postgres.roles.superuser", set: settings{"DATABASE_URL": i.server.AdminURL()}},
 		{name: "postgres.triggers.missing", make: undone(`ALTER TRIGGER updated ON items RENAME TO other`, `ALTER TRIGGER other ON items RENAME TO updated`), also: []string{"postgres.triggers.foreign"}},
 		{name: "postgres.triggers.disabled", make: undone(`ALTER TABLE payments DISABLE TRIGGER deleted`, `SELECT order_triggers_enable()`)},

@@ -50,7 +50,7 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 		all = append(all, `SELECT FROM `+table)
 	}
 	ddl = append(ddl, `CREATE TABLE own (n int)`, `CREATE FUNCTION own() RETURNS int LANGUAGE sql AS 'SELECT 1'`, `DROP FUNCTION orders_call_relist() CASCADE`,
-		`SELECT order_triggers_enable()`, `CREATE ROLE own`, `SET LOCAL session_replication_role = replica`, `SELECT FROM other`, `SELECT FROM goose_db_version`,
+		`SELECT order_triggers_enable()`, `CREATE ROLE own`, `SELECT FROM other`, `SELECT FROM goose_db_version`,
 		`SELECT pg_read_file('PG_VERSION')`, `COPY orders TO PROGRAM 'true'`,
 		`UPDATE orderhub_db_version SET is_applied = false`, `DELETE FROM orderhub_db_version`, `INSERT INTO order_changes_state DEFAULT VALUES`, `DELETE FROM order_changes_state`)
 	changes := []string{fmt.Sprintf(order, "a"), `UPDATE orders SET entry = 'X'`, `DELETE FROM orders`}
@@ -61,6 +61,7 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	erasing := []string{`INSERT INTO erasures VALUES ('\x00112233445566778899aabbccddeeff', 'k')`, `SELECT last_value FROM erasures_version`, `SELECT setval('erasures_version', 7)`}
 	pruning := []string{changes[1], changes[2], `INSERT INTO order_deletions VALUES ('a')`} // of whole orders, which the triggers tell readers of
 	pause := []string{`INSERT INTO ingest_pauses VALUES ('g', 'ann', now(), 'test')`, `UPDATE ingest_pauses SET why = ''`, `DELETE FROM ingest_pauses`}
+	replica := []string{`SET LOCAL session_replication_role = replica`}
 	var whole []string // inserts as the worker makes them: other inserts stamp the order
 	for _, insert := range every(changes, "INSERT") {
 		whole = append(whole, `SET LOCAL orderhub.whole_orders = 'on'; `+insert)
@@ -72,23 +73,23 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	}{
 		{
 			migrations.Writer,
-			[][]string{all, whole, {`DELETE FROM order_deletions`, `UPDATE order_changes_state SET horizon = horizon`}, position, {`DELETE FROM ingest_positions`}, erasing, pruning, {`UPDATE erasures SET pending = false`}},
+			[][]string{all, whole, replica, {`DELETE FROM order_deletions`, `UPDATE order_changes_state SET horizon = horizon`}, position, {`DELETE FROM ingest_positions`}, erasing, pruning, {`UPDATE erasures SET pending = false`}},
 			[][]string{ddl, withoutAll(updates, pruning), pause, {`UPDATE order_deletions SET deleted_at = now()`, `DELETE FROM erasures`}},
 		},
 		{
 			migrations.Reader,
 			[][]string{withoutAll(all, []string{`SELECT FROM ingest_positions`, `SELECT FROM erasures`, `SELECT FROM ingest_pauses`}), {`LISTEN orders_changed`, `SELECT pg_export_snapshot()`}},
-			[][]string{ddl, changes, whole, position, erasing, pause, {`SELECT FROM ingest_positions`, `SELECT FROM erasures`, `SELECT FROM ingest_pauses`}, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
+			[][]string{ddl, changes, whole, replica, position, erasing, pause, {`SELECT FROM ingest_positions`, `SELECT FROM erasures`, `SELECT FROM ingest_pauses`}, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
 		},
 		{
 			migrations.Operator,
 			[][]string{withoutAll(all, []string{"SELECT FROM order_changes_state"}), changes, position, erasing, pause},
-			[][]string{ddl, {`DELETE FROM ingest_positions`, `DELETE FROM erasures`, `UPDATE erasures SET pending = false`}, {`SELECT FROM order_changes_state`, `UPDATE order_changes_state SET horizon = horizon`, `DELETE FROM order_deletions`}},
+			[][]string{ddl, replica, {`DELETE FROM ingest_positions`, `DELETE FROM erasures`, `UPDATE erasures SET pending = false`}, {`SELECT FROM order_changes_state`, `UPDATE order_changes_state SET horizon = horizon`, `DELETE FROM order_deletions`}},
 		},
 		{
 			migrations.Migrate,
 			[][]string{all, changes, {`CREATE TABLE own (n int)`, `ALTER TABLE orders ADD COLUMN extra int`, `DROP TABLE items`, `SELECT order_triggers_enable()`}},
-			[][]string{{`CREATE ROLE own`, `SELECT FROM other`, `SELECT pg_read_file('PG_VERSION')`, `COPY orders TO PROGRAM 'true'`}},
+			[][]string{replica, {`CREATE ROLE own`, `SELECT FROM other`, `SELECT pg_read_file('PG_VERSION')`, `COPY orders TO PROGRAM 'true'`}},
 		},
 	} {
 		db := asRole(t, urls, c.role)

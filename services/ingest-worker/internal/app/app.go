@@ -154,6 +154,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Codec: codec,
 			Store: orderwrite.New(db, orderwrite.Options{
 				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs, Erasures: s.Erasures.NewKey(), Phase: metrics.Phase,
+				ForeignKeys: func(obstacle string) { logForeignKeys(log, obstacle) },
 			}),
 			Position: position,
 			Erasures: erasures,
@@ -174,6 +175,14 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			},
 			Fatal: fatal,
 		})
+}
+
+func logForeignKeys(log *zap.Logger, obstacle string) {
+	if obstacle == "" {
+		log.Info("writing without look-ups for foreign keys")
+		return
+	}
+	log.Info("writing with look-ups for foreign keys", zap.String("reason", obstacle))
 }
 
 func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, position *positions.Keeper, erasures *erasures.Keeper, watch *schema.Watch,

@@ -1,0 +1,30 @@
+-- Takes the replica role for the rest of the transaction, unless the user may not, or the
+-- role would skip or add something besides the look-ups of Orderhub's foreign keys:
+-- another trigger or key, or a rule. Returns that, or ''. Triggers that are enabled always
+-- run in both roles, and disabled ones in neither.
+WITH RECURSIVE tables (oid, root) AS ( -- with their partitions
+    SELECT t::oid, t::oid FROM unnest(ARRAY['orders', 'deliveries', 'payments', 'items']::regclass[]) AS t
+    UNION ALL
+    SELECT inhrelid, root FROM pg_inherits JOIN tables ON inhparent = tables.oid
+), own_keys (oid) AS (
+    SELECT k.oid
+      FROM pg_constraint k JOIN tables part ON part.oid = conrelid JOIN tables parent ON parent.oid = confrelid
+      JOIN pg_attribute a ON a.attrelid = conrelid AND ARRAY[a.attnum] = conkey
+      JOIN pg_attribute b ON b.attrelid = confrelid AND ARRAY[b.attnum] = confkey
+     WHERE contype = 'f' AND part.root <> 'orders'::regclass AND parent.root = 'orders'::regclass
+       AND a.attname = 'order_uid' AND b.attname = 'order_uid'
+), obstacles (obstacle) AS (
+    SELECT format('the user may not set session_replication_role: as a superuser, GRANT SET ON PARAMETER session_replication_role TO %I', current_user)
+     WHERE NOT has_parameter_privilege('session_replication_role', 'SET')
+    UNION ALL
+    SELECT format('trigger %I on %s', tgname, tgrelid::regclass)
+      FROM pg_trigger JOIN tables ON tgrelid = tables.oid JOIN pg_proc p ON p.oid = tgfoid
+     WHERE tgtype & 4 <> 0 -- of INSERT
+       AND tgenabled IN ('O', 'R') AND tgconstraint NOT IN (SELECT oid FROM own_keys)
+       AND NOT (proname IN ('orders_inserted', 'order_parts_inserted', 'order_row_replicated')
+                AND pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'orders'::regclass))
+    UNION ALL
+    SELECT format('rule %I on %s', rulename, ev_class::regclass) FROM pg_rewrite JOIN tables ON ev_class = tables.oid
+)
+SELECT CASE obstacle WHEN '' THEN left(set_config('session_replication_role', 'replica', true), 0) ELSE obstacle END
+  FROM (SELECT coalesce((SELECT obstacle FROM obstacles LIMIT 1), '') AS obstacle OFFSET 0) AS first
