@@ -47,6 +47,15 @@ const (
 	HeaderEditedFrom = "dlq-edited-from" // id of the letter with the value as it was
 )
 
+// Headers of a redriven copy that say as which record it counts among the versions of its
+// order: as the first one, of the letter that HeaderOrigin names. They stay with the
+// record, too.
+const (
+	HeaderOriginPartition = "dlq-origin-partition" // decimal
+	HeaderOriginOffset    = "dlq-origin-offset"    // decimal
+	HeaderOriginTimestamp = "dlq-origin-timestamp" // RFC 3339
+)
+
 // The headers by which other tools find where a record came from. The names, and the
 // numbers as big-endian bytes, are those of Spring Kafka, which more tools read than any
 // others; it has none for the key. They repeat what ours say, and Parse ignores them.
@@ -134,6 +143,33 @@ type Source struct {
 	Headers   []Header
 	// Truncated says that Value is only the beginning.
 	Truncated *Truncation
+}
+
+// Stamp says how new the record is: a redriven copy is as new as the first record.
+func (s *Source) Stamp(version *int64) *model.Stamp {
+	stamp := &model.Stamp{Version: version, Time: s.Timestamp, Partition: int32(s.Partition), Offset: s.Offset}
+	first := model.Stamp{Version: version, Partition: -1, Offset: -1}
+	for _, h := range s.Headers {
+		var err error
+		switch h.Key {
+		case HeaderOriginPartition:
+			var n int64
+			n, err = strconv.ParseInt(string(h.Value), 10, 32)
+			first.Partition = int32(n)
+		case HeaderOriginOffset:
+			first.Offset, err = strconv.ParseInt(string(h.Value), 10, 64)
+		case HeaderOriginTimestamp:
+			err = first.Time.UnmarshalText(h.Value)
+		}
+		if err != nil {
+			return stamp // not by us
+		}
+	}
+	if first.Partition < 0 || first.Offset < 0 || first.Time.IsZero() {
+		return stamp
+	}
+	first.Time = first.Time.Truncate(time.Millisecond)
+	return &first
 }
 
 // headerCost is what a header counts for besides its bytes.
@@ -319,7 +355,7 @@ func (l *Letter) Truncate(size int) {
 func (l *Letter) DropSourceHeaders() {
 	kept := make([]Header, 0, len(l.Headers))
 	for _, h := range l.Headers {
-		if ours(h.Key) && h.Key != HeaderSourceKey && h.Key != SpringKey {
+		if ours(h.Key) && h.Key != HeaderSourceKey && h.Key != SpringKey || strings.HasPrefix(h.Key, HeaderOrigin) {
 			kept = append(kept, h)
 		}
 	}

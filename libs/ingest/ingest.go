@@ -82,7 +82,7 @@ func (d *Decoder) Decode(source deadletter.Source) *Record {
 	}
 	// The hash covers the raw reading, so a replay is recognized whatever is normalized then.
 	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw)
-	r.entry = &orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical)}
+	r.entry = &orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical), Stamp: source.Stamp(decoded.Version)}
 	return r
 }
 

@@ -33,6 +33,9 @@ type Options struct {
 	// Envelope is what records hold orders in. Places in messages and failures are those
 	// within the order.
 	Envelope Envelope
+	// VersionField is the path of a field that is a record's own version, known to orders or
+	// not. A record without it is refused. "" means that records have none.
+	VersionField string
 	// Rules are the rules of the fields; nil means those of the tags.
 	Rules *Rules
 	// Normalizer brings values into the form that the rules ask for. Decode uses it only
@@ -75,6 +78,8 @@ type Decoded struct {
 	// indices (items[].colour), at most MaxUnknownFields of them. A name that could be
 	// data is shown as "?". They are set with a failure too.
 	Unknown []string
+	// Version is the record's own; nil without Options.VersionField.
+	Version *int64
 }
 
 // New returns a Codec. For limits that are not positive it uses the default.
@@ -111,6 +116,10 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 	if f := d.decode(); f != nil {
 		return Decoded{Unknown: d.unknown}, refusal(f)
 	}
+	var version *int64
+	if c.opts.VersionField != "" {
+		version = d.version()
+	}
 	raw := &d.store.order
 	order := raw
 	if c.opts.Normalize {
@@ -121,9 +130,9 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 	case d.reason != "":
 		return Decoded{Unknown: d.unknown}, &RecordError{StageDecode, d.reason, int64(d.offset), failures}
 	case len(failures) > 0:
-		return Decoded{order, raw, d.unknown}, &RecordError{StageValidate, ReasonInvalid, -1, failures}
+		return Decoded{Order: order, Raw: raw, Unknown: d.unknown}, &RecordError{StageValidate, ReasonInvalid, -1, failures}
 	}
-	return Decoded{order, raw, d.unknown}, nil
+	return Decoded{Order: order, Raw: raw, Unknown: d.unknown, Version: version}, nil
 }
 
 // Differs returns the paths at which an order differs from a stored one; see [Diff]. It is

@@ -193,6 +193,9 @@ func (d *decoder) wrongType(path, wanted string, depth int) *fault {
 // unknownField records a field that an order does not have.
 func (d *decoder) unknownField(shown string, offset int) {
 	if d.opts.RejectUnknown {
+		if strings.HasPrefix(d.opts.VersionField+".", d.kind(shown)+".") {
+			return // the setting knows it
+		}
 		if d.refused < MaxUnknownFields {
 			d.refused++
 			d.failShape(offset, d.path(shown), ReasonUnknownField, "is not a field of an order")

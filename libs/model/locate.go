@@ -9,16 +9,12 @@ import (
 // of the field's value, or of the nearest existing value around it. It reads the record
 // once, as far as it is valid.
 func Locate(record []byte, failures []FieldError) []int64 {
-	l := locator{scanner: scanner{data: record}, places: make(map[string]int)}
-	for _, f := range failures {
-		l.places[f.Path] = -1
-		for path := f.Path; path != ""; path = parentPath(path) {
-			l.places[path] = -1
-		}
+	paths := make([]string, len(failures))
+	for i, f := range failures {
+		paths[i] = f.Path
 	}
-	l.start()
-	l.places[""] = l.pos
-	_ = l.value("", 0) // places before a fault are valid
+	l := newLocator(record, paths...)
+	l.run()
 	offsets := make([]int64, len(failures))
 	for i, f := range failures {
 		path := f.Path
@@ -34,6 +30,23 @@ func Locate(record []byte, failures []FieldError) []int64 {
 type locator struct {
 	scanner
 	places map[string]int // -1 until found
+}
+
+func newLocator(record []byte, paths ...string) *locator {
+	l := &locator{scanner: scanner{data: record}, places: make(map[string]int)}
+	for _, path := range paths {
+		for ; path != ""; path = parentPath(path) {
+			l.places[path] = -1
+		}
+	}
+	return l
+}
+
+// run reads the record. Places before a fault are valid.
+func (l *locator) run() {
+	l.start()
+	l.places[""] = l.pos
+	_ = l.value("", 0)
 }
 
 // value skips the value at path.

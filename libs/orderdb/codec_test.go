@@ -57,17 +57,18 @@ func TestColumnsHaveTheNamesAndOrderOfTheJSON(t *testing.T) {
 	require.Equal(t, scalars([]string{"order_uid"}, reflect.TypeFor[model.Delivery]()), Deliveries.Columns)
 	require.Equal(t, scalars([]string{"order_uid"}, reflect.TypeFor[model.Payment]()), Payments.Columns)
 	require.Equal(t, scalars([]string{"order_uid", "position"}, reflect.TypeFor[model.Item]()), Items.Columns)
-	require.Equal(t, append(slices.Clone(Orders.Columns), "content_hash"), Orders.Stored)
+	require.Equal(t, append(slices.Clone(Orders.Columns), "content_hash", "record_version", "record_time", "record_partition", "record_offset"), Orders.Stored)
 	require.Equal(t, Items.Columns, Items.Stored)
 	require.Equal(t, []string{"order_uid", "position"}, Items.Key)
 }
 
 func TestRowsAreDecodedAsTheyWereEncoded(t *testing.T) {
 	o := filled(3)
+	stamp := &model.Stamp{Time: time.Date(2026, 11, 30, 10, 0, 0, 0, time.UTC), Partition: 3, Offset: 700}
 	var in CopyIn
-	in.Add(filled(1), model.Hash{})
+	in.Add(filled(1), model.Hash{}, nil)
 	in.Reset()
-	in.Add(o, model.Hash{1, 2, 3})
+	in.Add(o, model.Hash{1, 2, 3}, stamp)
 	rows := func(table int) []RawRow {
 		rest := in.tables[table]
 		require.True(t, strings.HasPrefix(string(rest), copyHeader))
@@ -81,7 +82,10 @@ func TestRowsAreDecodedAsTheyWereEncoded(t *testing.T) {
 	for range Orders.Columns {
 		fields.Next()
 	}
-	require.Equal(t, []byte{1, 2, 3}, fields.Next()[:3], "the content hash comes last")
+	require.Equal(t, []byte{1, 2, 3}, fields.Next()[:3], "the content hash comes behind the order")
+	require.Nil(t, fields.Next(), "the record has no version of its own")
+	require.Equal(t, stamp.Time.UnixMicro(), Integer(fields.Next())+postgresEpoch)
+	require.Equal(t, []int64{3, 700}, []int64{Integer(fields.Next()), Integer(fields.Next())})
 	require.Empty(t, fields)
 	Deliveries.Decode(rows(1)[0], decoded.Delivery)
 	Payments.Decode(rows(2)[0], decoded.Payment)
@@ -128,7 +132,7 @@ func BenchmarkCopyIn(b *testing.B) {
 			if i%1000 == 0 {
 				in.Reset()
 			}
-			in.Add(o, model.Hash{})
+			in.Add(o, model.Hash{}, nil)
 		}
 	})
 	b.Run("by hand", func(b *testing.B) {
@@ -221,7 +225,7 @@ func (h *byHand) add(o *model.Order, hash model.Hash) {
 
 func BenchmarkDecode(b *testing.B) {
 	var in CopyIn
-	in.Add(filled(1), model.Hash{})
+	in.Add(filled(1), model.Hash{}, nil)
 	row := split(b, in.tables[2][len(copyHeader):])[0]
 	var p model.Payment
 	b.Run("derived", func(b *testing.B) {

@@ -60,9 +60,9 @@ func (c *CopyIn) Reset() {
 	}
 }
 
-// Add adds an order that has all its parts, with the [model.ContentHash] of its
-// record.
-func (c *CopyIn) Add(o *model.Order, hash model.Hash) {
+// Add adds an order that has all its parts, with the [model.ContentHash] of its record,
+// and the record's stamp; nil for none.
+func (c *CopyIn) Add(o *model.Order, hash model.Hash, stamp *model.Stamp) {
 	if len(c.tables[0]) == 0 {
 		for i := range c.tables {
 			c.tables[i] = append(c.tables[i], copyHeader...)
@@ -73,6 +73,7 @@ func (c *CopyIn) Add(o *model.Order, hash model.Hash) {
 	}
 	c.hash = hash
 	c.order.ContentHash = c.hash[:]
+	c.order.stamp(stamp)
 	c.delivery.OrderUID, c.payment.OrderUID, c.item.OrderUID = o.OrderUID, o.OrderUID, o.OrderUID
 	c.tables[0] = c.orders.AppendRow(c.tables[0], &c.order, o)
 	c.tables[1] = c.deliveries.AppendRow(c.tables[1], &c.delivery, o.Delivery)

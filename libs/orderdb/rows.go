@@ -23,6 +23,11 @@ type Order struct {
 	OrderUID string `bun:"order_uid,pk"`
 	model.Order
 	ContentHash []byte `bun:"content_hash"` // of the record as the worker stored it; nil in a row made by hand
+	// The stamp of the newest record with this content; nil in a row made by hand.
+	RecordVersion   *int64     `bun:"record_version" since:"9"`
+	RecordTime      *time.Time `bun:"record_time" since:"9"`
+	RecordPartition *int32     `bun:"record_partition" since:"9"`
+	RecordOffset    *int64     `bun:"record_offset" since:"9"`
 	// ChangeXID is the transaction that last changed the order or one of its parts.
 	// The database sets it, and it is read only where a query names the column.
 	ChangeXID uint64 `bun:"change_xid,type:xid8,scanonly"`
@@ -55,6 +60,14 @@ type Item struct {
 	OrderUID string `bun:"order_uid,pk"`
 	Position int32  `bun:"position,pk,type:integer"` // from 0
 	model.Item
+}
+
+// stamp sets the columns of the stamp, which the row shares. nil is none.
+func (row *Order) stamp(s *model.Stamp) {
+	row.RecordVersion, row.RecordTime, row.RecordPartition, row.RecordOffset = nil, nil, nil, nil
+	if s != nil {
+		row.RecordVersion, row.RecordTime, row.RecordPartition, row.RecordOffset = s.Version, &s.Time, &s.Partition, &s.Offset
+	}
 }
 
 // FromModel returns an order's row with the rows of its parts. It shares the

@@ -80,9 +80,10 @@ func (t Rows[R, P]) Decode(raw RawRow, part *P) { t.decode(raw, unsafe.Pointer(p
 
 // column is a field of a row model.
 type column struct {
-	kind   kind
-	inPart bool    // the field belongs to the part, not to the row alone
-	offset uintptr // within the part, or else within the row
+	kind     kind
+	nullable bool    // the field is a pointer
+	inPart   bool    // the field belongs to the part, not to the row alone
+	offset   uintptr // within the part, or else within the row
 }
 
 // kind is how a column's values are represented in Go and in PostgreSQL.
@@ -114,11 +115,15 @@ func rowsOf[R, P any]() Rows[R, P] {
 	var kept []column
 	var keptNames []string
 	for _, f := range s.Fields {
-		k, ok := kinds[f.StructField.Type]
+		of, nullable := f.StructField.Type, f.StructField.Type.Kind() == reflect.Pointer
+		if nullable {
+			of = of.Elem()
+		}
+		k, ok := kinds[of]
 		if !ok {
 			panic(fmt.Sprintf("orderdb: %s.%s: no column type for %s", s.TypeName, f.GoName, f.StructField.Type))
 		}
-		c := column{kind: k, inPart: len(f.Index) > 1, offset: f.StructField.Offset}
+		c := column{kind: k, nullable: nullable, inPart: len(f.Index) > 1, offset: f.StructField.Offset}
 		if hidden, ok := partType.FieldByName(f.GoName); ok && !c.inPart {
 			c = column{kind: k, inPart: true, offset: hidden.Offset} // the order's own order_uid
 		}
@@ -185,6 +190,12 @@ func (t *Table) appendRow(dst []byte, row, part unsafe.Pointer) []byte {
 		at := unsafe.Add(row, c.offset)
 		if c.inPart {
 			at = unsafe.Add(part, c.offset)
+		}
+		if c.nullable {
+			if at = *(*unsafe.Pointer)(at); at == nil {
+				dst = append(dst, 0xff, 0xff, 0xff, 0xff) // NULL
+				continue
+			}
 		}
 		switch c.kind {
 		case textKind:

@@ -56,6 +56,13 @@ func Copy(l *letter.Letter) *kgo.Record {
 	headers := append(slices.Clone(l.SourceHeaders),
 		kgo.RecordHeader{Key: deadletter.HeaderRedriveCount, Value: []byte(strconv.Itoa(l.Redrives + 1))},
 		kgo.RecordHeader{Key: deadletter.HeaderOrigin, Value: []byte(l.Origin)})
+	known := !l.SourceTimestamp.IsZero() && l.Source.Partition >= 0 && l.Source.Offset >= 0
+	if known && !slices.ContainsFunc(l.SourceHeaders, func(h kgo.RecordHeader) bool { return h.Key == deadletter.HeaderOriginTimestamp }) {
+		headers = append(headers,
+			kgo.RecordHeader{Key: deadletter.HeaderOriginPartition, Value: []byte(strconv.Itoa(int(l.Source.Partition)))},
+			kgo.RecordHeader{Key: deadletter.HeaderOriginOffset, Value: []byte(strconv.FormatInt(l.Source.Offset, 10))},
+			kgo.RecordHeader{Key: deadletter.HeaderOriginTimestamp, Value: []byte(l.SourceTimestamp.UTC().Format(time.RFC3339Nano))})
+	}
 	return &kgo.Record{Topic: l.Source.Topic, Partition: l.Source.Partition, Key: l.SourceKey, Value: l.Value, Headers: headers}
 }
 

@@ -45,6 +45,8 @@ type Entry struct {
 	Order *model.Order
 	// Hash is that of the order as its record has it, before normalization.
 	Hash model.Hash
+	// Stamp says how new the record is; nil if that is not known.
+	Stamp *model.Stamp
 
 	Outcome Outcome
 	// Differs are the paths in which a Conflict differs from the stored order.

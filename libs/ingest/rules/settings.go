@@ -20,6 +20,7 @@ type Settings struct {
 	RejectUnknown  bool           `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: a field that an order does not have makes a dead letter"`
 	CheckSums      bool           `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
 	Envelope       model.Envelope `env:"INGEST_ENVELOPE" envDefault:"none" help:"what records hold orders in: none, cloudevents, connect (schema and payload), or registry (a schema registry's prefix); a record without it is an order"`
+	VersionField   string         `env:"INGEST_VERSION_FIELD" help:"path of the field that is a record's own version, an integer or a time, such as version or meta.changed_at; a record without it is a dead letter"`
 	File           string         `env:"INGEST_RULES_FILE" help:"YAML file that replaces the rules of fields"`
 	Normalize      bool           `env:"INGEST_NORMALIZE" envDefault:"false" help:"true: write phones, locales, currencies, e-mail addresses and times as the rules ask for, where they can mean one thing only"`
 	PhoneRegion    string         `env:"INGEST_PHONE_REGION" help:"country of phone numbers without a country code, such as RU, besides that of the order's locale"`
@@ -33,6 +34,9 @@ func (s *Settings) Validate() error {
 	errs := []error{
 		config.Between("INGEST_MAX_RECORD_BYTES", s.MaxRecordBytes, 1<<10, 64<<20),
 		config.Between("INGEST_MAX_ITEMS", s.MaxItems, 1, 100_000),
+	}
+	if s.VersionField != "" && !model.IsFieldPath(s.VersionField) {
+		errs = append(errs, fmt.Errorf("INGEST_VERSION_FIELD: %q is not a path of names such as version or meta.changed_at", s.VersionField))
 	}
 	if s.PhoneRegion != "" && !normalize.IsRegion(s.PhoneRegion) {
 		errs = append(errs, fmt.Errorf("INGEST_PHONE_REGION: %q is not a country's code of two capitals, such as RU", s.PhoneRegion))
@@ -52,7 +56,7 @@ func (s *Settings) Validate() error {
 // Options are the settings as those of a model.Codec.
 func (s *Settings) Options() model.Options {
 	return model.Options{
-		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums, Envelope: s.Envelope,
+		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums, Envelope: s.Envelope, VersionField: s.VersionField,
 		Rules: s.file, Normalizer: normalize.New(s.PhoneRegion), Normalize: s.Normalize,
 	}
 }

@@ -195,7 +195,7 @@ func (l *Load) restyle(canonical string) []byte {
 var insertStatements = func() map[*orderdb.Table]string {
 	statements := map[*orderdb.Table]string{}
 	for _, t := range orderdb.Tables {
-		places := make([]string, len(t.Schema.Fields))
+		places := make([]string, len(t.Stored))
 		for i := range places {
 			places[i] = "$" + strconv.Itoa(i+1)
 		}

@@ -116,6 +116,8 @@ func TestEveryChangeIsStampedAndRings(t *testing.T) {
 	}{
 		{name: "update an order", sql: `UPDATE orders SET locale = 'ru' WHERE order_uid = 'a'`, stamped: []string{"a"}},
 		{name: "update both orders", sql: `UPDATE orders SET locale = 'ru'`, stamped: []string{"a", "b"}},
+		{name: "a newer record with the same content", sql: `UPDATE orders SET record_version = 1, record_time = now(), record_partition = 1, record_offset = 5, content_hash = 'x'`},
+		{name: "a newer record with other content", sql: `UPDATE orders SET record_offset = 5, locale = 'ru' WHERE order_uid = 'a'`, stamped: []string{"a"}},
 		{name: "write a stamp by hand", sql: `UPDATE orders SET change_xid = '3' WHERE order_uid = 'a'`, stamped: []string{"a"}},
 		{name: "update an item", sql: `UPDATE items SET price = 5 WHERE order_uid = 'a'`, stamped: []string{"a"}},
 		{name: "move an item", sql: `UPDATE items SET order_uid = 'b', position = 7 WHERE order_uid = 'a' AND position = 0`, stamped: []string{"a", "b"}},

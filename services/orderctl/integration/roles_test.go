@@ -41,7 +41,7 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	urls := postgres.RolesForTest(t, dsn)
 
 	const order = `INSERT INTO orders VALUES ('%s', 'TRACK', 'WBIL', 'en', '', 'test', 'meest', '9', 1, now(), '1')`
-	tables := []string{"orders", "deliveries", "payments", "items", "order_deletions", "order_changes_state", "orderhub_db_version", "ingest_positions", "erasures", "ingest_pauses"}
+	tables := []string{"orders", "deliveries", "payments", "items", "order_deletions", "order_changes_state", "orderhub_db_version", "ingest_positions", "erasures", "ingest_pauses", "order_versions", "order_tombstones"}
 	var ddl, all []string
 	for _, table := range tables {
 		ddl = append(ddl, `DROP TABLE `+table+` CASCADE`, `TRUNCATE `+table+` CASCADE`, `ALTER TABLE `+table+` ADD COLUMN extra int`,
@@ -60,6 +60,8 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	position := []string{`INSERT INTO ingest_positions VALUES ('g', gen_random_uuid(), 0, 't', 1)`, `UPDATE ingest_positions SET next_offset = 2`}
 	erasing := []string{`INSERT INTO erasures VALUES ('\x00112233445566778899aabbccddeeff', 'k')`, `SELECT last_value FROM erasures_version`, `SELECT setval('erasures_version', 7)`}
 	pruning := []string{changes[1], changes[2], `INSERT INTO order_deletions VALUES ('a')`} // of whole orders, which the triggers tell readers of
+	replacing := []string{`UPDATE deliveries SET order_uid = order_uid`, `UPDATE payments SET order_uid = order_uid`, `UPDATE items SET order_uid = order_uid`, `DELETE FROM items`}
+	versions := []string{`INSERT INTO order_versions VALUES ('a', 1, now(), 1, now(), 1, 1, '')`, `DELETE FROM order_versions`, `INSERT INTO order_tombstones VALUES ('a')`, `UPDATE order_tombstones SET deleted_at = now()`, `DELETE FROM order_tombstones`}
 	pause := []string{`INSERT INTO ingest_pauses VALUES ('g', 'ann', now(), 'test')`, `UPDATE ingest_pauses SET why = ''`, `DELETE FROM ingest_pauses`}
 	replica := []string{`SET LOCAL session_replication_role = replica`}
 	var whole []string // inserts as the worker makes them: other inserts stamp the order
@@ -73,17 +75,17 @@ func TestEachRoleMayDoWhatItNeedsAndNothingElse(t *testing.T) {
 	}{
 		{
 			migrations.Writer,
-			[][]string{all, whole, replica, {`DELETE FROM order_deletions`, `UPDATE order_changes_state SET horizon = horizon`}, position, {`DELETE FROM ingest_positions`}, erasing, pruning, {`UPDATE erasures SET pending = false`}},
-			[][]string{ddl, withoutAll(updates, pruning), pause, {`UPDATE order_deletions SET deleted_at = now()`, `DELETE FROM erasures`}},
+			[][]string{all, whole, replica, {`DELETE FROM order_deletions`, `UPDATE order_changes_state SET horizon = horizon`}, position, {`DELETE FROM ingest_positions`}, erasing, pruning, replacing, versions, {`UPDATE erasures SET pending = false`}},
+			[][]string{ddl, withoutAll(updates, append(replacing, pruning...)), pause, {`UPDATE order_versions SET version = 2`}, {`UPDATE order_deletions SET deleted_at = now()`, `DELETE FROM erasures`}},
 		},
 		{
 			migrations.Reader,
 			[][]string{withoutAll(all, []string{`SELECT FROM ingest_positions`, `SELECT FROM erasures`, `SELECT FROM ingest_pauses`}), {`LISTEN orders_changed`, `SELECT pg_export_snapshot()`}},
-			[][]string{ddl, changes, whole, replica, position, erasing, pause, {`SELECT FROM ingest_positions`, `SELECT FROM erasures`, `SELECT FROM ingest_pauses`}, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
+			[][]string{ddl, changes, whole, replica, position, erasing, pause, versions, {`SELECT FROM ingest_positions`, `SELECT FROM erasures`, `SELECT FROM ingest_pauses`}, {`DELETE FROM order_deletions`, `INSERT INTO order_deletions VALUES ('a')`, `UPDATE order_changes_state SET horizon = horizon`, `SELECT FROM orders FOR UPDATE`}},
 		},
 		{
 			migrations.Operator,
-			[][]string{withoutAll(all, []string{"SELECT FROM order_changes_state"}), changes, position, erasing, pause},
+			[][]string{withoutAll(all, []string{"SELECT FROM order_changes_state"}), changes, position, erasing, pause, versions},
 			[][]string{ddl, replica, {`DELETE FROM ingest_positions`, `DELETE FROM erasures`, `UPDATE erasures SET pending = false`}, {`SELECT FROM order_changes_state`, `UPDATE order_changes_state SET horizon = horizon`, `DELETE FROM order_deletions`}},
 		},
 		{

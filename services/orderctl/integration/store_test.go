@@ -75,7 +75,9 @@ func TestRedrive(t *testing.T) {
 func headersOf(r *kgo.Record) string {
 	var b strings.Builder
 	for _, h := range r.Headers {
-		b.WriteString(h.Key + "=" + string(h.Value) + " ")
+		if !strings.HasPrefix(h.Key, "dlq-origin-") { // they have a test of their own
+			b.WriteString(h.Key + "=" + string(h.Value) + " ")
+		}
 	}
 	return b.String()
 }

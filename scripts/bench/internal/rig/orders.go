@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -81,9 +82,10 @@ func (o *Orders) encode(orders []*model.Order) {
 	slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })
 	rows := &orderdb.CopyIn{}
 	var canonical []byte
+	stamp := &model.Stamp{Time: time.UnixMilli(time.Now().UnixMilli())} // of the size of a record's
 	for _, order := range orders {
 		canonical = model.AppendCanonical(canonical[:0], order)
-		rows.Add(order, model.ContentHash(canonical))
+		rows.Add(order, model.ContentHash(canonical), stamp)
 	}
 	o.batches = append(o.batches, rows)
 }

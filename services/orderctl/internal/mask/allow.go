@@ -225,6 +225,7 @@ var headers = map[string]func(string) bool{
 	deadletter.HeaderReason: label, deadletter.HeaderStage: label, deadletter.HeaderSourceTopic: label, deadletter.HeaderConsumerGroup: label,
 	deadletter.HeaderSourcePartition: decimal, deadletter.HeaderSourceOffset: decimal, deadletter.HeaderRedriveCount: decimal,
 	deadletter.HeaderSourceTimestamp: timestamp, deadletter.HeaderFailedAt: timestamp,
+	deadletter.HeaderOriginPartition: decimal, deadletter.HeaderOriginOffset: decimal, deadletter.HeaderOriginTimestamp: timestamp,
 	deadletter.HeaderOrigin: letterID, deadletter.HeaderEditedFrom: letterID,
 	deadletter.HeaderRules:     matcher(`[A-Za-z0-9._+-]{1,64}`),
 	deadletter.HeaderValue:     func(s string) bool { return s == "null" },
