@@ -36,6 +36,7 @@ var (
 	rawCopy      = copyInto("raw COPY, no triggers", plainCopy, withoutTriggers()...)
 	copyTriggers = copyInto("raw COPY with triggers", asTheWorker)
 	worker       = contender{"ingest-worker", runWorkers(1)}
+	lookingUp    = contender{"ingest-worker, foreign keys looked up", runLookingUp}
 	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
 	single       = contender{"a transaction an order, 1 connection", runSingle(1)}
 	singlePair   = contender{"a transaction an order, 2 connections", runSingle(2)}
@@ -104,6 +105,14 @@ func runWorkers(count int) func(context.Context, *trial) rig.Use {
 		checkStored(ctx, t)
 		return u
 	}
+}
+
+// runLookingUp has the worker without the right by which it skips the look-ups for
+// foreign keys.
+func runLookingUp(ctx context.Context, t *trial) rig.Use {
+	must.Succeed(t.site.Server.Admin(ctx, rig.RevokeReplicaRole))
+	defer func() { must.Succeed(t.site.Server.Admin(ctx, rig.GrantReplicaRole)) }()
+	return worker.run(ctx, t)
 }
 
 // olderVersions records the schema's versions where builds up to 0.1.0 look for them.

@@ -54,12 +54,19 @@ type Server struct {
 
 const templateName = "bench_template"
 
+// What lets the workers skip the look-ups for foreign keys, and does not.
+const (
+	GrantReplicaRole  = "GRANT SET ON PARAMETER session_replication_role TO orders"
+	RevokeReplicaRole = "REVOKE SET ON PARAMETER session_replication_role FROM orders"
+)
+
 // startServer starts a server whose template has the schema and no orders. extra
 // are settings that win over the benchmarks' own.
 func startServer(ctx context.Context, extra map[string]string) *Server {
 	all := maps.Clone(settings)
 	maps.Copy(all, extra)
 	s := &Server{Server: must.Get(postgres.Start(ctx, postgres.Options{Settings: all}))}
+	must.Succeed(s.Admin(ctx, GrantReplicaRole))
 	must.Succeed(s.Admin(ctx, "CREATE DATABASE "+templateName+" OWNER orders"))
 	db := must.Get(sql.Open("pgx", address(s.URL(), templateName)))
 	defer func() { _ = db.Close() }()
