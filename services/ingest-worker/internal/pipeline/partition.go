@@ -30,22 +30,16 @@ import (
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
 )
 
-// Committer commits offsets for one generation of the group. The broker refuses
-// a commit of a generation that is over.
-type Committer interface {
-	CommitOffsets(offsets map[string]map[int]int64) error
-}
-
 // partition is one partition during one generation.
 type partition struct {
 	*Pipeline
-	id        int
-	topicID   string
-	committer Committer
-	share     *share
-	queue     *queue
-	log       *zap.Logger
-	often     rate.Sometimes // its batches' lines
+	id      int
+	topicID string
+	commits *commits
+	share   *share
+	queue   *queue
+	log     *zap.Logger
+	often   rate.Sometimes // its batches' lines
 
 	end  atomic.Int64 // offset after the last record, as of the last answer
 	done atomic.Int64 // the position that the tables have recorded
@@ -59,19 +53,20 @@ type partition struct {
 // next owner reads again what was not committed.
 func (p *Pipeline) Assign(committed map[int]int64, committer Committer) (consume func(ctx context.Context, id int)) {
 	p.position.Forget()
+	commits := &commits{topic: p.cfg.Topic, committer: committer}
 	var once sync.Once
 	var topicID string
 	var from map[int]int64
 	return func(ctx context.Context, id int) {
-		once.Do(func() { topicID, from = p.start(ctx, committed, committer) })
+		once.Do(func() { topicID, from = p.start(ctx, committed, commits) })
 		if ctx.Err() == nil && from != nil {
-			p.consume(ctx, id, topicID, from[id], len(committed), committer)
+			p.consume(ctx, id, topicID, from[id], len(committed), commits)
 		}
 	}
 }
 
 // start returns the topic's id and from where to read, or nothing if ctx ends.
-func (p *Pipeline) start(ctx context.Context, committed map[int]int64, committer Committer) (topicID string, from map[int]int64) {
+func (p *Pipeline) start(ctx context.Context, committed map[int]int64, commits *commits) (topicID string, from map[int]int64) {
 	first := slices.Min(slices.Collect(maps.Keys(committed)))
 	defer p.blockage.clear(waiter{first, writing})
 	reader := p.source(first, 0, nil)
@@ -106,16 +101,16 @@ func (p *Pipeline) start(ctx context.Context, committed map[int]int64, committer
 		back[id] = from[id]
 	}
 	if len(back) > 0 { // so that the lag is right from now on
-		if err := committer.CommitOffsets(map[string]map[int]int64{p.cfg.Topic: back}); err != nil {
+		if err := commits.commit(back); err != nil {
 			p.log.Warn("the committed offsets do not go back yet", zap.Error(err))
 		}
 	}
 	return topicID, from
 }
 
-func (p *Pipeline) consume(ctx context.Context, id int, topicID string, offset int64, assigned int, committer Committer) {
+func (p *Pipeline) consume(ctx context.Context, id int, topicID string, offset int64, assigned int, commits *commits) {
 	c := &partition{
-		Pipeline: p, id: id, topicID: topicID, committer: committer, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock), p.position.WhilePaused),
+		Pipeline: p, id: id, topicID: topicID, commits: commits, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock), p.position.WhilePaused),
 		log: p.log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second},
 	}
 	c.done.Store(max(0, offset))
@@ -399,36 +394,6 @@ func (c *partition) send(ctx context.Context, records []deadletter.Letter) error
 	return c.retry(ctx, c.id, func(ctx context.Context) error {
 		return c.producer.Send(ctx, pending)
 	}, ofBroker(errclass.CauseDeadLetters))
-}
-
-// commit is retried like the rest, but not after the generation has ended: another
-// member may own the partition then.
-func (c *partition) commit(ctx context.Context, next int64) error {
-	var over error
-	began := time.Now()
-	defer operation(ctx, tracing.Commit, c.cfg.Topic).End()
-	defer func() { c.metrics.Phase(ctx, phaseOffset, time.Since(began)) }()
-	err := c.retry(ctx, c.id, func(context.Context) error {
-		err := c.committer.CommitOffsets(map[string]map[int]int64{c.cfg.Topic: {c.id: next}})
-		if generationEnded(err) {
-			over = err
-			return nil
-		}
-		return kafkago.Refused(err, "Read", c.cfg.Topic, c.cfg.Group)
-	}, ofBroker(errclass.CauseBroker))
-	if err != nil {
-		return err
-	}
-	return over
-}
-
-// generationEnded reports whether a commit was refused because the partition may
-// belong to another member by now. Its next owner reads again what was not
-// committed.
-func generationEnded(err error) bool {
-	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) ||
-		errors.Is(err, kafka.RebalanceInProgress) || errors.Is(err, kafka.ErrGenerationEnded) ||
-		errors.Is(err, kafka.NotCoordinatorForGroup)
 }
 
 // account counts and logs the outcomes of a batch. Under load there is a line each second
