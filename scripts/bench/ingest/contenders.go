@@ -2,10 +2,12 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -38,6 +40,7 @@ var (
 	worker       = contender{"ingest-worker", runWorkers(1)}
 	lookingUp    = contender{"ingest-worker, foreign keys looked up", runLookingUp}
 	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
+	unmarshal    = contender{"encoding/json.Unmarshal, nothing stored", runUnmarshal}
 	single       = contender{"a transaction an order, 1 connection", runSingle(1)}
 	singlePair   = contender{"a transaction an order, 2 connections", runSingle(2)}
 )
@@ -113,6 +116,15 @@ func runLookingUp(ctx context.Context, t *trial) rig.Use {
 	must.Succeed(t.site.Server.Admin(ctx, rig.RevokeReplicaRole))
 	defer func() { must.Succeed(t.site.Server.Admin(ctx, rig.GrantReplicaRole)) }()
 	return worker.run(ctx, t)
+}
+
+// runUnmarshal only decodes as many orders, by the standard library.
+func runUnmarshal(ctx context.Context, t *trial) rig.Use {
+	return rig.Meter{Site: t.site}.During(ctx, t.orders.Count, func() {
+		for i := range t.orders.Count {
+			must.Succeed(json.Unmarshal(t.orders.Values[i%len(t.orders.Values)], new(model.Order)))
+		}
+	})
 }
 
 // olderVersions records the schema's versions where builds up to 0.1.0 look for them.
