@@ -105,6 +105,15 @@ func Check(ctx context.Context, db *sql.DB, role Role) error {
 	return err
 }
 
+// CheckUsable is Check for programs that also work with an older schema: it returns older
+// instead of an error where that is usable.
+func CheckUsable(ctx context.Context, db *sql.DB, role Role) (older *VersionError, err error) {
+	if err = Check(ctx, db, role); errors.As(err, &older) && older.Usable() {
+		return older, nil
+	}
+	return nil, err
+}
+
 func checkVersion(ctx context.Context, db *sql.DB) error {
 	all, older, err := steps(ctx, db, visible)
 	if err != nil {

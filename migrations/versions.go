@@ -22,6 +22,9 @@ const (
 	// olderSteps are the steps that were ever recorded there; later ones are another
 	// program's.
 	olderSteps = 3
+	// lastRelease is the version of the schema of release 0.1.0, which the programs also
+	// work with.
+	lastRelease = 3
 )
 
 // needed are columns by which a table is known to be Orderhub's. An order's table
@@ -58,15 +61,23 @@ type VersionError struct {
 }
 
 func (e *VersionError) Error() string {
+	without := ""
+	if e.Usable() {
+		without = "; until then the programs do without what later versions add (docs/upgrade.md)"
+	}
 	switch {
 	case e.Current == 0:
 		return fmt.Sprintf("the database has no schema yet (this binary needs version %d): run `orderctl migrate`", e.Needed)
 	case e.Older:
-		return fmt.Sprintf("the database's schema is at version %d, applied by an older orderctl; this binary needs %d, recorded in %s: run `orderctl migrate`",
-			e.Current, e.Needed, versionTable)
+		return fmt.Sprintf("the database's schema is at version %d, applied by an older orderctl; this binary needs %d, recorded in %s: run `orderctl migrate`%s",
+			e.Current, e.Needed, versionTable, without)
 	}
-	return fmt.Sprintf("the database's schema is at version %d, this binary needs %d: run `orderctl migrate`", e.Current, e.Needed)
+	return fmt.Sprintf("the database's schema is at version %d, this binary needs %d: run `orderctl migrate`%s", e.Current, e.Needed, without)
 }
+
+// Usable tells whether the schema is at least that of the last release. The services and
+// the commands that only read work with it, without what later steps add.
+func (e *VersionError) Usable() bool { return e.Current >= lastRelease }
 
 // querier is a pool, a connection or a transaction.
 type querier interface {

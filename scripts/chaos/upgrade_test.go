@@ -74,6 +74,7 @@ type upgrade struct {
 	// positions says that the earlier release records positions. What workers without
 	// write looks like a restored database to later ones, so that streams are reset.
 	positions bool
+	pending   bool // the earlier release has an older schema
 }
 
 // run is in the place of strikes.
@@ -87,9 +88,9 @@ func (u *upgrade) run(ctx context.Context, _ *rand.Rand, _ options) (hits []*hit
 		}
 		must.Succeed(u.await(ctx, h))
 	}
-	each := func(folder string, kill bool) {
+	each := func(folder string, kill bool, services ...*service) {
 		release := map[string]string{u.binaries: "new", u.previous: "old"}
-		for _, service := range slices.Concat(u.workers, u.readers) {
+		for _, service := range services {
 			step(fmt.Sprintf("%s: a restart, from %s to %s", service.Name, release[service.folder], release[folder]), func() error {
 				service.folder = folder
 				return restart(ctx, service, kill)
@@ -102,15 +103,19 @@ func (u *upgrade) run(ctx context.Context, _ *rand.Rand, _ options) (hits []*hit
 	})
 	id, _, _, err := first(ctx, u.readers[0].addr, "", true)
 	must.Succeed(err)
-	worker, reader := u.ahead(ctx)
-	step("the schema: a migration under load", func() error { return u.migrateNew(ctx) })
-	step("new programs on the new schema", func() error {
+	var worker, reader *service
+	step("new programs on the old schema", func() error {
+		worker, reader = u.ahead(ctx)
 		u.workers, u.readers = append(u.workers, worker), append(u.readers, reader)
-		if worker.Running() {
-			return nil
-		}
-		return worker.start()
+		return nil
 	})
+	each(u.binaries, false, u.workers[0], u.readers[0])
+	each(u.previous, true, u.workers[0], u.readers[0])
+	each(u.binaries, true, worker)
+	step("the schema: a migration under load", func() error { return u.migrateNew(ctx) })
+	if u.pending {
+		must.Succeed(u.says(ctx, worker, "the schema has positions now"))
+	}
 	u.stream = newFollower(ctx, u.database.URL())
 	following, end := context.WithCancel(u.life) // longer than the load
 	var streams sync.WaitGroup
@@ -120,48 +125,46 @@ func (u *upgrade) run(ctx context.Context, _ *rand.Rand, _ options) (hits []*hit
 	must.Succeed(err)
 	u.say("a stream of before the migration continues on a new reader with: %s %.60s", kind, data)
 	must.Succeed(u.cursors(ctx, u.readers[0].addr, reader.addr))
-	each(u.previous, false)
-	each(u.binaries, false)
-	each(u.previous, true)
+	all := slices.Concat(u.workers, u.readers)
+	each(u.previous, false, all...)
+	each(u.binaries, false, all...)
+	each(u.previous, true, all...)
 	must.Succeed(u.cursors(ctx, u.readers[0].addr, u.readers[1].addr))
-	each(u.binaries, true)
+	each(u.binaries, true, all...)
 	return hits
 }
 
-// ahead starts new programs on the old schema. If they need another one, the worker ends and
-// the reader waits, and both say what to do.
+// ahead starts new programs on the old schema. If it lacks something, they say so.
 func (u *upgrade) ahead(ctx context.Context) (worker, reader *service) {
 	ctx, cancel := context.WithTimeout(ctx, agreement)
 	defer cancel()
 	db := must.Get(sql.Open("pgx", u.database.URL()))
 	defer func() { _ = db.Close() }()
-	pending := slices.ContainsFunc(must.Get(migrations.Status(ctx, db)), func(m migrations.Migration) bool { return m.AppliedAt.IsZero() })
-	u.say("new programs beside old ones; they need another schema: %t", pending)
+	u.pending = slices.ContainsFunc(must.Get(migrations.Status(ctx, db)), func(m migrations.Migration) bool { return m.AppliedAt.IsZero() })
+	u.say("new programs beside old ones; the schema is older: %t", u.pending)
 	worker = newService(u.site, workerName, len(u.workers), "")
 	reader = newService(u.site, readerName, len(u.readers), ports.Loopback(must.Get(ports.Free())))
-	const advice = "run `orderctl migrate`"
 	for _, service := range []*service{worker, reader} {
 		service.folder = u.binaries
 		must.Succeed(service.start())
 		u.onStop(func(context.Context) { _ = service.Kill() })
-		if !pending {
-			continue
-		}
-		must.Succeed(until(ctx, "a new "+service.Name+" says what the old schema lacks", func() error {
-			if !strings.Contains(service.Tail(), advice) {
-				return errors.New(service.Tail())
-			}
-			return nil
-		}))
-	}
-	if pending {
-		_ = worker.Kill() // so that it can be started again
-		must.Succeed(reader.Alive())
-		if worker.Process().Err() == nil {
-			must.Succeed(errors.New("the new worker on the old schema did not fail"))
+		if u.pending {
+			must.Succeed(u.says(ctx, service, "the schema is older than this program"))
 		}
 	}
 	return worker, reader
+}
+
+// says waits until a program's log has some words.
+func (u *upgrade) says(ctx context.Context, program *service, words string) error {
+	ctx, cancel := context.WithTimeout(ctx, agreement)
+	defer cancel()
+	return until(ctx, program.Name+" says: "+words, func() error {
+		if !strings.Contains(program.Tail(), words) {
+			return errors.New(program.Tail())
+		}
+		return nil
+	})
 }
 
 // migrateNew applies the new schema. A step that gave up after its lock_timeout is run again.

@@ -142,6 +142,8 @@ func TestReplay(t *testing.T) {
 	} {
 		w.replay(2, wrong...)
 	}
+	_, stderr = w.replay(2, "--from", "0:1,9:5", "--to", "latest")
+	require.Contains(t, stderr, "--from: topic orders has no partition 9")
 	w.replay(3, "--from", "2", "--to", "2", "--partition", "0")
 	w.replay(3, "--from", "earliest", "--to", "latest", "--partition", "9")
 	require.Equal(t, before, untouched())

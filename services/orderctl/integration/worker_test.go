@@ -85,7 +85,7 @@ func TestTheWorkersContinueElsewhere(t *testing.T) {
 	lines, err := os.ReadFile(audit)
 	require.NoError(t, err)
 	require.Equal(t, 4, strings.Count(string(lines), `"worker seek to `), "%s", lines)
-	for _, wrong := range [][]string{{}, {"--to", "soon"}, {"--to", "11"}} {
+	for _, wrong := range [][]string{{}, {"--to", "soon"}, {"--to", "11"}, {"--to", "0:1,9:5"}} {
 		require.Equal(t, 2, w.orderctl(append([]string{"worker", "seek", "--why", "a test"}, wrong...)...).code, wrong)
 	}
 	require.Equal(t, 2, w.orderctl("worker", "seek", "--to", "2").code)
@@ -116,17 +116,33 @@ func TestTheWorkersArePaused(t *testing.T) {
 	t.Setenv("KAFKA_BROKERS", "127.0.0.1:1")
 	got := run("pause", "--why", "reindexing", "--actor", "ann")
 	require.Zero(t, got.code, got.stderr)
-	require.Zero(t, run("pause", "--why", "still reindexing", "--actor", "bob").code)
+	require.Empty(t, got.stdout)
+	got = run("pause", "--why", "still reindexing", "--actor", "bob", "--output", "json")
+	require.Regexp(t, `^{"group":"orderhub","paused":{"by":"bob","since":"20[^"]*","why":"still reindexing"}}\n$`, got.stdout)
 	require.Equal(t, `(orderhub,bob,"still reindexing")`, rows(t, db, `SELECT consumer_group, paused_by, why FROM ingest_pauses`))
 	require.Regexp(t, `^paused since 20\S+Z by bob: still reindexing\nPARTITION`, w.orderctl("worker", "status").stdout)
 	require.Regexp(t, `"paused":{"by":"bob","since":"20[^"]*","why":"still reindexing"}}\n`, w.orderctl("worker", "status", "--output", "json").stdout)
 	t.Setenv("KAFKA_BROKERS", "127.0.0.1:1")
-	require.Zero(t, run("resume", "--why", "reindexed").code)
+	require.Equal(t, `{"group":"orderhub","paused":null}`+"\n", run("resume", "--why", "reindexed", "--output", "json").stdout)
 	require.Empty(t, rows(t, db, `SELECT 1 FROM ingest_pauses`))
 	lines, err := os.ReadFile(audit)
 	require.NoError(t, err)
 	require.Contains(t, string(lines), `"action":"worker pause","targets":["orderhub"],"why":"reindexing","allowed":true,"actor":"ann"`)
 	require.Contains(t, string(lines), `"action":"worker resume","targets":["orderhub"],"why":"reindexed"`)
+
+	// On the last release's schema, what only reads works; the rest says what to do.
+	_, err = migrations.DownTo(t.Context(), db, 3)
+	require.NoError(t, err)
+	t.Setenv("ERASURE_KEY", erasureKey)
+	w.produce(w.order(0, "replayed"))
+	for code, commands := range [][]string{{"worker status", "replay --from earliest --to latest --dry-run"}, {"worker pause --why x", "worker seek --to earliest --why x", "erase --uid u --why x --yes"}} {
+		for _, command := range commands {
+			got := w.orderctl(strings.Fields(command)...)
+			require.Equal(t, code, min(got.code, 1), "%s: %s", command, got.stderr)
+			require.Contains(t, got.stderr, "run `orderctl migrate`", command)
+		}
+	}
+	require.Equal(t, "(0)", rows(t, db, `SELECT count(*) FROM orders`))
 
 	t.Setenv("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")
 	got = run("pause", "--why", "a test")

@@ -57,7 +57,7 @@ type Deps struct {
 	Dialer   *kafka.Dialer
 	Prepare  prepare // called before the group is joined
 	Assign   assign
-	WentBack func(ctx context.Context) (bool, error) // whether the tables have less than they had recorded
+	WentBack func(ctx context.Context) (bool, error) // whether the positions have to be read anew
 	// SyncErasures brings the table of erased orders up to date.
 	SyncErasures func(ctx context.Context) error
 	Fatal        func(error) // called with Prepare's error: the process is to stop
@@ -235,7 +235,6 @@ func (c *Consumer) watchPositions(ctx context.Context) {
 		wentBack, err := c.deps.WentBack(attempt) // an error is the database's, which the next batch tells
 		cancel()
 		if err == nil && wentBack {
-			c.deps.Log.Error("the database went back to an earlier state; joining the group again")
 			return
 		}
 		if err := c.deps.SyncErasures(ctx); err != nil && ctx.Err() == nil {

@@ -77,6 +77,9 @@ func New(cfg Config, db *bun.DB, registry prometheus.Registerer, log *zap.Logger
 func (k *Keeper) Sync(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if has, err := orderdb.Has(ctx, k.db, "erasures"); err != nil || !has {
+		return err // with the last release's schema, nothing was ever erased
+	}
 	reader := k.cfg.Reader
 	topicID, err := reader.TopicID(ctx)
 	if err != nil {

@@ -346,9 +346,12 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 // intoTables stores a batch and its position. After a *orderwrite.BehindError the generation
 // ends, and the next one reads again what the tables no longer have.
 func (c *partition) intoTables(ctx context.Context, records []*ingest.Record, next int64) error {
-	writer := c.store.Recording(orderwrite.Position{
-		Group: c.cfg.Group, TopicID: c.topicID, Partition: c.id, From: c.done.Load(), Next: next, Transactions: &c.transactions,
-	})
+	var writer ingest.Writer = c.store
+	if c.position.Recorded() {
+		writer = c.store.Recording(orderwrite.Position{
+			Group: c.cfg.Group, TopicID: c.topicID, Partition: c.id, From: c.done.Load(), Next: next, Transactions: &c.transactions,
+		})
+	}
 	var behind *orderwrite.BehindError
 	err := c.retry(ctx, c.id, func(ctx context.Context) error {
 		if err := ingest.Store(ctx, writer, records); !errors.As(err, &behind) {

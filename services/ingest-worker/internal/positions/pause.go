@@ -29,6 +29,9 @@ func (k *Keeper) WhilePaused(ctx context.Context) {
 // lookForPause looks whether an operator has paused the group. After an error it stays as
 // it was.
 func (k *Keeper) lookForPause(ctx context.Context) error {
+	if has, err := orderdb.Has(ctx, k.db, "ingest_pauses"); err != nil || !has {
+		return err
+	}
 	var pause orderdb.IngestPause
 	err := k.db.NewSelect().Model(&pause).Where("consumer_group = ?", k.cfg.Group).Scan(ctx)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {

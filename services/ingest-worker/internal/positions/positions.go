@@ -24,6 +24,9 @@ import (
 // again if another cluster's topic takes its place for a while.
 const keptAfter = 30 * 24 * time.Hour
 
+// table has the positions. The last release's schema does not have it.
+const table = "ingest_positions"
+
 // Config of a Keeper. All fields are required.
 type Config struct {
 	Group, Topic string
@@ -43,7 +46,8 @@ type Keeper struct {
 	component *health.Component
 
 	mu      sync.Mutex
-	topicID string
+	topicID string        // "": no generation has begun, or the schema has no positions yet
+	waiting bool          // the generation began without positions
 	reached map[int]int64 // what the tables have recorded of the partitions that this worker has
 	resumed chan struct{} // closed at the end of a pause; nil: the group is not paused
 }
@@ -64,13 +68,14 @@ func New(cfg Config, db *bun.DB, registry prometheus.Registerer, component *heal
 func (k *Keeper) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.reached = map[int]int64{}
+	k.waiting, k.reached = false, map[int]int64{}
 }
 
 // Start returns from where to read the assigned partitions, given their committed offsets
 // (kafka.FirstOffset: none), and which of them the tables are behind; readers are told to
 // relist then. If the tables have no positions of the topic yet, the committed offsets of
-// all partitions (-1: none) become the positions.
+// all partitions (-1: none) become the positions. With the last release's schema, which has
+// no positions at all, the committed offsets count; see Recorded.
 func (k *Keeper) Start(ctx context.Context, topicID string, ofAll, assigned map[int]int64) (from map[int]int64, behind []int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
 	defer cancel()
@@ -79,6 +84,16 @@ func (k *Keeper) Start(ctx context.Context, topicID string, ofAll, assigned map[
 	k.mu.Unlock()
 	if err := k.lookForPause(ctx); err != nil {
 		return nil, nil, err
+	}
+	has, err := orderdb.Has(ctx, k.db, table)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !has {
+		k.mu.Lock()
+		k.topicID, k.waiting = "", true
+		k.mu.Unlock()
+		return assigned, nil, nil
 	}
 	stored, err := k.read(ctx, topicID)
 	if err != nil {
@@ -113,6 +128,13 @@ func (k *Keeper) Start(ctx context.Context, topicID string, ofAll, assigned map[
 		k.Reached(topicID, id, max(0, from[id]))
 	}
 	return from, behind, nil
+}
+
+// Recorded tells whether the schema has positions, as of the last Start.
+func (k *Keeper) Recorded() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.topicID != ""
 }
 
 // read returns the positions of all partitions.
@@ -176,21 +198,31 @@ func (k *Keeper) Reached(topicID string, id int, next int64) {
 
 // Reset moves a position back to where a partition begins that has lost its end.
 func (k *Keeper) Reset(ctx context.Context, topicID string, id int, first int64) error {
+	if !k.Recorded() {
+		return nil
+	}
 	k.Reached(topicID, id, first)
 	_, err := k.db.NewUpdate().Model((*orderdb.IngestPosition)(nil)).Set("next_offset = ?", first).
 		Where("consumer_group = ?", k.cfg.Group).Where("topic_id = ?::uuid", topicID).Where("partition = ?", id).Exec(ctx)
 	return err
 }
 
-// WentBack tells whether the tables have less than they had recorded. It also looks
-// whether the group is paused.
+// WentBack tells whether the positions have to be read anew: the tables have less than they
+// had recorded, or have positions since a migration. It also looks whether the group is paused.
 func (k *Keeper) WentBack(ctx context.Context) (bool, error) {
 	if err := k.lookForPause(ctx); err != nil {
 		return false, err
 	}
 	k.mu.Lock()
-	topicID, reached := k.topicID, maps.Clone(k.reached)
+	topicID, waiting, reached := k.topicID, k.waiting, maps.Clone(k.reached)
 	k.mu.Unlock()
+	if waiting {
+		has, err := orderdb.Has(ctx, k.db, table)
+		if has {
+			k.log.Info("the schema has positions now; joining the group again")
+		}
+		return has, err
+	}
 	if len(reached) == 0 {
 		return false, nil
 	}
@@ -200,6 +232,7 @@ func (k *Keeper) WentBack(ctx context.Context) (bool, error) {
 	}
 	for id, next := range reached {
 		if at, there := stored[id]; !there || at < next {
+			k.log.Error("the database went back to an earlier state; joining the group again")
 			return true, nil
 		}
 	}

@@ -29,18 +29,21 @@ func NewWatch(db *sql.DB, component *health.Component, log *zap.Logger) *Watch {
 
 // Wait returns nil once the database can be reached and has the schema that the worker
 // needs. It waits for a database that cannot be reached, for one whose tables are
-// another program's, and for rights that are missing, so that /readyz keeps saying so. A schema that is missing or too
-// old is a *migrations.VersionError at once.
+// another program's, and for rights that are missing, so that /readyz keeps saying so. A schema that is missing or
+// older than that of the last release is a *migrations.VersionError at once.
 func (w *Watch) Wait(ctx context.Context) error {
 	backoff := retry.NewBackoff(2 * time.Second)
 	for said := false; ; said = true {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
-		err := migrations.Check(attempt, w.db, migrations.Writer)
+		older, err := migrations.CheckUsable(attempt, w.db, migrations.Writer)
 		cancel()
 		var version *migrations.VersionError
 		switch {
 		case err == nil:
 			w.component.Ready("")
+			if older != nil {
+				w.log.Warn("the schema is older than this program", zap.Error(older))
+			}
 			w.log.Info("database ready")
 			return nil
 		case errors.As(err, &version):

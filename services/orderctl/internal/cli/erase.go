@@ -21,6 +21,7 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -90,6 +91,9 @@ func (a *app) erase(ctx context.Context, f *eraseFlags, queue *dlq.Queue) error 
 	}
 	for _, uid := range f.uids {
 		e.uids[uid] = true
+	}
+	if err := migrations.Check(ctx, db.pool.DB, roleTo(f.dryRun)); err != nil { // without the table, workers would store the orders again
+		return db.explain(err)
 	}
 	if _, err := erased.Load(ctx, db.pool, e.key); err != nil { // the key is the right one
 		return db.explain(err)

@@ -257,7 +257,7 @@ func (c *comparison) openOurs(ctx context.Context) (*otherSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = migrations.Check(ctx, db.pool.DB, migrations.Viewer)
+	_, err = migrations.CheckUsable(ctx, db.pool.DB, migrations.Viewer)
 	if err := errors.Join(db.explain(err), db.pool.Close()); err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func (a *app) workerSeekCommand() *cobra.Command {
 }
 
 // pauseCommand changes the pause of a group, in the database alone: the brokers may be away.
-func (a *app) pauseCommand(path string, change func(ctx context.Context, db *bun.DB, group string, by dlq.By) (text string, err error)) *cobra.Command {
+func (a *app) pauseCommand(path string, change func(ctx context.Context, db *bun.DB, group string, by dlq.By) (pause *orderdb.IngestPause, text string, err error)) *cobra.Command {
 	var s workerSettings
 	var by dlq.By
 	cmd := a.command(path, &s, nil, func(cmd *cobra.Command, _ []string) error {
@@ -116,32 +116,36 @@ func (a *app) pauseCommand(path string, change func(ctx context.Context, db *bun
 		if err := audited(cmd.Context(), a, &s.Changes, by, path, []string{group}, func(group string) string { return group }); err != nil {
 			return err
 		}
-		text, err := change(cmd.Context(), db.pool, group, by)
+		pause, text, err := change(cmd.Context(), db.pool, group, by)
 		if err != nil {
 			return db.explain(err)
 		}
 		a.say("group %s: %s", group, text)
-		return nil
+		return a.print(struct {
+			Group  string               `json:"group"`
+			Paused *orderdb.IngestPause `json:"paused"`
+		}{group, pause}, "")
 	})
 	byFlags(cmd, &by, "in the audit log and, of a pause, in the database")
 	return cmd
 }
 
-func pauseGroup(ctx context.Context, db *bun.DB, group string, by dlq.By) (string, error) {
-	_, err := db.NewInsert().Model(&orderdb.IngestPause{Group: group, By: by.Actor, Why: by.Why}).
-		On("CONFLICT (consumer_group) DO UPDATE").Set("paused_by = EXCLUDED.paused_by").Set("why = EXCLUDED.why").Exec(ctx)
-	return "the workers pause within INGEST_LAG_INTERVAL (5s by default), after their present batches; 'orderctl worker resume' ends it", err
+func pauseGroup(ctx context.Context, db *bun.DB, group string, by dlq.By) (*orderdb.IngestPause, string, error) {
+	pause := &orderdb.IngestPause{Group: group, By: by.Actor, Why: by.Why}
+	_, err := db.NewInsert().Model(pause).On("CONFLICT (consumer_group) DO UPDATE").
+		Set("paused_by = EXCLUDED.paused_by").Set("why = EXCLUDED.why").Returning("paused_at").Exec(ctx)
+	return pause, "the workers pause within INGEST_LAG_INTERVAL (5s by default), after their present batches; 'orderctl worker resume' ends it", err
 }
 
-func resumeGroup(ctx context.Context, db *bun.DB, group string, _ dlq.By) (string, error) {
+func resumeGroup(ctx context.Context, db *bun.DB, group string, _ dlq.By) (*orderdb.IngestPause, string, error) {
 	result, err := db.NewDelete().Model(&orderdb.IngestPause{Group: group}).WherePK().Exec(ctx)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return "", cmp.Or(err, nothing("group %s: the workers are not paused", group))
+		return nil, "", cmp.Or(err, nothing("group %s: the workers are not paused", group))
 	}
-	return "the workers go on within INGEST_LAG_INTERVAL (5s by default)", nil
+	return nil, "the workers go on within INGEST_LAG_INTERVAL (5s by default)", nil
 }
 
 // roleTo is the role that a command needs which only looks on a dry run.
@@ -217,6 +221,7 @@ type workerGroup struct {
 	topicID    string
 	state      string
 	partitions []partitionStatus
+	older      bool // the schema may have neither positions nor pauses
 }
 
 // withGroup looks at the group as it is now, with the rights that a role needs.
@@ -237,8 +242,16 @@ func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlag
 	}
 	defer func() { _ = db.pool.Close() }() // what was written is committed
 	g := &workerGroup{admin: kadm.NewClient(client), cfg: cfg, db: db, group: s.Workers.Group, topic: cfg.Topic}
-	if err := migrations.Check(ctx, db.pool.DB, role); err != nil {
+	older, err := migrations.CheckUsable(ctx, db.pool.DB, role)
+	if older != nil && role != migrations.Viewer {
+		err = older
+	}
+	if err != nil {
 		return db.explain(err)
+	}
+	if older != nil {
+		a.say("%s", older)
+		g.older = true
 	}
 	if err := g.askKafka(ctx); err != nil {
 		return explainKafka(cfg, err)
@@ -292,15 +305,18 @@ func (g *workerGroup) askKafka(ctx context.Context) error {
 
 func (g *workerGroup) askDatabase(ctx context.Context) error {
 	var rows []orderdb.IngestPosition
-	err := g.db.pool.NewSelect().Model(&rows).Where("consumer_group = ?", g.group).Where("topic_id = ?::uuid", g.topicID).Scan(ctx)
-	if err != nil {
-		return err
-	}
-	pause := &orderdb.IngestPause{Group: g.group}
-	if err := g.db.pool.NewSelect().Model(pause).WherePK().Scan(ctx); errors.Is(err, sql.ErrNoRows) {
-		pause = nil
-	} else if err != nil {
-		return err
+	var pause *orderdb.IngestPause
+	if !g.older {
+		err := g.db.pool.NewSelect().Model(&rows).Where("consumer_group = ?", g.group).Where("topic_id = ?::uuid", g.topicID).Scan(ctx)
+		if err != nil {
+			return err
+		}
+		pause = &orderdb.IngestPause{Group: g.group}
+		if err := g.db.pool.NewSelect().Model(pause).WherePK().Scan(ctx); errors.Is(err, sql.ErrNoRows) {
+			pause = nil
+		} else if err != nil {
+			return err
+		}
 	}
 	for i := range g.partitions {
 		p := &g.partitions[i]
@@ -324,6 +340,13 @@ func (g *workerGroup) offsets(ctx context.Context, flag, place string, only []in
 		var err error
 		if after, err = g.admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), g.topic); err != nil {
 			return nil, explainKafka(g.cfg, err)
+		}
+	}
+	for one := range strings.SplitSeq(place, ",") {
+		of, _, _ := strings.Cut(one, ":")
+		id, err := strconv.ParseInt(of, 10, 32)
+		if of != one && err == nil && !slices.ContainsFunc(g.partitions, func(p partitionStatus) bool { return p.Partition == int32(id) }) {
+			return nil, usagef("%s: topic %s has no partition %s", flag, g.topic, of)
 		}
 	}
 	found := map[int32]int64{}

@@ -176,6 +176,9 @@ func positions(ctx context.Context, r *report) (string, error) {
 	if err = cmp.Or(err, groupErr); err != nil {
 		return "", r.Explain["kafka"](err)
 	}
+	if has, err := orderdb.Has(ctx, r.DB, "ingest_positions"); err != nil || !has {
+		return "the schema has no positions yet: the committed offsets count", err
+	}
 	var rows []orderdb.IngestPosition
 	id := topics[r.Kafka.Topic].ID
 	err = r.DB.NewSelect().Model(&rows).Where("consumer_group = ?", r.Group).Where("topic_id = ?::uuid", hex.EncodeToString(id[:])).Scan(ctx)

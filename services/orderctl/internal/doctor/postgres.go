@@ -71,6 +71,9 @@ func roles(ctx context.Context, r *report) (string, error) {
 	case err == nil:
 		plan, err = migrations.PlanRoles(ctx, r.DB.DB, prefix, nil)
 	}
+	if errors.As(err, new(*migrations.VersionError)) {
+		return "", unknown("the schema is older: " + err.Error())
+	}
 	if err != nil {
 		return "", err
 	}

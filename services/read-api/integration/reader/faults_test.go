@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 )
 
@@ -119,10 +120,26 @@ func TestStartBeforeTheDatabaseAndItsSchema(t *testing.T) {
 	require.Equal(t, 503, r.get("/order/a").status, "without tables nothing is known")
 
 	migrate(t, url)
-	connect(t, url).withVersions().insert("a")
+	client := connect(t, url).withVersions()
+	client.insert("a")
 	r.synced()
 	r.equals(openDB(t, url))
 	require.Equal(t, 200, r.readyz().status)
+	_, err := migrations.DownTo(t.Context(), openDB(t, url), 3)
+	require.NoError(t, err)
+
+	// On the schema of release 0.1.0, and while that is migrated, the reader keeps serving.
+	r = start(t, url).synced()
+	require.True(t, r.said("the schema is older than this program"))
+	client.insert("b")
+	r.equals(openDB(t, url))
+	require.Equal(t, 200, r.get("/order/b", "Cache-Control", "no-cache").status)
+	migrate(t, url)
+	client.insert("c")
+	r.equals(openDB(t, url))
+	relists := r.loop.Stats().Relists
+	client.run(`UPDATE order_changes_state SET epoch = gen_random_uuid(); NOTIFY orders_changed`)
+	eventually(t, "the reader knows the epoch", func() bool { return r.loop.Stats().Relists > relists })
 }
 
 // TestReadThroughBeforeTheCacheIsFilled holds the cache up by a schema that

@@ -4,6 +4,7 @@ package app
 import (
 	"context"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -126,11 +127,23 @@ func connector(where config.Database, purpose string) changes.Connector {
 	return func() (*pgx.ConnConfig, error) { return bundb.Config(where, program+" "+purpose) }
 }
 
-func newSource(s *Settings, db *bun.DB) *changes.Source {
+// checkSchema says once that the schema is older than this program needs, but usable.
+func checkSchema(db *bun.DB, log *zap.Logger) func(context.Context) error {
+	var once sync.Once
+	return func(ctx context.Context) error {
+		older, err := migrations.CheckUsable(ctx, db.DB, migrations.Reader)
+		if older != nil {
+			once.Do(func() { log.Warn("the schema is older than this program", zap.Error(older)) })
+		}
+		return err
+	}
+}
+
+func newSource(s *Settings, db *bun.DB, log *zap.Logger) *changes.Source {
 	return changes.NewSource(connector(s.Database, "tail"), changes.Options{
 		Bytes:          s.CacheBytes,
 		MinRecordBytes: cache.MinRecordBytes(s.store()),
-		CheckSchema:    func(ctx context.Context) error { return migrations.Check(ctx, db.DB, migrations.Reader) },
+		CheckSchema:    checkSchema(db, log),
 		AnswerTimeout:  s.AnswerTimeout,
 		Ages:           true,
 	})
@@ -162,7 +175,7 @@ func newHub(s *Settings, c *cache.Cache, _ *traces.Traces) *stream.Hub {
 
 func newCatchUp(s *Settings, db *bun.DB) *stream.CatchUp {
 	conn := connector(s.Database, "stream")
-	options := changes.Options{CheckSchema: func(ctx context.Context) error { return migrations.Check(ctx, db.DB, migrations.Reader) }}
+	options := changes.Options{CheckSchema: checkSchema(db, zap.NewNop())}
 	return stream.NewCatchUp(func() stream.Source { return changes.NewSource(conn, options) })
 }
 

@@ -78,6 +78,10 @@ type Identity struct {
 	Database uint32 // the database's oid
 }
 
+// schema is the version of the migrations that readers of release 0.1.0 find in
+// goose_db_version, which no later step changes.
+const schema = 3
+
 // Position is how far a reader has read: the state of one of its transactions.
 type Position struct {
 	Identity Identity
@@ -87,7 +91,7 @@ type Position struct {
 	// LSN is a position in the write-ahead log. Everything that Snapshot saw lies before
 	// it and is on the disk.
 	LSN     uint64
-	Schema  int64  // version of the migrations, which only readers of before compare: a step changes no order
+	Schema  int64  // is schema; only readers of release 0.1.0 compare it
 	Tables  uint64 // hash over the tables' oids, their triggers and the epoch of their history
 	Horizon uint64 // deletions with a smaller change_xid may have been pruned
 	Relist  uint64 // the last transaction whose changes have no change_xid, such as TRUNCATE

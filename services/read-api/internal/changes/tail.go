@@ -36,15 +36,16 @@ const (
 	// scans all of it. The log's place is asked for after the snapshot was taken,
 	// so that it is behind all that the snapshot saw.
 	readState = `SELECT pg_current_snapshot()::text, pg_is_in_recovery()::text, s.horizon::text, s.relist_xid::text,
-		(SELECT max(version_id)::text FROM orderhub_db_version WHERE is_applied), set_config('enable_seqscan', 'off', true),
+		set_config('enable_seqscan', 'off', true),
 		` + currentLSN + `, t.now, t.off::text
 		FROM order_changes_state s, (` + tablesNow + `) t`
 	// Tables that were recreated, and triggers that were disabled and enabled again, may
 	// have changes without a stamp. Both show in the catalog: a recreated table has
 	// another oid, and the trigger's row a new version. off counts our triggers that are
 	// not enabled for the role that they were made for. A worker renews the epoch when the
-	// database went back to an earlier state, which has nothing to do with the catalog.
-	tablesNow = `SELECT to_hex(hashtextextended((SELECT coalesce(epoch::text, '') FROM order_changes_state)
+	// database went back to an earlier state, which has nothing to do with the catalog. The
+	// last release's schema has no epoch: as JSON, a row may lack it.
+	tablesNow = `SELECT to_hex(hashtextextended((SELECT coalesce(to_jsonb(s)->>'epoch', '') FROM order_changes_state AS s)
 			|| string_agg(concat_ws(' ', c.oid, t.oid, t.tgenabled, t.xmin), ',' ORDER BY c.oid, t.oid), 0)) AS now,
 		count(*) FILTER (WHERE t.tgenabled::text NOT IN ('A', CASE WHEN t.tgname LIKE 'replica\_%' THEN 'R' ELSE 'O' END)
 			AND EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.tgfoid AND p.proname LIKE 'order%')) AS off
@@ -349,13 +350,13 @@ func (a *answers) skip(n int) {
 // state reads the answer to readState. A *BehindError says that the transaction
 // must not be read from.
 func (a *answers) state(identity Identity) (Position, error) {
-	now := Position{Identity: identity}
+	now := Position{Identity: identity, Schema: schema}
 	found := false
-	var bad [7]error
+	var bad [6]error
 	a.each(func(row orderdb.RawRow) {
 		found = true
 		fields := row.Fields()
-		var v [9][]byte
+		var v [8][]byte
 		for i := range v {
 			v[i] = fields.Next()
 		}
@@ -363,10 +364,9 @@ func (a *answers) state(identity Identity) (Position, error) {
 		now.Snapshot, bad[0] = ParseTxSnapshot(string(v[0]))
 		now.Horizon, bad[1] = strconv.ParseUint(string(v[2]), 10, 64)
 		now.Relist, bad[2] = strconv.ParseUint(string(v[3]), 10, 64)
-		now.Schema, bad[3] = strconv.ParseInt(string(v[4]), 10, 64)
-		now.LSN, bad[4] = strconv.ParseUint(string(v[6]), 10, 64)
-		now.Tables, bad[5] = strconv.ParseUint(string(v[7]), 16, 64)
-		a.off, bad[6] = strconv.Atoi(string(v[8]))
+		now.LSN, bad[3] = strconv.ParseUint(string(v[5]), 10, 64)
+		now.Tables, bad[4] = strconv.ParseUint(string(v[6]), 16, 64)
+		a.off, bad[5] = strconv.Atoi(string(v[7]))
 	})
 	if err := errors.Join(bad[:]...); err != nil {
 		return now, fmt.Errorf("order_changes_state: %w", err)
