@@ -145,31 +145,30 @@ type Source struct {
 	Truncated *Truncation
 }
 
-// Stamp says how new the record is: a redriven copy is as new as the first record.
+// Stamp says how new the record is: a redriven copy is as new as the first record. nil is
+// that of a value that is no record of a topic.
 func (s *Source) Stamp(version *int64) *model.Stamp {
+	if s.Topic == "" {
+		return nil
+	}
 	stamp := &model.Stamp{Version: version, Time: s.Timestamp, Partition: int32(s.Partition), Offset: s.Offset}
-	first := model.Stamp{Version: version, Partition: -1, Offset: -1}
+	partition, failed := strconv.ParseInt(string(s.Header(HeaderOriginPartition)), 10, 32)
+	offset, wrong := strconv.ParseInt(string(s.Header(HeaderOriginOffset)), 10, 64)
+	at, err := time.Parse(time.RFC3339, string(s.Header(HeaderOriginTimestamp)))
+	if failed == nil && wrong == nil && err == nil {
+		stamp.Time, stamp.Partition, stamp.Offset = at.Truncate(time.Millisecond), int32(partition), offset
+	}
+	return stamp
+}
+
+// Header is the value of the last header with a name; nil if there is none.
+func (s *Source) Header(name string) (value []byte) {
 	for _, h := range s.Headers {
-		var err error
-		switch h.Key {
-		case HeaderOriginPartition:
-			var n int64
-			n, err = strconv.ParseInt(string(h.Value), 10, 32)
-			first.Partition = int32(n)
-		case HeaderOriginOffset:
-			first.Offset, err = strconv.ParseInt(string(h.Value), 10, 64)
-		case HeaderOriginTimestamp:
-			err = first.Time.UnmarshalText(h.Value)
-		}
-		if err != nil {
-			return stamp // not by us
+		if h.Key == name {
+			value = h.Value
 		}
 	}
-	if first.Partition < 0 || first.Offset < 0 || first.Time.IsZero() {
-		return stamp
-	}
-	first.Time = first.Time.Truncate(time.Millisecond)
-	return &first
+	return value
 }
 
 // headerCost is what a header counts for besides its bytes.

@@ -1,5 +1,5 @@
-// Package ingest decides what becomes of a source record: an order that is stored,
-// a duplicate, or a dead letter. It has no Kafka client. Records and letters are
+// Package ingest decides what becomes of a source record: an order that is stored or
+// replaces an older one, a deletion, a duplicate, a stale record, or a dead letter. It has no Kafka client. Records and letters are
 // plain data, so that a consumer and an operator's tool come to the same outcome.
 //
 //	decoder := ingest.NewDecoder(codec, nil)
@@ -29,10 +29,24 @@ const (
 	Stored     Outcome = "stored"      // its rows are committed
 	Duplicate  Outcome = "duplicate"   // the same order was stored before with the same content
 	DeadLetter Outcome = "dead_letter" // see Record.Cause
+	Replaced   Outcome = "replaced"    // its order was stored before with other, older content
+	Stale      Outcome = "stale"       // its order was stored or deleted by a newer record
+	Deleted    Outcome = "deleted"     // the order is gone, or no older record stores it
 	Erased     Outcome = "erased"      // its order was erased, and is not to come back
 )
 
-// Record is a source record with its decoded order.
+// Outcomes are those that a record can end with.
+func Outcomes() []Outcome {
+	return []Outcome{Stored, Duplicate, DeadLetter, Replaced, Stale, Deleted, Erased}
+}
+
+var outcomes = map[orderwrite.Outcome]Outcome{
+	orderwrite.Pending: Pending, orderwrite.Stored: Stored, orderwrite.Duplicate: Duplicate, orderwrite.Replaced: Replaced,
+	orderwrite.Stale: Stale, orderwrite.Deleted: Deleted, orderwrite.Erased: Erased,
+	orderwrite.Conflict: DeadLetter, orderwrite.Refused: DeadLetter,
+}
+
+// Record is a source record with its decoded order, or the order that it deletes.
 type Record struct {
 	Source deadletter.Source
 
@@ -66,6 +80,15 @@ func (d *Decoder) Decode(source deadletter.Source) *Record {
 	r := &Record{Source: source, rules: d.codec.Rules().Version()}
 	if source.Truncated != nil {
 		r.failure = failureOf(d.codec.TooLarge(source.Truncated.Size))
+		return r
+	}
+	if source.Value == nil && d.codec.Deletes() && model.IsOrderUID(string(source.Key)) {
+		version, refused := d.codec.DeletionVersion(source.Header)
+		if refused != nil {
+			r.failure = failureOf(refused)
+			return r
+		}
+		r.entry = &orderwrite.Entry{Deletes: string(source.Key), Stamp: source.Stamp(version)}
 		return r
 	}
 	decoded, err := d.codec.Decode(source.Value)
@@ -115,6 +138,14 @@ func (r *Record) SetTraceparent(traceparent string) {
 	}
 }
 
+// OrderUID is that of a valid order, or of one that the record deletes; "" of others.
+func (r *Record) OrderUID() string {
+	if r.entry == nil {
+		return ""
+	}
+	return r.entry.UID()
+}
+
 // Order is the record's order; nil if it is not a valid one.
 func (r *Record) Order() *model.Order {
 	if r.entry == nil {
@@ -130,16 +161,8 @@ func (r *Record) Outcome() Outcome {
 		return Erased
 	case r.failure != nil:
 		return DeadLetter
-	case r.entry.Outcome == orderwrite.Stored:
-		return Stored
-	case r.entry.Outcome == orderwrite.Duplicate:
-		return Duplicate
-	case r.entry.Outcome == orderwrite.Erased:
-		return Erased
-	case r.entry.Outcome == orderwrite.Pending:
-		return Pending
 	}
-	return DeadLetter
+	return outcomes[r.entry.Outcome]
 }
 
 // Cause returns why the record is a dead letter; nil if it is none.

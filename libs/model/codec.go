@@ -36,6 +36,9 @@ type Options struct {
 	// VersionField is the path of a field that is a record's own version, known to orders or
 	// not. A record without it is refused. "" means that records have none.
 	VersionField string
+	// Deletions says that a null record deletes an order. Whoever knows its key decides that:
+	// Decode refuses it.
+	Deletions bool
 	// Rules are the rules of the fields; nil means those of the tags.
 	Rules *Rules
 	// Normalizer brings values into the form that the rules ask for. Decode uses it only
@@ -66,6 +69,9 @@ type Codec struct {
 
 // Rules are the rules of the fields.
 func (c *Codec) Rules() *Rules { return c.opts.Rules }
+
+// Deletes reports whether a null record deletes an order.
+func (c *Codec) Deletes() bool { return c.opts.Deletions }
 
 // Decoded is what a record holds.
 type Decoded struct {

@@ -94,11 +94,22 @@ func (d *decoder) version() *int64 {
 	return &n
 }
 
-// ParseVersion reads a version that stands outside of a record's JSON, in the same two forms.
-func ParseVersion(text string) (version int64, ok bool) {
-	if t, ok := ParseTime(text); ok {
-		return t.UnixMicro(), true
+// DeletionVersion is the own version of a null record, which has it in a header with the name
+// of Options.VersionField. header returns a header's value.
+func (c *Codec) DeletionVersion(header func(name string) []byte) (*int64, *RecordError) {
+	field := c.opts.VersionField
+	if field == "" {
+		return nil, nil
 	}
+	text := string(header(field))
 	version, err := strconv.ParseInt(text, 10, 64)
-	return version, err == nil
+	if t, ok := ParseTime(text); ok {
+		version, err = t.UnixMicro(), nil
+	}
+	if err != nil {
+		return nil, &RecordError{StageValidate, ReasonInvalid, -1, []FieldError{{
+			field, ruleRequired, "the record deletes an order, so it needs a header with this name, which must be " + wantedVersion,
+		}}}
+	}
+	return &version, nil
 }

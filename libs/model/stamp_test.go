@@ -78,14 +78,24 @@ func TestAFieldPathHasNamesAndPoints(t *testing.T) {
 	require.True(t, IsFieldPath("aggregate_version-number.$seq"))
 }
 
-func TestAVersionOutsideOfJSON(t *testing.T) {
+func TestADeletionHasItsVersionInAHeader(t *testing.T) {
+	c := New(Options{VersionField: "version"})
+	read := func(text string) (*int64, *RecordError) {
+		return c.DeletionVersion(func(name string) []byte {
+			require.Equal(t, "version", name)
+			return []byte(text)
+		})
+	}
 	for text, version := range map[string]int64{"7": 7, "-7": -7, "2026-11-30T13:00:00.000001+03:00": 1796032800000001} {
-		v, ok := ParseVersion(text)
-		require.True(t, ok, text)
-		require.Equal(t, version, v, text)
+		v, refused := read(text)
+		require.Nil(t, refused, text)
+		require.Equal(t, version, *v, text)
 	}
 	for _, text := range []string{"", "x", "1.5", "9223372036854775808", "2026-11-30"} {
-		_, ok := ParseVersion(text)
-		require.False(t, ok, text)
+		_, refused := read(text)
+		require.Equal(t, "version", refused.Errors[0].Path, text)
 	}
+	v, refused := New(Options{}).DeletionVersion(nil)
+	require.Nil(t, v)
+	require.Nil(t, refused)
 }

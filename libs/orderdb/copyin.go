@@ -73,7 +73,7 @@ func (c *CopyIn) Add(o *model.Order, hash model.Hash, stamp *model.Stamp) {
 	}
 	c.hash = hash
 	c.order.ContentHash = c.hash[:]
-	c.order.stamp(stamp)
+	c.order.Stamp(stamp)
 	c.delivery.OrderUID, c.payment.OrderUID, c.item.OrderUID = o.OrderUID, o.OrderUID, o.OrderUID
 	c.tables[0] = c.orders.AppendRow(c.tables[0], &c.order, o)
 	c.tables[1] = c.deliveries.AppendRow(c.tables[1], &c.delivery, o.Delivery)

@@ -36,6 +36,7 @@ const WholeOrdersSetting = "orderhub.whole_orders"
 type Stored struct {
 	Order       *model.Order
 	ContentHash []byte // of the record as the worker stored it; nil for a row made by hand
+	Stamp       *model.Stamp
 }
 
 // Read returns those of the orders that exist, by uid. A part whose row is missing
@@ -86,7 +87,7 @@ func Read(ctx context.Context, db bun.IConn, uids []string) (map[string]Stored, 
 	}
 	found := make(map[string]Stored, len(rows))
 	for uid, row := range byUID {
-		found[uid] = Stored{Order: row.ToModel(), ContentHash: row.ContentHash}
+		found[uid] = Stored{Order: row.ToModel(), ContentHash: row.ContentHash, Stamp: row.stamp()}
 	}
 	return found, nil
 }
@@ -114,6 +115,39 @@ func Has(ctx context.Context, db bun.IConn, name string) (has bool, err error) {
 		err = fmt.Errorf("look for the table %s: %w", name, err)
 	}
 	return has, err
+}
+
+// kept are the tables that keep something of orders whose rows are gone.
+var kept = []string{"order_versions", "order_tombstones"}
+
+// KeptTables are the tables that know uids of orders, apart from those of parts.
+func KeptTables(ctx context.Context, db bun.IConn) ([]string, error) {
+	tables := []string{Orders.Name}
+	for _, name := range kept {
+		has, err := Has(ctx, db, name)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			tables = append(tables, name)
+		}
+	}
+	return tables, nil
+}
+
+// Forget deletes what is kept of orders besides their rows: earlier versions, and deletions
+// that are remembered.
+func Forget(ctx context.Context, db bun.IConn, uids []string) error {
+	tables, err := KeptTables(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, table := range tables[1:] {
+		if _, err := mapper.NewRaw("DELETE FROM ? WHERE order_uid = ANY (?::text[])", bun.Ident(table), pgdialect.Array(uids)).Conn(db).Exec(ctx); err != nil {
+			return fmt.Errorf("delete from %s: %w", table, err)
+		}
+	}
+	return nil
 }
 
 // Absent returns the columns with the tag since that the tables lack, as table.column.

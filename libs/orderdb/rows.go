@@ -62,12 +62,20 @@ type Item struct {
 	model.Item
 }
 
-// stamp sets the columns of the stamp, which the row shares. nil is none.
-func (row *Order) stamp(s *model.Stamp) {
+// Stamp sets the columns of the stamp, which the row shares. nil is none.
+func (row *Order) Stamp(s *model.Stamp) {
 	row.RecordVersion, row.RecordTime, row.RecordPartition, row.RecordOffset = nil, nil, nil, nil
 	if s != nil {
 		row.RecordVersion, row.RecordTime, row.RecordPartition, row.RecordOffset = s.Version, &s.Time, &s.Partition, &s.Offset
 	}
+}
+
+// stamp is nil for a row made by hand.
+func (row *Order) stamp() *model.Stamp {
+	if row.RecordTime == nil || row.RecordPartition == nil || row.RecordOffset == nil {
+		return nil
+	}
+	return &model.Stamp{Version: row.RecordVersion, Time: *row.RecordTime, Partition: *row.RecordPartition, Offset: *row.RecordOffset}
 }
 
 // FromModel returns an order's row with the rows of its parts. It shares the

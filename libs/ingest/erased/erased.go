@@ -135,7 +135,8 @@ func Await(ctx context.Context, db *bun.DB) error {
 // chunk is how many orders are looked at, or removed, at a time.
 const chunk = 5000
 
-// Remove deletes orders, with their parts, and returns how many there were.
+// Remove deletes orders, with their parts and all that is kept of them, and returns how many
+// there were.
 func Remove(ctx context.Context, db *bun.DB, uids []string) (removed int64, err error) {
 	for some := range slices.Chunk(uids, chunk) {
 		result, err := db.NewDelete().Model((*orderdb.Order)(nil)).Where("order_uid = ANY (?::text[])", pgdialect.Array(some)).Exec(ctx)
@@ -147,26 +148,36 @@ func Remove(ctx context.Context, db *bun.DB, uids []string) (removed int64, err 
 			return removed, err
 		}
 		removed += n
+		if err := orderdb.Forget(ctx, db, some); err != nil {
+			return removed, err
+		}
 	}
 	return removed, nil
 }
 
 // Sweep deletes all orders that were erased, and returns how many there were. It reads the
-// uids of all orders.
+// uids of all orders, and of those of which something is kept.
 func Sweep(ctx context.Context, db *bun.DB, known *Known) (removed int64, err error) {
-	for after := ""; ; {
-		var uids []string
-		err := db.NewSelect().Model((*orderdb.Order)(nil)).Column("order_uid").Where("order_uid > ?", after).Order("order_uid").Limit(chunk).Scan(ctx, &uids)
-		if err != nil {
-			return removed, fmt.Errorf("look for erased orders: %w", err)
-		}
-		if len(uids) == 0 {
-			return removed, nil
-		}
-		after = uids[len(uids)-1]
-		n, err := Remove(ctx, db, slices.DeleteFunc(uids, func(uid string) bool { return !known.Has(uid) }))
-		if removed += n; err != nil {
-			return removed, err
+	tables, err := orderdb.KeptTables(ctx, db)
+	if err != nil {
+		return 0, err
+	}
+	for _, table := range tables {
+		for after := ""; ; {
+			var uids []string
+			err := db.NewRaw("SELECT DISTINCT order_uid FROM ? WHERE order_uid > ? ORDER BY order_uid LIMIT ?", bun.Ident(table), after, chunk).Scan(ctx, &uids)
+			if err != nil {
+				return removed, fmt.Errorf("look for erased orders: %w", err)
+			}
+			if len(uids) == 0 {
+				break
+			}
+			after = uids[len(uids)-1]
+			n, err := Remove(ctx, db, slices.DeleteFunc(uids, func(uid string) bool { return !known.Has(uid) }))
+			if removed += n; err != nil {
+				return removed, err
+			}
 		}
 	}
+	return removed, nil
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	_ "embed"
 	"fmt"
-	"time"
 )
 
 // The look-ups for foreign keys cost two fifths of a COPY into the tables. A transaction
@@ -21,21 +20,6 @@ import (
 //
 //go:embed foreignkeys.sql
 var withoutLookUps string
-
-// lockTables begins a transaction of whole orders. With the tables locked as COPY locks
-// them, and before the transaction has a snapshot, nobody can add a key or a trigger
-// that the transaction does not see. Raw SQL: bun has no LOCK. Without arguments both
-// statements are one round trip.
-func lockTables(ctx context.Context, tx *sql.Tx, patience time.Duration) error {
-	statements := "LOCK TABLE orders, deliveries, payments, items IN ROW EXCLUSIVE MODE"
-	if patience != forever {
-		statements = fmt.Sprintf("SET LOCAL lock_timeout = %d; %s", patience.Milliseconds(), statements)
-	}
-	if _, err := tx.ExecContext(ctx, statements); err != nil {
-		return fmt.Errorf("lock the tables: %w", err)
-	}
-	return nil
-}
 
 // skipLookUps is withoutLookUps, and tells Options.ForeignKeys.
 func (w *Writer) skipLookUps(ctx context.Context, tx *sql.Tx) error {

@@ -86,7 +86,7 @@ func counts(moved string, positions []Position) ([]int64, error) {
 
 // reached returns what a transaction for the writes makes of their positions, in an order in
 // which transactions do not deadlock, and the writes that have no entry left after it: a
-// transaction decides only the first entry of an order_uid that is new. The position of any
+// transaction decides only the first entry of an order_uid that it writes. The position of any
 // other write stays, but is checked: a later record must not be stored before those that
 // the tables lost.
 func reached(writes []*write) (positions []Position, done []*write) {
@@ -95,8 +95,8 @@ func reached(writes []*write) (positions []Position, done []*write) {
 		whole := true
 		for _, e := range w.entries {
 			if e.Outcome == Pending {
-				whole = whole && !seen[e.Order.OrderUID]
-				seen[e.Order.OrderUID] = true
+				whole = whole && !seen[e.UID()]
+				seen[e.UID()] = true
 			}
 		}
 		if w.position == nil {

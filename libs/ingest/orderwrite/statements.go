@@ -1,7 +1,6 @@
 package orderwrite
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -14,22 +13,10 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/ingest/erased"
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
-
-// decision is made inside a transaction and takes effect once that has succeeded.
-type decision struct {
-	entry   *Entry
-	outcome Outcome
-	differs []string
-}
-
-// row is what the look-up returns of an order that is stored.
-type row struct {
-	hash []byte
-	xid  string
-}
 
 // forever means waiting for locks as long as the transaction may take.
 const forever time.Duration = 0
@@ -45,36 +32,60 @@ const forever time.Duration = 0
 // and OFFSET 0 make the planner look each uid up in the index; for an array of
 // thousands it would read the whole table until there are millions of orders.
 // Nothing is prepared: a plan made while the table was empty would scan it.
-const openQuery = `SELECT once.xid, once.erasures, o.order_uid, o.content_hash, o.change_xid::text, (SELECT string_agg(transactions::text, ',' ORDER BY partition) FROM moved)
+const openQuery = `SELECT once.xid, once.erasures, o.*, (SELECT string_agg(transactions::text, ',' ORDER BY partition) FROM moved)
 	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
 		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid,
 		pg_try_advisory_xact_lock_shared(` + writerLock + `), ` + erased.Version + ` AS erasures OFFSET 0) AS once
-	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL
-		(SELECT order_uid, content_hash, change_xid FROM orders WHERE order_uid = wanted.uid OFFSET 0) AS o) ON true`
+	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL (`
+
+// What openQuery looks up.
+const (
+	lookUp         = `SELECT order_uid, content_hash, change_xid::text, false, NULL::bigint, NULL::timestamptz, NULL::integer, NULL::bigint FROM orders WHERE order_uid = wanted.uid`
+	lookUpStamp    = `SELECT order_uid, content_hash, change_xid::text, false, ` + stampColumns + ` FROM orders WHERE order_uid = wanted.uid`
+	lookUpDeletion = ` UNION ALL SELECT order_uid, NULL, '', true, ` + stampColumns + ` FROM order_tombstones WHERE order_uid = wanted.uid`
+	endOfOpenQuery = ` OFFSET 0) AS o) ON true`
+
+	stampColumns = `record_version, record_time, record_partition, record_offset`
+)
+
+// moveNothing is in place of movePositions where there is none to be moved.
+const moveNothing = `moved (partition, transactions) AS (SELECT 0, 0 WHERE false) `
+
+// openQuery is the query as the writer needs it.
+func (w *Writer) openQuery(moving string) string {
+	looking := lookUp
+	switch {
+	case w.versions.Deletions:
+		looking = lookUpStamp + lookUpDeletion
+	case w.versions.Newest:
+		looking = lookUpStamp
+	}
+	return `WITH ` + moving + openQuery + looking + endOfOpenQuery
+}
 
 // opened is what an open transaction starts with.
 type opened struct {
 	xid          string         // its id
 	erasures     int64          // the version of the erased orders
-	stored       map[string]row // of the entries' orders
+	stored       map[string]row // of the entries' orders, and of their deletions
 	transactions []int64        // of the positions' partitions, this one included
 }
 
 // open opens the transaction, looks the entries' orders up and moves the positions.
-func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Position, locks time.Duration) (o opened, err error) {
+func (w *Writer) open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Position, locks time.Duration) (o opened, err error) {
 	uids := make([]string, len(entries))
 	for i, e := range entries {
-		uids[i] = e.Order.OrderUID
+		uids[i] = e.UID()
 	}
 	var lockTimeout *string
 	if locks != forever {
 		lockTimeout = new(strconv.FormatInt(locks.Milliseconds(), 10))
 	}
-	query, arguments := `WITH moved (partition, transactions) AS (SELECT 0, 0 WHERE false) `+openQuery, []any{lockTimeout, uids}
+	moving, arguments := moveNothing, []any{lockTimeout, uids}
 	if len(positions) > 0 {
-		query, arguments = `WITH `+movePositions+openQuery, append(arguments, positionArguments(positions)...)
+		moving, arguments = movePositions, append(arguments, positionArguments(positions)...)
 	}
-	rows, err := tx.QueryContext(ctx, query, arguments...)
+	rows, err := tx.QueryContext(ctx, w.openQuery(moving), arguments...)
 	if err != nil {
 		return o, fmt.Errorf("look orders up: %w", err)
 	}
@@ -84,68 +95,30 @@ func open(ctx context.Context, tx *sql.Tx, entries []*Entry, positions []Positio
 	for rows.Next() {
 		var uid, rowXID *string
 		var hash []byte
-		if err := rows.Scan(&o.xid, &o.erasures, &uid, &hash, &rowXID, &moved); err != nil {
+		var deleted *bool
+		var version, offset *int64
+		var at *time.Time
+		var partition *int32
+		if err := rows.Scan(&o.xid, &o.erasures, &uid, &hash, &rowXID, &deleted, &version, &at, &partition, &offset, &moved); err != nil {
 			return o, fmt.Errorf("look orders up: %w", err)
 		}
-		if uid != nil {
-			o.stored[*uid] = row{hash: hash, xid: *rowXID}
+		if uid == nil {
+			continue
 		}
+		r := row{hash: hash, xid: *rowXID, deleted: *deleted, remembered: *deleted}
+		if at != nil && partition != nil && offset != nil {
+			r.stamp = &model.Stamp{Version: version, Time: *at, Partition: *partition, Offset: *offset}
+		}
+		if other, both := o.stored[*uid]; both {
+			r = other.and(r)
+		}
+		o.stored[*uid] = r
 	}
 	if err := rows.Err(); err != nil {
 		return o, fmt.Errorf("look orders up: %w", err)
 	}
 	o.transactions, err = counts(moved.String, positions)
 	return o, err
-}
-
-// compare sorts the entries into those that were erased or that the hash decides, those
-// whose order is stored with another hash or none, and those to insert.
-func compare(pending []*Entry, stored map[string]row, erased *erased.Known) (decided []decision, unlike, fresh []*Entry) {
-	first := make(map[string]*Entry, len(pending))
-	for _, e := range pending {
-		r, exists := stored[e.Order.OrderUID]
-		switch {
-		case erased.Has(e.Order.OrderUID):
-			decided = append(decided, decision{entry: e, outcome: Erased})
-		case exists && bytes.Equal(r.hash, e.Hash[:]) && e.xid != "" && r.xid == e.xid:
-			decided = append(decided, decision{entry: e, outcome: Stored}) // by our own commit, whose answer was lost
-		case exists && bytes.Equal(r.hash, e.Hash[:]):
-			decided = append(decided, decision{entry: e, outcome: Duplicate})
-		case exists:
-			unlike = append(unlike, e)
-		case first[e.Order.OrderUID] == nil:
-			first[e.Order.OrderUID] = e
-			fresh = append(fresh, e)
-		}
-	}
-	return decided, unlike, fresh
-}
-
-// compareRows compares entries with the rows as they are now: rows that were
-// inserted or changed by hand may equal a record although their hash does not.
-func (w *Writer) compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry) ([]decision, error) {
-	uids := make([]string, 0, len(unlike))
-	for _, e := range unlike {
-		uids = append(uids, e.Order.OrderUID)
-	}
-	stored, err := orderdb.Read(ctx, tx, uids)
-	if err != nil {
-		return nil, err
-	}
-	decided := make([]decision, 0, len(unlike))
-	for _, e := range unlike {
-		s, ok := stored[e.Order.OrderUID]
-		if !ok {
-			continue // stays pending
-		}
-		differs := w.differs(s.Order, e.Order)
-		if len(differs) == 0 {
-			decided = append(decided, decision{entry: e, outcome: Duplicate})
-		} else {
-			decided = append(decided, decision{entry: e, outcome: Conflict, differs: differs})
-		}
-	}
-	return decided, nil
 }
 
 // insert copies the orders into the tables. Raw SQL: COPY.
@@ -169,10 +142,10 @@ const maxAnnounced = 100
 
 // announce tells readers which of the orders are traced, once they are committed. A
 // transaction without such orders costs nothing more.
-func announce(ctx context.Context, tx *sql.Tx, fresh []*Entry) error {
+func announce(ctx context.Context, tx *sql.Tx, entries []*Entry) error {
 	var traced []string
-	for _, e := range fresh {
-		if e.Traceparent != "" && len(traced) < maxAnnounced {
+	for _, e := range entries {
+		if e.Traceparent != "" && e.Order != nil && len(traced) < maxAnnounced {
 			traced = append(traced, fmt.Sprint(e.Traceparent, " ", e.Order.OrderUID, " ", time.Now().UnixNano()))
 		}
 	}

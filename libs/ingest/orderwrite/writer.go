@@ -4,7 +4,6 @@ package orderwrite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -36,13 +35,19 @@ const (
 	Stored            // its rows are committed
 	Duplicate         // the same order was stored before with the same content
 	Conflict          // the same order_uid was stored before with other content
+	Replaced          // it is newer than the stored order, whose place it has taken
+	Stale             // it is older than the stored order, or than its deletion
+	Deleted           // the order that it deletes is gone, or will not be stored by an older record
 	Refused           // the database refuses the order for its content
 	Erased            // the order was erased, and is not to come back
 )
 
-// Entry is one valid order to be written.
+// Entry is one valid order to be written, or to be deleted.
 type Entry struct {
+	// Order is nil if the record deletes an order.
 	Order *model.Order
+	// Deletes is the order_uid of the order that the record deletes.
+	Deletes string
 	// Hash is that of the order as its record has it, before normalization.
 	Hash model.Hash
 	// Stamp says how new the record is; nil if that is not known.
@@ -58,10 +63,33 @@ type Entry struct {
 	// none, as nearly all have.
 	Traceparent string
 
-	// xid is the transaction that last tried to insert the order and whose commit
-	// was not confirmed; "" for none.
-	xid string
+	// xid is the transaction that last tried to write the entry and whose commit was not
+	// confirmed; "" for none. It would have become tried.
+	xid   string
+	tried Outcome
 }
+
+// UID is the order_uid of the order that is written or deleted.
+func (e *Entry) UID() string {
+	if e.Order != nil {
+		return e.Order.OrderUID
+	}
+	return e.Deletes
+}
+
+// Versions says what becomes of records of an order that is stored already. The zero value is
+// that the first one wins.
+type Versions struct {
+	// Newest has a newer record replace the stored order.
+	Newest bool
+	// Deletions says that some entries may delete orders: deletions are remembered.
+	Deletions bool
+	// Kept is how many earlier versions of an order are kept at most.
+	Kept int
+}
+
+// on tells whether it matters how new a record is.
+func (v Versions) on() bool { return v.Newest || v.Deletions }
 
 // Options of a Writer.
 type Options struct {
@@ -75,7 +103,8 @@ type Options struct {
 	Batch batch.Limits
 	// Differs compares an order with the stored one: a duplicate has no paths. nil means
 	// model.Diff.
-	Differs func(stored, o *model.Order) []string
+	Differs  func(stored, o *model.Order) []string
+	Versions Versions
 	// Erasures is the key by which erased orders are known. Without it (nil), writing fails
 	// once an order was erased.
 	Erasures *erasure.Key
@@ -98,11 +127,12 @@ const (
 // Writer writes entries. It is safe for concurrent use; each transaction takes one
 // connection of the pool.
 type Writer struct {
-	db      *bun.DB
-	buffers sync.Pool // of *orderdb.CopyIn
-	differs func(stored, o *model.Order) []string
-	phase   func(ctx context.Context, phase string, took time.Duration)
-	group   group
+	db       *bun.DB
+	buffers  sync.Pool // of *orderdb.CopyIn
+	differs  func(stored, o *model.Order) []string
+	versions Versions
+	phase    func(ctx context.Context, phase string, took time.Duration)
+	group    group
 
 	key    *erasure.Key
 	erased atomic.Pointer[erased.Known] // nil: not read yet
@@ -134,7 +164,7 @@ const (
 // New returns a writer on a pool opened by pgconn.Open.
 func New(db *bun.DB, options Options) *Writer {
 	w := &Writer{
-		db: db, timeout: options.Timeout, differs: options.Differs, phase: options.Phase, foreignKeys: options.ForeignKeys, key: options.Erasures,
+		db: db, timeout: options.Timeout, differs: options.Differs, versions: options.Versions, phase: options.Phase, foreignKeys: options.ForeignKeys, key: options.Erasures,
 		buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }},
 	}
 	if w.differs == nil {
@@ -283,107 +313,6 @@ func (w *Writer) round(ctx context.Context, writes []*write, locks time.Duration
 	return err
 }
 
-// columns returns the columns that are not there yet. It looks as long as there are such:
-// they come while the writer runs.
-func (w *Writer) columns(ctx context.Context, conn bun.Conn) (absent []string, err error) {
-	if known := w.absent.Load(); known != nil && len(*known) == 0 {
-		return nil, nil
-	}
-	if absent, err = orderdb.Absent(ctx, conn); err == nil {
-		w.absent.Store(&absent)
-	}
-	return absent, err
-}
-
-// transaction looks up which orders are stored already, decides those, and inserts
-// the first entry of each other order. Further entries of the same order stay
-// pending: the next round compares them with what is stored then. It moves the positions
-// of the writes that have no entry left. It waits for a lock for at most locks.
-func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write, locks time.Duration, absent []string) error {
-	began := time.Now()
-	// One snapshot for all statements: a stored order that is being changed is
-	// compared as of one moment.
-	tx, err := conn.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // no effect after a commit
-
-	pending := pending(writes)
-	positions, done := reached(writes)
-	large := len(pending) >= w.group.sharing.busy
-	if large { // a smaller one would pay more for the locks than for the look-ups
-		if err := lockTables(ctx, tx.Tx, locks); err != nil {
-			return err
-		}
-	}
-	lookedUp := pending
-	if w.expectsFresh(pending) {
-		lookedUp = nil
-	}
-	o, err := open(ctx, tx.Tx, lookedUp, positions, locks)
-	if err != nil {
-		return err
-	}
-	known := w.erased.Load()
-	if !known.Is(o.erasures) {
-		return errErasures
-	}
-	w.phase(ctx, PhaseLookUp, time.Since(began))
-	if len(o.stored) > 0 {
-		w.fresh.Store(0)
-	}
-	decided, unlike, fresh := compare(pending, o.stored, known)
-	if len(unlike) > 0 {
-		more, err := w.compareRows(ctx, tx.Tx, unlike)
-		if err != nil {
-			return err
-		}
-		decided = append(decided, more...)
-	}
-	began = time.Now()
-	if len(fresh) > 0 {
-		if large {
-			if err := w.skipLookUps(ctx, tx.Tx); err != nil {
-				return err
-			}
-		}
-		if err := w.insert(ctx, conn, fresh, absent); err != nil {
-			return err
-		}
-		w.phase(ctx, PhaseCopy, time.Since(began))
-		for _, e := range fresh {
-			e.xid = o.xid
-		}
-		if err := announce(ctx, tx.Tx, fresh); err != nil {
-			return err
-		}
-	}
-	if len(fresh) > 0 || len(positions) > 0 {
-		began = time.Now()
-		if err := tx.Commit(); err != nil {
-			return fmt.Errorf("commit: %w", err)
-		}
-		w.phase(ctx, PhaseCommit, time.Since(began))
-	}
-	for i, p := range positions {
-		*p.Transactions = o.transactions[i]
-	}
-	if streak := w.fresh.Load(); len(fresh) > 0 && len(o.stored) == 0 && streak < freshStreak {
-		w.fresh.CompareAndSwap(streak, streak+1)
-	}
-	for _, one := range done {
-		one.position = nil
-	}
-	for _, e := range fresh {
-		e.Outcome = Stored
-	}
-	for _, d := range decided {
-		d.entry.Outcome, d.entry.Differs = d.outcome, d.differs
-	}
-	return nil
-}
-
 // errErasures means that orders were erased since the writer read which ones.
 var errErasures = errors.New("orders were erased meanwhile")
 
@@ -408,22 +337,6 @@ func (w *Writer) Refresh(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	return true, w.loadErased(ctx, w.db)
-}
-
-// freshStreak is after how many transactions of new orders alone the next one is
-// expected to have only new orders.
-const freshStreak = 4
-
-// expectsFresh reports whether to insert without looking up, which saves the database
-// a tenth of its work. Only full batches do so, and only after a streak of new orders:
-// records are read again only after a restart or a rebalance, and producers seldom
-// repeat themselves. If the expectation is wrong, the orders' key refuses the batch,
-// which is then looked up; but PostgreSQL logs an ERROR, so smaller batches, where the
-// look-up costs little, never risk it. An entry whose commit was not confirmed is
-// always looked up.
-func (w *Writer) expectsFresh(pending []*Entry) bool {
-	return len(pending) >= w.group.sharing.enough && w.fresh.Load() == freshStreak &&
-		!slices.ContainsFunc(pending, func(e *Entry) bool { return e.xid != "" })
 }
 
 // refusal is the database's error without what it quotes of the record: it shows

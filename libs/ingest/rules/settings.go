@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/orderhub/orderhub/libs/ingest/normalize"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/config"
 )
@@ -21,6 +22,9 @@ type Settings struct {
 	CheckSums      bool           `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
 	Envelope       model.Envelope `env:"INGEST_ENVELOPE" envDefault:"none" help:"what records hold orders in: none, cloudevents, connect (schema and payload), or registry (a schema registry's prefix); a record without it is an order"`
 	VersionField   string         `env:"INGEST_VERSION_FIELD" help:"path of the field that is a record's own version, an integer or a time, such as version or meta.changed_at; a record without it is a dead letter"`
+	OnConflict     string         `env:"INGEST_ON_CONFLICT" envDefault:"dead-letter" help:"what becomes of a record of a stored order with other content: dead-letter, or newest (the newer one replaces the older one)"`
+	OnTombstone    string         `env:"INGEST_ON_TOMBSTONE" envDefault:"dead-letter" help:"what becomes of a record with a null value: dead-letter, or delete (it deletes the order of its key)"`
+	VersionsKept   int            `env:"VERSIONS_COUNT" envDefault:"20" help:"most earlier versions of an order that are kept"`
 	File           string         `env:"INGEST_RULES_FILE" help:"YAML file that replaces the rules of fields"`
 	Normalize      bool           `env:"INGEST_NORMALIZE" envDefault:"false" help:"true: write phones, locales, currencies, e-mail addresses and times as the rules ask for, where they can mean one thing only"`
 	PhoneRegion    string         `env:"INGEST_PHONE_REGION" help:"country of phone numbers without a country code, such as RU, besides that of the order's locale"`
@@ -34,6 +38,9 @@ func (s *Settings) Validate() error {
 	errs := []error{
 		config.Between("INGEST_MAX_RECORD_BYTES", s.MaxRecordBytes, 1<<10, 64<<20),
 		config.Between("INGEST_MAX_ITEMS", s.MaxItems, 1, 100_000),
+		config.OneOf("INGEST_ON_CONFLICT", s.OnConflict, "dead-letter", "newest"),
+		config.OneOf("INGEST_ON_TOMBSTONE", s.OnTombstone, "dead-letter", "delete"),
+		config.Between("VERSIONS_COUNT", s.VersionsKept, 1, 10_000),
 	}
 	if s.VersionField != "" && !model.IsFieldPath(s.VersionField) {
 		errs = append(errs, fmt.Errorf("INGEST_VERSION_FIELD: %q is not a path of names such as version or meta.changed_at", s.VersionField))
@@ -56,7 +63,12 @@ func (s *Settings) Validate() error {
 // Options are the settings as those of a model.Codec.
 func (s *Settings) Options() model.Options {
 	return model.Options{
-		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums, Envelope: s.Envelope, VersionField: s.VersionField,
+		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums, Envelope: s.Envelope, VersionField: s.VersionField, Deletions: s.OnTombstone == "delete",
 		Rules: s.file, Normalizer: normalize.New(s.PhoneRegion), Normalize: s.Normalize,
 	}
+}
+
+// Versions are the settings as those of a writer.
+func (s *Settings) Versions() orderwrite.Versions {
+	return orderwrite.Versions{Newest: s.OnConflict == "newest", Deletions: s.OnTombstone == "delete", Kept: s.VersionsKept}
 }

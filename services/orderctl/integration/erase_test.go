@@ -22,6 +22,7 @@ import (
 	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/services/orderctl/internal/synth"
@@ -271,4 +272,29 @@ func TestAnEditedOrderIsErasedWithItsLetter(t *testing.T) {
 	require.Equal(t, "yours", p.stored())
 	require.Empty(t, p.open())
 	require.Equal(t, orderwrite.Erased, p.keep("right", "cust-ann"))
+}
+
+// Earlier versions are erased with their orders, those of orders that a record deleted too. An
+// order that is another customer's now stays, and what it was before goes.
+func TestEarlierVersionsAreErased(t *testing.T) {
+	p := newPeople(t)
+	p.keep("mine", "cust-ann")
+	p.keep("yours", "cust-bob")
+	for uid, customer := range map[string]string{"mine": "cust-ann", "gone": "cust-ann", "yours": "cust-ann", "other": "cust-bob"} {
+		content, err := orderdb.CompressVersion(p.order(uid, customer))
+		require.NoError(t, err)
+		_, err = p.db.ExecContext(t.Context(), `INSERT INTO order_versions (order_uid, version, content) VALUES ($1, 1, $2)`, uid, content)
+		require.NoError(t, err)
+	}
+	_, err := p.db.ExecContext(t.Context(), `INSERT INTO order_tombstones (order_uid) VALUES ('gone'), ('other')`)
+	require.NoError(t, err)
+	got := p.orderctl("erase", "--customer", "cust-ann", "--why", "request 7", "--yes")
+	require.Zero(t, got.code, got.stderr)
+	require.Equal(t, "yours", p.stored())
+	for _, table := range []string{"order_versions", "order_tombstones"} {
+		var uids string
+		require.NoError(t, p.db.QueryRowContext(t.Context(), `SELECT string_agg(order_uid, ' ' ORDER BY order_uid) FROM `+table).Scan(&uids))
+		require.Equal(t, "other", uids, table)
+	}
+	require.Equal(t, orderwrite.Erased, p.keep("gone", "cust-ann"))
 }

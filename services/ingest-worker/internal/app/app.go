@@ -153,7 +153,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			},
 			Codec: codec,
 			Store: orderwrite.New(db, orderwrite.Options{
-				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs, Erasures: s.Erasures.NewKey(), Phase: metrics.Phase,
+				Timeout: s.WriteTimeout, MaxOrders: s.MaxBatch, Batch: s.batch(), Differs: codec.Differs, Versions: s.Rules.Versions(), Erasures: s.Erasures.NewKey(), Phase: metrics.Phase,
 				ForeignKeys: func(obstacle string) { logForeignKeys(log, obstacle) },
 			}),
 			Position: position,
@@ -219,11 +219,13 @@ func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schem
 }
 
 func newPruner(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *zap.Logger) *prune.Pruner {
-	interval := min(pruneInterval, s.Retention)
+	interval := min(pruneInterval, s.Retention, s.VersionsRetention, s.TombstonesRetention)
 	if s.OrdersRetention > 0 {
 		interval = min(interval, s.OrdersRetention)
 	}
-	return prune.New(db, prune.Config{Deletions: s.Retention, Orders: s.OrdersRetention, Interval: interval}, metrics, log)
+	return prune.New(db, prune.Config{
+		Deletions: s.Retention, Orders: s.OrdersRetention, Versions: s.VersionsRetention, Tombstones: s.TombstonesRetention, Interval: interval,
+	}, metrics, log)
 }
 
 // start has a part started and stopped with the service.

@@ -41,6 +41,9 @@ type Settings struct {
 	Retention     time.Duration `env:"DELETIONS_RETENTION" envDefault:"24h" help:"how long the table of deletions remembers"`
 
 	OrdersRetention time.Duration `env:"ORDERS_RETENTION" envDefault:"0" help:"age at which orders are deleted, by their date_created, such as 8760h (0: never)"`
+
+	VersionsRetention   time.Duration `env:"VERSIONS_RETENTION" envDefault:"2160h" help:"how long earlier versions of orders are kept"`
+	TombstonesRetention time.Duration `env:"TOMBSTONES_RETENTION" envDefault:"2160h" help:"how long deletions by records are remembered: longer than the topic keeps records"`
 }
 
 // Validate names the variables whose values cannot be used.
@@ -60,6 +63,8 @@ func (s *Settings) Validate() error {
 		config.Between("DATABASE_MAX_CONNS", s.DatabaseConns, 1, 100),
 		config.Between("DATABASE_WRITE_TIMEOUT", s.WriteTimeout, time.Second, time.Hour),
 		config.Between("DELETIONS_RETENTION", s.Retention, time.Second, 365*24*time.Hour),
+		config.Between("VERSIONS_RETENTION", s.VersionsRetention, time.Second, 100*365*24*time.Hour),
+		config.Between("TOMBSTONES_RETENTION", s.TombstonesRetention, time.Second, 100*365*24*time.Hour),
 		config.Between("ORDERS_RETENTION", s.OrdersRetention, 0, 100*365*24*time.Hour),
 	)
 }

@@ -62,7 +62,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 14)
 	return &Metrics{
 		registry:    r,
-		records:     metric.Counters(r, "orderhub_ingest_records_total", "Records that are done, by outcome.", "outcome", "stored", "duplicate", "dead_letter", "erased"),
+		records:     metric.Counters(r, "orderhub_ingest_records_total", "Records that are done, by outcome.", "outcome", ingest.Outcomes()...),
 		deadLetters: metric.Counters(r, "orderhub_dead_letters_total", "Records that became dead letters, by reason.", "reason", deadletter.Reasons()...),
 		blocked:     metric.Gauges(r, "orderhub_ingest_blocked", "Partitions that wait, by cause.", "cause", errclass.Causes()...),
 		waited:      metric.Counters(r, "orderhub_ingest_blocked_seconds_total", "Time during which partitions waited, by cause.", "cause", errclass.Causes()...),
@@ -98,11 +98,11 @@ func (m *Metrics) ofBudget(b *Budget) {
 	metric.GaugeOf(m.registry, "orderhub_ingest_memory_limit_bytes", "INGEST_MEMORY_BYTES, the limit of bytes in flight.", func() int64 { return b.limit })
 }
 
-// stored observes how old the records are whose orders were stored just now.
+// stored observes how old the records are whose orders were stored, or replaced older ones, just now.
 func (m *Metrics) stored(records []*ingest.Record) {
 	now := time.Now()
 	for _, r := range records {
-		if r.Outcome() == ingest.Stored && !r.Source.Timestamp.IsZero() {
+		if o := r.Outcome(); (o == ingest.Stored || o == ingest.Replaced) && !r.Source.Timestamp.IsZero() {
 			m.age.Observe(max(0, now.Sub(r.Source.Timestamp).Seconds()))
 		}
 	}

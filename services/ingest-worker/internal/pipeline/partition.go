@@ -402,18 +402,22 @@ func (c *partition) send(ctx context.Context, records []deadletter.Letter) error
 // account counts and logs the outcomes of a batch. Under load there is a line each second
 // for a partition, and the summary; at debug level every batch has its line.
 func (c *partition) account(ctx context.Context, records []*ingest.Record, dead []deadletter.Letter, bytes, next int64, took time.Duration) {
-	var stored, duplicates, erased int
+	outcomes := map[ingest.Outcome]int{}
 	for _, r := range records {
-		switch r.Outcome() {
+		outcome := r.Outcome()
+		outcomes[outcome]++
+		switch outcome {
 		case ingest.Stored:
-			stored++
 			c.debug("order stored", r)
 		case ingest.Duplicate:
-			duplicates++
 			c.debug("order is a duplicate", r)
-		case ingest.Erased:
-			erased++
-		case ingest.DeadLetter, ingest.Pending: // dead letters are counted below, and none is pending
+		case ingest.Replaced:
+			c.debug("order replaced", r)
+		case ingest.Stale:
+			c.debug("record is stale", r)
+		case ingest.Deleted:
+			c.debug("order deleted", r)
+		case ingest.Erased, ingest.DeadLetter, ingest.Pending: // letters are logged below, and none is pending
 		}
 	}
 	reasons := map[string]int{}
@@ -422,29 +426,23 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 		c.metrics.deadLetters.WithLabelValues(letter.Reason).Inc()
 		c.log.Debug("record is a dead letter", zap.String("letter", letter.ID), zap.String("reason", letter.Reason))
 	}
-	c.metrics.records.WithLabelValues("stored").Add(float64(stored))
-	c.metrics.records.WithLabelValues("duplicate").Add(float64(duplicates))
-	c.metrics.records.WithLabelValues("dead_letter").Add(float64(len(dead)))
-	c.metrics.records.WithLabelValues("erased").Add(float64(erased))
+	for outcome, n := range outcomes {
+		c.metrics.records.WithLabelValues(string(outcome)).Add(float64(n))
+	}
 	if len(records) == 0 {
 		return // there were only control records
 	}
 	c.metrics.batch.Observe(float64(len(records)))
 	c.metrics.flush.Observe(took.Seconds())
 	lag := max(0, c.end.Load()-next)
-	c.summary.add(c.id, lag, tally{batches: 1, stored: stored, duplicates: duplicates, deadLetters: len(dead), erased: erased, bytes: bytes})
+	c.summary.add(c.id, lag, tally{batches: 1, records: len(records), outcomes: outcomes, bytes: bytes})
 	level := zap.DebugLevel
 	c.often.Do(func() { level = zap.InfoLevel })
 	if line := c.log.Check(level, "batch done"); line != nil {
-		fields := []zap.Field{
-			zap.Int("records", len(records)), zap.Int("stored", stored), zap.Int("duplicates", duplicates), zap.Int("dead_letters", len(dead)),
-			zap.Int64("bytes", bytes), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("duration_seconds", took), tracing.Field(ctx),
-		}
+		fields := append(countsOf(len(records), outcomes),
+			zap.Int64("bytes", bytes), zap.Int64("next_offset", next), zap.Int64("lag", lag), zap.Duration("duration_seconds", took), tracing.Field(ctx))
 		if len(dead) > 0 {
 			fields = append(fields, zap.Any("reasons", reasons))
-		}
-		if erased > 0 {
-			fields = append(fields, zap.Int("erased", erased))
 		}
 		line.Write(fields...)
 	}
@@ -453,6 +451,6 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 // debug logs one order, and costs nothing at other log levels.
 func (c *partition) debug(message string, r *ingest.Record) {
 	if line := c.log.Check(zap.DebugLevel, message); line != nil {
-		line.Write(zap.String("order_uid", r.Order().OrderUID), zap.Int64("offset", r.Source.Offset))
+		line.Write(zap.String("order_uid", r.OrderUID()), zap.Int64("offset", r.Source.Offset))
 	}
 }

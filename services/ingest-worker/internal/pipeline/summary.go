@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/ingest"
 )
 
 // summaryPeriod is the time between two lines about what the worker has done.
@@ -12,8 +14,24 @@ const summaryPeriod = 10 * time.Second
 
 // tally counts what became of records.
 type tally struct {
-	batches, stored, duplicates, deadLetters, erased int
-	bytes                                            int64 // of keys and values
+	batches, records int
+	outcomes         map[ingest.Outcome]int
+	bytes            int64 // of keys and values
+}
+
+// countsOf are the fields of a line about records. Outcomes that only settings bring are
+// left out where there are none.
+func countsOf(records int, outcomes map[ingest.Outcome]int) []zap.Field {
+	fields := []zap.Field{
+		zap.Int("records", records), zap.Int("stored", outcomes[ingest.Stored]), zap.Int("duplicates", outcomes[ingest.Duplicate]),
+		zap.Int("dead_letters", outcomes[ingest.DeadLetter]),
+	}
+	for _, outcome := range []ingest.Outcome{ingest.Replaced, ingest.Stale, ingest.Deleted, ingest.Erased} {
+		if n := outcomes[outcome]; n > 0 {
+			fields = append(fields, zap.Int(string(outcome), n))
+		}
+	}
+	return fields
 }
 
 // summary logs the batches of all partitions in one line: ten seconds after the first of
@@ -56,7 +74,7 @@ func (s *summary) add(partition int, lag int64, batch tally) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sum.batches == 0 {
-		s.began = time.Now()
+		s.began, s.sum.outcomes = time.Now(), map[ingest.Outcome]int{}
 		s.timer = time.AfterFunc(summaryPeriod, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -64,10 +82,10 @@ func (s *summary) add(partition int, lag int64, batch tally) {
 		})
 	}
 	s.sum.batches += batch.batches
-	s.sum.stored += batch.stored
-	s.sum.duplicates += batch.duplicates
-	s.sum.deadLetters += batch.deadLetters
-	s.sum.erased += batch.erased
+	s.sum.records += batch.records
+	for outcome, n := range batch.outcomes {
+		s.sum.outcomes[outcome] += n
+	}
 	s.sum.bytes += batch.bytes
 	s.lag[partition] = lag
 }
@@ -82,8 +100,7 @@ func (s *summary) write() {
 	for _, records := range s.lag {
 		lag += records
 	}
-	s.log.Info("summary of batches", zap.Int("batches", s.sum.batches), zap.Int("records", s.sum.stored+s.sum.duplicates+s.sum.deadLetters+s.sum.erased),
-		zap.Int("stored", s.sum.stored), zap.Int("duplicates", s.sum.duplicates), zap.Int("dead_letters", s.sum.deadLetters), zap.Int("erased", s.sum.erased),
-		zap.Int64("bytes", s.sum.bytes), zap.Int64("lag", lag), zap.Duration("duration_seconds", time.Since(s.began)))
+	s.log.Info("summary of batches", append(countsOf(s.sum.records, s.sum.outcomes), zap.Int("batches", s.sum.batches),
+		zap.Int64("bytes", s.sum.bytes), zap.Int64("lag", lag), zap.Duration("duration_seconds", time.Since(s.began)))...)
 	s.sum = tally{}
 }

@@ -69,17 +69,17 @@ func (d *database) stored(ctx context.Context, uids []string) (map[string]orderd
 	return stored, d.explain(err)
 }
 
-// writer writes orders like a worker with its default settings.
-func (d *database) writer(codec *model.Codec, erasures *erasure.Key) *orderwrite.Writer {
+// writer writes orders like a worker with its default settings, apart from versions.
+func (d *database) writer(codec *model.Codec, erasures *erasure.Key, versions orderwrite.Versions) *orderwrite.Writer {
 	return orderwrite.New(d.pool, orderwrite.Options{
-		Timeout: 30 * time.Second, MaxOrders: 4000, Differs: codec.Differs, Erasures: erasures,
+		Timeout: 30 * time.Second, MaxOrders: 4000, Differs: codec.Differs, Versions: versions, Erasures: erasures,
 		Batch: batch.Limits{Busy: 8, Count: pageRecords, Period: 40 * time.Millisecond},
 	})
 }
 
 // comparer decides orders like a writer, and writes nothing.
-func (d *database) comparer(ctx context.Context, codec *model.Codec, erasures *erasure.Key) (*dryrun.Comparer, error) {
-	c := dryrun.NewComparer(codec, d.stored)
+func (d *database) comparer(ctx context.Context, codec *model.Codec, erasures *erasure.Key, versions orderwrite.Versions) (*dryrun.Comparer, error) {
+	c := dryrun.NewComparer(codec, d.stored, versions)
 	var err error
 	c.Erased, err = erased.Load(ctx, d.pool, erasures)
 	return c, d.explain(err)

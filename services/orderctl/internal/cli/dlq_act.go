@@ -136,7 +136,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 	if err != nil {
 		return err
 	}
-	run := dryrun.New(dryrun.Options{Codec: model.New(f.Rules.Options()), Orders: orders, Topic: f.Letters.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
+	run := dryrun.New(dryrun.Options{Codec: model.New(f.Rules.Options()), Versions: f.Rules.Versions(), Orders: orders, Topic: f.Letters.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
 	counts := map[string]int{}
 	dlq.InSourceOrder(refs)
 	err = queue.InChunks(ctx, refs, func(items []dlq.Item) error {
@@ -157,6 +157,9 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 	}
 	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", dlqview.Plural(len(refs), "letter"),
 		counts[dryrun.Stored], counts[dryrun.Duplicate], counts[dryrun.Pass], counts[dryrun.Fail], counts[dryrun.Stay], counts[dryrun.Unknown])
+	if n := counts[dryrun.Stale]; n > 0 {
+		a.say("%d would be stale: a newer record is stored", n)
+	}
 	if orders == nil {
 		a.say("DATABASE_URL is not set: nothing was compared with the stored orders")
 	}

@@ -159,7 +159,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
 	queue := dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign, Erasures: settings.Erasures.NewKey()})
 	c, err := console.New(console.Options{
-		Store: queue, OrdersTopic: cfg.Topic, TraceURL: settings.Link.URL, Codec: model.New(settings.Rules.Options()), Orders: orders,
+		Store: queue, OrdersTopic: cfg.Topic, TraceURL: settings.Link.URL, Codec: model.New(settings.Rules.Options()), Versions: settings.Rules.Versions(), Orders: orders,
 		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {

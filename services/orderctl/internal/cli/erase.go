@@ -75,6 +75,7 @@ type erasing struct {
 	uids    map[string]bool // that were asked for or found
 	others  map[string]bool // that letters have, of orders of other customers
 	origins map[string]bool // of the letters: letters of one record have one origin
+	former  map[string]bool // orders of other customers whose earlier versions are theirs
 	orders  int             // stored
 	letters []dlq.Ref
 }
@@ -87,7 +88,7 @@ func (a *app) erase(ctx context.Context, f *eraseFlags, queue *dlq.Queue) error 
 	defer func() { _ = db.pool.Close() }() // each transaction has ended
 	e := &erasing{
 		eraseFlags: f, db: db, queue: queue, key: f.Changes.Erasures.NewKey(),
-		uids: map[string]bool{}, others: map[string]bool{}, origins: map[string]bool{},
+		uids: map[string]bool{}, others: map[string]bool{}, former: map[string]bool{}, origins: map[string]bool{},
 	}
 	for _, uid := range f.uids {
 		e.uids[uid] = true
@@ -105,7 +106,7 @@ func (a *app) erase(ctx context.Context, f *eraseFlags, queue *dlq.Queue) error 
 	if err := e.find(ctx); err != nil {
 		return err
 	}
-	if len(e.uids)+len(e.letters) == 0 {
+	if len(e.uids)+len(e.letters)+len(e.former) == 0 {
 		return nothing("there is no order and no letter of this customer")
 	}
 	if !f.dryRun {
@@ -136,6 +137,9 @@ func (e *erasing) find(ctx context.Context) error {
 		for _, uid := range uids {
 			e.uids[uid] = true
 		}
+		if err := e.findVersions(ctx); err != nil {
+			return e.db.explain(err)
+		}
 	}
 	for known := -1; known < len(e.uids)+len(e.origins); {
 		known = len(e.uids) + len(e.origins)
@@ -154,6 +158,44 @@ func (e *erasing) find(ctx context.Context) error {
 	stored, err := e.db.stored(ctx, slices.Collect(maps.Keys(e.uids)))
 	e.orders = len(stored)
 	return err
+}
+
+// findVersions looks for earlier versions of orders that were the customer's: of deleted
+// orders, whose uids it notes, and of orders that are another customer's now.
+func (e *erasing) findVersions(ctx context.Context) error {
+	if has, err := orderdb.Has(ctx, e.db.pool, "order_versions"); err != nil || !has {
+		return err
+	}
+	last := orderdb.Version{}
+	for {
+		var some []orderdb.Version
+		err := e.db.pool.NewSelect().Model(&some).Where("(order_uid, version) > (?, ?)", last.OrderUID, last.Number).Order("order_uid", "version").Limit(pageRecords).Scan(ctx)
+		if err != nil || len(some) == 0 {
+			return err
+		}
+		last = some[len(some)-1]
+		var theirs []string
+		for _, v := range some {
+			canonical, err := v.Canonical()
+			if err != nil {
+				return fmt.Errorf("version %d of order %s: %w", v.Number, v.OrderUID, err)
+			}
+			if !e.uids[v.OrderUID] && slices.Contains(deadletter.Readings(canonical, "customer_id"), e.customer) {
+				theirs = append(theirs, v.OrderUID)
+			}
+		}
+		stored, err := e.db.stored(ctx, theirs)
+		if err != nil {
+			return err
+		}
+		for _, uid := range theirs {
+			if _, another := stored[uid]; another {
+				e.former[uid] = true
+			} else {
+				e.uids[uid] = true
+			}
+		}
+	}
 }
 
 // isOf tells whether a letter is of what is to be erased. It is called in parallel.
@@ -245,6 +287,9 @@ func (e *erasing) remove(ctx context.Context) error {
 		return e.db.explain(err)
 	}
 	e.orders = int(removed)
+	if err := orderdb.Forget(ctx, e.db.pool, slices.Collect(maps.Keys(e.former))); err != nil {
+		return e.db.explain(err)
+	}
 	_, err = e.queue.Erase(ctx, e.letters)
 	return err
 }

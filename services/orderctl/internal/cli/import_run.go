@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/migrations"
@@ -159,14 +160,14 @@ func (r *importRun) dealer(ctx context.Context) (deal func(context.Context, []ot
 	switch {
 	case r.f.dryRun:
 		return func(ctx context.Context, page []otherdb.Order) error {
-			comparer, err := r.target.comparer(ctx, r.codec, r.f.Erasures.NewKey())
+			comparer, err := r.target.comparer(ctx, r.codec, r.f.Erasures.NewKey(), orderwrite.Versions{})
 			if err != nil {
 				return err
 			}
 			return r.write(ctx, page, comparer)
 		}, func() {}, nil
 	case r.f.direct:
-		writer := r.target.writer(r.codec, r.f.Erasures.NewKey())
+		writer := r.target.writer(r.codec, r.f.Erasures.NewKey(), orderwrite.Versions{})
 		return func(ctx context.Context, page []otherdb.Order) error { return r.write(ctx, page, writer) }, func() {}, nil
 	}
 	return r.publisher(ctx)

@@ -124,13 +124,13 @@ func (a *app) replay(ctx context.Context, f *replayFlags, g *workerGroup) error 
 	}
 	parallel := maxConns
 	if f.dryRun {
-		comparer, err := g.db.comparer(ctx, r.codec, key)
+		comparer, err := g.db.comparer(ctx, r.codec, key, f.settings.Rules.Versions())
 		if err != nil {
 			return err
 		}
 		r.writer, r.erased, parallel = comparer, comparer, 1 // it is for one goroutine
 	} else {
-		writer := g.db.writer(r.codec, key)
+		writer := g.db.writer(r.codec, key, f.settings.Rules.Versions())
 		r.writer, r.erased = writer, writer
 		place := func(p *replayPartition) string {
 			return fmt.Sprintf("%s/%d/%d-%d", g.topic, p.Partition, p.From, p.To-1)

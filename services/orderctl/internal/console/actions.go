@@ -328,7 +328,7 @@ func (c *Console) ownResolutions(j *job, view *dlq.View, refs []dlq.Ref) (mine [
 }
 
 func (c *Console) dryRun(router *dlq.Router, edits ...edit.Edit) *dryrun.Run {
-	return dryrun.New(dryrun.Options{Codec: c.opts.Codec, Orders: c.opts.Orders, Topic: c.opts.OrdersTopic, Router: router, Edits: edits})
+	return dryrun.New(dryrun.Options{Codec: c.opts.Codec, Versions: c.opts.Versions, Orders: c.opts.Orders, Topic: c.opts.OrdersTopic, Router: router, Edits: edits})
 }
 
 // tryOut predicts what would become of letters that are redriven now.
@@ -351,7 +351,7 @@ func (c *Console) tryOut(j *job, refs []dlq.Ref) error {
 				}
 				r.Errors = append(r.Errors, textOf(failure))
 			}
-			j.dealt(r, r.Would == dryrun.Stored || r.Would == dryrun.Duplicate || r.Would == dryrun.Pass)
+			j.dealt(r, r.Would == dryrun.Stored || r.Would == dryrun.Duplicate || r.Would == dryrun.Stale || r.Would == dryrun.Pass)
 		}
 		return err
 	})

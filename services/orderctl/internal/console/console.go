@@ -29,6 +29,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/auth"
@@ -50,6 +51,8 @@ type Options struct {
 
 	// Codec has today's rules.
 	Codec *model.Codec
+	// Versions are the workers' settings.
+	Versions orderwrite.Versions
 	// Orders reads the stored orders; nil: letters are not compared.
 	Orders dryrun.Orders
 	// OrdersTopic is the topic that the worker reads.

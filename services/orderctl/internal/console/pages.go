@@ -38,6 +38,7 @@ var templateFuncs = template.FuncMap{
 var woulds = map[string]struct{ many, one string }{
 	dryrun.Stored:    {"would be stored", "Redriven now, it would be stored"},
 	dryrun.Duplicate: {"would be duplicates", "Redriven now, it would be a duplicate: the same order is stored"},
+	dryrun.Stale:     {"would be stale", "Redriven now, it would be stale: a newer record is stored"},
 	dryrun.Pass:      {"valid, not compared", "It is valid by today’s rules. It was not compared with the stored orders: DATABASE_URL is not set"},
 	dryrun.Fail:      {"would fail again", "Redriven now, it would fail again"},
 	dryrun.Stay:      {"can’t be redriven", "It can’t be redriven"},

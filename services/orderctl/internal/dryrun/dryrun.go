@@ -27,6 +27,7 @@ import (
 const (
 	Stored    = "stored"
 	Duplicate = "duplicate"
+	Stale     = "stale"
 	Pass      = "pass" // valid; nobody looked at the stored orders
 	Fail      = "fail"
 	Stay      = "stay"    // cannot be redriven
@@ -34,7 +35,7 @@ const (
 )
 
 // All are the verdicts, the good ones first.
-var All = []string{Stored, Duplicate, Pass, Unknown, Stay, Fail}
+var All = []string{Stored, Duplicate, Stale, Pass, Unknown, Stay, Fail}
 
 // Verdict is what would become of a letter, with personal data masked.
 type Verdict struct {
@@ -51,7 +52,8 @@ type Orders func(ctx context.Context, uids []string) (map[string]orderdb.Stored,
 
 // Options of a dry run.
 type Options struct {
-	Codec *model.Codec
+	Codec    *model.Codec
+	Versions orderwrite.Versions
 	// Orders are compared with; nil: nothing is compared with what is stored.
 	Orders Orders
 	// Topic is that of the orders.
@@ -74,7 +76,7 @@ type Run struct {
 func New(o Options) *Run {
 	d := &Run{Options: o, decoder: ingest.NewDecoder(o.Codec, nil)}
 	if o.Orders != nil {
-		d.writer = NewComparer(o.Codec, o.Orders)
+		d.writer = NewComparer(o.Codec, o.Orders, o.Versions)
 	}
 	return d
 }
@@ -127,7 +129,7 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 		case topic != d.Topic:
 			v.Would, v.Reason = Unknown, topic+" is not the topic of the orders"
 		default:
-			records[i] = d.decoder.Decode(deadletter.Source{Value: item.Value})
+			records[i] = d.decoder.Decode(source(&item.Letter))
 			tried = append(tried, records[i])
 		}
 	}
@@ -142,6 +144,17 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 		}
 	}
 	return verdicts, nil
+}
+
+// source is the letter's source record, as which its copy counts.
+func source(l *letter.Letter) deadletter.Source {
+	s := deadletter.Source{
+		Topic: l.Source.Topic, Partition: int(l.Source.Partition), Offset: l.Source.Offset, Timestamp: l.SourceTimestamp, Key: l.SourceKey, Value: l.Value,
+	}
+	for _, h := range l.SourceHeaders {
+		s.Headers = append(s.Headers, deadletter.Header(h))
+	}
+	return s
 }
 
 // edit gives a letter the value that it would be sent with.
@@ -160,8 +173,10 @@ func (d *Run) edit(v *Verdict, item *dlq.Item) error {
 
 func (v *Verdict) take(r *ingest.Record) {
 	switch r.Outcome() {
-	case ingest.Stored:
+	case ingest.Stored, ingest.Replaced, ingest.Deleted:
 		v.Would = Stored
+	case ingest.Stale:
+		v.Would = Stale
 	case ingest.Duplicate:
 		v.Would = Duplicate
 	case ingest.Pending, ingest.Erased: // what writes here knows of no erased order
@@ -181,14 +196,16 @@ type Comparer struct {
 	Erased *erased.Known
 	orders Orders
 	codec  *model.Codec
+	// versions are the worker's settings. The remembered deletions are not known.
+	versions orderwrite.Versions
 	// first has the content of each order that would be stored: of two that
 	// differ the first wins.
 	first map[string]model.Hash
 }
 
 // NewComparer returns a Comparer that remembers what would be stored.
-func NewComparer(codec *model.Codec, orders Orders) *Comparer {
-	return &Comparer{orders: orders, codec: codec, first: map[string]model.Hash{}}
+func NewComparer(codec *model.Codec, orders Orders, versions orderwrite.Versions) *Comparer {
+	return &Comparer{orders: orders, codec: codec, versions: versions, first: map[string]model.Hash{}}
 }
 
 // Known and Refresh implement ingest.Erasures.
@@ -202,26 +219,38 @@ func (c *Comparer) Refresh(context.Context) (changed bool, err error) { return f
 func (c *Comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error {
 	uids := map[string]bool{}
 	for _, e := range entries {
-		uids[e.Order.OrderUID] = true
+		uids[e.UID()] = true
 	}
 	stored, err := c.orders(ctx, slices.Sorted(maps.Keys(uids)))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		there, exists := stored[e.Order.OrderUID]
+		there, exists := stored[e.UID()]
+		newer := e.Stamp.NewerThan(there.Stamp)
+		switch {
+		case c.Erased.Has(e.UID()):
+			e.Outcome = orderwrite.Erased
+			continue
+		case e.Order == nil && exists && !newer:
+			e.Outcome = orderwrite.Stale
+			continue
+		case e.Order == nil:
+			e.Outcome = orderwrite.Deleted
+			continue
+		}
 		earlier, sent := c.first[e.Order.OrderUID]
 		content := c.codec.ComparisonHash(e.Order)
 		switch {
-		case c.Erased.Has(e.Order.OrderUID):
-			e.Outcome = orderwrite.Erased
 		case exists && bytes.Equal(there.ContentHash, e.Hash[:]), !exists && sent && earlier == content:
 			e.Outcome = orderwrite.Duplicate
 		case exists:
 			e.Outcome = orderwrite.Duplicate
 			if e.Differs = c.codec.Differs(there.Order, e.Order); len(e.Differs) > 0 {
-				e.Outcome = orderwrite.Conflict
+				e.Outcome = c.unlike(newer)
 			}
+		case sent && c.versions.Newest:
+			e.Outcome = orderwrite.Replaced // or stale, as which of them is newer
 		case sent:
 			e.Outcome = orderwrite.Conflict
 		default:
@@ -230,4 +259,15 @@ func (c *Comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error
 		}
 	}
 	return nil
+}
+
+// unlike is what becomes of an order that is stored with other content.
+func (c *Comparer) unlike(newer bool) orderwrite.Outcome {
+	switch {
+	case !c.versions.Newest:
+		return orderwrite.Conflict
+	case newer:
+		return orderwrite.Replaced
+	}
+	return orderwrite.Stale
 }

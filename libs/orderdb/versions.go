@@ -1,0 +1,41 @@
+package orderdb
+
+import (
+	"bytes"
+	"compress/zlib"
+	"io"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Version is a row of the table order_versions: what an order was before a newer record
+// replaced or deleted it.
+type Version struct {
+	bun.BaseModel `bun:"table:order_versions,alias:v"`
+
+	OrderUID   string    `bun:"order_uid,pk"`
+	Number     int64     `bun:"version,pk"`
+	ReplacedAt time.Time `bun:"replaced_at"`
+	Content    []byte    `bun:"content"`
+}
+
+// Canonical is the order's canonical JSON.
+func (v *Version) Canonical() ([]byte, error) {
+	z, err := zlib.NewReader(bytes.NewReader(v.Content))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
+}
+
+// CompressVersion makes the content of a version of canonical JSON.
+func CompressVersion(canonical []byte) ([]byte, error) {
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	if _, err := z.Write(canonical); err != nil {
+		return nil, err
+	}
+	err := z.Close()
+	return b.Bytes(), err
+}
