@@ -58,6 +58,18 @@ func (k *Known) Has(uid string) bool {
 // HasAny tells whether any of some orders was erased.
 func (k *Known) HasAny(uids []string) bool { return slices.ContainsFunc(uids, k.Has) }
 
+// HasAll tells whether all orders that were erased for another are erased here, too.
+func (k *Known) HasAll(other *Known) bool {
+	if other != nil {
+		for h := range other.set {
+			if _, has := k.set[h]; !has {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // Empty tells whether no order was erased.
 func (k *Known) Empty() bool { return k == nil || len(k.set) == 0 }
 

@@ -26,11 +26,14 @@ type Position struct {
 	Transactions *int64
 }
 
-// BehindError means that the table has not reached a position that it had recorded
+// BehindError means that the tables lack a position or an erasure that they had recorded
 // before: the database went back to an earlier state. Nothing was written.
-type BehindError struct{ Position Position }
+type BehindError struct{ Position Position } // the zero value: an erasure
 
 func (e *BehindError) Error() string {
+	if e.Position.TopicID == "" {
+		return "the tables lost erasures: the database went back to an earlier state"
+	}
 	return fmt.Sprintf("the tables lost transactions of partition %d, at offset %d or before: the database went back to an earlier state", e.Position.Partition, e.Position.From)
 }
 

@@ -318,11 +318,19 @@ var errErasures = errors.New("orders were erased meanwhile")
 
 func (w *Writer) loadErased(ctx context.Context, db bun.IConn) error {
 	known, err := erased.Load(ctx, db, w.key)
-	if err == nil {
-		w.erased.Store(known)
+	switch {
+	case err != nil:
+		return err
+	case !known.HasAll(w.erased.Load()): // no erasure is ever taken back
+		return &BehindError{}
 	}
-	return err
+	w.erased.Store(known)
+	return nil
 }
+
+// Forget forgets which orders were erased, so that a database that went back to before some
+// of the erasures is accepted.
+func (w *Writer) Forget() { w.erased.Store(nil) }
 
 // Known returns the erased orders as of the writer's last transaction, or later.
 func (w *Writer) Known() *erased.Known { return w.erased.Load() }

@@ -191,6 +191,26 @@ func TestARestoredDatabaseForgetsAgain(t *testing.T) {
 	}
 }
 
+// A database that lost erasures, but no position of an order, is noticed by a running worker
+// before it stores such an order again, or writes a letter of it.
+func TestLostErasuresAreNoticedByTheNextTransaction(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker("ERASURE_KEY="+erasureKey, "INGEST_LAG_INTERVAL=1h")
+	b.produce(0, order(t, "kept", "a"))
+	b.drained()
+	b.erase("gone")
+	b.produce(0, order(t, "gone", "a"))
+	b.drained()
+	b.exec(`DELETE FROM erasures`)
+	b.exec(`SELECT setval('erasures_version', 1, false)`)
+	b.produce(0, order(t, "gone", "a"), []byte(`{"order_uid": "gone", `), order(t, "more", "a"))
+	b.drained()
+	require.Equal(t, 3, w.metric("orderhub_ingest_records_total", "outcome=erased"))
+	require.Equal(t, 2, b.count("orders"))
+	require.Nil(t, b.letterOf(0, 3).Value, "no letter, or a tombstone")
+	require.Equal(t, 1, b.count("erasures"))
+}
+
 // Without the key, or with another one, a worker stores nothing once orders were erased.
 func TestAWorkerWithoutTheKeyStoresNothing(t *testing.T) {
 	for name, setting := range map[string]string{"none": "ERASURE_KEY=", "another": "ERASURE_KEY=" + strings.Repeat("x", 32)} {

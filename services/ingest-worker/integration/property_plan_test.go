@@ -43,9 +43,10 @@ const (
 	addPartition        // at most once
 	backUp              // the tables, as a base backup does
 	goBack              // to the tables of the last backUp
+	erase               // an order, on request
 )
 
-const actions = 1 + int(goBack)
+const actions = 1 + int(erase)
 
 const maxWorkers = 3
 
@@ -55,10 +56,11 @@ type step struct {
 	records   []made
 	fault     injection
 	millis    int
+	uid       string
 }
 
 // odds of the actions, in hundredths.
-var odds = [actions]int{produce: 29, abort: 3, startWorker: 11, stopWorker: 6, crashWorker: 6, inject: 19, heal: 5, pause: 7, addPartition: 2, backUp: 4, goBack: 8}
+var odds = [actions]int{produce: 28, abort: 3, startWorker: 11, stopWorker: 6, crashWorker: 6, inject: 19, heal: 5, pause: 4, addPartition: 2, backUp: 4, goBack: 8, erase: 4}
 
 func newPlan(t testing.TB, seed uint64) *plan {
 	t.Helper()
@@ -102,6 +104,8 @@ func newPlan(t testing.TB, seed uint64) *plan {
 			if !slices.ContainsFunc(p.steps, func(earlier step) bool { return earlier.action == backUp }) {
 				s.action = backUp
 			}
+		case erase:
+			s.uid = fmt.Sprint(p.scope(int32(random.IntN(partitions))), random.IntN(uids))
 		case startWorker, stopWorker, crashWorker, heal, pause, backUp:
 		}
 		p.steps = append(p.steps, s)
@@ -118,15 +122,19 @@ func newPlan(t testing.TB, seed uint64) *plan {
 	return p
 }
 
+// scope is how the order_uids of a partition begin.
+func (p *plan) scope(partition int32) string {
+	if p.shared {
+		return "s"
+	}
+	return fmt.Sprintf("p%d-", partition)
+}
+
 // production is a step that produces records to a partition.
 func (p *plan) production(random *rand.Rand, records *recordMaker, partitions, uids int, a action) step {
 	s := step{action: a, partition: int32(random.IntN(partitions))}
-	scope := "s"
-	if !p.shared {
-		scope = fmt.Sprintf("p%d-", s.partition)
-	}
 	for range 1 + random.IntN(1+random.IntN(20)) {
-		s.records = append(s.records, records.make(scope, uids))
+		s.records = append(s.records, records.make(p.scope(s.partition), uids))
 	}
 	return s
 }
@@ -177,6 +185,8 @@ func (s step) String() string {
 		return "back the tables up"
 	case goBack:
 		return "restore the tables"
+	case erase:
+		return "erase " + s.uid
 	default:
 		return fmt.Sprintf("wait %d ms", s.millis)
 	}

@@ -13,10 +13,13 @@ const backUpTables = `
 	CREATE TABLE backup_deliveries AS SELECT * FROM deliveries;
 	CREATE TABLE backup_payments AS SELECT * FROM payments;
 	CREATE TABLE backup_items AS SELECT * FROM items;
-	CREATE TABLE backup_ingest_positions AS SELECT * FROM ingest_positions;`
+	CREATE TABLE backup_ingest_positions AS SELECT * FROM ingest_positions;
+	CREATE TABLE backup_erasures AS SELECT * FROM erasures;`
+
+const terminateWorkers = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ingest-worker'`
 
 // parentsFirst are the tables that a worker writes.
-var parentsFirst = []string{"orders", "deliveries", "payments", "items", "ingest_positions"}
+var parentsFirst = []string{"orders", "deliveries", "payments", "items", "ingest_positions", "erasures"}
 
 // backUp remembers the tables as of one moment. A backup from before a worker first
 // started is of no use, as the documentation says: it has no positions.
@@ -39,6 +42,7 @@ func (c *propertyCase) backUp() {
 		_, err = tx.ExecContext(c.ctx, `INSERT INTO backup_`+table+` SELECT * FROM `+table)
 		require.NoError(c.t, err)
 	}
+	require.NoError(c.t, tx.QueryRowContext(c.ctx, `SELECT coalesce(pg_sequence_last_value('erasures_version'), 1)`).Scan(&c.version))
 	require.NoError(c.t, tx.Commit())
 	c.backedUp = true
 }
@@ -59,18 +63,18 @@ func (c *propertyCase) goBack() {
 		_, err := tx.ExecContext(c.ctx, query)
 		require.NoError(c.t, err, query)
 	}
-	const terminate = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ingest-worker'`
 	for locked := false; !locked; { // a worker may begin another transaction meanwhile
-		c.exec(terminate)
+		c.exec(terminateWorkers)
 		execute(`SAVEPOINT unlocked; SET LOCAL lock_timeout = '100ms'`)
-		_, err := tx.ExecContext(c.ctx, `LOCK TABLE ingest_positions, orders, deliveries, payments, items IN ACCESS EXCLUSIVE MODE`)
+		_, err := tx.ExecContext(c.ctx, `LOCK TABLE erasures, ingest_positions, orders, deliveries, payments, items IN ACCESS EXCLUSIVE MODE`)
 		if locked = err == nil; !locked {
 			execute(`ROLLBACK TO unlocked`)
 		}
 	}
-	c.exec(terminate) // what waits for the locks has a snapshot of before
+	c.exec(terminateWorkers) // what waits for the locks has a snapshot of before
 	execute(`ALTER TABLE orders DISABLE TRIGGER USER; ALTER TABLE payments DISABLE TRIGGER USER`)
-	execute(`DELETE FROM orders; DELETE FROM ingest_positions`)
+	execute(`DELETE FROM orders; DELETE FROM ingest_positions; DELETE FROM erasures`)
+	c.exec(`SELECT setval('erasures_version', $1)`, c.version)
 	for _, table := range parentsFirst {
 		execute(`INSERT INTO ` + table + ` SELECT * FROM backup_` + table)
 	}

@@ -79,7 +79,9 @@ type propertyCase struct {
 	sent      []sent
 	committed map[int32]int64 // as last seen
 	backedUp  bool
-	wentBack  bool // the tables went back to an earlier state
+	version   int64    // of the erased orders, when the tables were backed up
+	erased    []string // uids
+	wentBack  bool     // the tables went back to an earlier state
 }
 
 // sent is a record in the topic.
@@ -107,7 +109,7 @@ func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propert
 		topic: name, dlq: name + ".dlq", group: name, partitions: p.partitions, committed: map[int32]int64{},
 	}
 	require.NoError(t, s.broker.CreateTopics(ctx, map[string]broker.Topic{c.topic: {Partitions: int32(p.partitions)}}))
-	c.exec(`TRUNCATE orders, deliveries, payments, items, ingest_positions`)
+	c.exec(`TRUNCATE orders, deliveries, payments, items, ingest_positions, erasures`)
 	c.exec(`UPDATE planned_fault SET code = NULL, at = NULL`)
 	// Triggers that always run let the workers skip the look-ups for foreign keys; others do not.
 	for table, trigger := range map[string]string{"orders": "at_insert", "payments": "at_commit"} {
@@ -116,6 +118,7 @@ func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propert
 
 	base.Kafka.Topic, base.Kafka.DLQTopic, base.Group = c.topic, c.dlq, c.group
 	base.Kafka.Brokers = []string{s.broker.Addr()}
+	base.Erasures.Key = erasureKey
 	base.AdminAddr = "127.0.0.1:0"
 	base.TopicPartitions = 2
 	base.SessionTimeout, base.StopTimeout, base.WriteTimeout = 2*time.Second, 4*time.Second, time.Second
@@ -268,6 +271,8 @@ func (c *propertyCase) do(s step) {
 		if c.backedUp {
 			c.goBack()
 		}
+	case erase:
+		c.erase(s.uid)
 	}
 	c.progress()
 }

@@ -53,6 +53,7 @@ type partition struct {
 // next owner reads again what was not committed.
 func (p *Pipeline) Assign(committed map[int]int64, committer Committer) (consume func(ctx context.Context, id int)) {
 	p.position.Forget()
+	p.store.Forget()
 	commits := &commits{topic: p.cfg.Topic, committer: committer}
 	var once sync.Once
 	var topicID string
@@ -78,20 +79,22 @@ func (p *Pipeline) start(ctx context.Context, committed map[int]int64, commits *
 		}
 		return kafkago.Refused(err, "Read", p.cfg.Topic, p.cfg.Group)
 	}, ofBroker(errclass.CauseBroker))
-	if err == nil { // before any record that a restored database lacks is stored
-		err = p.retry(ctx, first, p.erasures.Sync, func(err error) (errclass.Class, errclass.Cause) {
-			if errors.As(err, new(*erasures.TopicError)) {
-				return errclass.Environment, errclass.CauseDeadLetters
-			}
-			return errclass.Of(err)
-		})
-	}
 	var behind []int
 	if err == nil {
 		err = p.retry(ctx, first, func(ctx context.Context) (err error) {
 			from, behind, err = p.position.Start(ctx, topicID, ofAll, committed)
 			return err
 		}, errclass.Of)
+	}
+	// Before any record that a restored database lacks is read. A database that goes back after
+	// its positions were read is noticed by them.
+	if err == nil {
+		err = p.retry(ctx, first, p.erasures.Sync, func(err error) (errclass.Class, errclass.Cause) {
+			if errors.As(err, new(*erasures.TopicError)) {
+				return errclass.Environment, errclass.CauseDeadLetters
+			}
+			return errclass.Of(err)
+		})
 	}
 	if err != nil {
 		return "", nil
@@ -383,10 +386,16 @@ func (r retried) Known() *erased.Known { return r.c.store.Known() }
 
 // Refresh implements ingest.Erasures.
 func (r retried) Refresh(ctx context.Context) (changed bool, err error) {
+	var behind *orderwrite.BehindError
 	err = r.c.retry(ctx, r.c.id, func(ctx context.Context) (err error) {
-		changed, err = r.c.store.Refresh(ctx)
-		return err
+		if changed, err = r.c.store.Refresh(ctx); !errors.As(err, &behind) {
+			return err
+		}
+		return nil
 	}, errclass.Of)
+	if err == nil && behind != nil {
+		err = behind
+	}
 	return changed, err
 }
 
