@@ -104,8 +104,12 @@ func (d *Decoder) Decode(source deadletter.Source) *Record {
 		d.unknown(field)
 	}
 	// The hash covers the raw reading, so a replay is recognized whatever is normalized then.
-	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw)
+	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw.WithoutUnknown())
 	r.entry = &orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical), Stamp: source.Stamp(decoded.Version)}
+	if decoded.Raw.UnknownFields != "" {
+		d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw)
+		r.entry.Kept = new(model.KeptHash(d.canonical))
+	}
 	return r
 }
 

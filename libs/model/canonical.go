@@ -35,6 +35,10 @@ func appendItems(dst []byte, o *Order) []byte {
 func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 	for i := range fields {
 		f := &fields[i]
+		if f.unknown != nil {
+			dst = f.unknown(v).appendMembers(dst)
+			continue
+		}
 		if i == 0 {
 			dst = append(dst, '{')
 		} else {
@@ -57,9 +61,12 @@ func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 	return append(dst, '}')
 }
 
-// HashVersion is the first byte that a [ContentHash] covers. It changes when the canonical
-// form of existing orders would change.
-const HashVersion = 1
+// The first byte that a hash covers says what of an order it covers. It changes when the
+// canonical form of existing orders would change.
+const (
+	HashVersion     = 1 // of a [ContentHash]: no unknown fields
+	HashVersionKept = 2 // of a [KeptHash]: the unknown fields as well
+)
 
 // Hash identifies an order's content.
 type Hash [sha256.Size]byte
@@ -67,16 +74,22 @@ type Hash [sha256.Size]byte
 // String returns the hash as 64 lower-case hexadecimal digits.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
-// ContentHash is the SHA-256 of the byte HashVersion followed by an order's
-// canonical JSON.
-func ContentHash(canonical []byte) Hash {
+// ContentHash is the SHA-256 of the byte HashVersion followed by the canonical JSON of an
+// order without its unknown fields.
+func ContentHash(canonical []byte) Hash { return hashOf(HashVersion, canonical) }
+
+// KeptHash is the SHA-256 of the byte HashVersionKept followed by the canonical JSON of an
+// order whose unknown fields are kept.
+func KeptHash(canonical []byte) Hash { return hashOf(HashVersionKept, canonical) }
+
+func hashOf(version byte, canonical []byte) Hash {
 	// An order with a few items fits the array, which stays on the stack.
 	var short [4096]byte
 	if len(canonical) < len(short) {
-		return sha256.Sum256(append(append(short[:0], HashVersion), canonical...))
+		return sha256.Sum256(append(append(short[:0], version), canonical...))
 	}
 	h := sha256.New()
-	h.Write([]byte{HashVersion})
+	h.Write([]byte{version})
 	h.Write(canonical)
 	return Hash(h.Sum(nil))
 }
@@ -114,6 +127,8 @@ func diffObject[T any](paths []string, prefix string, a, b *T, fields []field[T]
 			same = *f.number(a) == *f.number(b)
 		case f.time != nil:
 			same = toMicrosecond(*f.time(a)).Equal(toMicrosecond(*f.time(b)))
+		case f.unknown != nil:
+			paths = f.unknown(a).diff(paths, prefix, *f.unknown(b))
 		default:
 			paths = f.part.diff(paths, a, b)
 		}

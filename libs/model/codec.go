@@ -27,6 +27,9 @@ type Options struct {
 	MaxItems int
 	// RejectUnknown refuses records with fields that an order does not have.
 	RejectUnknown bool
+	// KeepUnknown keeps the fields that an order does not have, within bounds. It has no
+	// effect with RejectUnknown.
+	KeepUnknown bool
 	// CheckSums requires amount = goods_total + delivery_cost + custom_fee,
 	// and goods_total = the sum of the items' total_price.
 	CheckSums bool
@@ -99,6 +102,7 @@ func New(opts Options) *Codec {
 	if opts.Rules == nil {
 		opts.Rules = new(Rules)
 	}
+	opts.KeepUnknown = opts.KeepUnknown && !opts.RejectUnknown
 	if opts.Normalizer == nil {
 		opts.Normalize = false
 	}
@@ -143,8 +147,9 @@ func (c *Codec) Decode(record []byte) (Decoded, error) {
 
 // Differs returns the paths at which an order differs from a stored one; see [Diff]. It is
 // empty if the two are equal as they are, or normalized. A field that differs only in its
-// form is no difference.
+// form is no difference. Unknown fields are compared only if those of both were kept.
 func (c *Codec) Differs(stored, o *Order) []string {
+	stored, o = BothKept(stored, o)
 	differs := Diff(stored, o)
 	if len(differs) > 0 && c.opts.Normalizer != nil {
 		differs = Diff(c.opts.Normalizer.Normalize(stored), c.opts.Normalizer.Normalize(o))

@@ -21,6 +21,7 @@ type decoder struct {
 	// unknown are the paths for Decoded, refused counts those in failures.
 	unknown []string
 	refused int
+	kept    int // bytes of unknown fields
 
 	// The place of the reader: "", "delivery", "payment" or "items", and the item.
 	container string
@@ -73,7 +74,11 @@ func (d *decoder) value() (f *fault) {
 // readObject reads the members of the object that begins at d.pos into v.
 // depth is the object's own level.
 func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
+	start := d.pos
 	d.pos++
+	unknown := fields[len(fields)-1].unknown
+	fields = named(fields)
+	var kept []byte
 	var seen uint32
 	var others nameSet
 	guess := 0 // members usually come in the table's order
@@ -100,6 +105,9 @@ func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
 			if f := d.skip(depth); f != nil {
 				return d.within(shown, f)
 			}
+			if d.opts.KeepUnknown {
+				kept = append(append(kept, ','), d.data[at:d.pos]...)
+			}
 			continue
 		}
 		if seen&(1<<i) != 0 {
@@ -110,6 +118,9 @@ func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
 			return d.within(fields[i].name, f)
 		}
 		guess = i + 1
+	}
+	if d.opts.KeepUnknown {
+		d.keepUnknown(unknown(v), kept, len(others), start)
 	}
 	for i := range fields {
 		if seen&(1<<i) == 0 && !fields[i].optional && !d.isOptional(fields[i].name) {

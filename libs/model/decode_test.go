@@ -208,22 +208,22 @@ func TestAbsentFields(t *testing.T) {
 	}
 	memberOf := func(field string, value []byte) string { return `"` + field + `":` + string(value) }
 	o := sampleOrder()
-	for _, f := range orderFields {
+	for _, f := range named(orderFields) {
 		t.Run(f.name, func(t *testing.T) {
 			check(t, f.name, without(memberOf(f.name, valueOf(o, f))))
 		})
 	}
-	for _, f := range deliveryFields {
+	for _, f := range named(deliveryFields) {
 		t.Run("delivery."+f.name, func(t *testing.T) {
 			check(t, "delivery."+f.name, without(memberOf(f.name, valueOf(o.Delivery, f))))
 		})
 	}
-	for _, f := range paymentFields {
+	for _, f := range named(paymentFields) {
 		t.Run("payment."+f.name, func(t *testing.T) {
 			check(t, "payment."+f.name, without(memberOf(f.name, valueOf(o.Payment, f))))
 		})
 	}
-	for _, f := range itemFields {
+	for _, f := range named(itemFields) {
 		t.Run("items[0]."+f.name, func(t *testing.T) {
 			member := memberOf(f.name, valueOf(&o.Items[0], f))
 			record := sampleRecord()

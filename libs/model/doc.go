@@ -26,8 +26,10 @@ A record is one JSON object as in testdata/samples. Decoding is strict:
     are required, though some may be empty (see the rules). An absent field differs
     from one that is 0 or "".
   - Fields that an order does not have are accepted and named in Decoded.Unknown. With
-    Options.RejectUnknown they are failures. All of the above applies to their values
-    too.
+    Options.RejectUnknown they are failures. With Options.KeepUnknown they are in the
+    UnknownFields of the order and its parts, within MaxKeptFields of an object and
+    MaxKeptBytes of a record; beyond that they are a failure. All of the above applies to
+    their values too.
 
 A record that is refused gives a [RecordError] of one of two stages.
 
@@ -120,7 +122,8 @@ digits beyond the microsecond are cut.
 The canonical JSON of an order is defined as follows. Two orders are equal if and only if
 their canonical JSON is.
 
- 1. Objects have all of these members, in this order, and no others:
+ 1. Objects have all of these members, in this order, and behind them those of their
+    unknown fields that were kept (see below):
 
     order:    order_uid track_number entry delivery payment items locale
     internal_signature customer_id delivery_service shardkey sm_id
@@ -154,8 +157,17 @@ their canonical JSON is.
     digits. A fraction of a second follows the seconds as a point and as many
     digits as it needs, at most six, the last not being 0.
 
+Unknown fields, and the objects within them, have their members sorted by name, as RFC 8785
+sorts them: by UTF-16 code units. Strings are as above. A number is written without
+exponent, which moves the point instead, past zeros where there are no digits. Zeros in
+front are removed, but for one before the point; those behind the point stay. 0 has no
+sign. So 1.50e1 is 15.0, 1e2 is 100, 100e-2 is 1.00 and -0.0 is 0.0, as in PostgreSQL's
+jsonb. true, false and null are as in JSON.
+
 The content hash is the SHA-256 over the byte 01 (HashVersion) followed by the
-canonical JSON. Version 1 covers the raw reading, whether or not the order is stored
+canonical JSON without unknown fields. Where these were kept, there is a second one, the
+SHA-256 over the byte 02 (HashVersionKept) followed by the whole canonical JSON. Unknown
+fields make a difference only between orders of which both were kept. Version 1 covers the raw reading, whether or not the order is stored
 normalized, so a record that is read again has the same hash whatever the settings are. A
 record is a duplicate if its hash is the stored one, or if it equals the stored rows in
 their raw or their normalized reading. A field that is added to orders later and is absent from a
@@ -168,7 +180,7 @@ made by testdata/vectors/make.py, which shares nothing with this package.
 
 Personal are delivery.name, .phone, .zip, .city, .address, .region and .email,
 payment.transaction, and customer_id. [AppendMasked] replaces their values in canonical
-JSON by masks that are the same for every value.
+JSON by masks that are the same for every value, and leaves unknown fields out.
 
 # Concurrency
 

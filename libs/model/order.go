@@ -43,8 +43,9 @@ type Order struct {
 	Shardkey          string    `json:"shardkey" validate:"max=128,text"`
 	SmID              int64     `json:"sm_id" validate:"min=0,max=9007199254740991"`
 	// DateCreated has microseconds at most and is in UTC.
-	DateCreated time.Time `json:"date_created" validate:"year_range"`
-	OofShard    string    `json:"oof_shard" validate:"max=128,text"`
+	DateCreated   time.Time `json:"date_created" validate:"year_range"`
+	OofShard      string    `json:"oof_shard" validate:"max=128,text"`
+	UnknownFields Unknown   `json:"-"`
 }
 
 // lacksParts reports whether no part of an order was decoded. An envelope may have its
@@ -55,13 +56,14 @@ func (o *Order) lacksParts() bool {
 
 // Delivery says where an order goes and to whom. All of it is personal data.
 type Delivery struct {
-	Name    string `json:"name" validate:"required,max=256,text" mask:"***"`
-	Phone   string `json:"phone" validate:"phone" mask:"+10000000000"`
-	Zip     string `json:"zip" validate:"max=32,text" mask:"***"`
-	City    string `json:"city" validate:"required,max=256,text" mask:"***"`
-	Address string `json:"address" validate:"required,max=1024,text" mask:"***"`
-	Region  string `json:"region" validate:"max=256,text" mask:"***"`
-	Email   string `json:"email" validate:"email" mask:"masked@masked.invalid"`
+	Name          string  `json:"name" validate:"required,max=256,text" mask:"***"`
+	Phone         string  `json:"phone" validate:"phone" mask:"+10000000000"`
+	Zip           string  `json:"zip" validate:"max=32,text" mask:"***"`
+	City          string  `json:"city" validate:"required,max=256,text" mask:"***"`
+	Address       string  `json:"address" validate:"required,max=1024,text" mask:"***"`
+	Region        string  `json:"region" validate:"max=256,text" mask:"***"`
+	Email         string  `json:"email" validate:"email" mask:"masked@masked.invalid"`
+	UnknownFields Unknown `json:"-"`
 }
 
 // Payment says how an order was paid. Amounts are in minor units of Currency.
@@ -72,11 +74,12 @@ type Payment struct {
 	Provider    string `json:"provider" validate:"required,max=128,text"`
 	Amount      int64  `json:"amount" validate:"min=0,max=9007199254740991"`
 	// PaymentDT counts seconds since 1970-01-01T00:00:00Z. 0 means not paid yet.
-	PaymentDT    int64  `json:"payment_dt" validate:"unix_seconds"`
-	Bank         string `json:"bank" validate:"max=128,text"`
-	DeliveryCost int64  `json:"delivery_cost" validate:"min=0,max=9007199254740991"`
-	GoodsTotal   int64  `json:"goods_total" validate:"min=0,max=9007199254740991"`
-	CustomFee    int64  `json:"custom_fee" validate:"min=0,max=9007199254740991"`
+	PaymentDT     int64   `json:"payment_dt" validate:"unix_seconds"`
+	Bank          string  `json:"bank" validate:"max=128,text"`
+	DeliveryCost  int64   `json:"delivery_cost" validate:"min=0,max=9007199254740991"`
+	GoodsTotal    int64   `json:"goods_total" validate:"min=0,max=9007199254740991"`
+	CustomFee     int64   `json:"custom_fee" validate:"min=0,max=9007199254740991"`
+	UnknownFields Unknown `json:"-"`
 }
 
 // Item is one position of an order. Amounts are in minor units of the
@@ -88,18 +91,19 @@ type Item struct {
 	RID         string `json:"rid" validate:"required,max=128,text"`
 	Name        string `json:"name" validate:"required,max=1024,text"`
 	// Sale is a discount in percent.
-	Sale       int64  `json:"sale" validate:"min=0,max=100"`
-	Size       string `json:"size" validate:"max=128,text"`
-	TotalPrice int64  `json:"total_price" validate:"min=0,max=9007199254740991"`
-	NmID       int64  `json:"nm_id" validate:"min=0,max=9007199254740991"`
-	Brand      string `json:"brand" validate:"max=256,text"`
-	Status     int64  `json:"status" validate:"min=0,max=9007199254740991"`
+	Sale          int64   `json:"sale" validate:"min=0,max=100"`
+	Size          string  `json:"size" validate:"max=128,text"`
+	TotalPrice    int64   `json:"total_price" validate:"min=0,max=9007199254740991"`
+	NmID          int64   `json:"nm_id" validate:"min=0,max=9007199254740991"`
+	Brand         string  `json:"brand" validate:"max=256,text"`
+	Status        int64   `json:"status" validate:"min=0,max=9007199254740991"`
+	UnknownFields Unknown `json:"-"`
 }
 
 // A field is one member of the object that a T is in JSON. Decoding, canonical JSON,
 // comparison and the order of failures all follow the tables of fields below, which are made
 // of the structs: order and type of their fields, and the tags json, validate (the rules),
-// mask and optional.
+// mask and optional. The last of a table are the unknown fields, which have no name.
 type field[T any] struct {
 	name     string
 	member   string // the name as canonical JSON has it: `"name":`
@@ -107,10 +111,11 @@ type field[T any] struct {
 	mask     string // stands for the value in a masked order; "" if it is not personal
 
 	// Exactly one is set.
-	text   func(*T) *string
-	number func(*T) *int64
-	time   func(*T) *time.Time
-	part   *part[T]
+	text    func(*T) *string
+	number  func(*T) *int64
+	time    func(*T) *time.Time
+	part    *part[T]
+	unknown func(*T) *Unknown
 }
 
 // A part is a field that is an object or an array.
@@ -119,11 +124,10 @@ type part[T any] struct {
 	append func([]byte, *T) []byte
 	diff   func(paths []string, a, b *T) []string
 	schema func() keywords
-
-	// What stands for the personal fields that the part begins with, and the member that
-	// follows them; see newCuts.
-	mask, after string
 }
+
+// named are the fields of a table that have a name.
+func named[T any](fields []field[T]) []field[T] { return fields[:len(fields)-1] }
 
 // isZero reports whether the field of v is "" or 0.
 func (f *field[T]) isZero(v *T) bool {
@@ -149,6 +153,8 @@ func fieldsOf[T any](parts ...field[T]) []field[T] {
 			f.number = at[T, int64](of.Offset)
 		case reflect.TypeFor[time.Time]():
 			f.time = at[T, time.Time](of.Offset)
+		case reflect.TypeFor[Unknown]():
+			f.unknown = at[T, Unknown](of.Offset)
 		default:
 			f = parts[slices.IndexFunc(parts, func(p field[T]) bool { return p.name == name })]
 		}
@@ -170,9 +176,7 @@ func at[T, F any](offset uintptr) func(*T) *F {
 // object is a part of the order that is an object: nil in an order whose row is missing.
 // room is where decoding puts it.
 func object[P any](name string, fields []field[P], at func(*Order) **P, room func(*storage) *P) field[Order] {
-	mask, after := maskOf(fields)
 	return field[Order]{name: name, part: &part[Order]{
-		mask: mask, after: after,
 		read: func(d *decoder, o *Order) *fault {
 			if d.peek() != '{' {
 				return d.wrongType(name, "an object", 1)

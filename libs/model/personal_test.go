@@ -84,13 +84,13 @@ func TestPersonalFields(t *testing.T) {
 
 // fieldNames are the names of the fields of the order, its delivery and its payment.
 func fieldNames() (names []string) {
-	for _, f := range orderFields {
+	for _, f := range named(orderFields) {
 		names = append(names, f.name)
 	}
-	for _, f := range deliveryFields {
+	for _, f := range named(deliveryFields) {
 		names = append(names, f.name)
 	}
-	for _, f := range paymentFields {
+	for _, f := range named(paymentFields) {
 		names = append(names, f.name)
 	}
 	return names

@@ -104,7 +104,7 @@ var ruleTargets = func() map[string]ruleTarget {
 func addTargets[T any](targets map[string]ruleTarget, prefix string, fields []field[T]) {
 	parent := reflect.TypeFor[T]()
 	tags := tagsOf(parent)
-	for i, f := range fields {
+	for i, f := range named(fields) {
 		target := ruleTarget{
 			parent: parent, name: f.name, tag: tags[f.name], position: i + 1, base: ruleText,
 			text: f.text != nil || f.time != nil, fixed: f.name == "order_uid" || f.time != nil || f.part != nil,

@@ -49,7 +49,7 @@ func schemaOf[T any](fields []field[T]) keywords {
 	tags := tagsOf(reflect.TypeFor[T]())
 	var all properties
 	var required []string
-	for _, f := range fields {
+	for _, f := range named(fields) {
 		schema := keywords{}
 		switch {
 		case f.part != nil:

@@ -204,7 +204,7 @@ func passes[T any](v *T, checks []check[T]) bool {
 func compile[T any](r *Rules, fields []field[T]) []check[T] {
 	var all []check[T]
 	tags := r.tagsFor(reflect.TypeFor[T]())
-	for _, f := range fields {
+	for _, f := range named(fields) {
 		if f.part != nil { // surelyValid checks these
 			continue
 		}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ type vector struct {
 	Input       string `json:"input"`
 	Canonical   string `json:"canonical"`
 	Hash        string `json:"hash"`
+	Kept        string `json:"kept"` // canonical, where there are unknown fields
+	KeptHash    string `json:"kept_hash"`
 }
 
 func readVectors(tb testing.TB) map[string]vector {
@@ -41,6 +44,13 @@ func TestVectors(t *testing.T) {
 			canonical := AppendCanonical(nil, decoded.Order)
 			require.Equal(t, v.Canonical, string(canonical), v.Description)
 			require.Equal(t, v.Hash, ContentHash(canonical).String())
+
+			kept, err := New(Options{KeepUnknown: true}).Decode([]byte(v.Input))
+			require.NoError(t, err)
+			whole := AppendCanonical(nil, kept.Order)
+			require.Equal(t, cmp.Or(v.Kept, v.Canonical), string(whole), v.Description)
+			require.Equal(t, v.KeptHash, KeptHash(whole).String())
+			require.Equal(t, decoded.Order, kept.Order.WithoutUnknown())
 
 			again, err := c.Decode(canonical)
 			require.NoError(t, err)

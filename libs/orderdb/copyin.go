@@ -35,12 +35,11 @@ type CopyIn struct {
 	payments   Rows[Payment, model.Payment]
 	items      Rows[Item, model.Item]
 
-	// The keys of the rows that are being added, and the hash that belongs to them.
+	// The keys of the rows that are being added.
 	order    Order
 	delivery Delivery
 	payment  Payment
 	item     Item
-	hash     model.Hash
 }
 
 // LeaveOut says which columns are not there yet (see [Absent]), before the first order is
@@ -60,9 +59,9 @@ func (c *CopyIn) Reset() {
 	}
 }
 
-// Add adds an order that has all its parts, with the [model.ContentHash] of its record,
-// and the record's stamp; nil for none.
-func (c *CopyIn) Add(o *model.Order, hash model.Hash, stamp *model.Stamp) {
+// Add adds an order that has all its parts, with the content hash of its record, and the
+// record's stamp; nil for none.
+func (c *CopyIn) Add(o *model.Order, hash []byte, stamp *model.Stamp) {
 	if len(c.tables[0]) == 0 {
 		for i := range c.tables {
 			c.tables[i] = append(c.tables[i], copyHeader...)
@@ -71,8 +70,7 @@ func (c *CopyIn) Add(o *model.Order, hash model.Hash, stamp *model.Stamp) {
 	if c.orders.Table == nil {
 		c.orders, c.deliveries, c.payments, c.items = Orders, Deliveries, Payments, Items
 	}
-	c.hash = hash
-	c.order.ContentHash = c.hash[:]
+	c.order.ContentHash = hash
 	c.order.Stamp(stamp)
 	c.delivery.OrderUID, c.payment.OrderUID, c.item.OrderUID = o.OrderUID, o.OrderUID, o.OrderUID
 	c.tables[0] = c.orders.AppendRow(c.tables[0], &c.order, o)

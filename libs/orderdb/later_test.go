@@ -15,16 +15,17 @@ func TestALaterColumnMayBeAbsent(t *testing.T) {
 		bun.BaseModel `bun:"table:payments"`
 		OrderUID      string `bun:"order_uid,pk"`
 		model.Delivery
-		Seen  int64  `bun:"seen" since:"10"`
-		Hash  []byte `bun:"hash"`
-		Extra []byte `bun:"extra,type:jsonb" since:"11"`
+		UnknownFields model.Unknown `bun:"unknown_fields,type:jsonb" since:"10"`
+		Seen          int64         `bun:"seen" since:"10"`
+		Hash          []byte        `bun:"hash"`
+		Extra         []byte        `bun:"extra,type:jsonb" since:"11"`
 	}
 	table := rowsOf[row, model.Delivery]()
 	columns := "name, phone, zip, city, address, region, email"
-	require.Equal(t, "SELECT present.* FROM (SELECT NULL::BIGINT AS seen, NULL::jsonb AS extra) AS absent CROSS JOIN LATERAL "+
-		"(SELECT order_uid, "+columns+", seen, hash, extra, change_xid FROM payments WHERE true) AS present", table.Select(" WHERE true", "change_xid"))
+	require.Equal(t, "SELECT present.* FROM (SELECT NULL::jsonb AS unknown_fields, NULL::BIGINT AS seen, NULL::jsonb AS extra) AS absent CROSS JOIN LATERAL "+
+		"(SELECT order_uid, "+columns+", unknown_fields, seen, hash, extra, change_xid FROM payments WHERE true) AS present", table.Select(" WHERE true", "change_xid"))
 
-	absent := []string{"payments.seen", "payments.extra", "orders.hash"}
+	absent := []string{"payments.unknown_fields", "payments.seen", "payments.extra", "orders.hash"}
 	older := table.without(absent)
 	require.Equal(t, "COPY payments (order_uid, "+columns+", hash) FROM STDIN BINARY", older.CopyInStatement())
 	written := row{OrderUID: "u", Seen: 7, Hash: []byte("h"), Extra: []byte("x")}

@@ -16,13 +16,15 @@ import (
 
 // Order is a row of the table orders, with the rows of its parts where a query
 // asks for these relations. Delivery, Payment and Items hide the fields of the
-// embedded order, which are nil in a row.
+// embedded order, which are nil in a row. UnknownFields hides the embedded one's in all
+// row models, and is as PostgreSQL writes it.
 type Order struct {
 	bun.BaseModel `bun:"table:orders,alias:o"`
 
 	OrderUID string `bun:"order_uid,pk"`
 	model.Order
-	ContentHash []byte `bun:"content_hash"` // of the record as the worker stored it; nil in a row made by hand
+	UnknownFields model.Unknown `bun:"unknown_fields,type:jsonb,nullzero" since:"10"`
+	ContentHash   []byte        `bun:"content_hash"` // of the record as the worker stored it; nil in a row made by hand
 	// The stamp of the newest record with this content; nil in a row made by hand.
 	RecordVersion   *int64     `bun:"record_version" since:"9"`
 	RecordTime      *time.Time `bun:"record_time" since:"9"`
@@ -43,6 +45,7 @@ type Delivery struct {
 
 	OrderUID string `bun:"order_uid,pk"`
 	model.Delivery
+	UnknownFields model.Unknown `bun:"unknown_fields,type:jsonb,nullzero" since:"10"`
 }
 
 // Payment is a row of the table payments.
@@ -51,6 +54,7 @@ type Payment struct {
 
 	OrderUID string `bun:"order_uid,pk"`
 	model.Payment
+	UnknownFields model.Unknown `bun:"unknown_fields,type:jsonb,nullzero" since:"10"`
 }
 
 // Item is a row of the table items.
@@ -60,6 +64,7 @@ type Item struct {
 	OrderUID string `bun:"order_uid,pk"`
 	Position int32  `bun:"position,pk,type:integer"` // from 0
 	model.Item
+	UnknownFields model.Unknown `bun:"unknown_fields,type:jsonb,nullzero" since:"10"`
 }
 
 // Stamp sets the columns of the stamp, which the row shares. nil is none.
@@ -81,16 +86,16 @@ func (row *Order) stamp() *model.Stamp {
 // FromModel returns an order's row with the rows of its parts. It shares the
 // order's texts. The hash is [model.ContentHash] of the record; nil for none.
 func FromModel(o *model.Order, hash []byte) *Order {
-	row := &Order{OrderUID: o.OrderUID, Order: *o, ContentHash: hash}
+	row := &Order{OrderUID: o.OrderUID, Order: *o, UnknownFields: o.UnknownFields, ContentHash: hash}
 	row.Order.Delivery, row.Order.Payment, row.Order.Items = nil, nil, nil
 	if o.Delivery != nil {
-		row.Delivery = &Delivery{OrderUID: o.OrderUID, Delivery: *o.Delivery}
+		row.Delivery = &Delivery{OrderUID: o.OrderUID, Delivery: *o.Delivery, UnknownFields: o.Delivery.UnknownFields}
 	}
 	if o.Payment != nil {
-		row.Payment = &Payment{OrderUID: o.OrderUID, Payment: *o.Payment}
+		row.Payment = &Payment{OrderUID: o.OrderUID, Payment: *o.Payment, UnknownFields: o.Payment.UnknownFields}
 	}
 	for i, item := range o.Items {
-		row.Items = append(row.Items, &Item{OrderUID: o.OrderUID, Position: int32(i), Item: item})
+		row.Items = append(row.Items, &Item{OrderUID: o.OrderUID, Position: int32(i), Item: item, UnknownFields: item.UnknownFields})
 	}
 	return row
 }
@@ -101,14 +106,18 @@ func FromModel(o *model.Order, hash []byte) *Order {
 func (row *Order) ToModel() *model.Order {
 	o := &row.Order
 	o.OrderUID, o.DateCreated = row.OrderUID, o.DateCreated.UTC()
+	o.UnknownFields = model.StoredUnknown[model.Order]([]byte(row.UnknownFields))
 	if row.Delivery != nil {
 		o.Delivery = &row.Delivery.Delivery
+		o.Delivery.UnknownFields = model.StoredUnknown[model.Delivery]([]byte(row.Delivery.UnknownFields))
 	}
 	if row.Payment != nil {
 		o.Payment = &row.Payment.Payment
+		o.Payment.UnknownFields = model.StoredUnknown[model.Payment]([]byte(row.Payment.UnknownFields))
 	}
 	o.Items = nil
 	for _, item := range row.Items {
+		item.Item.UnknownFields = model.StoredUnknown[model.Item]([]byte(item.UnknownFields))
 		o.Items = append(o.Items, item.Item)
 	}
 	return o

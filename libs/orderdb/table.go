@@ -44,6 +44,7 @@ type Table struct {
 	Schema *schema.Table
 
 	columns []column // as in Stored
+	unknown func(stored []byte) model.Unknown
 	later   []string // see since
 	nulls   string   // a row of NULLs with the names and types of later
 }
@@ -95,6 +96,7 @@ const (
 	integerKind
 	timestampKind
 	byteaKind
+	jsonbKind
 )
 
 var kinds = map[reflect.Type]kind{
@@ -103,13 +105,15 @@ var kinds = map[reflect.Type]kind{
 	reflect.TypeFor[int32]():     integerKind,
 	reflect.TypeFor[time.Time](): timestampKind,
 	reflect.TypeFor[[]byte]():    byteaKind,
+
+	reflect.TypeFor[model.Unknown](): jsonbKind,
 }
 
 // rowsOf derives a table from its row model. It panics where the model has a field
 // that can't be stored, or whose column would not have the JSON field's name.
 func rowsOf[R, P any]() Rows[R, P] {
 	s := mapper.Table(reflect.TypeFor[R]())
-	t := &Table{Name: s.Name, Schema: s}
+	t := &Table{Name: s.Name, Schema: s, unknown: model.StoredUnknown[P]}
 	partType := reflect.TypeFor[P]()
 	part, _ := s.Type.FieldByName(partType.Name())
 	var kept []column
@@ -125,7 +129,7 @@ func rowsOf[R, P any]() Rows[R, P] {
 		}
 		c := column{kind: k, nullable: nullable, inPart: len(f.Index) > 1, offset: f.StructField.Offset}
 		if hidden, ok := partType.FieldByName(f.GoName); ok && !c.inPart {
-			c = column{kind: k, inPart: true, offset: hidden.Offset} // the order's own order_uid
+			c = column{kind: k, inPart: true, offset: hidden.Offset} // the order's own order_uid, or unknown fields
 		}
 		if json := f.StructField.Tag.Get("json"); len(f.Index) > 1 && (json != f.Name || f.Index[0] != part.Index[0]) {
 			panic(fmt.Sprintf("orderdb: %s.%s: the column %s needs the JSON field's name, %s", s.TypeName, f.GoName, f.Name, json))
@@ -215,10 +219,21 @@ func (t *Table) appendRow(dst []byte, row, part unsafe.Pointer) []byte {
 				continue
 			}
 			dst = append(binary.BigEndian.AppendUint32(dst, uint32(len(value))), value...)
+		case jsonbKind:
+			value := *(*model.Unknown)(at)
+			if value == "" {
+				dst = append(dst, 0xff, 0xff, 0xff, 0xff) // NULL
+				continue
+			}
+			dst = append(binary.BigEndian.AppendUint32(dst, uint32(len(value))+1), jsonbVersion)
+			dst = append(dst, value...)
 		}
 	}
 	return dst
 }
+
+// jsonbVersion is the first byte of a jsonb in binary form; its text follows.
+const jsonbVersion = 1
 
 func appendBigint(dst []byte, n int64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(dst, 8), uint64(n))
@@ -244,6 +259,11 @@ func (t *Table) decode(raw RawRow, part unsafe.Pointer) {
 			*(*time.Time)(at) = time.UnixMicro(Integer(value) + postgresEpoch).UTC()
 		case byteaKind:
 			*(*[]byte)(at) = value
+		case jsonbKind:
+			*(*model.Unknown)(at) = ""
+			if len(value) > 1 {
+				*(*model.Unknown)(at) = t.unknown(value[1:])
+			}
 		}
 	}
 }

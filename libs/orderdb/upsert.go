@@ -23,8 +23,8 @@ type Upsert struct {
 func (u *Upsert) Len() int { return len(u.uids) }
 
 // Add adds an order as [CopyIn.Add] does.
-func (u *Upsert) Add(o *model.Order, hash model.Hash, stamp *model.Stamp) {
-	order := Order{ContentHash: hash[:]}
+func (u *Upsert) Add(o *model.Order, hash []byte, stamp *model.Stamp) {
+	order := Order{ContentHash: hash}
 	order.Stamp(stamp)
 	gather(&u.tables[0], Orders, &order, o)
 	gather(&u.tables[1], Deliveries, &Delivery{OrderUID: o.OrderUID}, o.Delivery)
@@ -46,7 +46,7 @@ func (u *Upsert) Queue(batch *pgx.Batch) {
 }
 
 // sqlTypes are those of the kinds.
-var sqlTypes = map[kind]string{textKind: "text", bigintKind: "bigint", integerKind: "integer", timestampKind: "timestamptz", byteaKind: "bytea"}
+var sqlTypes = map[kind]string{textKind: "text", bigintKind: "bigint", integerKind: "integer", timestampKind: "timestamptz", byteaKind: "bytea", jsonbKind: "jsonb"}
 
 // upsert is a statement whose arguments are an array for each of the Stored columns.
 func (t *Table) upsert() string {
@@ -85,6 +85,12 @@ func gather[R, P any](arrays *[]any, t Rows[R, P], row *R, part *P) {
 			push[time.Time](array, c.nullable, at)
 		case byteaKind:
 			push[[]byte](array, c.nullable, at)
+		case jsonbKind:
+			var text *string
+			if unknown := string(*(*model.Unknown)(at)); unknown != "" {
+				text = &unknown
+			}
+			push[string](array, true, unsafe.Pointer(&text))
 		}
 	}
 }

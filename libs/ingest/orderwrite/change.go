@@ -153,9 +153,11 @@ func (c *changes) add(d decision, stored row) error {
 		}
 		return nil
 	case d.outcome == Replaced:
-		c.upserts.Add(e.Order, e.Hash, e.Stamp)
+		c.upserts.Add(e.Order, e.ContentHash(), e.Stamp)
+	case e.Has(stored.hash): // which says whether unknown fields were kept
+		c.raised.add(uid, e.Stamp, stored.hash)
 	default:
-		c.raised.add(uid, e.Stamp, e.Hash[:])
+		c.raised.add(uid, e.Stamp, e.ContentHash())
 	}
 	if stored.remembered {
 		c.forgotten = append(c.forgotten, uid)

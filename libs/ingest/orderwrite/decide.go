@@ -1,7 +1,6 @@
 package orderwrite
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 
@@ -49,7 +48,7 @@ func (r row) is(e *Entry) bool {
 	if e.Order == nil {
 		return r.deleted && r.stamp.Compare(e.Stamp) == 0
 	}
-	return !r.deleted && bytes.Equal(r.hash, e.Hash[:])
+	return !r.deleted && e.Has(r.hash)
 }
 
 // compare sorts the entries into those that were erased or that the look-up decides, those
@@ -112,7 +111,7 @@ func (w *Writer) compareRow(e *Entry, stored *model.Order, newer bool) decision 
 	}
 	// A newer record also replaces one that differs only in its form, which Options.Differs
 	// may leave out: else the form would depend on which record came first.
-	if w.versions.Newest && newer && len(model.Diff(stored, e.Order)) > 0 {
+	if w.versions.Newest && newer && len(model.Diff(model.BothKept(stored, e.Order))) > 0 {
 		return decision{entry: e, outcome: Replaced, writes: true, previous: stored}
 	}
 	switch differs := w.differs(stored, e.Order); {

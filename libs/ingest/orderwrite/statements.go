@@ -130,7 +130,7 @@ func (w *Writer) insert(ctx context.Context, conn bun.Conn, fresh []*Entry, abse
 	rows.Reset()
 	rows.LeaveOut(absent)
 	for _, e := range fresh {
-		rows.Add(e.Order, e.Hash, e.Stamp)
+		rows.Add(e.Order, e.ContentHash(), e.Stamp)
 	}
 	return bundb.Traced(ctx, "COPY", func(ctx context.Context) error { // pgx traces queries only
 		return bundb.Raw(conn, func(pg *pgx.Conn) error { return rows.Send(ctx, pg.PgConn()) })

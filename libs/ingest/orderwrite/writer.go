@@ -3,6 +3,7 @@
 package orderwrite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,8 +49,11 @@ type Entry struct {
 	Order *model.Order
 	// Deletes is the order_uid of the order that the record deletes.
 	Deletes string
-	// Hash is that of the order as its record has it, before normalization.
+	// Hash is that of the order as its record has it, before normalization, without unknown
+	// fields.
 	Hash model.Hash
+	// Kept is the hash with the unknown fields; nil if they were not kept.
+	Kept *model.Hash
 	// Stamp says how new the record is; nil if that is not known.
 	Stamp *model.Stamp
 
@@ -90,6 +94,25 @@ type Versions struct {
 
 // on tells whether it matters how new a record is.
 func (v Versions) on() bool { return v.Newest || v.Deletions }
+
+// ContentHash is what the row of the order has: Hash, and behind it Kept. So it says whether
+// unknown fields were kept.
+func (e *Entry) ContentHash() []byte {
+	if e.Kept == nil {
+		return e.Hash[:]
+	}
+	return slices.Concat(e.Hash[:], e.Kept[:])
+}
+
+// Has reports whether a row with this content hash has the entry's content. Unknown fields
+// count if they were kept of both.
+func (e *Entry) Has(contentHash []byte) bool {
+	known := len(e.Hash)
+	if e.Kept == nil || len(contentHash) == known {
+		return len(contentHash) >= known && bytes.Equal(contentHash[:known], e.Hash[:])
+	}
+	return bytes.Equal(contentHash, e.ContentHash())
+}
 
 // Options of a Writer.
 type Options struct {

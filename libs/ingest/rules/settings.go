@@ -18,7 +18,8 @@ import (
 type Settings struct {
 	MaxRecordBytes int            `env:"INGEST_MAX_RECORD_BYTES" envDefault:"1048576" help:"largest record in bytes; a larger one is a dead letter"`
 	MaxItems       int            `env:"INGEST_MAX_ITEMS" envDefault:"1000" help:"most items of an order"`
-	RejectUnknown  bool           `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"true: a field that an order does not have makes a dead letter"`
+	UnknownFields  string         `env:"INGEST_UNKNOWN_FIELDS" envDefault:"drop" help:"fields that an order does not have: drop, keep (stored and served), or reject (a dead letter)"`
+	RejectUnknown  bool           `env:"INGEST_REJECT_UNKNOWN_FIELDS" envDefault:"false" help:"old name of INGEST_UNKNOWN_FIELDS=reject"`
 	CheckSums      bool           `env:"INGEST_CHECK_SUMS" envDefault:"false" help:"true: sums that do not add up make a dead letter"`
 	Envelope       model.Envelope `env:"INGEST_ENVELOPE" envDefault:"none" help:"what records hold orders in: none, cloudevents, connect (schema and payload), or registry (a schema registry's prefix); a record without it is an order"`
 	VersionField   string         `env:"INGEST_VERSION_FIELD" help:"path of the field that is a record's own version, an integer or a time, such as version or meta.changed_at; a record without it is a dead letter"`
@@ -41,6 +42,10 @@ func (s *Settings) Validate() error {
 		config.OneOf("INGEST_ON_CONFLICT", s.OnConflict, "dead-letter", "newest"),
 		config.OneOf("INGEST_ON_TOMBSTONE", s.OnTombstone, "dead-letter", "delete"),
 		config.Between("VERSIONS_COUNT", s.VersionsKept, 1, 10_000),
+		config.OneOf("INGEST_UNKNOWN_FIELDS", s.UnknownFields, drop, keep, reject),
+	}
+	if s.RejectUnknown && s.UnknownFields == keep {
+		errs = append(errs, errors.New("INGEST_UNKNOWN_FIELDS=keep and INGEST_REJECT_UNKNOWN_FIELDS=true, the old name of reject: set one of them"))
 	}
 	if s.VersionField != "" && !model.IsFieldPath(s.VersionField) {
 		errs = append(errs, fmt.Errorf("INGEST_VERSION_FIELD: %q is not a path of names such as version or meta.changed_at", s.VersionField))
@@ -60,10 +65,18 @@ func (s *Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
+// The values of INGEST_UNKNOWN_FIELDS.
+const (
+	drop   = "drop"
+	keep   = "keep"
+	reject = "reject"
+)
+
 // Options are the settings as those of a model.Codec.
 func (s *Settings) Options() model.Options {
 	return model.Options{
-		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, RejectUnknown: s.RejectUnknown, CheckSums: s.CheckSums, Envelope: s.Envelope, VersionField: s.VersionField, Deletions: s.OnTombstone == "delete",
+		MaxRecordBytes: s.MaxRecordBytes, MaxItems: s.MaxItems, CheckSums: s.CheckSums, Envelope: s.Envelope, VersionField: s.VersionField, Deletions: s.OnTombstone == "delete",
+		RejectUnknown: s.RejectUnknown || s.UnknownFields == reject, KeepUnknown: s.UnknownFields == keep,
 		Rules: s.file, Normalizer: normalize.New(s.PhoneRegion), Normalize: s.Normalize,
 	}
 }

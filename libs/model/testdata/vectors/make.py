@@ -6,6 +6,7 @@ of libs/model and by Python's own json module; run it when vectors are added.
 """
 
 import datetime
+import decimal
 import hashlib
 import json
 import pathlib
@@ -42,6 +43,48 @@ def pick(names, source):
     return {name: source.get(name, "") for name in names}
 
 
+class Number:
+    def __init__(self, text):
+        plain = format(decimal.Decimal(text), "f")
+        self.plain = plain if plain.strip("-0.") else plain.removeprefix("-")
+
+
+def text(value):
+    """The canonical form of an unknown value."""
+    if isinstance(value, Number):
+        return value.plain
+    if isinstance(value, list):
+        return "[" + ",".join(map(text, value)) + "]"
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        return "{" + ",".join(json.dumps(name, ensure_ascii=False) + ":" + text(value[name]) for name in names) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def kept(form, record):
+    """The canonical form with the unknown fields behind the known ones."""
+    def behind(known, source, names):
+        unknown = text({name: value for name, value in source.items() if name not in names})
+        return known[:-1] + ("," + unknown[1:] if unknown != "{}" else "}")
+
+    source = json.loads(record.removeprefix("\ufeff"), parse_int=Number, parse_float=Number)
+    form = json.loads(form)
+    members = []
+    for name, value in form.items():
+        if name == "delivery" or name == "payment":
+            value = behind(compact_json(value), source[name], value)
+        elif name == "items":
+            value = "[" + ",".join(behind(compact_json(item), of, item) for item, of in zip(value, source[name])) + "]"
+        else:
+            value = compact_json(value)
+        members.append(f'"{name}":{value}')
+    return behind("{" + ",".join(members) + "}", source, form)
+
+
+def compact_json(value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def canonical(record):
     order = pick(ORDER, json.loads(record.removeprefix("\ufeff")))
     order["delivery"] = pick(DELIVERY, order["delivery"])
@@ -59,6 +102,10 @@ def write(name, description, record):
         "canonical": form,
         "hash": hashlib.sha256(b"\x01" + form.encode()).hexdigest(),
     }
+    whole = kept(form, record)
+    if whole != form:
+        vector["kept"] = whole
+    vector["kept_hash"] = hashlib.sha256(b"\x02" + whole.encode()).hexdigest()
     (HERE / f"{name}.json").write_text(json.dumps(vector, indent=2) + "\n")
 
 
@@ -84,6 +131,10 @@ write("plain_characters", "Characters that must not be escaped, and nothing is n
 write("escaped_names", "Names with escapes, members in another order, unknown fields, white space everywhere.",
       " \t\r\n" + json.dumps(dict(reversed(json.loads(sample).items())), indent=1).replace('"sm_id"', '"\\u0073m_id"')
       .replace('"delivery": {', '"delivery"\t: {"floor": [1.5e3, null, {"a": {}, "b": []}], ', 1) + "\n\n")
+write("unknown_fields", "Unknown fields of the order and all its parts: sorted, numbers without exponent, texts as known ones.",
+      compact.replace('{"name"', '{"floor": 3, "name"').replace('"request_id"', '"instalments":[ ],"request_id"')
+      .replace('{"chrt_id"', '{"\\u0063olour":"r\\u00e9d\\/\\u0001","chrt_id"').replace('{"order_uid"', '{"z": {"\U0001f600":1,"\uffff":2,"b":null,"a":true,"":[{"y":1,"x":2}]},'
+      '"numbers": [1.50e1, -0, -0.00, 0e-3, 100e-2, 1.5e3, 0.5e1, 12345678901234567890.10, 1E2], "order_uid"', 1))
 write("integers", "The largest values, and a minus before 0.",
       put("chrt_id", "9007199254740991", put("nm_id", "-0", put("payment_dt", "253402300799",
           put("amount", "9007199254740991", put("custom_fee", "0"))))))

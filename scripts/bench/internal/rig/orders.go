@@ -85,7 +85,8 @@ func (o *Orders) encode(orders []*model.Order) {
 	stamp := &model.Stamp{Time: time.UnixMilli(time.Now().UnixMilli())} // of the size of a record's
 	for _, order := range orders {
 		canonical = model.AppendCanonical(canonical[:0], order)
-		rows.Add(order, model.ContentHash(canonical), stamp)
+		hash := model.ContentHash(canonical)
+		rows.Add(order, hash[:], stamp)
 	}
 	o.batches = append(o.batches, rows)
 }

@@ -138,6 +138,9 @@ func newErasures(s *Settings, db *bun.DB, dialer *kafka.Dialer, metrics *prometh
 func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *pipeline.Metrics,
 	blockage *pipeline.Blockage, position *positions.Keeper, erasures *erasures.Keeper, fatal fatal, log *zap.Logger,
 ) *pipeline.Pipeline {
+	if s.Rules.RejectUnknown {
+		log.Warn("INGEST_REJECT_UNKNOWN_FIELDS is the old name of INGEST_UNKNOWN_FIELDS=reject: use the new one")
+	}
 	codec := model.New(s.Rules.Options())
 	return pipeline.New(
 		pipeline.Config{

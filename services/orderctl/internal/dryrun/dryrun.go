@@ -3,7 +3,6 @@
 package dryrun
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -242,7 +241,7 @@ func (c *Comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error
 		earlier, sent := c.first[e.Order.OrderUID]
 		content := c.codec.ComparisonHash(e.Order)
 		switch {
-		case exists && bytes.Equal(there.ContentHash, e.Hash[:]), !exists && sent && earlier == content:
+		case exists && e.Has(there.ContentHash), !exists && sent && earlier == content:
 			e.Outcome = orderwrite.Duplicate
 		case exists:
 			e.Outcome = orderwrite.Duplicate

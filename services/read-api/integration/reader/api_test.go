@@ -13,6 +13,38 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/app"
 )
 
+// TestUnknownFieldsAreServed by every way that an order takes out of the tables.
+func TestUnknownFieldsAreServed(t *testing.T) {
+	url := newDatabase(t)
+	client := connect(t, url).withVersions()
+	client.insert("kept", "bare")
+	client.run(`UPDATE orders SET unknown_fields = '{}'; UPDATE orders SET unknown_fields = '{"channel": "app", "bb": 1.50e1, "order_uid": "x"}' WHERE order_uid = 'kept';
+		UPDATE deliveries SET unknown_fields = '{"floor": 3}' WHERE order_uid = 'kept'; UPDATE payments SET unknown_fields = '[1]'`)
+	r := start(t, url).synced()
+	expect := func(item string) {
+		t.Helper()
+		r.equals(openDB(t, url))
+		for _, path := range []string{"/order/kept", "/api/v1/orders?limit=2"} {
+			for _, fresh := range []string{"max-age=0", "no-cache"} {
+				body := r.get(path, "Cache-Control", fresh).body
+				require.Contains(t, body, `"email":"a@b.cc","floor":3},"payment"`)
+				require.Contains(t, body, `"status":202`+item+`}],"locale"`)
+				require.Contains(t, body, `"oof_shard":"1","bb":15.0,"channel":"app"}`)
+			}
+		}
+		require.True(t, strings.HasSuffix(r.get("/order/bare").body, `"oof_shard":"1"}`))
+	}
+	expect("")
+	stream := r.listen("?track_number=TRACK", "")
+	client.run(`UPDATE items SET unknown_fields = '{"colour": "red"}' WHERE order_uid = 'kept' AND position = 1`)
+	require.Contains(t, stream.next().data, `"colour":"red"`)
+	expect(`,"colour":"red"`)
+	page := r.get("/?uid=kept").body
+	require.Contains(t, page, `<dt dir="auto">items[1].colour</dt><dd class="code" dir="auto">&#34;red&#34;</dd>`)
+	require.Contains(t, page, `<dt dir="auto">delivery.floor</dt>`)
+	require.NotContains(t, r.get("/?uid=bare").body, "Other fields")
+}
+
 func TestAnswersFollowTheOrder(t *testing.T) {
 	url := newDatabase(t)
 	db, client := openDB(t, url), connect(t, url).withVersions()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/audit"
 	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/services/read-api/internal/app"
@@ -140,6 +141,7 @@ func (r *reader) status(method, path, credential string) answer {
 var planted = map[string]string{
 	"name": "Plantedname", "phone": "+4912345678901", "zip": "PLZ98765", "city": "Plantedcity", "address": "Plantedstreet", "region": "Plantedregion",
 	"email": "planted@mail.example", "transaction": "plantedtransaction", "customer_id": "plantedcustomer",
+	"name of an unknown field": "plantedfield", "unknown field": "plantedunknown",
 }
 
 // TestPersonalDataIsMaskedEverywhere plants a value of each kind, and looks for it in
@@ -151,6 +153,9 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 	client.insert("whole")
 	client.run(`UPDATE deliveries SET name = 'Plantedname', phone = '+4912345678901', zip = 'PLZ98765', city = 'Plantedcity', address = 'Plantedstreet',
 		region = 'Plantedregion', email = 'planted@mail.example'; UPDATE payments SET transaction = 'plantedtransaction'; UPDATE orders SET customer_id = 'plantedcustomer'`)
+	for _, table := range orderdb.Tables {
+		client.run(`UPDATE ` + table.Name + ` SET unknown_fields = '{"plantedfield": {"order_uid": ["plantedunknown"], "customer_id": "x"}}'`)
+	}
 	tokens, on := withTokens(t)
 	r := start(t, address, on).synced()
 

@@ -8,7 +8,6 @@ import (
 	"embed"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/go-json-experiment/json"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
@@ -287,7 +287,7 @@ func (p *Page) decode(canonical []byte, masked bool) *order {
 		canonical = model.AppendMasked(nil, canonical)
 	}
 	o := order{Masked: masked, canonical: canonical}
-	if err := json.Unmarshal(canonical, &o.Order); err != nil {
+	if err := json.Unmarshal(canonical, &o.Order); err != nil { // by exact names: ITEMS is an unknown field
 		p.log.Error("page cannot show an order", zap.Error(err))
 		return nil
 	}

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/orderhub/orderhub/libs/model"
 )
 
@@ -14,6 +17,31 @@ type order struct {
 	model.Order
 	Masked    bool // its personal values are masks
 	canonical []byte
+}
+
+// otherField is a field that an order does not have, with its value as JSON.
+type otherField struct{ Path, Value string }
+
+// OtherFields are the unknown fields that were kept of the order and its parts.
+func (o *order) OtherFields() (all []otherField) {
+	add := func(prefix string, unknown model.Unknown) {
+		for name, value := range unknown.Fields() {
+			all = append(all, otherField{prefix + name, value})
+		}
+	}
+	var parts struct {
+		Delivery jsontext.Value   `json:"delivery"`
+		Payment  jsontext.Value   `json:"payment"`
+		Items    []jsontext.Value `json:"items"`
+	}
+	_ = json.Unmarshal(o.canonical, &parts) // it was decoded before
+	add("", model.StoredUnknown[model.Order](o.canonical))
+	add("delivery.", model.StoredUnknown[model.Delivery](parts.Delivery))
+	add("payment.", model.StoredUnknown[model.Payment](parts.Payment))
+	for i, item := range parts.Items {
+		add(fmt.Sprintf("items[%d].", i), model.StoredUnknown[model.Item](item))
+	}
+	return all
 }
 
 // Currency is the payment's; without a payment it is "" and amounts are shown
