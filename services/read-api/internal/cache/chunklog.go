@@ -1,5 +1,7 @@
 package cache
 
+import "sync/atomic"
+
 const (
 	minChunk = 4 << 10
 	// maxChunk bounds the time for which compaction holds a shard's lock. A
@@ -32,11 +34,14 @@ type chunkLog struct {
 	chunks         []chunk // by slot
 	free           []int32 // slots without data
 	oldest, newest int32
-	size           int64 // bytes of all chunks
-	used, live     int64 // bytes of the records in them, and of those that are live
+	size           int64         // bytes of all chunks
+	used, live     int64         // bytes of the records in them, and of those that are live
+	dropped        *atomic.Int64 // has the bytes of chunks that were given back added
 }
 
-func newChunkLog() chunkLog { return chunkLog{oldest: none, newest: none} }
+func newChunkLog(dropped *atomic.Int64) chunkLog {
+	return chunkLog{oldest: none, newest: none, dropped: dropped}
+}
 
 // at returns the record at a location.
 func (l *chunkLog) at(at location) rawRecord {
@@ -240,6 +245,7 @@ func (l *chunkLog) join(older, newer int32) {
 // drop gives a chunk back.
 func (l *chunkLog) drop(slot int32) {
 	c := l.chunks[slot]
+	l.dropped.Add(int64(len(c.data)))
 	l.join(c.older, c.newer)
 	l.size -= int64(len(c.data))
 	l.used -= int64(c.used)

@@ -47,6 +47,9 @@ type Memory interface {
 	Follow(orders int64)
 	// Relist is called before a relist, which has to do with little memory.
 	Relist()
+	// Dropped is told how many bytes of the orders' memory a relist has dropped. It is
+	// called often.
+	Dropped(bytes int64)
 	// Settle is called when a snapshot is in: what it needed can be given back.
 	Settle()
 }
@@ -151,6 +154,7 @@ func (s *sink) LeaveOut() { s.store.LeaveOut() }
 // held is the sink of a relist, a changes.Held.
 type held struct {
 	sink
+	memory  Memory // nil: none
 	leftOut bool
 	untold  atomic.Bool // of a change
 }
@@ -162,6 +166,9 @@ func (h *held) Same(uid string, canonical []byte) bool { return h.store.Same(uid
 func (h *held) Replace(uid string, canonical []byte) {
 	if h.store.Put(uid, canonical) {
 		h.untold.Store(true)
+	}
+	if h.memory != nil {
+		h.memory.Dropped(h.store.dropped.Swap(0))
 	}
 }
 
@@ -281,7 +288,7 @@ func (r *Reflector) relist(ctx context.Context, f *feed) error {
 		r.options.Memory.Relist()
 	}
 	f.store.Relist()
-	into := &held{sink: sink{store: f.store, subscribers: r.cache.subscribers}}
+	into := &held{sink: sink{store: f.store, subscribers: r.cache.subscribers}, memory: r.options.Memory}
 	err := r.fill(ctx, f, into)
 	f.gap = f.gap || into.untold.Load()
 	if err != nil {

@@ -609,6 +609,8 @@ func (m *fakeMemory) Follow(orders int64) {
 
 func (m *fakeMemory) Relist() {}
 
+func (m *fakeMemory) Dropped(int64) {}
+
 func (m *fakeMemory) Settle() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

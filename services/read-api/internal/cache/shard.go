@@ -23,8 +23,8 @@ type shard struct {
 	_            [64]byte // keeps the locks of neighbours out of one cache line
 }
 
-func newShard(budget int64, hash func(uid string) uint64) shard {
-	return shard{index: newIndex(), log: newChunkLog(), budget: budget, hash: hash}
+func newShard(budget int64, hash func(uid string) uint64, dropped *atomic.Int64) shard {
+	return shard{index: newIndex(), log: newChunkLog(dropped), budget: budget, hash: hash}
 }
 
 func (sh *shard) bytes() int64 { return sh.log.size + sh.index.bytes() }

@@ -37,8 +37,9 @@ const (
 type Store struct {
 	shards  []shard
 	hash    func(uid string) uint64
-	codec   *codec      // nil: bodies are stored as they are
-	partial atomic.Bool // orders were left out, or it is not known
+	codec   *codec       // nil: bodies are stored as they are
+	partial atomic.Bool  // orders were left out, or it is not known
+	dropped atomic.Int64 // bytes of chunks that were given back, until a relist asks
 }
 
 // NewStore returns an empty store.
@@ -57,7 +58,7 @@ func newStore(options StoreOptions, hash func(string) uint64) *Store {
 		s.codec = &codec{}
 	}
 	for i := range s.shards {
-		s.shards[i] = newShard(options.Bytes/int64(shards), hash)
+		s.shards[i] = newShard(options.Bytes/int64(shards), hash, &s.dropped)
 	}
 	return s
 }

@@ -35,6 +35,9 @@ const (
 	minPercent = 3
 	// relistHeadroom is headroom during a relist, which has to be content with little.
 	relistHeadroom = 4 << 20
+	// relistShare is the part of the orders that a relist may drop before memory is given
+	// back, where that is more than relistHeadroom.
+	relistShare = 32
 	// settleEvery is how often memory is given back while orders change: the
 	// runtime by itself keeps up to a tenth more than it needs.
 	settleEvery = 10 * time.Second
@@ -72,6 +75,7 @@ type Pacer struct {
 	room    int64 // for garbage
 	orders  int64
 	percent int
+	dropped int64 // by a relist, since memory was given back
 }
 
 // New returns one that has not changed anything yet.
@@ -106,6 +110,18 @@ func (p *Pacer) choose() {
 
 // Relist says that all orders are about to be read anew.
 func (p *Pacer) Relist() { p.give(relistHeadroom) }
+
+// Dropped says that a relist has dropped so many bytes of the orders' memory. It is given back
+// before much more is dropped: the runtime by itself collects too late at that pace, and
+// keeps up to a tenth more than it needs.
+func (p *Pacer) Dropped(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock() // who drops more waits
+	if p.dropped += bytes; p.free && p.dropped >= max(relistHeadroom, p.orders/relistShare) {
+		p.dropped = 0
+		debug.FreeOSMemory()
+	}
+}
 
 // Settle says that all orders are in.
 func (p *Pacer) Settle() { p.give(headroom) }
