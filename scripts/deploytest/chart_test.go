@@ -62,7 +62,7 @@ type manifest struct {
 		Ports    []struct {
 			TargetPort string `yaml:"targetPort"`
 		}
-		ScaleTargetRef struct{ Name string } `yaml:"scaleTargetRef"`
+		ScaleTargetRef struct{ Kind, Name string } `yaml:"scaleTargetRef"`
 		Replicas       *int
 	}
 }
@@ -284,7 +284,7 @@ func requirePod(t *testing.T, name string, m manifest) {
 			require.True(t, mounted[value], "%s: %s=%s is not mounted", name, variable, value)
 		}
 	}
-	if m.Kind != "Deployment" {
+	if m.Kind == "Job" {
 		return
 	}
 	require.Equal(t, "/livez", c.LivenessProbe.HTTPGet.Path, name)
@@ -355,6 +355,21 @@ func TestChartHasEverything(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all["ConfigMap/orders-orderhub-dashboards"].Data, len(dashboards))
 	require.Contains(t, all["Deployment/orders-orderhub-read-api"].Spec.Template.Spec.Containers[0].Image, "read-api@sha256:")
+}
+
+// Saved orders are on a folder of the node, or each pod's on a volume of its own.
+func TestChartKeepsSavedOrders(t *testing.T) {
+	for kind, volume := range map[string]bool{"Deployment": false, "StatefulSet": true} {
+		all, err := render(t, chart, filepath.Join(examples, "minimal.yaml"),
+			write(t, fmt.Sprintf(`api: {autoscaling: {enabled: true}, snapshot: {enabled: true, volume: {enabled: %t, storageClassName: fast}}}`, volume)))
+		require.NoError(t, err)
+		api := all[kind+"/orders-orderhub-read-api"]
+		requirePod(t, kind, api)
+		c := api.Spec.Template.Spec.Containers[0]
+		folder := c.environment()["CACHE_SNAPSHOT_DIR"]
+		require.Equal(t, c.VolumeMounts[len(c.VolumeMounts)-1].MountPath, filepath.Dir(folder), "the program makes the folder, for its user only")
+		require.Equal(t, kind, all["HorizontalPodAutoscaler/orders-orderhub-read-api"].Spec.ScaleTargetRef.Kind)
+	}
 }
 
 // The pods are replaced when the rules change: the programs read them at the start.

@@ -187,7 +187,7 @@ func start(t *testing.T, url string, change ...func(*app.Settings)) *reader {
 			Log: config.Log{Level: "error", Format: "console"}, AdminAddr: "127.0.0.1:0", StopTimeout: 20 * time.Second,
 		},
 		Database: config.Database{URL: config.Secret(readerOf(url))},
-		HTTPAddr: "127.0.0.1:0", CacheCompression: "off", CacheMaxStaleness: time.Hour, StreamClients: 100,
+		HTTPAddr: "127.0.0.1:0", CacheCompression: "off", CacheMaxStaleness: time.Hour, SnapshotInterval: time.Hour, StreamClients: 100,
 		BatchBusy: 8, BatchPeriod: 20 * time.Millisecond,
 	}
 	if testing.Verbose() {

@@ -154,7 +154,8 @@ func newReflector(s *Settings, source *changes.Source, c *cache.Cache, checks *h
 ) *cache.Reflector {
 	stream.Register(metrics, hub)
 	return cache.NewReflector(source, c, cache.ReflectorOptions{
-		Store: s.store(), Poll: s.poll(), Check: s.CheckInterval, Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod}, Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop, Metrics: metrics,
+		Store: s.store(), Save: s.save(), Poll: s.poll(), Check: s.CheckInterval, Batch: batch.Limits{Busy: s.BatchBusy, Period: s.BatchPeriod},
+		Health: checks.Component("cache"), Log: log, Memory: pacer, Fatal: stop, Metrics: metrics,
 	})
 }
 

@@ -39,6 +39,9 @@ type Settings struct {
 
 	CheckInterval time.Duration `env:"CACHE_CHECK_INTERVAL" envDefault:"1m" help:"time between two comparisons of a sample of the cache with the tables (0: none)"`
 
+	SnapshotDir      string        `env:"CACHE_SNAPSHOT_DIR" help:"folder for a file with the orders in memory, from which the next start reads them; it holds personal data, and each API needs its own (default: none)"`
+	SnapshotInterval time.Duration `env:"CACHE_SNAPSHOT_INTERVAL" envDefault:"5m" help:"time between two saves of that file while orders change; one is also made at the stop"`
+
 	CORSOrigins []string `env:"CORS_ORIGINS" help:"origins whose pages may read the API, such as https://shop.example or https://*.shop.example, comma-separated; * for any (default: none)"`
 
 	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" help:"most streams of changes that are open at a time"`
@@ -68,6 +71,7 @@ func (s *Settings) Validate() error {
 		config.Between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
 		config.Between("CACHE_BATCH_BUSY_CHANGES", s.BatchBusy, 1, 100_000),
 		config.Between("CACHE_CHECK_INTERVAL", s.CheckInterval, 0, 24*time.Hour),
+		config.Between("CACHE_SNAPSHOT_INTERVAL", s.SnapshotInterval, time.Second, 24*time.Hour),
 		config.Between("CACHE_BATCH_PERIOD", s.BatchPeriod, 0, s.CacheMaxStaleness/2),
 		s.origins(),
 		config.Between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),

@@ -3,6 +3,7 @@ package app
 import (
 	"time"
 
+	"github.com/orderhub/orderhub/libs/platform/buildinfo"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/gcpacer"
 	"github.com/orderhub/orderhub/services/read-api/internal/httpapi"
@@ -12,6 +13,14 @@ import (
 // store is what the settings say about the cache's memory.
 func (s *Settings) store() cache.StoreOptions {
 	return cache.StoreOptions{Bytes: s.CacheBytes, Compress: s.CacheCompression == compressionZstd}
+}
+
+// save is what they say about the file of saved orders. A save at the stop leaves half of the
+// time for the rest.
+func (s *Settings) save() cache.SaveOptions {
+	return cache.SaveOptions{
+		Folder: s.SnapshotDir, Every: s.SnapshotInterval, Within: s.StopTimeout / 2, Build: buildinfo.Read().String(),
+	}
 }
 
 // stats gathers the figures of /api/v1/stats.

@@ -24,6 +24,16 @@ const (
 // orders, in the transaction that the changes come from: what is still different is no
 // change that is about to arrive. The cache has then what was found.
 func (r *Reflector) read(ctx context.Context, f *feed, into *sink) (changes.Round, error) {
+	switch {
+	case f.checkpoint != nil:
+		return r.source.Resume(ctx, *f.checkpoint, into)
+	case r.saver.running != nil:
+		select {
+		case err := <-r.saver.running.written:
+			return r.mark(ctx, f, into, err)
+		default:
+		}
+	}
 	if !f.published || r.options.Check == 0 || time.Since(r.checked) < r.options.Check {
 		return r.source.Tail(ctx, f.position, into)
 	}

@@ -53,7 +53,7 @@ func (l *chunkLog) at(at location) rawRecord {
 func (l *chunkLog) append(n, chunkSize int, write func(dst []byte)) location {
 	slot := l.newest
 	if slot == none || l.room(slot) < n {
-		slot = l.insertBefore(none, max(n, chunkSize))
+		slot = l.insertBefore(none, make([]byte, wholeSize(max(n, chunkSize))))
 	}
 	return l.fill(slot, n, write)
 }
@@ -155,7 +155,7 @@ func (l *chunkLog) compact(isLive func(rawRecord, location) bool, moved func(raw
 		}
 		return
 	}
-	target := l.insertBefore(victim, total)
+	target := l.insertBefore(victim, make([]byte, wholeSize(total)))
 	copyTo := func(raw rawRecord, from location) {
 		n := raw.len()
 		to := l.fill(target, n, func(dst []byte) { copy(dst, raw[:n]) })
@@ -206,10 +206,9 @@ func wholeSize(n int) int {
 	return size
 }
 
-// insertBefore links a new chunk of at least so many bytes on the older side of
-// another, or as the newest.
-func (l *chunkLog) insertBefore(neighbour int32, size int) int32 {
-	c := chunk{data: make([]byte, wholeSize(size))}
+// insertBefore links a new chunk on the older side of another, or as the newest.
+func (l *chunkLog) insertBefore(neighbour int32, data []byte) int32 {
+	c := chunk{data: data}
 	older := l.newest
 	if neighbour != none {
 		older = l.chunks[neighbour].older

@@ -60,7 +60,7 @@ func (c *codec) learn(uid string, body []byte) (early []sample) {
 type dictionary struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
-	text    int // bytes of the dictionary; 0: there was nothing in common to learn
+	text    []byte // nil: there was nothing in common to learn
 }
 
 // train makes a dictionary of what the samples have in common, packed as they
@@ -81,16 +81,22 @@ func train(samples []sample) *dictionary {
 	if err != nil {
 		text = nil
 	}
-	d := &dictionary{text: len(text)}
+	return newDictionary(text)
+}
+
+// newDictionary makes a dictionary of its text.
+func newDictionary(text []byte) *dictionary {
+	d := &dictionary{text: text}
 	encoding := []zstd.EOption{
 		zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithWindowSize(128 << 10), zstd.WithLowerEncoderMem(true),
 		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithEncoderLevel(zstd.SpeedFastest),
 	}
 	decoding := []zstd.DOption{zstd.WithDecoderConcurrency(0), zstd.WithDecoderLowmem(true)}
-	if text != nil {
+	if len(text) > 0 {
 		encoding = append(encoding, zstd.WithEncoderDict(text))
 		decoding = append(decoding, zstd.WithDecoderDicts(text))
 	}
+	var err error
 	if d.encoder, err = zstd.NewWriter(nil, encoding...); err == nil {
 		d.decoder, err = zstd.NewReader(nil, decoding...)
 	}
@@ -123,7 +129,7 @@ func (d *dictionary) compress(s *scratch, uid string, body []byte) (form, []byte
 // dictionary's ID after the first byte.
 func (d *dictionary) shorten(frame []byte) []byte {
 	short := frame[len(zstdMagic):]
-	if d.text > 0 {
+	if len(d.text) > 0 {
 		short[1] = short[0]
 		short = short[1:]
 	}
@@ -134,7 +140,7 @@ func (d *dictionary) shorten(frame []byte) []byte {
 func (d *dictionary) lengthen(frame, short []byte) []byte {
 	frame = append(frame, zstdMagic...)
 	frame = append(frame, short[0])
-	if d.text > 0 {
+	if len(d.text) > 0 {
 		frame = append(frame, dictionaryID)
 	}
 	return append(frame, short[1:]...)

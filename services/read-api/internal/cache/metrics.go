@@ -38,6 +38,8 @@ func (r *Reflector) register(to prometheus.Registerer) {
 	metric.CounterOf(to, "orderhub_cache_hits_total", "Look-ups that memory answered.", func() int64 { return cache().Hits })
 	metric.CounterOf(to, "orderhub_cache_misses_total", "Look-ups that it did not.", func() int64 { return cache().Misses })
 	metric.GaugeOf(to, "orderhub_cache_restore_seconds", "Time that the last snapshot took.", func() float64 { return r.Stats().Restore.Duration.Seconds() })
+	metric.GaugeOf(to, "orderhub_cache_saved_bytes", "Size of the file of saved orders.", r.saver.bytes.Load)
+	metric.GaugeOf(to, "orderhub_cache_saved_timestamp_seconds", "When the orders were saved; 0: not yet.", r.saver.savedAt.Load)
 	metric.CounterOf(to, "orderhub_cache_changes_total", "Orders put or deleted by rounds of changes.", loop.changes.Load)
 	metric.CounterOf(to, "orderhub_cache_relists_total", "Snapshots of all orders after the first one.", loop.relists.Load)
 	metric.CounterOf(to, "orderhub_cache_differences_total", "Orders found to have changed in a way that the triggers do not see.", loop.differences.Load)

@@ -31,6 +31,11 @@ type Source interface {
 	// Check is Tail, and gives the second sink a sample of the orders as of the same
 	// moment.
 	Check(context.Context, changes.Position, changes.Sink, changes.Sample, changes.Sink) (changes.Round, error)
+	// Mark is Tail, and reads the newest stamps as of the same moment.
+	Mark(context.Context, changes.Position, changes.Sink) (changes.Round, []string, error)
+	// Resume is Tail from what was saved. A *changes.RelistError says that this cannot be
+	// used.
+	Resume(context.Context, changes.Checkpoint, changes.Sink) (changes.Round, error)
 	// Close gives back what the source holds; it may be used again.
 	Close()
 }
@@ -59,6 +64,7 @@ type ReflectorOptions struct {
 	// Memory may be nil.
 	Memory Memory
 	Store  StoreOptions
+	Save   SaveOptions
 	// Poll is the longest time between two rounds, less a jitter of a fifth.
 	Poll time.Duration
 	// Check is how often a sample of the orders is compared with the tables; 0: never.
@@ -96,6 +102,7 @@ type Reflector struct {
 	visible *prometheus.HistogramVec
 	log     *zap.Logger
 
+	saver           saver
 	outage          outage
 	checked, mended time.Time // when a sample was, and when a difference led to a relist
 	differ          bool      // a sample differed since the last snapshot
@@ -192,13 +199,16 @@ type feed struct {
 	// gap says that subscribers were not told of all that the store has got since
 	// position, so that they must not take the next relist's changes for all.
 	gap bool
+	// checkpoint is that of the file that the store was read from, until it is verified.
+	checkpoint *changes.Checkpoint
 }
 
 // Run fills the cache until ctx ends, whatever fails.
 func (r *Reflector) Run(ctx context.Context) error {
 	defer r.source.Close()
 	backoff := retry.NewBackoff(longestRetry)
-	var current *feed
+	current := r.load(ctx)
+	defer func() { r.saveAtStop(current) }()
 	for ctx.Err() == nil {
 		var err error
 		switch {
@@ -215,10 +225,15 @@ func (r *Reflector) Run(ctx context.Context) error {
 			return nil
 		case err == nil && current.published:
 			backoff.Reset()
+			r.saveIfDue(current)
 			r.wait(ctx)
 			continue
 		case err == nil:
 			continue // right on to the changes since the snapshot
+		case errors.As(err, &relist) && current.checkpoint != nil:
+			r.refuseSaved(relist.Reason)
+			current = nil
+			continue
 		case errors.As(err, &relist):
 			r.log.Warn("reading all orders anew", zap.String("reason", relist.Reason))
 			r.figure.relists.Add(1)
@@ -335,6 +350,7 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	if !f.published {
 		f.published = true
 		r.restored(f)
+		f.checkpoint = nil
 	}
 	r.policy.Add(round.Put+round.Deleted, 0)
 	trigger := r.policy.Flush(began)
@@ -364,6 +380,9 @@ func (r *Reflector) restored(f *feed) {
 	fields := []zap.Field{zap.Int64("orders", stats.Orders), zap.Int64("bytes", stats.Bytes), zap.Duration("duration_seconds", took)}
 	if stats.Evicted > 0 || f.store.partial.Load() {
 		fields = append(fields, zap.String("budget", "not all orders fit CACHE_BYTES: the others are read from the database"))
+	}
+	if f.checkpoint != nil {
+		fields = append(fields, zap.String("file", r.savedPath()))
 	}
 	r.log.Info("cache restored", fields...)
 }

@@ -39,7 +39,9 @@ type fakeSource struct {
 	onTry    func() // and at its beginning
 	snapshot int
 	fates    []error // of the next Snapshots for a relist; errCut comes after two orders
-	torn     bool    // the next Tail fails after it has put what changed
+	refusal  string  // of what was saved
+	resumed  changes.Checkpoint
+	torn     bool // the next Tail fails after it has put what changed
 }
 
 var errCut = errors.New("connection reset")
@@ -156,6 +158,22 @@ func (s *fakeSource) Tail(_ context.Context, from changes.Position, sink changes
 	return round, nil
 }
 
+func (s *fakeSource) Mark(ctx context.Context, from changes.Position, sink changes.Sink) (changes.Round, []string, error) {
+	round, err := s.Tail(ctx, from, sink)
+	return round, []string{"stamp"}, err
+}
+
+func (s *fakeSource) Resume(ctx context.Context, c changes.Checkpoint, sink changes.Sink) (changes.Round, error) {
+	s.mu.Lock()
+	refusal := s.refusal
+	s.resumed = c
+	s.mu.Unlock()
+	if refusal != "" {
+		return changes.Round{}, &changes.RelistError{Reason: refusal}
+	}
+	return s.Tail(ctx, c.From, sink)
+}
+
 func (s *fakeSource) Close() {}
 
 type fakeHealth struct {
@@ -186,6 +204,13 @@ type bundle struct {
 	reflector *Reflector
 	health    *fakeHealth
 	logged    *observer.ObservedLogs
+	stop      func()
+}
+
+// refresh asks for a round; false.
+func (b *bundle) refresh() bool {
+	b.cache.Refresh()
+	return false
 }
 
 // setup runs a reflector whose poll never comes unless poll says so.
@@ -204,10 +229,11 @@ func setup(t *testing.T, source *fakeSource, poll time.Duration, change ...func(
 		defer close(done)
 		b.reflector.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	b.stop = func() {
 		cancel()
 		<-done
-	})
+	}
+	t.Cleanup(b.stop)
 	return b
 }
 

@@ -18,6 +18,7 @@ type shard struct {
 	content int64 // bytes of the bodies, as they are given out
 	evicted int64
 	relist  bool // one is under way, which marks the records that it finds
+	saving  bool // the records are being saved: none may move to another chunk
 
 	hits, misses atomic.Int64
 	_            [64]byte // keeps the locks of neighbours out of one cache line
@@ -194,7 +195,7 @@ func (sh *shard) chunkSize() int {
 // Each call does a bounded step: a mutation makes far fewer bytes dead than a
 // step can reclaim.
 func (sh *shard) tidy() {
-	if sh.log.dead() > sh.log.size/32+maxChunk/4 {
+	if !sh.saving && sh.log.dead() > sh.log.size/32+maxChunk/4 {
 		sh.log.compact(sh.isLive, func(raw rawRecord, from, to location) {
 			uid := raw.uid()
 			sh.index.move(fingerprintOf(sh.hash(uid)), uid, from, to)

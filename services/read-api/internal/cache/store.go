@@ -1,9 +1,11 @@
 package cache
 
 import (
-	"hash/maphash"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // StoreOptions say how much a store holds, and how.
@@ -36,6 +38,7 @@ const (
 // is held only for the look-up. Methods are safe for concurrent use.
 type Store struct {
 	shards  []shard
+	seed    uint64 // of hash
 	hash    func(uid string) uint64
 	codec   *codec       // nil: bodies are stored as they are
 	partial atomic.Bool  // orders were left out, or it is not known
@@ -43,9 +46,18 @@ type Store struct {
 }
 
 // NewStore returns an empty store.
-func NewStore(options StoreOptions) *Store {
-	seed := maphash.MakeSeed()
-	return newStore(options, func(uid string) uint64 { return maphash.String(seed, uid) })
+func NewStore(options StoreOptions) *Store { return newSeededStore(options, rand.Uint64()) }
+
+// newSeededStore returns a store that finds orders by the same hashes as another one.
+func newSeededStore(options StoreOptions, seed uint64) *Store {
+	s := newStore(options, func(uid string) uint64 {
+		var d xxhash.Digest
+		d.ResetWithSeed(seed)
+		_, _ = d.WriteString(uid) // never fails
+		return d.Sum64()
+	})
+	s.seed = seed
+	return s
 }
 
 func newStore(options StoreOptions, hash func(string) uint64) *Store {
@@ -227,7 +239,7 @@ func (s *Store) Stats() StoreStats {
 	}
 	if s.codec != nil {
 		if d := s.codec.dictionary.Load(); d != nil {
-			sum.DictionaryBytes = int64(d.text)
+			sum.DictionaryBytes = int64(len(d.text))
 		}
 	}
 	return sum

@@ -47,6 +47,14 @@ func (fixed) Check(context.Context, changes.Position, changes.Sink, changes.Samp
 	return changes.Round{}, nil
 }
 
+func (fixed) Mark(context.Context, changes.Position, changes.Sink) (changes.Round, []string, error) {
+	return changes.Round{}, nil, nil
+}
+
+func (fixed) Resume(context.Context, changes.Checkpoint, changes.Sink) (changes.Round, error) {
+	return changes.Round{}, nil
+}
+
 func (fixed) Close() {}
 
 type anyHealth struct{}
