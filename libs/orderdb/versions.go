@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -29,10 +30,15 @@ func (v *Version) Canonical() ([]byte, error) {
 	return io.ReadAll(z)
 }
 
+// compressors are kept, since a new one takes longer than to compress an order.
+var compressors = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
+
 // CompressVersion makes the content of a version of canonical JSON.
 func CompressVersion(canonical []byte) ([]byte, error) {
 	var b bytes.Buffer
-	z := zlib.NewWriter(&b)
+	z := compressors.Get().(*zlib.Writer)
+	defer compressors.Put(z)
+	z.Reset(&b)
 	if _, err := z.Write(canonical); err != nil {
 		return nil, err
 	}
