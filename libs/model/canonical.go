@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
@@ -102,6 +103,19 @@ func hashOf(version byte, canonical []byte) Hash {
 // as well, before the items that both have.
 func Diff(a, b *Order) []string {
 	return diffObject(nil, "", a, b, orderFields)
+}
+
+// ValueAt is the JSON at a path of an order, as [Diff] names paths; nil where there is none.
+func ValueAt(o *Order, path string) []byte {
+	canonical := AppendCanonical(nil, o)
+	l := newLocator(canonical, path)
+	l.run()
+	at := l.places[path]
+	if at < 0 {
+		return nil
+	}
+	value, _ := jsontext.NewDecoder(bytes.NewReader(canonical[at:])).ReadValue() // canonical JSON is valid
+	return value
 }
 
 func diffItems(paths []string, a, b *Order) []string {

@@ -77,10 +77,14 @@ func (row *Order) Stamp(s *model.Stamp) {
 
 // stamp is nil for a row made by hand.
 func (row *Order) stamp() *model.Stamp {
-	if row.RecordTime == nil || row.RecordPartition == nil || row.RecordOffset == nil {
+	return stampOf(row.RecordVersion, row.RecordTime, row.RecordPartition, row.RecordOffset)
+}
+
+func stampOf(version *int64, at *time.Time, partition *int32, offset *int64) *model.Stamp {
+	if at == nil || partition == nil || offset == nil {
 		return nil
 	}
-	return &model.Stamp{Version: row.RecordVersion, Time: *row.RecordTime, Partition: *row.RecordPartition, Offset: *row.RecordOffset}
+	return &model.Stamp{Version: version, Time: at.UTC(), Partition: *partition, Offset: *offset}
 }
 
 // FromModel returns an order's row with the rows of its parts. It shares the

@@ -28,12 +28,14 @@ CREATE TABLE order_versions (
     record_partition integer,
     record_offset    bigint,
     content          bytea       NOT NULL,
+    since            timestamptz,
     PRIMARY KEY (order_uid, version)
 );
 CREATE INDEX order_versions_replaced_at ON order_versions (replaced_at);
 COMMENT ON TABLE order_versions IS 'what orders were before a newer record replaced or deleted them';
 COMMENT ON COLUMN order_versions.version IS 'counts the versions of an order from 1';
 COMMENT ON COLUMN order_versions.content IS 'canonical JSON, compressed (zlib)';
+COMMENT ON COLUMN order_versions.since IS 'when the order became this, by whomever; NULL: before that was recorded';
 
 CREATE TABLE order_tombstones (
     order_uid        text COLLATE "C" PRIMARY KEY,

@@ -54,8 +54,9 @@ const (
 	lockOrders = `SELECT count(*) FROM unnest($1::text[]) AS wanted (uid)
 		CROSS JOIN LATERAL (SELECT FROM orders WHERE order_uid = wanted.uid FOR UPDATE) AS o`
 	keepVersions = `WITH kept AS (
-			INSERT INTO order_versions (order_uid, ` + stampColumns + `, content, version)
-			SELECT old.*, 1 + coalesce((SELECT max(version) FROM order_versions AS v WHERE v.order_uid = old.uid), 0)
+			INSERT INTO order_versions (order_uid, ` + stampColumns + `, content, version, since)
+			SELECT old.*, 1 + coalesce((SELECT max(version) FROM order_versions AS v WHERE v.order_uid = old.uid), 0),
+			       (SELECT coalesce(updated_at, stored_at) FROM orders WHERE order_uid = old.uid)
 			  FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::integer[], $5::bigint[], $6::bytea[]) AS old (uid)
 			RETURNING order_uid, version)
 		DELETE FROM order_versions AS v USING kept WHERE v.order_uid = kept.order_uid AND v.version <= kept.version - $7::bigint`

@@ -210,6 +210,9 @@ func TestANewerRecordReplacesAnOrder(t *testing.T) {
 	require.Equal(t, outcomes(replaced), b.decide(w, stamped(t, "x", "a", 41)))
 	require.Equal(t, []string{"2: ccc 30", "3: a 32", "4: dddd 33"}, b.versions("x"))
 	var times string
+	require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT string_agg(concat_ws(' ', version, ok), ', ' ORDER BY version)
+		FROM (SELECT version, since = lag(replaced_at) OVER (ORDER BY version) AS ok FROM order_versions WHERE order_uid = 'x') AS v`).Scan(&times))
+	require.Equal(t, "2, 3 t, 4 t", times, "each is since when the one before was replaced")
 	require.NoError(t, b.db.QueryRowContext(b.ctx, `SELECT string_agg(concat_ws(' ', order_uid, stored_at IS NOT NULL, updated_at >= stored_at), ', ' ORDER BY order_uid) FROM orders`).Scan(&times))
 	require.Equal(t, "new t, new2 t, other t t, x t t", times)
 

@@ -73,21 +73,10 @@ func Compare(ctx context.Context, d *dlqview.Details, codec *model.Codec, orders
 	}
 	d.Differences = []dlqview.Difference{}
 	for _, path := range codec.Differs(order.Order, decoded.Order) {
-		d.Differences = append(d.Differences, dlqview.Difference{Path: path, Stored: valueAt(order.Order, path), Letter: valueAt(decoded.Order, path)})
+		d.Differences = append(d.Differences, dlqview.Difference{Path: path, Stored: string(model.ValueAt(order.Order, path)), Letter: string(model.ValueAt(decoded.Order, path))})
 	}
 	if len(d.Differences) == 0 {
 		d.StoredNote = "The stored order is the same now: redriven, the letter would be a duplicate."
 	}
 	return nil
-}
-
-// valueAt is the JSON at a path of an order.
-func valueAt(o *model.Order, path string) string {
-	canonical := model.AppendCanonical(nil, o)
-	place := model.Locate(canonical, []model.FieldError{{Path: path}})[0]
-	var value json.RawMessage
-	if err := json.NewDecoder(bytes.NewReader(canonical[place:])).Decode(&value); err != nil {
-		return "" // canonical JSON is valid
-	}
-	return string(value)
 }

@@ -84,13 +84,13 @@ func TestEveryRouteNeedsItsScope(t *testing.T) {
 			continue
 		}
 		t.Run(route.Method+" "+route.Path, func(t *testing.T) {
-			path := strings.NewReplacer(":order_uid", "whole").Replace(route.Path)
+			path := strings.NewReplacer(":order_uid", "whole", ":version", "1").Replace(route.Path)
 			require.NotContains(t, path, ":", "what is a value of the parameter?")
 			if path == "/api/v1/suggest" {
 				path += "?q=whole"
 			}
 			if path != "/" {
-				item := description.doc.Paths.Find(strings.ReplaceAll(route.Path, ":order_uid", "{order_uid}"))
+				item := description.doc.Paths.Find(strings.NewReplacer(":order_uid", "{order_uid}", ":version", "{version}").Replace(route.Path))
 				require.NotNil(t, item, "openapi.yaml does not describe it")
 				require.Nil(t, item.GetOperation(route.Method).Security, "openapi.yaml must ask for orders:read")
 			}
@@ -162,7 +162,7 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 	known := "plantedcustomer"
 	pages := []string{"/", "/?uid=whole", "/?uid=whole&view=json", "/?q=whole", "/?q=" + known, "/?q=" + known + "&by=customer", "/?uid=whole&fragment=1", "/docs"}
 	paths := append([]string{
-		"/order/whole", "/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders?limit=1&track_number=TRACK", "/api/v1/suggest?q=whole", "/api/v1/suggest?q=" + known,
+		"/order/whole", "/api/v1/orders/whole", "/api/v1/orders/whole/versions", "/api/v1/orders/whole/versions/1", "/api/v1/orders", "/api/v1/orders?limit=1&track_number=TRACK", "/api/v1/suggest?q=whole", "/api/v1/suggest?q=" + known,
 		"/api/v1/stats", "/openapi.yaml", "/order/none", "/api/v1/orders?limit=x", "/api/v1/orders?cursor=x", "/problems/forbidden",
 	}, pages...)
 	seen := ""

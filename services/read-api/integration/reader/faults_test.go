@@ -134,7 +134,11 @@ func TestStartBeforeTheDatabaseAndItsSchema(t *testing.T) {
 	client.insert("b")
 	r.equals(openDB(t, url))
 	require.Equal(t, 200, r.get("/order/b", "Cache-Control", "no-cache").status)
+	none := r.get("/api/v1/orders/b/versions")
+	require.Equal(t, 503, none.status)
+	require.Contains(t, none.body, "orderctl migrate")
 	migrate(t, url)
+	require.Equal(t, 200, r.get("/api/v1/orders/b/versions").status)
 	client.insert("c")
 	r.equals(openDB(t, url))
 	relists := r.loop.Stats().Relists

@@ -164,6 +164,13 @@ func TestTheDescriptionHolds(t *testing.T) {
 	require.Equal(t, 200, r.ask(http.MethodHead, api+"/api/v1/orders").status)
 	require.Equal(t, 304, r.get("/order/whole", "If-None-Match", "*").status)
 
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		for path, status := range map[string]int{"/api/v1/orders/whole/versions": 200, "/api/v1/orders/whole/versions/1": 200, "/api/v1/orders/whole/versions/1?against=1": 200,
+			"/api/v1/orders/whole/versions/2": 404, "/api/v1/orders/whole?as_of=1999-01-01T00:00:00Z": 404, "/api/v1/orders/none/versions": 404} {
+			require.Equal(t, status, r.ask(method, api+path).status, path)
+		}
+	}
+
 	long := strings.Repeat("x", 65<<10) // a header has 64 KiB at most
 	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats", "/problems/internal", "/docs"} {
 		require.Equal(t, 431, r.get(path, "Long", long).status, path)
@@ -172,7 +179,8 @@ func TestTheDescriptionHolds(t *testing.T) {
 	// A service without parts fails at whatever it is asked.
 	broken := httptest.NewServer(httpapi.New(httpapi.Options{Metrics: prometheus.NewRegistry(), Log: zap.NewNop()}))
 	t.Cleanup(broken.Close)
-	for _, path := range []string{"/order/whole", "/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats"} {
+	for _, path := range []string{"/order/whole", "/api/v1/orders/whole", "/api/v1/orders", "/api/v1/orders/stream", "/api/v1/suggest?q=who", "/api/v1/stats",
+		"/api/v1/orders/whole/versions", "/api/v1/orders/whole/versions/1"} {
 		require.Equal(t, 500, r.ask(http.MethodGet, broken.URL+path).status, path)
 	}
 }

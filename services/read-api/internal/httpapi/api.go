@@ -76,7 +76,9 @@ func New(o Options) *gin.Engine {
 	}
 	one, many := engine.Group("", o.Access.Read(access.CostOrder)...), engine.Group("", o.Access.Read(access.CostList)...)
 	get(one, "order", "/order/:order_uid", a.stale, a.plain, a.order)
-	get(one, "order", "/api/v1/orders/:order_uid", a.stale, a.plain, a.order)
+	get(one, "order", "/api/v1/orders/:order_uid", a.stale, a.order)
+	get(many, "versions", "/api/v1/orders/:order_uid/versions", a.stale, a.versions)
+	get(one, "version", "/api/v1/orders/:order_uid/versions/:version", a.stale, a.version)
 	get(many, "orders", "/api/v1/orders", a.stale, a.list)
 	// The duration of a stream would say nothing beside those of requests.
 	many.GET(streamPath, append(o.Access.Stream(), a.stale, a.stream)...)

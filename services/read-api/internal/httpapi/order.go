@@ -101,8 +101,11 @@ func markStale(c *gin.Context, outdated time.Duration) {
 // without an allocation.
 func (a *api) order(c *gin.Context) {
 	uid := c.Param("order_uid")
-	if !model.IsOrderUID(uid) {
-		a.problem(c, invalidUID.New("The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.', and not '.', '..' or 'stream'."))
+	if !a.validUID(c, uid) {
+		return
+	}
+	if c.Request.URL.RawQuery != "" {
+		a.orderAsOf(c)
 		return
 	}
 	if a.Traces != nil {
@@ -120,6 +123,15 @@ func (a *api) order(c *gin.Context) {
 	case !a.Access.On() || a.Access.Looked(c, access.Show, uid):
 		a.writeOrder(c, answer)
 	}
+}
+
+// validUID answers the request unless the uid of its address can be an order's.
+func (a *api) validUID(c *gin.Context, uid string) bool {
+	if !model.IsOrderUID(uid) {
+		a.problem(c, invalidUID.New("The address has no valid order_uid: 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.', and not '.', '..' or 'stream'."))
+		return false
+	}
+	return true
 }
 
 func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {

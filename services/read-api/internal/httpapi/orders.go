@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -62,6 +63,15 @@ func (a *api) list(c *gin.Context) {
 func (a *api) send(c *gin.Context, contentType string, body []byte) {
 	c.Writer.Header()["Cache-Control"] = a.cacheable
 	web.Send(c, http.StatusOK, contentType, cache.ETag(body), body)
+}
+
+// sendJSON sends a value that has a JSON form.
+func (a *api) sendJSON(c *gin.Context, value any) {
+	body, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	a.send(c, jsonType[0], body)
 }
 
 // appendPage writes {"orders":[…],"next_cursor":"…"}; at the end of the list

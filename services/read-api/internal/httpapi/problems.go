@@ -15,6 +15,10 @@ import (
 var (
 	orderNotFound = &problem.Kind{Name: "order-not-found", Code: errs.NotFound, Title: "No such order",
 		Meaning: "No order with this order_uid is stored. It may not have arrived yet, may have been refused (then it is among the dead letters), or may have been deleted."}
+	versionNotFound = &problem.Kind{Name: "version-not-found", Code: errs.NotFound, Title: "No such version",
+		Meaning: "There is something about the order, but not what was asked for: versions are kept for a time, and only of changes by newer records."}
+	versionsUnavailable = &problem.Kind{Name: "versions-unavailable", Code: errs.Unavailable, Title: "Versions are not kept yet",
+		Meaning: "The database's schema is older than this service, and has no place for earlier versions of orders. Whoever runs the service should run orderctl migrate."}
 	invalidUID = &problem.Kind{Name: "invalid-order-uid", Code: errs.Invalid, Title: "Not an order_uid",
 		Meaning: "An order_uid is 1 to 64 characters of A-Z, a-z, 0-9, '-', '_' and '.', and not '.', '..' or 'stream'. No order can have the one in this address."}
 	invalidParameter = &problem.Kind{Name: "invalid-parameter", Code: errs.Invalid, Title: "Invalid parameter",
@@ -27,7 +31,7 @@ var (
 		Meaning: "This replica has as many open streams as it allows. Try again after the time in Retry-After, or at another replica."}
 )
 
-var kinds = append([]*problem.Kind{orderNotFound, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod, problem.LongHeader,
+var kinds = append([]*problem.Kind{orderNotFound, versionNotFound, versionsUnavailable, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod, problem.LongHeader,
 	unavailable, tooManyStreams, problem.Defect, access.NotAudited}, auth.Kinds()...)
 
 // problem answers a request with an error, and ends its handling.

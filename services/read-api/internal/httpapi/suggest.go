@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"slices"
 	"unicode/utf8"
 
@@ -50,11 +49,7 @@ func (a *api) suggest(c *gin.Context) {
 			answer[i].Orders = s.Orders
 		}
 	}
-	body, err := json.Marshal(map[string][]suggestion{"suggestions": answer})
-	if err != nil {
-		panic(err) // strings and numbers
-	}
-	a.send(c, jsonType[0], body)
+	a.sendJSON(c, map[string][]suggestion{"suggestions": answer})
 }
 
 // readingsInto keeps those readings of a pasted text that may be searched for: an

@@ -43,7 +43,7 @@ type Lists struct {
 func NewLists(db *bun.DB, c *cache.Cache, metrics prometheus.Registerer) *Lists {
 	l := &Lists{
 		db: db, slots: make(chan struct{}, ListConns), recent: &recent{current: c.Current},
-		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, "orders", "suggest"),
+		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, "orders", "suggest", "versions"),
 	}
 	c.Subscribe(l.recent)
 	return l
