@@ -153,6 +153,8 @@ func testExactRights(on site) {
 	require.NoError(t, s.progress.Drain(bounded(t)))
 	allow("orderctl dlq discard")
 	s.orderctl("dlq", "discard", "--why", "test", open[1])
+	allow("orderctl fields")
+	s.orderctl("fields")
 	allow("orderctl replay")
 	s.orderctl("replay", "--from", "earliest", "--to", "committed")
 	allow("orderctl dlq undo, purge")

@@ -229,3 +229,20 @@ func TestAReplayThatStops(t *testing.T) {
 	_, stderr = w.replay(1, "--from", "0:1", "--to", "0:2")
 	require.Contains(t, stderr, "cannot reach PostgreSQL")
 }
+
+func TestUnknownFieldsAreCounted(t *testing.T) {
+	w, _ := replayWorld(t)
+	with := func(record *kgo.Record, members string, after time.Duration) *kgo.Record {
+		record.Value, record.Timestamp = []byte("{"+members+strings.TrimPrefix(string(record.Value), "{")), failed.Add(after)
+		return record
+	}
+	w.produce(with(w.order(0, "a"), `"colour":"red",`, time.Hour), with(w.order(0, "b"), `"colour":1,"x@y.example":1,`, 0), w.order(0, "c"))
+	w.produce(with(w.order(1, "d"), `"colour":null,"sm_id":1,`, 2*time.Hour), &kgo.Record{Topic: orders, Partition: 1, Value: []byte("{")})
+	got := w.orderctl("fields", "--output", "json")
+	require.Zero(t, got.code, got.stderr)
+	at := func(after time.Duration) string { return failed.Add(after).UTC().Format(time.RFC3339) }
+	require.JSONEq(t, fmt.Sprintf(`{"read":5,"fields":[{"field":"colour","records":3,"first":%q,"last":%q},{"field":"?","records":1,"first":%q,"last":%q}]}`,
+		at(0), at(2*time.Hour), at(0), at(0)), got.stdout)
+	require.Contains(t, w.orderctl("fields", "--partition", "0", "--most", "2").stdout, "2 records read, 2 fields that orders do not have\n       1  "+at(0)+" to "+at(0)+"  ?\n")
+	require.Equal(t, 3, w.orderctl("fields", "--from", "latest").code)
+}

@@ -72,7 +72,7 @@ type app struct {
 }
 
 func (a *app) rootCommand() *cobra.Command {
-	root := a.parent("orderctl", a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.replayCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.eraseCommand(),
+	root := a.parent("orderctl", a.publishCommand(), a.validateCommand(), a.migrateCommand(), a.importCommand(), a.replayCommand(), a.fieldsCommand(), a.topicsCommand(), a.dlqCommand(), a.findCommand(), a.eraseCommand(),
 		a.verifyCommand(), a.doctorCommand(), a.workerCommand(), a.auditCommand(), a.tokenCommand(), a.versionCommand(), a.completionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.Version = "orderctl " + buildinfo.Read().String() // --version
