@@ -124,13 +124,13 @@ func newPositions(s *Settings, db *bun.DB, metrics *prometheus.Registry, checks 
 	return positions.New(positions.Config{Group: s.Group, Topic: s.Kafka.Topic, Timeout: min(s.WriteTimeout, requestTimeout)}, db, metrics, checks.Component("pause"), log)
 }
 
-func newErasures(s *Settings, db *bun.DB, dialer *kafka.Dialer, metrics *prometheus.Registry, log *zap.Logger, lc fx.Lifecycle) *erasures.Keeper {
+func newErasures(s *Settings, db *bun.DB, dialer *kafka.Dialer, metrics *prometheus.Registry, checks *health.Registry, log *zap.Logger, lc fx.Lifecycle) *erasures.Keeper {
 	k := erasures.New(erasures.Config{
 		Group: s.Group, Topic: s.Kafka.DLQTopic, Key: s.Erasures.NewKey(), Timeout: min(s.WriteTimeout, requestTimeout),
 		Reader: fetch.NewReader(fetch.Config{
 			Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Dialer: dialer, Topic: s.Kafka.DLQTopic, MaxRecordBytes: erasures.MaxRecordBytes,
 		}),
-	}, db, metrics, log)
+	}, db, metrics, checks.Component("erasures"), log)
 	lc.Append(fx.StopHook(k.Close))
 	return k
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/metric"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
@@ -62,12 +63,16 @@ type Keeper struct {
 	db      *bun.DB
 	log     *zap.Logger
 	removed prometheus.Counter
-	mu      sync.Mutex // one use of the reader at a time
+	// component is always ready: a worker that has its partitions goes on, and says what it
+	// cannot read.
+	component *health.Component
+	mu        sync.Mutex // one use of the reader at a time
 }
 
 // New returns a keeper.
-func New(cfg Config, db *bun.DB, registry prometheus.Registerer, log *zap.Logger) *Keeper {
-	return &Keeper{cfg: cfg, db: db, log: log, removed: metric.Counter(registry, "orderhub_erasures_removed_orders_total",
+func New(cfg Config, db *bun.DB, registry prometheus.Registerer, component *health.Component, log *zap.Logger) *Keeper {
+	component.Ready("")
+	return &Keeper{cfg: cfg, db: db, log: log, component: component, removed: metric.Counter(registry, "orderhub_erasures_removed_orders_total",
 		"Erased orders that a database had again after it went back to an earlier state, and that were removed.")}
 }
 
@@ -77,6 +82,17 @@ func New(cfg Config, db *bun.DB, registry prometheus.Registerer, log *zap.Logger
 func (k *Keeper) Sync(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	err := k.sync(ctx)
+	switch {
+	case err == nil:
+		k.component.Ready("")
+	case ctx.Err() == nil:
+		k.component.Ready("not checked: " + err.Error())
+	}
+	return err
+}
+
+func (k *Keeper) sync(ctx context.Context) error {
 	if has, err := orderdb.Has(ctx, k.db, "erasures"); err != nil || !has {
 		return err // with the last release's schema, nothing was ever erased
 	}
