@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql's driver
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -143,9 +144,20 @@ func TestDryRunConflictAndFind(t *testing.T) {
 
 	found := w.orderctl("find", "b563feb7b2b84b6test")
 	require.Equal(t, 0, found.code, found.stderr)
-	require.Contains(t, found.stdout, "b563feb7b2b84b6test: stored (date_created 2021-11-26T06:22:19Z), 6 dead letters\n")
+	require.Contains(t, found.stdout, "b563feb7b2b84b6test: stored (date_created 2021-11-26T06:22:19Z), 6 dead letters\n  stored "+time.Now().UTC().Format("2006-"))
 	require.Contains(t, w.orderctl("find", "another", "--output", "json").stdout, `{"order_uid":"another","stored":false,"letters":[{"id":"orders/0/2/`)
 	require.Equal(t, result{3, "nobody: not stored, 0 dead letters\n", ""}, w.orderctl("find", "nobody"))
+	conn, err := pgx.Connect(t.Context(), os.Getenv("DATABASE_URL"))
+	require.NoError(t, err)
+	_, err = conn.PgConn().Exec(t.Context(), `UPDATE orders SET stored_at = '2024-05-01 10:00:00+00' WHERE order_uid = 'b563feb7b2b84b6test';
+		INSERT INTO order_versions (order_uid, version, content) VALUES ('gone', 1, ''), ('gone', 2, '');
+		INSERT INTO order_tombstones (order_uid, deleted_at) VALUES ('gone', '2024-05-01 10:00:00+00')`).ReadAll()
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
+	require.Contains(t, w.orderctl("find", "b563feb7b2b84b6test").stdout, "  last changed 20")
+	require.Contains(t, w.orderctl("find", "b563feb7b2b84b6test", "--output", "json").stdout, `"stored_at":"2024-05-01T10:00:00Z","updated_at":"20`)
+	require.Equal(t, result{0, "gone: not stored, 0 dead letters\n  deleted by a record 2024-05-01 10:00:00\n  2 earlier versions\n", ""}, w.orderctl("find", "gone"))
+	require.Contains(t, w.orderctl("find", "gone", "--output", "json").stdout, `"stored":false,"deleted_at":"2024-05-01T10:00:00Z","versions":2,"letters":[]`)
 
 	t.Setenv("DATABASE_URL", "")
 	got = w.orderctl("dlq", "redrive", "orders/0/1", "--dry-run")

@@ -13,6 +13,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/pasted"
@@ -232,6 +233,10 @@ type found struct {
 	UID         string                `json:"order_uid"`
 	Stored      bool                  `json:"stored"`
 	DateCreated *time.Time            `json:"date_created,omitempty"`
+	StoredAt    *time.Time            `json:"stored_at,omitempty"`
+	UpdatedAt   *time.Time            `json:"updated_at,omitempty"`
+	DeletedAt   *time.Time            `json:"deleted_at,omitempty"` // by a record
+	Versions    int                   `json:"versions,omitempty"`   // earlier ones
 	Letters     []dlqview.HistoryLine `json:"letters"`
 }
 
@@ -245,6 +250,10 @@ func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid s
 	if err != nil {
 		return err
 	}
+	past, err := orderdb.ReadPast(ctx, db.pool, uid)
+	if err != nil {
+		return db.explain(err)
+	}
 	items, view, err := queue.List(ctx, letter.Filter{UID: uid}, letter.Any, 0)
 	if err != nil {
 		return err
@@ -254,6 +263,9 @@ func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid s
 	if s, there := stored[uid]; there {
 		answer.Stored, answer.DateCreated = true, &s.Order.DateCreated
 	}
+	if past != nil {
+		answer.StoredAt, answer.UpdatedAt, answer.DeletedAt, answer.Versions = past.StoredAt, past.UpdatedAt, past.DeletedAt, past.Versions
+	}
 	slices.Reverse(items)
 	for i := range items {
 		answer.Letters = append(answer.Letters, dlqview.HistoryOf(&items[i]))
@@ -261,7 +273,7 @@ func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid s
 	if err := a.show(answer, "find.txt"); err != nil {
 		return err
 	}
-	if !answer.Stored && len(items) == 0 {
+	if !answer.Stored && len(items) == 0 && answer.Versions == 0 && answer.DeletedAt == nil {
 		return nothing("")
 	}
 	return nil
