@@ -158,6 +158,16 @@ func (r *Record) Order() *model.Order {
 	return r.entry.Order
 }
 
+// Accept returns the record's order as an entry that replaces the stored one; nil if it is
+// no valid order.
+func (r *Record) Accept() *orderwrite.Entry {
+	if r.Order() == nil {
+		return nil
+	}
+	r.entry.Accepted = true
+	return r.entry
+}
+
 // Outcome returns what became of the record.
 func (r *Record) Outcome() Outcome {
 	switch {

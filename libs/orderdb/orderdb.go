@@ -9,6 +9,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -28,9 +29,8 @@ const NotifyChannel = "orders_changed"
 // depends on it but spans.
 const TraceChannel = "orders_traced"
 
-// WholeOrdersSetting is the session setting that, when 'on', tells the triggers that the
-// client inserts whole orders, changes an order's row whenever it changes a part, and
-// notifies by itself.
+// WholeOrdersSetting is the session setting that, when 'on', tells the insert
+// triggers that the client inserts whole orders and notifies by itself.
 const WholeOrdersSetting = "orderhub.whole_orders"
 
 // Stored is an order as the rows are now.
@@ -38,6 +38,7 @@ type Stored struct {
 	Order       *model.Order
 	ContentHash []byte // of the record as the worker stored it; nil for a row made by hand
 	Stamp       *model.Stamp
+	Earlier     []*Version // the oldest first; only of ReadWithEarlier
 }
 
 // Read returns those of the orders that exist, by uid. A part whose row is missing
@@ -91,6 +92,21 @@ func Read(ctx context.Context, db bun.IConn, uids []string) (map[string]Stored, 
 		found[uid] = Stored{Order: row.ToModel(), ContentHash: row.ContentHash, Stamp: row.stamp()}
 	}
 	return found, nil
+}
+
+// ReadWithEarlier reads orders with their earlier versions.
+func ReadWithEarlier(ctx context.Context, db bun.IConn, uids []string) (map[string]Stored, error) {
+	found, err := Read(ctx, db, uids)
+	if err != nil {
+		return nil, err
+	}
+	earlier, err := Earlier(ctx, db, slices.Collect(maps.Keys(found)))
+	for uid, versions := range earlier {
+		s := found[uid]
+		s.Earlier = versions
+		found[uid] = s
+	}
+	return found, err
 }
 
 // find returns a table's rows of the orders.

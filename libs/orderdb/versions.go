@@ -6,10 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/libs/model"
 )
@@ -45,15 +48,61 @@ func (v *Version) Canonical() ([]byte, error) {
 	return io.ReadAll(z)
 }
 
-// compressors are kept, since a new one takes longer than to compress an order.
-var compressors = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
+// keptOrders reads what was an order once, whatever the rules are now.
+var keptOrders = sync.OnceValue(func() *model.Codec {
+	return model.New(model.Options{MaxRecordBytes: math.MaxInt, MaxItems: math.MaxInt, KeepUnknown: true})
+})
+
+// Order is the order as it was. An order that lacked a part, as rows that were changed by hand
+// may, is an error.
+func (v *Version) Order() (*model.Order, error) {
+	canonical, err := v.Canonical()
+	if err != nil {
+		return nil, err
+	}
+	decoded, err := keptOrders().Decode(canonical)
+	if decoded.Order == nil {
+		return nil, err
+	}
+	if bare := decoded.Order.WithoutUnknown(); len(model.AppendCanonical(nil, bare)) == len(canonical) {
+		return bare, nil // it has none, or they were not kept
+	}
+	return decoded.Order, nil
+}
+
+// Earlier returns the earlier versions of orders by their uids, the oldest first. There are
+// none in the last release's schema.
+func Earlier(ctx context.Context, db bun.IConn, uids []string) (map[string][]*Version, error) {
+	if len(uids) == 0 {
+		return nil, nil
+	}
+	if has, err := Has(ctx, db, "order_versions"); err != nil || !has {
+		return nil, err
+	}
+	var rows []*Version
+	err := mapper.NewSelect().Conn(db).Model(&rows).Where("order_uid = ANY (?::text[])", pgdialect.Array(uids)).Order("order_uid", "version").Scan(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read earlier versions: %w", err)
+	}
+	earlier := map[string][]*Version{}
+	for _, v := range rows {
+		earlier[v.OrderUID] = append(earlier[v.OrderUID], v)
+	}
+	return earlier, nil
+}
+
+// HasContent reports whether an order is like one of its earlier versions.
+func HasContent(earlier []*Version, o *model.Order, differs func(stored, o *model.Order) []string) bool {
+	return slices.ContainsFunc(earlier, func(v *Version) bool {
+		was, err := v.Order()
+		return err == nil && len(differs(was, o)) == 0
+	})
+}
 
 // CompressVersion makes the content of a version of canonical JSON.
 func CompressVersion(canonical []byte) ([]byte, error) {
 	var b bytes.Buffer
-	z := compressors.Get().(*zlib.Writer)
-	defer compressors.Put(z)
-	z.Reset(&b)
+	z := zlib.NewWriter(&b)
 	if _, err := z.Write(canonical); err != nil {
 		return nil, err
 	}

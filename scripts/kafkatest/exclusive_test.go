@@ -32,7 +32,7 @@ func testExclusive(on site) {
 		snap, err := box.Scan(bounded(t), letter.Filter{})
 		require.NoError(t, err)
 		var id string
-		require.NoError(t, box.Undo(bounded(t), snap, snap.Select(letter.Resolved, 0)[n:n+1], func(o dlq.Outcome) {
+		require.NoError(t, box.Undo(bounded(t), snap, snap.Select(letter.Resolved, 0)[n:n+1], nil, func(o dlq.Outcome) {
 			require.NoError(t, o.Err)
 			id = o.Item.ID
 		}))

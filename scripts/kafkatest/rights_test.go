@@ -151,7 +151,7 @@ func testExactRights(on site) {
 	allow("orderctl dlq redrive, edit")
 	s.orderctl("dlq", "redrive", open[0])
 	require.NoError(t, s.progress.Drain(bounded(t)))
-	allow("orderctl dlq discard")
+	allow("orderctl dlq accept, discard")
 	s.orderctl("dlq", "discard", "--why", "test", open[1])
 	allow("orderctl fields")
 	s.orderctl("fields")
@@ -311,7 +311,7 @@ func testRightsOfOrderctl(on site) {
 		"orderctl publish": {"publish", "--count", "1"},
 		"orderctl dlq list, show, stats, export, find": {"dlq", "list"},
 		"orderctl dlq redrive, edit":                   {"dlq", "redrive", id},
-		"orderctl dlq discard":                         {"dlq", "discard", "--why", "test", id},
+		"orderctl dlq accept, discard":                 {"dlq", "discard", "--why", "test", id},
 		"orderctl dlq undo, purge":                     {"dlq", "undo", discarded},
 	} {
 		rights := s.documented()[command]

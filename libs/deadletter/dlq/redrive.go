@@ -14,7 +14,6 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
@@ -95,7 +94,7 @@ func (q *Queue) Redrive(ctx context.Context, view *View, refs []Ref, how Redrive
 	if err != nil {
 		return err
 	}
-	d := &redriving{Redrive: how, queue: q, view: view, router: router, start: time.Now()}
+	d := &redriving{Redrive: how, queue: q, view: view, router: router, pacer: newPacer(how.Rate)}
 	return chunks(ctx, refs, func(refs []Ref) error {
 		items, err := view.current(ctx, refs, letter.Open, func(i Item) { d.refuse(i, ErrNotOpen) })
 		if err != nil {
@@ -120,9 +119,8 @@ type redriving struct {
 	queue  *Queue
 	view   *View
 	router *Router
-	start  time.Time
+	pacer  *pacer
 	looked time.Time
-	sent   int
 }
 
 func (d *redriving) refuse(item Item, why error) { d.Done(Outcome{Item: item, Err: why}) }
@@ -188,7 +186,7 @@ func (d *redriving) send(ctx context.Context, batch []draft) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if err := d.pace(ctx, len(batch)); err != nil {
+	if err := d.pacer.wait(ctx, len(batch)); err != nil {
 		return err
 	}
 	batch, err := d.stillOpen(ctx, batch)
@@ -295,14 +293,4 @@ func (d *redriving) stillOpen(ctx context.Context, batch []draft) ([]draft, erro
 		}
 	}
 	return kept, nil
-}
-
-// pace waits until so many more letters are due.
-func (d *redriving) pace(ctx context.Context, n int) error {
-	defer func() { d.sent += n }()
-	if d.Rate <= 0 {
-		return ctx.Err()
-	}
-	due := d.start.Add(time.Duration(float64(d.sent) / d.Rate * float64(time.Second)))
-	return retry.Sleep(ctx, time.Until(due))
 }

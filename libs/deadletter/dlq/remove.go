@@ -53,8 +53,17 @@ func (q *Queue) exclusively(ctx context.Context, work func(*Exclusive) error) er
 	}
 }
 
-// Undo reopens resolved letters. What a redrive sent stays sent.
-func (q *Queue) Undo(ctx context.Context, view *View, refs []Ref, done func(Outcome)) error {
+// ErrNoRestore keeps an accepted letter from being reopened.
+var ErrNoRestore = errors.New("was accepted: to restore the order, name its database in DATABASE_URL")
+
+// Undo reopens resolved letters, the last of their sources' records first. What a redrive sent
+// stays sent. What accepted letters replaced is restored first, by restore, which says of each
+// why that is not possible. It may be called again with the same letters. Without it (nil) they
+// stay resolved.
+func (q *Queue) Undo(ctx context.Context, view *View, refs []Ref, restore func(context.Context, []Item) ([]error, error), done func(Outcome)) error {
+	refs = slices.Clone(refs)
+	InSourceOrder(refs)
+	slices.Reverse(refs)
 	return chunks(ctx, refs, func(refs []Ref) error {
 		return q.exclusively(ctx, func(only *Exclusive) error {
 			var outcomes []Outcome
@@ -62,9 +71,16 @@ func (q *Queue) Undo(ctx context.Context, view *View, refs []Ref, done func(Outc
 			if err != nil {
 				return err
 			}
+			refused, err := restored(ctx, items, restore)
+			if err != nil {
+				return err
+			}
 			var records []*kgo.Record
 			for _, item := range items {
-				outcomes = append(outcomes, Outcome{Item: item})
+				why := refused[item.ID]
+				if outcomes = append(outcomes, Outcome{Item: item, Err: why}); why != nil {
+					continue
+				}
 				for _, at := range item.Ref.resolutions {
 					records = append(records, letter.UndoRecord(q.opts.Topic, at.Partition, item.ID))
 				}
@@ -80,6 +96,20 @@ func (q *Queue) Undo(ctx context.Context, view *View, refs []Ref, done func(Outc
 			return nil
 		})
 	})
+}
+
+// restored has what accepted letters replaced restored, and returns by id why it was not.
+func restored(ctx context.Context, items []Item, restore func(context.Context, []Item) ([]error, error)) (refused map[string]error, err error) {
+	accepted := slices.DeleteFunc(slices.Clone(items), func(i Item) bool { return i.Ref.Kind != letter.Accepted })
+	all := slices.Repeat([]error{ErrNoRestore}, len(accepted))
+	if restore != nil && len(accepted) > 0 {
+		all, err = restore(ctx, accepted)
+	}
+	refused = map[string]error{}
+	for i, why := range all {
+		refused[accepted[i].ID] = why
+	}
+	return refused, err
 }
 
 // PurgeOptions say what Purge removes.

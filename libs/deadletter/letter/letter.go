@@ -260,6 +260,7 @@ type ResolutionKind string
 const (
 	Redriven  ResolutionKind = "redriven"
 	Discarded ResolutionKind = "discarded"
+	Accepted  ResolutionKind = "accepted" // readers of releases before it see a resolved letter
 )
 
 // Resolution is what was done with a letter.
@@ -271,6 +272,9 @@ type Resolution struct {
 	Why    string         `json:"why,omitempty"`
 	Became string         `json:"became,omitempty"` // of a redriven letter: topic/partition/offset of the copy
 	Edited bool           `json:"edited,omitempty"` // the copy's value is not the letter's
+	// Replaced is, of an accepted letter, the number of the version of the order that it
+	// replaced.
+	Replaced int64 `json:"replaced,omitempty"`
 }
 
 // ResolutionKey is the key of a letter's resolution.

@@ -65,6 +65,11 @@ func (w *Writer) compare(pending []*Entry, stored map[string]row, erased *erased
 		case taken[uid]: // the next round decides
 		case exists && e.xid != "" && (r.xid == e.xid || r.deleted) && r.is(e):
 			decided = append(decided, decision{entry: e, outcome: e.tried}) // by our own commit, whose answer was lost
+		case e.Accepted && (!exists || r.deleted):
+			decided = append(decided, decision{entry: e, outcome: Absent})
+		case e.Accepted: // its rows count, whatever record they come from
+			unlike = append(unlike, e)
+			taken[uid] = true
 		case e.Order == nil && !exists:
 			decided = append(decided, decision{entry: e, outcome: Deleted, writes: true})
 			taken[uid] = true
@@ -98,11 +103,53 @@ func (w *Writer) compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry, s
 	}
 	decided := make([]decision, 0, len(unlike))
 	for _, e := range unlike {
-		if s, ok := rows[e.UID()]; ok { // else it stays pending
-			decided = append(decided, w.compareRow(e, s.Order, e.Stamp.NewerThan(stored[e.UID()].stamp)))
+		s, ok := rows[e.UID()]
+		stamp := stored[e.UID()].stamp
+		switch {
+		case !ok: // it stays pending
+		case e.Accepted:
+			decided = append(decided, w.accept(e, s.Order, stamp))
+		default:
+			decided = append(decided, w.compareRow(e, s.Order, e.Stamp.NewerThan(stamp)))
 		}
 	}
-	return decided, nil
+	return decided, recognize(ctx, tx, decided, w.differs)
+}
+
+// accept decides an entry that people accepted. The order is as new as before, or newer, so
+// that no record which is older than that changes it again.
+func (w *Writer) accept(e *Entry, stored *model.Order, stamp *model.Stamp) decision {
+	if stamp.NewerThan(e.Stamp) {
+		e.Stamp = stamp
+	}
+	switch {
+	case len(model.Diff(model.BothKept(stored, e.Order))) == 0:
+		return decision{entry: e, outcome: Duplicate}
+	case e.Instead != nil && len(w.differs(stored, e.Instead)) > 0:
+		return decision{entry: e, outcome: Stale}
+	}
+	return decision{entry: e, outcome: Replaced, writes: true, previous: stored}
+}
+
+// recognize finds the conflicts that have the content of an earlier version of their order.
+// They are duplicates: such a record was stored before.
+func recognize(ctx context.Context, tx *sql.Tx, decided []decision, differs func(stored, o *model.Order) []string) error {
+	var uids []string
+	for _, d := range decided {
+		if d.outcome == Conflict {
+			uids = append(uids, d.entry.UID())
+		}
+	}
+	earlier, err := orderdb.Earlier(ctx, tx, uids)
+	if err != nil {
+		return err
+	}
+	for i := range decided {
+		if d := &decided[i]; d.outcome == Conflict && orderdb.HasContent(earlier[d.entry.UID()], d.entry.Order, differs) {
+			d.outcome, d.differs = Duplicate, nil
+		}
+	}
+	return nil
 }
 
 func (w *Writer) compareRow(e *Entry, stored *model.Order, newer bool) decision {

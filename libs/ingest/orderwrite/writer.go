@@ -41,6 +41,7 @@ const (
 	Deleted           // the order that it deletes is gone, or will not be stored by an older record
 	Refused           // the database refuses the order for its content
 	Erased            // the order was erased, and is not to come back
+	Absent            // it was accepted, and its order is not stored
 )
 
 // Entry is one valid order to be written, or to be deleted.
@@ -56,6 +57,11 @@ type Entry struct {
 	Kept *model.Hash
 	// Stamp says how new the record is; nil if that is not known.
 	Stamp *model.Stamp
+	// Accepted says that people decided: the order replaces the stored one, however new it
+	// is. The writer's Versions must have Deletions.
+	Accepted bool
+	// Instead is the only content that an accepted order replaces; nil: any.
+	Instead *model.Order
 
 	Outcome Outcome
 	// Differs are the paths in which a Conflict differs from the stored order.

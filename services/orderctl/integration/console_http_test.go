@@ -233,7 +233,7 @@ func TestConsoleUndoesItsOwnOnly(t *testing.T) {
 	require.Contains(t, shown(body), "Discarded: 3 of 3")
 	snap := c.scan()
 	other := snap.Select(letter.Resolved, 1)
-	require.NoError(t, c.store.Undo(t.Context(), snap, other, nobody))
+	require.NoError(t, c.store.Undo(t.Context(), snap, other, nil, nobody))
 	require.NoError(t, c.store.Discard(t.Context(), snap, other, by, nobody))
 	p.page("/letters?status=any", "3 letters")
 	_, body = p.send("/jobs", url.Values{"kind": {"undo"}, "from": {"MINE"}})

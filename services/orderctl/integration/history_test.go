@@ -189,7 +189,7 @@ func (h *history) actor() (act func(context.Context) error, name string) {
 		}), "discard"
 	case 4:
 		return on(letter.Resolved, func(ctx context.Context, snap *dlq.View, refs []dlq.Ref) error {
-			return h.w.store.Undo(ctx, snap, refs, nobody)
+			return h.w.store.Undo(ctx, snap, refs, nil, nobody)
 		}), "undo"
 	default:
 		return func(ctx context.Context) error {

@@ -55,7 +55,7 @@ func TestAPurgeThatMeetsAnUndo(t *testing.T) {
 			opened := snap.Select(letter.Resolved, 1)
 			items, err := w.store.Load(t.Context(), opened)
 			require.NoError(t, err)
-			require.NoError(t, w.store.Undo(t.Context(), snap, opened, func(o dlq.Outcome) { require.NoError(t, o.Err) }))
+			require.NoError(t, w.store.Undo(t.Context(), snap, opened, nil, func(o dlq.Outcome) { require.NoError(t, o.Err) }))
 			let()
 			require.NoError(t, <-done)
 			slices.Sort(purged)
@@ -78,7 +78,7 @@ func TestAnUndoThatMeetsAPurge(t *testing.T) {
 	snap := w.scan()
 	refs := snap.Select(letter.Resolved, 0)
 	require.NoError(t, w.store.Purge(t.Context(), dlq.PurgeOptions{Before: time.Now().Add(time.Hour), Source: orders}, func(string) {}))
-	require.NoError(t, w.store.Undo(t.Context(), snap, refs, func(o dlq.Outcome) { t.Errorf("%s", o.Item.ID) }))
+	require.NoError(t, w.store.Undo(t.Context(), snap, refs, nil, func(o dlq.Outcome) { t.Errorf("%s", o.Item.ID) }))
 	require.Empty(t, w.refs(letter.Any))
 }
 

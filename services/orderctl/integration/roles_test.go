@@ -318,7 +318,7 @@ func TestRolesByTheOwnerWithCreaterole(t *testing.T) {
 	require.Contains(t, got.stderr, r.prefix+"_boss is a member of "+r.prefix+"_migrate, so that programs that connect as it keep working")
 	require.NoError(t, r.check(owner, migrations.Operator), "the former owner keeps its rights")
 	require.NoError(t, r.check(r.as(r.prefix+"_reader", "r"), migrations.Reader))
-	require.ErrorContains(t, r.check(r.as(r.prefix+"_reader", "r"), migrations.Writer), "GRANT INSERT ON items TO "+r.prefix+"_reader")
+	require.ErrorContains(t, r.check(r.as(r.prefix+"_reader", "r"), migrations.Writer), "GRANT INSERT, UPDATE, DELETE ON items TO "+r.prefix+"_reader")
 	require.Empty(t, r.roles(owner).stdout, "a second time there is nothing to do")
 	// It may change passwords of what it created.
 	require.Equal(t, 0, r.roles(owner, "--reader-password-file", r.password("r2")).code)

@@ -256,7 +256,7 @@ func TestDiscardUndoAndPurge(t *testing.T) {
 	w.discard(4)
 	require.Len(t, w.refs(letter.Open), 2)
 	snap := w.scan()
-	require.NoError(t, w.store.Undo(t.Context(), snap, snap.Select(letter.Resolved, 1), nobody))
+	require.NoError(t, w.store.Undo(t.Context(), snap, snap.Select(letter.Resolved, 1), nil, nobody))
 	require.Len(t, w.refs(letter.Open), 3)
 
 	purge := func(before time.Time, dryRun bool) (purged []string) {
@@ -296,7 +296,7 @@ func TestLettersOfAnotherTopic(t *testing.T) {
 	require.Len(t, foreign.refs(letter.Resolved), 1)
 	require.Len(t, w.refs(letter.Open), 3, "ours are as they were")
 	snap := foreign.scan()
-	require.NoError(t, foreign.store.Undo(t.Context(), snap, snap.Select(letter.Resolved, 0), nobody))
+	require.NoError(t, foreign.store.Undo(t.Context(), snap, snap.Select(letter.Resolved, 0), nil, nobody))
 	require.Len(t, foreign.refs(letter.Open), 1)
 }
 

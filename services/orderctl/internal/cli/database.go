@@ -16,11 +16,13 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/batch"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/ingest"
 	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
@@ -28,6 +30,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/services/orderctl/internal/accept"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
@@ -59,11 +62,12 @@ func openDatabase(cfg config.Database) (*database, error) {
 	return &database{pool: db, conn: conn, setting: "DATABASE_URL"}, nil
 }
 
-// stored gives those of the orders that are stored, all as of one moment.
+// stored gives those of the orders that are stored with their earlier versions, all as of one
+// moment.
 func (d *database) stored(ctx context.Context, uids []string) (map[string]orderdb.Stored, error) {
 	var stored map[string]orderdb.Stored
 	err := orderdb.View(ctx, d.pool, func(ctx context.Context, tx bun.Tx) (err error) {
-		stored, err = orderdb.Read(ctx, tx, uids)
+		stored, err = orderdb.ReadWithEarlier(ctx, tx, uids)
 		return err
 	})
 	return stored, d.explain(err)
@@ -75,6 +79,13 @@ func (d *database) writer(codec *model.Codec, erasures *erasure.Key, versions or
 		Timeout: 30 * time.Second, MaxOrders: 4000, Differs: codec.Differs, Versions: versions, Erasures: erasures,
 		Batch: batch.Limits{Busy: 8, Count: pageRecords, Period: 40 * time.Millisecond},
 	})
+}
+
+// acceptor accepts letters of a queue.
+func (d *database) acceptor(queue *dlq.Queue, r *rules.Settings, erasures *erasure.Key) *accept.Acceptor {
+	codec, versions := model.New(r.Options()), r.Versions()
+	versions.Deletions = true // an order that was deleted is not accepted
+	return &accept.Acceptor{Codec: codec, Queue: queue, Orders: d.stored, Writer: d.writer(codec, erasures, versions), DB: d.pool, Explain: d.explain}
 }
 
 // comparer decides orders like a writer, and writes nothing.
@@ -127,7 +138,7 @@ func (d *database) explain(err error) error {
 	case errors.As(err, &connecting):
 		return errs.Wrap(errs.Unavailable, err, "cannot reach PostgreSQL at %s: %v: start it, or say where it is with %s", d.place(), rootCause(connecting), d.setting)
 	default:
-		return fmt.Errorf("PostgreSQL at %s: %w", d.place(), err)
+		return errs.Wrap(errs.Unavailable, err, "PostgreSQL at %s: %v", d.place(), err)
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 
 func (a *app) dlqCommand() *cobra.Command {
 	return a.parent("dlq", a.dlqListCommand(), a.dlqShowCommand(), a.dlqStatsCommand(),
-		a.dlqRedriveCommand(), a.dlqEditCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand(),
+		a.dlqRedriveCommand(), a.dlqEditCommand(), a.dlqAcceptCommand(), a.dlqDiscardCommand(), a.dlqUndoCommand(), a.dlqPurgeCommand(),
 		a.dlqExportCommand(), a.dlqImportCommand(), a.dlqUICommand())
 }
 
@@ -148,6 +148,7 @@ type targetFlags struct {
 	which filterFlags
 	all   bool
 	yes   bool
+	limit int // at most so many letters, those of the first records; 0: all
 	by    dlq.By
 }
 
@@ -209,6 +210,10 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, ids []
 	}
 	if len(refs) == 0 {
 		return nil, nil, nothing("no %s letter matches", status)
+	}
+	if f.limit > 0 && len(refs) > f.limit {
+		dlq.InSourceOrder(refs)
+		refs = refs[:f.limit]
 	}
 	return view, refs, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/errs"
+	"github.com/orderhub/orderhub/services/orderctl/internal/accept"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
@@ -187,12 +188,17 @@ func (a *app) dlqDiscardCommand() *cobra.Command {
 }
 
 func (a *app) dlqUndoCommand() *cobra.Command {
-	var s changeSettings
+	var s lookSettings
 	var f targetFlags
 	cmd := a.command("dlq undo", &s, f.check, func(cmd *cobra.Command, ids []string) error {
-		return a.deal(cmd.Context(), &f, &s, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+		return a.deal(cmd.Context(), &f, &s.Letters, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 			r := &report{app: a, did: "opened", of: len(refs)}
-			return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, r.outcome))
+			if s.Database.URL == "" {
+				return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, nil, r.outcome))
+			}
+			return withAcceptor(queue, &s, func(acceptor *accept.Acceptor) error {
+				return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, acceptor.Restore, r.outcome))
+			})
 		})
 	})
 	f.register(cmd, "open")

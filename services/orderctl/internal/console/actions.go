@@ -295,7 +295,7 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 		if err != nil {
 			return err
 		}
-		return queue.Undo(j.ctx, view, mine, j.outcome)
+		return queue.Undo(j.ctx, view, mine, nil, j.outcome)
 	}
 }
 

@@ -27,14 +27,15 @@ const (
 	Stored    = "stored"
 	Duplicate = "duplicate"
 	Stale     = "stale"
-	Pass      = "pass" // valid; nobody looked at the stored orders
+	Replaced  = "replaced" // accepted, it would change the stored order
+	Pass      = "pass"     // valid; nobody looked at the stored orders
 	Fail      = "fail"
 	Stay      = "stay"    // cannot be redriven
 	Unknown   = "unknown" // of a topic that has no orders
 )
 
 // All are the verdicts, the good ones first.
-var All = []string{Stored, Duplicate, Stale, Pass, Unknown, Stay, Fail}
+var All = []string{Stored, Replaced, Duplicate, Stale, Pass, Unknown, Stay, Fail}
 
 // Verdict is what would become of a letter, with personal data masked.
 type Verdict struct {
@@ -128,7 +129,7 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 		case topic != d.Topic:
 			v.Would, v.Reason = Unknown, topic+" is not the topic of the orders"
 		default:
-			records[i] = d.decoder.Decode(source(&item.Letter))
+			records[i] = d.decoder.Decode(Source(&item.Letter))
 			tried = append(tried, records[i])
 		}
 	}
@@ -145,8 +146,8 @@ func (d *Run) Judge(ctx context.Context, items []dlq.Item) ([]Verdict, error) {
 	return verdicts, nil
 }
 
-// source is the letter's source record, as which its copy counts.
-func source(l *letter.Letter) deadletter.Source {
+// Source is the letter's source record, as which its copy counts.
+func Source(l *letter.Letter) deadletter.Source {
 	s := deadletter.Source{
 		Topic: l.Source.Topic, Partition: int(l.Source.Partition), Offset: l.Source.Offset, Timestamp: l.SourceTimestamp, Key: l.SourceKey, Value: l.Value,
 	}
@@ -247,6 +248,9 @@ func (c *Comparer) Write(ctx context.Context, entries []*orderwrite.Entry) error
 			e.Outcome = orderwrite.Duplicate
 			if e.Differs = c.codec.Differs(there.Order, e.Order); len(e.Differs) > 0 {
 				e.Outcome = c.unlike(newer)
+			}
+			if e.Outcome == orderwrite.Conflict && orderdb.HasContent(there.Earlier, e.Order, c.codec.Differs) {
+				e.Outcome, e.Differs = orderwrite.Duplicate, nil
 			}
 		case sent && c.versions.Newest:
 			e.Outcome = orderwrite.Replaced // or stale, as which of them is newer

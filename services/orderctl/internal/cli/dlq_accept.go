@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/services/orderctl/internal/accept"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
+)
+
+type acceptFlags struct {
+	lookSettings
+	targetFlags
+	dryRun, reveal bool
+	rate           float64
+}
+
+func (a *app) dlqAcceptCommand() *cobra.Command {
+	var f acceptFlags
+	cmd := a.command("dlq accept", &f.lookSettings, f.check, func(cmd *cobra.Command, ids []string) error {
+		if f.Database.URL == "" {
+			return usagef("DATABASE_URL: name the database with the orders")
+		}
+		return a.accept(cmd.Context(), &f, ids)
+	})
+	f.register(cmd, "accept")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most so many letters, those of the first records; 0: all")
+	byFlags(cmd, &f.by, "with the letters")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "only show how the letters differ from the stored orders")
+	cmd.Flags().BoolVar(&f.reveal, "reveal", false, "with --dry-run: show personal data too, and write that to the audit log")
+	cmd.Flags().Float64Var(&f.rate, "rate", 0, "letters a second; 0: as fast as possible")
+	return cmd
+}
+
+// check refuses arguments, and chooses conflicts alone among letters that are not named.
+func (f *acceptFlags) check(cmd *cobra.Command, ids []string) error {
+	const conflict = deadletter.ReasonConflict
+	switch err := f.targetFlags.check(cmd, ids); {
+	case err != nil:
+		return err
+	case f.rate < 0 || math.IsNaN(f.rate) || math.IsInf(f.rate, 0):
+		return usagef("--rate: letters a second, 0 for as fast as possible, not %v", f.rate)
+	case f.limit < 0:
+		return usagef("--limit: at least 0, which means all, not %d", f.limit)
+	case slices.ContainsFunc(f.which.Reasons, func(reason string) bool { return reason != conflict }):
+		return usagef("--reason: only letters of the reason %s can be accepted", conflict)
+	}
+	f.which.Reasons = []string{conflict}
+	return nil
+}
+
+// withAcceptor opens the database.
+func withAcceptor(queue *dlq.Queue, s *lookSettings, use func(*accept.Acceptor) error) error {
+	var settings databaseSettings
+	if err := load(&settings); err != nil {
+		return err
+	}
+	db, err := openDatabase(settings.Database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.pool.Close() }() // what was written is committed
+	return use(db.acceptor(queue, &s.Rules, s.Letters.Erasures.NewKey()))
+}
+
+// accept makes the contents of letters the newest versions of their orders, or with --dry-run
+// shows the differences.
+func (a *app) accept(ctx context.Context, f *acceptFlags, ids []string) error {
+	return a.deal(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, f.dryRun, "accept %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
+		return withAcceptor(queue, &f.lookSettings, func(acceptor *accept.Acceptor) error {
+			if f.dryRun {
+				return a.tryAccept(ctx, f, queue, acceptor, refs)
+			}
+			r := &report{app: a, did: "accepted", of: len(refs), bar: a.newBar(len(refs), "accepting", "letters")}
+			how := dlq.Acceptance{By: f.by, Rate: f.rate, Store: acceptor.Store, Done: r.outcome}
+			return r.end(ctx, queue.Accept(ctx, view, refs, how))
+		})
+	})
+}
+
+func (a *app) tryAccept(ctx context.Context, f *acceptFlags, queue *dlq.Queue, acceptor *accept.Acceptor, refs []dlq.Ref) error {
+	trial, counts := acceptor.Try(f.reveal), map[string]int{}
+	dlq.InSourceOrder(refs)
+	err := queue.InChunks(ctx, refs, func(items []dlq.Item) error {
+		if f.reveal {
+			if err := a.auditedItems(ctx, &f.Letters, f.by, "reveal", items...); err != nil {
+				return err
+			}
+		}
+		verdicts, err := trial.Judge(ctx, items)
+		for _, v := range verdicts {
+			counts[v.Would]++
+			err = errors.Join(err, a.show(v, "verdict.txt"))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.say("of %s: %d would replace the order, %d are like it, %d stay", dlqview.Plural(len(refs), "letter"),
+		counts[dryrun.Replaced], counts[dryrun.Duplicate], counts[dryrun.Stay])
+	if counts[dryrun.Stay] > 0 {
+		return failed()
+	}
+	return nil
+}
