@@ -96,7 +96,7 @@ const seeRoles = `
 const foreignTrigger = `CREATE FUNCTION foreign_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; `
 
 // orphans counts parts without an order.
-func orphans(t *testing.T, ctx context.Context, db *sql.DB) (n int) {
+func orphans(ctx context.Context, t *testing.T, db *sql.DB) (n int) {
 	t.Helper()
 	require.NoError(t, db.QueryRowContext(ctx, `SELECT count(*) FROM
 		(SELECT order_uid FROM deliveries UNION ALL SELECT order_uid FROM payments UNION ALL SELECT order_uid FROM items) AS parts
@@ -115,7 +115,7 @@ func TestWholeOrdersSkipTheLookUpsForForeignKeys(t *testing.T) {
 	}
 	skips := func(name string) {
 		require.Equal(t, []string{"replica"}, w.stores(3), name)
-		require.Zero(t, orphans(t, b.ctx, b.db))
+		require.Zero(t, orphans(b.ctx, t, b.db))
 	}
 	skips("at first")
 	require.Equal(t, []string{""}, w.said())
@@ -167,7 +167,7 @@ func TestForeignKeysOfPartitionedTables(t *testing.T) {
 	b.exec(seeRoles)
 	w := b.openKeysWriter()
 	require.Equal(t, []string{"replica"}, w.stores(30))
-	require.Zero(t, orphans(t, b.ctx, b.db))
+	require.Zero(t, orphans(b.ctx, t, b.db))
 	require.Equal(t, []string{""}, w.said())
 	b.exec(foreignTrigger + `CREATE TRIGGER foreign_trigger AFTER INSERT ON items_3 FOR EACH ROW EXECUTE FUNCTION foreign_trigger()`)
 	require.Equal(t, []string{"origin"}, w.stores(3))
@@ -222,6 +222,6 @@ func TestChangesByHandLeaveNoOrphans(t *testing.T) {
 	}
 	close(done)
 	byHand.Wait()
-	require.Zero(t, orphans(t, b.ctx, b.db))
+	require.Zero(t, orphans(b.ctx, t, b.db))
 	require.Equal(t, []string{""}, w.said())
 }

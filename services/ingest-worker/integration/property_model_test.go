@@ -246,7 +246,7 @@ func (c *propertyCase) checkTables(stored map[string]string) {
 		require.NoError(c.t, c.slot.db.QueryRowContext(c.ctx, "SELECT count(*) FROM "+table).Scan(&n))
 		assert.Equal(c.t, len(stored), n, table)
 	}
-	assert.Zero(c.t, orphans(c.t, c.ctx, c.slot.db), "parts without an order")
+	assert.Zero(c.t, orphans(c.ctx, c.t, c.slot.db), "parts without an order")
 }
 
 // letters are the dead letters by their id, each as often as it was written.
