@@ -19,7 +19,6 @@ import (
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
-	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
@@ -376,27 +375,6 @@ func (c *partition) intoTables(ctx context.Context, records []*ingest.Record, ne
 // sendLetters sends the dead letters among the records and returns them.
 func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) ([]deadletter.Letter, error) {
 	return ingest.SendLetters(ctx, records, retried{c}, c.cfg.Group, c.send)
-}
-
-// retried are the erased orders that the writer knows.
-type retried struct{ c *partition }
-
-// Known implements ingest.Erasures.
-func (r retried) Known() *erased.Known { return r.c.store.Known() }
-
-// Refresh implements ingest.Erasures.
-func (r retried) Refresh(ctx context.Context) (changed bool, err error) {
-	var behind *orderwrite.BehindError
-	err = r.c.retry(ctx, r.c.id, func(ctx context.Context) (err error) {
-		if changed, err = r.c.store.Refresh(ctx); !errors.As(err, &behind) {
-			return err
-		}
-		return nil
-	}, errclass.Of)
-	if err == nil && behind != nil {
-		err = behind
-	}
-	return changed, err
 }
 
 func (c *partition) send(ctx context.Context, records []deadletter.Letter) error {
