@@ -29,8 +29,9 @@ const NotifyChannel = "orders_changed"
 // depends on it but spans.
 const TraceChannel = "orders_traced"
 
-// WholeOrdersSetting is the session setting that, when 'on', tells the insert
-// triggers that the client inserts whole orders and notifies by itself.
+// WholeOrdersSetting is the session setting that, when 'on', tells the triggers that the
+// client inserts whole orders, changes an order's row whenever it changes a part, and
+// notifies by itself.
 const WholeOrdersSetting = "orderhub.whole_orders"
 
 // Stored is an order as the rows are now.

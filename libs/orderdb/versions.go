@@ -99,10 +99,15 @@ func HasContent(earlier []*Version, o *model.Order, differs func(stored, o *mode
 	})
 }
 
+// compressors are kept, since a new one takes longer than to compress an order.
+var compressors = sync.Pool{New: func() any { return zlib.NewWriter(nil) }}
+
 // CompressVersion makes the content of a version of canonical JSON.
 func CompressVersion(canonical []byte) ([]byte, error) {
 	var b bytes.Buffer
-	z := zlib.NewWriter(&b)
+	z := compressors.Get().(*zlib.Writer)
+	defer compressors.Put(z)
+	z.Reset(&b)
 	if _, err := z.Write(canonical); err != nil {
 		return nil, err
 	}

@@ -75,6 +75,33 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
+-- A client that sets orderhub.whole_orders changes the order's row itself when it changes parts.
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION order_parts_updated() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    IF current_setting('orderhub.whole_orders', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    UPDATE orders SET change_xid = pg_current_xact_id()
+     WHERE order_uid IN (SELECT order_uid FROM old_rows UNION SELECT order_uid FROM new_rows);
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION order_parts_deleted() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    IF current_setting('orderhub.whole_orders', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    UPDATE orders SET change_xid = pg_current_xact_id()
+     WHERE order_uid IN (SELECT order_uid FROM old_rows);
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+
 -- +goose Down
 SET LOCAL lock_timeout = '5s';
 -- +goose StatementBegin
@@ -82,6 +109,22 @@ CREATE OR REPLACE FUNCTION order_row_stamp() RETURNS trigger LANGUAGE plpgsql SE
 BEGIN
     NEW.change_xid := pg_current_xact_id();
     RETURN NEW;
+END $$;
+
+CREATE OR REPLACE FUNCTION order_parts_updated() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    UPDATE orders SET change_xid = pg_current_xact_id()
+     WHERE order_uid IN (SELECT order_uid FROM old_rows UNION SELECT order_uid FROM new_rows);
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION order_parts_deleted() RETURNS trigger LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    UPDATE orders SET change_xid = pg_current_xact_id()
+     WHERE order_uid IN (SELECT order_uid FROM old_rows);
+    RETURN NULL;
 END $$;
 -- +goose StatementEnd
 DROP TABLE order_tombstones, order_versions;

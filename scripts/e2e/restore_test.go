@@ -17,7 +17,8 @@ import (
 
 // A database that is put back to an earlier base backup gets the orders since then again,
 // whether the workers were restarted or not, and the readers, which run all the time,
-// serve what the tables have. Some orders come while it happens.
+// serve what the tables have. Some orders come while it happens. An order that was erased
+// after the backup does not come back with it.
 func TestARestoredDatabaseHealsItself(t *testing.T) {
 	const records, partitions = 4000, 4
 	for name, restarted := range map[string]bool{"workers kept running": false, "workers restarted": true} {
@@ -25,6 +26,7 @@ func TestARestoredDatabaseHealsItself(t *testing.T) {
 			server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
 			server.NeedForTest(t, "pg_basebackup")
 			p := newPipelineOn(t, server.URL())
+			p.env = append(p.env, "ERASURE_KEY=0123456789abcdef0123456789abcdef", "ORDERHUB_AUDIT_FILE="+t.TempDir()+"/audit.jsonl")
 			workers := []*process{p.worker(), p.worker()}
 			readers := []*process{p.reader(), p.reader()}
 
@@ -43,6 +45,9 @@ func TestARestoredDatabaseHealsItself(t *testing.T) {
 			}
 
 			send(records / 4)
+			forgotten := ledger.NewOrder("forgotten", 0)
+			p.insert(forgotten)
+			p.seen(readers[0], forgotten.OrderUID, string(model.AppendCanonical(nil, forgotten)))
 			loading, loaded := make(chan error, 1), context.WithoutCancel(p.ctx)
 			go func() { loading <- load.Send(loaded, records/4) }()
 			require.NoError(t, server.BackUp(p.ctx))
@@ -52,6 +57,8 @@ func TestARestoredDatabaseHealsItself(t *testing.T) {
 			byHand := ledger.NewOrder("hand-made", 0)
 			p.insert(byHand)
 			p.seen(readers[0], byHand.OrderUID, string(model.AppendCanonical(nil, byHand)))
+			p.orderctl("", "erase", "--uid", forgotten.OrderUID, "--actor", "e2e", "--why", "asked for", "--yes")
+			p.seen(readers[0], forgotten.OrderUID, "")
 			before := p.orders()
 
 			if restarted {
@@ -72,6 +79,7 @@ func TestARestoredDatabaseHealsItself(t *testing.T) {
 				logs.WriteString(w.log.String())
 			}
 			require.Contains(t, logs.String(), "went back to an earlier state")
+			require.Contains(t, logs.String(), "erased orders removed")
 
 			expected, err := ledger.Expect(p.ctx, []string{p.brokers}, "orders")
 			require.NoError(t, err)
@@ -82,6 +90,7 @@ func TestARestoredDatabaseHealsItself(t *testing.T) {
 			}
 			for _, r := range readers {
 				p.seen(r, byHand.OrderUID, "") // it is gone, and came from no topic
+				p.seen(r, forgotten.OrderUID, "")
 			}
 			found, err := ledger.Account(p.ctx, world, expected)
 			require.NoError(t, err)

@@ -24,6 +24,9 @@ func TestEachKindOfChange(t *testing.T) {
 		{"update of an item", `UPDATE items SET price = 1 WHERE order_uid = 'w-2' AND position = 3`},
 		{"update of a delivery", `UPDATE deliveries SET city = 'Łódź' WHERE order_uid = 'w-2'`},
 		{"update of a payment", `UPDATE payments SET amount = 0 WHERE order_uid = 'w-2'`},
+		{"replace as the worker does", `BEGIN; SET LOCAL orderhub.whole_orders = 'on'; UPDATE items SET price = 2 WHERE order_uid = 'w-2';
+			UPDATE orders SET record_offset = 7, change_xid = pg_current_xact_id() WHERE order_uid = 'w-2'; NOTIFY orders_changed; COMMIT`},
+		{"a newer record with the same content", `UPDATE orders SET record_offset = 8 WHERE order_uid = 'w-2'`},
 		{"one more item", `INSERT INTO items SELECT order_uid, 99, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status FROM items WHERE order_uid = 'w-1'`},
 		{"items in another order", `UPDATE items SET position = 100 - position WHERE order_uid = 'w-2'`},
 		{"an item moves to another order", `UPDATE items SET order_uid = 'w-1', position = 1000 WHERE order_uid = 'w-2' AND position = 95`},
