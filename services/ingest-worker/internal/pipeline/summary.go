@@ -26,9 +26,12 @@ func countsOf(records int, outcomes map[ingest.Outcome]int) []zap.Field {
 		zap.Int("records", records), zap.Int("stored", outcomes[ingest.Stored]), zap.Int("duplicates", outcomes[ingest.Duplicate]),
 		zap.Int("dead_letters", outcomes[ingest.DeadLetter]),
 	}
-	for _, outcome := range []ingest.Outcome{ingest.Replaced, ingest.Stale, ingest.Deleted, ingest.Erased} {
-		if n := outcomes[outcome]; n > 0 {
-			fields = append(fields, zap.Int(string(outcome), n))
+	for _, rare := range []zap.Field{
+		zap.Int("replaced", outcomes[ingest.Replaced]), zap.Int("stale", outcomes[ingest.Stale]),
+		zap.Int("deleted", outcomes[ingest.Deleted]), zap.Int("erased", outcomes[ingest.Erased]),
+	} {
+		if rare.Integer > 0 {
+			fields = append(fields, rare)
 		}
 	}
 	return fields

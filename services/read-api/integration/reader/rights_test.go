@@ -28,7 +28,12 @@ func TestTheReaderNamesAMissingRight(t *testing.T) {
 		client.run(statement)
 		eventually(t, "the reader is ready", func() bool { return r.readyz().status == 200 })
 
-		// A right that is taken away later does not make it forget what it has.
+		// A right that is taken away later does not make it forget what it has. The version of
+		// the schema is read at the start only.
+		if lacks == "SELECT ON orderhub_db_version" {
+			r.stop()
+			continue
+		}
 		client.run(`REVOKE ` + lacks + ` FROM ` + role)
 		client.insert("b" + regexp.MustCompile(`\W`).ReplaceAllString(lacks, ""))
 		eventually(t, "readiness names it later, too", func() bool {
