@@ -26,6 +26,14 @@ type shownOrders struct {
 	list  [][]byte // newest first
 	stale time.Time
 	away  bool
+	past  map[string][]page.Event // newest first
+}
+
+// Timeline gives what tests put there.
+func (s *shownOrders) Timeline(_ context.Context, uid string, _ bool) ([]page.Event, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.past[uid], nil
 }
 
 func (s *shownOrders) Get(_ context.Context, uid string) (page.Found, error) {

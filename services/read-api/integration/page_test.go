@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/devstack/browser"
+	"github.com/orderhub/orderhub/services/read-api/internal/page"
 )
 
 // TestPage uses the page the way people do, in a real browser.
@@ -144,14 +145,27 @@ func addressCarriesTheSearch(w *window) {
 }
 
 func anOpenOrderFollowsItsChanges(w *window) {
+	at := time.Date(2024, 5, 1, 1, 0, 0, 0, time.UTC)
+	happened := func(e page.Event) {
+		w.orders.change(func(s *shownOrders) {
+			s.past = map[string][]page.Event{sampleUID: append([]page.Event{e}, s.past[sampleUID]...)}
+		})
+	}
+	happened(page.Event{At: at, What: "Received"})
 	w.withoutLooks()
 	w.open("/?uid=" + sampleUID)
+	w.Until("document.querySelector('.timeline').innerText === 'Received 1 May 2024, 10:00'")
+	happened(page.Event{At: at.Add(time.Hour), What: "Changed", Changes: []page.Change{{Path: "delivery", Before: hostileText, After: "null"}}})
 	changed := sampleOrder(sampleUID, time.Now())
 	changed.Delivery = nil
 	w.orders.add(changed)
 	w.Until("document.querySelector('#people').innerText.includes('No delivery is stored for this order.')")
+	require.Regexp(w.t, `^Changed 1 May 2024, 11:00\s+delivery .*onerror.* null\s+Received`, w.Text(".timeline"))
+	happened(page.Event{At: at.Add(2 * time.Hour), What: "Deleted"})
 	w.orders.remove(sampleUID)
 	w.shows("missing")
+	require.Regexp(w.t, `^Deleted 1 May 2024, 12:00\s+Changed`, w.Text(".timeline"))
+	require.False(w.t, w.is("'hacked' in window"))
 }
 
 func jsonIsOneKeyAway(w *window) {

@@ -136,6 +136,8 @@ func TestVersionsOfAnOrder(t *testing.T) {
 	require.Zero(t, last.NextBefore)
 	require.Equal(t, list.Versions[2], last.Versions[0])
 
+	require.Regexp(t, `(?s)Timeline.*Changed.*delivery.name.*Ben.*Cid.*Changed.*Ann.*Ben.*Received`, r.get("/?uid=x").body)
+
 	// A change by hand leaves no version, so what the order was before is not known.
 	client.run(`UPDATE orders SET locale = 'de' WHERE order_uid = 'x'`)
 	require.Equal(t, 404, r.get(asOf("x", list.UpdatedAt)).status)
@@ -149,7 +151,10 @@ func TestVersionsOfAnOrder(t *testing.T) {
 	require.Zero(t, gone.StoredAt)
 	require.Equal(t, 404, r.get(asOf("x", gone.DeletedAt)).status, "it was deleted then")
 	require.Contains(t, r.get(asOf("x", gone.DeletedAt.Add(-time.Microsecond))).body, `"locale":"de"`)
+	require.Regexp(t, `(?s)Timeline.*Deleted.*Changed.*Ben.*Cid.*Changed.*Received`, r.get("/?uid=x").body)
 	shop.send("x", ordered("x", "Dan", 4))
+	eventually(t, "the page shows it", func() bool { return strings.Contains(r.get("/?uid=x").body, "Received again") })
+	require.Regexp(t, `(?s)Received again.*Cid.*Dan.*Deleted.*Changed.*Changed.*Received`, r.get("/?uid=x").body)
 	back := r.versions(path)
 	require.Zero(t, back.DeletedAt)
 	require.Len(t, back.Versions, 4)
@@ -182,6 +187,10 @@ func TestVersionsAreMasked(t *testing.T) {
 	whole := r.versions("/api/v1/orders/whole/versions", "Authorization", tokens.personal)
 	require.NotEqual(t, whole.Versions[0].Hash, whole.Versions[1].Hash)
 
+	page := r.get("/?uid=whole", "Authorization", tokens.read).body
+	require.Regexp(t, `(?s)Timeline.*Changed.*Received`, page)
+	require.NotContains(t, page, "Plantedname")
+	require.Contains(t, r.get("/?uid=whole", "Authorization", tokens.personal).body, "Plantedname")
 	before := len(tokens.audited(t, "show"))
 	seen := ""
 	paths := []string{"/api/v1/orders/whole/versions", "/api/v1/orders/whole/versions/1", "/api/v1/orders/whole/versions/1?against=2", asOf("whole", whole.StoredAt)}
@@ -195,6 +204,14 @@ func TestVersionsAreMasked(t *testing.T) {
 		require.Len(t, tokens.audited(t, "show"), before+1+i)
 	}
 	require.Equal(t, 3, strings.Count(seen, "Plantedname"))
+
+	// The page of a deleted order shows what it was, and that is on record, too.
+	shop.send("whole", nil)
+	eventually(t, "the reader knows", func() bool { return r.get("/order/whole", "Authorization", tokens.read).status == 404 })
+	require.NotContains(t, r.get("/?uid=whole", "Authorization", tokens.read).body, "Plantedname")
+	before = len(tokens.audited(t, "show"))
+	require.Contains(t, r.get("/?uid=whole", "Authorization", tokens.personal).body, "Plantedname")
+	require.Equal(t, []string{"whole"}, tokens.audited(t, "show")[before].Targets)
 	require.NoError(t, r.records.Close())
 	for _, path := range paths {
 		require.Equal(t, 503, r.get(path, "Authorization", tokens.personal).status, path)

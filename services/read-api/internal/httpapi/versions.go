@@ -150,9 +150,7 @@ func (a *api) past(c *gin.Context, q *query, which orders.Which) (past orders.Pa
 	case a.Access.Personal(c):
 		return past, a.Access.Looked(c, access.Show, uid)
 	}
-	for i := range past.Selected {
-		past.Selected[i].Canonical = model.AppendMasked(nil, past.Selected[i].Canonical)
-	}
+	past.Mask()
 	return past, true
 }
 

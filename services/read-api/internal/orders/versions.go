@@ -36,6 +36,13 @@ type Past struct {
 // Known tells whether there is anything about the order.
 func (p *Past) Known() bool { return p.Stored || p.Versions > 0 || p.DeletedAt != nil }
 
+// Mask masks personal data in the selected versions.
+func (p *Past) Mask() {
+	for i := range p.Selected {
+		p.Selected[i].Canonical = model.AppendMasked(nil, p.Selected[i].Canonical)
+	}
+}
+
 // Which selects versions: by their numbers, or by the moment that they are of, or else the
 // newest ones.
 type Which struct {

@@ -55,7 +55,19 @@ type Orders interface {
 	// Suggest gives completions of a text, exact matches first. Without personal there
 	// are no customers among them.
 	Suggest(ctx context.Context, text string, personal bool) ([]Suggestion, error)
+	// Timeline gives what happened to an order, also a deleted one, the newest first.
+	Timeline(ctx context.Context, uid string, masked bool) ([]Event, error)
 }
+
+// Event is something that happened to an order.
+type Event struct {
+	At      time.Time
+	What    string
+	Changes []Change
+}
+
+// Change is a place at which an order changed, with the JSON there.
+type Change struct{ Path, Before, After string }
 
 // Found is the answer to a search.
 type Found struct {
@@ -246,8 +258,23 @@ func (p *Page) view(c *gin.Context, query url.Values) *view {
 		p.list(c, v, Query{Filters: v.Filter.api, Cursor: v.Filter.Cursor, Limit: listCount})
 	default:
 		p.list(c, v, Query{Limit: besideCount})
+		p.timeline(c, v)
 	}
 	return v
+}
+
+// timeline adds what happened to an order that is shown, or is not there any more. While
+// the list cannot be read, neither can this.
+func (p *Page) timeline(c *gin.Context, v *view) {
+	if v.State != found && v.State != missing || !v.List.Known || !model.IsOrderUID(v.Query) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
+	defer cancel()
+	var err error
+	if v.Events, err = p.orders.Timeline(ctx, v.Query, v.Masked); err != nil {
+		p.notKnown(c, "a timeline", err)
+	}
 }
 
 func (p *Page) order(c *gin.Context, v *view) {
@@ -338,6 +365,7 @@ func (p *Page) etag(v *view, query url.Values, prefix string, fragment bool) str
 	add(fmt.Appendf(nil, "%t %s %t", fragment, v.State, v.List.Known))
 	add(fmt.Appendf(nil, "%d %d", v.StaleSince.Unix(), v.List.StaleSince.Unix()))
 	add([]byte(v.List.Next))
+	add(fmt.Append(nil, v.Events))
 	for _, o := range append(v.List.Orders, v.Order) {
 		if o != nil {
 			add(o.canonical)

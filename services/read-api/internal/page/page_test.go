@@ -33,6 +33,7 @@ type fakeOrders struct {
 	err         error
 	refuse      *RefusedError
 	suggestions []Suggestion
+	events      []Event
 	asked       []string
 	listed      []Query
 }
@@ -58,6 +59,10 @@ func (f *fakeOrders) List(_ context.Context, query Query) (List, error) {
 
 func (f *fakeOrders) Suggest(_ context.Context, _ string, _ bool) ([]Suggestion, error) {
 	return f.suggestions, f.err
+}
+
+func (f *fakeOrders) Timeline(_ context.Context, _ string, _ bool) ([]Event, error) {
+	return f.events, f.err
 }
 
 // sample reads a file of testdata as canonical JSON: without white space.

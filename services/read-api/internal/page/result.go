@@ -33,6 +33,7 @@ type view struct {
 	Masked     bool // orders are, and customers are not searched for
 	Caller     *auth.Caller
 	Order      *order
+	Events     []Event // of the order, or of the one that is not there any more
 	StaleSince time.Time
 	Choices    []Suggestion
 	Similar    []Suggestion // orders whose uid begins with the query
@@ -56,6 +57,8 @@ type orderList struct {
 func (v *view) shown() (uids []string) {
 	if v.Order != nil {
 		uids = append(uids, v.Order.OrderUID)
+	} else if len(v.Events) > 0 {
+		uids = append(uids, v.Query)
 	}
 	for _, o := range v.List.Orders {
 		uids = append(uids, o.OrderUID)
@@ -148,6 +151,12 @@ func (v *view) Announcement() string {
 	}
 	return ""
 }
+
+// ShownBefore is the value before, cut to a length that can be read.
+func (c Change) ShownBefore() string { return cut(c.Before) }
+
+// ShownAfter is the value after, likewise.
+func (c Change) ShownAfter() string { return cut(c.After) }
 
 // Words is the number of orders in words.
 func (l orderList) Words() string {
