@@ -24,9 +24,13 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/audit"
+	"github.com/orderhub/orderhub/libs/platform/bundb"
+	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/services/orderctl/internal/accept"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
@@ -218,6 +222,16 @@ func storedOrders(t *testing.T) dryrun.Orders {
 	return func(ctx context.Context, uids []string) (map[string]orderdb.Stored, error) {
 		return orderdb.Read(ctx, db, uids)
 	}
+}
+
+// acceptor accepts letters as the console of the command line does.
+func acceptor(t *testing.T, o *console.Options) *accept.Acceptor {
+	t.Helper()
+	db, err := bundb.Open(config.Database{URL: config.Secret(os.Getenv("DATABASE_URL"))}, bundb.Options{MaxConns: 2})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	writer := orderwrite.New(db, orderwrite.Options{Timeout: 30 * time.Second, Versions: orderwrite.Versions{Deletions: true, Kept: 20}})
+	return &accept.Acceptor{Codec: o.Codec, Queue: o.Store, Orders: o.Orders, Writer: writer, DB: db, Explain: func(err error) error { return err }}
 }
 
 // by is who acts in the tests that act behind the console's back.

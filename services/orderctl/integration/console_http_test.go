@@ -325,7 +325,7 @@ func TestConsoleHistory(t *testing.T) {
 // A conflict is shown against what PostgreSQL has.
 func TestConsoleConflict(t *testing.T) {
 	withDatabase(t)
-	c := newConsole(t, func(o *console.Options) { o.Orders = storedOrders(t) })
+	c := newConsole(t, func(o *console.Options) { o.Orders, o.Accept = storedOrders(t), acceptor(t, o) })
 	const uid = "b563feb7b2b84b6test"
 	value := bytes.Replace(sampleOrder(t, uid, "amount", "1999"), []byte("Test Testov"), []byte("Somebody Else"), 1)
 	id := c.failing(0, uid, value, time.Hour)
@@ -342,6 +342,28 @@ func TestConsoleConflict(t *testing.T) {
 	_, body = c.person().post("/jobs/dry-run", url.Values{"kind": {"dry-run"}, "match": {""}})
 	require.Contains(t, shown(body), "would be duplicates 1")
 	require.Contains(t, shown(body), "would fail again 1")
+
+	// Accepted, it is the newest version of the order, until it is opened again.
+	amount := func() (amount int) {
+		require.NoError(t, openURL(t, os.Getenv("DATABASE_URL")).QueryRowContext(t.Context(), `SELECT amount FROM payments`).Scan(&amount))
+		return amount
+	}
+	form := url.Values{"kind": {"accept"}, "letter": {id}, "job": {"A"}, "back": {letterPath(id)}}
+	status, _ := c.person().post("/jobs", form)
+	require.Equal(t, http.StatusUnauthorized, status)
+	status, _ = p.post("/jobs", form)
+	require.Equal(t, http.StatusForbidden, status, "the form has no token")
+	require.Equal(t, 1817, amount())
+	require.Contains(t, p.page(letterPath(id), ">Accept</a>"), "kind=accept")
+	require.Contains(t, shown(p.page("/confirm?kind=accept&letter="+url.QueryEscape(id), "Accept 1 letter?")), "What the order was before is kept")
+	_, body = p.send("/jobs", form)
+	require.Contains(t, shown(body), "Accepted by ann.")
+	require.Equal(t, 1999, amount())
+	require.Contains(t, shown(p.page(letterPath(id), "Accepted by ann")), "the same now")
+	require.Contains(t, p.page("/audit", "accept: one letter"), "ann")
+	_, body = p.send("/jobs", url.Values{"kind": {"undo"}, "letter": {id}, "job": {"B"}, "back": {letterPath(id)}})
+	require.Contains(t, shown(body), "Opened again by ann.")
+	require.Equal(t, 1817, amount())
 }
 
 // Where a broker is away, pages say so and keep what is known; where it never was

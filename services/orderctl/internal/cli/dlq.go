@@ -45,6 +45,15 @@ type optionalDatabase struct {
 
 // orders gives what letters are compared with: nothing without a database.
 func (d optionalDatabase) orders() (orders dryrun.Orders, closing func(), err error) {
+	db, closing, err := d.open()
+	if db == nil {
+		return nil, closing, err
+	}
+	return db.stored, closing, nil
+}
+
+// open returns nil without a database.
+func (d optionalDatabase) open() (db *database, closing func(), err error) {
 	if d.URL == "" {
 		return nil, func() {}, nil
 	}
@@ -52,11 +61,10 @@ func (d optionalDatabase) orders() (orders dryrun.Orders, closing func(), err er
 	if err := load(&s); err != nil {
 		return nil, nil, err
 	}
-	db, err := openDatabase(s.Database)
-	if err != nil {
+	if db, err = openDatabase(s.Database); err != nil {
 		return nil, nil, err
 	}
-	return db.stored, func() { _ = db.pool.Close() }, nil // nothing was written
+	return db, func() { _ = db.pool.Close() }, nil // what was written is committed
 }
 
 // withLetters opens the queue of letters that settings and flags name, and

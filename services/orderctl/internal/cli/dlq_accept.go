@@ -57,17 +57,13 @@ func (f *acceptFlags) check(cmd *cobra.Command, ids []string) error {
 	return nil
 }
 
-// withAcceptor opens the database.
+// withAcceptor opens the database, which the settings name.
 func withAcceptor(queue *dlq.Queue, s *lookSettings, use func(*accept.Acceptor) error) error {
-	var settings databaseSettings
-	if err := load(&settings); err != nil {
-		return err
-	}
-	db, err := openDatabase(settings.Database)
+	db, closing, err := s.Database.open()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.pool.Close() }() // what was written is committed
+	defer closing()
 	return use(db.acceptor(queue, &s.Rules, s.Letters.Erasures.NewKey()))
 }
 

@@ -27,7 +27,9 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/service"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/orderctl/internal/accept"
 	"github.com/orderhub/orderhub/services/orderctl/internal/console"
+	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/webhook"
 )
 
@@ -124,7 +126,7 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 		return err
 	}
 	defer client.Close()
-	orders, closing, err := settings.Database.orders()
+	db, closing, err := settings.Database.open()
 	if err != nil {
 		return err
 	}
@@ -158,8 +160,13 @@ func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFla
 	metrics, checks := service.NewMetrics(consoleName), health.NewRegistry()
 	settings.Auth.Hosts = append(settings.Auth.Hosts, s.Hosts...)
 	queue := dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: where.foreign, Erasures: settings.Erasures.NewKey()})
+	var orders dryrun.Orders
+	var acceptor *accept.Acceptor
+	if db != nil {
+		orders, acceptor = db.stored, db.acceptor(queue, &settings.Rules, settings.Erasures.NewKey())
+	}
 	c, err := console.New(console.Options{
-		Store: queue, OrdersTopic: cfg.Topic, TraceURL: settings.Link.URL, Codec: model.New(settings.Rules.Options()), Versions: settings.Rules.Versions(), Orders: orders,
+		Store: queue, OrdersTopic: cfg.Topic, TraceURL: settings.Link.URL, Codec: model.New(settings.Rules.Options()), Versions: settings.Rules.Versions(), Orders: orders, Accept: acceptor,
 		Listen: listenedOn(s.Addr, listener), Web: settings.Web, Auth: settings.Auth, Token: token, Actor: currentUser(), Audit: records, AuditSettings: settings.Audit,
 		Explain: func(err error) error {
 			if err == nil {

@@ -32,7 +32,7 @@ const (
 
 // request is what a form asks for: an operation, and the letters that it is for.
 type request struct {
-	Kind    kind     `form:"kind" binding:"oneof=dry-run redrive discard undo"`
+	Kind    kind     `form:"kind" binding:"oneof=dry-run redrive accept discard undo"`
 	Letters []string `form:"letter"` // handles; or:
 	From    string   `form:"from"`   // the letters of a job; or:
 	Match   string   `form:"match"`  // those that an address asks for …
@@ -195,6 +195,8 @@ func (c *Console) startJob(v *visit) error {
 		return impossible("Dry runs have an address of their own.")
 	case r.Kind == discard && r.Why == "":
 		return refused(http.StatusBadRequest, "Something is missing", "Say why the letters are not wanted: it is kept with them.")
+	case r.Kind == accepts && c.opts.Accept == nil:
+		return impossible("Accepting letters changes orders: the console needs DATABASE_URL for that.")
 	case c.sentTwice(v, r.Job):
 		return nil
 	}
@@ -291,11 +293,18 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 		if o.Kind == discard {
 			return queue.Discard(j.ctx, view, refs, by, j.outcome)
 		}
+		if o.Kind == accepts {
+			return queue.Accept(j.ctx, view, refs, dlq.Acceptance{By: by, Rate: o.Rate, Store: c.opts.Accept.Store, Done: j.outcome})
+		}
 		mine, err := c.ownResolutions(j, view, refs)
 		if err != nil {
 			return err
 		}
-		return queue.Undo(j.ctx, view, mine, nil, j.outcome)
+		var restore func(context.Context, []dlq.Item) ([]error, error)
+		if c.opts.Accept != nil {
+			restore = c.opts.Accept.Restore
+		}
+		return queue.Undo(j.ctx, view, mine, restore, j.outcome)
 	}
 }
 

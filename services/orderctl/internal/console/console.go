@@ -35,6 +35,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/health"
 	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/orderctl/internal/accept"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 )
 
@@ -55,6 +56,8 @@ type Options struct {
 	Versions orderwrite.Versions
 	// Orders reads the stored orders; nil: letters are not compared.
 	Orders dryrun.Orders
+	// Accept accepts conflicts; nil: there is no database to do so.
+	Accept *accept.Acceptor
 	// OrdersTopic is the topic that the worker reads.
 	OrdersTopic string
 	// TraceURL is the template of links to traces, see dlqview.TraceLink; it may be "".

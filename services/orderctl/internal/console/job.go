@@ -29,6 +29,7 @@ const (
 	dryRun  kind = "dry-run"
 	redrive kind = "redrive"
 	discard kind = "discard"
+	accepts kind = "accept"
 	undo    kind = "undo"
 )
 
@@ -48,7 +49,9 @@ var kinds = map[kind]struct{ Title, Doing, Done, Explain string }{
 	redrive: {"Redrive", "Redriving", "Redriven",
 		"Each letter goes back to the partition that it came from, in the order that they had there. Records that came later have overtaken them. A letter is resolved once its copy is acknowledged; one that fails again becomes a new letter."},
 	discard: {"Discard", "Discarding", "Discarded", "The letters are marked as not wanted. They stay in the topic, and can be opened again."},
-	undo:    {"Open again", "Opening again", "Opened again", "The letters are open again. What a redrive has sent stays sent."},
+	accepts: {"Accept", "Accepting", "Accepted",
+		"The content of each letter becomes the newest version of its order, if it is valid by today’s rules. What the order was before is kept, and is restored when the letter is opened again. Only conflicts are accepted."},
+	undo: {"Open again", "Opening again", "Opened again", "The letters are open again. What a redrive has sent stays sent. What an acceptance replaced is restored, unless the order has changed since."},
 }
 
 // progress of a job.
@@ -138,7 +141,7 @@ func (v jobView) More() int {
 
 // CanUndo reports whether the job changed letters.
 func (v jobView) CanUndo() bool {
-	return v.Over() && v.Good > 0 && (v.Kind == redrive || v.Kind == discard)
+	return v.Over() && v.Good > 0 && (v.Kind == redrive || v.Kind == discard || v.Kind == accepts)
 }
 
 // Title is what the job does, or did.
