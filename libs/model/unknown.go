@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -47,6 +49,31 @@ func StoredUnknown[P any](stored []byte) Unknown {
 		}
 	}
 	return Unknown(append(kept, '}'))
+}
+
+// ReadCanonical returns the order with this canonical JSON, also one that lacks a part, with
+// its unknown fields.
+func ReadCanonical(canonical []byte) (*Order, error) {
+	var o Order
+	var parts struct {
+		Delivery jsontext.Value   `json:"delivery"`
+		Payment  jsontext.Value   `json:"payment"`
+		Items    []jsontext.Value `json:"items"`
+	}
+	if err := errors.Join(json.Unmarshal(canonical, &o), json.Unmarshal(canonical, &parts)); err != nil {
+		return nil, err
+	}
+	o.UnknownFields = StoredUnknown[Order](canonical)
+	if o.Delivery != nil {
+		o.Delivery.UnknownFields = StoredUnknown[Delivery](parts.Delivery)
+	}
+	if o.Payment != nil {
+		o.Payment.UnknownFields = StoredUnknown[Payment](parts.Payment)
+	}
+	for i := range o.Items {
+		o.Items[i].UnknownFields = StoredUnknown[Item](parts.Items[i])
+	}
+	return &o, nil
 }
 
 func appendMember(object []byte, name, value string) []byte {

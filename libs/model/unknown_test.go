@@ -68,6 +68,19 @@ func TestStoredUnknownFields(t *testing.T) {
 	o := keeping(t, `"b":1,"a":2,`, "", "", `"colour":"red",`)
 	canonical := AppendCanonical(nil, o)
 	require.Equal(t, o.UnknownFields, StoredUnknown[Order](canonical), "of a whole order")
+
+	read, err := ReadCanonical(canonical)
+	require.NoError(t, err)
+	require.Equal(t, canonical, AppendCanonical(nil, read))
+	require.Empty(t, Diff(o, read))
+	o.UnknownFields, o.Items[0].UnknownFields, o.Delivery, o.Payment.Amount = `{"ITEMS":7,"a":2}`, `{"colour":"blue"}`, nil, 5
+	changed, err := ReadCanonical(AppendCanonical(nil, o))
+	require.NoError(t, err)
+	paths := []string{"delivery", "payment.amount", "items[0].colour", "ITEMS", "b"}
+	require.Equal(t, paths, Diff(read, changed))
+	for i, want := range []string{"null", "5", `"blue"`, "7", ""} {
+		require.Equal(t, want, string(ValueAt(changed, paths[i])), paths[i])
+	}
 }
 
 func TestUnknownFieldsAreComparedIfBothWereKept(t *testing.T) {

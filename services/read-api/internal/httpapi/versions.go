@@ -156,13 +156,17 @@ func (a *api) past(c *gin.Context, q *query, which orders.Which) (past orders.Pa
 
 // differences are the paths at which two versions differ, with the values of both.
 func differences(before, after []byte) ([]versionDifference, error) {
-	var from, to model.Order
-	if err := errors.Join(json.Unmarshal(before, &from), json.Unmarshal(after, &to)); err != nil {
+	from, err := model.ReadCanonical(before)
+	if err != nil {
+		return nil, err
+	}
+	to, err := model.ReadCanonical(after)
+	if err != nil {
 		return nil, err
 	}
 	all := []versionDifference{}
-	for _, path := range model.Diff(&from, &to) {
-		all = append(all, versionDifference{path, model.ValueAt(&from, path), model.ValueAt(&to, path)})
+	for _, path := range model.Diff(from, to) {
+		all = append(all, versionDifference{path, model.ValueAt(from, path), model.ValueAt(to, path)})
 	}
 	return all, nil
 }

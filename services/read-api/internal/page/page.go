@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/go-json-experiment/json"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/model"
@@ -313,12 +312,12 @@ func (p *Page) decode(canonical []byte, masked bool) *order {
 	if masked {
 		canonical = model.AppendMasked(nil, canonical)
 	}
-	o := order{Masked: masked, canonical: canonical}
-	if err := json.Unmarshal(canonical, &o.Order); err != nil { // by exact names: ITEMS is an unknown field
+	o, err := model.ReadCanonical(canonical)
+	if err != nil {
 		p.log.Error("page cannot show an order", zap.Error(err))
 		return nil
 	}
-	return &o
+	return &order{Order: *o, Masked: masked, canonical: canonical}
 }
 
 func (p *Page) list(c *gin.Context, v *view, query Query) {

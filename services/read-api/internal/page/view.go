@@ -5,9 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/orderhub/orderhub/libs/model"
 )
 
@@ -29,17 +26,15 @@ func (o *order) OtherFields() (all []otherField) {
 			all = append(all, otherField{prefix + name, value})
 		}
 	}
-	var parts struct {
-		Delivery jsontext.Value   `json:"delivery"`
-		Payment  jsontext.Value   `json:"payment"`
-		Items    []jsontext.Value `json:"items"`
+	add("", o.UnknownFields)
+	if o.Delivery != nil {
+		add("delivery.", o.Delivery.UnknownFields)
 	}
-	_ = json.Unmarshal(o.canonical, &parts) // it was decoded before
-	add("", model.StoredUnknown[model.Order](o.canonical))
-	add("delivery.", model.StoredUnknown[model.Delivery](parts.Delivery))
-	add("payment.", model.StoredUnknown[model.Payment](parts.Payment))
-	for i, item := range parts.Items {
-		add(fmt.Sprintf("items[%d].", i), model.StoredUnknown[model.Item](item))
+	if o.Payment != nil {
+		add("payment.", o.Payment.UnknownFields)
+	}
+	for i := range o.Items {
+		add(fmt.Sprintf("items[%d].", i), o.Items[i].UnknownFields)
 	}
 	return all
 }
