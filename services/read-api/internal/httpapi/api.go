@@ -104,7 +104,7 @@ func New(o Options) *gin.Engine {
 
 // plain refuses requests with parameters: the route has none.
 func (a *api) plain(c *gin.Context) {
-	if c.Request.URL.RawQuery != "" {
-		a.problem(c, readQuery(c.Request.URL.RawQuery).refused)
+	if q := readQuery(c.Request.URL.RawQuery); q.refused != nil {
+		a.problem(c, q.refused)
 	}
 }

@@ -200,6 +200,9 @@ func TestOddAddresses(t *testing.T) {
 	for _, address := range []string{sampleAddress + "?a=b", sampleAddress + "?a", "/order/a,b?x=1", "/api/v1/stats?x", "/docs?x=1", "/problems/unavailable?x", "/openapi.yaml?%zz"} {
 		requireProblem(t, b.ask(t, "GET", address), 400, "invalid-parameter")
 	}
+	for _, address := range []string{sampleAddress + "?", sampleAddress + "?&", "/api/v1/stats?&&"} {
+		require.Equal(t, 200, b.ask(t, "GET", address).status, address)
+	}
 	for _, uid := range []string{"a%00b", "%ff%fe", "a%20b", "%D0%B9", "a;b", "a,b", "a'b", `%3Cscript%3E`, "a:b", strings.Repeat("x", 65), strings.Repeat("x", 60_000)} {
 		requireProblem(t, b.ask(t, "GET", "/order/"+uid), 400, "invalid-order-uid")
 		requireProblem(t, b.ask(t, "GET", "/api/v1/orders/"+uid), 400, "invalid-order-uid")

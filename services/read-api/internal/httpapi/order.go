@@ -104,7 +104,7 @@ func (a *api) order(c *gin.Context) {
 	if !a.validUID(c, uid) {
 		return
 	}
-	if c.Request.URL.RawQuery != "" {
+	if strings.Trim(c.Request.URL.RawQuery, "&") != "" {
 		a.orderAsOf(c)
 		return
 	}
