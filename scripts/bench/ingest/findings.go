@@ -107,7 +107,7 @@ func goals(measured samples) string {
 		measured.Ratio(worker.name, rawCopy.name, rig.Use.DatabaseCost),
 		measured.Ratio(worker.name, unmarshal.name, rig.Use.ClientCost), measured.Median(worker.name, rig.Use.PeakMiB))
 	if len(measured[unrecorded.name]) > 0 {
-		text += fmt.Sprintf("- the positions of partitions: %+.1f %% of the database's and the worker's CPU an order (goal: at most 2)\n",
+		text += fmt.Sprintf("- positions and erasures: %+.1f %% of the database's and the worker's CPU an order (goal: at most 2)\n",
 			(measured.Ratio(worker.name, unrecorded.name, func(u rig.Use) float64 { return u.DatabaseCost() + u.ClientCost() })-1)*100)
 	}
 	if len(measured[single.name]) > 0 {

@@ -32,7 +32,7 @@ func TestTableHasRatiosOfRounds(t *testing.T) {
 	require.Contains(t, lines, "rate: 0.75 × raw COPY without triggers (goal: at least 1.15), 0.60 × where")
 	require.Contains(t, lines, "CPU an order: 1.10 ×")
 	require.Contains(t, lines, "the worker's CPU an order: 1.20 × encoding")
-	require.Contains(t, lines, "positions of partitions: +1.8 %")
+	require.Contains(t, lines, "positions and erasures: +1.8 %")
 	require.Contains(t, lines, "peak memory: 200 MiB")
 	require.Contains(t, lines, "rate: 30 × a transaction")
 }

@@ -216,7 +216,11 @@ func Insert(ctx context.Context, tx pgx.Tx, o *model.Order) error {
 	for i, t := range tables {
 		values := make([]any, 0, len(t.Stored))
 		for _, column := range t.Stored {
-			values = append(values, t.Schema.FieldMap[column].Value(reflect.ValueOf(rows[i]).Elem()).Interface())
+			value := t.Schema.FieldMap[column].Value(reflect.ValueOf(rows[i]).Elem()).Interface()
+			if value == model.Unknown("") {
+				value = nil // not kept
+			}
+			values = append(values, value)
 		}
 		if _, err := tx.Exec(ctx, insertStatements[t], values...); err != nil {
 			return fmt.Errorf("insert order %s: %w", o.OrderUID, err)
