@@ -225,6 +225,11 @@ type Erasures interface {
 // order was erased, as far as its order_uid can be read, becomes no letter. It may have one
 // that was written before, or just now while its order was erased: so a tombstone is sent.
 func SendLetters(ctx context.Context, records []*Record, erasures Erasures, group string, send func(context.Context, []deadletter.Letter) error) (dead []deadletter.Letter, err error) {
+	if erasures.Known() == nil { // no transaction was needed yet, which would have read them
+		if _, err := erasures.Refresh(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for changed := true; changed; {
 		keepErased(records, erasures.Known())
 		dead = Letters(records, group, time.Now())

@@ -8,6 +8,6 @@ UPDATE staging.orders SET track_number = 'TRACK' || sm_id || substr(order_uid, 1
 UPDATE staging.items i SET track_number = o.track_number FROM staging.orders o WHERE o.order_uid = i.order_uid;
 UPDATE staging.payments SET transaction = order_uid;
 INSERT INTO "Orders" SELECT order_uid, track_number, entry, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created AT TIME ZONE 'UTC', oof_shard FROM staging.orders;
-INSERT INTO "Delivery" SELECT * FROM staging.deliveries;
+INSERT INTO "Delivery" SELECT order_uid, name, phone, zip, city, address, region, email FROM staging.deliveries;
 INSERT INTO "Payment" SELECT transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee FROM staging.payments;
 INSERT INTO "Items" SELECT chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status FROM staging.items ORDER BY order_uid, position;

@@ -9,7 +9,7 @@ CREATE TABLE payments (order_uid varchar(64) PRIMARY KEY REFERENCES orders ON DE
 CREATE TABLE items (id serial PRIMARY KEY, order_uid varchar(64) REFERENCES orders ON DELETE CASCADE, chrt_id bigint, track_number text, price int, rid text, name text,
     sale int, size text, total_price int, nm_id bigint, brand text, status int);
 INSERT INTO orders SELECT order_uid, track_number, entry, locale, internal_signature, customer_id, delivery_service, shardkey, sm_id, date_created AT TIME ZONE 'UTC', oof_shard FROM staging.orders;
-INSERT INTO deliveries SELECT * FROM staging.deliveries;
-INSERT INTO payments SELECT * FROM staging.payments;
+INSERT INTO deliveries SELECT order_uid, name, phone, zip, city, address, region, email FROM staging.deliveries;
+INSERT INTO payments SELECT order_uid, transaction, request_id, currency, provider, amount, payment_dt, bank, delivery_cost, goods_total, custom_fee FROM staging.payments;
 INSERT INTO items (order_uid, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status)
     SELECT order_uid, chrt_id, track_number, price, rid, name, sale, size, total_price, nm_id, brand, status FROM staging.items ORDER BY position, order_uid;
