@@ -13,6 +13,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
@@ -168,28 +169,34 @@ func Remove(ctx context.Context, db *bun.DB, uids []string) (removed int64, err 
 }
 
 // Sweep deletes all orders that were erased, and returns how many there were. It reads the
-// uids of all orders, and of those of which something is kept.
-func Sweep(ctx context.Context, db *bun.DB, known *Known) (removed int64, err error) {
-	tables, err := orderdb.KeptTables(ctx, db)
-	if err != nil {
-		return 0, err
+// uids of all orders, and of those of which something is kept, in steps of up to patience.
+func Sweep(ctx context.Context, db *bun.DB, known *Known, patience time.Duration) (removed int64, err error) {
+	step := func(do func(ctx context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		return do(ctx)
 	}
+	var tables []string
+	err = step(func(ctx context.Context) (err error) {
+		tables, err = orderdb.KeptTables(ctx, db)
+		return err
+	})
 	for _, table := range tables {
-		for after := ""; ; {
-			var uids []string
-			err := db.NewRaw("SELECT DISTINCT order_uid FROM ? WHERE order_uid > ? ORDER BY order_uid LIMIT ?", bun.Ident(table), after, chunk).Scan(ctx, &uids)
-			if err != nil {
-				return removed, fmt.Errorf("look for erased orders: %w", err)
-			}
-			if len(uids) == 0 {
-				break
-			}
-			after = uids[len(uids)-1]
-			n, err := Remove(ctx, db, slices.DeleteFunc(uids, func(uid string) bool { return !known.Has(uid) }))
-			if removed += n; err != nil {
-				return removed, err
-			}
+		for after, more := "", true; more && err == nil; {
+			err = step(func(ctx context.Context) error {
+				var uids []string
+				err := db.NewRaw("SELECT DISTINCT order_uid FROM ? WHERE order_uid > ? ORDER BY order_uid LIMIT ?", bun.Ident(table), after, chunk).Scan(ctx, &uids)
+				if err != nil {
+					return fmt.Errorf("look for erased orders: %w", err)
+				}
+				if more = len(uids) > 0; more {
+					after = uids[len(uids)-1]
+				}
+				n, err := Remove(ctx, db, slices.DeleteFunc(uids, func(uid string) bool { return !known.Has(uid) }))
+				removed += n
+				return err
+			})
 		}
 	}
-	return removed, nil
+	return removed, err
 }

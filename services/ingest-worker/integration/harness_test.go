@@ -111,8 +111,13 @@ type worker struct {
 // settings as NAME=value.
 func (b *bundle) startWorker(settings ...string) *worker {
 	b.t.Helper()
+	return b.start(b.settings(settings...))
+}
+
+func (b *bundle) start(settings *app.Settings) *worker {
+	b.t.Helper()
 	w := &worker{t: b.t}
-	w.app = fx.New(app.Options(b.settings(settings...)), fx.Populate(&w.metrics, &w.admin))
+	w.app = fx.New(app.Options(settings), fx.Populate(&w.metrics, &w.admin))
 	require.NoError(b.t, w.app.Err())
 	require.NoError(b.t, w.app.Start(b.ctx))
 	b.t.Cleanup(w.stop)

@@ -364,7 +364,7 @@ func TestWhatIsKeptOfErasedOrdersIsRemoved(t *testing.T) {
 	require.NoError(t, erased.Add(b.ctx, db, []orderdb.Erasure{{HMAC: h[:], KeyID: key().ID()}}))
 	known, err := erased.Load(b.ctx, db, key())
 	require.NoError(t, err)
-	_, err = erased.Sweep(b.ctx, db, known)
+	_, err = erased.Sweep(b.ctx, db, known, deadline)
 	require.NoError(t, err)
 	require.Equal(t, "0 0 0", b.state("gone"))
 	require.Empty(t, b.versions("gone"))

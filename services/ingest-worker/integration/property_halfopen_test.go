@@ -1,8 +1,12 @@
 package integration
 
 import (
+	"bytes"
+	"fmt"
 	"net/url"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -41,6 +45,52 @@ func TestATransactionThatALostConnectionLeftBehindHoldsNobodyUp(t *testing.T) {
 			b.drained()
 			require.Equal(t, 3, b.count("orders"))
 			require.Empty(t, b.letters())
+		})
+	}
+}
+
+// Whichever statement of a generation's start or of its first batch is never answered, the
+// worker notices, and goes on over another connection. The generation also removes an erased
+// order that a restored database has again.
+func TestAStatementThatIsNeverAnsweredHoldsNobodyUp(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker("ERASURE_KEY=" + erasureKey)
+	b.produce(0, order(t, "order-0", "1"))
+	b.drained()
+	w.stop()
+	b.erase("gone")
+	direct, err := url.Parse(b.writer)
+	require.NoError(t, err)
+	for n, last := 1, false; !last && !t.Failed(); n++ {
+		t.Run(fmt.Sprintf("statement %d", n), func(t *testing.T) {
+			b := *b
+			b.t = t
+			b.exec(`UPDATE erasures SET pending = true`)
+			b.exec(`DELETE FROM ingest_positions WHERE topic = $1`, dlqTopic)
+			p, err := proxy.Start(direct.Host, proxy.Postgres)
+			require.NoError(t, err)
+			t.Cleanup(p.Close)
+			var begun atomic.Bool
+			var statements atomic.Int64
+			p.Set(proxy.Trap{Effect: proxy.FallSilent, Match: func(request []byte) bool {
+				if request[0] != 'Q' && request[0] != 'P' {
+					return false
+				}
+				if bytes.Contains(request, []byte("to_regclass('ingest_pauses')")) { // the generation's first
+					begun.Store(true)
+				}
+				return begun.Load() && statements.Add(1) == int64(n)
+			}})
+			proxied := *direct
+			proxied.Host = p.Addr()
+			b.produce(0, order(t, fmt.Sprint("order-", n), "1"), []byte("broken"))
+			settings := b.settings("INGEST_LAG_INTERVAL=1h", "ERASURE_KEY="+erasureKey, "DATABASE_URL="+proxied.String())
+			settings.WriteTimeout = 400 * time.Millisecond
+			w := b.start(settings)
+			b.drained()
+			require.Equal(t, n+1, b.count("orders"))
+			w.stop()
+			last = p.Sprung() == 0
 		})
 	}
 }

@@ -166,7 +166,11 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			Blockage: blockage,
 			Metrics:  metrics,
 			Log:      log,
-			Rights:   func(ctx context.Context) error { return migrations.CheckRights(ctx, db.DB, migrations.Writer) },
+			Rights: func(ctx context.Context) error {
+				ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+				defer cancel()
+				return migrations.CheckRights(ctx, db.DB, migrations.Writer)
+			},
 			Committed: func(ctx context.Context) (map[int]int64, error) {
 				ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 				defer cancel()

@@ -39,7 +39,7 @@ type Config struct {
 	Group, Topic string
 	// Key by which erased orders are known; nil if none is set.
 	Key *erasure.Key
-	// Timeout bounds a small statement, so that a connection that died silently is noticed.
+	// Timeout bounds each small step, so that a connection that died silently is noticed.
 	Timeout time.Duration
 	// Reader reads partition 0 of Topic.
 	Reader *fetch.Reader
@@ -93,7 +93,12 @@ func (k *Keeper) Sync(ctx context.Context) error {
 }
 
 func (k *Keeper) sync(ctx context.Context) error {
-	if has, err := orderdb.Has(ctx, k.db, "erasures"); err != nil || !has {
+	var has bool
+	err := k.bounded(ctx, func(ctx context.Context) (err error) {
+		has, err = orderdb.Has(ctx, k.db, "erasures")
+		return err
+	})
+	if err != nil || !has {
 		return err // with the last release's schema, nothing was ever erased
 	}
 	reader := k.cfg.Reader
@@ -106,9 +111,9 @@ func (k *Keeper) sync(ctx context.Context) error {
 		return &TopicError{k.cfg.Topic, err}
 	}
 	position := orderdb.IngestPosition{Group: k.cfg.Group, TopicID: topicID, Partition: partition, Topic: k.cfg.Topic}
-	short, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
-	defer cancel()
-	err = k.db.NewSelect().Model(&position).WherePK().Scan(short)
+	err = k.bounded(ctx, func(ctx context.Context) error {
+		return k.db.NewSelect().Model(&position).WherePK().Scan(ctx)
+	})
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("read the position of erasures: %w", err)
 	}
@@ -127,12 +132,22 @@ func (k *Keeper) sync(ctx context.Context) error {
 		return err
 	}
 	position.NextOffset, position.UpdatedAt = next, time.Now()
-	_, err = k.db.NewInsert().Model(&position).On("CONFLICT (consumer_group, topic_id, partition) DO UPDATE").
-		Set("next_offset = EXCLUDED.next_offset, updated_at = now()").Exec(ctx)
+	err = k.bounded(ctx, func(ctx context.Context) error {
+		_, err := k.db.NewInsert().Model(&position).On("CONFLICT (consumer_group, topic_id, partition) DO UPDATE").
+			Set("next_offset = EXCLUDED.next_offset, updated_at = now()").Exec(ctx)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("write the position of erasures: %w", err)
 	}
 	return nil
+}
+
+// bounded gives a step that makes one or two small statements its time.
+func (k *Keeper) bounded(ctx context.Context, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+	defer cancel()
+	return step(ctx)
 }
 
 // Close closes the connection.
@@ -175,40 +190,49 @@ func (k *Keeper) read(ctx context.Context, from, end int64) (notes []orderdb.Era
 	return notes, from, nil
 }
 
-// apply adds the notes that the table lacks and removes their orders.
+// apply adds the notes that the table lacks and removes their orders. What it has done stays
+// done where it fails.
 func (k *Keeper) apply(ctx context.Context, notes []orderdb.Erasure) error {
 	if len(notes) == 0 {
 		return nil
 	}
-	known, err := erased.Load(ctx, k.db, k.cfg.Key)
-	if err != nil {
+	var known *erased.Known
+	load := func(ctx context.Context) (err error) {
+		known, err = erased.Load(ctx, k.db, k.cfg.Key)
+		return err
+	}
+	if err := k.bounded(ctx, load); err != nil {
 		return err
 	}
 	missing := known.Missing(notes)
-	pending, err := k.db.NewSelect().Model((*orderdb.Erasure)(nil)).Where("pending").Exists(ctx)
+	var pending bool
+	err := k.bounded(ctx, func(ctx context.Context) (err error) {
+		pending, err = k.db.NewSelect().Model((*orderdb.Erasure)(nil)).Where("pending").Exists(ctx)
+		return err
+	})
 	if err != nil || len(missing) == 0 && !pending {
 		return err
 	}
 	k.log.Error("the topic has erased orders that the table does not have: the database went back to an earlier state; removing them", zap.Int("erasures", len(missing)))
-	if err := erased.Add(ctx, k.db, missing); err != nil {
-		return err
-	}
-	if known, err = erased.Load(ctx, k.db, k.cfg.Key); err != nil {
-		return err
-	}
-	if err := erased.Await(ctx, k.db); err != nil {
-		return err
+	add := func(ctx context.Context) error { return erased.Add(ctx, k.db, missing) }
+	await := func(ctx context.Context) error { return erased.Await(ctx, k.db) }
+	for _, step := range []func(context.Context) error{add, load, await} {
+		if err := k.bounded(ctx, step); err != nil {
+			return err
+		}
 	}
 	began := time.Now()
-	removed, err := erased.Sweep(ctx, k.db, known)
+	removed, err := erased.Sweep(ctx, k.db, known, k.cfg.Timeout)
 	k.removed.Add(float64(removed))
 	if err != nil {
 		return err
 	}
 	k.log.Info("erased orders removed", zap.Int64("orders", removed), zap.Duration("duration_seconds", time.Since(began)))
-	if err := orderdb.RenewEpoch(ctx, k.db); err != nil {
+	return k.bounded(ctx, func(ctx context.Context) error {
+		if err := orderdb.RenewEpoch(ctx, k.db); err != nil {
+			return err
+		}
+		_, err := k.db.NewUpdate().Model((*orderdb.Erasure)(nil)).Set("pending = false").Where("pending").Exec(ctx)
 		return err
-	}
-	_, err = k.db.NewUpdate().Model((*orderdb.Erasure)(nil)).Set("pending = false").Where("pending").Exec(ctx)
-	return err
+	})
 }

@@ -202,6 +202,8 @@ func (k *Keeper) Reset(ctx context.Context, topicID string, id int, first int64)
 		return nil
 	}
 	k.Reached(topicID, id, first)
+	ctx, cancel := context.WithTimeout(ctx, k.cfg.Timeout)
+	defer cancel()
 	_, err := k.db.NewUpdate().Model((*orderdb.IngestPosition)(nil)).Set("next_offset = ?", first).
 		Where("consumer_group = ?", k.cfg.Group).Where("topic_id = ?::uuid", topicID).Where("partition = ?", id).Exec(ctx)
 	return err

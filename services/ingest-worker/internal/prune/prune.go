@@ -132,10 +132,10 @@ func (p *Pruner) PruneVersions(ctx context.Context) error {
 }
 
 func (p *Pruner) pruneTable(ctx context.Context, table, column string, age time.Duration, count prometheus.Counter) error {
-	if has, err := orderdb.Has(ctx, p.db, table); err != nil || !has { // the last release's schema
-		return err
-	}
 	return p.batches(ctx, table, count, func(ctx context.Context) (int, error) {
+		if has, err := orderdb.Has(ctx, p.db, table); err != nil || !has { // the last release's schema
+			return 0, err
+		}
 		result, err := p.db.NewRaw("DELETE FROM ?0 WHERE ctid = ANY (ARRAY(SELECT ctid FROM ?0 WHERE ?1 < now() - make_interval(secs => ?2) LIMIT ?3))",
 			bun.Ident(table), bun.Ident(column), age.Seconds(), batchOrders).Exec(ctx)
 		if err != nil {
