@@ -72,7 +72,7 @@ func (c *propertyCase) drained() {
 		group := c.slot.broker.Cluster().GroupInfo(c.group)
 		switch {
 		case time.Now().After(until):
-			c.t.Fatalf("stuck for %s: %s\nthe group: %+v\n%s", deadline, strings.Join(behind, "; "), group, c.warnings())
+			c.t.Fatalf("stuck for %s: %s\nthe group: %+v\n%s%s", deadline, strings.Join(behind, "; "), group, c.warnings(), c.sessions())
 		case group == nil || group.State != "Stable" || len(group.Members) <= len(c.members):
 			haunted = time.Time{}
 		case haunted.IsZero():
@@ -85,6 +85,14 @@ func (c *propertyCase) drained() {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// sessions is what the database's sessions do.
+func (c *propertyCase) sessions() (all string) {
+	err := c.slot.db.QueryRowContext(c.ctx, `SELECT coalesce(string_agg(concat_ws(' ', 'session', pid, application_name, state, wait_event_type, wait_event,
+		clock_timestamp() - xact_start, clock_timestamp() - query_start, pg_blocking_pids(pid), left(query, 300)), E'\n'), '')
+		FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&all)
+	return fmt.Sprint(all, err)
 }
 
 // warnings is what the workers said last.
