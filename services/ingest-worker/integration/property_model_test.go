@@ -60,12 +60,16 @@ func (c *propertyCase) positions() map[int32]int64 {
 	return positions
 }
 
-// drained waits until all of it is committed.
+// drained waits until all of it is committed, for as long as it comes nearer.
 func (c *propertyCase) drained() {
 	c.t.Helper()
-	until, haunted := time.Now().Add(deadline), time.Time{}
+	var until, haunted time.Time
+	var before []string
 	for {
 		behind := c.progress()
+		if !slices.Equal(behind, before) {
+			until, before = time.Now().Add(deadline), behind
+		}
 		if len(behind) == 0 {
 			return
 		}

@@ -101,7 +101,7 @@ type member struct {
 
 func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propertyCase {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*deadline)
 	t.Cleanup(cancel)
 	name := fmt.Sprintf("orders-%d", p.seed)
 	c := &propertyCase{
