@@ -152,7 +152,11 @@ func (s *Source) Stamp(version *int64) *model.Stamp {
 		return nil
 	}
 	stamp := &model.Stamp{Version: version, Time: s.Timestamp, Partition: int32(s.Partition), Offset: s.Offset}
-	partition, failed := strconv.ParseInt(string(s.Header(HeaderOriginPartition)), 10, 32)
+	origin := s.Header(HeaderOriginPartition)
+	if origin == nil { // of nearly all records: each error of parsing would be allocated
+		return stamp
+	}
+	partition, failed := strconv.ParseInt(string(origin), 10, 32)
 	offset, wrong := strconv.ParseInt(string(s.Header(HeaderOriginOffset)), 10, 64)
 	at, err := time.Parse(time.RFC3339, string(s.Header(HeaderOriginTimestamp)))
 	if failed == nil && wrong == nil && err == nil {
