@@ -48,7 +48,7 @@ func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 		dst = append(dst, f.member...)
 		switch {
 		case f.text != nil:
-			dst, _ = jsontext.AppendQuote(dst, *f.text(v)) // bytes that are not UTF-8 are replaced, with an error
+			dst = appendText(dst, *f.text(v))
 		case f.number != nil:
 			dst = strconv.AppendInt(dst, *f.number(v), 10)
 		case f.time != nil:
@@ -60,6 +60,16 @@ func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 		}
 	}
 	return append(dst, '}')
+}
+
+func appendText(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if class[s[i]] != plain {
+			dst, _ = jsontext.AppendQuote(dst, s) // bytes that are not UTF-8 are replaced, with an error
+			return dst
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"')
 }
 
 // The first byte that a hash covers says what of an order it covers. It changes when the
@@ -83,16 +93,12 @@ func ContentHash(canonical []byte) Hash { return hashOf(HashVersion, canonical) 
 // order whose unknown fields are kept.
 func KeptHash(canonical []byte) Hash { return hashOf(HashVersionKept, canonical) }
 
-func hashOf(version byte, canonical []byte) Hash {
-	// An order with a few items fits the array, which stays on the stack.
-	var short [4096]byte
-	if len(canonical) < len(short) {
-		return sha256.Sum256(append(append(short[:0], version), canonical...))
-	}
+func hashOf(version byte, canonical []byte) (sum Hash) {
 	h := sha256.New()
 	h.Write([]byte{version})
 	h.Write(canonical)
-	return Hash(h.Sum(nil))
+	h.Sum(sum[:0]) // on the stack
+	return sum
 }
 
 // Diff returns the paths at which two orders differ, in the order of the canonical JSON,
