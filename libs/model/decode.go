@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -90,25 +91,26 @@ func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
 		if end {
 			break
 		}
-		at := d.pos
-		name, f := d.name()
-		if f != nil {
-			return d.within("", f)
-		}
-		i := indexOf(fields, name, guess)
-		if i < 0 {
-			shown := shownName(name)
-			if !others.add(name) {
-				return d.within(shown, d.duplicate(at))
+		at, i := d.pos, guess
+		if guess == len(fields) || !d.follows(fields[guess].member) {
+			name, f := d.name()
+			if f != nil {
+				return d.within("", f)
 			}
-			d.unknownField(shown, at)
-			if f := d.skip(depth); f != nil {
-				return d.within(shown, f)
+			if i = indexOf(fields, name); i < 0 {
+				shown := shownName(name)
+				if !others.add(name) {
+					return d.within(shown, d.duplicate(at))
+				}
+				d.unknownField(shown, at)
+				if f := d.skip(depth); f != nil {
+					return d.within(shown, f)
+				}
+				if d.opts.KeepUnknown {
+					kept = append(append(kept, ','), d.data[at:d.pos]...)
+				}
+				continue
 			}
-			if d.opts.KeepUnknown {
-				kept = append(append(kept, ','), d.data[at:d.pos]...)
-			}
-			continue
 		}
 		if seen&(1<<i) != 0 {
 			return d.within(fields[i].name, d.duplicate(at))
@@ -130,16 +132,25 @@ func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
 	return nil
 }
 
-func indexOf[T any](fields []field[T], name []byte, guess int) int {
-	if guess < len(fields) && fields[guess].name == string(name) {
-		return guess
-	}
+func indexOf[T any](fields []field[T], name []byte) int {
 	for i := range fields {
 		if fields[i].name == string(name) {
 			return i
 		}
 	}
 	return -1
+}
+
+// follows reports whether a member follows that is written as in canonical JSON, and moves
+// to its value then.
+func (d *decoder) follows(member string) bool {
+	end := d.pos + len(member)
+	if end > len(d.data) || string(d.data[d.pos:end]) != member {
+		return false
+	}
+	d.pos = end
+	d.space()
+	return true
 }
 
 func readField[T any](d *decoder, v *T, f *field[T], depth int) *fault {
@@ -243,8 +254,9 @@ func readItems(d *decoder, o *Order) *fault {
 		return d.wrongType("items", "an array", 1)
 	}
 	d.pos++
-	// An item has some 200 bytes. Allocate a few at first, whatever the record holds.
-	o.Items = make([]Item, 0, min(1+(len(d.data)-d.pos)/256, 32))
+	// Items are objects without others in them. Allocate a few at first, whatever the record holds.
+	most, _, _ := bytes.Cut(d.data[d.pos:], []byte("]"))
+	o.Items = make([]Item, 0, min(bytes.Count(most, []byte("{")), 32))
 	tooMany := false
 	for first := true; ; first = false {
 		end, f := d.next(first, ']')
