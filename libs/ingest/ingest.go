@@ -51,6 +51,7 @@ type Record struct {
 	Source deadletter.Source
 
 	entry *orderwrite.Entry // the valid order; nil if there is a failure
+	own   orderwrite.Entry  // what entry points to: it is not allocated by itself
 	// failure is why the record is no valid order; nil if there is an entry.
 	failure *deadletter.Cause
 	erased  bool   // it is not to become a dead letter
@@ -77,19 +78,28 @@ func NewDecoder(codec *model.Codec, unknown func(field string)) *Decoder {
 // Decode decodes and validates a record, which is kept. One that source.Truncated
 // says is cut becomes a dead letter for its size.
 func (d *Decoder) Decode(source deadletter.Source) *Record {
-	r := &Record{Source: source, rules: d.codec.Rules().Version()}
+	r := new(Record)
+	d.DecodeInto(r, source)
+	return r
+}
+
+// DecodeInto is Decode into a record that is a part of something larger. It must not be
+// copied later.
+func (d *Decoder) DecodeInto(r *Record, source deadletter.Source) {
+	*r = Record{Source: source, rules: d.codec.Rules().Version()}
 	if source.Truncated != nil {
 		r.failure = failureOf(d.codec.TooLarge(source.Truncated.Size))
-		return r
+		return
 	}
 	if source.Value == nil && d.codec.Deletes() && model.IsOrderUID(string(source.Key)) {
 		version, refused := d.codec.DeletionVersion(source.Header)
 		if refused != nil {
 			r.failure = failureOf(refused)
-			return r
+			return
 		}
-		r.entry = &orderwrite.Entry{Deletes: string(source.Key), Stamp: source.Stamp(version)}
-		return r
+		r.own = orderwrite.Entry{Deletes: string(source.Key), Stamp: source.Stamp(version)}
+		r.entry = &r.own
+		return
 	}
 	decoded, err := d.codec.Decode(source.Value)
 	if err != nil {
@@ -98,19 +108,19 @@ func (d *Decoder) Decode(source deadletter.Source) *Record {
 			panic("model: Decode returned an error of another type: " + err.Error())
 		}
 		r.failure = failureOf(refused)
-		return r
+		return
 	}
 	for _, field := range decoded.Unknown {
 		d.unknown(field)
 	}
 	// The hash covers the raw reading, so a replay is recognized whatever is normalized then.
 	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw.WithoutUnknown())
-	r.entry = &orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical), Stamp: source.Stamp(decoded.Version)}
+	r.own = orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical), Stamp: source.Stamp(decoded.Version)}
+	r.entry = &r.own
 	if decoded.Raw.UnknownFields != "" {
 		d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw)
 		r.entry.Kept = new(model.KeptHash(d.canonical))
 	}
-	return r
 }
 
 func failureOf(refused *model.RecordError) *deadletter.Cause {

@@ -222,7 +222,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 			return offset, false, err
 		}
 		waited += full
-		r.Record = decoder.Decode(sourceOf(raw, c.cfg.Topic, c.id))
+		decoder.DecodeInto(&r.Record, sourceOf(raw, c.cfg.Topic, c.id))
 		if r.trace(&raw, c.cfg.Topic, c.cfg.Group, c.id); r.span != nil {
 			traced = append(traced, r)
 		}
@@ -318,7 +318,7 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 	began := time.Now()
 	records, bytes := make([]*ingest.Record, len(taken)), int64(0)
 	for i, r := range taken {
-		records[i], bytes = r.Record, bytes+r.bytes
+		records[i], bytes = &r.Record, bytes+r.bytes
 	}
 	var dead []deadletter.Letter
 	done := false

@@ -184,7 +184,7 @@ func (q *queue) rest() []*record {
 
 // record is a decoded record in the queue.
 type record struct {
-	*ingest.Record
+	ingest.Record
 	offset int64
 	bytes  int64      // of key and value, for the batch policy
 	cost   int64      // bytes of the budget
