@@ -63,6 +63,7 @@ func (w *write) part(entries []*Entry) *write {
 // pending returns the entries of the writes that are not decided.
 func pending(writes []*write) (entries []*Entry) {
 	for _, w := range writes {
+		entries = slices.Grow(entries, len(w.entries))
 		for _, e := range w.entries {
 			if e.Outcome == Pending {
 				entries = append(entries, e)
