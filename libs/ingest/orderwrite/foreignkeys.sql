@@ -6,13 +6,13 @@ WITH RECURSIVE tables (oid, root) AS ( -- with their partitions
     SELECT t::oid, t::oid FROM unnest(ARRAY['orders', 'deliveries', 'payments', 'items']::regclass[]) AS t
     UNION ALL
     SELECT inhrelid, root FROM pg_inherits JOIN tables ON inhparent = tables.oid
-), own_keys (oid) AS (
-    SELECT k.oid
-      FROM pg_constraint k JOIN tables part ON part.oid = conrelid JOIN tables parent ON parent.oid = confrelid
-      JOIN pg_attribute a ON a.attrelid = conrelid AND ARRAY[a.attnum] = conkey
-      JOIN pg_attribute b ON b.attrelid = confrelid AND ARRAY[b.attnum] = confkey
-     WHERE contype = 'f' AND part.root <> 'orders'::regclass AND parent.root = 'orders'::regclass
-       AND a.attname = 'order_uid' AND b.attname = 'order_uid'
+), own_keys (oid) AS ( -- without joins, which take long to plan
+    SELECT oid
+      FROM pg_constraint
+     WHERE contype = 'f' AND conrelid = ANY (ARRAY(SELECT oid FROM tables WHERE root <> 'orders'::regclass))
+       AND confrelid = ANY (ARRAY(SELECT oid FROM tables WHERE root = 'orders'::regclass))
+       AND (SELECT attname FROM pg_attribute WHERE attrelid = conrelid AND ARRAY[attnum] = conkey) = 'order_uid'
+       AND (SELECT attname FROM pg_attribute WHERE attrelid = confrelid AND ARRAY[attnum] = confkey) = 'order_uid'
 ), obstacles (obstacle) AS (
     SELECT format('the user may not set session_replication_role: as a superuser, GRANT SET ON PARAMETER session_replication_role TO %I', current_user)
      WHERE NOT has_parameter_privilege('session_replication_role', 'SET')
