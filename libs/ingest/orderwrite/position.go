@@ -87,13 +87,13 @@ func counts(moved string, positions []Position) ([]int64, error) {
 	return all, nil
 }
 
-// reached returns what a transaction for the writes makes of their positions, in an order in
-// which transactions do not deadlock, and the writes that have no entry left after it: a
-// transaction decides only the first entry of an order_uid that it writes. The position of any
-// other write stays, but is checked: a later record must not be stored before those that
-// the tables lost.
-func reached(writes []*write) (positions []Position, done []*write) {
-	seen := map[string]bool{}
+// reached returns what a transaction for the writes, with so many pending entries, makes of
+// their positions, in an order in which transactions do not deadlock, and the writes that
+// have no entry left after it: a transaction decides only the first entry of an order_uid
+// that it writes. The position of any other write stays, but is checked: a later record must
+// not be stored before those that the tables lost.
+func reached(writes []*write, pending int) (positions []Position, done []*write) {
+	seen := make(map[string]bool, pending)
 	for _, w := range writes {
 		whole := true
 		for _, e := range w.entries {

@@ -43,7 +43,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 	defer func() { _ = tx.Rollback() }() // no effect after a commit
 
 	pending := pending(writes)
-	positions, done := reached(writes)
+	positions, done := reached(writes, len(pending))
 	large := len(pending) >= w.group.sharing.busy // a smaller one would pay more for the locks than for the look-ups
 	if err := w.lockTables(ctx, tx.Tx, large, pending, locks); err != nil {
 		return err

@@ -284,9 +284,11 @@ func (c *partition) write(ctx context.Context) {
 			c.metrics.flushes.WithLabelValues(string(trigger)).Inc()
 		}
 		err := c.finish(hard, taken, next)
+		cost := int64(0)
 		for _, r := range taken {
-			c.share.give(r.cost)
+			cost += r.cost
 		}
+		c.share.give(cost) // a record that a limit was too small for had all of it, so the sum is as right
 		if err != nil {
 			c.log.Info("batch given up; the partition's next owner will read it again", zap.Int("records", len(taken)), zap.Error(err))
 			return
