@@ -20,6 +20,7 @@ func TestAFewStrikesLoseNothing(t *testing.T) {
 	t.Logf("%s%s", &stderr, &stdout)
 	require.Zero(t, code)
 	require.Contains(t, stdout.String(), "0 lost, 0 extra, 0 wrong, 0 stale")
+	require.Regexp(t, `[1-9]\d* of erased orders`, stdout.String())
 	require.Regexp(t, `[1-9]\d* orders came through NATS, 0 of them lost`, stdout.String())
 }
 

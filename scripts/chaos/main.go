@@ -1,6 +1,7 @@
 // Command chaos kills, stops, freezes and cuts off workers, readers, PostgreSQL and
 // Kafka's brokers under load, and then accounts for every record: each must be
-// stored as it was sent, a duplicate, or a dead letter with its bytes unchanged.
+// stored as it was sent, a duplicate, a dead letter with its bytes unchanged, or of an
+// order that was erased, of which nothing may be left.
 // Every reader must serve what the tables have, and the committed offsets must be
 // the partitions' ends. Otherwise it exits with 1 and prints what the logs say
 // about the records in question.
@@ -23,6 +24,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
@@ -143,6 +145,15 @@ func (s *site) underLoad(ctx context.Context, o options, strike func(context.Con
 			hits = strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
 		},
 	}
+	if s.previous == "" { // earlier releases may not know erased orders
+		s.eraser = eraser{load: load, random: rand.New(rand.NewPCG(o.Seed, 4)), there: map[string]bool{}}
+		s.watching.Go(func() { s.follow(s.life) })
+		parts = append(parts, func(ctx context.Context) {
+			for retry.Sleep(busy, erasePause) == nil {
+				must.Succeed(s.erase(ctx))
+			}
+		})
+	}
 	if s.nats != nil {
 		parts = append(parts, func(context.Context) { s.nats.publish(busy) })
 	}
@@ -155,7 +166,7 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings)
 	s.settle(ctx)
 	terminate(ctx, s.workers)
 	s.say("all records processed; comparing")
-	expected := must.Get(ledger.Expect(ctx, s.brokers(), topic))
+	expected := must.Get(ledger.Expect(ctx, s.brokers(), topic, s.eraser.uids...))
 	world := ledger.World{
 		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade,
 	}
@@ -163,6 +174,14 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings)
 		world.Readers = append(world.Readers, r.addr)
 	}
 	found := must.Get(ledger.Account(ctx, world, expected))
+	telling, cancel := context.WithTimeout(ctx, agreement)
+	defer cancel()
+	for len(s.eraser.untold()) > 0 && retry.Sleep(telling, watchPolling) == nil {
+	}
+	for _, uid := range s.eraser.untold() {
+		found.Stale++
+		found.First = append(found.First, ledger.Finding{What: "the stream told of order " + uid + ", and not that it was erased", Place: ledger.Place{Offset: -1}, UID: uid})
+	}
 	terminate(ctx, s.readers)
 	return expected, found
 }

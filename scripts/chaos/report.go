@@ -35,8 +35,8 @@ func tell(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
 	row("all", func(*hit) bool { return true })
 	_, _ = fmt.Fprintln(w, table.Markdown())
 	slowest(w, hits)
-	_, _ = fmt.Fprintf(w, "\n%d records: %d orders to be stored, %d duplicates, %d conflicts, %d broken\n%s\n",
-		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, f)
+	_, _ = fmt.Fprintf(w, "\n%d records: %d orders to be stored, %d duplicates, %d conflicts, %d broken, %d of erased orders\n%s\n",
+		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, e.OfErased, f)
 }
 
 // slowest prints how long workers and readers took to recover from the slowest

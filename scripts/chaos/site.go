@@ -62,6 +62,7 @@ type site struct {
 	readers  []*service
 	stops    []func(context.Context)
 	nats     *natsPart // nil without --nats
+	eraser   eraser
 }
 
 // start starts everything.
@@ -177,7 +178,8 @@ func (s *site) settings() []string {
 	settings := append(os.Environ(),
 		"KAFKA_BROKERS="+strings.Join(brokers, ","), "KAFKA_TOPIC="+topic, "KAFKA_DLQ_TOPIC="+dlq, "KAFKA_GROUP="+group,
 		"DATABASE_URL="+database, "ADMIN_ADDR=127.0.0.1:0", "LOG_FORMAT=json", "LOG_LEVEL=info", "GO_DOTENV_PATH=",
-		fmt.Sprint("KAFKA_SESSION_TIMEOUT=", sessionTimeout), "DATABASE_WRITE_TIMEOUT=3s", "INGEST_MAX_BATCH_RECORDS=500")
+		fmt.Sprint("KAFKA_SESSION_TIMEOUT=", sessionTimeout), "DATABASE_WRITE_TIMEOUT=3s", "INGEST_MAX_BATCH_RECORDS=500",
+		"ERASURE_KEY=erased orders stay erased, whatever breaks")
 	if s.nats != nil {
 		// What a killed bridge had in hand is delivered again after the ack wait.
 		settings = append(settings, "NATS_URL=nats://"+ports.Loopback(s.nats.options.Port), "NATS_ACK_WAIT=3s")

@@ -62,6 +62,9 @@ var kinds = append([]kind{
 		if err := s.database.BackUp(ctx); err != nil {
 			return err
 		}
+		if err := s.erase(ctx); err != nil { // which the tables forget
+			return err
+		}
 		_ = retry.Sleep(ctx, upTo(r, 3*time.Second)) // what comes meanwhile is lost to the tables
 		return s.database.Restore(ctx)
 	}},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -10,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -282,12 +280,6 @@ type follower struct {
 	resets      int
 }
 
-// agreement is how long releases may take to agree once nothing else happens.
-const agreement = 30 * time.Second
-
-// turn is how long the follower stays with a reader.
-const turn = time.Second
-
 func newFollower(ctx context.Context, database string) *follower {
 	f := &follower{database: database}
 	must.Succeed(f.readAgain(ctx))
@@ -384,48 +376,6 @@ func (f *follower) String() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return fmt.Sprintf("a stream told of %d orders over %d connections, with %d resets", len(f.orders), f.connections, f.resets)
-}
-
-// events passes a stream's events to take until it ends or ctx does. It returns an error if
-// there was no stream.
-func events(ctx context.Context, addr, lastID string, take func(id, kind, data string)) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/api/v1/orders/stream", nil)
-	if err != nil {
-		return err
-	}
-	if lastID != "" {
-		request.Header.Set("Last-Event-ID", lastID)
-	}
-	response, err := client.Transport.RoundTrip(request) // the client's own timeout is for short answers
-	if err != nil {
-		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", request.URL, response.Status)
-	}
-	var id, kind, data string
-	lines := bufio.NewReader(response.Body)
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return nil // as streams end
-		}
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		switch name {
-		case "id":
-			id = value
-		case "event":
-			kind = value
-		case "data":
-			data = value
-		case "":
-			if value == "" && id != "" {
-				take(id, kind, data)
-				id, kind, data = "", "", ""
-			}
-		}
-	}
 }
 
 // first is the first event of a stream that has a kind, or an id if that is enough.

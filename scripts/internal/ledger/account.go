@@ -157,6 +157,8 @@ func (f *Findings) reader(ctx context.Context, db *bun.DB, addr string) {
 func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical []byte) {
 	expected, there := e.Orders[uid]
 	switch {
+	case e.erased[uid]:
+		f.say(&f.Extra, Finding{What: "order " + uid + " is stored, and was erased", Place: Place{Offset: -1}, UID: uid})
 	case !there:
 		f.say(&f.Extra, Finding{What: "order " + uid + " is stored, and nobody sent it", Place: Place{Offset: -1}, UID: uid})
 	case model.ContentHash(canonical) != expected.Hash || string(row.ContentHash) != string(expected.Hash[:]):
@@ -167,31 +169,36 @@ func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical 
 // letters compares the dead letters with the expectation.
 func (f *Findings) letters(ctx context.Context, w World, e *Expected) {
 	var mu sync.Mutex
-	copies := map[string]int{}
+	copies := map[string][]*kgo.Record{}
 	readAll(ctx, w.Brokers, w.DLQ, func(r *kgo.Record) {
-		id := string(r.Key)
-		if header(r, letter.HeaderResolution) != "" || (r.Value == nil) {
-			return // what was decided about a letter, or its removal
-		}
 		mu.Lock()
-		copies[id]++
-		mu.Unlock()
-		expected, there := e.Letters[id]
-		reason := header(r, deadletter.HeaderReason)
-		switch {
-		case !there:
-			f.say(&f.Extra, Finding{What: fmt.Sprintf("dead letter %s (%s) belongs to no record that must have one", id, reason), Place: placeOf(id), ID: id})
-		case reason != expected.Reason:
-			f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: reason %q instead of %q", id, reason, expected.Reason), Place: expected.Place, ID: id})
-		case !hasValue(r, expected):
-			f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: other bytes than its record", id), Place: expected.Place, ID: id})
+		defer mu.Unlock()
+		switch id := string(r.Key); {
+		case header(r, letter.HeaderResolution) != "": // what was decided about a letter
+		case r.Value == nil: // it was removed
+			delete(copies, id)
+		default:
+			copies[id] = append(copies[id], r)
 		}
 	})
+	for id, records := range copies {
+		expected, there := e.Letters[id]
+		for _, r := range records {
+			switch reason := header(r, deadletter.HeaderReason); {
+			case !there:
+				f.say(&f.Extra, Finding{What: fmt.Sprintf("dead letter %s (%s) belongs to no record that must have one", id, reason), Place: placeOf(id), ID: id})
+			case reason != expected.Reason:
+				f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: reason %q instead of %q", id, reason, expected.Reason), Place: expected.Place, ID: id})
+			case !hasValue(r, expected):
+				f.say(&f.Wrong, Finding{What: fmt.Sprintf("dead letter %s: other bytes than its record", id), Place: expected.Place, ID: id})
+			}
+		}
+	}
 	for id, letter := range e.Letters {
-		if copies[id] == 0 {
+		if len(copies[id]) == 0 {
 			f.say(&f.Lost, Finding{What: fmt.Sprintf("no dead letter %s (%s)", id, letter.Reason), Place: letter.Place, ID: id})
 		}
-		f.Repeats += max(0, copies[id]-1)
+		f.Repeats += max(0, len(copies[id])-1)
 	}
 }
 

@@ -49,16 +49,21 @@ type Expected struct {
 	Duplicates int
 	Conflicts  int
 	Broken     int
+	OfErased   int // records of orders that were erased, of which nothing may be left
 
+	erased   map[string]bool // by order_uid
 	mu       sync.Mutex
 	problems []string
 }
 
 // Expect reads the records that the topic holds, without those of aborted
 // transactions, and says what must become of each: the first valid record of an
-// order_uid must be stored.
-func Expect(ctx context.Context, brokers []string, topic string) (*Expected, error) {
-	e := &Expected{Orders: map[string]Order{}, Letters: map[string]Letter{}}
+// order_uid must be stored, unless that order was erased.
+func Expect(ctx context.Context, brokers []string, topic string, erased ...string) (*Expected, error) {
+	e := &Expected{Orders: map[string]Order{}, Letters: map[string]Letter{}, erased: map[string]bool{}}
+	for _, uid := range erased {
+		e.erased[uid] = true
+	}
 	codec := model.New(model.Options{})
 	err := must.Try(func() { readAll(ctx, brokers, topic, func(r *kgo.Record) { e.add(codec, r) }) })
 	if err == nil && len(e.problems) > 0 {
@@ -105,6 +110,8 @@ func (e *Expected) add(codec *model.Codec, r *kgo.Record) {
 	uid := decoded.Order.OrderUID
 	stored, there := e.Orders[uid]
 	switch {
+	case e.erased[uid]:
+		e.OfErased++
 	case !there:
 		e.Orders[uid] = Order{place, hash}
 	case stored.Partition != r.Partition:

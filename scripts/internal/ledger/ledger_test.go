@@ -101,10 +101,9 @@ func TestLettersAreCompared(t *testing.T) {
 	}
 	values := map[string][]byte{} // by id
 	readAll(w.ctx, w.Brokers, w.Topic, func(r *kgo.Record) {
-		id := deadletter.ID(deadletter.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Timestamp: r.Timestamp, Value: r.Value})
 		w.expected.mu.Lock()
 		defer w.expected.mu.Unlock()
-		values[id] = r.Value
+		values[idOf(r)] = r.Value
 	})
 	letter := func(id, reason string, value []byte) {
 		require.NoError(t, w.client.ProduceSync(w.ctx, &kgo.Record{
@@ -161,6 +160,50 @@ func TestTablesReadersAndOffsetsAreCompared(t *testing.T) {
 	f = w.found()
 	// Stale are u-0, u-1, u-2, the order that nobody sent, and hand-2.
 	require.Equal(t, []int{1, 1, 1, 5}, []int{f.Lost, f.Extra, f.Wrong, f.Stale}, "%s", f)
+}
+
+// Of an erased order nothing may be left: no row, no letter; its records count as erased.
+func TestOfErasedOrdersNothingIsLeft(t *testing.T) {
+	w := newWorld(t)
+	conflict := kgo.Record{}
+	readAll(w.ctx, w.Brokers, w.Topic, func(r *kgo.Record) {
+		w.expected.mu.Lock()
+		defer w.expected.mu.Unlock()
+		if l, is := w.expected.Letters[idOf(r)]; is && l.Reason == deadletter.ReasonConflict {
+			conflict = *r
+		}
+	})
+	all, uid := w.expected, string(conflict.Key)
+	letter := func(value []byte) {
+		require.NoError(t, w.client.ProduceSync(w.ctx, &kgo.Record{Topic: w.DLQ, Key: []byte(idOf(&conflict)), Value: value,
+			Headers: []kgo.RecordHeader{{Key: deadletter.HeaderReason, Value: []byte(deadletter.ReasonConflict)}}}).FirstErr())
+	}
+	letter(conflict.Value)
+	w.insert(uid, all.Orders[uid].Hash)
+	require.Equal(t, len(all.Orders)+len(all.Letters)-2, w.found().Lost)
+
+	var err error
+	w.expected, err = Expect(w.ctx, w.Brokers, w.Topic, uid)
+	require.NoError(t, err)
+	e := w.expected
+	require.NotContains(t, e.Orders, uid)
+	require.Equal(t, 300, len(e.Orders)+e.Duplicates+e.Conflicts+e.Broken+e.OfErased)
+	require.Greater(t, e.OfErased, 1)
+	f := w.found()
+	require.Equal(t, 2, f.Extra, "%s", f)
+	require.Contains(t, f.String(), "order "+uid+" is stored, and was erased")
+	letter(nil)
+	w.exec(`DELETE FROM orders WHERE order_uid = $1`, uid)
+	f = w.found()
+	require.Equal(t, []int{len(e.Orders) + len(e.Letters), 0}, []int{f.Lost, f.Extra}, "%s", f)
+
+	// A letter of another order that is removed is lost.
+	w.expected = all
+	require.Equal(t, len(all.Orders)+len(all.Letters), w.found().Lost)
+}
+
+func idOf(r *kgo.Record) string {
+	return deadletter.ID(deadletter.Source{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Timestamp: r.Timestamp, Value: r.Value})
 }
 
 func (w *world) exec(query string, args ...any) {
