@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +40,17 @@ type storage struct {
 // textBlock is how much is allocated at once for short strings. A block lives as long
 // as any string in it, so it is small.
 const textBlock = 512
+
+// unlimited are the options for what was an order once.
+var unlimited = Options{MaxItems: math.MaxInt, Rules: new(Rules)}
+
+// FromCanonical returns the order that canonical JSON is of, without its unknown fields. ok
+// is false where its date_created is not in the range of a valid order, or a text has a NUL.
+func FromCanonical(canonical []byte) (o *Order, ok bool) {
+	d := &decoder{scanner: scanner{data: canonical}, opts: &unlimited, store: new(storage)}
+	f := d.value()
+	return &d.store.order, f == nil && !d.store.order.DateCreated.IsZero()
+}
 
 // decode reads the whole record into d.store.
 func (d *decoder) decode() *fault {

@@ -36,8 +36,15 @@ func TestCanonicalIsJSON(t *testing.T) {
 		canonical := AppendCanonical([]byte("prefix"), o)[len("prefix"):]
 		require.True(t, utf8.Valid(canonical))
 		require.True(t, json.Valid(canonical))
+		read, ok := FromCanonical(canonical)
+		if !strings.Contains(string(canonical), `\u0000`) { // which the tables cannot hold
+			require.Equal(t, isInYearRange(o.DateCreated) && !o.DateCreated.IsZero(), ok)
+		}
 		if !isInYearRange(o.DateCreated) {
 			return
+		}
+		if ok {
+			require.Equal(t, string(canonical), string(AppendCanonical(nil, read)))
 		}
 		var back Order
 		require.NoError(t, json.Unmarshal(canonical, &back))

@@ -195,7 +195,7 @@ func TestTracesFollowAnOrder(t *testing.T) {
 	p.span(c, "read-api", "GET /api/v1/orders/stream", func(s span) bool { return s.trace == streamTrace && s.id == deliver.links[0] })
 
 	// The database's work for a request is in its trace, without what it asked for.
-	status, _, body := reader.get("/api/v1/orders?customer_id=plantedcustomer", clientSpan)
+	status, _, body := reader.get("/api/v1/orders?customer_id=plantedcustomer", clientSpan, "Cache-Control: no-cache")
 	require.Equal(t, http.StatusOK, status, body)
 	list := p.span(c, "read-api", "GET /api/v1/orders", func(s span) bool { return s.trace == clientTrace })
 	p.span(c, "read-api", "SELECT", under(list))

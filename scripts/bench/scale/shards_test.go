@@ -101,23 +101,25 @@ func (s sharded) listedAlike() {
 		UID     string    `json:"order_uid"`
 		Created time.Time `json:"date_created"`
 	}
-	var merged []order
-	for _, reader := range s.readers {
-		status, body := get(s, reader, "/api/v1/orders?limit=100")
-		require.Equal(s, http.StatusOK, status, body)
-		var page struct {
-			Orders []order `json:"orders"`
+	require.EventuallyWithT(s, func(c *assert.CollectT) {
+		var merged []order
+		for _, reader := range s.readers {
+			status, body := get(s, reader, "/api/v1/orders?limit=100")
+			require.Equal(c, http.StatusOK, status, body)
+			var page struct {
+				Orders []order `json:"orders"`
+			}
+			require.NoError(c, json.Unmarshal([]byte(body), &page))
+			merged = append(merged, page.Orders...)
 		}
-		require.NoError(s, json.Unmarshal([]byte(body), &page))
-		merged = append(merged, page.Orders...)
-	}
-	slices.SortFunc(merged, func(a, b order) int {
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.UID, a.UID))
-	})
-	var uids []string
-	for _, o := range merged[:100] {
-		uids = append(uids, o.UID)
-	}
-	newest := s.text(`SELECT string_agg(order_uid, ' ') FROM (SELECT order_uid FROM orders ORDER BY date_created DESC, order_uid DESC LIMIT 100) AS newest`)
-	require.Equal(s, newest, strings.Join(uids, " "))
+		slices.SortFunc(merged, func(a, b order) int {
+			return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.UID, a.UID))
+		})
+		var uids []string
+		for _, o := range merged[:100] {
+			uids = append(uids, o.UID)
+		}
+		newest := s.text(`SELECT string_agg(order_uid, ' ') FROM (SELECT order_uid FROM orders ORDER BY date_created DESC, order_uid DESC LIMIT 100) AS newest`)
+		require.Equal(c, newest, strings.Join(uids, " "))
+	}, patience, 10*time.Millisecond)
 }

@@ -109,6 +109,7 @@ func TestListsGoOnWhereTheyEnded(t *testing.T) {
 		// Many share their moment, to the microsecond.
 		client.run(fmt.Sprintf(`UPDATE orders SET date_created = timestamptz '2024-05-01 10:00:00.000001+00' + interval '1 microsecond' * %d WHERE order_uid = '%s'`, i/10, uid))
 	}
+	r.lists()
 	var seen []string
 	for cursor := ""; ; {
 		path := "/api/v1/orders?limit=10"
@@ -132,6 +133,7 @@ func TestListsGoOnWhereTheyEnded(t *testing.T) {
 		want = append(want, fmt.Sprintf("order-%02d", i))
 	}
 	require.Equal(t, want, seen)
+	r.lists()
 	require.Equal(t, `{"orders":[`+r.get("/order/late-57", "Cache-Control", "no-cache").body+`]`,
 		strings.Split(r.get("/api/v1/orders?limit=1").body, `,"next_cursor"`)[0])
 }

@@ -41,6 +41,9 @@ const (
 	fromCommits  = visible + `{from="commit"}`
 	fromRounds   = visible + `{from="round"}`
 	notification = "orderhub_listener_notifications_total"
+
+	listsFromMemory   = "orderhub_list_memory_total"
+	listsFromDatabase = `orderhub_list_database_seconds_count{list="orders"}`
 )
 
 // TestWhatAChangeAndAReadLeaveInTheMetrics follows notifications, the time until they
@@ -61,9 +64,12 @@ func TestWhatAChangeAndAReadLeaveInTheMetrics(t *testing.T) {
 	r.reaches(fromCommits, 2)
 	require.Zero(t, r.metric(fromRounds))
 
-	require.Equal(t, 200, r.get("/api/v1/orders").status)
+	r.lists()
+	require.Positive(t, r.metric("orderhub_cache_index_bytes"))
+	fromDatabase := r.metric(listsFromDatabase)
+	require.Equal(t, 200, r.get("/api/v1/orders", "Cache-Control", "no-cache").status)
 	require.Equal(t, 200, r.get("/api/v1/suggest?q=bef").status)
-	require.Equal(t, 1.0, r.metric(`orderhub_list_database_seconds_count{list="orders"}`))
+	require.Equal(t, fromDatabase+1, r.metric(listsFromDatabase))
 	require.Equal(t, 1.0, r.metric(`orderhub_list_database_seconds_count{list="suggest"}`))
 	require.Zero(t, r.metric("orderhub_read_through_seconds_count"))
 	require.Equal(t, 200, r.get("/order/before", "Cache-Control", "no-cache").status)

@@ -169,8 +169,8 @@ func newTraces(c *cache.Cache) *traces.Traces {
 	return t
 }
 
-// newHub comes after the traces, which are told of changes before its listeners.
-func newHub(s *Settings, c *cache.Cache, _ *traces.Traces) *stream.Hub {
+// newHub comes after the traces and the lists, which have changes before its listeners.
+func newHub(s *Settings, c *cache.Cache, _ *traces.Traces, _ *orders.Lists) *stream.Hub {
 	return stream.NewHub(c, s.StreamClients)
 }
 
@@ -192,8 +192,10 @@ func newDoorbell(s *Settings, source *changes.Source, c *cache.Cache, traced *tr
 	return changes.NewDoorbell(connector(where, "doorbell"), options, c.Refresh, log)
 }
 
-func newLists(db *bun.DB, c *cache.Cache, metrics *prometheus.Registry) *orders.Lists {
-	return orders.NewLists(db, c, metrics)
+func newLists(db *bun.DB, c *cache.Cache, lc fx.Lifecycle, metrics *prometheus.Registry) *orders.Lists {
+	lists := orders.NewLists(db, c, metrics)
+	lc.Append(fx.StopHook(lists.Stop))
+	return lists
 }
 
 func newReadThrough(db *bun.DB, lc fx.Lifecycle, metrics *prometheus.Registry) *orders.ReadThrough {

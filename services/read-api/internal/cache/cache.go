@@ -56,6 +56,7 @@ type Cache struct {
 	refresh      chan struct{} // holds one request: after one or many, one round follows
 
 	subscribers []Subscriber
+	indexBytes  atomic.Int64 // that subscribers use beside the store
 }
 
 // Subscriber is told what comes into a cache that readers have. Its methods are
@@ -145,6 +146,21 @@ func (c *Cache) Get(uid string, now time.Time) Lookup {
 	}
 	return Lookup{Absent: outdated == 0 && store.Complete(uid), Outdated: outdated}
 }
+
+// Hash is what Find finds an order by. Only a cache that has synced has hashes, and they stay.
+func (c *Cache) Hash(uid string) uint64 { return c.store.Load().hash(uid) }
+
+// Find returns the record with a hash whose order_uid is the right one.
+func (c *Cache) Find(hash uint64, is func(uid string) bool) (Record, bool) {
+	return c.store.Load().find(hash, is)
+}
+
+// Each gives use all orders, those that change meanwhile as they were or as they become, until
+// it returns false.
+func (c *Cache) Each(use func(Record) bool) { c.store.Load().each(use) }
+
+// SetIndexBytes says how much memory is used to find orders in lists.
+func (c *Cache) SetIndexBytes(bytes int64) { c.indexBytes.Store(bytes) }
 
 // Stats are the cache's figures at one moment.
 type Stats struct {

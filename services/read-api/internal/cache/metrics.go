@@ -26,6 +26,7 @@ func (r *Reflector) register(to prometheus.Registerer) {
 	cache, loop := r.cache.Stats, &r.figure
 	metric.GaugeOf(to, "orderhub_cache_orders", "Orders in memory.", func() int64 { return cache().Orders })
 	metric.GaugeOf(to, "orderhub_cache_bytes", "Memory of the orders and their index, in bytes.", func() int64 { return cache().Bytes })
+	metric.GaugeOf(to, "orderhub_cache_index_bytes", "Memory that lists are found by, in bytes; 0: they are read from PostgreSQL.", r.cache.indexBytes.Load)
 	metric.GaugeOf(to, "orderhub_cache_staleness_seconds", "Time since the last complete round of reading changes began.",
 		func() float64 { return cache().Staleness.Seconds() })
 	metric.GaugeOf(to, "orderhub_cache_synced", "1 once the cache has been filled.", func() int {

@@ -64,6 +64,9 @@ func (r Record) ETag() string {
 	return unsafe.String(&r.raw[h.tag], len(tag{})) // the bytes are never written again
 }
 
+// UID is the order_uid. It shares the record's memory.
+func (r Record) UID() string { return r.raw.uid() }
+
 // Len is the length of the body in bytes.
 func (r Record) Len() int { return r.raw.head().size }
 

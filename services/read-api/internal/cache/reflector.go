@@ -389,7 +389,7 @@ func (r *Reflector) restored(f *feed) {
 // followMemory tells what the orders take.
 func (r *Reflector) followMemory(store *Store) {
 	if r.options.Memory != nil {
-		r.options.Memory.Follow(store.Stats().Bytes)
+		r.options.Memory.Follow(store.Stats().Bytes + r.cache.indexBytes.Load())
 	}
 }
 

@@ -89,11 +89,55 @@ func (s *Store) Get(uid string) (Record, bool) {
 		return Record{}, false
 	}
 	sh.hits.Add(1)
+	return s.record(raw), true
+}
+
+func (s *Store) record(raw rawRecord) Record {
 	record := Record{raw: raw}
 	if s.codec != nil {
 		record.dictionary = s.codec.dictionary.Load()
 	}
-	return record, true
+	return record
+}
+
+// find returns the record with a hash whose order_uid is the right one.
+func (s *Store) find(hash uint64, is func(uid string) bool) (Record, bool) {
+	sh := s.shard(hash)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	if at, ok := sh.index.records[fingerprintOf(hash)]; ok {
+		if raw := sh.log.at(at); is(raw.uid()) {
+			return s.record(raw), true
+		}
+	}
+	for uid, at := range sh.index.others {
+		if s.hash(uid) == hash && is(uid) {
+			return s.record(sh.log.at(at)), true
+		}
+	}
+	return Record{}, false
+}
+
+// each gives use all records until it returns false.
+func (s *Store) each(use func(Record) bool) {
+	var records []Record
+	for i := range s.shards {
+		sh := &s.shards[i]
+		records = records[:0]
+		sh.mu.RLock()
+		for _, at := range sh.index.records {
+			records = append(records, s.record(sh.log.at(at)))
+		}
+		for _, at := range sh.index.others {
+			records = append(records, s.record(sh.log.at(at)))
+		}
+		sh.mu.RUnlock()
+		for _, record := range records {
+			if !use(record) {
+				return
+			}
+		}
+	}
 }
 
 // Put stores an order's canonical JSON, in place of what the store had of it.

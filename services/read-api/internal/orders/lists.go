@@ -3,6 +3,7 @@ package orders
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
@@ -28,40 +29,43 @@ type Page struct {
 	Next *Key
 }
 
-// Lists reads lists from the database, which has indexes in their order. A page
-// is of one moment, and the next one goes on where it ended, whatever has
-// arrived in between. Methods are safe for concurrent use.
+// Lists reads lists from memory, and else from the database, which has indexes in their
+// order. A page is of one moment, and the next one goes on where it ended, whatever has
+// arrived in between, and whichever of the two it is from. Methods are safe for
+// concurrent use.
 type Lists struct {
-	db     *bun.DB
-	slots  chan struct{}
-	recent *recent
-	took   *prometheus.HistogramVec // of the database
+	db       *bun.DB
+	slots    chan struct{}
+	index    *index
+	answered atomic.Int64             // from memory
+	took     *prometheus.HistogramVec // of the database
 }
 
-// NewLists reads from db, in transactions of its own. It subscribes to the cache, to
-// know how long it can keep a page.
+// NewLists reads from the cache, to which it subscribes, and from db, in transactions of its
+// own.
 func NewLists(db *bun.DB, c *cache.Cache, metrics prometheus.Registerer) *Lists {
 	l := &Lists{
-		db: db, slots: make(chan struct{}, ListConns), recent: &recent{current: c.Current},
+		db: db, slots: make(chan struct{}, ListConns), index: newIndex(c),
 		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, "orders", "suggest", "versions"),
 	}
-	c.Subscribe(l.recent)
+	metric.CounterOf(metrics, "orderhub_list_memory_total", "Lists that memory answered.", l.answered.Load)
 	return l
 }
 
-// List is ListFresh, from memory where that has the same page as the database. The
-// page is shared: its orders must not be changed.
+// Stop ends what runs beside requests. The cache must not change any more.
+func (l *Lists) Stop() { l.index.stop() }
+
+// List is ListFresh, from memory where that has all orders and everything that was committed
+// a moment ago.
 func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
-	q := newQuestion(filter, after, limit)
-	page, kept, at := l.recent.get(q)
-	if kept {
-		return page, nil
+	// In this order: memory is then at least as new as the moment for which the cache vouches.
+	if l.index.cache.Current() {
+		if page, ok := l.index.list(filter, after, limit); ok {
+			l.answered.Add(1)
+			return page, nil
+		}
 	}
-	page, err := l.ListFresh(ctx, filter, after, limit)
-	if err == nil {
-		l.recent.put(q, page, at)
-	}
-	return page, err
+	return l.ListFresh(ctx, filter, after, limit)
 }
 
 // ListFresh returns up to limit of a filter's orders after a key, or the newest

@@ -1,0 +1,106 @@
+package orders
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+)
+
+// listedOrdersVariable sets of how many orders the benchmark lists some.
+const listedOrdersVariable = "ORDERHUB_TEST_LISTED_ORDERS"
+
+// BenchmarkMemoryLists reads first and later pages of 20 orders from memory.
+func BenchmarkMemoryLists(b *testing.B) {
+	n, err := strconv.Atoi(os.Getenv(listedOrdersVariable))
+	if err != nil {
+		n = 100_000
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	source := &stored{orders: make(map[string]*model.Order, n)}
+	day := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
+	for i := range n {
+		uid := fmt.Sprintf("%016x%04x", random.Uint64(), i&0xffff)
+		source.orders[uid] = &model.Order{
+			OrderUID: uid, TrackNumber: "TRACK" + uid[:12], CustomerID: fmt.Sprintf("customer-%d", random.IntN(n/5+1)), Locale: one(random, "en", "de", "ru"),
+			DeliveryService: one(random, "meest", "dhl", "post"), DateCreated: day.Add(time.Duration(i) * 37 * time.Millisecond), Entry: "WBIL",
+			Payment: &model.Payment{Currency: one(random, "EUR", "USD", "RUB"), Amount: random.Int64N(100_000), Transaction: uid},
+			Items:   []model.Item{{Name: "Mascaras", Brand: "Vivienne Sabo", Price: 453, NmID: random.Int64N(1 << 30)}},
+		}
+		if i%(n/10) == 7 {
+			source.orders[uid].DeliveryService = "rare"
+		}
+		if i%2 == 0 {
+			source.orders[uid].CustomerID = "common"
+		}
+	}
+	began := time.Now()
+	r := run(b, source, cache.StoreOptions{}, func(*index) {})
+	r.settle()
+	b.Logf("%d orders: %.1f bytes each, all after %v", n, float64(r.table.bytes())/float64(n), time.Since(began))
+	middle, hour := day.Add(time.Duration(n/2)*37*time.Millisecond), day.Add(time.Duration(n/2)*37*time.Millisecond).Add(-time.Hour)
+	high, low := int64(99_990), int64(10)
+	someone := ""
+	for _, o := range source.orders {
+		if someone = o.TrackNumber; o.CustomerID != "common" {
+			break
+		}
+	}
+	for _, list := range []struct {
+		name string
+		Filter
+	}{
+		{"newest", Filter{}},
+		{"customer_id", Filter{CustomerID: "customer-7"}},
+		{"customer_id of half", Filter{CustomerID: "common"}},
+		{"customer_id of half and a rare amount", Filter{CustomerID: "common", AmountMin: &high}},
+		{"track_number", Filter{TrackNumber: someone}},
+		{"delivery_service", Filter{DeliveryService: "dhl"}},
+		{"rare delivery_service", Filter{DeliveryService: "rare"}},
+		{"locale", Filter{Locale: "de"}},
+		{"currency", Filter{Currency: "USD"}},
+		{"created", Filter{CreatedFrom: &hour, CreatedTo: &middle}},
+		{"amount_min", Filter{AmountMin: &high}},
+		{"amount_max", Filter{AmountMax: &low}},
+		{"all", Filter{CustomerID: "common", DeliveryService: "dhl", Locale: "de", Currency: "USD", CreatedTo: &middle, AmountMin: &low}},
+	} {
+		b.Run(list.name, func(b *testing.B) {
+			var times []time.Duration
+			for b.Loop() {
+				after := &Key{Created: day.Add(time.Duration(random.IntN(n)) * 37 * time.Millisecond), UID: "x"}
+				began := time.Now()
+				_, ok := r.list(list.Filter, after, 20)
+				times = append(times, time.Since(began))
+				require.True(b, ok)
+			}
+			slices.Sort(times)
+			b.ReportMetric(float64(times[len(times)*99/100].Nanoseconds())/1e3, "p99-µs")
+		})
+	}
+	b.Run("a changed order", func(b *testing.B) {
+		orders := make([]*model.Order, 0, n)
+		for _, o := range source.orders {
+			orders = append(orders, o)
+		}
+		for b.Loop() {
+			changed := *orders[random.IntN(n)]
+			changed.CustomerID, changed.DateCreated = orders[random.IntN(n)].CustomerID, orders[random.IntN(n)].DateCreated
+			row := r.rowOf(&changed, true)
+			changes := map[identity]pending{row.identity(): {uid: changed.OrderUID, row: row}}
+			r.mu.Lock()
+			r.pending = changes
+			require.True(b, r.apply())
+			r.pending = map[identity]pending{}
+			r.mu.Unlock()
+		}
+		b.Logf("%.1f bytes an order after %d changes", float64(r.table.bytes())/float64(n), b.N)
+	})
+}

@@ -1,0 +1,353 @@
+package orders
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
+)
+
+// stored is tables with a log of changes, whose length is the position.
+type stored struct {
+	mu     sync.Mutex
+	orders map[string]*model.Order
+	log    []string
+	relist bool // the next Tail cannot tell the changes
+	many   bool // the next relist finds too many differences to give each by itself
+	torn   bool // the next Tail fails at its end
+}
+
+func (s *stored) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held, relist := sink.(changes.Held)
+	for uid, o := range s.orders {
+		canonical := model.AppendCanonical(nil, o)
+		switch {
+		case relist && held.Same(uid, canonical):
+		case relist && s.many:
+			held.Replace(uid, canonical)
+		default:
+			sink.Put(o, canonical)
+		}
+	}
+	return changes.Position{Horizon: uint64(len(s.log))}, nil
+}
+
+func (s *stored) Tail(_ context.Context, from changes.Position, sink changes.Sink) (round changes.Round, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.relist {
+		s.relist = false
+		return round, &changes.RelistError{Reason: "a test"}
+	}
+	for _, uid := range s.log[from.Horizon:] {
+		if o, ok := s.orders[uid]; ok {
+			sink.Put(o, model.AppendCanonical(nil, o))
+		} else {
+			sink.Delete(uid)
+		}
+	}
+	if s.torn {
+		s.torn = false
+		return round, errors.New("torn")
+	}
+	round.Position.Horizon = uint64(len(s.log))
+	return round, nil
+}
+
+func (s *stored) Check(ctx context.Context, from changes.Position, sink changes.Sink, _ changes.Sample, _ changes.Sink) (changes.Round, error) {
+	return s.Tail(ctx, from, sink)
+}
+
+func (s *stored) Mark(ctx context.Context, from changes.Position, sink changes.Sink) (changes.Round, []string, error) {
+	round, err := s.Tail(ctx, from, sink)
+	return round, nil, err
+}
+
+func (s *stored) Resume(ctx context.Context, at changes.Checkpoint, sink changes.Sink) (changes.Round, error) {
+	return s.Tail(ctx, at.From, sink)
+}
+
+func (s *stored) Close() {}
+
+type anyHealth struct{}
+
+func (anyHealth) Ready(string) bool    { return false }
+func (anyHealth) NotReady(string) bool { return false }
+
+// applied says after each round where the cache is.
+type applied chan uint64
+
+func (applied) Begin(changes.Position, bool)        {}
+func (applied) Put(*model.Order, []byte, bool)      {}
+func (applied) Delete(string, bool)                 {}
+func (a applied) Applied(to changes.Position)       { a <- to.Horizon }
+func (applied) Relisted(_ changes.Position, _ bool) {}
+
+// running is an index over a cache that is filled.
+type running struct {
+	*index
+	source *stored
+	rounds applied
+}
+
+func run(t testing.TB, source *stored, options cache.StoreOptions, change func(*index)) *running {
+	c := cache.New(time.Hour)
+	r := &running{index: newIndex(c), source: source, rounds: make(applied, 1)}
+	change(r.index)
+	c.Subscribe(r.rounds)
+	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{Store: options, Poll: time.Hour, Health: anyHealth{}, Log: zap.NewNop()})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = reflector.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		for stopped := false; !stopped; {
+			select {
+			case <-r.rounds:
+			case <-done:
+				stopped = true
+			}
+		}
+		r.stop()
+	})
+	return r
+}
+
+// settle waits until the index has all changes.
+func (r *running) settle() {
+	r.cache.Refresh()
+	for at := range r.rounds {
+		if at == uint64(len(r.source.log)) && r.ready.Load() && r.cache.Current() {
+			return
+		}
+	}
+}
+
+// change puts an order, or deletes it if o is nil.
+func (s *stored) change(uid string, o *model.Order) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o == nil {
+		delete(s.orders, uid)
+	} else {
+		s.orders[uid] = o
+	}
+	s.log = append(s.log, uid)
+}
+
+var moment = time.Date(2024, 5, 1, 10, 0, 0, 1000, time.UTC)
+
+func one(random *rand.Rand, of ...string) string { return of[random.IntN(len(of))] }
+
+func someOrder(random *rand.Rand, uid string) *model.Order {
+	o := &model.Order{
+		OrderUID: uid, CustomerID: one(random, "a", "b", "cc", "dd"), TrackNumber: one(random, "t", "u", "vv"), Locale: one(random, "en", "de"),
+		DeliveryService: one(random, "meest", "post", "x"), DateCreated: moment.Add(time.Duration(random.IntN(4)) * time.Microsecond),
+		Items: []model.Item{{Price: random.Int64N(5)}},
+	}
+	if random.IntN(5) > 0 {
+		o.Payment = &model.Payment{Currency: one(random, "EUR", "USD", "CHF"), Amount: random.Int64N(5) * (1 << 31)}
+	}
+	return o
+}
+
+func someFilter(random *rand.Rand) (f Filter) {
+	some := func(do func()) {
+		if random.IntN(4) == 0 {
+			do()
+		}
+	}
+	at := func() *time.Time {
+		at := moment.Add(time.Duration(random.IntN(6)-1) * time.Microsecond)
+		return &at
+	}
+	amount := func() *int64 {
+		n := random.Int64N(5) * (1 << 31)
+		return &n
+	}
+	some(func() { f.CustomerID = one(random, "a", "b", "cc", "nobody") })
+	some(func() { f.TrackNumber = one(random, "t", "u", "none") })
+	some(func() { f.Locale = one(random, "en", "de", "fr") })
+	some(func() { f.DeliveryService = one(random, "meest", "post", "none") })
+	some(func() { f.Currency = one(random, "EUR", "USD", "JPY") })
+	some(func() { f.CreatedFrom = at() })
+	some(func() { f.CreatedTo = at() })
+	some(func() { f.AmountMin = amount() })
+	some(func() { f.AmountMax = amount() })
+	return f
+}
+
+// naive is what a filter's list has.
+func (s *stored) naive(f Filter) (bodies []string) {
+	var all []*model.Order
+	for _, o := range s.orders {
+		if f.Matches(o) {
+			all = append(all, o)
+		}
+	}
+	slices.SortFunc(all, func(a, b *model.Order) int {
+		return cmp.Or(b.DateCreated.Compare(a.DateCreated), strings.Compare(b.OrderUID, a.OrderUID))
+	})
+	for _, o := range all {
+		bodies = append(bodies, string(model.AppendCanonical(nil, o)))
+	}
+	return bodies
+}
+
+// walk reads a list to its end.
+func walk(t *testing.T, x *index, f Filter, limit int) (bodies []string) {
+	t.Helper()
+	var after *Key
+	for {
+		page, ok := x.list(f, after, limit)
+		require.True(t, ok)
+		require.LessOrEqual(t, len(page.Orders), limit)
+		for i, body := range page.Orders {
+			require.Contains(t, string(body), `{"order_uid":"`+page.UIDs[i]+`"`)
+			bodies = append(bodies, string(body))
+		}
+		if after = page.Next; after == nil {
+			return bodies
+		}
+	}
+}
+
+// TestMemoryListsWhatIsThere compares lists from memory with the orders themselves, while these
+// change in every way: many have the same time, and nearly all hashes are shared.
+func TestMemoryListsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel() // most of the time is a reflector's pause after an error
+			random := rand.New(rand.NewPCG(seed, 1))
+			source := &stored{orders: map[string]*model.Order{}}
+			uids := 40 + random.IntN(1500)
+			uid := func() string { return fmt.Sprintf("uid-%d", random.IntN(uids)) }
+			for range random.IntN(uids) {
+				uid := uid()
+				source.orders[uid] = someOrder(random, uid)
+			}
+			r := run(t, source, cache.StoreOptions{Compress: seed%2 == 1}, func(x *index) {
+				if seed%3 > 0 {
+					x.hash = func(text string) uint32 { return uint32(len(text)) }
+					check := x.check
+					x.check = func(uid string) uint32 { return check(uid) % 8 }
+				}
+				if seed%4 > 0 {
+					x.most = 1 + random.IntN(60)
+				}
+			})
+			for range 20 {
+				for range random.IntN(uids / 4) {
+					uid := uid()
+					switch random.IntN(5) {
+					case 0, 1:
+						source.change(uid, nil)
+					default:
+						source.change(uid, someOrder(random, uid))
+					}
+				}
+				source.mu.Lock()
+				switch random.IntN(10) {
+				case 0:
+					source.relist, source.many = true, true
+				case 1:
+					source.relist, source.many = true, false
+				case 2:
+					source.torn = true
+				case 3:
+					for uid := range maps.Keys(source.orders) {
+						if random.IntN(10) > 0 {
+							delete(source.orders, uid)
+							source.log = append(source.log, uid)
+						}
+					}
+				}
+				source.mu.Unlock()
+				r.settle()
+				require.Equal(t, source.naive(Filter{}), walk(t, r.index, Filter{}, 100))
+				for range 20 {
+					f := someFilter(random)
+					require.Equal(t, source.naive(f), walk(t, r.index, f, 1+random.IntN(30)), "%+v", f)
+				}
+			}
+		})
+	}
+}
+
+// TestMemoryListsWhileOrdersChange walks lists while other orders than theirs change.
+func TestMemoryListsWhileOrdersChange(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	source := &stored{orders: map[string]*model.Order{}}
+	for i := range 400 {
+		uid := fmt.Sprintf("kept-%d", i)
+		source.orders[uid] = someOrder(random, uid)
+		source.orders[uid].Entry = "kept"
+	}
+	kept := func(bodies []string) []string {
+		return slices.DeleteFunc(bodies, func(body string) bool { return !strings.Contains(body, `"entry":"kept"`) })
+	}
+	filters := map[Filter][]string{}
+	for range 10 {
+		f := someFilter(random)
+		filters[f] = source.naive(f)
+	}
+	r := run(t, source, cache.StoreOptions{}, func(*index) {})
+	r.settle()
+	changed := make(chan struct{})
+	go func() {
+		defer close(changed)
+		for range 100 {
+			for range 50 {
+				uid := fmt.Sprintf("kept-%d-not", random.IntN(400))
+				if random.IntN(2) == 0 {
+					source.change(uid, nil)
+				} else {
+					source.change(uid, someOrder(random, uid))
+				}
+			}
+			r.settle()
+		}
+	}()
+	walked := 0
+	for busy := true; busy || walked == 0; walked++ {
+		select {
+		case <-changed:
+			busy = false
+		default:
+		}
+		for f, want := range filters {
+			var bodies []string
+			for after, more := (*Key)(nil), true; more; {
+				page, ok := r.list(f, after, 7)
+				if !ok {
+					continue // the database has it
+				}
+				for _, body := range page.Orders {
+					bodies = append(bodies, string(body))
+				}
+				after, more = page.Next, page.Next != nil
+			}
+			require.Equal(t, want, kept(bodies), "%+v", f)
+		}
+	}
+}
