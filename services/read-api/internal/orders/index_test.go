@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
@@ -26,9 +28,10 @@ type stored struct {
 	mu     sync.Mutex
 	orders map[string]*model.Order
 	log    []string
-	relist bool // the next Tail cannot tell the changes
-	many   bool // the next relist finds too many differences to give each by itself
-	torn   bool // the next Tail fails at its end
+	relist bool   // the next Tail cannot tell the changes
+	many   bool   // the next relist finds too many differences to give each by itself
+	torn   bool   // the next Tail fails at its end
+	inTail func() // called at the end of each Tail
 }
 
 func (s *stored) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
@@ -61,6 +64,9 @@ func (s *stored) Tail(_ context.Context, from changes.Position, sink changes.Sin
 		} else {
 			sink.Delete(uid)
 		}
+	}
+	if s.inTail != nil {
+		s.inTail()
 	}
 	if s.torn {
 		s.torn = false
@@ -140,6 +146,12 @@ func (r *running) settle() {
 			return
 		}
 	}
+}
+
+func (s *stored) set(inTail func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inTail = inTail
 }
 
 // change puts an order, or deletes it if o is nil.
@@ -350,4 +362,40 @@ func TestMemoryListsWhileOrdersChange(t *testing.T) {
 			require.Equal(t, want, kept(bodies), "%+v", f)
 		}
 	}
+}
+
+// TestMemoryListsAreOfOneRound asks in the middle of a round, when records are ahead of the
+// lists: what has changed is not listed as if it were of the last round.
+func TestMemoryListsAreOfOneRound(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	source := &stored{orders: map[string]*model.Order{}}
+	for _, uid := range []string{"a", "b", "c", "d"} {
+		o := someOrder(random, uid)
+		o.CustomerID = uid
+		source.orders[uid] = o
+	}
+	r := run(t, source, cache.StoreOptions{}, func(*index) {})
+	r.settle()
+	before := source.naive(Filter{CustomerID: "d"})
+	later := *source.orders["a"]
+	later.DateCreated = later.DateCreated.Add(time.Hour)
+	source.change("a", &later)
+	source.change("b", nil)
+	source.change("e", &model.Order{OrderUID: "e", CustomerID: "e", DateCreated: moment})
+	asked := false
+	source.set(func() {
+		asked = true
+		for _, f := range []Filter{{}, {CustomerID: "a"}, {CustomerID: "b"}} {
+			_, ok := r.list(f, nil, 10)
+			assert.False(t, ok, "the database has it")
+		}
+		page, _ := r.list(Filter{CustomerID: "d"}, nil, 10)
+		assert.Equal(t, before, []string{string(bytes.Join(page.Orders, nil))})
+		page, ok := r.list(Filter{CustomerID: "e"}, nil, 10)
+		assert.True(t, ok && page.Orders == nil, "it comes with its round")
+	})
+	r.settle()
+	source.set(nil)
+	require.True(t, asked)
+	require.Equal(t, source.naive(Filter{}), walk(t, r.index, Filter{}, 10))
 }
