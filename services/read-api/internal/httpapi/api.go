@@ -104,6 +104,9 @@ func New(o Options) *gin.Engine {
 
 // plain refuses requests with parameters: the route has none.
 func (a *api) plain(c *gin.Context) {
+	if c.Request.URL.RawQuery == "" {
+		return // without an allocation
+	}
 	if q := readQuery(c.Request.URL.RawQuery); q.refused != nil {
 		a.problem(c, q.refused)
 	}
