@@ -21,6 +21,7 @@ func TestAFewStrikesLoseNothing(t *testing.T) {
 	require.Zero(t, code)
 	require.Contains(t, stdout.String(), "0 lost, 0 extra, 0 wrong, 0 stale")
 	require.Regexp(t, `[1-9]\d* of erased orders`, stdout.String())
+	require.Regexp(t, `the stream told of [1-9]\d* orders; [1-9]\d* were erased`, stderr.String())
 	require.Regexp(t, `[1-9]\d* orders came through NATS, 0 of them lost`, stdout.String())
 }
 

@@ -52,11 +52,12 @@ func (s *site) erase(ctx context.Context) error {
 	}
 }
 
-// untold are the erased orders that the stream has told of, and not that they are gone.
-func (e *eraser) untold() []string {
+// untold are the erased orders that the stream has told of, and not that they are gone; told
+// is of how many orders it did tell.
+func (e *eraser) untold() (uids []string, told int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(e.uids), func(uid string) bool { return !e.there[uid] })
+	return slices.DeleteFunc(slices.Clone(e.uids), func(uid string) bool { return !e.there[uid] }), len(e.there)
 }
 
 // follow follows the stream on each reader for a while, and resumes on the next one.

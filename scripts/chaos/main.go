@@ -176,9 +176,12 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings)
 	found := must.Get(ledger.Account(ctx, world, expected))
 	telling, cancel := context.WithTimeout(ctx, agreement)
 	defer cancel()
-	for len(s.eraser.untold()) > 0 && retry.Sleep(telling, watchPolling) == nil {
+	untold, told := s.eraser.untold()
+	for len(untold) > 0 && retry.Sleep(telling, watchPolling) == nil {
+		untold, told = s.eraser.untold()
 	}
-	for _, uid := range s.eraser.untold() {
+	s.say("the stream told of %d orders; %d were erased", told, len(s.eraser.uids))
+	for _, uid := range untold {
 		found.Stale++
 		found.First = append(found.First, ledger.Finding{What: "the stream told of order " + uid + ", and not that it was erased", Place: ledger.Place{Offset: -1}, UID: uid})
 	}
