@@ -236,6 +236,44 @@ func TestAStreamGoesOnWithoutAGap(t *testing.T) {
 	require.Equal(t, []string{"delete", "end"}, []string{e.kind, e.uid(t)})
 }
 
+// TestAStreamGoesOnHoweverManyTransactionsAreOpen has more than an id can list. They are
+// prepared, so that they need no connection each, and ring no bell, which those cannot.
+func TestAStreamGoesOnHoweverManyTransactionsAreOpen(t *testing.T) {
+	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true, Settings: map[string]string{"max_prepared_transactions": "400"}})
+	migrate(t, server.URL())
+	client := connect(t, server.URL()).withVersions()
+	r := start(t, server.URL()).synced()
+	const open = 400
+	missed := map[string]bool{"between": true, "after": true}
+	var prepare strings.Builder
+	for i := range open {
+		uid := fmt.Sprintf("open%d", i)
+		missed[uid] = true
+		fmt.Fprintf(&prepare, "BEGIN; SET LOCAL orderhub.whole_orders = 'on'; %s; PREPARE TRANSACTION '%s';", insertOrder(uid, 1), uid)
+		if i == open/2 {
+			prepare.WriteString("BEGIN;" + insertOrder("seen", 1) + "; COMMIT;")
+		}
+	}
+	client.run(prepare.String())
+	client.insert("seen-last")
+	eventually(t, "the reader has seen the last one", func() bool { return r.cache.Get("seen-last", time.Now()).Found })
+	l := r.listen("", "")
+	last := l.id()
+	require.Less(t, len(last), 1024)
+	l.close()
+	client.insert("between")
+	for i := range open {
+		client.run(fmt.Sprintf("COMMIT PREPARED 'open%d'", i))
+	}
+	client.insert("after")
+	for l = r.listen("", last); len(missed) > 0; {
+		e := l.next()
+		require.Equal(t, "upsert", e.kind, e.data)
+		require.Less(t, len(e.id), 1024)
+		delete(missed, e.uid(t))
+	}
+}
+
 func TestAStreamThatIsTooFarBackResets(t *testing.T) {
 	url := newDatabase(t)
 	db, client := openDB(t, url), connect(t, url).withVersions()

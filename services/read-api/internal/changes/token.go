@@ -14,13 +14,19 @@ import (
 const (
 	tokenVersion  = 2
 	tokenCheckLen = 6
-	maxTokenLen   = 12 << 10 // a snapshot lists at most as many transactions as there are connections
+	// maxTokenBytes makes 1,000 characters, since proxies refuse long headers.
+	maxTokenBytes = 750
+	// maxTokenLen is how long the tokens of earlier releases were, which listed all
+	// transactions in progress.
+	maxTokenLen = 12 << 10
 )
 
 var errToken = errors.New("the token is damaged, or of another version")
 
 // Token encodes the position as text that every replica can read. It contains the
-// durable part of the snapshot.
+// durable part of the snapshot. Where more transactions were in progress than fit, it is
+// of an earlier position, which saw nothing from the first one on that is not listed:
+// what is read after it repeats changes, and misses none.
 func (p Position) Token() string {
 	saw := p.durable()
 	token := []byte{tokenVersion}
@@ -32,14 +38,22 @@ func (p Position) Token() string {
 	}
 	for _, n := range []uint64{
 		uint64(p.Identity.Timeline), uint64(p.Identity.Database), standby, p.LSN, uint64(p.Schema), p.Tables, p.Horizon, p.Relist,
-		saw.Xmin, saw.Xmax,
+		saw.Xmin,
 	} {
 		token = binary.AppendUvarint(token, n)
 	}
-	token = binary.AppendUvarint(token, uint64(len(saw.Xip)))
-	for _, xid := range saw.Xip {
-		token = binary.AppendUvarint(token, xid-saw.Xmin)
+	var xip []byte
+	listed, xmax, room := 0, saw.Xmax, maxTokenBytes-len(token)-2*binary.MaxVarintLen64-tokenCheckLen
+	for _, xid := range slices.Sorted(slices.Values(saw.Xip)) {
+		longer := binary.AppendUvarint(xip, xid-saw.Xmin)
+		if len(longer) > room {
+			xmax = xid
+			break
+		}
+		xip, listed = longer, listed+1
 	}
+	token = binary.AppendUvarint(token, xmax)
+	token = append(binary.AppendUvarint(token, uint64(listed)), xip...)
 	return base64.RawURLEncoding.EncodeToString(append(token, tokenCheck(token)...))
 }
 

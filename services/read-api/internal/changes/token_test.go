@@ -1,6 +1,7 @@
 package changes
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,4 +53,52 @@ func TestALaterPositionCoversAnEarlierOne(t *testing.T) {
 	saw, replaced := at("10:15:10"), at("15:15:")
 	replaced.Newest = 10
 	require.True(t, replaced.Reaches(saw), "it is later all the same")
+}
+
+// TestATokenIsShortHoweverManyTransactionsAreOpen has snapshots whose transactions in
+// progress fit a token, and such whose do not.
+func TestATokenIsShortHoweverManyTransactionsAreOpen(t *testing.T) {
+	whole, cut := 0, 0
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(1, seed))
+		p := Position{
+			Identity: Identity{System: "18446744073709551615", Timeline: random.Uint32(), Database: random.Uint32()},
+			LSN:      random.Uint64(), Schema: schema, Tables: random.Uint64(), Horizon: random.Uint64(), Relist: random.Uint64(),
+			Snapshot: TxSnapshot{Xmin: 1 + random.Uint64N(1<<random.IntN(63))},
+		}
+		open := map[uint64]bool{}
+		next := p.Snapshot.Xmin
+		for range random.IntN(5001) >> random.IntN(8) {
+			p.Snapshot.Xip, open[next] = append(p.Snapshot.Xip, next), true
+			next += 1 + random.Uint64N(1<<random.IntN(20))
+		}
+		p.Snapshot.Xmax = next
+		p.Newest = next - 1 - random.Uint64N(next-p.Snapshot.Xmin+1)
+		saw := p.durable()
+
+		token := p.Token()
+		require.Less(t, len(token), 1024)
+		require.Equal(t, token, p.Token())
+		parsed, err := ParseToken(token)
+		require.NoError(t, err)
+		require.Equal(t, token, parsed.Token())
+		require.True(t, p.Covers(parsed) && p.Reaches(parsed), "it is no later position")
+		now := p
+		now.Horizon++
+		require.Equal(t, p.relistReason(now), parsed.relistReason(now), "the same may have been pruned")
+		whole, cut = whole+1, cut+1
+		if parsed.Snapshot.Xmax == saw.Xmax {
+			cut--
+			require.Equal(t, saw.Xip, parsed.Snapshot.Xip)
+			require.True(t, parsed.Covers(p))
+			continue
+		}
+		whole--
+		require.Greater(t, len(token), 960, "it lists as many as fit")
+		require.True(t, open[parsed.Snapshot.Xmax], "up to the first that it cannot list it saw the same")
+		require.Equal(t, saw.Xip[:len(parsed.Snapshot.Xip)], parsed.Snapshot.Xip)
+		require.Equal(t, saw.Xip[len(parsed.Snapshot.Xip)], parsed.Snapshot.Xmax)
+	}
+	require.Greater(t, whole, 30)
+	require.Greater(t, cut, 30)
 }
