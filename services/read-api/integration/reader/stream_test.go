@@ -161,6 +161,38 @@ func TestTheStreamTellsChanges(t *testing.T) {
 	require.Equal(t, "c", all.next().uid(t))
 }
 
+// TestAnOrderThatStopsMatchingLeaves has changes that an open stream tells, and then a
+// client that was away: whoever may have had an order is told, and new ones tell nobody.
+func TestAnOrderThatStopsMatchingLeaves(t *testing.T) {
+	url := newDatabase(t)
+	client := connect(t, url).withVersions()
+	client.insert("a", "b", "other")
+	client.run(`UPDATE payments SET currency = 'EUR' WHERE order_uid = 'other'`)
+	r := start(t, url).synced()
+	l := r.listen("?currency=USD", "")
+	last := l.id()
+	inserted := func(uid, currency string) string {
+		return insertOrder(uid, 1) + `; UPDATE payments SET currency = '` + currency + `' WHERE order_uid = '` + uid + `'`
+	}
+	client.run(inserted("new", "EUR"))
+	client.run(`UPDATE payments SET currency = 'EUR' WHERE order_uid = 'a'`)
+	client.run(`UPDATE orders SET locale = 'ru' WHERE order_uid = 'other'`)
+	// It is not known that this is another order.
+	client.run("BEGIN; DELETE FROM orders WHERE order_uid = 'b';" + inserted("b", "EUR") + "; COMMIT")
+	client.run(inserted("more", "EUR"))
+	client.insert("end")
+	for range 2 {
+		left := map[string]string{}
+		e := l.next()
+		for ; e.kind == "left"; e = l.next() {
+			left[e.uid(t)] = e.data
+		}
+		require.Equal(t, []string{"upsert", "end"}, []string{e.kind, e.uid(t)})
+		require.Equal(t, map[string]string{"a": `{"order_uid":"a"}`, "other": `{"order_uid":"other"}`, "b": `{"order_uid":"b"}`}, left)
+		l = r.listen("?currency=USD", last)
+	}
+}
+
 // TestAStreamGoesOnWithoutAGap restarts readers again and again while orders are
 // written, updated and deleted in transactions that commit out of order, and
 // follows from one to the next by the last event's id alone: in the header, in the

@@ -32,6 +32,13 @@ type Sink interface {
 	LeaveOut()
 }
 
+// Inserted is a Sink that wants to know which orders have never been otherwise.
+type Inserted interface {
+	// Inserted says that the order that is put next was inserted after the position that a
+	// Tail is from, has not changed since, and was not deleted before in this time.
+	Inserted(uid string)
+}
+
 // Held is a Sink that has orders already. A snapshot for it is a relist: what the Sink
 // has is compared, and stays a state that was committed at each moment. Its further methods
 // are called from several goroutines, and Put from one, with orders that may be kept.

@@ -52,8 +52,8 @@ const (
 		FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
 		WHERE c.oid = ANY(ARRAY['orders', 'deliveries', 'payments', 'items', 'order_deletions', 'order_changes_state']::regclass[])`
 	// A uid that exists again is no deletion: the order is among the changed.
-	readDeletions = `SELECT order_uid, max(change_xid) FROM order_deletions d WHERE %s
-		AND NOT EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid) GROUP BY order_uid`
+	readDeletions = `SELECT order_uid, EXISTS (SELECT FROM orders o WHERE o.order_uid = d.order_uid), max(change_xid)
+		FROM order_deletions d WHERE %s GROUP BY order_uid`
 	ofPage = ` WHERE order_uid = ANY($1)`
 	// Only the server's clock is in an age, on a standby also its primary's.
 	readAges = `SELECT extract(epoch FROM clock_timestamp() - t)::float8
@@ -69,9 +69,12 @@ var (
 	pageItems      = orderdb.Items.SelectOrder(ofPage + ` ORDER BY order_uid, position`)
 )
 
-// declareChanged opens a cursor on the orders that rest names.
+// declareChanged opens a cursor on the orders that rest names, and tells of each whether it is
+// as it was inserted. The last release's schema does not know.
 func declareChanged(rest string) query {
-	return query{sql: `DECLARE changed NO SCROLL CURSOR FOR ` + orderdb.Orders.SelectOrder(rest, "change_xid")}
+	return query{sql: `DECLARE changed NO SCROLL CURSOR FOR SELECT o.*
+		FROM (SELECT NULL::timestamptz AS stored_at, NULL::timestamptz AS updated_at) AS unknown CROSS JOIN LATERAL (` +
+		orderdb.Orders.SelectOrder(rest, "stored_at IS NOT NULL AND updated_at IS NULL", "change_xid") + `) AS o`}
 }
 
 // Round is what one Tail has done.
@@ -156,10 +159,12 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	if reason := from.relistReason(round.Position); reason != "" {
 		return round, &RelistError{reason}
 	}
-	newest := from.Newest
+	newest, again := from.Newest, map[string]bool{}
 	answers.each(func(row orderdb.RawRow) {
 		newest = max(newest, stampOf(row))
-		if sink.Delete(uidOf(row)) {
+		if flagOf(row) {
+			again[uidOf(row)] = true
+		} else if sink.Delete(uidOf(row)) {
 			round.Deleted++
 			s.changedBy(stampOf(row))
 		}
@@ -169,7 +174,15 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	if err := answers.close(); err != nil {
 		return round, err
 	}
-	put, read, err := s.pages(ctx, first, sink)
+	inserted := func(string) {}
+	if told, ok := sink.(Inserted); ok {
+		inserted = func(uid string) {
+			if !again[uid] {
+				told.Inserted(uid)
+			}
+		}
+	}
+	put, read, err := s.pages(ctx, first, sink, inserted)
 	if err != nil {
 		return round, err
 	}
@@ -181,7 +194,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 // page's order, and continues with the cursor's next page until there is none. The
 // server already reads the next page while this one is put: a source that is behind
 // needs both to catch up.
-func (s *Source) pages(ctx context.Context, p page, sink Sink) (changed int, newest uint64, err error) {
+func (s *Source) pages(ctx context.Context, p page, sink Sink, inserted func(uid string)) (changed int, newest uint64, err error) {
 	var canonical []byte
 	parts, err := s.askParts(ctx, p.orders)
 	if err != nil {
@@ -198,6 +211,9 @@ func (s *Source) pages(ctx context.Context, p page, sink Sink) (changed int, new
 		}
 		for i, o := range p.orders {
 			canonical = model.AppendCanonical(canonical[:0], o)
+			if p.inserted[i] {
+				inserted(o.OrderUID)
+			}
 			if sink.Put(o, canonical) {
 				changed++
 				s.changedBy(p.stamps[i])
@@ -210,9 +226,10 @@ func (s *Source) pages(ctx context.Context, p page, sink Sink) (changed int, new
 
 // page is some orders, without their parts at first.
 type page struct {
-	orders []*model.Order
-	stamps []uint64 // their change_xid
-	newest uint64   // the largest of these
+	orders   []*model.Order
+	inserted []bool   // they are as they were inserted
+	stamps   []uint64 // their change_xid
+	newest   uint64   // the largest of these
 }
 
 // askParts asks for the parts of a page's orders, and for the next page; for
@@ -399,13 +416,17 @@ func (a *answers) orders() (p page) {
 	a.each(func(row orderdb.RawRow) {
 		o := &model.Order{}
 		orderdb.Orders.Decode(row, o)
-		p.orders, p.stamps, p.newest = append(p.orders, o), append(p.stamps, stampOf(row)), max(p.newest, stampOf(row))
+		p.orders, p.inserted = append(p.orders, o), append(p.inserted, flagOf(row))
+		p.stamps, p.newest = append(p.stamps, stampOf(row)), max(p.newest, stampOf(row))
 	})
 	return p
 }
 
 // stampOf is a row's change_xid, its last column.
 func stampOf(row orderdb.RawRow) uint64 { return binary.BigEndian.Uint64(row[len(row)-8:]) }
+
+// flagOf is the column before it.
+func flagOf(row orderdb.RawRow) bool { return row[len(row)-13] == 1 }
 
 // uidOf is a row's first column. It shares the row's memory.
 func uidOf(row orderdb.RawRow) string {

@@ -97,7 +97,11 @@ func (e *eventWriter) event(id string, event stream.Event) {
 	e.text("id: ")
 	e.text(id)
 	if event.Order == nil {
-		e.text("\nevent: delete\ndata: {\"order_uid\":")
+		kind := "delete"
+		if event.Left {
+			kind = "left"
+		}
+		e.text("\nevent: " + kind + "\ndata: {\"order_uid\":")
 		uid, err := json.Marshal(event.UID) // one inserted by hand may contain anything
 		if err != nil {
 			panic(err) // it is a string

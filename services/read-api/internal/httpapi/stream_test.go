@@ -196,7 +196,7 @@ func TestAQuietStreamShowsThatItLives(t *testing.T) {
 }
 
 // TestAStreamsFiltersAreThoseOfLists gives each filter an order that it lets
-// through and one that it doesn't.
+// through and one that it doesn't, which may have been such a one before.
 func TestAStreamsFiltersAreThoseOfLists(t *testing.T) {
 	const form = `{"order_uid":"x","track_number":%q,"customer_id":%q,"delivery_service":%q,"locale":%q,"date_created":%q,"payment":{"currency":%q,"amount":%d}}`
 	whole := []any{"t", "c", "d", "en", "2024-05-01T10:00:00Z", "USD", 10}
@@ -213,6 +213,8 @@ func TestAStreamsFiltersAreThoseOfLists(t *testing.T) {
 		r, p := streams(t, 1, func(*Streams) {})
 		c := follow(t, p, "?"+query)
 		r.change(other, fmt.Sprintf(form, whole...))
+		require.Equal(t, "event: left\n", c.until(t, "event: "), query)
+		require.Equal(t, "data: {\"order_uid\":\"uid-0\"}\n", c.until(t, "data: "), query)
 		require.Equal(t, "data: "+fmt.Sprintf(form, whole...)+"\n", c.until(t, "data: "), query)
 	}
 }

@@ -19,6 +19,9 @@ type Event struct {
 	UID   string
 	Order *model.Order // as it is now; nil: it was deleted
 	JSON  []byte       // its canonical JSON
+	// Inserted says that the order has been as it is since its insertion.
+	Inserted bool
+	Left     bool // it does not match the filter, and may have matched it before
 }
 
 // Batch is what changed between two positions. It is immutable once published.
@@ -33,12 +36,16 @@ type Batch struct {
 	size int
 }
 
-// Matching calls use with the events that match a filter. Deletions always match, since
-// the deleted order is not known any more.
+// Matching calls use with the events that concern a filter. Deletions always do, since the
+// deleted order is not known any more. What a changed order was is not known either, so one
+// that does not match has left.
 func (b *Batch) Matching(filter orders.Filter, use func(Event)) {
 	for _, event := range b.Events {
-		if event.Order == nil || filter.Matches(event.Order) {
+		switch {
+		case event.Order == nil || filter.Matches(event.Order):
 			use(event)
+		case !event.Inserted:
+			use(Event{UID: event.UID, Left: true})
 		}
 	}
 }
@@ -46,6 +53,7 @@ func (b *Batch) Matching(filter orders.Filter, use func(Event)) {
 // collector is a changes.Sink that keeps a round's changes.
 type collector struct {
 	full     func() // called when there are too many; nil: nobody needs to know
+	inserted string // the uid that Inserted named last
 	events   []Event
 	size     int
 	overflow bool
@@ -55,9 +63,12 @@ const eventOverhead = 64 // bytes, about
 
 // Put implements changes.Sink.
 func (c *collector) Put(o *model.Order, canonical []byte) bool {
-	c.add(Event{UID: o.OrderUID, Order: o, JSON: canonical})
+	c.add(Event{UID: o.OrderUID, Order: o, JSON: canonical, Inserted: c.inserted == o.OrderUID})
 	return true
 }
+
+// Inserted implements changes.Inserted.
+func (c *collector) Inserted(uid string) { c.inserted = uid }
 
 // Delete implements changes.Sink.
 func (c *collector) Delete(uid string) bool {

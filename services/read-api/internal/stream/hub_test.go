@@ -56,7 +56,12 @@ func order(uid, customer string) *model.Order {
 }
 
 func uids(b *Batch, filter orders.Filter) (all []string) {
-	b.Matching(filter, func(e Event) { all = append(all, e.UID) })
+	b.Matching(filter, func(e Event) {
+		if e.Left {
+			e.UID = "left " + e.UID
+		}
+		all = append(all, e.UID)
+	})
 	return all
 }
 
@@ -93,18 +98,20 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	round = h.begin(at(2), m)
 	round.put(order("a", "a"))
 	round.put(order("b", "b"))
+	h.Inserted("new")
+	round.put(order("new", "a"))
 	round.delete("gone")
 	h.Applied(at(3))
 	<-l.Bell()
 	batch := take(t, l)
 	require.Equal(t, []string{at(2).Token(), at(3).Token()}, []string{batch.From, batch.To})
-	require.Equal(t, []string{"a", "b", "gone"}, uids(batch, orders.Filter{}))
-	require.Equal(t, []string{"b", "gone"}, uids(batch, orders.Filter{CustomerID: "b"}))
+	require.Equal(t, []string{"a", "b", "new", "gone"}, uids(batch, orders.Filter{}))
+	require.Equal(t, []string{"left a", "b", "gone"}, uids(batch, orders.Filter{CustomerID: "b"}), "a may have been b's before")
 	none, token, err := l.Take()
 	require.NoError(t, err)
 	require.Nil(t, none)
 	require.Equal(t, at(3).Token(), token)
-	require.Empty(t, uids(&Batch{Events: []Event{{UID: "x", Order: order("x", "a")}}}, orders.Filter{Currency: "USD"}))
+	require.Equal(t, []string{"left x"}, uids(&Batch{Events: []Event{{UID: "x", Order: order("x", "a")}}}, orders.Filter{Currency: "USD"}))
 
 	// A round that fails has put some of its changes in; the next one brings all.
 	h.begin(at(3), m).put(order("c", "c"))

@@ -32,6 +32,7 @@ function followChanges(address, listener) {
     };
     source.addEventListener('upsert', (event) => listener.changed(event.data, false));
     source.addEventListener('delete', (event) => listener.changed(event.data, false));
+    source.addEventListener('left', (event) => listener.changed(event.data, false));
     source.addEventListener('reset', () => listener.changed('', true));
   }
 
