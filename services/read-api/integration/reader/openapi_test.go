@@ -85,7 +85,7 @@ func (r *reader) described(request *http.Request, response *http.Response, body 
 // undescribed tells what is wrong with an event of the stream: its data has a
 // schema of its own.
 func undescribed(e event) error {
-	name, known := map[string]string{"upsert": "Order", "delete": "Deletion", "left": "Deletion", "reset": "Reset", "end": "End"}[e.kind]
+	name, known := map[string]string{"upsert": "Order", "delete": "Deletion", "left": "Deletion", "reset": "Reset", "snapshot-end": "SnapshotEnd", "end": "End"}[e.kind]
 	if !known {
 		return fmt.Errorf("there is no event %q", e.kind)
 	}

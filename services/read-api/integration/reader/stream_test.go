@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,7 +82,7 @@ func (r *reader) listen(query, lastID string) *listener {
 			case "data":
 				e.data = value
 			case "":
-				if lines.Text() == "" && e.id != "" {
+				if lines.Text() == "" && (e.id != "" || e.kind != "") {
 					l.events <- e
 					e = event{}
 				}
@@ -191,6 +193,78 @@ func TestAnOrderThatStopsMatchingLeaves(t *testing.T) {
 		require.Equal(t, map[string]string{"a": `{"order_uid":"a"}`, "other": `{"order_uid":"other"}`, "b": `{"order_uid":"b"}`}, left)
 		l = r.listen("?currency=USD", last)
 	}
+}
+
+// TestASnapshotGoesOnLive has orders arrive, match, match no more and go while a snapshot of
+// several pages is sent, and thereafter. A client that applies events has the tables' orders.
+func TestASnapshotGoesOnLive(t *testing.T) {
+	url := newDatabase(t)
+	db, client := openDB(t, url), connect(t, url).withVersions()
+	for i := range 250 {
+		client.run(insertOrder(fmt.Sprintf("old%d", i), 1) + fmt.Sprintf("; UPDATE payments SET currency = 'EUR' WHERE order_uid = 'old%d' AND %d %% 5 = 0", i, i))
+	}
+	r := start(t, url).synced()
+	var writes sync.Mutex // whoever holds it keeps the tables as they are
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	writer := connect(t, url).conn
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			writes.Lock()
+			_, err := writer.PgConn().Exec(t.Context(), "BEGIN;"+insertOrder(fmt.Sprintf("new%d", i), 1)+fmt.Sprintf(`;
+				UPDATE payments SET currency = 'EUR', bank = '%[1]d' WHERE order_uid = 'old%[2]d';
+				UPDATE payments SET currency = 'USD' WHERE order_uid = 'old%[3]d';
+				UPDATE orders SET date_created = now() WHERE order_uid = 'old%[4]d';
+				DELETE FROM orders WHERE order_uid IN ('old%[5]d', 'new%[6]d'); COMMIT`, i, i*7%250, i*11%250, i*13%250, i*17%250, i-3)).ReadAll()
+			writes.Unlock()
+			if err != nil {
+				t.Errorf("%d: %v", i, err)
+				return
+			}
+		}
+	}()
+	for range 5 {
+		picture := map[string]string{}
+		apply := func(e event) {
+			switch e.kind {
+			case "upsert":
+				picture[e.uid(t)] = e.data
+			case "delete", "left":
+				delete(picture, e.uid(t))
+			default:
+				require.Fail(t, "unexpected", "%s %s", e.kind, e.data)
+			}
+		}
+		l := r.listen("?snapshot=true&currency=USD", "")
+		e := l.next()
+		for ; e.kind != "snapshot-end"; e = l.next() {
+			require.Empty(t, e.id)
+			apply(e)
+		}
+		require.NotEmpty(t, e.id)
+		for range 20 {
+			apply(l.next())
+		}
+		again := r.listen("?snapshot=true&currency=USD", e.id)
+		require.NotEmpty(t, again.next().id, "it goes on, and sends no snapshot again")
+		again.close()
+
+		writes.Lock()
+		want := tables(t, db)
+		maps.DeleteFunc(want, func(_, canonical string) bool { return !strings.Contains(canonical, `"currency":"USD"`) })
+		for !maps.Equal(want, picture) {
+			apply(l.next())
+		}
+		writes.Unlock()
+		l.close()
+	}
+	close(stop)
+	<-stopped
 }
 
 // TestAStreamGoesOnWithoutAGap restarts readers again and again while orders are

@@ -47,6 +47,7 @@ type api struct {
 	cacheable []string // the value of Cache-Control of what clients may keep
 	events    prometheus.Counter
 	ended     *prometheus.CounterVec // streams
+	snapshots chan struct{}          // holds the one that reads
 }
 
 // New returns the handler of all routes.
@@ -54,12 +55,12 @@ func New(o Options) *gin.Engine {
 	if o.Access == nil {
 		o.Access = access.New(nil, nil, o.Log)
 	}
-	a := &api{Options: o, cacheable: revalidate}
+	a := &api{Options: o, cacheable: revalidate, snapshots: make(chan struct{}, 1)}
 	if o.Access.On() {
 		a.cacheable = revalidatePrivately
 	}
 	a.events = metric.Counter(o.Metrics, "orderhub_stream_events_total", "Events sent to clients.")
-	a.ended = metric.Counters(o.Metrics, "orderhub_stream_ended_total", "Streams that have ended, by reason.", "reason", "client", "slow", "stop", "credential")
+	a.ended = metric.Counters(o.Metrics, "orderhub_stream_ended_total", "Streams that have ended, by reason.", "reason", "client", "slow", "stop", "credential", "unavailable")
 	durations := web.NewDurations(o.Metrics)
 	engine := web.NewEngine(web.EngineOptions{
 		First: []gin.HandlerFunc{durations.Measure},

@@ -73,6 +73,31 @@ func (e *eventWriter) batch(b *stream.Batch) {
 	}
 }
 
+// page writes orders of a snapshot. Its events have no ids: a client that loses its
+// connection before the snapshot's end has to begin again.
+func (e *eventWriter) page(page orders.Page) {
+	if e.err == nil && e.shown != nil {
+		e.err = e.shown(page.UIDs)
+	}
+	if len(page.UIDs) == 0 {
+		e.text(": alive\n\n") // it is still searching
+	}
+	for i, uid := range page.UIDs {
+		if e.err == nil {
+			e.event("", stream.Event{UID: uid, JSON: page.Orders[i]})
+		}
+	}
+}
+
+// snapshotEnd writes what has changed meanwhile, and that this was all.
+func (e *eventWriter) snapshotEnd(missed *stream.Batch) {
+	unmarked := *missed
+	unmarked.From, unmarked.To = "", ""
+	e.batch(&unmarked)
+	e.events++
+	e.text("id: " + missed.To + "\nevent: snapshot-end\ndata: {}\n\n")
+}
+
 // record has the orders recorded that a batch is about to show.
 func (e *eventWriter) record(b *stream.Batch) error {
 	if e.shown == nil {
@@ -94,14 +119,15 @@ func (e *eventWriter) event(id string, event stream.Event) {
 			e.delivering = append(e.delivering, span)
 		}
 	}
-	e.text("id: ")
-	e.text(id)
-	if event.Order == nil {
+	if id != "" {
+		e.text("id: " + id + "\n")
+	}
+	if event.JSON == nil {
 		kind := "delete"
 		if event.Left {
 			kind = "left"
 		}
-		e.text("\nevent: " + kind + "\ndata: {\"order_uid\":")
+		e.text("event: " + kind + "\ndata: {\"order_uid\":")
 		uid, err := json.Marshal(event.UID) // one inserted by hand may contain anything
 		if err != nil {
 			panic(err) // it is a string
@@ -110,7 +136,7 @@ func (e *eventWriter) event(id string, event stream.Event) {
 		e.text("}\n\n")
 		return
 	}
-	e.text("\nevent: upsert\ndata: ")
+	e.text("event: upsert\ndata: ")
 	canonical := event.JSON // it is one line
 	if e.masked {
 		canonical = model.AppendMasked(e.open().AvailableBuffer(), canonical)

@@ -36,7 +36,7 @@ const (
 // stream sends server-sent events until the client disconnects or is too slow, or the
 // service stops.
 func (a *api) stream(c *gin.Context) {
-	filter, last, ok := a.streamQuery(c)
+	request, ok := a.streamQuery(c)
 	if !ok {
 		return
 	}
@@ -54,7 +54,7 @@ func (a *api) stream(c *gin.Context) {
 		return
 	}
 	e := &eventWriter{
-		to: c.Writer, control: http.NewResponseController(c.Writer), filter: filter, from: listener, sent: a.events,
+		to: c.Writer, control: http.NewResponseController(c.Writer), filter: request.filter, from: listener, sent: a.events,
 		masked: !a.Access.Personal(c),
 	}
 	if a.Traces != nil && tracing.Recording(c.Request.Context()) {
@@ -70,7 +70,7 @@ func (a *api) stream(c *gin.Context) {
 	// The server's time-outs are for requests that end. An error means that the
 	// connection is closed; the first write reports it.
 	_ = e.control.SetReadDeadline(time.Time{})
-	if err := a.beginStream(c, listener, e, last); err != nil {
+	if err := a.beginStream(c, listener, e, request); err != nil {
 		a.unavailable(c, errors.Join(orders.ErrUnavailable, err))
 		return
 	}
@@ -90,13 +90,15 @@ func reasonOf(err error) string {
 		return "stop"
 	case errors.Is(err, errCredential):
 		return "credential"
+	case errors.Is(err, orders.ErrUnavailable):
+		return "unavailable"
 	}
 	return "client" // it has gone, or its connection was lost
 }
 
 // streamHead answers HEAD with the headers of GET.
 func (a *api) streamHead(c *gin.Context) {
-	if _, _, ok := a.streamQuery(c); ok {
+	if _, ok := a.streamQuery(c); ok {
 		streamHeader(c)
 	}
 }
@@ -105,15 +107,28 @@ func (a *api) streamHead(c *gin.Context) {
 // stand in for EventSource send it, where they cannot set a header.
 const lastEventID = "lastEventId"
 
-// streamQuery reads the filter and the id of the client's last event, or answers with an
-// error. The header goes before the parameter: a client that reconnects by itself sends
+// streamRequest is what a stream was asked for.
+type streamRequest struct {
+	filter   orders.Filter
+	last     string // the id of the client's last event, "" without one
+	snapshot bool   // where there is none, it begins with the orders that match
+}
+
+// streamQuery reads a request, or answers it with an error. The header goes before the parameter: a client that reconnects by itself sends
 // the address that it was given at first.
-func (a *api) streamQuery(c *gin.Context) (filter orders.Filter, last string, ok bool) {
-	q := a.readFilter(c, lastEventID)
-	if filter = q.filter(); q.refused != nil {
+func (a *api) streamQuery(c *gin.Context) (r streamRequest, ok bool) {
+	q := a.readFilter(c, lastEventID, "snapshot")
+	r.filter, r.last = q.filter(), cmp.Or(c.GetHeader("Last-Event-ID"), q.values[lastEventID])
+	q.read("snapshot", func(text string) error {
+		if r.snapshot = text == "true"; !r.snapshot && text != "false" {
+			return errors.New("is neither true nor false")
+		}
+		return nil
+	})
+	if q.refused != nil {
 		a.problem(c, q.refused)
 	}
-	return filter, cmp.Or(c.GetHeader("Last-Event-ID"), q.values[lastEventID]), q.refused == nil
+	return r, q.refused == nil
 }
 
 func streamHeader(c *gin.Context) {
@@ -125,9 +140,9 @@ func streamHeader(c *gin.Context) {
 	c.Status(http.StatusOK)
 }
 
-// beginStream writes the headers and the changes since the client's last event. It
-// writes nothing if it returns an error.
-func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWriter, last string) error {
+// beginStream writes the headers, and the snapshot or the changes since the client's last
+// event. It writes nothing if it returns an error.
+func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWriter, request streamRequest) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), streamStart)
 	defer cancel()
 	start, err := listener.Start(ctx)
@@ -138,13 +153,16 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 		streamHeader(c)
 		e.text(streamHello)
 	}
-	if last == "" {
+	if request.last == "" && request.snapshot {
+		return a.beginSnapshot(c, listener, e, start, begin)
+	}
+	if request.last == "" {
 		begin()
 		e.id(start.Token())
 		e.flush()
 		return nil
 	}
-	from, err := changes.ParseToken(last)
+	from, err := changes.ParseToken(request.last)
 	if err != nil { // perhaps of another version
 		begin()
 		e.reset(start.Token(), "this Last-Event-ID cannot be read")
@@ -167,12 +185,84 @@ func (a *api) beginStream(c *gin.Context, listener *stream.Listener, e *eventWri
 	})
 }
 
+// beginSnapshot writes the headers, the orders that match, and what has changed since start:
+// the orders as of one moment. It writes nothing if it returns an error.
+func (a *api) beginSnapshot(c *gin.Context, listener *stream.Listener, e *eventWriter, start changes.Position, begin func()) error {
+	ctx, ended := c.Request.Context(), a.credentialEnded(c)
+	reached, reset := start, ""
+	var after *orders.Key
+	for first := true; first || after != nil && e.err == nil && reset == ""; first = false {
+		page, err := a.snapshotPage(ctx, e.filter, after)
+		switch {
+		case err != nil && first:
+			return err
+		case first:
+			begin()
+		}
+		select {
+		case <-ended:
+			e.end(errCredential.Error())
+			err = errCredential
+		default:
+		}
+		e.err = cmp.Or(e.err, err)
+		e.page(page)
+		e.flush()
+		after = page.Next
+		// What was queued is among the changes since start that are read below. An order's
+		// state in it may be older than in the page.
+		reached, reset, err = listener.Skip()
+		e.err = cmp.Or(e.err, err)
+	}
+	switch {
+	case e.err != nil: // follow returns it
+	case reset != "":
+		e.reset(reached.Token(), reset)
+		e.flush()
+	default:
+		err := a.Streams.CatchUp.Since(ctx, start, func(missed *stream.Batch) {
+			switch {
+			case missed.Reset != "":
+				e.reset(reached.Token(), missed.Reset)
+			case !missed.Reaches(reached):
+				e.reset(reached.Token(), "the snapshot is of another database")
+			default:
+				e.snapshotEnd(missed)
+				e.known = missed
+			}
+			e.flush()
+		})
+		if err != nil {
+			e.err = cmp.Or(ctx.Err(), errors.Join(orders.ErrUnavailable, err))
+		}
+	}
+	return nil
+}
+
+// snapshotPage reads a page of a snapshot from the database, since lists in memory get a
+// round's changes a moment later than streams, and the snapshot has to have all up to its
+// start. All snapshots together read one at a time, so that others' lists do not wait for them.
+func (a *api) snapshotPage(ctx context.Context, filter orders.Filter, after *orders.Key) (orders.Page, error) {
+	select {
+	case a.snapshots <- struct{}{}:
+		defer func() { <-a.snapshots }()
+		return a.Orders.ListFresh(ctx, filter, after, orders.MaxLimit)
+	case <-ctx.Done():
+		return orders.Page{}, ctx.Err()
+	}
+}
+
+// credentialEnded is closed when the caller's credential has expired or was revoked.
+func (a *api) credentialEnded(c *gin.Context) <-chan struct{} {
+	if caller := a.Access.Caller(c); caller != nil {
+		return caller.Ended()
+	}
+	return nil
+}
+
 // follow writes all further changes, and returns why it ended.
 func (a *api) follow(c *gin.Context, listener *stream.Listener, e *eventWriter) error {
-	var ended <-chan struct{}
-	if caller := a.Access.Caller(c); caller != nil {
-		ended = caller.Ended()
-	}
+	ended := a.credentialEnded(c)
 	interval := cmp.Or(a.Streams.Heartbeat, defaultHeartbeat)
 	heartbeat := time.NewTimer(interval)
 	defer heartbeat.Stop()

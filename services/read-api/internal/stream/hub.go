@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -268,6 +269,20 @@ func (l *Listener) Bell() <-chan struct{} { return l.bell }
 // Gone is closed when the listener has ended: what it has in hand is not worth
 // going on with either.
 func (l *Listener) Gone() <-chan struct{} { return l.gone }
+
+// Skip drops what is queued. It returns the position that the listener has reached, and why
+// the changes up to there are unknown, "" if they are known.
+func (l *Listener) Skip() (reached changes.Position, reset string, err error) {
+	for {
+		batch, _, err := l.Take()
+		if batch == nil {
+			l.hub.mu.Lock()
+			defer l.hub.mu.Unlock()
+			return l.hub.position, reset, err
+		}
+		reset = cmp.Or(reset, batch.Reset)
+	}
+}
 
 // Take returns the next batch, and the one before must not be used any more. It
 // returns nil where there is none, and then the token of the position that the
