@@ -1,7 +1,8 @@
 -- Takes the replica role for the rest of the transaction, unless the user may not, or the
 -- role would skip or add something besides the look-ups of Orderhub's foreign keys:
 -- another trigger or key, or a rule. Returns that, or ''. Triggers that are enabled always
--- run in both roles, and disabled ones in neither.
+-- run in both roles, and disabled ones in neither. But one before each row may leave an order
+-- out, or give it another order_uid, and only the look-ups notice that its parts have no order.
 WITH RECURSIVE tables (oid, root) AS ( -- with their partitions
     SELECT t::oid, t::oid FROM unnest(ARRAY['orders', 'deliveries', 'payments', 'items']::regclass[]) AS t
     UNION ALL
@@ -20,7 +21,7 @@ WITH RECURSIVE tables (oid, root) AS ( -- with their partitions
     SELECT format('trigger %I on %s', tgname, tgrelid::regclass)
       FROM pg_trigger JOIN tables ON tgrelid = tables.oid JOIN pg_proc p ON p.oid = tgfoid
      WHERE tgtype & 4 <> 0 -- of INSERT
-       AND tgenabled IN ('O', 'R') AND tgconstraint NOT IN (SELECT oid FROM own_keys)
+       AND (tgenabled IN ('O', 'R') OR tgenabled = 'A' AND tgtype & 3 = 3) AND tgconstraint NOT IN (SELECT oid FROM own_keys)
        AND NOT (proname IN ('orders_inserted', 'order_parts_inserted', 'order_row_replicated')
                 AND pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'orders'::regclass))
     UNION ALL

@@ -127,6 +127,8 @@ func TestWholeOrdersSkipTheLookUpsForForeignKeys(t *testing.T) {
 	obstacles := []struct{ obstacle, make, undo string }{
 		{"trigger foreign_trigger on payments", foreignTrigger + `CREATE TRIGGER foreign_trigger AFTER INSERT ON payments EXECUTE FUNCTION foreign_trigger()`, `DROP FUNCTION foreign_trigger CASCADE`},
 		{"trigger foreign_trigger on orders", foreignTrigger + `CREATE TRIGGER foreign_trigger AFTER INSERT ON orders EXECUTE FUNCTION foreign_trigger(); ALTER TABLE orders ENABLE REPLICA TRIGGER foreign_trigger`, `DROP FUNCTION foreign_trigger CASCADE`},
+		{"trigger foreign_trigger on orders", foreignTrigger + `CREATE TRIGGER foreign_trigger BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.locale = 'xx') EXECUTE FUNCTION foreign_trigger();
+			ALTER TABLE orders ENABLE ALWAYS TRIGGER foreign_trigger`, `DROP FUNCTION foreign_trigger CASCADE`},
 		{"rule foreign_rule on items", `CREATE RULE foreign_rule AS ON INSERT TO items DO ALSO NOTHING`, `DROP RULE foreign_rule ON items`},
 		{`trigger "RI_ConstraintTrigger_c_`, `CREATE TABLE brands (brand text PRIMARY KEY); INSERT INTO brands SELECT DISTINCT brand FROM items;
 			ALTER TABLE items ADD CONSTRAINT foreign_key FOREIGN KEY (brand) REFERENCES brands`, `DROP TABLE brands CASCADE`},
@@ -156,6 +158,18 @@ func TestWholeOrdersSkipTheLookUpsForForeignKeys(t *testing.T) {
 	require.Equal(t, []string{"the user may not set session_replication_role: as a superuser, GRANT SET ON PARAMETER session_replication_role TO " + role}, w.said())
 	admin(`GRANT SET ON PARAMETER session_replication_role TO ` + role)
 	skips("with the right again")
+}
+
+// A trigger that always runs may leave an order out, whose parts are not to be stored then.
+func TestATriggerThatLeavesOrdersOutLeavesNoOrphans(t *testing.T) {
+	b := setup(t, 1)
+	b.exec(foreignTrigger + `CREATE TRIGGER foreign_trigger BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.order_uid = 'unwanted') EXECUTE FUNCTION foreign_trigger();
+		ALTER TABLE orders ENABLE ALWAYS TRIGGER foreign_trigger`)
+	all := entries(t, order(t, "wanted", "1"), order(t, "unwanted", "1"))
+	require.NoError(t, b.openKeysWriter().Write(b.ctx, all))
+	require.Zero(t, orphans(b.ctx, t, b.db))
+	require.Equal(t, orderwrite.Stored, all[0].Outcome)
+	require.Equal(t, orderwrite.Refused, all[1].Outcome)
 }
 
 func TestForeignKeysOfPartitionedTables(t *testing.T) {
