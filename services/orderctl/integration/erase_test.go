@@ -242,6 +242,28 @@ func TestAnErasureThatWasInterruptedCanBeRepeated(t *testing.T) {
 	}
 }
 
+// However often orders of the customer arrive meanwhile, none is removed that would come back.
+func TestOrdersThatArriveWhileACustomerIsErased(t *testing.T) {
+	p := newPeople(t)
+	p.keep("mine", "cust-ann")
+	_, err := p.db.ExecContext(t.Context(), `CREATE SEQUENCE late;
+		CREATE FUNCTION another() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+		BEGIN
+			INSERT INTO orders SELECT r.* FROM orders o, jsonb_populate_record(o, jsonb_build_object('order_uid', 'late' || nextval('late'))) r WHERE o.order_uid = 'mine';
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER another AFTER INSERT ON erasures EXECUTE FUNCTION another()`)
+	require.NoError(t, err)
+	got := p.orderctl("erase", "--customer", "cust-ann", "--why", "request 10", "--yes", "--output", "json")
+	require.Zero(t, got.code, got.stderr)
+	var receipt struct{ HMACs []string }
+	require.NoError(t, json.Unmarshal([]byte(got.stdout), &receipt))
+	var refused int
+	require.NoError(t, p.db.QueryRowContext(t.Context(), `SELECT count(*) FROM erasures`).Scan(&refused))
+	require.Len(t, receipt.HMACs, refused)
+	require.Equal(t, "late5", p.stored(), "for the next erasure")
+}
+
 // The console purges what was resolved long enough ago, and writes that to the audit log.
 func TestTheConsolePurgesResolvedLettersByAge(t *testing.T) {
 	w := newWorld(t)

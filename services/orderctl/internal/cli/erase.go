@@ -248,7 +248,7 @@ const rounds = 5
 // remove first has the orders refused, in the table and in the topic, and then removes
 // them. It can be interrupted anywhere, and repeated.
 func (e *erasing) remove(ctx context.Context) error {
-	for range rounds {
+	for round := 1; ; round++ {
 		found := len(e.uids)
 		rows := make([]orderdb.Erasure, 0, found)
 		for uid := range e.uids {
@@ -274,6 +274,9 @@ func (e *erasing) remove(ctx context.Context) error {
 		}
 		if err := erased.Await(ctx, e.db.pool); err != nil {
 			return e.db.explain(err)
+		}
+		if round == rounds {
+			break // only what is refused by now is removed: anything else would come back
 		}
 		if err := e.find(ctx); err != nil {
 			return err
