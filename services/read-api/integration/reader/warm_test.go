@@ -49,7 +49,7 @@ func TestAWarmStart(t *testing.T) {
 		"history":   renewEpoch,
 		"truncated": `TRUNCATE orders CASCADE; ` + manyOrders(100),
 		"pruned":    `DELETE FROM orders WHERE order_uid LIKE '0%'; UPDATE order_changes_state SET horizon = pg_current_xact_id(); DELETE FROM order_deletions`,
-		"schema":    `INSERT INTO orderhub_db_version (version_id, is_applied) SELECT max(version_id) + 1, true FROM orderhub_db_version`,
+		"schema":    `ALTER TABLE items ADD COLUMN further text`,
 		"triggers":  `ALTER TABLE orders DISABLE TRIGGER USER; DELETE FROM orders WHERE order_uid LIKE '1%'; ALTER TABLE orders ENABLE TRIGGER USER`,
 	} {
 		folder := t.TempDir()
@@ -61,6 +61,15 @@ func TestAWarmStart(t *testing.T) {
 		require.Empty(t, r.differs(tables(t, db)), name)
 		r.stop()
 	}
+
+	// A database of the last release has the versions of its schema elsewhere.
+	client.run(`CREATE TABLE goose_db_version AS SELECT * FROM orderhub_db_version WHERE version_id <= 3; GRANT SELECT ON goose_db_version TO PUBLIC;
+		DROP TABLE orderhub_db_version`)
+	folder := t.TempDir()
+	start(t, url, saving(folder)).synced().stop()
+	r := start(t, url, saving(folder)).synced()
+	eventually(t, "the last release's schema", r.usedFile)
+	r.stop()
 }
 
 // TestDeletedOrdersLeaveTheFile erases an order while a reader runs.
@@ -82,7 +91,8 @@ func TestDeletedOrdersLeaveTheFile(t *testing.T) {
 }
 
 // TestAFileOfAHistoryThatWasUndone saves orders, puts the database back to a backup of before,
-// and writes past the position of the file: only the stamps tell.
+// and writes past the position of the file: only the stamps tell. Then the same with a deletion
+// as the only change.
 func TestAFileOfAHistoryThatWasUndone(t *testing.T) {
 	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
 	server.NeedForTest(t, "pg_basebackup")
@@ -103,5 +113,26 @@ func TestAFileOfAHistoryThatWasUndone(t *testing.T) {
 	r := start(t, url, saving(folder)).synced()
 	require.Empty(t, r.differs(tables(t, openDB(t, url))))
 	require.True(t, r.said("2 of the newest 3 changes are no longer in its tables"))
+	require.False(t, r.usedFile())
+	r.stop()
+
+	require.NoError(t, server.BackUp(t.Context()))
+	folder = t.TempDir()
+	for range 20 {
+		client.run(`SELECT pg_current_xact_id()`)
+	}
+	client.run(`DELETE FROM orders WHERE order_uid = 'changed'`)
+	start(t, url, saving(folder)).synced().stop()
+	r = start(t, url, saving(folder)).synced()
+	eventually(t, "the deletion is in the tables", r.usedFile)
+	r.stop()
+	require.NoError(t, server.Restore(t.Context()))
+	client = connect(t, url)
+	client.run(`UPDATE items SET status = status + 1`)
+	for range 50 {
+		client.run(`UPDATE orders SET locale = 'en' WHERE order_uid = 'before'`)
+	}
+	r = start(t, url, saving(folder)).synced()
+	require.Empty(t, r.differs(tables(t, openDB(t, url))))
 	require.False(t, r.usedFile())
 }
