@@ -217,6 +217,24 @@ func TestDoctor(t *testing.T) {
 	t.Run("nothing", func(t *testing.T) { testDoctorFindsNothing(t, i) })
 	t.Run("silent", func(t *testing.T) { testDoctorGivesUpWhatIsSilent(t, i) })
 	t.Run("faults", func(t *testing.T) { testDoctorFindsFaults(t, i) })
+	t.Run("older schema", func(t *testing.T) { testDoctorOnTheLastReleasesSchema(t, i) })
+}
+
+// On the schema of release 0.1.0 doctor says so, and its other checks say what is right there.
+func testDoctorOnTheLastReleasesSchema(t *testing.T, i *installation) {
+	t.Helper()
+	_, err := migrations.DownTo(t.Context(), openURL(t, i.server.URL()), 3)
+	require.NoError(t, err)
+	got, names, all := i.doctor(t, nil)
+	require.Equal(t, []string{"postgres.schema.outdated"}, names, got.stdout)
+	schema := all[slices.IndexFunc(all, func(f doctor.Finding) bool { return f.Name == "outdated" })]
+	require.Regexp(t, `version 3.*needs`, schema.Evidence)
+	require.Equal(t, "orderctl migrate", schema.Advice)
+	require.Equal(t, 1, got.code)
+
+	i.sql(`ALTER TABLE items DISABLE TRIGGER updated`)
+	_, names, _ = i.doctor(t, nil)
+	require.Contains(t, names, "postgres.triggers.disabled")
 }
 
 // A system without faults yields no finding, and nothing is written: the database refuses
