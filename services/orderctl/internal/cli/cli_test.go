@@ -103,6 +103,7 @@ func TestHelpListsTheVariables(t *testing.T) {
 			require.Contains(t, got.stdout, v, command)
 		}
 	}
+	require.NotContains(t, orderctl(t, "", "fields", "--help").stdout, "DATABASE_URL", "it reads the topic alone")
 	t.Setenv("KAFKA_SASL_PASSWORD", "hunter2")
 	require.NotContains(t, orderctl(t, "", "--help").stdout, "hunter2")
 }

@@ -14,18 +14,25 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/ingest/rules"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
 func (a *app) fieldsCommand() *cobra.Command {
+	var s struct {
+		Kafka   config.Kafka
+		Workers groupSettings
+		Rules   rules.Settings
+	}
 	var f replayFlags
 	var most int64
-	cmd := a.command("fields", &f.settings, nil, func(cmd *cobra.Command, _ []string) error {
+	cmd := a.command("fields", &s, nil, func(cmd *cobra.Command, _ []string) error {
 		if most < 1 {
 			return usagef("--most: 1 or more, not %d", most)
 		}
-		return a.withGroup(cmd.Context(), &f.settings.Workers, &f.kafka, roleTo(true), func(g *workerGroup) error { return a.fields(cmd.Context(), &f, g, most) })
+		return withTopic(cmd.Context(), &s.Kafka, &f.kafka, s.Workers.Group, func(g *workerGroup) error { return a.fields(cmd.Context(), &f, g, s.Rules.Options(), most) })
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "earliest", "the first record: as replay's --from")
@@ -50,8 +57,7 @@ type fieldsReport struct {
 }
 
 // fields reads a part of the topic and counts the fields that orders do not have.
-func (a *app) fields(ctx context.Context, f *replayFlags, g *workerGroup, most int64) error {
-	options := f.settings.Rules.Options()
+func (a *app) fields(ctx context.Context, f *replayFlags, g *workerGroup, options model.Options, most int64) error {
 	options.RejectUnknown, options.KeepUnknown = false, false // only to be named
 	r := &replayRun{f: f, g: g, codec: model.New(options)}
 	if _, err := r.choose(ctx); err != nil {

@@ -226,7 +226,33 @@ type workerGroup struct {
 
 // withGroup looks at the group as it is now, with the rights that a role needs.
 func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlags, role migrations.Role, use func(*workerGroup) error) error {
-	cfg := &s.Changes.Kafka
+	return withTopic(ctx, &s.Changes.Kafka, flags, s.Workers.Group, func(g *workerGroup) error {
+		db, err := openDatabase(s.Database)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = db.pool.Close() }() // what was written is committed
+		g.db = db
+		older, err := migrations.CheckUsable(ctx, db.pool.DB, role)
+		if older != nil && role != migrations.Viewer {
+			err = older
+		}
+		if err != nil {
+			return db.explain(err)
+		}
+		if older != nil {
+			a.say("%s", older)
+			g.older = true
+		}
+		if err := g.askDatabase(ctx); err != nil {
+			return db.explain(err)
+		}
+		return use(g)
+	})
+}
+
+// withTopic asks Kafka alone.
+func withTopic(ctx context.Context, cfg *config.Kafka, flags *kafkaFlags, group string, use func(*workerGroup) error) error {
 	options, err := flags.options(cfg)
 	if err != nil {
 		return err
@@ -236,28 +262,9 @@ func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlag
 		return usage(err)
 	}
 	defer client.Close()
-	db, err := openDatabase(s.Database)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.pool.Close() }() // what was written is committed
-	g := &workerGroup{admin: kadm.NewClient(client), cfg: cfg, db: db, group: s.Workers.Group, topic: cfg.Topic}
-	older, err := migrations.CheckUsable(ctx, db.pool.DB, role)
-	if older != nil && role != migrations.Viewer {
-		err = older
-	}
-	if err != nil {
-		return db.explain(err)
-	}
-	if older != nil {
-		a.say("%s", older)
-		g.older = true
-	}
+	g := &workerGroup{admin: kadm.NewClient(client), cfg: cfg, group: group, topic: cfg.Topic}
 	if err := g.askKafka(ctx); err != nil {
 		return explainKafka(cfg, err)
-	}
-	if err := g.askDatabase(ctx); err != nil {
-		return db.explain(err)
 	}
 	return use(g)
 }
