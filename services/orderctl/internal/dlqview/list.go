@@ -15,6 +15,7 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -212,7 +213,7 @@ func (f *Facts) Write(item *dlq.Item) error {
 		row = append(row, "", "", "", "", "", "")
 	}
 	for i := range row {
-		row[i] = cell(row[i])
+		row[i] = web.Cell(row[i])
 	}
 	return f.w.Write(row)
 }
@@ -229,14 +230,6 @@ func (f *Facts) head() error {
 func (f *Facts) Flush() error {
 	f.w.Flush()
 	return f.w.Error()
-}
-
-// cell keeps a text from being taken for a formula by programs that open CSV.
-func cell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
 }
 
 func stamp(t time.Time) string {

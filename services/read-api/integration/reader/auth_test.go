@@ -162,7 +162,7 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 	known := "plantedcustomer"
 	pages := []string{"/", "/?uid=whole", "/?uid=whole&view=json", "/?q=whole", "/?q=" + known, "/?q=" + known + "&by=customer", "/?uid=whole&fragment=1", "/docs"}
 	paths := append([]string{
-		"/order/whole", "/api/v1/orders/whole", "/api/v1/orders/whole/versions", "/api/v1/orders/whole/versions/1", "/api/v1/orders", "/api/v1/orders?limit=1&track_number=TRACK", "/api/v1/suggest?q=whole", "/api/v1/suggest?q=" + known,
+		"/order/whole", "/api/v1/orders/whole", "/api/v1/orders/whole/versions", "/api/v1/orders/whole/versions/1", "/api/v1/orders", "/api/v1/orders?limit=1&track_number=TRACK", "/api/v1/export", "/api/v1/export?format=csv", "/api/v1/suggest?q=whole", "/api/v1/suggest?q=" + known,
 		"/api/v1/stats", "/openapi.yaml", "/order/none", "/api/v1/orders?limit=x", "/api/v1/orders?cursor=x", "/problems/forbidden",
 	}, pages...)
 	seen := ""
@@ -204,7 +204,7 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 	require.NotContains(t, r.get("/api/v1/stats", "Authorization", tokens.personal).body, `"json_bytes":0,`)
 
 	// Neither filters nor tags tell whether a guess is right.
-	for _, path := range []string{"/api/v1/orders?customer_id=", "/api/v1/orders/stream?customer_id=", "/?customer_id="} {
+	for _, path := range []string{"/api/v1/orders?customer_id=", "/api/v1/export?customer_id=", "/api/v1/orders/stream?customer_id=", "/?customer_id="} {
 		for _, guess := range []string{known, "wrong"} {
 			refused := r.get(path+url.QueryEscape(guess), "Authorization", tokens.read)
 			require.Equal(t, 403, refused.status, path)
@@ -311,7 +311,7 @@ func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
 	defer end()
 	require.True(t, lines.Scan(), "the stream is open")
 	require.NoError(t, r.records.Close())
-	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/orders/stream", "/?uid=whole", "/api/v1/suggest?q=shopper", "/?q=shopper&by=customer"} {
+	for _, path := range []string{"/order/whole", "/api/v1/orders", "/api/v1/export", "/api/v1/orders/stream", "/?uid=whole", "/api/v1/suggest?q=shopper", "/?q=shopper&by=customer"} {
 		refused := r.get(path, "Authorization", tokens.personal)
 		require.Equal(t, 503, refused.status, path)
 		require.NotContains(t, refused.body, "Testov")

@@ -38,6 +38,7 @@ func loadDescription(t *testing.T) {
 	description.once.Do(func() {
 		openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
 		openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.PlainBodyDecoder)
+		openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.PlainBodyDecoder)
 		doc, err := openapi3.NewLoader().LoadFromData(httpapi.OpenAPI)
 		require.NoError(t, err)
 		require.NoError(t, doc.Validate(t.Context(), openapi3.EnableSchemaPatternValidation(), openapi3.EnableSchemaDefaultsValidation()))

@@ -47,7 +47,7 @@ type api struct {
 	cacheable []string // the value of Cache-Control of what clients may keep
 	events    prometheus.Counter
 	ended     *prometheus.CounterVec // streams
-	snapshots chan struct{}          // holds the one that reads
+	turn      chan struct{}          // holds the snapshot or export that reads
 }
 
 // New returns the handler of all routes.
@@ -55,7 +55,7 @@ func New(o Options) *gin.Engine {
 	if o.Access == nil {
 		o.Access = access.New(nil, nil, o.Log)
 	}
-	a := &api{Options: o, cacheable: revalidate, snapshots: make(chan struct{}, 1)}
+	a := &api{Options: o, cacheable: revalidate, turn: make(chan struct{}, 1)}
 	if o.Access.On() {
 		a.cacheable = revalidatePrivately
 	}
@@ -81,9 +81,10 @@ func New(o Options) *gin.Engine {
 	get(many, "versions", "/api/v1/orders/:order_uid/versions", a.stale, a.versions)
 	get(one, "version", "/api/v1/orders/:order_uid/versions/:version", a.stale, a.version)
 	get(many, "orders", "/api/v1/orders", a.stale, a.list)
-	// The duration of a stream would say nothing beside those of requests.
+	// The durations of streams and exports would say nothing beside those of requests.
 	many.GET(streamPath, append(o.Access.Stream(), a.stale, a.stream)...)
 	many.HEAD(streamPath, a.stale, a.streamHead)
+	web.Get(many, exportPath, append(o.Access.Stream(), a.stale, a.export)...)
 	get(many, "suggest", "/api/v1/suggest", a.stale, a.suggest)
 	get(one, "stats", "/api/v1/stats", a.stale, a.plain, a.stats)
 	get(engine, "problems", "/problems/:name", a.plain, web.Secure, a.problemPage)
@@ -96,7 +97,7 @@ func New(o Options) *gin.Engine {
 		o.Pages(engine)
 	}
 	for _, route := range engine.Routes() {
-		if route.Path != streamPath {
+		if route.Path != streamPath && route.Path != exportPath {
 			durations.Add(route.Path, "page")
 		}
 	}

@@ -192,7 +192,9 @@ func (a *api) beginSnapshot(c *gin.Context, listener *stream.Listener, e *eventW
 	reached, reset := start, ""
 	var after *orders.Key
 	for first := true; first || after != nil && e.err == nil && reset == ""; first = false {
-		page, err := a.snapshotPage(ctx, e.filter, after)
+		// From the database, since lists in memory get a round's changes a moment later than
+		// streams, and the snapshot has to have all up to its start.
+		page, err := a.nextPage(ctx, a.Orders.ListFresh, e.filter, after)
 		switch {
 		case err != nil && first:
 			return err
@@ -237,19 +239,6 @@ func (a *api) beginSnapshot(c *gin.Context, listener *stream.Listener, e *eventW
 		}
 	}
 	return nil
-}
-
-// snapshotPage reads a page of a snapshot from the database, since lists in memory get a
-// round's changes a moment later than streams, and the snapshot has to have all up to its
-// start. All snapshots together read one at a time, so that others' lists do not wait for them.
-func (a *api) snapshotPage(ctx context.Context, filter orders.Filter, after *orders.Key) (orders.Page, error) {
-	select {
-	case a.snapshots <- struct{}{}:
-		defer func() { <-a.snapshots }()
-		return a.Orders.ListFresh(ctx, filter, after, orders.MaxLimit)
-	case <-ctx.Done():
-		return orders.Page{}, ctx.Err()
-	}
 }
 
 // credentialEnded is closed when the caller's credential has expired or was revoked.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -219,6 +220,13 @@ func (f filter) Stream() string { return apiAddress("/api/v1/orders/stream", f.a
 
 // API is the address of the list for programs.
 func (f filter) API() string { return apiAddress("/api/v1/orders", f.api) }
+
+// Export is the address of all of the list, to be downloaded.
+func (f filter) Export(format string) string {
+	query := maps.Clone(f.api)
+	query.Set("format", format)
+	return apiAddress("/api/v1/export", query)
+}
 
 func apiAddress(path string, query url.Values) string {
 	if len(query) == 0 {

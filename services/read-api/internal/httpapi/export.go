@@ -1,0 +1,188 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/libs/platform/web"
+	"github.com/orderhub/orderhub/services/read-api/internal/access"
+	"github.com/orderhub/orderhub/services/read-api/internal/orders"
+)
+
+const exportPath = "/api/v1/export"
+
+// export answers with all orders of a list, page by page as they are read.
+func (a *api) export(c *gin.Context) {
+	q := a.readFilter(c, "format", "after")
+	filter, asCSV := q.filter(), false
+	q.read("format", func(text string) error {
+		if asCSV = text == "csv"; !asCSV && text != "ndjson" {
+			return errors.New("is neither ndjson nor csv")
+		}
+		return nil
+	})
+	var after *orders.Key
+	q.read("after", afterInto(&after, filter))
+	if q.refused != nil {
+		a.problem(c, q.refused)
+		return
+	}
+	page, err := a.nextPage(c.Request.Context(), a.Orders.List, filter, after)
+	if err != nil {
+		a.unavailable(c, err)
+		return
+	}
+	if !a.Access.Looked(c, access.Show, page.UIDs...) {
+		return
+	}
+	h := c.Writer.Header()
+	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, nosniff
+	write, contentType, name := writeLines, "application/x-ndjson", "orders.ndjson"
+	if asCSV {
+		write, contentType, name = writeRows, "text/csv; charset=utf-8; header=present", "orders.csv"
+	}
+	h.Set("Content-Type", contentType)
+	c.Status(http.StatusOK)
+	if c.Request.Method == http.MethodHead {
+		return
+	}
+	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	control := http.NewResponseController(c.Writer)
+	_ = control.SetReadDeadline(time.Time{}) // as of streams
+	masked, ended := !a.Access.Personal(c), a.credentialEnded(c)
+	for first := true; ; first = false {
+		if masked {
+			page.Orders = slices.Clone(page.Orders)
+			for i, canonical := range page.Orders {
+				page.Orders[i] = model.AppendMasked(nil, canonical)
+			}
+		}
+		err := write(c.Writer, page.Orders, first)
+		if err == nil {
+			err = control.Flush()
+		}
+		if err == nil && page.Next == nil {
+			return
+		}
+		if err == nil {
+			page, err = a.nextPage(c.Request.Context(), a.Orders.List, filter, page.Next)
+		}
+		if err == nil && a.Access.On() && !masked {
+			err = a.Access.Shown(c, page.UIDs)
+		}
+		select {
+		case <-ended:
+			err = errCredential
+		default:
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // the client must not take a part for the whole
+		}
+	}
+}
+
+// afterInto reads the place of an order in the list: its date_created and order_uid, as they
+// are in its line.
+func afterInto(to **orders.Key, filter orders.Filter) func(string) error {
+	return func(text string) error {
+		created, uid, _ := strings.Cut(text, ",")
+		var at *time.Time
+		if momentInto(&at, 0)(created) != nil || textInto(&uid)(uid) != nil {
+			return errors.New("is not date_created and order_uid of an order, with a comma in between")
+		}
+		if filter.CreatedTo != nil && at.After(*filter.CreatedTo) {
+			return errors.New("is after created_to: it is not of this list")
+		}
+		*to = &orders.Key{Created: *at, UID: uid}
+		return nil
+	}
+}
+
+type readPage = func(ctx context.Context, filter orders.Filter, after *orders.Key, limit int) (orders.Page, error)
+
+// nextPage reads a page of a snapshot or an export. All of these read one at a time, so that
+// others' lists do not wait for them.
+func (a *api) nextPage(ctx context.Context, read readPage, filter orders.Filter, after *orders.Key) (orders.Page, error) {
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+		return read(ctx, filter, after, orders.MaxLimit)
+	case <-ctx.Done():
+		return orders.Page{}, ctx.Err()
+	}
+}
+
+func writeLines(to io.Writer, page [][]byte, _ bool) error {
+	var lines []byte
+	for _, canonical := range page {
+		lines = append(append(lines, canonical...), '\n')
+	}
+	_, err := to.Write(lines)
+	return err
+}
+
+// exportParts are the columns of CSV, which end with the items, as JSON.
+var exportParts = []struct {
+	name    string
+	columns []string
+}{{"", orderdb.Orders.Columns}, {"delivery", orderdb.Deliveries.Columns[1:]}, {"payment", orderdb.Payments.Columns[1:]}}
+
+const unknownFields = "unknown_fields" // a column that the order's JSON does not have
+
+func writeRows(to io.Writer, page [][]byte, first bool) error {
+	w := csv.NewWriter(to)
+	if first {
+		var head []string
+		for _, part := range exportParts {
+			for _, column := range part.columns {
+				if column != unknownFields {
+					head = append(head, strings.TrimPrefix(part.name+"_"+column, "_"))
+				}
+			}
+		}
+		_ = w.Write(append(head, "items")) // Error has it
+	}
+	for _, canonical := range page {
+		var whole map[string]json.RawMessage
+		if err := json.Unmarshal(canonical, &whole); err != nil {
+			return err
+		}
+		var row []string
+		for _, part := range exportParts {
+			values := whole
+			if part.name != "" {
+				values = nil
+				if err := json.Unmarshal(whole[part.name], &values); err != nil {
+					return err
+				}
+			}
+			for _, column := range part.columns {
+				if column != unknownFields {
+					row = append(row, web.Cell(plainText(values[column])))
+				}
+			}
+		}
+		_ = w.Write(append(row, string(whole["items"])))
+	}
+	w.Flush()
+	return w.Error()
+}
+
+// plainText is a value as a cell has it; null is none.
+func plainText(value json.RawMessage) (text string) {
+	if json.Unmarshal(value, &text) != nil {
+		return string(value)
+	}
+	return text
+}
