@@ -56,6 +56,9 @@ const (
 	HeaderOriginTimestamp = "dlq-origin-timestamp" // RFC 3339
 )
 
+// HeaderNATSTimestamp is of the bridge: when NATS stored the message. RFC 3339.
+const HeaderNATSTimestamp = "nats-timestamp"
+
 // The headers by which other tools find where a record came from. The names, and the
 // numbers as big-endian bytes, are those of Spring Kafka, which more tools read than any
 // others; it has none for the key. They repeat what ours say, and Parse ignores them.
@@ -145,25 +148,38 @@ type Source struct {
 	Truncated *Truncation
 }
 
-// Stamp says how new the record is: a redriven copy is as new as the first record. nil is
-// that of a value that is no record of a topic.
+// Stamp says how new the record is: a redriven copy is as new as the first record, and a
+// message of NATS, which the bridge may send twice or late, as new as it is there. nil is that
+// of a value that is no record of a topic.
 func (s *Source) Stamp(version *int64) *model.Stamp {
 	if s.Topic == "" {
 		return nil
 	}
-	stamp := &model.Stamp{Version: version, Time: s.Timestamp, Partition: int32(s.Partition), Offset: s.Offset}
-	origin := s.Header(HeaderOriginPartition)
-	if origin == nil { // of nearly all records: each error of parsing would be allocated
-		return stamp
+	stamp := &model.Stamp{Version: version, Time: writable(s.Timestamp), Partition: int32(s.Partition), Offset: s.Offset}
+	// Nearly all records have none of these headers: each error of parsing would be allocated.
+	if origin := s.Header(HeaderOriginPartition); origin != nil {
+		partition, failed := strconv.ParseInt(string(origin), 10, 32)
+		offset, wrong := strconv.ParseInt(string(s.Header(HeaderOriginOffset)), 10, 64)
+		at, err := time.Parse(time.RFC3339, string(s.Header(HeaderOriginTimestamp)))
+		if failed == nil && wrong == nil && err == nil {
+			stamp.Time, stamp.Partition, stamp.Offset = writable(at), int32(partition), offset
+		}
 	}
-	partition, failed := strconv.ParseInt(string(origin), 10, 32)
-	offset, wrong := strconv.ParseInt(string(s.Header(HeaderOriginOffset)), 10, 64)
-	at, err := time.Parse(time.RFC3339, string(s.Header(HeaderOriginTimestamp)))
-	if failed == nil && wrong == nil && err == nil {
-		stamp.Time, stamp.Partition, stamp.Offset = at.Truncate(time.Millisecond), int32(partition), offset
+	if stored := s.Header(HeaderNATSTimestamp); stored != nil {
+		if at, err := time.Parse(time.RFC3339, string(stored)); err == nil {
+			stamp.Time = writable(at)
+		}
 	}
 	return stamp
 }
+
+// writable is the nearest time that RFC 3339 and PostgreSQL can write. Producers may send any
+// number, such as nanoseconds for milliseconds, or none.
+func writable(t time.Time) time.Time {
+	return time.UnixMilli(min(max(t.UnixMilli(), 0), lastMilli)).UTC()
+}
+
+const lastMilli = 253402300799999 // of the year 9999
 
 // Header is the value of the last header with a name; nil if there is none.
 func (s *Source) Header(name string) (value []byte) {
@@ -249,7 +265,7 @@ func New(source Source, cause Cause, group string, failedAt time.Time) Letter {
 	add(HeaderSourceTopic, source.Topic)
 	add(HeaderSourcePartition, strconv.Itoa(source.Partition))
 	add(HeaderSourceOffset, strconv.FormatInt(source.Offset, 10))
-	add(HeaderSourceTimestamp, source.Timestamp.UTC().Format(time.RFC3339Nano))
+	add(HeaderSourceTimestamp, writable(source.Timestamp).Format(time.RFC3339Nano))
 	if source.Key != nil {
 		letter.Headers = append(letter.Headers, Header{Key: HeaderSourceKey, Value: source.Key})
 	}

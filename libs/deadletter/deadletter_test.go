@@ -90,6 +90,24 @@ func TestARedriveKeepsCountAndOrigin(t *testing.T) {
 	require.Equal(t, "0", count)
 }
 
+// Records may have no timestamp, or one that no database knows. Their redriven copies are as new.
+func TestAStampCanBeWritten(t *testing.T) {
+	for written, kafka := range map[string]time.Time{
+		"1970-01-01T00:00:00Z": {}, "9999-12-31T23:59:59.999Z": time.UnixMilli(at.UnixNano()), "2021-11-26T06:22:07.123Z": at,
+	} {
+		source := Source{Topic: "orders", Timestamp: kafka}
+		header, _ := header(New(source, cause, "g", at), HeaderSourceTimestamp)
+		require.Equal(t, written, header)
+		stamp := source.Stamp(nil)
+		require.Equal(t, written, stamp.Time.Format(time.RFC3339Nano))
+		again := Source{Topic: "orders", Timestamp: at, Headers: []Header{{HeaderOriginPartition, []byte("0")}, {HeaderOriginOffset, []byte("0")}, {HeaderOriginTimestamp, []byte(header)}}}
+		require.Equal(t, stamp, again.Stamp(nil))
+
+		again.Headers = append(again.Headers, Header{HeaderNATSTimestamp, []byte("2020-01-01T00:00:00.0009Z")})
+		require.Equal(t, "2020-01-01T00:00:00Z", again.Stamp(nil).Time.Format(time.RFC3339Nano), "as in NATS, however often the bridge sends it")
+	}
+}
+
 func TestErrorsAreBounded(t *testing.T) {
 	var failures []model.FieldError
 	for range 10_000 {

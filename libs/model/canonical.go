@@ -111,13 +111,14 @@ func Diff(a, b *Order) []string {
 	return diffObject(nil, "", a, b, orderFields)
 }
 
-// ValueAt is the JSON at a path of an order, as [Diff] names paths; nil where there is none.
+// ValueAt is the JSON at a path of an order, as [Diff] names paths; nil where there is none, or
+// several, since names that could be data are all "?".
 func ValueAt(o *Order, path string) []byte {
 	canonical := AppendCanonical(nil, o)
 	l := newLocator(canonical, path)
 	l.run()
 	at := l.places[path]
-	if at < 0 {
+	if at < 0 || l.twice {
 		return nil
 	}
 	value, _ := jsontext.NewDecoder(bytes.NewReader(canonical[at:])).ReadValue() // canonical JSON is valid

@@ -30,6 +30,7 @@ func Locate(record []byte, failures []FieldError) []int64 {
 type locator struct {
 	scanner
 	places map[string]int // -1 until found
+	twice  bool           // some path has several places, as several names are shown as ?
 }
 
 func newLocator(record []byte, paths ...string) *locator {
@@ -51,9 +52,11 @@ func (l *locator) run() {
 
 // value skips the value at path.
 func (l *locator) value(path string, depth int) *fault {
-	if _, wanted := l.places[path]; !wanted {
+	at, wanted := l.places[path]
+	if !wanted {
 		return l.skip(depth) // nothing in it is wanted either
 	}
+	l.twice = l.twice || path != "" && at >= 0
 	l.places[path] = l.pos
 	switch l.peek() {
 	case '{':

@@ -90,6 +90,8 @@ func TestUnknownFieldsAreComparedIfBothWereKept(t *testing.T) {
 	none := keeping(t, "", "", "", "")
 	require.Equal(t, []string{"delivery.floor", "payment.x", "items[0].colour", "?", "b", "d"}, Diff(red, blue))
 	require.Equal(t, Diff(red, blue), c.Differs(red, blue))
+	require.Equal(t, "2", string(ValueAt(red, "?")))
+	require.Nil(t, ValueAt(keeping(t, `"a b":1,"c d":2,`, "", "", ""), "?"), "which of them differs is not known")
 	require.Equal(t, []string{"delivery.floor", "items[0].colour", "?", "b", "c"}, c.Differs(red, none))
 	require.Empty(t, c.Differs(red, sampleOrder()), "whose fields were not kept")
 	require.Empty(t, c.Differs(sampleOrder(), blue))

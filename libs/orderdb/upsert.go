@@ -15,18 +15,15 @@ import (
 // empty. It is not safe for concurrent use.
 type Upsert struct {
 	tables [len(Tables)][]any // in the order of Tables: an array for each column
-	orders int
-
-	// Of orders that have fewer items than before: how many.
-	fewer []string
-	items []int32
+	uids   []string
+	items  []int32 // how many each order has
 }
 
 // Len is how many orders were added.
-func (u *Upsert) Len() int { return u.orders }
+func (u *Upsert) Len() int { return len(u.uids) }
 
-// Add adds an order as [CopyIn.Add] does. previous is the stored order.
-func (u *Upsert) Add(previous, o *model.Order, hash []byte, stamp *model.Stamp) {
+// Add adds an order as [CopyIn.Add] does.
+func (u *Upsert) Add(o *model.Order, hash []byte, stamp *model.Stamp) {
 	order := Order{ContentHash: hash}
 	order.Stamp(stamp)
 	gather(&u.tables[0], Orders, &order, o)
@@ -35,10 +32,7 @@ func (u *Upsert) Add(previous, o *model.Order, hash []byte, stamp *model.Stamp) 
 	for i := range o.Items {
 		gather(&u.tables[3], Items, &Item{OrderUID: o.OrderUID, Position: int32(i)}, &o.Items[i])
 	}
-	u.orders++
-	if len(o.Items) < len(previous.Items) {
-		u.fewer, u.items = append(u.fewer, o.OrderUID), append(u.items, int32(len(o.Items)))
-	}
+	u.uids, u.items = append(u.uids, o.OrderUID), append(u.items, int32(len(o.Items)))
 }
 
 // Queue adds the statements that change the tables, and leave rows that are equal as they
@@ -47,10 +41,9 @@ func (u *Upsert) Queue(batch *pgx.Batch) {
 	for i, t := range Tables {
 		batch.Queue(t.upsert(), u.tables[i]...)
 	}
-	if len(u.fewer) > 0 {
-		batch.Queue(`DELETE FROM items USING unnest($1::text[], $2::integer[]) AS new (uid, items)
-			WHERE items.order_uid = new.uid AND items.position >= new.items`, u.fewer, u.items)
-	}
+	// Where rows were deleted by hand, an order with few items may have one at a high position.
+	batch.Queue(`DELETE FROM items USING unnest($1::text[], $2::integer[]) AS new (uid, items)
+		WHERE items.order_uid = new.uid AND items.position >= new.items`, u.uids, u.items)
 }
 
 // sqlTypes are those of the kinds.

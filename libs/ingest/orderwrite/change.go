@@ -154,7 +154,7 @@ func (c *changes) add(d decision, stored row) error {
 		}
 		return nil
 	case d.outcome == Replaced:
-		c.upserts.Add(d.previous, e.Order, e.ContentHash(), e.Stamp)
+		c.upserts.Add(e.Order, e.ContentHash(), e.Stamp)
 	case e.Has(stored.hash): // which says whether unknown fields were kept
 		c.raised.add(uid, e.Stamp, stored.hash)
 	default:

@@ -119,14 +119,16 @@ func (w *Writer) compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry, s
 // accept decides an entry that people accepted. The order is as new as before, or newer, so
 // that no record which is older than that changes it again.
 func (w *Writer) accept(e *Entry, stored *model.Order, stamp *model.Stamp) decision {
-	if stamp.NewerThan(e.Stamp) {
-		e.Stamp = stamp
-	}
+	same := len(model.Diff(model.BothKept(stored, e.Order))) == 0
 	switch {
-	case len(model.Diff(model.BothKept(stored, e.Order))) == 0:
+	case same && e.Stamp != nil && e.Stamp.Compare(stamp) == 0: // by an earlier call, which was killed
+		return decision{entry: e, outcome: Replaced}
+	case same:
 		return decision{entry: e, outcome: Duplicate}
 	case e.Instead != nil && len(w.differs(stored, e.Instead)) > 0:
 		return decision{entry: e, outcome: Stale}
+	case stamp.NewerThan(e.Stamp):
+		e.Stamp = stamp
 	}
 	return decision{entry: e, outcome: Replaced, writes: true, previous: stored}
 }

@@ -221,6 +221,9 @@ func TestANewerRecordReplacesAnOrder(t *testing.T) {
 	b.exec(`UPDATE orders SET record_version = NULL, record_time = NULL, record_partition = NULL, record_offset = NULL WHERE order_uid = 'x'`)
 	require.Equal(t, outcomes(replaced), b.decide(w, stamped(t, "x", "bb", 1)), "without a stamp it is older than any record")
 	require.Equal(t, expected(stamped(t, "x", "bb", 1)), b.state("x"))
+	b.exec(`DELETE FROM items WHERE order_uid = 'x' AND position = 0`)
+	require.Equal(t, outcomes(replaced), b.decide(w, stamped(t, "x", "a", 2)), "as many items as are left")
+	require.Equal(t, expected(stamped(t, "x", "a", 2)), b.state("x"))
 }
 
 // versions are the earlier versions of an order: their marks and the offsets of their records.

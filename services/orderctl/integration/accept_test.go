@@ -109,3 +109,38 @@ func TestDLQAccept(t *testing.T) {
 	t.Setenv("INGEST_RULES_FILE", rulesFile)
 	require.Contains(t, w.orderctl("dlq", "accept", "orders/1/3").stderr, "is no valid order by today's rules: invalid, delivery.city")
 }
+
+// Undo restores what the letter replaced, not what another letter with its content did.
+func TestDLQUndoOfWhatReplacedNothing(t *testing.T) {
+	t.Setenv("INGEST_UNKNOWN_FIELDS", "keep")
+	w, db := replayWorld(t)
+	haifa := func() *kgo.Record {
+		r := w.cityOf(1, "a", "Haifa")
+		r.Value = bytes.Replace(r.Value, []byte("{"), []byte(`{"ivan_petrov":1,`), 1)
+		return r
+	}
+	w.produce(w.order(0, "a"), haifa(), haifa())
+	w.replay(0, "--from", "earliest", "--to", "latest", "--partition", "0")
+	w.replay(0, "--from", "earliest", "--to", "latest", "--partition", "1")
+	city := func() string { return rows(t, db, `SELECT city FROM deliveries`) }
+	done := func(args ...string) string {
+		t.Helper()
+		got := w.orderctl(append([]string{"dlq"}, args...)...)
+		require.Zero(t, got.code, got.stderr)
+		return got.stdout
+	}
+	require.NotContains(t, done("accept", "--all", "--dry-run"), "ivan", "names of unknown fields may be personal")
+	require.Contains(t, done("accept", "--all", "--dry-run", "--reveal"), "ivan_petrov")
+
+	done("accept", "orders/1/0")
+	done("accept", "orders/1/1")
+	done("undo", "orders/1/1")
+	require.Equal(t, "(Haifa)", city())
+	// Killed between the order and the resolution.
+	resolved := w.refs(letter.Resolved)
+	require.Len(t, resolved, 1)
+	w.produce(letter.UndoRecord(dlqTopic, resolved[0].Place.Partition, resolved[0].ID))
+	done("accept", "orders/1/0")
+	done("undo", "orders/1/0")
+	require.Equal(t, `("Kiryat Mozkin")`, city())
+}

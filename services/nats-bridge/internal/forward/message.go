@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/attribute"
 
+	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
 
@@ -50,11 +51,10 @@ func (m *Message) Size() int {
 // The headers that a record has besides the message's own, whose names get the
 // prefix: X-Source becomes nats-x-source, Nats-Msg-Id becomes nats-msg-id.
 const (
-	headerPrefix    = "nats-"
-	headerSubject   = "nats-subject"
-	headerStream    = "nats-stream"
-	headerSequence  = "nats-sequence"  // decimal
-	headerTimestamp = "nats-timestamp" // RFC 3339, when the stream stored the message
+	headerPrefix   = "nats-"
+	headerSubject  = "nats-subject"
+	headerStream   = "nats-stream"
+	headerSequence = "nats-sequence" // decimal
 )
 
 // traceHeaders keep their names, so that a trace continues behind Kafka.
@@ -71,7 +71,7 @@ func newRecord(topic string, m *Message) *kgo.Record {
 		kgo.RecordHeader{Key: headerSubject, Value: []byte(m.Subject)},
 		kgo.RecordHeader{Key: headerStream, Value: []byte(m.Stream)},
 		kgo.RecordHeader{Key: headerSequence, Value: strconv.AppendUint(nil, m.Sequence, 10)},
-		kgo.RecordHeader{Key: headerTimestamp, Value: m.Time.UTC().AppendFormat(nil, time.RFC3339Nano)})
+		kgo.RecordHeader{Key: deadletter.HeaderNATSTimestamp, Value: m.Time.UTC().AppendFormat(nil, time.RFC3339Nano)})
 	return &kgo.Record{Topic: topic, Key: key(m), Value: m.Data, Headers: headers}
 }
 

@@ -50,8 +50,8 @@ func (a *Acceptor) Store(ctx context.Context, items []dlq.Item) ([]dlq.Accepted,
 	for i := range items {
 		entries[i], all[i].Err = a.entry(&items[i])
 	}
-	return all, a.write(ctx, entries, func(i int, refused error, newest int64) {
-		all[i] = dlq.Accepted{Replaced: newest, Err: refused}
+	return all, a.write(ctx, entries, func(i int, refused error, replaced int64) {
+		all[i] = dlq.Accepted{Replaced: replaced, Err: refused}
 	})
 }
 
@@ -81,7 +81,11 @@ func (a *Acceptor) Restore(ctx context.Context, items []dlq.Item) ([]error, erro
 			entries[i].Instead = orders[i]
 		}
 	}
-	return all, a.write(ctx, entries, func(i int, refused error, _ int64) { all[i] = refused })
+	return all, a.write(ctx, entries, func(i int, refused error, _ int64) {
+		if all[i] = refused; errors.Is(refused, ErrAbsent) {
+			all[i] = ErrChanged
+		}
+	})
 }
 
 func restoring(earlier []*orderdb.Version, number int64) (*orderwrite.Entry, error) {
@@ -123,9 +127,9 @@ func (a *Acceptor) entry(item *dlq.Item) (*orderwrite.Entry, error) {
 }
 
 // write writes entries, and calls done for each with its number, why it was refused, and the
-// newest of the earlier versions of its order. Nil entries are left out. Of an order that has
+// version that it replaced; 0: none. Nil entries are left out. Of an order that has
 // several, each has a transaction of its own, so that each replaces the one before.
-func (a *Acceptor) write(ctx context.Context, entries []*orderwrite.Entry, done func(i int, refused error, newest int64)) error {
+func (a *Acceptor) write(ctx context.Context, entries []*orderwrite.Entry, done func(i int, refused error, replaced int64)) error {
 	for start := 0; start < len(entries); {
 		var some []*orderwrite.Entry
 		var uids []string
@@ -146,11 +150,11 @@ func (a *Acceptor) write(ctx context.Context, entries []*orderwrite.Entry, done 
 		}
 		for i := start; i < end; i++ {
 			if e := entries[i]; e != nil {
-				var newest int64
-				if versions := earlier[e.UID()]; len(versions) > 0 {
-					newest = versions[len(versions)-1].Number
+				var replaced int64
+				if versions := earlier[e.UID()]; e.Outcome == orderwrite.Replaced && len(versions) > 0 {
+					replaced = versions[len(versions)-1].Number
 				}
-				done(i, refusal(e), newest)
+				done(i, refusal(e), replaced)
 			}
 		}
 		start = end
@@ -228,7 +232,7 @@ func (t *Trial) changes(stored, o *model.Order) []edit.Change {
 		c := edit.Change{Path: path, Before: string(model.ValueAt(stored, path)), After: string(model.ValueAt(o, path))}
 		if !t.reveal {
 			names := strings.Split(path, ".")
-			c.Before, c.After = mask.Scalar(names, c.Before), mask.Scalar(names, c.After)
+			c.Path, c.Before, c.After = mask.Path(path), mask.Scalar(names, c.Before), mask.Scalar(names, c.After)
 		}
 		changes = append(changes, c)
 	}
