@@ -128,7 +128,7 @@ func TestAFileOfAHistoryThatWasUndone(t *testing.T) {
 	r.stop()
 	require.NoError(t, server.Restore(t.Context()))
 	client = connect(t, url)
-	client.run(`UPDATE items SET status = status + 1`)
+	client.run(`CREATE TABLE filler AS SELECT generate_series(1, 100000)`)
 	for range 50 {
 		client.run(`UPDATE orders SET locale = 'en' WHERE order_uid = 'before'`)
 	}
