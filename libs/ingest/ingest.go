@@ -50,12 +50,10 @@ var outcomes = map[orderwrite.Outcome]Outcome{
 type Record struct {
 	Source deadletter.Source
 
-	entry *orderwrite.Entry // the valid order; nil if there is a failure
-	own   orderwrite.Entry  // what entry points to: it is not allocated by itself
-	// failure is why the record is no valid order; nil if there is an entry.
-	failure *deadletter.Cause
-	erased  bool   // it is not to become a dead letter
-	rules   string // version of the rules file; "" without one
+	entry   orderwrite.Entry  // the valid order; zero if there is a failure
+	failure *deadletter.Cause // why the record is no valid order
+	erased  bool              // it is not to become a dead letter
+	rules   string            // version of the rules file; "" without one
 }
 
 // Decoder decodes and validates records. It has a buffer of its own, so it is not
@@ -97,8 +95,7 @@ func (d *Decoder) DecodeInto(r *Record, source deadletter.Source) {
 			r.failure = failureOf(refused)
 			return
 		}
-		r.own = orderwrite.Entry{Deletes: string(source.Key), Stamp: source.Stamp(version)}
-		r.entry = &r.own
+		r.entry = orderwrite.Entry{Deletes: string(source.Key), Stamp: source.Stamp(version)}
 		return
 	}
 	decoded, err := d.codec.Decode(source.Value)
@@ -115,8 +112,7 @@ func (d *Decoder) DecodeInto(r *Record, source deadletter.Source) {
 	}
 	// The hash covers the raw reading, so a replay is recognized whatever is normalized then.
 	d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw.WithoutUnknown())
-	r.own = orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical), Stamp: source.Stamp(decoded.Version)}
-	r.entry = &r.own
+	r.entry = orderwrite.Entry{Order: decoded.Order, Hash: model.ContentHash(d.canonical), Stamp: source.Stamp(decoded.Version)}
 	if decoded.Raw.UnknownFields != "" {
 		d.canonical = model.AppendCanonical(d.canonical[:0], decoded.Raw)
 		r.entry.Kept = new(model.KeptHash(d.canonical))
@@ -137,8 +133,8 @@ type Writer interface {
 func Store(ctx context.Context, w Writer, records []*Record) error {
 	entries := make([]*orderwrite.Entry, 0, len(records))
 	for _, r := range records {
-		if r.entry != nil {
-			entries = append(entries, r.entry)
+		if r.failure == nil {
+			entries = append(entries, &r.entry)
 		}
 	}
 	return w.Write(ctx, entries)
@@ -146,27 +142,13 @@ func Store(ctx context.Context, w Writer, records []*Record) error {
 
 // SetTraceparent sets the header of the record's span, for those who see its order
 // stored. A record without an order has no use for it.
-func (r *Record) SetTraceparent(traceparent string) {
-	if r.entry != nil {
-		r.entry.Traceparent = traceparent
-	}
-}
+func (r *Record) SetTraceparent(traceparent string) { r.entry.Traceparent = traceparent }
 
 // OrderUID is that of a valid order, or of one that the record deletes; "" of others.
-func (r *Record) OrderUID() string {
-	if r.entry == nil {
-		return ""
-	}
-	return r.entry.UID()
-}
+func (r *Record) OrderUID() string { return r.entry.UID() }
 
 // Order is the record's order; nil if it is not a valid one.
-func (r *Record) Order() *model.Order {
-	if r.entry == nil {
-		return nil
-	}
-	return r.entry.Order
-}
+func (r *Record) Order() *model.Order { return r.entry.Order }
 
 // Accept returns the record's order as an entry that replaces the stored one; nil if it is
 // no valid order.
@@ -175,7 +157,7 @@ func (r *Record) Accept() *orderwrite.Entry {
 		return nil
 	}
 	r.entry.Accepted = true
-	return r.entry
+	return &r.entry
 }
 
 // Outcome returns what became of the record.

@@ -48,7 +48,11 @@ func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 		dst = append(dst, f.member...)
 		switch {
 		case f.text != nil:
-			dst = appendText(dst, *f.text(v))
+			if s := *f.text(v); isPlain(s) {
+				dst = append(append(append(dst, '"'), s...), '"')
+			} else {
+				dst, _ = jsontext.AppendQuote(dst, s) // bytes that are not UTF-8 are replaced, with an error
+			}
 		case f.number != nil:
 			dst = strconv.AppendInt(dst, *f.number(v), 10)
 		case f.time != nil:
@@ -60,16 +64,6 @@ func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 		}
 	}
 	return append(dst, '}')
-}
-
-func appendText(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if class[s[i]] != plain {
-			dst, _ = jsontext.AppendQuote(dst, s) // bytes that are not UTF-8 are replaced, with an error
-			return dst
-		}
-	}
-	return append(append(append(dst, '"'), s...), '"')
 }
 
 // The first byte that a hash covers says what of an order it covers. It changes when the

@@ -104,7 +104,10 @@ func readObject[T any](d *decoder, v *T, fields []field[T], depth int) *fault {
 			break
 		}
 		at, i := d.pos, guess
-		if guess == len(fields) || !d.follows(fields[guess].member) {
+		if guess < len(fields) && bytes.HasPrefix(d.data[at:], []byte(fields[guess].member)) { // as canonical JSON has it
+			d.pos += len(fields[guess].member)
+			d.space()
+		} else {
 			name, f := d.name()
 			if f != nil {
 				return d.within("", f)
@@ -151,18 +154,6 @@ func indexOf[T any](fields []field[T], name []byte) int {
 		}
 	}
 	return -1
-}
-
-// follows reports whether a member follows that is written as in canonical JSON, and moves
-// to its value then.
-func (d *decoder) follows(member string) bool {
-	end := d.pos + len(member)
-	if end > len(d.data) || string(d.data[d.pos:end]) != member {
-		return false
-	}
-	d.pos = end
-	d.space()
-	return true
 }
 
 func readField[T any](d *decoder, v *T, f *field[T], depth int) *fault {

@@ -84,12 +84,7 @@ func isAlphanumeric(c byte) bool { return isLetter(c) || isDigit(c) }
 
 // isText reports whether PostgreSQL can store s as text.
 func isText(s string) bool {
-	for i := range len(s) {
-		if s[i]-1 >= utf8.RuneSelf-1 { // NUL, or beyond ASCII
-			return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
-		}
-	}
-	return true
+	return isPlain(s) || utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
 // IsPhone reports whether s is a phone number as E.164 writes it.

@@ -52,6 +52,16 @@ var class = func() (t [256]uint8) {
 	return t
 }()
 
+// isPlain reports whether a text has only plain bytes.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if class[text[i]] != plain {
+			return false
+		}
+	}
+	return true
+}
+
 func (s *scanner) fault(reason Reason, offset int, message string) *fault {
 	return &fault{reason: reason, offset: offset, message: message}
 }

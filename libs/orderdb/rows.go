@@ -77,10 +77,11 @@ func (row *Order) Stamp(s *model.Stamp) {
 
 // stamp is nil for a row made by hand.
 func (row *Order) stamp() *model.Stamp {
-	return stampOf(row.RecordVersion, row.RecordTime, row.RecordPartition, row.RecordOffset)
+	return StampOf(row.RecordVersion, row.RecordTime, row.RecordPartition, row.RecordOffset)
 }
 
-func stampOf(version *int64, at *time.Time, partition *int32, offset *int64) *model.Stamp {
+// StampOf is the stamp of these columns; nil for a row made by hand.
+func StampOf(version *int64, at *time.Time, partition *int32, offset *int64) *model.Stamp {
 	if at == nil || partition == nil || offset == nil {
 		return nil
 	}

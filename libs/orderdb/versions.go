@@ -36,7 +36,7 @@ type Version struct {
 
 // Stamp is the stamp of its record; nil for a version that was made by hand.
 func (v *Version) Stamp() *model.Stamp {
-	return stampOf(v.RecordVersion, v.RecordTime, v.RecordPartition, v.RecordOffset)
+	return StampOf(v.RecordVersion, v.RecordTime, v.RecordPartition, v.RecordOffset)
 }
 
 // Canonical is the order's canonical JSON.

@@ -13,7 +13,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/ingest/erased"
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/bundb"
 )
@@ -105,10 +104,7 @@ func (w *Writer) open(ctx context.Context, tx *sql.Tx, entries []*Entry, positio
 		if uid == nil {
 			continue
 		}
-		r := row{hash: hash, xid: *rowXID, deleted: *deleted, remembered: *deleted}
-		if at != nil && partition != nil && offset != nil {
-			r.stamp = &model.Stamp{Version: version, Time: *at, Partition: *partition, Offset: *offset}
-		}
+		r := row{hash: hash, xid: *rowXID, stamp: orderdb.StampOf(version, at, partition, offset), deleted: *deleted, remembered: *deleted}
 		if other, both := o.stored[*uid]; both {
 			r = other.and(r)
 		}
