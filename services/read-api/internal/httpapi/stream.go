@@ -238,7 +238,7 @@ func (a *api) beginSnapshot(c *gin.Context, listener *stream.Listener, e *eventW
 			e.err = cmp.Or(ctx.Err(), errors.Join(orders.ErrUnavailable, err))
 		}
 	}
-	return nil
+	return nil //nolint:nilerr // follow returns e.err
 }
 
 // credentialEnded is closed when the caller's credential has expired or was revoked.

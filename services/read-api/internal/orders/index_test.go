@@ -390,7 +390,7 @@ func TestMemoryListsAreOfOneRound(t *testing.T) {
 			assert.False(t, ok, "the database has it")
 		}
 		page, _ := r.list(Filter{CustomerID: "d"}, nil, 10)
-		assert.Equal(t, before, []string{string(bytes.Join(page.Orders, nil))})
+		assert.Equal(t, before[0], string(bytes.Join(page.Orders, nil)))
 		page, ok := r.list(Filter{CustomerID: "e"}, nil, 10)
 		assert.True(t, ok && page.Orders == nil, "it comes with its round")
 	})
