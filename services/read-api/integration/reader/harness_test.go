@@ -219,10 +219,10 @@ func staleness(d time.Duration) func(*app.Settings) {
 	return func(s *app.Settings) { s.CacheMaxStaleness = d }
 }
 
-// synced waits for the first snapshot.
+// synced waits for the first snapshot, of which streams are told a moment after readers have it.
 func (r *reader) synced() *reader {
 	r.t.Helper()
-	eventually(r.t, "the cache is filled", r.cache.HasSynced)
+	eventually(r.t, "the cache is filled", func() bool { return r.log.FilterMessage("cache restored").Len() > 0 })
 	return r
 }
 
