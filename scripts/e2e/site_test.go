@@ -118,6 +118,8 @@ func (s *site) load() {
 				s.reader.get("/api/v1/orders?limit=1")
 			case 1:
 				s.reader.get("/order/load-1", "Cache-Control: no-cache")
+			case 2:
+				s.reader.get("/api/v1/orders?limit=1", "Cache-Control: no-cache")
 			default:
 				s.reader.get("/order/load-1")
 			}

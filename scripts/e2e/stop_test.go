@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -16,14 +17,22 @@ import (
 // waiting finds a partition that has one record which is not stored yet.
 var waiting = regexp.MustCompile(`(?m)^orderhub_ingest_lag_records\{.*\} 1$`)
 
+var storedOne = regexp.MustCompile(`(?m)^orderhub_ingest_records_total\{.*outcome="stored".*\} 1$`)
+
 // A worker that is told to stop twice ends at once, even where the database
 // holds it up, and loses nothing: what was in hand is not committed.
 func TestASecondSignalEndsTheWorkerAtOnce(t *testing.T) {
 	server := postgres.ServerForTest(t, postgres.Options{Unsafe: true})
 	p := newPipelineOn(t, server.URL())
 	worker := p.worker()
-	require.NoError(t, server.Pause())
 	record := sample(t, "model.json")
+	// Before it has begun to read the partition, it would have nothing to finish.
+	p.orderctl(strings.ReplaceAll(record, "b563feb7b2b84b6test", "first"), "publish", "--file", "-")
+	p.eventually("the worker reads the partition", func() (bool, string) {
+		_, _, body := fetch(t, http.MethodGet, "http://"+worker.admin+"/metrics", nil)
+		return storedOne.MatchString(body), body
+	})
+	require.NoError(t, server.Pause())
 	p.orderctl(record, "publish", "--file", "-")
 	p.eventually("the record is in hand", func() (bool, string) {
 		_, _, body := fetch(t, http.MethodGet, "http://"+worker.admin+"/metrics", nil)
