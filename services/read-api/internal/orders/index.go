@@ -31,9 +31,12 @@ type index struct {
 	check func(uid string) uint32
 	names names
 	most  int // maxExamined
+	least int // leastPending
 
 	// These belong to the cache's goroutine.
 	pending  map[identity]pending // what has changed since the last complete round
+	room     int                  // of pending
+	overflow bool                 // pending had too little room
 	building *build               // nil: none
 	builds   sync.WaitGroup
 
@@ -67,7 +70,7 @@ type build struct {
 func newIndex(c *cache.Cache) *index {
 	seed := maphash.MakeSeed()
 	hash := func(text string) uint32 { return uint32(maphash.String(seed, text)) }
-	x := &index{cache: c, hash: hash, check: hash, most: maxExamined, names: names{numbers: map[string]uint16{}}}
+	x := &index{cache: c, hash: hash, check: hash, most: maxExamined, least: leastPending, names: names{numbers: map[string]uint16{}}}
 	c.Subscribe(x)
 	return x
 }
@@ -83,17 +86,30 @@ func (x *index) Begin(changes.Position, bool) {}
 
 // Put implements cache.Subscriber.
 func (x *index) Put(o *model.Order, _ []byte, changed bool) {
-	if x.pending != nil && changed {
+	if changed && x.hasRoom() {
 		r := x.rowOf(o, true)
-		x.pending[r.identity()] = pending{uid: o.OrderUID, row: r}
+		x.pending[r.identity()] = pending{uid: strings.Clone(o.OrderUID), row: r}
 	}
 }
 
 // Delete implements cache.Subscriber.
 func (x *index) Delete(uid string, changed bool) {
-	if x.pending != nil && changed {
+	if changed && x.hasRoom() {
 		x.pending[identity{x.cache.Hash(uid), x.check(uid)}] = pending{uid: strings.Clone(uid), gone: true}
 	}
+}
+
+// leastPending and a tenth of the orders are how many changes may be pending. With more, as
+// where a relist changes all orders, it takes less to read all rows again.
+const leastPending = 100_000
+
+// hasRoom tells whether a change is to be pending.
+func (x *index) hasRoom() bool {
+	if x.pending != nil && len(x.pending) >= x.room {
+		x.drop()
+		x.overflow = true
+	}
+	return x.pending != nil
 }
 
 // Relisted implements cache.Subscriber.
@@ -101,11 +117,18 @@ func (x *index) Relisted(_ changes.Position, known bool) {
 	if known && x.pending != nil {
 		return // the round that follows applies them
 	}
+	x.begin()
+}
+
+// begin has a table made of all orders.
+func (x *index) begin() {
 	x.drop()
-	if !x.cache.Stats().Complete {
+	held := x.cache.Stats()
+	if !held.Complete {
 		return
 	}
 	x.pending, x.building = map[identity]pending{}, &build{}
+	x.room = max(x.least, int(held.Orders/10))
 	b := x.building
 	x.builds.Go(func() {
 		x.build(b)
@@ -116,6 +139,9 @@ func (x *index) Relisted(_ changes.Position, known bool) {
 // Applied implements cache.Subscriber.
 func (x *index) Applied(changes.Position) {
 	switch b := x.building; {
+	case x.overflow:
+		x.begin()
+		return
 	case x.pending == nil:
 		return
 	case !x.cache.Stats().Complete || b != nil && b.failed.Load():
@@ -148,7 +174,7 @@ func (x *index) drop() {
 		x.building.stopped.Store(true)
 	}
 	x.ready.Store(false)
-	x.pending, x.building = nil, nil
+	x.pending, x.building, x.overflow = nil, nil, false
 	x.mu.Lock()
 	x.table = nil
 	x.mu.Unlock()

@@ -267,6 +267,9 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 				if seed%4 > 0 {
 					x.most = 1 + random.IntN(60)
 				}
+				if seed%5 > 1 {
+					x.least = 1 + random.IntN(60)
+				}
 			})
 			for range 20 {
 				for range random.IntN(uids / 4) {
