@@ -24,7 +24,7 @@ const (
 
 const (
 	propertyCases = 2000
-	raceCases     = 400 // each takes several times as long then
+	raceCases     = 600 // each takes several times as long then
 	propertySlots = 12  // cases at a time: they mostly wait
 )
 
