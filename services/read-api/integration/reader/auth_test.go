@@ -204,7 +204,11 @@ func TestPersonalDataIsMaskedEverywhere(t *testing.T) {
 	require.NotContains(t, r.get("/api/v1/stats", "Authorization", tokens.personal).body, `"json_bytes":0,`)
 
 	// Neither filters nor tags tell whether a guess is right.
-	for _, path := range []string{"/api/v1/orders?customer_id=", "/api/v1/export?customer_id=", "/api/v1/orders/stream?customer_id=", "/?customer_id="} {
+	for _, path := range []string{
+		"/api/v1/orders?customer_id=", "/api/v1/export?customer_id=", "/api/v1/orders/stream?customer_id=", "/?customer_id=",
+		"/api/v1/orders?email=", "/api/v1/export?name_prefix=", "/api/v1/orders/stream?phone_prefix=", "/api/v1/orders?status=1&name=",
+		"/api/v1/orders?email_prefix=", "/api/v1/orders?phone=",
+	} {
 		for _, guess := range []string{known, "wrong"} {
 			refused := r.get(path+url.QueryEscape(guess), "Authorization", tokens.read)
 			require.Equal(t, 403, refused.status, path)

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
@@ -42,7 +44,9 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 	client := connect(t, address)
 	client.run(`BEGIN; INSERT INTO orders SELECT 'uid-'||i, 't'||i%5, '', CASE i%2 WHEN 0 THEN 'en' ELSE 'de' END, '', 'c'||i%3, 'd'||i%2, '', 1,
 			timestamptz '2024-05-01 10:00:00.000001+00' + interval '1 microsecond' * (i/4), '1' FROM generate_series(0, 199) i;
-		INSERT INTO payments SELECT 'uid-'||i, '', '', CASE i%7 WHEN 0 THEN 'USD' ELSE 'EUR' END, '', i, 0, '', 0, 0, 0 FROM generate_series(0, 189) i; COMMIT`)
+		INSERT INTO payments SELECT 'uid-'||i, '', '', CASE i%7 WHEN 0 THEN 'USD' ELSE 'EUR' END, '', i, 0, '', 0, 0, 0 FROM generate_series(0, 189) i;
+		INSERT INTO deliveries SELECT 'uid-'||i, 'Name '||i%3, '+'||i%4, '', '', '', '', 'E'||i%5||'@b.c' FROM generate_series(0, 194) i;
+		INSERT INTO items SELECT 'uid-'||i, j, 0, '', 0, '', '', 0, '', 0, (i+j)%3, 'b'||(i*j)%4, i%4 FROM generate_series(0, 196) i, generate_series(0, 1) j; COMMIT`)
 	r := start(t, address).synced()
 	r.lists()
 	fromMemory, fromDatabase := r.metric(listsFromMemory), r.metric(listsFromDatabase)
@@ -57,21 +61,35 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 		{"amount_min", "20", "amount >= 20"},
 		{"amount_max", "170", "amount <= 170"},
 	}
+	const ofItems = "order_uid IN (SELECT order_uid FROM items WHERE "
+	others := []struct{ query, sql string }{ // one with each combination, and none now and then
+		{"", "true"}, {"currency=EUR&currency=USD&locale=en&locale=de&delivery_service=d1&delivery_service=none", "currency IN ('EUR', 'USD') AND delivery_service = 'd1'"},
+		{"status=1&status=3", ofItems + "status IN (1, 3))"}, {"brand=b1", ofItems + "brand = 'b1')"}, {"nm_id=2&nm_id=0&brand=b0", ofItems + "nm_id IN (0, 2)) AND " + ofItems + "brand = 'b0')"},
+		{"email=e1%40B.c", "email = 'E1@b.c'"}, {"phone_prefix=%2B&phone=%2B2", "phone = '+2'"}, {"name=NAME++1", "name = 'Name 1'"},
+		{"email_prefix=e&status=0", "email IS NOT NULL AND " + ofItems + "status = 0)"},
+	}
+	const inMemory = 2 // of the others, the first: memory does not know of deliveries and items
 	for chosen := range 1 << len(conditions) {
-		query, where := url.Values{"limit": {strconv.Itoa(12 + chosen%60)}}, []string{"order_uid LIKE 'uid-%'"}
+		other := chosen % len(others)
+		query, err := url.ParseQuery(others[other].query)
+		require.NoError(t, err)
+		where := []string{"order_uid LIKE 'uid-%'", others[other].sql}
+		query.Set("limit", strconv.Itoa(12+chosen%60))
 		for i, condition := range conditions {
 			if chosen&(1<<i) != 0 {
-				query.Set(condition.name, condition.value)
+				query[condition.name] = []string{condition.value}
 				where = append(where, condition.sql)
 			}
 		}
-		want := client.texts(`SELECT order_uid FROM orders LEFT JOIN payments USING (order_uid) WHERE ` + strings.Join(where, " AND ") +
+		want := client.texts(`SELECT order_uid FROM orders LEFT JOIN payments USING (order_uid) LEFT JOIN deliveries USING (order_uid) WHERE ` + strings.Join(where, " AND ") +
 			` ORDER BY date_created DESC, order_uid DESC`)
 		var seen []string
 		for page := 0; ; page++ {
 			var header []string
-			if (chosen+page)%2 == 0 {
+			if (chosen/len(others)+page)%2 == 0 {
 				header = []string{"Cache-Control", "no-cache"}
+			}
+			if header != nil || other >= inMemory {
 				fromDatabase++
 			} else {
 				fromMemory++
@@ -97,6 +115,76 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 	}
 	require.Equal(t, fromMemory, r.metric(listsFromMemory))
 	require.Equal(t, fromDatabase, r.metric(listsFromDatabase), "memory asks the database nothing")
+}
+
+// TestTheDatabaseComparesAsMemoryDoes has texts that differ in case, white space and characters
+// that mean something in a regular expression, and items that match together only.
+func TestTheDatabaseComparesAsMemoryDoes(t *testing.T) {
+	address := newDatabase(t)
+	client, db := connect(t, address), openDB(t, address)
+	random := rand.New(rand.NewPCG(1, 7))
+	pieces := []string{"a", "A", " ", "\u00a0\t", "Å", "å", "İ", "i", "I", "ı", "K", "\u212a", "Σ", "ς", "ß", "ẞ", "Ǆ", "ǅ", "😀", ".", "*", "[", "]", "^", "-", `\`, "$", "?", "%", "'", "\n", "\u2028", "+", "1", "12", "(2)"}
+	text := func(most int) (text string) {
+		for range random.IntN(most + 1) {
+			text += pieces[random.IntN(len(pieces))]
+		}
+		return text
+	}
+	var stored []*model.Order
+	client.run(`BEGIN`)
+	for i := range 300 {
+		uid := "uid-" + strconv.Itoa(i)
+		_, err := client.conn.Exec(t.Context(), `INSERT INTO orders SELECT $1, '', '', '', '', '', '', '', 1, timestamptz '2024-05-01 10:00:00+00' - interval '1 second' * $2::int, ''`, uid, i)
+		require.NoError(t, err)
+		if i%20 > 0 {
+			_, err = client.conn.Exec(t.Context(), `INSERT INTO deliveries SELECT $1, $2, $3, '', '', '', '', $4`, uid, text(3), text(4), text(3))
+			require.NoError(t, err)
+		}
+		for position := range random.IntN(3) {
+			_, err = client.conn.Exec(t.Context(), `INSERT INTO items SELECT $1, $2, 0, '', 0, '', '', 0, '', 0, $3, $4, $5`, uid, position, random.IntN(3), text(1), random.IntN(3))
+			require.NoError(t, err)
+		}
+	}
+	client.run(`COMMIT`)
+	all := tables(t, db)
+	for i := range len(all) {
+		o, ok := model.FromCanonical([]byte(all["uid-"+strconv.Itoa(i)]))
+		require.True(t, ok)
+		stored = append(stored, o)
+	}
+	lists := orders.NewLists(bun.NewDB(db, pgdialect.New()), cache.New(time.Second), nil)
+	found := 0
+	for range 400 {
+		var f orders.Filter
+		some := func(do func()) {
+			if random.IntN(5) == 0 {
+				do()
+			}
+		}
+		some(func() { f.Email = orders.NormalText(text(3)) })
+		some(func() { f.EmailPrefix = orders.NormalText(text(2)) })
+		some(func() { f.Name = orders.NormalText(text(3)) })
+		some(func() { f.NamePrefix = orders.NormalText(text(2)) })
+		some(func() { f.Phone = orders.NormalPhone(text(4)) })
+		some(func() { f.PhonePrefix = orders.NormalPhone(text(2)) })
+		some(func() { f.Brands = []string{"a", pieces[random.IntN(len(pieces))]} })
+		some(func() { f.NmIDs = []int64{random.Int64N(3)} })
+		some(func() { f.Statuses = []int64{random.Int64N(3), random.Int64N(3)} })
+		var want, got []string
+		for _, o := range stored {
+			if f.Matches(o) {
+				want = append(want, o.OrderUID)
+			}
+		}
+		for after, more := (*orders.Key)(nil), true; more; {
+			page, err := lists.ListFresh(t.Context(), f, after, orders.MaxLimit)
+			require.NoError(t, err)
+			got, after, more = append(got, page.UIDs...), page.Next, page.Next != nil
+		}
+		require.Equal(t, want, got, "%+v", f)
+		found += len(got)
+	}
+	require.Greater(t, found, 5_000)
 }
 
 // texts are the values of a query's only column.
@@ -254,6 +342,8 @@ func cruelOrders(t *testing.T, stored int) (*session, *orders.Lists, *asked) {
 			CASE WHEN i %% 1000 = 0 THEN 'rare' WHEN i < %[1]d / 2 THEN 'old' ELSE 'big' END, CASE WHEN i < 50 THEN 'rare' ELSE 'meest' END, '', 1,
 			timestamptz '2024-05-01 10:00:00+00' + interval '1 second' * (i::bigint * 40000 / %[1]d), '1' FROM generate_series(1, %[1]d) i;
 		INSERT INTO payments SELECT 'uid-'||i, '', '', CASE WHEN i < 50 THEN 'CHF' ELSE 'USD' END, '', i %% 5000, 0, '', 0, 0, 0 FROM generate_series(1, %[1]d) i;
+		INSERT INTO deliveries SELECT 'uid-'||i, 'Anna', '+1', '', '', '', '', 'a@b.c' FROM generate_series(%[1]d - 9999, %[1]d) i;
+		INSERT INTO items SELECT 'uid-'||i, j, 0, '', 0, '', '', 0, '', 0, i, 'b', 202 FROM generate_series(%[1]d - 9999, %[1]d) i, generate_series(1, 2) j;
 		COMMIT`, stored))
 	tracer := &asked{}
 	config, err := pgx.ParseConfig(address)
@@ -282,15 +372,19 @@ func TestAPageLooksAtFewRows(t *testing.T) {
 		"nobody":                        {CustomerID: "nobody"},
 		"a common track number":         {TrackNumber: "common"},
 		"a track number":                {TrackNumber: "track-7"},
-		"rare among the common":         {CustomerID: "big", DeliveryService: "rare"},
-		"two that never meet":           {CustomerID: "rare", TrackNumber: "track-7", Currency: "USD"},
+		"rare among the common":         {CustomerID: "big", DeliveryServices: []string{"rare"}},
+		"two that never meet":           {CustomerID: "rare", TrackNumber: "track-7", Currencies: []string{"USD"}},
 		"two that are common":           {CustomerID: "old", TrackNumber: "common", CreatedTo: &middle},
-		"a rare locale":                 {Locale: "zz"},
-		"a rare delivery service, once": {DeliveryService: "rare", CreatedFrom: &middle},
-		"a rare currency":               {Currency: "CHF"},
+		"a rare locale":                 {Locales: []string{"zz"}},
+		"a rare delivery service, once": {DeliveryServices: []string{"rare"}, CreatedFrom: &middle},
+		"a rare status":                 {Statuses: []int64{0, 1}},
+		"a common brand":                {Brands: []string{"b"}},
+		"a rare name":                   {NamePrefix: "b"},
+		"parts of all kinds":            {NmIDs: []int64{1}, Statuses: []int64{202}, Brands: []string{"b"}, PhonePrefix: "+1", Name: "anna", Currencies: []string{"USD", "CHF"}},
+		"a rare currency":               {Currencies: []string{"CHF"}},
 		"a rare amount beside a range":  {AmountMin: &one, AmountMax: &one, CreatedFrom: &middle, CreatedTo: &late},
 		"a customer's rare amount":      {CustomerID: "big", AmountMax: &most},
-		"all":                           {CustomerID: "big", TrackNumber: "common", DeliveryService: "meest", Locale: "en", Currency: "CHF", CreatedFrom: &middle, CreatedTo: &late, AmountMin: &one, AmountMax: &one},
+		"all":                           {CustomerID: "big", TrackNumber: "common", DeliveryServices: []string{"meest"}, Locales: []string{"en"}, Currencies: []string{"CHF"}, CreatedFrom: &middle, CreatedTo: &late, AmountMin: &one, AmountMax: &one},
 	}
 	for _, statistics := range []string{"without statistics", "with statistics"} {
 		if statistics == "with statistics" {
@@ -318,8 +412,8 @@ func TestAPageLooksAtFewRows(t *testing.T) {
 		for chosen := range 1 << 9 {
 			var f orders.Filter
 			for i, set := range []func(){
-				func() { f.CustomerID = "big" }, func() { f.TrackNumber = "common" }, func() { f.DeliveryService = "rare" }, func() { f.Locale = "en" },
-				func() { f.Currency = "USD" }, func() { f.CreatedFrom = &middle }, func() { f.CreatedTo = &late },
+				func() { f.CustomerID = "big" }, func() { f.TrackNumber = "common" }, func() { f.DeliveryServices = []string{"rare"} }, func() { f.Locales = []string{"en"} },
+				func() { f.Currencies = []string{"USD"} }, func() { f.CreatedFrom = &middle }, func() { f.CreatedTo = &late },
 				func() { f.AmountMin = &one }, func() { f.AmountMax = &one },
 			} {
 				if chosen&(1<<i) != 0 {
@@ -340,8 +434,8 @@ func looksAtFewRows(t *testing.T, client *session, lists *orders.Lists, tracer *
 	require.Len(t, tracer.searches, 1)
 	require.Contains(t, tracer.settings[len(tracer.settings)-1], `'statement_timeout', '2000'`, "the server ends what nobody waits for")
 	plan := client.explain(tracer.searches[0])
-	// The page's orders are read too, with their deliveries and payments.
-	rows := plan.examined() + 3*float64(len(page.Orders))
+	// The page's orders are read too, with their deliveries, payments and two items.
+	rows := plan.examined() + 5*float64(len(page.Orders))
 	require.LessOrEqual(t, rows, 50*float64(limit), "%s, limit %d: %+v", what, limit, plan)
 	// Nor are entries of an index passed over, which no plan counts as rows: that
 	// would show in the pages read.

@@ -144,6 +144,8 @@ func TestTheDescriptionHolds(t *testing.T) {
 	}
 	require.Equal(t, 200, r.get("/api/v1/orders?customer_id=a&track_number=b&delivery_service=c&locale=d&currency=USD"+
 		"&created_from=2024-05-01T10:00:00Z&created_to=2024-05-01T12:00:00.123%2B02:00&amount_min=0&amount_max=5&limit=100").status)
+	require.Equal(t, 200, r.get("/api/v1/orders?currency=USD&currency=EUR&delivery_service=a&delivery_service=b&locale=a&locale=b&brand=a&brand=b&nm_id=1&nm_id=2"+
+		"&status=1&status=2&email=a&email_prefix=a&phone=1&phone_prefix=1&name=a&name_prefix=a").status)
 	for path, status := range map[string]int{
 		"/order/unknown": 404, "/order/a,b": 400, "/api/v1/orders?limit=x": 400, "/api/v1/orders?cursor=x": 400, "/api/v1/orders?amount_min=-1": 400,
 		"/api/v1/suggest": 400, "/api/v1/stats?a=b": 400, "/problems/unknown": 404, "/docs?a=b": 400, "/openapi.yaml?a": 400, "/api/v1/orders/stream?limit=1": 400,

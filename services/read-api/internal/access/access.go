@@ -8,6 +8,7 @@ package access
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -103,10 +104,10 @@ func (a *Control) Personal(c *gin.Context) bool {
 	return !a.On() || auth.CallerOf(c).May(auth.OrdersPersonal)
 }
 
-// Refusal is the problem of a caller who must not search or filter by a field; nil if the
-// caller may.
+// Refusal is the problem of a caller who must not search or filter by a field, or by how it
+// begins (_prefix); nil if the caller may.
 func (a *Control) Refusal(c *gin.Context, field string) *problem.Error {
-	if !model.IsPersonal(field) || a.Personal(c) {
+	if !model.IsPersonal(strings.TrimSuffix(field, "_prefix")) || a.Personal(c) {
 		return nil
 	}
 	return auth.Forbidden.New("Searching and filtering by " + field + ", which is personal data, needs the scope orders:personal.")

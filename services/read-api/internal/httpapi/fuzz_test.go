@@ -19,6 +19,7 @@ func FuzzRequests(f *testing.F) {
 		"HEAD /order/b563feb7b2b84b6test" + end + "If-None-Match: W/\"x\", *\r\nAccept-Encoding: gzip;q=0.1, zstd, *;q=0\r\n",
 		"GET /api/v1/orders/large" + end + "Accept-Encoding: gzip\r\n",
 		"GET /api/v1/orders?limit=5&customer_id=%00&created_from=2024-05-01T10:00:00Z&amount_min=-1&cursor=AgAA" + end,
+		"GET /api/v1/orders?currency=USD&currency=EUR&status=1&status=x&name_prefix=%C4%B0&email=%20&phone=+1&nm_id=-0" + end,
 		"GET /api/v1/orders/stream?currency=USD" + end + "Last-Event-ID: AQAA\r\n",
 		"HEAD /api/v1/orders/stream" + end,
 		"GET /api/v1/suggest?q=%ff" + end,

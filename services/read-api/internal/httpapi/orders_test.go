@@ -3,6 +3,7 @@ package httpapi
 import (
 	"math"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,10 @@ import (
 // TestAListSaysWhatIsWrongWithAParameter looks for its name and for the rule.
 func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
 	b := setup(t, time.Hour, cache.StoreOptions{})
+	var many []string
+	for i := range maxRepeated + 1 {
+		many = append(many, "nm_id="+strconv.Itoa(i))
+	}
 	for _, bad := range []struct{ query, name, rule string }{
 		{"limit=0", "limit", "from 1"}, {"limit=-1", "limit", "from 1"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
 		{"limit=%2B1", "limit", "whole number"}, {"limit=01", "limit", "whole number"}, {"limit=099", "limit", "whole number"}, {"limit=1&limit=2", "limit", "more than once"},
@@ -23,7 +28,12 @@ func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
 		{"a=%zz", "", "can't be read"}, {"a;b", "", "can't be read"},
 		{"customer_id=", "customer_id", "empty"}, {"track_number=%ff", "track_number", "UTF-8"}, {"locale=a%00b", "locale", "UTF-8"},
 		{"delivery_service=" + strings.Repeat("x", 129), "delivery_service", "longer than 128"},
-		{"currency=USD&currency=EUR", "currency", "more than once"},
+		{"customer_id=a&customer_id=b", "customer_id", "more than once"}, {"email=a&email=b", "email", "more than once"},
+		{"currency=USD&currency=", "currency", "empty"}, {"brand=" + strings.Repeat("x", 257), "brand", "longer than 256"},
+		{strings.Join(many, "&"), "nm_id", "more than 20 values"},
+		{"status=x", "status", "whole number"}, {"status=-1", "status", "from 0"}, {"nm_id=01", "nm_id", "whole number"}, {"status=1&status=1.0", "status", "whole number"},
+		{"email=%20", "email", "nothing to compare"}, {"phone=none", "phone", "nothing to compare"}, {"phone_prefix=+972", "phone_prefix", "%2B"},
+		{"name_prefix=" + strings.Repeat("x", 257), "name_prefix", "longer than 256"}, {"zip_prefix=1", "zip_prefix", "unknown"},
 		{"created_from=yesterday", "created_from", "RFC 3339"}, {"created_to=2024-05-01", "created_to", "RFC 3339"},
 		{"created_to=2024-05-01T10:00:00+02:00", "created_to", "%2B"}, {"created_from=2024-02-30T00:00:00Z", "created_from", "RFC 3339"},
 		{"created_from=0001-01-01T00:00:00%2B05:00", "created_from", "year 1"},
@@ -46,10 +56,22 @@ func TestFiltersAreRead(t *testing.T) {
 		"&created_from=2024-05-01T10:00:00.0000001%2B02:00&created_to=2024-05-01T10:00:00.0000019Z", append(filterNames, "limit")...))
 	require.Nil(t, refused)
 	require.Equal(t, listRequest{limit: 7, filter: orders.Filter{
-		CustomerID: "a +&", TrackNumber: "t", DeliveryService: "d", Locale: "en", Currency: "USD",
+		CustomerID: "a +&", TrackNumber: "t", DeliveryServices: []string{"d"}, Locales: []string{"en"}, Currencies: []string{"USD"},
 		CreatedFrom: new(time.Date(2024, 5, 1, 8, 0, 0, 1000, time.UTC)), CreatedTo: new(time.Date(2024, 5, 1, 10, 0, 0, 1000, time.UTC)),
 		AmountMin: new(int64(0)), AmountMax: new(int64(9223372036854775807)),
 	}}, r)
+}
+
+// TestSomeFiltersHaveSeveralValues which are compared in their normal form, or of which one will do.
+func TestSomeFiltersHaveSeveralValues(t *testing.T) {
+	r, refused := readList(readQuery("currency=USD&currency=EUR&currency=USD&delivery_service=d&delivery_service=e&locale=en&locale=de&brand=x%20&brand=y"+
+		"&nm_id=9007199254740991&nm_id=0&status=202&status=1&email=%20A@b.C&email_prefix=A&phone=%2B1%20(2)&phone_prefix=1&name=%C3%85%20%20b&name_prefix=%C3%85", filterNames...))
+	require.Nil(t, refused)
+	require.Equal(t, orders.Filter{
+		Currencies: []string{"USD", "EUR"}, DeliveryServices: []string{"d", "e"}, Locales: []string{"en", "de"}, Brands: []string{"x ", "y"},
+		NmIDs: []int64{9007199254740991, 0}, Statuses: []int64{202, 1},
+		Email: "a@b.c", EmailPrefix: "a", Phone: "+12", PhonePrefix: "1", Name: "å b", NamePrefix: "å",
+	}, r.filter)
 }
 
 func TestALimitAboveTheMaximumIsCapped(t *testing.T) {
@@ -110,9 +132,9 @@ func TestACursorBelongsToItsFilters(t *testing.T) {
 	moment := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
 	key := orders.Key{Created: moment, UID: "x"}
 	filters := []orders.Filter{
-		{}, {CustomerID: "a"}, {CustomerID: "b"}, {TrackNumber: "a"}, {DeliveryService: "a"}, {Locale: "a"}, {Currency: "a"},
+		{}, {CustomerID: "a"}, {CustomerID: "b"}, {TrackNumber: "a"}, {DeliveryServices: []string{"a"}}, {Locales: []string{"a"}}, {Currencies: []string{"a"}},
 		{CustomerID: "a", TrackNumber: "a"}, {CreatedFrom: &moment}, {CreatedTo: &moment}, {AmountMin: new(int64(0))},
-		{AmountMax: new(int64(0))}, {AmountMax: new(int64(1))},
+		{AmountMax: new(int64(0))}, {AmountMax: new(int64(1))}, {Currencies: []string{"a", "b"}}, {Email: "a"}, {EmailPrefix: "a"}, {Statuses: []int64{1}},
 	}
 	for i, mine := range filters {
 		for j, other := range filters {
@@ -124,7 +146,7 @@ func TestACursorBelongsToItsFilters(t *testing.T) {
 			}
 		}
 	}
-	query := url.Values{"cursor": {encodeCursor(orders.Filter{Locale: "en"}, key)}, "locale": {"de"}}
+	query := url.Values{"cursor": {encodeCursor(orders.Filter{Locales: []string{"en"}}, key)}, "locale": {"de"}}
 	p := requireProblem(t, b.ask(t, "GET", "/api/v1/orders?"+query.Encode()), 400, "invalid-cursor")
 	require.Contains(t, p.Detail, "other filters")
 }

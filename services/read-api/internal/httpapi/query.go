@@ -22,12 +22,18 @@ import (
 // of our own, and parsed again; what is unknown or repeated was still to be found by
 // hand.
 
-// query has the parameters of a request, each given once. Methods keep the first
-// error in refused, and do nothing after it.
+// query has the parameters of a request. Methods keep the first error in refused, and do
+// nothing after it.
 type query struct {
 	values  map[string]string
+	all     url.Values // of repeated ones
 	refused *problem.Error
 }
+
+// repeated may be given more than once: an order may have any of the values.
+var repeated = []string{"delivery_service", "locale", "currency", "brand", "nm_id", "status"}
+
+const maxRepeated = 20
 
 // readQuery takes these parameters and no others.
 func readQuery(rawQuery string, known ...string) *query {
@@ -40,13 +46,14 @@ func readQuery(rawQuery string, known ...string) *query {
 		q.refuse("The query can't be read: %q.", cut(err.Error()))
 		return q
 	}
+	q.all = all
 	for name, values := range all {
 		switch {
 		case !slices.Contains(known, name) && len(known) == 0:
 			q.refuse("The parameter %q is unknown; this address has none.", cut(name))
 		case !slices.Contains(known, name):
 			q.refuse("The parameter %q is unknown; there are %s.", cut(name), strings.Join(known, ", "))
-		case len(values) > 1:
+		case len(values) > 1 && !slices.Contains(repeated, name):
 			q.refuse("The parameter %q is given more than once.", name)
 		}
 		q.values[name] = values[0]
@@ -63,17 +70,38 @@ func (q *query) refuse(format string, args ...any) {
 // read parses a parameter where it is given.
 func (q *query) read(name string, parse func(text string) error) (given bool) {
 	text, given := q.values[name]
-	if !given || q.refused != nil {
-		return given
+	if given {
+		q.parse(name, text, parse)
+	}
+	return given
+}
+
+func (q *query) parse(name, text string, parse func(text string) error) {
+	if q.refused != nil {
+		return
 	}
 	if err := parse(text); err != nil {
 		q.refuse("%s: %q %s.", name, cut(text), err)
 	}
-	return true
+}
+
+// readAll parses each value of a repeated parameter.
+func readAll[T comparable](q *query, name string, to *[]T, into func(*T) func(text string) error) {
+	for _, text := range q.all[name] {
+		var value T
+		q.parse(name, text, into(&value))
+		if !slices.Contains(*to, value) {
+			*to = append(*to, value)
+		}
+	}
+	if len(*to) > maxRepeated {
+		q.refuse("The parameter %q is given with more than %d values.", name, maxRepeated)
+	}
 }
 
 var filterNames = []string{
-	"customer_id", "track_number", "delivery_service", "locale", "currency",
+	"customer_id", "track_number", "delivery_service", "locale", "currency", "brand", "nm_id", "status",
+	"email", "phone", "name", "email_prefix", "phone_prefix", "name_prefix",
 	"created_from", "created_to", "amount_min", "amount_max",
 }
 
@@ -92,9 +120,18 @@ func (a *api) readFilter(c *gin.Context, more ...string) *query {
 func (q *query) filter() (f orders.Filter) {
 	q.read("customer_id", textInto(&f.CustomerID))
 	q.read("track_number", textInto(&f.TrackNumber))
-	q.read("delivery_service", textInto(&f.DeliveryService))
-	q.read("locale", textInto(&f.Locale))
-	q.read("currency", textInto(&f.Currency))
+	readAll(q, "delivery_service", &f.DeliveryServices, textInto)
+	readAll(q, "locale", &f.Locales, textInto)
+	readAll(q, "currency", &f.Currencies, textInto)
+	readAll(q, "brand", &f.Brands, longTextInto)
+	readAll(q, "nm_id", &f.NmIDs, numberInto)
+	readAll(q, "status", &f.Statuses, numberInto)
+	q.read("email", normalInto(&f.Email, orders.NormalText))
+	q.read("email_prefix", normalInto(&f.EmailPrefix, orders.NormalText))
+	q.read("phone", phoneInto(&f.Phone))
+	q.read("phone_prefix", phoneInto(&f.PhonePrefix))
+	q.read("name", normalInto(&f.Name, orders.NormalText))
+	q.read("name_prefix", normalInto(&f.NamePrefix, orders.NormalText))
 	// Orders have whole microseconds. A moment between two of them is moved to the one
 	// that neither loses nor adds an order.
 	q.read("created_from", momentInto(&f.CreatedFrom, time.Microsecond-1))
@@ -110,20 +147,58 @@ func (q *query) filter() (f orders.Filter) {
 	return f
 }
 
-// maxFilterText is in characters; no stored text of such a name is longer.
-const maxFilterText = 128
+// maxFilterText is in characters; no stored text of such a name is longer. Names and brands
+// have maxLongText.
+const maxFilterText, maxLongText = 128, 256
 
-func textInto(to *string) func(string) error {
+func textInto(to *string) func(string) error { return boundedInto(to, maxFilterText) }
+
+func longTextInto(to *string) func(string) error { return boundedInto(to, maxLongText) }
+
+func boundedInto(to *string, most int) func(string) error {
 	return func(text string) error {
 		switch {
 		case text == "":
 			return errors.New("is empty; it has at least one character")
 		case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
 			return errors.New("is no text in UTF-8")
-		case utf8.RuneCountInString(text) > maxFilterText:
-			return fmt.Errorf("is longer than %d characters", maxFilterText)
+		case utf8.RuneCountInString(text) > most:
+			return fmt.Errorf("is longer than %d characters", most)
 		}
 		*to = text
+		return nil
+	}
+}
+
+// normalInto reads a text in its normal form.
+func normalInto(to *string, normal func(string) string) func(string) error {
+	return func(text string) error {
+		if err := longTextInto(&text)(text); err != nil {
+			return err
+		}
+		if *to = normal(text); *to == "" {
+			return errors.New("has nothing to compare")
+		}
+		return nil
+	}
+}
+
+func phoneInto(to *string) func(string) error {
+	return func(text string) error {
+		if strings.HasPrefix(text, " ") {
+			return errors.New("begins with a space; in an address, + is written %2B")
+		}
+		return normalInto(to, orders.NormalPhone)(text)
+	}
+}
+
+func numberInto(to *int64) func(string) error {
+	return func(text string) error {
+		n, ok := wholeNumber(text)
+		if !ok || n < 0 {
+			return errors.New("is no whole number from 0")
+		}
+		*to = n
 		return nil
 	}
 }

@@ -198,8 +198,9 @@ func TestAQuietStreamShowsThatItLives(t *testing.T) {
 // TestAStreamsFiltersAreThoseOfLists gives each filter an order that it lets
 // through and one that it doesn't, which may have been such a one before.
 func TestAStreamsFiltersAreThoseOfLists(t *testing.T) {
-	const form = `{"order_uid":"x","track_number":%q,"customer_id":%q,"delivery_service":%q,"locale":%q,"date_created":%q,"payment":{"currency":%q,"amount":%d}}`
-	whole := []any{"t", "c", "d", "en", "2024-05-01T10:00:00Z", "USD", 10}
+	const form = `{"order_uid":"x","track_number":%q,"customer_id":%q,"delivery_service":%q,"locale":%q,"date_created":%q,"payment":{"currency":%q,"amount":%d},` +
+		`"delivery":{"name":%q,"phone":%q,"email":%q},"items":[{"nm_id":%d,"brand":%q,"status":%d},{}]}`
+	whole := []any{"t", "c", "d", "en", "2024-05-01T10:00:00Z", "USD", 10, "Jo  Å", "+1 2", "A@b.c", 1, "b", 2}
 	with := func(at int, value any) string {
 		fields := append([]any(nil), whole...)
 		fields[at] = value
@@ -209,6 +210,8 @@ func TestAStreamsFiltersAreThoseOfLists(t *testing.T) {
 		"track_number=t": with(0, "o"), "customer_id=c": with(1, "o"), "delivery_service=d": with(2, "o"), "locale=en": with(3, "o"),
 		"created_from=2024-05-01T09:00:00Z": with(4, "2024-05-01T08:59:59.999999Z"), "created_to=2024-05-01T11:00:00Z": with(4, "2024-05-01T11:00:00.000001Z"),
 		"currency=USD": with(5, "EUR"), "amount_min=10": with(6, 9), "amount_max=10": with(6, 11),
+		"currency=EUR&currency=USD": with(5, "CHF"), "name=jo%20%C3%A5": with(7, "Jo Åb"), "name_prefix=JO": with(7, "J"), "phone=%2B12": with(8, "+1"), "phone_prefix=%2B1": with(8, "1"),
+		"email=a@B.C": with(9, "a@b.cc"), "email_prefix=a@": with(9, "b@b.c"), "nm_id=1&nm_id=7": with(10, 2), "brand=b": with(11, "B"), "status=2": with(12, 3),
 	} {
 		r, p := streams(t, 1, func(*Streams) {})
 		c := follow(t, p, "?"+query)

@@ -3,6 +3,9 @@ package orders
 import (
 	"encoding/binary"
 	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +19,14 @@ import (
 // the rest must all be so. An order without a payment has neither currency nor
 // amount.
 type Filter struct {
-	CustomerID, TrackNumber, DeliveryService, Locale, Currency string
+	CustomerID, TrackNumber string
+
+	// Each is one of these values. The last three are of items: each of any of them.
+	DeliveryServices, Locales, Currencies, Brands []string
+	NmIDs, Statuses                               []int64
+
+	// Of the delivery, and what these begin with: as NormalText and NormalPhone write them.
+	Email, Phone, Name, EmailPrefix, PhonePrefix, NamePrefix string
 
 	CreatedFrom, CreatedTo *time.Time // both ends included; whole microseconds
 	AmountMin, AmountMax   *int64     // both ends included
@@ -25,10 +35,27 @@ type Filter struct {
 // Fingerprint is the same for filters that are the same, and for no others. It is
 // part of cursors: versions of the service must agree on it.
 func (f Filter) Fingerprint() string {
-	var all []byte
-	for _, text := range []string{f.CustomerID, f.TrackNumber, f.DeliveryService, f.Locale, f.Currency} {
-		all = binary.AppendUvarint(all, uint64(len(text)))
-		all = append(all, text...)
+	var all, more []byte
+	texts := [][]string{
+		{f.CustomerID}, {f.TrackNumber}, f.DeliveryServices, f.Locales, f.Currencies, f.Brands, decimals(f.NmIDs), decimals(f.Statuses),
+		{f.Email}, {f.Phone}, {f.Name}, {f.EmailPrefix}, {f.PhonePrefix}, {f.NamePrefix},
+	}
+	for i, values := range texts {
+		values = slices.Compact(slices.Sorted(slices.Values(values)))
+		single, first := "", i < 5 // the first of these is how filters began
+		switch {
+		case len(values) == 0 || values[0] == "":
+		case first && len(values) == 1:
+			single = values[0]
+		default:
+			more = binary.AppendUvarint(append(more, byte(i)), uint64(len(values)))
+			for _, value := range values {
+				more = appendText(more, value)
+			}
+		}
+		if first {
+			all = appendText(all, single)
+		}
 	}
 	for _, moment := range []*time.Time{f.CreatedFrom, f.CreatedTo} {
 		var micros *int64
@@ -38,7 +65,18 @@ func (f Filter) Fingerprint() string {
 		}
 		all = appendOptional(all, micros)
 	}
-	return string(appendOptional(appendOptional(all, f.AmountMin), f.AmountMax))
+	return string(append(appendOptional(appendOptional(all, f.AmountMin), f.AmountMax), more...))
+}
+
+func decimals(numbers []int64) (texts []string) {
+	for _, n := range numbers {
+		texts = append(texts, strconv.FormatInt(n, 10))
+	}
+	return texts
+}
+
+func appendText(all []byte, text string) []byte {
+	return append(binary.AppendUvarint(all, uint64(len(text))), text...)
 }
 
 func appendOptional(all []byte, n *int64) []byte {
@@ -57,6 +95,10 @@ type Key struct {
 // examinedPerOrder is how many rows may be examined to find an order of a page. With
 // the rows that the page itself is read from it is less than 50.
 const examinedPerOrder = 40
+
+// usualItems are an order's, as far as a search's cost is concerned. It may take readTimeout
+// where orders have hundreds.
+const usualItems = 3
 
 // searchSettings leave the planner no choice but the index, in its order: without
 // statistics it may sort the whole table instead. jit would be started by the costs
@@ -88,10 +130,17 @@ func search(tx bun.Tx, f Filter, after *Key, limit int) (query *bun.SelectQuery,
 	if all {
 		return examined.ColumnExpr("true AS matches, 0 AS examined").Limit(int64(limit) + 1), 0
 	}
-	budget = examinedPerOrder * limit
+	rows := 1 // that come with each order
 	if f.needsPayment() {
-		budget /= 2 // each comes with a row of payments
+		rows++
 	}
+	if f.needsDelivery() {
+		rows++
+	}
+	if f.needsItems() {
+		rows += usualItems
+	}
+	budget = examinedPerOrder * limit / rows
 	numbered := tx.NewSelect().ColumnExpr("*, row_number() OVER (ORDER BY ?) AS examined", order).
 		TableExpr("(?) AS o", examined.Column("customer_id", "track_number", "delivery_service", "locale").Limit(int64(budget)))
 	query = tx.NewSelect().TableExpr("(?) AS o", numbered).ColumnExpr("o.order_uid, o.date_created, o.examined, ? AS matches", matches).
@@ -99,11 +148,42 @@ func search(tx bun.Tx, f Filter, after *Key, limit int) (query *bun.SelectQuery,
 	if f.needsPayment() {
 		query.Join("LEFT JOIN payments AS p ON p.order_uid = o.order_uid")
 	}
+	if f.needsDelivery() {
+		query.Join("LEFT JOIN deliveries AS d ON d.order_uid = o.order_uid")
+	}
+	if f.needsItems() { // with an aggregate: the planner could read all items for an EXISTS
+		items := tx.NewSelect().Model((*orderdb.Item)(nil)).Where("i.order_uid = o.order_uid")
+		for _, c := range f.items() {
+			items.ColumnExpr("bool_or(?0 IN (?1)) AS ?0", bun.Ident(c.column), bun.List(c.values))
+		}
+		query.Join("LEFT JOIN LATERAL (?) AS i ON true", items)
+	}
 	return query, budget
 }
 
 func (f Filter) needsPayment() bool {
-	return f.Currency != "" || f.AmountMin != nil || f.AmountMax != nil
+	return len(f.Currencies) > 0 || f.AmountMin != nil || f.AmountMax != nil
+}
+
+func (f Filter) needsDelivery() bool {
+	return f.Email+f.Phone+f.Name+f.EmailPrefix+f.PhonePrefix+f.NamePrefix != ""
+}
+
+func (f Filter) needsItems() bool { return len(f.items()) > 0 }
+
+// oneOf is a column that must have one of some values.
+type oneOf struct {
+	column string
+	values any
+}
+
+// oneOfs leaves out the columns that may have any value.
+func oneOfs(all ...oneOf) []oneOf {
+	return slices.DeleteFunc(all, func(c oneOf) bool { return reflect.ValueOf(c.values).Len() == 0 })
+}
+
+func (f Filter) items() []oneOf {
+	return oneOfs(oneOf{"brand", f.Brands}, oneOf{"nm_id", f.NmIDs}, oneOf{"status", f.Statuses})
 }
 
 // along restricts a query to the part of an index that is searched, and returns the
@@ -140,15 +220,24 @@ func (f Filter) matching() (condition schema.QueryAppender, all bool) {
 	add := func(condition string, value any) {
 		conditions, args = append(conditions, condition), append(args, value)
 	}
-	for _, c := range []struct{ column, value string }{
-		{"o.track_number", f.TrackNumber},
-		{"o.customer_id", f.CustomerID},
-		{"o.delivery_service", f.DeliveryService},
-		{"o.locale", f.Locale},
-		{"p.currency", f.Currency},
-	} {
+	for _, c := range []struct{ column, value string }{{"o.track_number", f.TrackNumber}, {"o.customer_id", f.CustomerID}} {
 		if c.value != "" {
 			add(c.column+` = ?`, c.value)
+		}
+	}
+	for _, c := range oneOfs(oneOf{"o.delivery_service", f.DeliveryServices}, oneOf{"o.locale", f.Locales}, oneOf{"p.currency", f.Currencies}) {
+		add(c.column+` IN (?)`, bun.List(c.values))
+	}
+	for _, c := range f.items() {
+		add(`i.?`, bun.Ident(c.column))
+	}
+	for _, c := range []struct{ column, pattern string }{
+		{"email", textPattern(f.Email, false)}, {"email", textPattern(f.EmailPrefix, true)},
+		{"phone", phonePattern(f.Phone, false)}, {"phone", phonePattern(f.PhonePrefix, true)},
+		{"name", textPattern(f.Name, false)}, {"name", textPattern(f.NamePrefix, true)},
+	} {
+		if c.pattern != "" {
+			add(`d.`+c.column+` COLLATE "C" ~ ?`, c.pattern)
 		}
 	}
 	if f.AmountMin != nil {

@@ -63,14 +63,14 @@ func BenchmarkMemoryLists(b *testing.B) {
 		{"customer_id of half", Filter{CustomerID: "common"}},
 		{"customer_id of half and a rare amount", Filter{CustomerID: "common", AmountMin: &high}},
 		{"track_number", Filter{TrackNumber: someone}},
-		{"delivery_service", Filter{DeliveryService: "dhl"}},
-		{"rare delivery_service", Filter{DeliveryService: "rare"}},
-		{"locale", Filter{Locale: "de"}},
-		{"currency", Filter{Currency: "USD"}},
+		{"delivery_service", Filter{DeliveryServices: []string{"dhl"}}},
+		{"rare delivery_service", Filter{DeliveryServices: []string{"rare"}}},
+		{"locale", Filter{Locales: []string{"de"}}},
+		{"currency", Filter{Currencies: []string{"USD"}}},
 		{"created", Filter{CreatedFrom: &hour, CreatedTo: &middle}},
 		{"amount_min", Filter{AmountMin: &high}},
 		{"amount_max", Filter{AmountMax: &low}},
-		{"all", Filter{CustomerID: "common", DeliveryService: "dhl", Locale: "de", Currency: "USD", CreatedTo: &middle, AmountMin: &low}},
+		{"all", Filter{CustomerID: "common", DeliveryServices: []string{"dhl"}, Locales: []string{"de"}, Currencies: []string{"USD"}, CreatedTo: &middle, AmountMin: &low}},
 	} {
 		b.Run(list.name, func(b *testing.B) {
 			var times []time.Duration

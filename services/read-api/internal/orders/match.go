@@ -1,22 +1,129 @@
 package orders
 
-import "github.com/orderhub/orderhub/libs/model"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/orderhub/orderhub/libs/model"
+)
 
 // Matches tells whether a list with this filter has the order.
 func (f Filter) Matches(o *model.Order) bool {
 	equal := func(wanted, is string) bool { return wanted == "" || wanted == is }
 	switch {
 	case !equal(f.CustomerID, o.CustomerID), !equal(f.TrackNumber, o.TrackNumber),
-		!equal(f.DeliveryService, o.DeliveryService), !equal(f.Locale, o.Locale),
+		!in(f.DeliveryServices, o.DeliveryService), !in(f.Locales, o.Locale),
 		f.CreatedFrom != nil && o.DateCreated.Before(*f.CreatedFrom),
-		f.CreatedTo != nil && o.DateCreated.After(*f.CreatedTo):
-		return false
-	case !f.needsPayment():
-		return true
-	case o.Payment == nil:
+		f.CreatedTo != nil && o.DateCreated.After(*f.CreatedTo),
+		f.needsPayment() && (o.Payment == nil || !f.paid(o.Payment)),
+		f.needsDelivery() && (o.Delivery == nil || !f.delivered(o.Delivery)):
 		return false
 	}
-	return equal(f.Currency, o.Payment.Currency) &&
-		(f.AmountMin == nil || o.Payment.Amount >= *f.AmountMin) &&
-		(f.AmountMax == nil || o.Payment.Amount <= *f.AmountMax)
+	return anyIn(f.Brands, o.Items, func(i model.Item) string { return i.Brand }) &&
+		anyIn(f.NmIDs, o.Items, func(i model.Item) int64 { return i.NmID }) &&
+		anyIn(f.Statuses, o.Items, func(i model.Item) int64 { return i.Status })
+}
+
+func (f Filter) paid(p *model.Payment) bool {
+	return in(f.Currencies, p.Currency) &&
+		(f.AmountMin == nil || p.Amount >= *f.AmountMin) &&
+		(f.AmountMax == nil || p.Amount <= *f.AmountMax)
+}
+
+func (f Filter) delivered(d *model.Delivery) bool {
+	fits := func(normal func(string) string, is, wanted, begin string) bool {
+		if wanted == "" && begin == "" {
+			return true
+		}
+		is = normal(is)
+		return (wanted == "" || wanted == is) && strings.HasPrefix(is, begin)
+	}
+	return fits(NormalText, d.Email, f.Email, f.EmailPrefix) &&
+		fits(NormalPhone, d.Phone, f.Phone, f.PhonePrefix) && fits(NormalText, d.Name, f.Name, f.NamePrefix)
+}
+
+// in tells whether a value is one of those that are wanted: any, if none are named.
+func in[T comparable](wanted []T, is T) bool {
+	return len(wanted) == 0 || slices.Contains(wanted, is)
+}
+
+func anyIn[T comparable](wanted []T, items []model.Item, value func(model.Item) T) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(items, func(i model.Item) bool { return slices.Contains(wanted, value(i)) })
+}
+
+// NormalText is how names and e-mail addresses are compared: in lower case, with one space
+// for any white space, and none around.
+func NormalText(text string) string {
+	return strings.ToLower(strings.Join(strings.Fields(text), " "))
+}
+
+// NormalPhone is how phone numbers are compared: + and the digits.
+func NormalPhone(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '+' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, text)
+}
+
+// textPattern is the regular expression of the texts whose normal form is this, or begins with
+// it: PostgreSQL's lower() depends on its locale and version. There is none for "".
+func textPattern(normal string, begin bool) string {
+	var pattern strings.Builder
+	for _, r := range normal {
+		if r == ' ' {
+			pattern.WriteString(whiteSpace + "+")
+		} else {
+			pattern.WriteString(class(casesOf(r)))
+		}
+	}
+	return enclose(pattern.String(), whiteSpace+"*", begin)
+}
+
+// phonePattern is the same of phone numbers.
+func phonePattern(normal string, begin bool) string {
+	const between = "[^+0-9]*"
+	var digits []string
+	for _, r := range normal {
+		digits = append(digits, class([]rune{r}))
+	}
+	return enclose(strings.Join(digits, between), between, begin)
+}
+
+func enclose(pattern, around string, begin bool) string {
+	switch {
+	case pattern == "":
+		return ""
+	case begin:
+		return "^" + around + pattern
+	}
+	return "^" + around + pattern + around + "$"
+}
+
+var whiteSpace = class([]rune("\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"))
+
+// casesOf are the characters that are r in lower case.
+func casesOf(r rune) []rune {
+	cases := []rune{r}
+	for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+		if unicode.ToLower(other) == r {
+			cases = append(cases, other)
+		}
+	}
+	if r == 'i' {
+		cases = append(cases, 'İ') // which folds to nothing
+	}
+	return cases
+}
+
+// class escapes the characters, so that none has a meaning.
+func class(runes []rune) string {
+	var set strings.Builder
+	for _, r := range runes {
+		fmt.Fprintf(&set, `\U%08x`, r)
+	}
+	return "[" + set.String() + "]"
 }

@@ -17,7 +17,7 @@ const (
 
 // list is a page as of the last round. It returns false if only the database has it.
 func (x *index) list(f Filter, after *Key, limit int) (page Page, ok bool) {
-	if !x.ready.Load() {
+	if !x.ready.Load() || f.needsDelivery() || f.needsItems() { // of which rows know nothing
 		return Page{}, false
 	}
 	x.mu.RLock()

@@ -67,10 +67,11 @@ func (n *names) number(name string, add bool) uint16 {
 type wanted struct {
 	Filter
 	row
-	min, max uint32 // of the amount
+	min, max                        uint32 // of the amount
+	deliveries, locales, currencies []uint16
 }
 
-// wanted returns false if no order has a name that the filter asks for.
+// wanted returns false if no order has any of the names that the filter asks for.
 func (x *index) wanted(f Filter) (w wanted, possible bool) {
 	w = wanted{Filter: f, row: row{customer: x.hash(f.CustomerID), track: x.hash(f.TrackNumber)}, max: math.MaxUint32}
 	if f.AmountMin != nil {
@@ -80,12 +81,17 @@ func (x *index) wanted(f Filter) (w wanted, possible bool) {
 		w.max = clamped(*f.AmountMax)
 	}
 	possible = true
-	number := func(name string) uint16 {
-		number := x.names.number(name, false)
-		possible = possible && (name == "" || number > 0 || x.names.full())
-		return number
+	full := x.names.full()
+	numbers := func(names []string) (numbers []uint16) {
+		for _, name := range names {
+			if number := x.names.number(name, false); number > 0 || full {
+				numbers = append(numbers, number)
+			}
+		}
+		possible = possible && (len(numbers) > 0 || len(names) == 0)
+		return numbers
 	}
-	w.delivery, w.locale, w.currency = number(f.DeliveryService), number(f.Locale), number(f.Currency)
+	w.deliveries, w.locales, w.currencies = numbers(f.DeliveryServices), numbers(f.Locales), numbers(f.Currencies)
 	return w, possible
 }
 
@@ -98,6 +104,5 @@ func (n *names) full() bool {
 // may tells whether an order with a row may match: its record has the answer.
 func (w *wanted) may(r *row) bool {
 	return (w.CustomerID == "" || r.customer == w.customer) && (w.TrackNumber == "" || r.track == w.track) &&
-		(w.DeliveryService == "" || r.delivery == w.delivery) && (w.Locale == "" || r.locale == w.locale) &&
-		(w.Currency == "" || r.currency == w.currency) && r.amount >= w.min && r.amount <= w.max
+		in(w.deliveries, r.delivery) && in(w.locales, r.locale) && in(w.currencies, r.currency) && r.amount >= w.min && r.amount <= w.max
 }

@@ -111,7 +111,7 @@ func TestAListenerGetsAllFromItsStartOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, none)
 	require.Equal(t, at(3).Token(), token)
-	require.Equal(t, []string{"left x"}, uids(&Batch{Events: []Event{{UID: "x", Order: order("x", "a")}}}, orders.Filter{Currency: "USD"}))
+	require.Equal(t, []string{"left x"}, uids(&Batch{Events: []Event{{UID: "x", Order: order("x", "a")}}}, orders.Filter{Currencies: []string{"USD"}}))
 
 	// A round that fails has put some of its changes in; the next one brings all.
 	h.begin(at(3), m).put(order("c", "c"))
