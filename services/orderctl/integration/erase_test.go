@@ -242,6 +242,74 @@ func TestAnErasureThatWasInterruptedCanBeRepeated(t *testing.T) {
 	}
 }
 
+// At whatever step of an erasure the database goes back to the state of before, the topic has
+// the notes that a worker mends it by. If a step is left, the database has no order either.
+func TestTheDatabaseGoesBackWhileACustomerIsErased(t *testing.T) {
+	produced := func(partition int32, after bool) func(kmsg.Request, bool) bool {
+		return func(request kmsg.Request, written bool) bool {
+			p, is := request.(*kmsg.ProduceRequest)
+			return after && written && !is || !after && is && p.Topics[0].Partitions[0].Partition == partition
+		}
+	}
+	for step, is := range map[string]struct {
+		event string // by which it goes back
+		when  func(request kmsg.Request, written bool) bool
+		last  bool
+	}{
+		"the table is written":    {event: "INSERT ON erasures"},
+		"the notes are written":   {event: "INSERT ON moments", when: produced(0, false)},
+		"the orders are found":    {event: "INSERT ON moments", when: produced(0, true)},
+		"the orders are removed":  {event: "DELETE ON orders"},
+		"the letters are removed": {event: "INSERT ON moments", when: produced(1, false), last: true},
+	} {
+		t.Run(step, func(t *testing.T) {
+			p := newPeople(t)
+			p.keep("mine", "cust-ann")
+			p.letter(1, "", `{"order_uid": "mine", `)
+			_, err := p.db.ExecContext(t.Context(), `CREATE TABLE before AS SELECT * FROM orders;
+				CREATE TABLE moments (n serial);
+				CREATE SEQUENCE times;
+				CREATE FUNCTION go_back() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+				BEGIN
+					IF nextval('times') = 1 THEN
+						DELETE FROM erasures;
+						INSERT INTO orders SELECT * FROM before ON CONFLICT DO NOTHING;
+					END IF;
+					RETURN NULL;
+				END $$;
+				CREATE TRIGGER go_back AFTER `+is.event+` EXECUTE FUNCTION go_back()`)
+			require.NoError(t, err)
+			written := false
+			if is.when != nil {
+				p.broker.Cluster().Control(func(request kmsg.Request) (kmsg.Response, error, bool) {
+					p.broker.Cluster().KeepControl()
+					if is.when(request, written) {
+						_, _ = p.db.Exec(`INSERT INTO moments DEFAULT VALUES`) // the times tell whether it did
+					}
+					_, produces := request.(*kmsg.ProduceRequest)
+					written = written || produces
+					return nil, nil, false
+				})
+			}
+			got := p.orderctl("erase", "--customer", "cust-ann", "--why", "request 11", "--yes")
+			require.Zero(t, got.code, got.stderr)
+			require.Contains(t, got.stdout, "removed: 1 order, 1 letter")
+			var times int
+			require.NoError(t, p.db.QueryRowContext(t.Context(), `SELECT last_value FROM times WHERE is_called`).Scan(&times))
+			require.Positive(t, times, "it went back")
+			p.scan()
+			require.Len(t, p.store.ErasedNotes(), 1)
+			require.Empty(t, p.open())
+			if is.last {
+				require.Equal(t, "mine", p.stored(), "for a worker, which reads the note")
+				return
+			}
+			require.Empty(t, p.stored())
+			require.Equal(t, orderwrite.Erased, p.keep("mine", "cust-ann"))
+		})
+	}
+}
+
 // However often orders of the customer arrive meanwhile, none is removed that would come back.
 func TestOrdersThatArriveWhileACustomerIsErased(t *testing.T) {
 	p := newPeople(t)

@@ -246,8 +246,11 @@ func (e *erasing) follow(ctx context.Context, items []dlq.Item) error {
 const rounds = 5
 
 // remove first has the orders refused, in the table and in the topic, and then removes
-// them. It can be interrupted anywhere, and repeated.
+// them. It can be interrupted anywhere, and repeated. The database may go back to an earlier
+// state meanwhile: the topic has all notes before anything is removed, so a worker mends what
+// is not found here.
 func (e *erasing) remove(ctx context.Context) error {
+	var removed int64
 	for round := 1; ; round++ {
 		found := len(e.uids)
 		rows := make([]orderdb.Erasure, 0, found)
@@ -258,43 +261,58 @@ func (e *erasing) remove(ctx context.Context) error {
 		if err := erased.Add(ctx, e.db.pool, rows); err != nil {
 			return e.db.explain(err)
 		}
-		known, err := erased.Load(ctx, e.db.pool, e.key)
-		if err != nil {
-			return e.db.explain(err)
-		}
-		notes := e.queue.ErasedNotes()
-		for _, id := range notes {
-			if err := e.key.Check(id); err != nil {
-				return usage(err)
-			}
-		}
-		missing := slices.DeleteFunc(known.All(), func(h erasure.HMAC) bool { return notes[h] != "" })
-		if err := e.queue.WriteErased(ctx, missing, time.Now()); err != nil {
+		if err := e.note(ctx, rows); err != nil {
 			return err
 		}
 		if err := erased.Await(ctx, e.db.pool); err != nil {
 			return e.db.explain(err)
 		}
-		if round == rounds {
-			break // only what is refused by now is removed: anything else would come back
+		if round < rounds { // in the last one, only what is refused by now is removed: anything else would come back
+			if err := e.find(ctx); err != nil {
+				return err
+			}
+			if len(e.uids) > found {
+				continue
+			}
 		}
-		if err := e.find(ctx); err != nil {
-			return err
+		n, err := erased.Remove(ctx, e.db.pool, slices.Collect(maps.Keys(e.uids)))
+		if err != nil {
+			return e.db.explain(err)
 		}
-		if len(e.uids) == found {
+		removed = max(removed, n)
+		if err := orderdb.Forget(ctx, e.db.pool, slices.Collect(maps.Keys(e.former))); err != nil {
+			return e.db.explain(err)
+		}
+		known, err := erased.Load(ctx, e.db.pool, e.key)
+		if err != nil {
+			return e.db.explain(err)
+		}
+		if len(known.Missing(rows)) == 0 || round == rounds {
 			break
 		}
 	}
-	removed, err := erased.Remove(ctx, e.db.pool, slices.Collect(maps.Keys(e.uids)))
+	e.orders = int(removed)
+	_, err := e.queue.Erase(ctx, e.letters)
+	return err
+}
+
+// note writes notes of these orders, and of all in the table, that the topic does not have.
+func (e *erasing) note(ctx context.Context, rows []orderdb.Erasure) error {
+	known, err := erased.Load(ctx, e.db.pool, e.key)
 	if err != nil {
 		return e.db.explain(err)
 	}
-	e.orders = int(removed)
-	if err := orderdb.Forget(ctx, e.db.pool, slices.Collect(maps.Keys(e.former))); err != nil {
-		return e.db.explain(err)
+	notes := e.queue.ErasedNotes()
+	for _, id := range notes {
+		if err := e.key.Check(id); err != nil {
+			return usage(err)
+		}
 	}
-	_, err = e.queue.Erase(ctx, e.letters)
-	return err
+	all := known.All()
+	for _, row := range known.Missing(rows) { // the table went back since they were added
+		all = append(all, erasure.HMAC(row.HMAC))
+	}
+	return e.queue.WriteErased(ctx, slices.DeleteFunc(all, func(h erasure.HMAC) bool { return notes[h] != "" }), time.Now())
 }
 
 // receipt says what was removed and what remains. It names nobody who was not asked about.
