@@ -74,7 +74,7 @@ type Subscriber interface {
 	// Delete says that the round has deleted an order. changed is false where the
 	// cache did not have it.
 	Delete(uid string, changed bool)
-	// Applied says that the round is complete.
+	// Applied says that the round is complete. The cache does not vouch for it yet.
 	Applied(to changes.Position)
 	// Relisted says that the cache was filled, or a relist has ended. known says that all
 	// its changes were brought since Begin.

@@ -347,15 +347,14 @@ func (r *Reflector) round(ctx context.Context, f *feed) error {
 	r.figure.changes.Add(int64(round.Put + round.Deleted))
 	r.measure(f, round)
 	f.began = began
+	for _, s := range into.subscribers { // first: what they hold is then at least as new as the cache says
+		s.Applied(f.position)
+	}
 	r.cache.advance(f.store, began)
-	for _, s := range r.cache.subscribers {
-		if f.published {
-			s.Applied(f.position)
-		} else {
+	if !f.published {
+		for _, s := range r.cache.subscribers {
 			s.Relisted(f.position, false)
 		}
-	}
-	if !f.published {
 		f.published = true
 		r.restored(f)
 		f.checkpoint = nil
