@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
-	"github.com/orderhub/orderhub/scripts/internal/ledger"
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
@@ -26,7 +25,6 @@ const (
 
 // eraser erases orders, and follows the stream, which must tell of that.
 type eraser struct {
-	load   *ledger.Load
 	mu     sync.Mutex
 	random *rand.Rand
 	uids   []string        // of the erased orders
@@ -39,7 +37,11 @@ func (s *site) erase(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s.eraser.mu.Lock()
-	uid := s.eraser.load.UID(max(0, s.eraser.load.Sent()*7/10-s.eraser.random.IntN(300))) // seven of ten records are new orders
+	load, fresh := s.feeds[0].load, 7 // of ten records are new orders
+	if s.eraser.random.IntN(3) == 0 {
+		load, fresh = s.feeds[1].load, 2
+	}
+	uid := load.UID(max(0, load.Sent()*fresh/10-s.eraser.random.IntN(300)))
 	s.eraser.uids = append(s.eraser.uids, uid)
 	s.eraser.mu.Unlock()
 	for {

@@ -1,7 +1,8 @@
 // Command chaos kills, stops, freezes and cuts off workers, readers, PostgreSQL and
 // Kafka's brokers under load, and then accounts for every record: each must be
 // stored as it was sent, a duplicate, a dead letter with its bytes unchanged, or of an
-// order that was erased, of which nothing may be left.
+// order that was erased, of which nothing may be left. Of a second topic, the newest record
+// of each order must have changed or deleted it.
 // Every reader must serve what the tables have, and the committed offsets must be
 // the partitions' ends. Otherwise it exits with 1 and prints what the logs say
 // about the records in question.
@@ -37,10 +38,10 @@ func main() {
 type options struct {
 	Kills    int    `default:"100" help:"How many times to strike."`
 	Seed     uint64 `help:"Seed of the load and the strikes (0: a random one)."`
-	Workers  int    `default:"3" help:"Worker processes."`
+	Workers  int    `default:"3" help:"Worker processes; two more are for orders that change."`
 	Readers  int    `default:"2" help:"Reader processes."`
 	Brokers  int    `default:"3" help:"Brokers of Apache Kafka."`
-	Rate     int    `default:"400" help:"Records a second, about."`
+	Rate     int    `default:"400" help:"Records a second, about; a quarter more are of orders that change."`
 	Kafka    string `default:"auto" enum:"apache,embedded,auto" help:"apache; embedded: a broker in this process, which stays up; auto: embedded only where Java or Maven is missing."`
 	NATS     bool   `help:"Strike the bridge and NATS too, while orders come through them."`
 	Only     string `help:"Only strikes whose name has this in it, such as worker or SIGKILL."`
@@ -97,8 +98,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// chaos strikes as often as asked, waits until all records are processed, and
-// compares. It returns true if nothing is lost, extra, wrong or stale.
+// chaos strikes as often as asked, and accounts for all records. It returns true if
+// nothing is lost, extra, wrong or stale.
 func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (exact bool) {
 	began := time.Now()
 	s := &site{say: func(format string, args ...any) {
@@ -108,45 +109,34 @@ func chaos(ctx context.Context, o options, stdout, stderr io.Writer) (exact bool
 	s.life, s.end = context.WithCancelCause(ctx)
 	defer func() { s.stop(exact) }()
 	s.start(ctx, o)
-	hits, sent := s.underLoad(ctx, o, s.strike)
-	s.say("last strike done; %d records sent", sent)
+	hits := s.underLoad(ctx, o, s.strike)
+	s.say("last strike done")
 	if s.nats != nil {
 		s.nats.drain(ctx)
 	}
-	expected, found := s.account(ctx)
-	tell(stdout, hits, expected, found)
-	if !found.Exact() {
-		s.stories(stdout, hits, found)
-	}
-	if expected.Records < sent {
-		_, _ = fmt.Fprintf(stdout, "the topic has fewer records than the %d that were acknowledged: the brokers lost some\n", sent)
-		return false
-	}
-	if s.nats != nil {
-		missing := s.nats.missing(expected)
-		_, _ = fmt.Fprintf(stdout, "%d orders came through NATS, %d of them lost %v\n", s.nats.sent, len(missing), missing)
-		return found.Exact() && len(missing) == 0
-	}
-	return found.Exact()
+	return s.account(ctx, stdout, hits)
 }
 
 // underLoad strikes while records are sent and orders changed by hand.
-func (s *site) underLoad(ctx context.Context, o options, strike func(context.Context, *rand.Rand, options) []*hit) (hits []*hit, sent int) {
-	client := must.Get(ledger.Client(s.brokers()))
-	defer client.Close()
-	load := ledger.NewLoad(client, rand.New(rand.NewPCG(o.Seed, 1)), topic, partitions, "chaos-")
+func (s *site) underLoad(ctx context.Context, o options, strike func(context.Context, *rand.Rand, options) []*hit) (hits []*hit) {
 	busy, rest := context.WithCancel(ctx)
 	defer rest()
 	parts := []func(context.Context){
-		func(context.Context) { must.Succeed(load.Run(busy, o.Rate, patience)) },
 		func(context.Context) { s.hand.run(busy, rand.New(rand.NewPCG(o.Seed, 3))) },
 		func(ctx context.Context) {
 			defer rest()
 			hits = strike(ctx, rand.New(rand.NewPCG(o.Seed, 2)), o)
 		},
 	}
+	for i, f := range s.feeds {
+		client := must.Get(ledger.Client(s.brokers()))
+		defer client.Close()
+		f.load = ledger.NewLoad(client, rand.New(rand.NewPCG(o.Seed, 1)), f.topic, f.partitions, f.uids)
+		f.load.Changing = i > 0
+		parts = append(parts, func(context.Context) { must.Succeed(f.load.Run(busy, max(1, o.Rate>>(2*i)), patience)) })
+	}
 	if s.previous == "" { // earlier releases may not know erased orders
-		s.eraser = eraser{load: load, random: rand.New(rand.NewPCG(o.Seed, 4)), there: map[string]bool{}}
+		s.eraser = eraser{random: rand.New(rand.NewPCG(o.Seed, 4)), there: map[string]bool{}}
 		s.watching.Go(func() { s.follow(s.life) })
 		parts = append(parts, func(ctx context.Context) {
 			for retry.Sleep(busy, erasePause) == nil {
@@ -158,22 +148,51 @@ func (s *site) underLoad(ctx context.Context, o options, strike func(context.Con
 		parts = append(parts, func(context.Context) { s.nats.publish(busy) })
 	}
 	must.Together(ctx, parts...)
-	return hits, load.Sent()
+	return hits
 }
 
-// account waits until all records are processed, stops the workers, and compares.
-func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings) {
+// account waits until all records are processed, stops the workers, compares, and tells
+// about it. It returns true if nothing is lost, extra, wrong or stale.
+func (s *site) account(ctx context.Context, w io.Writer, hits []*hit) (exact bool) {
 	s.settle(ctx)
 	terminate(ctx, s.workers)
 	s.say("all records processed; comparing")
-	expected := must.Get(ledger.Expect(ctx, s.brokers(), topic, s.eraser.uids...))
-	world := ledger.World{
-		Brokers: s.brokers(), Topic: topic, DLQ: dlq, Group: group, Database: s.database.URL(), HandMade: handMade,
+	tell(w, hits)
+	exact = true
+	for i, f := range s.feeds {
+		expected := must.Get(f.expect(ctx, s.brokers(), f.topic, s.eraser.uids...))
+		world := ledger.World{
+			Brokers: s.brokers(), Topic: f.topic, DLQ: dlq, Group: f.group, Database: s.database.URL(), Elsewhere: f.elsewhere,
+		}
+		for _, r := range s.readers {
+			if i == 0 { // with all tables
+				world.Readers = append(world.Readers, r.addr)
+			}
+		}
+		found := must.Get(ledger.Account(ctx, world, expected))
+		if i == 0 {
+			s.compareStream(ctx, found)
+		}
+		_, _ = fmt.Fprintf(w, "%s\n%s\n", expected, found)
+		if exact = exact && found.Exact(); !found.Exact() {
+			s.stories(w, hits, found)
+		}
+		if sent := f.load.Sent(); expected.Records < sent {
+			_, _ = fmt.Fprintf(w, "the topic has fewer records than the %d that were acknowledged: the brokers lost some\n", sent)
+			exact = false
+		}
+		if i == 0 && s.nats != nil {
+			missing := s.nats.missing(expected)
+			_, _ = fmt.Fprintf(w, "%d orders came through NATS, %d of them lost %v\n", s.nats.sent, len(missing), missing)
+			exact = exact && len(missing) == 0
+		}
 	}
-	for _, r := range s.readers {
-		world.Readers = append(world.Readers, r.addr)
-	}
-	found := must.Get(ledger.Account(ctx, world, expected))
+	terminate(ctx, s.readers)
+	return exact
+}
+
+// compareStream finds erased orders that the stream has not told to be gone.
+func (s *site) compareStream(ctx context.Context, found *ledger.Findings) {
 	telling, cancel := context.WithTimeout(ctx, agreement)
 	defer cancel()
 	untold, told := s.eraser.untold()
@@ -185,6 +204,4 @@ func (s *site) account(ctx context.Context) (*ledger.Expected, *ledger.Findings)
 		found.Stale++
 		found.First = append(found.First, ledger.Finding{What: "the stream told of order " + uid + ", and not that it was erased", Place: ledger.Place{Offset: -1}, UID: uid})
 	}
-	terminate(ctx, s.readers)
-	return expected, found
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
-// tell prints what was done and what was found.
-func tell(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
+// tell prints what was done.
+func tell(w io.Writer, hits []*hit) {
 	table := report.Table{Columns: []string{"strike", "times", "recovery p50, s", "p99", "worst"}}
 	row := func(name string, counts func(*hit) bool) {
 		var recoveries []time.Duration
@@ -35,8 +35,7 @@ func tell(w io.Writer, hits []*hit, e *ledger.Expected, f *ledger.Findings) {
 	row("all", func(*hit) bool { return true })
 	_, _ = fmt.Fprintln(w, table.Markdown())
 	slowest(w, hits)
-	_, _ = fmt.Fprintf(w, "\n%d records: %d orders to be stored, %d duplicates, %d conflicts, %d broken, %d of erased orders\n%s\n",
-		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, e.OfErased, f)
+	_, _ = fmt.Fprintln(w)
 }
 
 // slowest prints how long workers and readers took to recover from the slowest

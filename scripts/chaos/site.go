@@ -31,10 +31,9 @@ import (
 )
 
 const (
-	topic      = "orders"
-	dlq        = "orders.dlq"
-	group      = "orderhub"
-	partitions = 6
+	topic = "orders"
+	dlq   = "orders.dlq"
+	group = "orderhub"
 
 	// sessionTimeout is short, so that a killed or frozen worker's partitions soon
 	// move to another worker.
@@ -43,14 +42,37 @@ const (
 	patience = 3 * time.Minute // for what takes seconds on an idle machine
 )
 
+// feed is a topic of orders, with its load and the group of its workers.
+type feed struct {
+	topic, group string
+	partitions   int
+	uids         string   // begins the order_uids
+	settings     []string // of its workers
+	expect       func(ctx context.Context, brokers []string, topic string, erased ...string) (*ledger.Expected, error)
+	elsewhere    []string // see ledger.World
+	progress     *ledger.Progress
+	load         *ledger.Load
+}
+
+// feeds are one in the default mode, and one whose orders change.
+func feeds() []*feed {
+	const changing = "changing"
+	settings := []string{"KAFKA_TOPIC=" + changing, "KAFKA_GROUP=" + changing, "INGEST_ON_CONFLICT=newest", "INGEST_ON_TOMBSTONE=delete"}
+	return []*feed{
+		{topic: topic, group: group, partitions: 6, uids: "chaos-", expect: ledger.Expect, elsewhere: []string{handMade, changing}},
+		{topic: changing, group: changing, partitions: 3, uids: changing + "-", settings: settings, expect: ledger.ExpectNewest,
+			elsewhere: []string{handMade, "chaos-", "nats", topic + "/"}},
+	}
+}
+
 // site is where everything runs.
 type site struct {
 	say      func(string, ...any)
 	cluster  *apachekafka.Cluster // nil with the embedded broker
 	embedded *broker.Broker       // nil with Apache Kafka
 	database *postgres.Server
-	network  *proxy.Proxy // to the database
-	progress *ledger.Progress
+	network  *proxy.Proxy    // to the database
+	feeds    []*feed         // the second one only without an earlier release
 	life     context.Context // of what watches
 	end      context.CancelCauseFunc
 	watching sync.WaitGroup
@@ -76,12 +98,25 @@ func (s *site) start(ctx context.Context, o options) {
 	s.logs = must.Get(os.MkdirTemp("", "orderhub-chaos-"))
 	s.startDatabase(ctx)
 	s.startKafka(ctx, o)
-	s.progress = must.Get(ledger.NewProgress(s.brokers(), topic, group))
-	s.onStop(func(context.Context) { s.progress.Close() })
+	if s.feeds = feeds(); s.previous != "" { // earlier releases may not know versions
+		s.feeds = s.feeds[:1]
+	}
+	for _, f := range s.feeds {
+		f.progress = must.Get(ledger.NewProgress(s.brokers(), f.topic, f.group))
+		s.onStop(func(context.Context) { f.progress.Close() })
+	}
 	s.createTopics(ctx)
 	must.Succeed(s.migrate(ctx))
 	for n := range o.Workers {
 		s.workers = append(s.workers, newService(s, workerName, n, ""))
+	}
+	for _, f := range s.feeds[1:] {
+		const workers = 2
+		for range workers {
+			worker := newService(s, workerName, len(s.workers), "")
+			worker.settings = f.settings
+			s.workers = append(s.workers, worker)
+		}
 	}
 	for n := range o.Readers {
 		s.readers = append(s.readers, newService(s, readerName, n, ports.Loopback(must.Get(ports.Free()))))
@@ -155,9 +190,12 @@ func (s *site) createTopics(ctx context.Context) {
 	if s.cluster != nil && len(s.cluster.Brokers) >= 3 {
 		settings["min.insync.replicas"] = &two
 	}
-	must.Get(s.progress.Admin().CreateTopic(ctx, partitions, -1, settings, topic))
+	admin := s.feeds[0].progress.Admin()
+	for _, f := range s.feeds {
+		must.Get(admin.CreateTopic(ctx, int32(f.partitions), -1, settings, f.topic))
+	}
 	settings["cleanup.policy"], settings["retention.ms"] = &compact, &forever
-	must.Get(s.progress.Admin().CreateTopic(ctx, 3, -1, settings, dlq))
+	must.Get(admin.CreateTopic(ctx, 3, -1, settings, dlq))
 }
 
 // brokers are the addresses that bypass the proxies.
@@ -224,7 +262,9 @@ func (s *site) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	must.Succeed(s.await(ctx, s.watch(&hit{what: "the end"}, 0)))
-	must.Succeed(s.progress.DrainInto(ctx, s.database.URL()))
+	for _, f := range s.feeds {
+		must.Succeed(f.progress.DrainInto(ctx, s.database.URL()))
+	}
 	must.Succeed(s.await(ctx, s.watch(&hit{what: "the last change"}, 0)))
 }
 
@@ -247,9 +287,10 @@ const stopPromise = 30 * time.Second
 // service is one of the processes, and those that replace it.
 type service struct {
 	*process.Daemon
-	folder  string // of its program
-	addr    string // of a reader's API
-	logSize int64  // when the process was started
+	folder   string   // of its program
+	addr     string   // of a reader's API
+	settings []string // besides the site's
+	logSize  int64    // when the process was started
 }
 
 func newService(s *site, program string, n int, addr string) *service {
@@ -258,7 +299,7 @@ func newService(s *site, program string, n int, addr string) *service {
 	w.Daemon = process.NewDaemon(name, filepath.Join(s.logs, name+".log"), func() *exec.Cmd {
 		cmd := exec.Command(filepath.Join(w.folder, program))
 		cmd.Dir = s.logs // has no .env
-		cmd.Env = append(s.settings(), "HTTP_ADDR="+addr)
+		cmd.Env = append(append(s.settings(), "HTTP_ADDR="+addr), w.settings...)
 		return cmd
 	})
 	return w

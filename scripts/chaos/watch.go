@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
+	"github.com/orderhub/orderhub/scripts/internal/ledger"
 )
 
 // hit is a strike with its recovery: the time from its beginning until each
@@ -44,19 +47,24 @@ func (s *site) watch(h *hit, more int64) *hit {
 }
 
 func (s *site) recovered(ctx context.Context, h *hit, more int64) error {
-	ends, err := s.progress.Ends(ctx)
-	if err != nil {
-		return err
+	ends := make([]ledger.Offsets, len(s.feeds))
+	for i, f := range s.feeds {
+		var err error
+		if ends[i], err = f.progress.Ends(ctx); err != nil {
+			return err
+		}
 	}
-	if err := s.progress.Await(ctx, ends.Plus(more)); err != nil {
-		return err
+	for i, f := range s.feeds {
+		if err := f.progress.Await(ctx, ends[i].Plus(more)); err != nil {
+			return err
+		}
 	}
 	h.caughtUp = time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, reader := range s.readers {
 		group.Go(func() error { return reader.beginsRound(ctx, h.caughtUp) })
 	}
-	err = group.Wait()
+	err := group.Wait()
 	h.recovery = time.Since(h.began)
 	return err
 }
@@ -97,12 +105,12 @@ func (s *site) await(ctx context.Context, h *hit) error {
 		}
 		switch {
 		case s.embedded == nil:
-		case !s.hasDeadMember():
+		case s.besideDead() == nil:
 			since = time.Time{}
 		case since.IsZero():
 			since = time.Now()
 		case time.Since(since) > 3*sessionTimeout:
-			if err := restart(ctx, s.workers[0], false); err != nil {
+			if err := restart(ctx, cmp.Or(s.besideDead(), s.workers[0]), false); err != nil {
 				return err
 			}
 			since = time.Time{}
@@ -110,9 +118,14 @@ func (s *site) await(ctx context.Context, h *hit) error {
 	}
 }
 
-// hasDeadMember says whether the group is stable with more members than there are
-// workers.
-func (s *site) hasDeadMember() bool {
-	g := s.embedded.Cluster().GroupInfo(group)
-	return g != nil && g.State == "Stable" && len(g.Members) > len(s.workers)
+// besideDead is a worker of a group that is stable with more members than it has workers;
+// nil if there is none.
+func (s *site) besideDead() *service {
+	for _, f := range s.feeds {
+		workers := slices.DeleteFunc(slices.Clone(s.workers), func(w *service) bool { return !slices.Equal(w.settings, f.settings) })
+		if g := s.embedded.Cluster().GroupInfo(f.group); g != nil && g.State == "Stable" && len(g.Members) > len(workers) {
+			return workers[0]
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -28,9 +29,13 @@ type World struct {
 	Topic, DLQ, Group string
 	Database          string   // URL
 	Readers           []string // host:port of APIs; may be none
-	// HandMade begins the uids of orders that come from no topic: only what the
-	// readers serve of them is compared, with the tables.
-	HandMade string
+	// Elsewhere begin the uids of orders that come from no topic or another one, and the ids
+	// of its letters: only what the readers serve of them is compared, with the tables.
+	Elsewhere []string
+}
+
+func (w World) has(id string) bool {
+	return !slices.ContainsFunc(w.Elsewhere, func(beginning string) bool { return strings.HasPrefix(id, beginning) })
 }
 
 // Finding is a difference from what must be.
@@ -128,7 +133,7 @@ func (f *Findings) tables(ctx context.Context, w World, e *Expected) {
 		}
 		last = uids[len(uids)-1]
 		for uid, row := range must.Get(orderdb.Read(ctx, db, uids)) {
-			if w.HandMade == "" || !strings.HasPrefix(uid, w.HandMade) {
+			if w.has(uid) {
 				seen[uid] = true
 				f.order(e, uid, row, model.AppendCanonical(nil, row.Order))
 			}
@@ -138,6 +143,10 @@ func (f *Findings) tables(ctx context.Context, w World, e *Expected) {
 		if !seen[uid] {
 			f.say(&f.Lost, Finding{What: "order " + uid + " is not stored", Place: order.Place, UID: uid})
 		}
+	}
+	if e.changes != nil {
+		f.deletions(ctx, db, w, e)
+		f.versions(ctx, db, w, e)
 	}
 	for _, reader := range w.Readers {
 		f.reader(ctx, db, reader)
@@ -163,6 +172,8 @@ func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical 
 		f.say(&f.Extra, Finding{What: "order " + uid + " is stored, and nobody sent it", Place: Place{Offset: -1}, UID: uid})
 	case model.ContentHash(canonical) != expected.Hash || string(row.ContentHash) != string(expected.Hash[:]):
 		f.say(&f.Wrong, Finding{What: "order " + uid + " is not stored as it was sent: " + string(canonical), Place: expected.Place, UID: uid})
+	case expected.Stamp != nil && expected.Stamp.Compare(row.Stamp) != 0:
+		f.say(&f.Wrong, Finding{What: fmt.Sprintf("order %s has the stamp %v instead of %v", uid, row.Stamp, expected.Stamp), Place: expected.Place, UID: uid})
 	}
 }
 
@@ -174,6 +185,7 @@ func (f *Findings) letters(ctx context.Context, w World, e *Expected) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch id := string(r.Key); {
+		case !w.has(id):
 		case header(r, letter.HeaderResolution) != "": // what was decided about a letter
 		case r.Value == nil: // it was removed
 			delete(copies, id)

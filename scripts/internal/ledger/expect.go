@@ -30,7 +30,8 @@ type Place struct {
 // Order is an order that must be stored.
 type Order struct {
 	Place
-	Hash model.Hash
+	Hash  model.Hash
+	Stamp *model.Stamp // nil: any
 }
 
 // Letter is a dead letter that must exist.
@@ -50,6 +51,7 @@ type Expected struct {
 	Conflicts  int
 	Broken     int
 	OfErased   int // records of orders that were erased, of which nothing may be left
+	Changed        // only of ExpectNewest
 
 	erased   map[string]bool // by order_uid
 	mu       sync.Mutex
@@ -60,7 +62,12 @@ type Expected struct {
 // transactions, and says what must become of each: the first valid record of an
 // order_uid must be stored, unless that order was erased.
 func Expect(ctx context.Context, brokers []string, topic string, erased ...string) (*Expected, error) {
-	e := &Expected{Orders: map[string]Order{}, Letters: map[string]Letter{}, erased: map[string]bool{}}
+	e := &Expected{}
+	return e, e.read(ctx, brokers, topic, erased)
+}
+
+func (e *Expected) read(ctx context.Context, brokers []string, topic string, erased []string) error {
+	e.Orders, e.Letters, e.erased = map[string]Order{}, map[string]Letter{}, map[string]bool{}
 	for _, uid := range erased {
 		e.erased[uid] = true
 	}
@@ -69,7 +76,18 @@ func Expect(ctx context.Context, brokers []string, topic string, erased ...strin
 	if err == nil && len(e.problems) > 0 {
 		err = fmt.Errorf("a record of the load is not of the intended kind: %s", e.problems[0])
 	}
-	return e, err
+	return err
+}
+
+// String is the summary.
+func (e *Expected) String() string {
+	if e.changes != nil {
+		return fmt.Sprintf("%d records of orders that change: %d orders to be stored, %d newer versions, %d duplicates, %d stale, %d deletions, "+
+			"%d recreations, %d orders to be gone, %d broken, %d of erased orders",
+			e.Records, len(e.Orders), e.Versions, e.Duplicates, e.Stale, e.Deletions, e.Recreated, len(e.Deleted), e.Broken, e.OfErased)
+	}
+	return fmt.Sprintf("%d records: %d orders to be stored, %d duplicates, %d conflicts, %d broken, %d of erased orders",
+		e.Records, len(e.Orders), e.Duplicates, e.Conflicts, e.Broken, e.OfErased)
 }
 
 // readAll passes all records that a topic holds now to handle, which is called for
@@ -92,6 +110,10 @@ func (e *Expected) add(codec *model.Codec, r *kgo.Record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.Records++
+	if r.Value == nil && e.changes != nil && model.IsOrderUID(string(r.Key)) {
+		e.change(r, string(r.Key), nil)
+		return
+	}
 	place := Place{r.Partition, r.Offset, r.Timestamp}
 	reason, meant := "", header(r, expectHeader)
 	var refused *model.RecordError
@@ -110,10 +132,12 @@ func (e *Expected) add(codec *model.Codec, r *kgo.Record) {
 	uid := decoded.Order.OrderUID
 	stored, there := e.Orders[uid]
 	switch {
+	case e.changes != nil:
+		e.change(r, uid, &hash)
 	case e.erased[uid]:
 		e.OfErased++
 	case !there:
-		e.Orders[uid] = Order{place, hash}
+		e.Orders[uid] = Order{Place: place, Hash: hash}
 	case stored.Partition != r.Partition:
 		e.problems = append(e.problems, fmt.Sprintf("%s is in partitions %d and %d: which is the first?", uid, stored.Partition, r.Partition))
 	case stored.Hash == hash:

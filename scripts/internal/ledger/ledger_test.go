@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -126,12 +128,12 @@ func TestTablesReadersAndOffsetsAreCompared(t *testing.T) {
 	w.expected.Letters = map[string]Letter{}
 	served := map[string]string{}
 	for uid, order := range w.expected.Orders {
-		w.insert(uid, order.Hash)
+		w.insert(uid, 0, order.Hash)
 		served["/order/"+uid] = Content(uid, 0)
 	}
-	w.insert("hand-1", model.Hash{})
+	w.insert("hand-1", 0, model.Hash{})
 	served["/order/hand-1"] = Content("hand-1", 0)
-	w.HandMade = "hand-"
+	w.Elsewhere = []string{"hand-"}
 	reader := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, request *http.Request) {
 		body, there := served[request.URL.Path]
 		switch {
@@ -152,14 +154,92 @@ func TestTablesReadersAndOffsetsAreCompared(t *testing.T) {
 	// One order of each fault.
 	w.exec(`DELETE FROM orders WHERE order_uid = 'u-0'`)
 	w.exec(`UPDATE deliveries SET city = 'Elsewhere' WHERE order_uid = 'u-1'`)
-	w.insert("nobody-sent-it", model.Hash{})
+	w.insert("nobody-sent-it", 0, model.Hash{})
 	served["/order/u-2"] = "stale"
-	w.insert("hand-2", model.Hash{})
+	w.insert("hand-2", 0, model.Hash{})
 	w.exec(`DELETE FROM orders WHERE order_uid = 'hand-2'`)
 	served["/order/hand-2"] = "deleted"
 	f = w.found()
 	// Stale are u-0, u-1, u-2, the order that nobody sent, and hand-2.
 	require.Equal(t, []int{1, 1, 1, 5}, []int{f.Lost, f.Extra, f.Wrong, f.Stale}, "%s", f)
+}
+
+// Where the newest record decides, rows, stamps and deletions are those of the newest, and
+// nothing comes of what is older than a record before it.
+func TestChangedOrdersAreCompared(t *testing.T) {
+	w := newWorld(t)
+	load := NewLoad(w.client, rand.New(rand.NewPCG(1, 1)), w.Topic, 3, "c-")
+	load.Changing = true
+	require.NoError(t, load.Send(w.ctx, 300))
+	start, records := time.UnixMilli(1_700_000_000_000), []*kgo.Record{}
+	send := func(partition int32, uid string, variant, second int) *kgo.Record {
+		r := &kgo.Record{Topic: w.Topic, Partition: partition, Key: []byte(uid), Timestamp: start.Add(time.Duration(second) * time.Second)}
+		if variant >= 0 {
+			r.Value = []byte(Content(uid, variant))
+		}
+		records = append(records, r)
+		return r
+	}
+	send(0, "newer", 0, 1)
+	send(0, "newer", 1, 3)
+	send(1, "newer", 2, 2) // older, but it may have come before
+	stale := send(0, "newer", 2, 2)
+	send(0, "gone", 0, 5)
+	send(1, "gone", -1, 6)
+	send(0, "gone", 1, 4)
+	send(2, "again", -1, 7)
+	send(0, "again", 1, 8)
+	send(0, "copied", 1, 2)
+	send(0, "copied", 2, 9).Headers = []kgo.RecordHeader{
+		{Key: deadletter.HeaderOriginPartition, Value: []byte("2")}, {Key: deadletter.HeaderOriginOffset, Value: []byte("77")},
+		{Key: deadletter.HeaderOriginTimestamp, Value: []byte(start.Format(time.RFC3339Nano))},
+	}
+	require.NoError(t, w.client.ProduceSync(w.ctx, records...).FirstErr())
+	e, err := ExpectNewest(w.ctx, w.Brokers, w.Topic, "c-0", "c-1")
+	require.NoError(t, err)
+	for _, n := range []int{len(e.Orders), len(e.Deleted), e.Versions, e.Deletions, e.Recreated, e.Stale, e.Broken, e.Duplicates, e.OfErased} {
+		require.Positive(t, n, "%s", e)
+	}
+	for uid, variant := range map[string]int{"newer": 1, "again": 1, "copied": 1} {
+		require.Equal(t, model.ContentHash([]byte(Content(uid, variant))), e.Orders[uid].Hash, uid)
+	}
+	require.Equal(t, start.Add(6*time.Second).UTC(), e.Deleted["gone"].Stamp.Time.UTC())
+	require.NotContains(t, e.Orders, "gone")
+
+	w.expected, e.Letters = e, map[string]Letter{}
+	w.commit()
+	const set = `record_time = $2, record_partition = $3, record_offset = $4`
+	for uid, order := range e.Orders {
+		variant := slices.IndexFunc([]int{0, 1, 2, 3}, func(n int) bool { return model.ContentHash([]byte(Content(uid, n))) == order.Hash })
+		w.insert(uid, variant, order.Hash)
+		w.exec(`UPDATE orders SET `+set+` WHERE order_uid = $1`, uid, order.Stamp.Time, order.Stamp.Partition, order.Stamp.Offset)
+	}
+	const remember = `INSERT INTO order_tombstones (order_uid, record_time, record_partition, record_offset) VALUES ($1, $2, $3, $4)`
+	for uid, order := range e.Deleted {
+		w.exec(remember, uid, order.Stamp.Time, order.Stamp.Partition, order.Stamp.Offset)
+	}
+	version := func(uid string, variant int, r *kgo.Record) {
+		content, err := orderdb.CompressVersion([]byte(Content(uid, variant)))
+		require.NoError(t, err)
+		w.exec(`INSERT INTO order_versions (order_uid, version, record_time, record_partition, record_offset, content)
+			SELECT $1, 1 + count(*), $2, $3, $4, $5 FROM order_versions`, uid, r.Timestamp, r.Partition, r.Offset, content)
+	}
+	version("newer", 0, records[0])
+	version("newer", 2, records[2])
+	f := w.found()
+	require.True(t, f.Exact(), "%s", f)
+
+	// One of each fault.
+	version("newer", 2, stale)
+	version("newer", 1, records[0])
+	version("c-0", 0, records[0])
+	w.exec(remember, "c-1", start, 0, 0)
+	w.exec(remember, "again", start, 0, 0)
+	w.insert("gone", 0, e.Deleted["gone"].Hash)
+	w.exec(`UPDATE orders SET `+set+` WHERE order_uid = $1`, "newer", stale.Timestamp, stale.Partition, stale.Offset)
+	w.exec(`UPDATE order_tombstones SET record_offset = record_offset + 1 WHERE order_uid = 'gone'`)
+	f = w.found()
+	require.Equal(t, []int{1, 6, 1}, []int{f.Lost, f.Extra, f.Wrong}, "%s", f)
 }
 
 // Of an erased order nothing may be left: no row, no letter; its records count as erased.
@@ -179,7 +259,7 @@ func TestOfErasedOrdersNothingIsLeft(t *testing.T) {
 			Headers: []kgo.RecordHeader{{Key: deadletter.HeaderReason, Value: []byte(deadletter.ReasonConflict)}}}).FirstErr())
 	}
 	letter(conflict.Value)
-	w.insert(uid, all.Orders[uid].Hash)
+	w.insert(uid, 0, all.Orders[uid].Hash)
 	require.Equal(t, len(all.Orders)+len(all.Letters)-2, w.found().Lost)
 
 	var err error
@@ -213,9 +293,9 @@ func (w *world) exec(query string, args ...any) {
 }
 
 // insert stores an order as [Content] has it.
-func (w *world) insert(uid string, hash model.Hash) {
+func (w *world) insert(uid string, variant int, hash model.Hash) {
 	w.t.Helper()
-	require.NoError(w.t, pgx.BeginFunc(w.ctx, w.conn, func(tx pgx.Tx) error { return Insert(w.ctx, tx, NewOrder(uid, 0)) }))
+	require.NoError(w.t, pgx.BeginFunc(w.ctx, w.conn, func(tx pgx.Tx) error { return Insert(w.ctx, tx, NewOrder(uid, variant)) }))
 	w.exec(`UPDATE orders SET content_hash = $2 WHERE order_uid = $1`, uid, hash[:])
 }
 

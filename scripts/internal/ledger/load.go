@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
@@ -35,8 +36,11 @@ type Load struct {
 	// Recurring is how many of the first orders come again; 0 means all, recent ones
 	// more often.
 	Recurring int
+	// Changing is for workers with INGEST_ON_CONFLICT=newest and INGEST_ON_TOMBSTONE=delete:
+	// most records change orders or delete them, in any partition, and are new or old.
+	Changing bool
 	// Made counts the records that were made, by kind.
-	Made struct{ Orders, Duplicates, Conflicts, Broken int }
+	Made struct{ Orders, Duplicates, Conflicts, Broken, Changes int }
 
 	client     *kgo.Client
 	random     *rand.Rand
@@ -102,6 +106,8 @@ func (l *Load) next() *kgo.Record {
 	switch n := l.random.IntN(100); {
 	case n < 6:
 		return l.broken()
+	case n < 80 && l.Changing:
+		return l.change()
 	case n < 30 && l.Made.Orders > 0:
 		return l.again()
 	default:
@@ -129,6 +135,31 @@ func (l *Load) again() *kgo.Record {
 	return l.record(uid, l.restyle(Content(uid, variant)))
 }
 
+// change makes a record of one of the last hundred orders, or of the next one: a version
+// of it, or a deletion. One in three has a time of before, some as copies of another record.
+func (l *Load) change() *kgo.Record {
+	l.Made.Changes++
+	uid := l.UID(max(0, l.Made.Orders-l.random.IntN(100)))
+	record := l.record(uid, l.restyle(Content(uid, l.random.IntN(4))))
+	if l.random.IntN(4) == 0 {
+		record.Value = nil
+	}
+	before := time.Now().Add(-time.Duration(l.random.IntN(60_000)) * time.Millisecond)
+	switch l.random.IntN(6) {
+	case 0:
+		record.Timestamp = before
+	case 1: // as redriven letters have them
+		record.Headers = []kgo.RecordHeader{
+			{Key: deadletter.HeaderOriginPartition, Value: []byte("0")},
+			{Key: deadletter.HeaderOriginOffset, Value: []byte(strconv.Itoa(l.Made.Changes))},
+			{Key: deadletter.HeaderOriginTimestamp, Value: []byte(before.Format(time.RFC3339Nano))},
+		}
+	case 2:
+		record.Partition = int32(l.random.IntN(l.partitions))
+	}
+	return record
+}
+
 func (l *Load) broken() *kgo.Record {
 	all := []struct {
 		reason model.Reason
@@ -145,7 +176,7 @@ func (l *Load) broken() *kgo.Record {
 	}
 	l.Made.Broken++
 	b := all[l.random.IntN(len(all))]
-	record := l.record(fmt.Sprint(l.random.IntN(1000)), b.value)
+	record := l.record(fmt.Sprint("no order_uid ", l.random.IntN(1000)), b.value)
 	record.Headers = []kgo.RecordHeader{{Key: expectHeader, Value: []byte(b.reason)}}
 	return record
 }
