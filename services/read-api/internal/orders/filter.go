@@ -3,6 +3,7 @@ package orders
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -30,7 +31,26 @@ type Filter struct {
 
 	CreatedFrom, CreatedTo *time.Time // both ends included; whole microseconds
 	AmountMin, AmountMax   *int64     // both ends included
+
+	Sort Sort
 }
+
+// Sort is the order of a list. Orders with equal amounts are sorted by time, and those with
+// equal times by order_uid, in the same direction.
+type Sort uint8
+
+// The orders of lists. The database has only the first one. Cursors have these numbers.
+const (
+	NewestFirst Sort = iota
+	OldestFirst
+	LargestFirst // by amount
+	SmallestFirst
+)
+
+// ByAmount tells whether the keys of the list have amounts.
+func (s Sort) ByAmount() bool { return s == LargestFirst || s == SmallestFirst }
+
+func (s Sort) down() bool { return s == NewestFirst || s == LargestFirst }
 
 // Fingerprint is the same for filters that are the same, and for no others. It is
 // part of cursors: versions of the service must agree on it.
@@ -65,6 +85,9 @@ func (f Filter) Fingerprint() string {
 		}
 		all = appendOptional(all, micros)
 	}
+	if f.Sort != NewestFirst {
+		more = append(more, math.MaxUint8, byte(f.Sort))
+	}
 	return string(append(appendOptional(appendOptional(all, f.AmountMin), f.AmountMax), more...))
 }
 
@@ -90,6 +113,7 @@ func appendOptional(all []byte, n *int64) []byte {
 type Key struct {
 	Created time.Time `bun:"date_created"` // to the microsecond
 	UID     string    `bun:"order_uid"`
+	Amount  int64     `bun:"-"` // of a list that is sorted by it
 }
 
 // examinedPerOrder is how many rows may be examined to find an order of a page. With

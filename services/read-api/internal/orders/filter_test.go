@@ -16,7 +16,7 @@ func TestFingerprintsDiffer(t *testing.T) {
 		{CustomerID: "a", TrackNumber: "a"}, {AmountMin: &one}, {AmountMax: &one}, {AmountMin: &other}, {AmountMin: &one, AmountMax: &one},
 		{DeliveryServices: both}, {Locales: both}, {Currencies: both}, {Brands: a}, {Brands: aa}, {Brands: both}, {Brands: []string{"a\x01b"}},
 		{NmIDs: []int64{1}}, {Statuses: []int64{1}}, {Statuses: []int64{1, 2}}, {Statuses: []int64{12}}, {NmIDs: []int64{1}, Statuses: []int64{1}},
-		{Email: "a"}, {Phone: "a"}, {Name: "a"}, {EmailPrefix: "a"}, {PhonePrefix: "a"}, {NamePrefix: "a"}, {Name: "a", NamePrefix: "a"},
+		{Email: "a"}, {Phone: "a"}, {Name: "a"}, {EmailPrefix: "a"}, {PhonePrefix: "a"}, {NamePrefix: "a"}, {Name: "a", NamePrefix: "a"}, {Sort: OldestFirst}, {Sort: LargestFirst}, {NamePrefix: "a", Sort: OldestFirst},
 	} {
 		mark := f.Fingerprint()
 		before, there := seen[mark]

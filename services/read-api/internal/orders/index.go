@@ -22,15 +22,16 @@ import (
 // orders, and after it was filled or relisted until the rows of all orders have been read
 // beside the work.
 //
-// Trees need the order_uids of orders with the same date_created, which only the records
+// Lists need the order_uids of orders with the same date_created, which only the records
 // have. Where a record has changed or gone since the last round, a reader asks the
 // database.
 type index struct {
 	cache *cache.Cache
+	seed  maphash.Seed
 	hash  func(string) uint32 // of values; the same one may have several
 	check func(uid string) uint32
 	names names
-	most  int // maxExamined
+	most  int // maxCost
 	least int // leastPending
 
 	// These belong to the cache's goroutine.
@@ -55,9 +56,10 @@ type identity struct {
 func (r *row) identity() identity { return identity{r.uid, r.check} }
 
 type pending struct {
-	uid  string
-	gone bool
-	row  row
+	uid    string
+	gone   bool
+	row    row
+	values []uint32
 }
 
 // build makes a table of all orders.
@@ -70,7 +72,8 @@ type build struct {
 func newIndex(c *cache.Cache) *index {
 	seed := maphash.MakeSeed()
 	hash := func(text string) uint32 { return uint32(maphash.String(seed, text)) }
-	x := &index{cache: c, hash: hash, check: hash, most: maxExamined, least: leastPending, names: names{numbers: map[string]uint16{}}}
+	x := &index{cache: c, seed: seed, hash: hash, check: hash, most: maxCost, least: leastPending, names: names{numbers: map[string]uint16{}}}
+	x.names.add("") // is always possible
 	c.Subscribe(x)
 	return x
 }
@@ -87,8 +90,13 @@ func (x *index) Begin(changes.Position, bool) {}
 // Put implements cache.Subscriber.
 func (x *index) Put(o *model.Order, _ []byte, changed bool) {
 	if changed && x.hasRoom() {
-		r := x.rowOf(o, true)
-		x.pending[r.identity()] = pending{uid: strings.Clone(o.OrderUID), row: r}
+		record, ok := x.cache.Find(x.cache.Hash(o.OrderUID), func(uid string) bool { return uid == o.OrderUID })
+		if !ok {
+			x.drop() // it is full
+			return
+		}
+		r, values := x.rowOf(o, record)
+		x.pending[r.identity()] = pending{uid: strings.Clone(o.OrderUID), row: r, values: values}
 	}
 }
 
@@ -186,35 +194,23 @@ func (x *index) record(r *row) (cache.Record, bool) {
 	return x.cache.Find(r.uid, func(uid string) bool { return x.check(uid) == r.check })
 }
 
-// The trees, each in the order of group, date_created and order_uid.
-const (
-	byTime = iota
-	byUID
-	byCustomer
-	byTrack
-	treeCount
-)
-
-// group is the number whose orders are together in a tree.
-func (r *row) group(tree int) uint32 {
-	switch tree {
-	case byUID:
-		return r.check
-	case byCustomer:
-		return r.customer
-	case byTrack:
-		return r.track
-	}
-	return 0
-}
-
 // table is the rows and trees of one position.
 type table struct {
 	first []row             // of the build
 	more  []*[rowsChunk]row // those that came later
 	used  int               // rows that have a handle, or had one
 	free  []handle          // whose rows are not used now
-	trees [treeCount]tree
+	live  int
+
+	byTime   tree[handle] // then by order_uid
+	byUID    tree[handle] // by check, then anyhow
+	byAmount tree[handle] // then by created, then by handle
+	posts    tree[post]   // by value, then by created, then by handle
+
+	// Posts of rows that are gone stay until the next pass through the posts has ended.
+	gone          []uint64 // a bit for each handle
+	dying, buried []handle // that went since the pass began, and before
+	sweeping      int      // the leaf that the pass has reached
 }
 
 const rowsChunk = 1024
@@ -237,36 +233,94 @@ func (t *table) add(r row) (h handle) {
 		}
 		h = handle(t.used)
 		t.used++
+		if len(t.gone) <= int(h/64) {
+			t.gone = append(t.gone, 0)
+		}
 	}
 	*t.row(h) = r
+	t.live++
 	return h
+}
+
+func (t *table) isGone(h handle) bool { return t.gone[h/64]>>(h%64)&1 == 1 }
+
+func (t *table) bury(h handle) {
+	t.gone[h/64] |= 1 << (h % 64)
+	t.dying = append(t.dying, h)
+	t.live--
+}
+
+// leastGone and a sixteenth of the rows are how many may have gone before a pass begins.
+const leastGone = 1024
+
+// sweep takes posts of gone rows out of some leaves. changes is how many changes there were.
+func (t *table) sweep(changes int) {
+	if t.buried == nil {
+		if len(t.dying) < leastGone+t.used/16 {
+			return
+		}
+		t.buried, t.dying, t.sweeping = t.dying, nil, 0
+	}
+	// So many that the pass ends before the next one is due.
+	for n := changes * (1 + 16*len(t.posts.leaves)/(t.used+1)); n > 0 && t.sweeping < len(t.posts.leaves); n-- {
+		l := t.posts.leaves[t.sweeping]
+		l.n = int32(len(slices.DeleteFunc(l.all(), func(p post) bool { return t.isGone(p.handle) })))
+		if before := t.sweeping - 1; !t.posts.join(t.sweeping) && !t.posts.join(before) {
+			t.sweeping++
+		}
+	}
+	if t.sweeping < len(t.posts.leaves) {
+		return
+	}
+	for _, h := range t.buried {
+		t.gone[h/64] &^= 1 << (h % 64)
+	}
+	t.free, t.buried = append(t.free, t.buried...), nil
 }
 
 func (t *table) bytes() int64 {
 	const rowBytes, handleBytes = 40, 4
-	sum := rowBytes*int64(cap(t.first)+rowsChunk*len(t.more)) + handleBytes*int64(cap(t.free))
-	for i := range t.trees {
-		sum += t.trees[i].bytes()
-	}
-	return sum
+	return rowBytes*int64(cap(t.first)+rowsChunk*len(t.more)) + handleBytes*int64(cap(t.free)+cap(t.dying)+cap(t.buried)) + 8*int64(cap(t.gone)) +
+		t.byTime.bytes() + t.byUID.bytes() + t.byAmount.bytes() + t.posts.bytes()
 }
 
 // lookup looks for places in the trees.
 type lookup struct {
-	x       *index
-	table   *table
+	x *index
+	*table
 	pending map[identity]pending // for the cache's goroutine
-	lost    bool                 // an order_uid that was needed is not known: the result is wrong
+	lost    bool                 // an order that was needed is not known, or changes in this moment: the result is wrong
 }
 
-// seek returns the place of the first order that is not before one. uid may be "": that is
+// timeSpot is the place of the first order that is not before one. uid may be "": that is
 // before all others.
-func (s *lookup) seek(tree int, group uint32, created int64, uid string) spot {
-	return s.table.trees[tree].seek(func(h handle) bool {
-		r := s.table.row(h)
-		c := cmp.Or(cmp.Compare(r.group(tree), group), cmp.Compare(r.created, created))
+func (s *lookup) timeSpot(created int64, uid string) spot {
+	return s.byTime.seek(func(h handle) bool {
+		r := s.row(h)
+		c := cmp.Compare(r.created, created)
 		if c == 0 && uid != "" {
 			c = strings.Compare(s.uid(r), uid)
+		}
+		return c < 0
+	})
+}
+
+func (t *table) uidSpot(check uint32) spot {
+	return t.byUID.seek(func(h handle) bool { return t.row(h).check < check })
+}
+
+func (t *table) amountSpot(amount uint32, created int64, h handle) spot {
+	return t.byAmount.seek(func(other handle) bool {
+		r := t.row(other)
+		return cmp.Or(cmp.Compare(r.amount, amount), cmp.Compare(r.created, created), cmp.Compare(other, h)) < 0
+	})
+}
+
+func (t *table) postSpot(value uint32, created int64, h handle) spot {
+	return t.posts.seek(func(p post) bool {
+		c := cmp.Compare(p.value, value)
+		if c == 0 {
+			c = cmp.Or(cmp.Compare(t.row(p.handle).created, created), cmp.Compare(p.handle, h))
 		}
 		return c < 0
 	})
@@ -285,60 +339,62 @@ func (s *lookup) uid(r *row) string {
 func (x *index) apply() bool {
 	s := &lookup{x: x, table: x.table, pending: x.pending}
 	for id, p := range x.pending {
-		h, known := s.handle(id)
-		if known && !p.gone && *s.table.row(h) == p.row {
-			continue
-		}
-		if known {
-			s.remove(h, p.uid)
+		if at, known := s.find(id); known {
+			s.remove(at, p.uid)
 		}
 		if !p.gone {
-			s.insert(p.row, p.uid)
+			s.insert(p.row, p.values, p.uid)
 		}
 		if s.lost {
 			return false
 		}
 	}
+	x.table.sweep(len(x.pending))
 	return true
 }
 
-func (s *lookup) handle(id identity) (handle, bool) {
-	for h := range s.table.trees[byUID].up(s.seek(byUID, id.check, math.MinInt64, "")) {
-		r := s.table.row(h)
-		if r.identity() == id {
-			return h, true
+// find returns the place of an order in byUID.
+func (s *lookup) find(id identity) (at spot, ok bool) {
+	for at = s.uidSpot(id.check); ; at = s.byUID.after(at) {
+		h, more := s.byUID.at(at)
+		if !more || s.row(h).check != id.check {
+			return at, false
 		}
-		if r.check != id.check {
-			break
+		if s.row(h).identity() == id {
+			return at, true
 		}
-	}
-	return 0, false
-}
-
-func (s *lookup) insert(r row, uid string) {
-	h := s.table.add(r)
-	for i := range s.table.trees {
-		s.table.trees[i].insert(s.seek(i, r.group(i), r.created, uid), h)
 	}
 }
 
-func (s *lookup) remove(h handle, uid string) {
-	r := *s.table.row(h)
-	for i := range s.table.trees {
-		t := &s.table.trees[i]
-		at := s.seek(i, r.group(i), r.created, uid)
-		if s.lost = s.lost || at.leaf == len(t.leaves) || t.leaves[at.leaf].handles[at.at] != h; s.lost {
-			return
-		}
-		t.remove(at)
+func (s *lookup) insert(r row, values []uint32, uid string) {
+	h := s.add(r)
+	s.byTime.insert(s.timeSpot(r.created, uid), h)
+	s.byUID.insert(s.uidSpot(r.check), h)
+	s.byAmount.insert(s.amountSpot(r.amount, r.created, h), h)
+	for _, value := range values {
+		s.posts.insert(s.postSpot(value, r.created, h), post{value, h})
 	}
-	s.table.free = append(s.table.free, h)
+}
+
+func (s *lookup) remove(at spot, uid string) {
+	h, _ := s.byUID.at(at)
+	r := s.row(h)
+	s.byUID.remove(at)
+	at = s.timeSpot(r.created, uid)
+	if there, ok := s.byTime.at(at); s.lost || !ok || there != h {
+		s.lost = true
+		return
+	}
+	s.byTime.remove(at)
+	s.byAmount.remove(s.amountSpot(r.amount, r.created, h))
+	s.bury(h)
 }
 
 // build reads all orders. Those that change meanwhile are pending.
 func (x *index) build(b *build) {
 	expected := x.cache.Stats().Orders
 	rows := make([]row, 0, expected+expected/64)
+	posts := make([]post, 0, 6*(expected+expected/64))
 	x.cache.Each(func(record cache.Record) bool {
 		record.View(func(canonical []byte) {
 			o, ok := model.FromCanonical(canonical)
@@ -346,60 +402,76 @@ func (x *index) build(b *build) {
 				b.failed.Store(true)
 				return
 			}
-			rows = append(rows, x.rowOf(o, true))
+			r, values := x.rowOf(o, record)
+			for _, value := range values {
+				posts = append(posts, post{value, handle(len(rows))})
+			}
+			rows = append(rows, r)
 		})
 		return !b.failed.Load() && !b.stopped.Load()
 	})
 	if !b.failed.Load() && !b.stopped.Load() {
-		b.table.Store(x.tabulate(rows))
+		b.table.Store(x.tabulate(rows, posts))
 	}
 }
 
-// tabulate makes a table of rows, which it sorts.
-func (x *index) tabulate(rows []row) *table {
-	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.created, b.created) })
-	t := &table{first: x.sortSame(rows)}
-	t.used = len(t.first)
-	// The handles are in the order of time, so only a group is to be sorted by.
-	keys, sorted := make([]uint64, t.used), make([]handle, t.used)
-	for tree := range t.trees {
-		for h := range t.first {
-			keys[h] = uint64(t.first[h].group(tree))<<32 | uint64(h)
-		}
-		slices.Sort(keys)
-		for i, key := range keys {
-			sorted[i] = handle(key)
-		}
-		t.trees[tree] = newTree(sorted)
-	}
-	return t
-}
-
-// sortSame sorts rows that have the same date_created by order_uid. It leaves those out whose
+// tabulate makes a table of rows and their posts, which it sorts. It leaves those out whose
 // orders have gone.
-func (x *index) sortSame(rows []row) []row {
+func (x *index) tabulate(rows []row, posts []post) *table {
+	type place struct {
+		created int64
+		from    handle
+	}
+	places := make([]place, len(rows))
+	for i := range rows {
+		places[i] = place{rows[i].created, handle(i)}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.created, b.created) })
 	type named struct {
 		uid string
-		row
+		place
 	}
-	kept := rows[:0]
+	kept := places[:0]
 	var same []named
-	for from := 0; from < len(rows); {
-		end := from + 1
-		for end < len(rows) && rows[end].created == rows[from].created {
-			end++
-		}
+	for from, end := 0, 0; from < len(places); from = end {
 		same = same[:0]
-		for _, r := range rows[from:end] {
-			if record, ok := x.record(&r); ok {
-				same = append(same, named{record.UID(), r})
+		for end = from; end < len(places) && places[end].created == places[from].created; end++ {
+			if record, ok := x.record(&rows[places[end].from]); ok {
+				same = append(same, named{record.UID(), places[end]})
 			}
 		}
 		slices.SortFunc(same, func(a, b named) int { return strings.Compare(a.uid, b.uid) })
 		for _, one := range same {
-			kept = append(kept, one.row)
+			kept = append(kept, one.place)
 		}
-		from = end
 	}
-	return kept
+	t := &table{first: make([]row, len(kept)), used: len(kept), live: len(kept), gone: make([]uint64, len(kept)/64+1)}
+	const left = math.MaxUint32
+	to := slices.Repeat([]handle{left}, len(rows))
+	for h, p := range kept {
+		t.first[h], to[p.from] = rows[p.from], handle(h)
+	}
+	for i := range posts {
+		posts[i].handle = to[posts[i].handle]
+	}
+	posts = slices.DeleteFunc(posts, func(p post) bool { return p.handle == left })
+	// Handles are in the order of time.
+	slices.SortFunc(posts, func(a, b post) int { return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.handle, b.handle)) })
+	t.posts = newTree(posts, nil)
+	handles := to[:len(kept)]
+	sorted := func(by func(r *row) uint32) []handle {
+		keys := make([]uint64, len(handles))
+		for h := range keys {
+			keys[h] = uint64(by(&t.first[h]))<<32 | uint64(h)
+		}
+		slices.Sort(keys)
+		for i, key := range keys {
+			handles[i] = handle(key)
+		}
+		return handles
+	}
+	t.byUID = newTree(sorted(func(r *row) uint32 { return r.check }), nil)
+	t.byAmount = newTree(sorted(func(r *row) uint32 { return r.amount }), t.row)
+	t.byTime = newTree(sorted(func(*row) uint32 { return 0 }), t.row)
+	return t
 }

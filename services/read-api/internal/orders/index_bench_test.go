@@ -2,6 +2,7 @@ package orders
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -32,8 +33,9 @@ func BenchmarkMemoryLists(b *testing.B) {
 		source.orders[uid] = &model.Order{
 			OrderUID: uid, TrackNumber: "TRACK" + uid[:12], CustomerID: fmt.Sprintf("customer-%d", random.IntN(n/5+1)), Locale: one(random, "en", "de", "ru"),
 			DeliveryService: one(random, "meest", "dhl", "post"), DateCreated: day.Add(time.Duration(i) * 37 * time.Millisecond), Entry: "WBIL",
-			Payment: &model.Payment{Currency: one(random, "EUR", "USD", "RUB"), Amount: random.Int64N(100_000), Transaction: uid},
-			Items:   []model.Item{{Name: "Mascaras", Brand: "Vivienne Sabo", Price: 453, NmID: random.Int64N(1 << 30)}},
+			Payment:  &model.Payment{Currency: one(random, "EUR", "USD", "RUB"), Amount: random.Int64N(100_000), Transaction: uid},
+			Delivery: &model.Delivery{Name: "Test " + uid[:4], Phone: "+9720000" + uid[16:], Email: uid[:10] + "@example.com"},
+			Items:    []model.Item{{Name: "Mascaras", Brand: "Vivienne Sabo", Price: 453, NmID: random.Int64N(1 << 30)}},
 		}
 		if i%(n/10) == 7 {
 			source.orders[uid].DeliveryService = "rare"
@@ -48,12 +50,7 @@ func BenchmarkMemoryLists(b *testing.B) {
 	b.Logf("%d orders: %.1f bytes each, all after %v", n, float64(r.table.bytes())/float64(n), time.Since(began))
 	middle, hour := day.Add(time.Duration(n/2)*37*time.Millisecond), day.Add(time.Duration(n/2)*37*time.Millisecond).Add(-time.Hour)
 	high, low := int64(99_990), int64(10)
-	someone := ""
-	for _, o := range source.orders {
-		if someone = o.TrackNumber; o.CustomerID != "common" {
-			break
-		}
-	}
+	uid := slices.Min(slices.Collect(maps.Keys(source.orders)))
 	for _, list := range []struct {
 		name string
 		Filter
@@ -62,7 +59,15 @@ func BenchmarkMemoryLists(b *testing.B) {
 		{"customer_id", Filter{CustomerID: "customer-7"}},
 		{"customer_id of half", Filter{CustomerID: "common"}},
 		{"customer_id of half and a rare amount", Filter{CustomerID: "common", AmountMin: &high}},
-		{"track_number", Filter{TrackNumber: someone}},
+		{"track_number", Filter{TrackNumber: source.orders[uid].TrackNumber}},
+		{"email", Filter{Email: source.orders[uid].Delivery.Email}},
+		{"name", Filter{Name: NormalText(source.orders[uid].Delivery.Name)}},
+		{"nm_id", Filter{NmIDs: []int64{source.orders[uid].Items[0].NmID}}},
+		{"brand", Filter{Brands: []string{"Vivienne Sabo"}}},
+		{"no brand", Filter{Brands: []string{"none"}}},
+		{"largest", Filter{Sort: LargestFirst}},
+		{"largest of a customer", Filter{Sort: LargestFirst, CustomerID: "customer-7"}},
+		{"oldest of a rare delivery_service", Filter{Sort: OldestFirst, DeliveryServices: []string{"rare"}}},
 		{"delivery_service", Filter{DeliveryServices: []string{"dhl"}}},
 		{"rare delivery_service", Filter{DeliveryServices: []string{"rare"}}},
 		{"locale", Filter{Locales: []string{"de"}}},
@@ -93,8 +98,8 @@ func BenchmarkMemoryLists(b *testing.B) {
 		for b.Loop() {
 			changed := *orders[random.IntN(n)]
 			changed.CustomerID, changed.DateCreated = orders[random.IntN(n)].CustomerID, orders[random.IntN(n)].DateCreated
-			row := r.rowOf(&changed, true)
-			changes := map[identity]pending{row.identity(): {uid: changed.OrderUID, row: row}}
+			row, values := r.rowOf(&changed, cache.NewRecord(changed.OrderUID, []byte(changed.OrderUID)))
+			changes := map[identity]pending{row.identity(): {uid: changed.OrderUID, row: row, values: values}}
 			r.mu.Lock()
 			r.pending = changes
 			require.True(b, r.apply())

@@ -1,90 +1,432 @@
 package orders
 
 import (
+	"cmp"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/model"
 )
 
+// What a search does has a cost: 1 is the time that it takes to look at a row.
 const (
-	// maxExamined bounds the rows that are examined for a page from memory: as many as take
-	// about a millisecond.
-	maxExamined = 16_000
-	// recordCost is how many rows may be examined in the time that a record takes.
+	// maxCost bounds a page: that is about a millisecond.
+	maxCost = 16_000
+	// recordCost is that of reading a record.
 	recordCost = 50
+	// maxSorted is about how many rows are sorted for a page at most. Where one of the
+	// filter's conditions leaves no more, it is quicker to sort these than to look for them
+	// in the order of the list.
+	maxSorted = 8_000
+	// maxCountCost bounds a count: that is about a tenth of a second.
+	maxCountCost = 100 * maxCost
 )
 
-// list is a page as of the last round. It returns false if only the database has it.
-func (x *index) list(f Filter, after *Key, limit int) (page Page, ok bool) {
-	if !x.ready.Load() || f.needsDelivery() || f.needsItems() { // of which rows know nothing
-		return Page{}, false
+// finder looks for the orders of a filter in a table.
+type finder struct {
+	lookup
+	want  wanted
+	after *Key // nil: from the beginning
+	limit int
+	page  Page
+	cost  int
+	run   []*row // that may match, next in the list, but in no order yet
+	ranks []ranked
+	last  *row // that was looked at
+	end   *row // the page's last
+}
+
+// search calls do with a finder, as of the last round, if any order may match. It returns
+// false if only the database has the answer.
+func (x *index) search(f Filter, do func(*finder)) (ok bool) {
+	if !x.ready.Load() {
+		return false
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if x.table == nil {
-		return Page{}, false
+		return false
 	}
 	want, possible := x.wanted(f)
 	if !possible {
-		return Page{}, true
+		return true
 	}
-	s := &lookup{x: x, table: x.table}
-	tree, created, uid, from := byTime, int64(math.MaxInt64), "", int64(math.MinInt64)
-	switch {
-	case f.TrackNumber != "":
-		tree = byTrack
-	case f.CustomerID != "":
-		tree = byCustomer
-	}
-	if f.CreatedTo != nil {
-		created = f.CreatedTo.UnixMicro() + 1
-	}
-	if after != nil && after.Created.UnixMicro() < created {
-		created, uid = after.Created.UnixMicro(), after.UID
-	}
-	if f.CreatedFrom != nil {
-		from = f.CreatedFrom.UnixMicro()
-	}
-	ok = x.walk(s, &want, tree, s.seek(tree, want.group(tree), created, uid), from, limit, &page)
-	return page, ok && !s.lost
+	s := &finder{lookup: lookup{x: x, table: x.table}, want: want}
+	do(s)
+	return !s.lost
 }
 
-// walk fills a page from a place of a tree on.
-func (x *index) walk(s *lookup, want *wanted, tree int, at spot, from int64, limit int, page *Page) bool {
-	cost := 0
-	var last, listed *row // that was examined, and that the page has
-	for h := range s.table.trees[tree].down(at) {
-		r := s.table.row(h)
-		if r.group(tree) != want.group(tree) || r.created < from {
-			return true // the list ends
+// list is a page as of the last round. It returns false if only the database has it.
+func (x *index) list(f Filter, after *Key, limit int) (page Page, ok bool) {
+	ok = x.search(f, func(s *finder) {
+		s.after, s.limit = after, limit
+		s.list()
+		page = s.page
+	})
+	return page, ok
+}
+
+// count is how many orders match, or about, as of the last round.
+func (x *index) count(f Filter) (n int64, exact, ok bool) {
+	exact = true
+	ok = x.search(f, func(s *finder) {
+		w, seen := s.narrowest(), 0
+		w.rows(func(r *row) bool {
+			seen, s.cost = seen+1, s.cost+1
+			if s.want.may(r) {
+				matches := s.want.tells(r)
+				if !matches {
+					o, _ := s.match(r)
+					matches = o != nil
+				}
+				if matches {
+					n++
+				}
+			}
+			exact = s.cost < maxCountCost
+			return exact && !s.lost
+		})
+		if !exact {
+			n = int64(float64(n) * float64(w.size) / float64(seen))
 		}
-		if cost >= x.most {
-			page.Next = &Key{Created: time.UnixMicro(last.created).UTC(), UID: s.uid(last)}
-			return true
-		}
-		cost, last = cost+1, r
-		if !want.may(r) {
-			continue
-		}
-		record, found := x.record(r)
-		if !found {
-			return false
-		}
-		body := record.Bytes()
-		o, found := model.FromCanonical(body)
-		if !found || x.rowOf(o, false) != *r {
-			return false // it changes in this moment
-		}
-		switch {
-		case !want.Matches(o): // a hash is another value's, too
-			cost += recordCost
-		case len(page.UIDs) == limit:
-			page.Next = &Key{Created: time.UnixMicro(listed.created).UTC(), UID: page.UIDs[limit-1]}
-			return true
-		default:
-			page.UIDs, page.Orders, listed = append(page.UIDs, o.OrderUID), append(page.Orders, body), r
+	})
+	return n, exact, ok
+}
+
+// list fills the page from all rows in its order, or from the rows of a value, or from few
+// rows that it sorts.
+func (s *finder) list() {
+	switch w := s.narrowest(); {
+	case w.posts && w.size <= max(maxSorted, s.live/8):
+		s.walkPosts(w.value)
+	case w.size > maxSorted:
+		s.walkAll()
+	default:
+		w.rows(func(r *row) bool {
+			s.cost++
+			if s.want.may(r) {
+				s.run = append(s.run, r)
+			}
+			return len(s.run) <= 2*maxSorted
+		})
+		s.flush()
+	}
+}
+
+// way is a part of the rows that has all that may match.
+type way struct {
+	size  int // about
+	rows  func(use func(*row) bool)
+	posts bool // it is the posts of one value, which are in the order of the list
+	value uint32
+}
+
+// narrowest is the way with the fewest rows.
+func (s *finder) narrowest() way {
+	from, to := s.timeSpot(s.want.from, ""), spot{leaf: len(s.byTime.leaves)}
+	if s.want.to < math.MaxInt64 {
+		to = s.timeSpot(s.want.to+1, "")
+	}
+	ways := []way{{size: s.byTime.between(from, to), rows: s.rows(&s.byTime, from, func(r *row) bool { return r.created > s.want.to })}}
+	if s.want.needsPayment() {
+		from, to := s.amountSpot(s.want.amountMin, math.MinInt64, 0), s.amountSpot(s.want.amountMax, math.MaxInt64, math.MaxUint32)
+		ways = append(ways, way{size: s.byAmount.between(from, to), rows: s.rows(&s.byAmount, from, func(r *row) bool { return r.amount > s.want.amountMax })})
+	}
+	for _, values := range s.want.values {
+		ways = append(ways, s.postsOf(values))
+	}
+	return slices.MinFunc(ways, func(a, b way) int { return cmp.Compare(a.size, b.size) })
+}
+
+func (s *finder) rows(t *tree[handle], from spot, beyond func(*row) bool) func(use func(*row) bool) {
+	return func(use func(*row) bool) {
+		t.walk(from, false, s.want.mayHave, func(h handle) bool { r := s.row(h); return !beyond(r) && use(r) })
+	}
+}
+
+func (s *finder) postsOf(values []uint32) (w way) {
+	var from []spot
+	for _, value := range values {
+		from = append(from, s.postSpot(value, s.want.from, 0))
+		w.size += s.posts.between(from[len(from)-1], s.postSpot(value, s.want.to, math.MaxUint32))
+	}
+	if len(values) == 1 && !s.want.Sort.ByAmount() {
+		w.posts, w.value = true, values[0]
+	}
+	w.rows = func(use func(*row) bool) {
+		seen, more := map[handle]bool{}, true // an order may have several of the values
+		for i, value := range values {
+			s.posts.walk(from[i], false, nil, func(p post) bool {
+				r := s.row(p.handle)
+				if p.value != value || r.created > s.want.to {
+					return false
+				}
+				if s.isGone(p.handle) || seen[p.handle] {
+					return true
+				}
+				if len(values) > 1 {
+					seen[p.handle] = true
+				}
+				more = use(r)
+				return more
+			})
+			if !more {
+				return
+			}
 		}
 	}
-	return true
+	return w
+}
+
+// walkPosts goes through the rows of a value.
+func (s *finder) walkPosts(value uint32) {
+	down := s.want.Sort.down()
+	from := s.postSpot(value, s.want.from, 0)
+	switch {
+	case down && s.after != nil:
+		from = s.postSpot(value, s.after.Created.UnixMicro(), s.after.edge(down))
+	case down:
+		from = s.postSpot(value, s.want.to, math.MaxUint32)
+	case s.after != nil:
+		from = s.postSpot(value, s.after.Created.UnixMicro(), s.after.edge(down))
+	}
+	more := true
+	s.posts.walk(from, down, nil, func(p post) bool {
+		r := s.row(p.handle)
+		if p.value != value || r.created < s.want.from && down || r.created > s.want.to && !down {
+			return false
+		}
+		if s.isGone(p.handle) {
+			s.cost++
+			return true
+		}
+		more = s.add(r, func(a, b *row) bool { return a.created == b.created })
+		return more
+	})
+	if more {
+		s.flush()
+	}
+}
+
+// walkAll goes through all rows.
+func (s *finder) walkAll() {
+	down, more := s.want.Sort.down(), true
+	if !s.want.Sort.ByAmount() {
+		from := s.timeSpot(s.want.from, "")
+		switch {
+		case s.after != nil:
+			from = s.timeSpot(s.after.Created.UnixMicro(), s.after.UID)
+		case down && s.want.to == math.MaxInt64:
+			from = spot{leaf: len(s.byTime.leaves)}
+		case down:
+			from = s.timeSpot(s.want.to+1, "")
+		}
+		s.byTime.walk(from, down, s.want.mayHave, func(h handle) bool {
+			r := s.row(h)
+			if r.created < s.want.from && down || r.created > s.want.to && !down {
+				return false
+			}
+			more = s.add(r, func(*row, *row) bool { return false })
+			return more
+		})
+	} else {
+		from := s.amountSpot(s.want.amountMin, math.MinInt64, 0)
+		if down {
+			from = s.amountSpot(s.want.amountMax, math.MaxInt64, math.MaxUint32)
+		}
+		if s.after != nil {
+			amount, created := clamped(s.after.Amount), s.after.Created.UnixMicro()
+			switch {
+			case amount < math.MaxUint32:
+				from = s.amountSpot(amount, created, s.after.edge(down))
+			case !down || s.after.UID == firstUID:
+				from = s.amountSpot(amount, math.MinInt64, 0)
+			}
+		}
+		s.byAmount.walk(from, down, s.want.mayHave, func(h handle) bool {
+			r := s.row(h)
+			if r.amount < s.want.amountMin && down || r.amount > s.want.amountMax && !down {
+				return false
+			}
+			more = s.add(r, func(a, b *row) bool {
+				return a.amount == b.amount && (a.created == b.created || a.amount == math.MaxUint32)
+			})
+			return more
+		})
+	}
+	if more {
+		s.flush()
+	}
+}
+
+// add takes the next row of a walk. same tells whether the list may have two rows in
+// another order than the walk. It returns false when the page is complete.
+func (s *finder) add(r *row, same func(a, b *row) bool) bool {
+	if s.last != nil && !same(s.last, r) {
+		if !s.flush() {
+			return false
+		}
+		if s.cost >= s.x.most {
+			s.page.Next = s.key(s.last)
+			if same(s.last, s.last) {
+				s.page.Next.passSame(s.want.Sort)
+			}
+			return false
+		}
+	}
+	s.cost, s.last = s.cost+1, r
+	if s.want.may(r) {
+		s.run = append(s.run, r)
+	}
+	return len(s.run) <= 2*maxSorted || s.flush()
+}
+
+const (
+	firstUID = "" // no order_uid is before it
+	lastUID  = "\U0010FFFF"
+)
+
+// passSame makes a key that of all orders for which same is true.
+func (k *Key) passSame(sort Sort) {
+	switch {
+	case !sort.down():
+		k.UID = lastUID
+	case sort.ByAmount() && k.Amount >= math.MaxUint32:
+		*k = Key{Amount: math.MaxUint32} // the others are smaller
+	default:
+		k.UID = firstUID
+	}
+}
+
+// edge is where a walk begins among the rows for which same is true: any of them may be after
+// the key, or none if passSame made it.
+func (k *Key) edge(down bool) handle {
+	if k.UID == lastUID || down && k.UID != firstUID {
+		return math.MaxUint32
+	}
+	return 0
+}
+
+// flush puts the orders of the run that match on the page. It returns false when that is
+// complete.
+func (s *finder) flush() bool {
+	if len(s.run) > 2*maxSorted {
+		s.lost = true // there are too many, which only the database has in order
+		return false
+	}
+	sign := 1
+	if s.want.Sort.down() {
+		sign = -1
+	}
+	run := s.ranks[:0]
+	for _, r := range s.run {
+		if p := s.rank(r); s.after == nil || !s.passes(p, s.after, sign) {
+			run = append(run, p)
+		}
+	}
+	s.run, s.ranks = s.run[:0], run[:0]
+	s.sort(run, sign)
+	for i, p := range run {
+		r := p.row
+		o, body := s.match(r)
+		switch {
+		case o == nil:
+		case len(s.page.UIDs) == s.limit:
+			s.page.Next = s.key(s.end)
+			return false
+		default:
+			s.page.UIDs, s.page.Orders, s.end = append(s.page.UIDs, o.OrderUID), append(s.page.Orders, body), r
+		}
+		if s.cost >= s.x.most && i < len(run)-1 {
+			s.page.Next = s.key(r)
+			return false
+		}
+	}
+	return !s.lost
+}
+
+// match returns a row's order, and its canonical JSON, if it matches.
+func (s *finder) match(r *row) (*model.Order, []byte) {
+	o, body := s.read(r)
+	if o == nil || !s.want.Matches(o) { // a hash is another value's, too
+		return nil, nil
+	}
+	return o, body
+}
+
+func (s *finder) read(r *row) (*model.Order, []byte) {
+	s.cost += recordCost
+	record, ok := s.x.record(r)
+	if !ok || s.x.version(record) != r.version {
+		s.lost = true
+		return nil, nil
+	}
+	body := record.Bytes()
+	o, ok := model.FromCanonical(body)
+	s.lost = s.lost || !ok
+	return o, body
+}
+
+// ranked is a row with its place in the list that ascends.
+type ranked struct {
+	*row
+	amount int64  // if the list is sorted by it
+	uid    string // "": not needed
+}
+
+func (s *finder) rank(r *row) ranked {
+	p := ranked{row: r}
+	if s.want.Sort.ByAmount() {
+		p.amount = s.amount(r)
+	}
+	return p
+}
+
+// sort reads only those order_uids that it needs.
+func (s *finder) sort(run []ranked, sign int) {
+	slices.SortFunc(run, func(a, b ranked) int {
+		return sign * cmp.Or(cmp.Compare(a.amount, b.amount), cmp.Compare(a.created, b.created))
+	})
+	for from, end := 0, 0; from < len(run); from = end {
+		for end = from + 1; end < len(run) && run[end].amount == run[from].amount && run[end].created == run[from].created; end++ {
+		}
+		if same := run[from:end]; len(same) > 1 {
+			for i := range same {
+				same[i].uid = s.uid(same[i].row)
+			}
+			slices.SortFunc(same, func(a, b ranked) int { return sign * strings.Compare(a.uid, b.uid) })
+		}
+	}
+}
+
+// passes tells whether an order is not after a key.
+func (s *finder) passes(p ranked, k *Key, sign int) bool {
+	c := cmp.Compare(p.created, k.Created.UnixMicro())
+	if s.want.Sort.ByAmount() {
+		c = cmp.Or(cmp.Compare(p.amount, k.Amount), c)
+	}
+	if c == 0 {
+		c = strings.Compare(s.uid(p.row), k.UID)
+	}
+	return sign*c <= 0
+}
+
+func (s *finder) key(r *row) *Key {
+	k := &Key{Created: time.UnixMicro(r.created).UTC(), UID: s.uid(r)}
+	if s.want.Sort.ByAmount() {
+		k.Amount = s.amount(r)
+	}
+	return k
+}
+
+func (s *finder) amount(r *row) int64 {
+	if r.amount < math.MaxUint32 {
+		return int64(r.amount)
+	}
+	if o, _ := s.read(r); o != nil && o.Payment != nil {
+		return o.Payment.Amount
+	}
+	return 0 // it is lost
 }

@@ -1,43 +1,110 @@
 package orders
 
 import (
+	"hash/maphash"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
 // row is what the lists know of an order beside its record: what they are sorted by, and
-// enough to pass over most orders that a filter does not want. It is 40 bytes.
+// enough to pass over most orders that a filter does not want. It is 40 bytes. A row never
+// changes: a new version of an order gets another.
 type row struct {
-	created         int64  // in microseconds since 1970
-	uid             uint64 // the cache's hash of the order_uid
-	check           uint32 // another hash of it: the two together stand for it
-	customer, track uint32 // hashes
-	amount          uint32 // as clamped has it
-	delivery        uint16 // numbers of names
-	locale          uint16
-	currency        uint16 // "" without a payment
+	created  int64     // in microseconds since 1970
+	uid      uint64    // the cache's hash of the order_uid
+	check    uint32    // another hash of it: the two together stand for it
+	version  uint32    // a hash of the record's entity tag
+	amount   uint32    // as clamped has it
+	delivery uint16    // numbers of names
+	locale   uint16    // "
+	currency uint16    // "; that of "" without a payment
+	items    [3]uint16 // ", of the items' brands and statuses; the last one is manyNames if there are more
 }
 
-// rowOf is an order's row. Only with add do new names get numbers.
-func (x *index) rowOf(o *model.Order, add bool) row {
+// clamped is an amount in 32 bits: of two, the larger one's is never the smaller.
+func clamped(amount int64) uint32 { return uint32(max(0, min(amount, math.MaxUint32))) }
+
+const manyNames = math.MaxUint16
+
+func (r *row) many() bool { return r.items[len(r.items)-1] == manyNames }
+
+// The fields whose values have posts. Hashes of different fields' values differ.
+const (
+	customerField uint32 = iota
+	trackField
+	emailField
+	phoneField
+	nameField
+	nmIDField
+)
+
+// post is an order's row under a value of a field.
+type post struct {
+	value uint32 // a hash
+	handle
+}
+
+// rowOf is an order's row, and the values under which it has posts. Only with add do new
+// names get numbers.
+func (x *index) rowOf(o *model.Order, record cache.Record) (row, []uint32) {
 	r := row{
 		created: o.DateCreated.UnixMicro(), uid: x.cache.Hash(o.OrderUID), check: x.check(o.OrderUID),
-		customer: x.hash(o.CustomerID), track: x.hash(o.TrackNumber),
-		delivery: x.names.number(o.DeliveryService, add), locale: x.names.number(o.Locale, add),
+		version: x.version(record), delivery: x.names.add(o.DeliveryService), locale: x.names.add(o.Locale),
 	}
 	currency := ""
 	if o.Payment != nil {
 		currency, r.amount = o.Payment.Currency, clamped(o.Payment.Amount)
 	}
-	r.currency = x.names.number(currency, add)
-	return r
+	r.currency = x.names.add(currency)
+	values := make([]uint32, 0, 5+len(o.Items))
+	add := func(field uint32, text string) {
+		if value := x.value(field, text); !slices.Contains(values, value) {
+			values = append(values, value)
+		}
+	}
+	add(customerField, o.CustomerID)
+	add(trackField, o.TrackNumber)
+	if d := o.Delivery; d != nil {
+		add(emailField, NormalText(d.Email))
+		add(phoneField, NormalPhone(d.Phone))
+		add(nameField, NormalText(d.Name))
+	}
+	names := 0
+	name := func(number uint16) {
+		switch {
+		case slices.Contains(r.items[:min(names, len(r.items))], number):
+			return
+		case names < len(r.items):
+			r.items[names] = number
+		default:
+			r.items[len(r.items)-1] = manyNames
+		}
+		names++
+	}
+	for i := range o.Items {
+		item := &o.Items[i]
+		name(x.names.add(item.Brand))
+		name(x.names.add(statusName(item.Status)))
+		add(nmIDField, strconv.FormatInt(item.NmID, 10))
+	}
+	return r, values
 }
 
-// clamped is an amount in 32 bits: of two, the larger one's is never the smaller.
-func clamped(amount int64) uint32 { return uint32(max(0, min(amount, math.MaxUint32))) }
+// value is a hash of a field's value.
+func (x *index) value(field uint32, text string) uint32 { return x.hash(text) ^ field*0x9E3779B1 }
+
+func statusName(status int64) string { return "status " + strconv.FormatInt(status, 10) }
+
+// version tells versions of an order apart.
+func (x *index) version(record cache.Record) uint32 {
+	return uint32(maphash.String(x.seed, record.ETag()))
+}
 
 // names numbers the values of fields that have few different ones. The first have numbers
 // from 1, and the others 0.
@@ -48,11 +115,16 @@ type names struct {
 
 const maxNames = 20_000 // however long they are, these are few MiB
 
-func (n *names) number(name string, add bool) uint16 {
+// number returns a name's number. possible is false if no order has it.
+func (n *names) number(name string) (number uint16, possible bool) {
 	n.mu.RLock()
-	number := n.numbers[name]
-	n.mu.RUnlock()
-	if number > 0 || !add {
+	defer n.mu.RUnlock()
+	number = n.numbers[name]
+	return number, number > 0 || len(n.numbers) >= maxNames
+}
+
+func (n *names) add(name string) uint16 {
+	if number, _ := n.number(name); number > 0 {
 		return number
 	}
 	n.mu.Lock()
@@ -66,43 +138,81 @@ func (n *names) number(name string, add bool) uint16 {
 // wanted is a filter as rows are compared with it.
 type wanted struct {
 	Filter
-	row
-	min, max                        uint32 // of the amount
-	deliveries, locales, currencies []uint16
+	delivery, locale, currency, brand, status []uint16 // numbers, any of which a row has; nil: whatever it has
+	amountMin, amountMax                      uint32
+	from, to                                  int64      // created, both included
+	values                                    [][]uint32 // an order has a post of one of each
+	none                                      uint16     // the currency of orders without a payment
 }
 
-// wanted returns false if no order has any of the names that the filter asks for.
+// wanted returns false if no order matches.
 func (x *index) wanted(f Filter) (w wanted, possible bool) {
-	w = wanted{Filter: f, row: row{customer: x.hash(f.CustomerID), track: x.hash(f.TrackNumber)}, max: math.MaxUint32}
+	w = wanted{Filter: f, amountMax: math.MaxUint32, from: math.MinInt64, to: math.MaxInt64, none: x.names.add("")}
 	if f.AmountMin != nil {
-		w.min = clamped(*f.AmountMin)
+		w.amountMin = clamped(*f.AmountMin)
 	}
 	if f.AmountMax != nil {
-		w.max = clamped(*f.AmountMax)
+		w.amountMax = clamped(*f.AmountMax)
+	}
+	if f.CreatedFrom != nil {
+		w.from = f.CreatedFrom.UnixMicro()
+	}
+	if f.CreatedTo != nil {
+		w.to = f.CreatedTo.UnixMicro()
 	}
 	possible = true
-	full := x.names.full()
 	numbers := func(names []string) (numbers []uint16) {
 		for _, name := range names {
-			if number := x.names.number(name, false); number > 0 || full {
+			if number, can := x.names.number(name); can {
 				numbers = append(numbers, number)
 			}
 		}
-		possible = possible && (len(numbers) > 0 || len(names) == 0)
+		possible = possible && (len(names) == 0 || len(numbers) > 0)
 		return numbers
 	}
-	w.deliveries, w.locales, w.currencies = numbers(f.DeliveryServices), numbers(f.Locales), numbers(f.Currencies)
+	var statuses []string
+	for _, status := range f.Statuses {
+		statuses = append(statuses, statusName(status))
+	}
+	w.delivery, w.locale, w.currency = numbers(f.DeliveryServices), numbers(f.Locales), numbers(f.Currencies)
+	w.brand, w.status = numbers(f.Brands), numbers(statuses)
+	for field, text := range []string{customerField: f.CustomerID, trackField: f.TrackNumber, emailField: f.Email, phoneField: f.Phone, nameField: f.Name} {
+		if text != "" {
+			w.values = append(w.values, []uint32{x.value(uint32(field), text)})
+		}
+	}
+	var ids []uint32
+	for _, id := range f.NmIDs {
+		ids = append(ids, x.value(nmIDField, strconv.FormatInt(id, 10)))
+	}
+	if ids != nil {
+		slices.Sort(ids)
+		w.values = append(w.values, slices.Compact(ids))
+	}
 	return w, possible
-}
-
-func (n *names) full() bool {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return len(n.numbers) >= maxNames
 }
 
 // may tells whether an order with a row may match: its record has the answer.
 func (w *wanted) may(r *row) bool {
-	return (w.CustomerID == "" || r.customer == w.customer) && (w.TrackNumber == "" || r.track == w.track) &&
-		in(w.deliveries, r.delivery) && in(w.locales, r.locale) && in(w.currencies, r.currency) && r.amount >= w.min && r.amount <= w.max
+	has := func(wanted []uint16, number uint16) bool { return wanted == nil || slices.Contains(wanted, number) }
+	any := func(wanted []uint16) bool {
+		return wanted == nil || r.many() || slices.ContainsFunc(r.items[:], func(number uint16) bool { return slices.Contains(wanted, number) })
+	}
+	return r.amount >= w.amountMin && r.amount <= w.amountMax && r.created >= w.from && r.created <= w.to &&
+		has(w.delivery, r.delivery) && has(w.locale, r.locale) && has(w.currency, r.currency) && any(w.brand) && any(w.status) &&
+		(r.currency != w.none || !w.needsPayment())
+}
+
+// mayHave tells whether a zone's rows may match.
+func (w *wanted) mayHave(z *zone) bool {
+	has := func(wanted []uint16) bool { return wanted == nil || slices.ContainsFunc(wanted, z.hasName) }
+	return z.amountMax >= w.amountMin && z.amountMin <= w.amountMax && z.createdMax >= w.from && z.createdMin <= w.to &&
+		has(w.delivery) && has(w.locale) && has(w.currency) && (z.many || has(w.brand) && has(w.status))
+}
+
+// tells says whether may has the answer.
+func (w *wanted) tells(r *row) bool {
+	return w.values == nil && w.EmailPrefix+w.PhonePrefix+w.NamePrefix == "" && (w.brand == nil && w.status == nil || !r.many()) &&
+		w.amountMin < math.MaxUint32 && (w.amountMax < math.MaxUint32 || w.AmountMax == nil) &&
+		!slices.Contains(slices.Concat(w.delivery, w.locale, w.currency, w.brand, w.status), 0)
 }

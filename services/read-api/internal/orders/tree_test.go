@@ -8,6 +8,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func items(t *tree[handle], from spot, down bool) (all []handle) {
+	t.walk(from, down, nil, func(h handle) bool {
+		all = append(all, h)
+		return true
+	})
+	return all
+}
+
 // TestTreesAreSorted puts numbers into trees and takes them out, in several orders.
 func TestTreesAreSorted(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
@@ -20,13 +28,13 @@ func TestTreesAreSorted(t *testing.T) {
 		for i := range 1000 {
 			want = append(want, handle(i*90))
 		}
-		tree := newTree(want)
+		tree := newTree(want, nil)
 		check := func() {
-			require.True(t, slices.Equal(want, slices.Collect(tree.up(spot{}))))
-			down := slices.Collect(tree.down(spot{leaf: len(tree.leaves)}))
+			require.True(t, slices.Equal(want, items(&tree, spot{}, false)))
+			down := items(&tree, spot{leaf: len(tree.leaves)}, true)
 			slices.Reverse(down)
 			require.True(t, slices.Equal(want, down))
-			require.LessOrEqual(t, len(tree.leaves), 1+4*len(want)/leafHandles, "leaves are not empty")
+			require.LessOrEqual(t, len(tree.leaves), 1+4*len(want)/leafItems, "leaves are not empty")
 		}
 		for i := range 4000 {
 			h := next(i)
@@ -57,15 +65,15 @@ func TestTreesAreSorted(t *testing.T) {
 
 // TestAFullLeafIsSplit puts one more at each place of a full leaf, between two others.
 func TestAFullLeafIsSplit(t *testing.T) {
-	for at := range leafHandles + 1 {
-		var full tree
+	for at := range leafItems + 1 {
+		var full tree[handle]
 		var want []handle
-		for i := range 2 * leafHandles {
+		for i := range 2 * leafItems {
 			want = append(want, handle(2*i+1))
 			full.insert(spot{leaf: len(full.leaves)}, handle(2*i+1))
 		}
 		h := handle(2 * at)
 		full.insert(full.seek(func(other handle) bool { return other < h }), h)
-		require.Equal(t, slices.Insert(want, at, h), slices.Collect(full.up(spot{})))
+		require.Equal(t, slices.Insert(want, at, h), items(&full, spot{}, false))
 	}
 }
