@@ -13,8 +13,8 @@ import (
 )
 
 // A cursor is base64url of: version, a checksum of the list's filters, microseconds
-// since 1970, order_uid, and a checksum of all of these, which tells cursors that were
-// given out from invented ones.
+// since 1970, the amount in a list that is sorted by it, order_uid, and a checksum of all of
+// these, which tells cursors that were given out from invented ones.
 const (
 	cursorVersion   = 2
 	cursorHead      = 1 + cursorFilterLen + 8
@@ -33,6 +33,9 @@ func encodeCursor(filter orders.Filter, key orders.Key) string {
 	list := check("filters", []byte(filter.Fingerprint()))
 	token = append(token, list[:cursorFilterLen]...)
 	token = binary.BigEndian.AppendUint64(token, uint64(key.Created.UnixMicro()))
+	if filter.Sort.ByAmount() {
+		token = binary.BigEndian.AppendUint64(token, uint64(key.Amount))
+	}
 	token = append(token, key.UID...)
 	sum := check("cursor", token)
 	return base64.RawURLEncoding.EncodeToString(append(token, sum[:cursorCheckLen]...))
@@ -51,8 +54,15 @@ func decodeCursor(filter orders.Filter, text string) (orders.Key, error) {
 	if string(token[1:1+cursorFilterLen]) != string(list[:cursorFilterLen]) {
 		return orders.Key{}, errOtherFilter
 	}
-	micros := int64(binary.BigEndian.Uint64(token[1+cursorFilterLen:]))
-	key := orders.Key{Created: time.UnixMicro(micros).UTC(), UID: string(token[cursorHead:])}
+	micros, rest := int64(binary.BigEndian.Uint64(token[1+cursorFilterLen:])), token[cursorHead:]
+	key := orders.Key{Created: time.UnixMicro(micros).UTC()}
+	if filter.Sort.ByAmount() {
+		if len(rest) < 8 {
+			return orders.Key{}, errCursor
+		}
+		key.Amount, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:]
+	}
+	key.UID = string(rest)
 	// An invented cursor with a right checksum may hold values that the database refuses.
 	if key.Created.Year() < firstYear || !utf8.ValidString(key.UID) || strings.ContainsRune(key.UID, 0) {
 		return orders.Key{}, errCursor

@@ -26,6 +26,7 @@ const defaultLimit = 20
 func readList(q *query) (listRequest, *problem.Error) {
 	r := listRequest{limit: defaultLimit, filter: q.filter()}
 	q.read("limit", limitInto(&r.limit))
+	q.read("sort", sortInto(&r.filter.Sort))
 	if text, given := q.values["cursor"]; given && q.refused == nil {
 		key, err := decodeCursor(r.filter, text)
 		if err != nil {
@@ -36,9 +37,9 @@ func readList(q *query) (listRequest, *problem.Error) {
 	return r, q.refused
 }
 
-// list answers GET and HEAD of the orders, newest first.
+// list answers GET and HEAD of the orders.
 func (a *api) list(c *gin.Context) {
-	request, refused := readList(a.readFilter(c, "limit", "cursor"))
+	request, refused := readList(a.readFilter(c, "limit", "cursor", "sort"))
 	if refused != nil {
 		a.problem(c, refused)
 		return

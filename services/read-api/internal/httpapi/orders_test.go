@@ -22,9 +22,9 @@ func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
 		many = append(many, "nm_id="+strconv.Itoa(i))
 	}
 	for _, bad := range []struct{ query, name, rule string }{
-		{"limit=0", "limit", "from 1"}, {"limit=-1", "limit", "from 1"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
+		{"limit=0", "limit", "from 1"}, {"sort=amount", "sort", "amount_desc"}, {"sort=", "sort", "created_desc"}, {"limit=-1", "limit", "from 1"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
 		{"limit=%2B1", "limit", "whole number"}, {"limit=01", "limit", "whole number"}, {"limit=099", "limit", "whole number"}, {"limit=1&limit=2", "limit", "more than once"},
-		{"customer=x", "customer", "there are limit, cursor, customer_id"}, {"Limit=1", "Limit", "unknown"},
+		{"customer=x", "customer", "there are limit, cursor, sort, customer_id"}, {"Limit=1", "Limit", "unknown"},
 		{"a=%zz", "", "can't be read"}, {"a;b", "", "can't be read"},
 		{"customer_id=", "customer_id", "empty"}, {"track_number=%ff", "track_number", "UTF-8"}, {"locale=a%00b", "locale", "UTF-8"},
 		{"delivery_service=" + strings.Repeat("x", 129), "delivery_service", "longer than 128"},
@@ -134,7 +134,7 @@ func TestACursorBelongsToItsFilters(t *testing.T) {
 	filters := []orders.Filter{
 		{}, {CustomerID: "a"}, {CustomerID: "b"}, {TrackNumber: "a"}, {DeliveryServices: []string{"a"}}, {Locales: []string{"a"}}, {Currencies: []string{"a"}},
 		{CustomerID: "a", TrackNumber: "a"}, {CreatedFrom: &moment}, {CreatedTo: &moment}, {AmountMin: new(int64(0))},
-		{AmountMax: new(int64(0))}, {AmountMax: new(int64(1))}, {Currencies: []string{"a", "b"}}, {Email: "a"}, {EmailPrefix: "a"}, {Statuses: []int64{1}},
+		{AmountMax: new(int64(0))}, {AmountMax: new(int64(1))}, {Currencies: []string{"a", "b"}}, {Email: "a"}, {EmailPrefix: "a"}, {Statuses: []int64{1}}, {Sort: orders.OldestFirst}, {Sort: orders.SmallestFirst},
 	}
 	for i, mine := range filters {
 		for j, other := range filters {
@@ -149,4 +149,9 @@ func TestACursorBelongsToItsFilters(t *testing.T) {
 	query := url.Values{"cursor": {encodeCursor(orders.Filter{Locales: []string{"en"}}, key)}, "locale": {"de"}}
 	p := requireProblem(t, b.ask(t, "GET", "/api/v1/orders?"+query.Encode()), 400, "invalid-cursor")
 	require.Contains(t, p.Detail, "other filters")
+	largest := orders.Filter{Sort: orders.LargestFirst}
+	key.Amount = 1 << 40
+	decoded, err := decodeCursor(largest, encodeCursor(largest, key))
+	require.NoError(t, err)
+	require.Equal(t, key, decoded)
 }

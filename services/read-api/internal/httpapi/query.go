@@ -232,6 +232,20 @@ func amountInto(to **int64) func(string) error {
 	}
 }
 
+var sorts = map[string]orders.Sort{
+	"created_desc": orders.NewestFirst, "created_asc": orders.OldestFirst, "amount_desc": orders.LargestFirst, "amount_asc": orders.SmallestFirst,
+}
+
+func sortInto(to *orders.Sort) func(string) error {
+	return func(text string) (err error) {
+		var known bool
+		if *to, known = sorts[text]; !known {
+			err = errors.New("is none of created_desc, created_asc, amount_desc and amount_asc")
+		}
+		return err
+	}
+}
+
 // limitInto caps a limit above the maximum, whatever its size.
 func limitInto(to *int) func(string) error {
 	return func(text string) error {

@@ -433,11 +433,11 @@ func (x *index) tabulate(rows []row, posts []post) *table {
 	}
 	kept := places[:0]
 	var same []named
-	for from, end := 0, 0; from < len(places); from = end {
+	for rest := places; len(rest) > 0; {
 		same = same[:0]
-		for end = from; end < len(places) && places[end].created == places[from].created; end++ {
-			if record, ok := x.record(&rows[places[end].from]); ok {
-				same = append(same, named{record.UID(), places[end]})
+		for created := rest[0].created; len(rest) > 0 && rest[0].created == created; rest = rest[1:] {
+			if record, ok := x.record(&rows[rest[0].from]); ok {
+				same = append(same, named{record.UID(), rest[0]})
 			}
 		}
 		slices.SortFunc(same, func(a, b named) int { return strings.Compare(a.uid, b.uid) })

@@ -74,7 +74,7 @@ func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) 
 func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	var page Page
 	if filter.Sort != NewestFirst {
-		return page, fmt.Errorf("%w in this order: the database has lists with the newest first, and memory does not have all orders now", ErrUnavailable)
+		return page, ErrUnsorted
 	}
 	err := l.read(ctx, "orders", func(ctx context.Context, tx bun.Tx) error {
 		keys, next, err := readKeys(ctx, tx, filter, after, limit)

@@ -389,10 +389,13 @@ func (s *finder) sort(run []ranked, sign int) {
 	slices.SortFunc(run, func(a, b ranked) int {
 		return sign * cmp.Or(cmp.Compare(a.amount, b.amount), cmp.Compare(a.created, b.created))
 	})
-	for from, end := 0, 0; from < len(run); from = end {
-		for end = from + 1; end < len(run) && run[end].amount == run[from].amount && run[end].created == run[from].created; end++ {
+	for rest := run; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].amount == rest[0].amount && rest[n].created == rest[0].created {
+			n++
 		}
-		if same := run[from:end]; len(same) > 1 {
+		same := rest[:n]
+		if rest = rest[n:]; n > 1 {
 			for i := range same {
 				same[i].uid = s.uid(same[i].row)
 			}

@@ -5,6 +5,7 @@ package orders
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
@@ -13,6 +14,9 @@ import (
 // ErrUnavailable is returned when memory does not have the answer, and the database
 // is away, slow or not ready. It is joined with the cause.
 var ErrUnavailable = errors.New("the orders can't be read now")
+
+// ErrUnsorted is an ErrUnavailable: the database has lists with the newest order first only.
+var ErrUnsorted = fmt.Errorf("%w in this sequence", ErrUnavailable)
 
 // Orders is the one place that the API and the page ask. Methods are safe for
 // concurrent use.

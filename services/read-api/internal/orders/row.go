@@ -195,11 +195,11 @@ func (x *index) wanted(f Filter) (w wanted, possible bool) {
 // may tells whether an order with a row may match: its record has the answer.
 func (w *wanted) may(r *row) bool {
 	has := func(wanted []uint16, number uint16) bool { return wanted == nil || slices.Contains(wanted, number) }
-	any := func(wanted []uint16) bool {
+	hasItem := func(wanted []uint16) bool {
 		return wanted == nil || r.many() || slices.ContainsFunc(r.items[:], func(number uint16) bool { return slices.Contains(wanted, number) })
 	}
 	return r.amount >= w.amountMin && r.amount <= w.amountMax && r.created >= w.from && r.created <= w.to &&
-		has(w.delivery, r.delivery) && has(w.locale, r.locale) && has(w.currency, r.currency) && any(w.brand) && any(w.status) &&
+		has(w.delivery, r.delivery) && has(w.locale, r.locale) && has(w.currency, r.currency) && hasItem(w.brand) && hasItem(w.status) &&
 		(r.currency != w.none || !w.needsPayment())
 }
 
