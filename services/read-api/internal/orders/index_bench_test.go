@@ -1,8 +1,8 @@
 package orders
 
 import (
+	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -14,73 +14,125 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
+	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
 // listedOrdersVariable sets of how many orders the benchmark lists some.
 const listedOrdersVariable = "ORDERHUB_TEST_LISTED_ORDERS"
 
-// BenchmarkMemoryLists reads first and later pages of 20 orders from memory.
+// made is tables of n orders, which are made when they are read.
+type made struct {
+	stored
+	n int
+}
+
+func (m *made) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
+	for i := range m.n {
+		o := m.order(i)
+		sink.Put(o, model.AppendCanonical(nil, o))
+	}
+	return changes.Position{}, nil
+}
+
+func (m *made) time(i int) time.Time { return moment.Add(time.Duration(i) * 37 * time.Millisecond) }
+
+// order is the one that came as the ith: half of them are one customer's, and few have the
+// delivery service, the currency and the brand that are rare.
+func (m *made) order(i int) *model.Order {
+	random := rand.New(rand.NewPCG(1, uint64(i)))
+	uid := fmt.Sprintf("%016x%04x", random.Uint64(), i&0xffff)
+	person := random.IntN(m.n/5 + 1)
+	o := &model.Order{
+		OrderUID: uid, TrackNumber: "TRACK" + uid[:12], CustomerID: fmt.Sprintf("customer-%d", person), Locale: one(random, "en", "de", "ru"),
+		DeliveryService: one(random, "meest", "dhl", "post"), DateCreated: m.time(i), Entry: "WBIL",
+		Delivery: &model.Delivery{Name: "Test " + strconv.Itoa(person%5000), Phone: fmt.Sprintf("+972%07d", person), Email: fmt.Sprintf("%d@example.com", person)},
+		Payment:  &model.Payment{Currency: one(random, "EUR", "USD", "RUB"), Amount: random.Int64N(100_000), Transaction: uid},
+		Items:    []model.Item{{Name: "Mascaras", Brand: one(random, "Vivienne Sabo", "Zara", "Nike"), Status: 200 + random.Int64N(3), Price: 453, NmID: random.Int64N(1 << 20)}},
+	}
+	if i%2 == 0 {
+		o.CustomerID = "common"
+	}
+	if i%(m.n/10) == 7 {
+		o.DeliveryService, o.Payment.Currency, o.Items[0].Brand = "rare", "CHF", "rare"
+	}
+	return o
+}
+
+// BenchmarkMemoryLists reads pages of 20 orders from memory, from anywhere in a list on.
 func BenchmarkMemoryLists(b *testing.B) {
 	n, err := strconv.Atoi(os.Getenv(listedOrdersVariable))
 	if err != nil {
 		n = 100_000
 	}
 	random := rand.New(rand.NewPCG(1, 1))
-	source := &stored{orders: make(map[string]*model.Order, n)}
-	day := time.Date(2024, 5, 1, 0, 0, 0, 0, time.UTC)
-	for i := range n {
-		uid := fmt.Sprintf("%016x%04x", random.Uint64(), i&0xffff)
-		source.orders[uid] = &model.Order{
-			OrderUID: uid, TrackNumber: "TRACK" + uid[:12], CustomerID: fmt.Sprintf("customer-%d", random.IntN(n/5+1)), Locale: one(random, "en", "de", "ru"),
-			DeliveryService: one(random, "meest", "dhl", "post"), DateCreated: day.Add(time.Duration(i) * 37 * time.Millisecond), Entry: "WBIL",
-			Payment:  &model.Payment{Currency: one(random, "EUR", "USD", "RUB"), Amount: random.Int64N(100_000), Transaction: uid},
-			Delivery: &model.Delivery{Name: "Test " + uid[:4], Phone: "+9720000" + uid[16:], Email: uid[:10] + "@example.com"},
-			Items:    []model.Item{{Name: "Mascaras", Brand: "Vivienne Sabo", Price: 453, NmID: random.Int64N(1 << 30)}},
-		}
-		if i%(n/10) == 7 {
-			source.orders[uid].DeliveryService = "rare"
-		}
-		if i%2 == 0 {
-			source.orders[uid].CustomerID = "common"
-		}
-	}
+	source := &made{n: n}
 	began := time.Now()
 	r := run(b, source, cache.StoreOptions{}, func(*index) {})
-	r.settle()
+	for range r.rounds {
+		if r.ready.Load() {
+			break
+		}
+	}
 	b.Logf("%d orders: %.1f bytes each, all after %v", n, float64(r.table.bytes())/float64(n), time.Since(began))
-	middle, hour := day.Add(time.Duration(n/2)*37*time.Millisecond), day.Add(time.Duration(n/2)*37*time.Millisecond).Add(-time.Hour)
-	high, low := int64(99_990), int64(10)
-	uid := slices.Min(slices.Collect(maps.Keys(source.orders)))
+	middle := source.time(n / 2)
+	hour := middle.Add(-time.Hour)
+	high, low, some := int64(99_990), int64(10), int64(50_000)
+	o := source.order(n/2 + 1)
+	rare := []string{"rare"}
 	for _, list := range []struct {
 		name string
 		Filter
 	}{
 		{"newest", Filter{}},
-		{"customer_id", Filter{CustomerID: "customer-7"}},
-		{"customer_id of half", Filter{CustomerID: "common"}},
-		{"customer_id of half and a rare amount", Filter{CustomerID: "common", AmountMin: &high}},
-		{"track_number", Filter{TrackNumber: source.orders[uid].TrackNumber}},
-		{"email", Filter{Email: source.orders[uid].Delivery.Email}},
-		{"name", Filter{Name: NormalText(source.orders[uid].Delivery.Name)}},
-		{"nm_id", Filter{NmIDs: []int64{source.orders[uid].Items[0].NmID}}},
-		{"brand", Filter{Brands: []string{"Vivienne Sabo"}}},
-		{"no brand", Filter{Brands: []string{"none"}}},
+		{"oldest", Filter{Sort: OldestFirst}},
 		{"largest", Filter{Sort: LargestFirst}},
-		{"largest of a customer", Filter{Sort: LargestFirst, CustomerID: "customer-7"}},
-		{"oldest of a rare delivery_service", Filter{Sort: OldestFirst, DeliveryServices: []string{"rare"}}},
+		{"smallest", Filter{Sort: SmallestFirst}},
+		{"customer_id", Filter{CustomerID: o.CustomerID}},
+		{"customer_id of half", Filter{CustomerID: "common"}},
+		{"track_number", Filter{TrackNumber: o.TrackNumber}},
+		{"email", Filter{Email: o.Delivery.Email}},
+		{"phone", Filter{Phone: o.Delivery.Phone}},
+		{"name", Filter{Name: NormalText(o.Delivery.Name)}},
+		{"nm_id", Filter{NmIDs: []int64{o.Items[0].NmID}}},
+		{"nm_id of three", Filter{NmIDs: []int64{1, 2, 3}}},
 		{"delivery_service", Filter{DeliveryServices: []string{"dhl"}}},
-		{"rare delivery_service", Filter{DeliveryServices: []string{"rare"}}},
+		{"rare delivery_service", Filter{DeliveryServices: rare}},
 		{"locale", Filter{Locales: []string{"de"}}},
 		{"currency", Filter{Currencies: []string{"USD"}}},
+		{"rare currency", Filter{Currencies: []string{"CHF"}}},
+		{"brand", Filter{Brands: []string{"Zara"}}},
+		{"rare brand", Filter{Brands: rare}},
+		{"status", Filter{Statuses: []int64{202}}},
 		{"created", Filter{CreatedFrom: &hour, CreatedTo: &middle}},
-		{"amount_min", Filter{AmountMin: &high}},
-		{"amount_max", Filter{AmountMax: &low}},
+		{"amount_min, rare", Filter{AmountMin: &high}},
+		{"amount_min", Filter{AmountMin: &some}},
+		{"amount_max, rare", Filter{AmountMax: &low}},
+		// Twenty combinations.
+		{"customer of half, rare amount", Filter{CustomerID: "common", AmountMin: &high}},
+		{"customer of half, rare brand", Filter{CustomerID: "common", Brands: rare}},
+		{"customer of half, rare brand, oldest", Filter{CustomerID: "common", Brands: rare, Sort: OldestFirst}},
+		{"customer of half, largest", Filter{CustomerID: "common", Sort: LargestFirst}},
+		{"customer, largest", Filter{CustomerID: o.CustomerID, Sort: LargestFirst}},
+		{"customer, currency", Filter{CustomerID: o.CustomerID, Currencies: []string{"USD", "EUR"}}},
+		{"customer, created", Filter{CustomerID: o.CustomerID, CreatedTo: &middle}},
+		{"e-mail, status", Filter{Email: o.Delivery.Email, Statuses: []int64{202}}},
+		{"name, phone", Filter{Name: NormalText(o.Delivery.Name), Phone: o.Delivery.Phone}},
+		{"name, largest", Filter{Name: NormalText(o.Delivery.Name), Sort: LargestFirst}},
+		{"nm_id, locale", Filter{NmIDs: []int64{o.Items[0].NmID}, Locales: []string{"en", "de"}}},
+		{"brand, status, currency", Filter{Brands: []string{"Zara"}, Statuses: []int64{202}, Currencies: []string{"USD"}}},
+		{"rare brand, amount", Filter{Brands: rare, AmountMin: &some}},
+		{"rare brand, wide range", Filter{Brands: rare, CreatedTo: &middle}},
+		{"rare currency, smallest", Filter{Currencies: []string{"CHF"}, Sort: SmallestFirst}},
+		{"rare delivery_service, oldest", Filter{DeliveryServices: rare, Sort: OldestFirst}},
+		{"hour, largest", Filter{CreatedFrom: &hour, CreatedTo: &middle, Sort: LargestFirst}},
+		{"locale, largest", Filter{Locales: []string{"de"}, Sort: LargestFirst}},
+		{"delivery_service, locale, currency", Filter{DeliveryServices: []string{"dhl"}, Locales: []string{"de"}, Currencies: []string{"USD"}}},
 		{"all", Filter{CustomerID: "common", DeliveryServices: []string{"dhl"}, Locales: []string{"de"}, Currencies: []string{"USD"}, CreatedTo: &middle, AmountMin: &low}},
 	} {
 		b.Run(list.name, func(b *testing.B) {
 			var times []time.Duration
 			for b.Loop() {
-				after := &Key{Created: day.Add(time.Duration(random.IntN(n)) * 37 * time.Millisecond), UID: "x"}
+				after := &Key{Created: source.time(random.IntN(n)), UID: "x", Amount: random.Int64N(100_000)}
 				began := time.Now()
 				_, ok := r.list(list.Filter, after, 20)
 				times = append(times, time.Since(began))
@@ -91,14 +143,10 @@ func BenchmarkMemoryLists(b *testing.B) {
 		})
 	}
 	b.Run("a changed order", func(b *testing.B) {
-		orders := make([]*model.Order, 0, n)
-		for _, o := range source.orders {
-			orders = append(orders, o)
-		}
 		for b.Loop() {
-			changed := *orders[random.IntN(n)]
-			changed.CustomerID, changed.DateCreated = orders[random.IntN(n)].CustomerID, orders[random.IntN(n)].DateCreated
-			row, values := r.rowOf(&changed, cache.NewRecord(changed.OrderUID, []byte(changed.OrderUID)))
+			changed := source.order(random.IntN(n))
+			changed.CustomerID, changed.DateCreated = source.order(random.IntN(n)).CustomerID, source.time(random.IntN(n))
+			row, values := r.rowOf(changed, cache.NewRecord(changed.OrderUID, []byte(changed.OrderUID)))
 			changes := map[identity]pending{row.identity(): {uid: changed.OrderUID, row: row, values: values}}
 			r.mu.Lock()
 			r.pending = changes

@@ -112,9 +112,10 @@ type running struct {
 	rounds applied
 }
 
-func run(t testing.TB, source *stored, options cache.StoreOptions, change func(*index)) *running {
+func run(t testing.TB, source cache.Source, options cache.StoreOptions, change func(*index)) *running {
 	c := cache.New(time.Hour)
-	r := &running{index: newIndex(c), source: source, rounds: make(applied, 1)}
+	r := &running{index: newIndex(c), rounds: make(applied, 1)}
+	r.source, _ = source.(*stored)
 	change(r.index)
 	c.Subscribe(r.rounds)
 	reflector := cache.NewReflector(source, c, cache.ReflectorOptions{Store: options, Poll: time.Hour, Health: anyHealth{}, Log: zap.NewNop()})

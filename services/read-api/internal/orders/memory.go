@@ -20,8 +20,11 @@ const (
 	// filter's conditions leaves no more, it is quicker to sort these than to look for them
 	// in the order of the list.
 	maxSorted = 8_000
-	// maxCountCost bounds a count: that is about a tenth of a second.
-	maxCountCost = 100 * maxCost
+	// maxCountCost bounds a count, in which rows are next to each other and so cost less,
+	// and records countedCost more in comparison: that is some 50 milliseconds, for which the
+	// next round may have to wait.
+	maxCountCost = 200 * maxCost
+	countedCost  = 7 * recordCost
 )
 
 // finder looks for the orders of a filter in a table.
@@ -79,7 +82,7 @@ func (x *index) count(f Filter) (n int64, exact, ok bool) {
 				matches := s.want.tells(r)
 				if !matches {
 					o, _ := s.match(r)
-					matches = o != nil
+					matches, s.cost = o != nil, s.cost+countedCost
 				}
 				if matches {
 					n++
