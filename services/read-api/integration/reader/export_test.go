@@ -61,7 +61,10 @@ func TestAnExportIsTheWholeListAndGoesOn(t *testing.T) {
 	require.Equal(t, "\n"+strings.Join(rows[0], ",")+"\n", "\n"+r.get("/api/v1/export?format=csv&currency=XXX").body)
 	head := r.ask("HEAD", "http://"+r.api.Addr()+"/api/v1/export?format=csv")
 	require.Equal(t, 200, head.status)
-	for _, bad := range []string{"format=xml", "after=o1", "after=2024-05-01T10:00:00Z,", "limit=1", "created_to=2024-01-01T00:00:00Z&after=2024-05-01T10:00:00Z,o1"} {
+	some := strings.SplitAfter(r.get("/api/v1/export?fields=sm_id").body, "\n")
+	require.Len(t, some, len(lines))
+	require.Regexp(t, `^{"order_uid":"o229","sm_id":[0-9]+}\n$`, some[0])
+	for _, bad := range []string{"format=xml", "format=csv&fields=sm_id", "fields=sm", "count=exact", "after=o1", "after=2024-05-01T10:00:00Z,", "limit=1", "created_to=2024-01-01T00:00:00Z&after=2024-05-01T10:00:00Z,o1"} {
 		require.Equal(t, 400, r.get("/api/v1/export?"+bad).status, bad)
 	}
 }

@@ -74,14 +74,19 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 		require.NoError(t, err)
 		where := []string{"order_uid LIKE 'uid-%'", others[other].sql}
 		query.Set("limit", strconv.Itoa(12+chosen%60))
+		counts := []string{"exact", "estimate", "", ""}[chosen/len(others)%4] // there are too few orders for an estimate
+		if counts != "" {
+			query.Set("count", counts)
+		}
 		for i, condition := range conditions {
 			if chosen&(1<<i) != 0 {
 				query[condition.name] = []string{condition.value}
 				where = append(where, condition.sql)
 			}
 		}
-		want := client.texts(`SELECT order_uid FROM orders LEFT JOIN payments USING (order_uid) LEFT JOIN deliveries USING (order_uid) WHERE ` + strings.Join(where, " AND ") +
-			` ORDER BY date_created DESC, order_uid DESC`)
+		const from = ` FROM orders LEFT JOIN payments USING (order_uid) LEFT JOIN deliveries USING (order_uid) WHERE `
+		want := client.texts(`SELECT order_uid` + from + strings.Join(where, " AND ") + ` ORDER BY date_created DESC, order_uid DESC`)
+		count := client.texts(`SELECT count(*)::text` + from + strings.Join(where[1:], " AND "))[0]
 		var seen []string
 		for page := 0; ; page++ {
 			var header []string
@@ -102,6 +107,12 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 					seen = append(seen, o.OrderUID)
 				}
 			}
+			counted := ""
+			if counts != "" && page == 0 {
+				counted = `],"count":` + count + `,"count_exact":true`
+			}
+			require.Equal(t, counted != "", strings.Contains(answer.body, `],"count`), answer.body)
+			require.Contains(t, answer.body, counted)
 			if list.NextCursor == "" {
 				break
 			}
@@ -267,6 +278,12 @@ func TestASearchsTimeIsBounded(t *testing.T) {
 	address := newDatabase(t)
 	r := start(t, address).synced()
 	locker, client := connect(t, address), connect(t, address)
+	r.lists()
+	locker.run(`BEGIN; LOCK TABLE payments IN ACCESS EXCLUSIVE MODE`)
+	long := r.get("/api/v1/orders?currency=USD&count=exact")
+	require.Equal(t, 503, long.status)
+	require.Contains(t, long.body, "count=estimate")
+	locker.run(`ROLLBACK`)
 	locker.run(`BEGIN; LOCK TABLE orders, payments IN ACCESS EXCLUSIVE MODE`)
 	var all sync.WaitGroup
 	for _, path := range []string{"/api/v1/orders", "/api/v1/orders?currency=USD&customer_id=c", "/api/v1/orders?limit=7", "/api/v1/suggest?q=a"} {
@@ -421,6 +438,27 @@ func TestAPageLooksAtFewRows(t *testing.T) {
 						break
 					}
 				}
+			}
+		}
+		if statistics == "with statistics" {
+			for _, about := range []struct {
+				filter orders.Filter
+				orders int
+				exact  bool
+			}{
+				{orders.Filter{}, stored, false}, {orders.Filter{CustomerID: "old"}, stored/2 - stored/2000, false}, {orders.Filter{CustomerID: "rare"}, stored / 1000, true},
+				{orders.Filter{Locales: []string{"en"}, Currencies: []string{"USD"}}, stored - 49, false}, {orders.Filter{Statuses: []int64{7}}, 0, false},
+				{orders.Filter{CustomerID: "nobody", NamePrefix: "a"}, 0, true},
+			} {
+				tracer.searches = nil
+				n, exact, err := lists.Count(t.Context(), about.filter, false)
+				require.NoError(t, err)
+				require.Equal(t, about.exact, exact, "%+v", about)
+				require.InDelta(t, about.orders, n, float64(about.orders)/10, "%+v", about)
+				require.LessOrEqual(t, client.explain(tracer.searches[0]).examined(), 2*4000.0, "%+v", about)
+				n, exact, err = lists.Count(t.Context(), about.filter, true)
+				require.NoError(t, err)
+				require.Equal(t, []any{int64(about.orders), true}, []any{n, exact}, "%+v", about)
 			}
 		}
 		if statistics == "without statistics" {

@@ -139,6 +139,7 @@ func TestTheDescriptionHolds(t *testing.T) {
 
 	api := "http://" + r.api.Addr()
 	for _, path := range []string{"/order/whole", "/api/v1/orders/bare", "/api/v1/orders", "/api/v1/orders?limit=1", "/api/v1/stats",
+		"/api/v1/orders?limit=1&count=exact", "/api/v1/orders?count=estimate&fields=items,delivery", "/api/v1/export?fields=payment",
 		"/api/v1/suggest?q=who", "/problems/unavailable", "/openapi.yaml", "/schemas/order.json", "/docs"} {
 		require.Equal(t, 200, r.get(path).status, path)
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/web"
 	"github.com/orderhub/orderhub/services/read-api/internal/access"
@@ -24,7 +23,7 @@ const exportPath = "/api/v1/export"
 
 // export answers with all orders of a list, page by page as they are read.
 func (a *api) export(c *gin.Context) {
-	q := a.readFilter(c, "format", "after")
+	q := a.readFilter(c, "format", "after", "fields")
 	filter, asCSV := q.filter(), false
 	q.read("format", func(text string) error {
 		if asCSV = text == "csv"; !asCSV && text != "ndjson" {
@@ -32,6 +31,10 @@ func (a *api) export(c *gin.Context) {
 		}
 		return nil
 	})
+	var fields []string
+	if q.read("fields", fieldsInto(&fields)) && asCSV {
+		q.refuse("The parameter \"fields\" is for ndjson: csv always has the same columns.")
+	}
 	var after *orders.Key
 	q.read("after", afterInto(&after, filter))
 	if q.refused != nil {
@@ -62,10 +65,10 @@ func (a *api) export(c *gin.Context) {
 	_ = control.SetReadDeadline(time.Time{}) // as of streams
 	masked, ended := !a.Access.Personal(c), a.credentialEnded(c)
 	for first := true; ; first = false {
-		if masked {
+		if masked || fields != nil {
 			page.Orders = slices.Clone(page.Orders)
 			for i, canonical := range page.Orders {
-				page.Orders[i] = model.AppendMasked(nil, canonical)
+				page.Orders[i] = appendOrder(nil, canonical, fields, masked)
 			}
 		}
 		err := write(c.Writer, page.Orders, first)

@@ -2,7 +2,12 @@ package httpapi
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -19,14 +24,27 @@ type listRequest struct {
 	filter orders.Filter
 	after  *orders.Key
 	limit  int
+	fields []string // that orders have in the answer; nil: all
+	count  string   // how the list's orders are to be counted; "" not at all
 }
 
-const defaultLimit = 20
+const (
+	defaultLimit  = 20
+	countExact    = "exact"
+	countEstimate = "estimate"
+)
 
 func readList(q *query) (listRequest, *problem.Error) {
 	r := listRequest{limit: defaultLimit, filter: q.filter()}
 	q.read("limit", limitInto(&r.limit))
 	q.read("sort", sortInto(&r.filter.Sort))
+	q.read("fields", fieldsInto(&r.fields))
+	q.read("count", func(text string) error {
+		if r.count = text; text != countExact && text != countEstimate {
+			return errors.New("is neither exact nor estimate")
+		}
+		return nil
+	})
 	if text, given := q.values["cursor"]; given && q.refused == nil {
 		key, err := decodeCursor(r.filter, text)
 		if err != nil {
@@ -39,7 +57,7 @@ func readList(q *query) (listRequest, *problem.Error) {
 
 // list answers GET and HEAD of the orders.
 func (a *api) list(c *gin.Context) {
-	request, refused := readList(a.readFilter(c, "limit", "cursor", "sort"))
+	request, refused := readList(a.readFilter(c, "limit", "cursor", "sort", "fields", "count"))
 	if refused != nil {
 		a.problem(c, refused)
 		return
@@ -53,11 +71,24 @@ func (a *api) list(c *gin.Context) {
 		a.unavailable(c, err)
 		return
 	}
+	var count *counted
+	if request.count != "" && request.after == nil {
+		count = &counted{}
+		count.n, count.exact, err = a.Orders.Count(c.Request.Context(), request.filter, request.count == countExact)
+		switch {
+		case errors.Is(err, orders.ErrLongCount):
+			a.problem(c, unavailable.Wrap(err, "There are too many orders to be counted in time. Ask with count=estimate, or for fewer orders."))
+			return
+		case err != nil:
+			a.unavailable(c, err)
+			return
+		}
+	}
 	personal := a.Access.Personal(c)
 	if personal && !a.Access.Looked(c, access.Show, page.UIDs...) {
 		return
 	}
-	a.send(c, jsonType[0], appendPage(nil, request.filter, page, !personal))
+	a.send(c, jsonType[0], appendPage(nil, request, page, count, !personal))
 }
 
 // send answers with a body that clients may keep but must revalidate each time.
@@ -75,25 +106,75 @@ func (a *api) sendJSON(c *gin.Context, value any) {
 	a.send(c, jsonType[0], body)
 }
 
-// appendPage writes {"orders":[…],"next_cursor":"…"}; at the end of the list
-// there is no next_cursor.
-func appendPage(dst []byte, filter orders.Filter, page orders.Page, masked bool) []byte {
+// counted is how many orders a list has.
+type counted struct {
+	n     int64
+	exact bool
+}
+
+// appendPage writes {"orders":[…],"count":1,"count_exact":true,"next_cursor":"…"}; at the end
+// of the list there is no next_cursor.
+func appendPage(dst []byte, request listRequest, page orders.Page, count *counted, masked bool) []byte {
 	dst = append(dst, `{"orders":[`...)
 	for i, body := range page.Orders {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if masked {
-			dst = model.AppendMasked(dst, body)
-		} else {
-			dst = append(dst, body...)
-		}
+		dst = appendOrder(dst, body, request.fields, masked)
 	}
 	dst = append(dst, ']')
+	if count != nil {
+		dst = fmt.Appendf(dst, `,"count":%d,"count_exact":%t`, count.n, count.exact)
+	}
 	if page.Next != nil {
 		dst = append(dst, `,"next_cursor":"`...)
-		dst = append(dst, encodeCursor(filter, *page.Next)...)
+		dst = append(dst, encodeCursor(request.filter, *page.Next)...)
 		dst = append(dst, '"')
 	}
 	return append(dst, '}')
+}
+
+// appendOrder writes an order's fields, as the caller may see them.
+func appendOrder(dst, canonical []byte, fields []string, masked bool) []byte {
+	switch {
+	case masked && fields == nil:
+		return model.AppendMasked(dst, canonical)
+	case masked:
+		canonical = model.AppendMasked(nil, canonical)
+	}
+	if fields == nil {
+		return append(dst, canonical...)
+	}
+	var whole map[string]json.RawMessage
+	if err := json.Unmarshal(canonical, &whole); err != nil {
+		panic(err)
+	}
+	for i, field := range fields {
+		dst = append(fmt.Appendf(dst, `%c"%s":`, "{,"[min(i, 1)], field), whole[field]...)
+	}
+	return append(dst, '}')
+}
+
+// orderFields are the names of an order's fields, in the sequence of its JSON.
+var orderFields = func() (names []string) {
+	for field := range reflect.TypeFor[model.Order]().Fields() {
+		if name := field.Tag.Get("json"); name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
+}()
+
+// fieldsInto reads names of fields, and adds order_uid, which answers always have.
+func fieldsInto(to *[]string) func(string) error {
+	return func(text string) error {
+		asked := strings.Split(text, ",")
+		for _, name := range asked {
+			if !slices.Contains(orderFields, name) {
+				return fmt.Errorf("has %q, which is no field of an order; there are %s", cut(name), strings.Join(orderFields, ", "))
+			}
+		}
+		*to = slices.DeleteFunc(slices.Clone(orderFields), func(name string) bool { return name != orderFields[0] && !slices.Contains(asked, name) })
+		return nil
+	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"math"
 	"net/url"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/orders"
 )
@@ -24,7 +26,7 @@ func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
 	for _, bad := range []struct{ query, name, rule string }{
 		{"limit=0", "limit", "from 1"}, {"sort=amount", "sort", "amount_desc"}, {"sort=", "sort", "created_desc"}, {"limit=-1", "limit", "from 1"}, {"limit=x", "limit", "whole number"}, {"limit=", "limit", "whole number"},
 		{"limit=%2B1", "limit", "whole number"}, {"limit=01", "limit", "whole number"}, {"limit=099", "limit", "whole number"}, {"limit=1&limit=2", "limit", "more than once"},
-		{"customer=x", "customer", "there are limit, cursor, sort, customer_id"}, {"Limit=1", "Limit", "unknown"},
+		{"customer=x", "customer", "there are limit, cursor, sort, fields, count, customer_id"}, {"Limit=1", "Limit", "unknown"},
 		{"a=%zz", "", "can't be read"}, {"a;b", "", "can't be read"},
 		{"customer_id=", "customer_id", "empty"}, {"track_number=%ff", "track_number", "UTF-8"}, {"locale=a%00b", "locale", "UTF-8"},
 		{"delivery_service=" + strings.Repeat("x", 129), "delivery_service", "longer than 128"},
@@ -32,6 +34,9 @@ func TestAListSaysWhatIsWrongWithAParameter(t *testing.T) {
 		{"currency=USD&currency=", "currency", "empty"}, {"brand=" + strings.Repeat("x", 257), "brand", "longer than 256"},
 		{strings.Join(many, "&"), "nm_id", "more than 20 values"},
 		{"status=x", "status", "whole number"}, {"status=-1", "status", "from 0"}, {"nm_id=01", "nm_id", "whole number"}, {"status=1&status=1.0", "status", "whole number"},
+		{"fields=order_uid,uid", "fields", "no field of an order; there are order_uid, track_number, entry, delivery"}, {"fields=", "fields", "no field"},
+		{"fields=items,,entry", "fields", "no field"}, {"fields=unknown_fields", "fields", "no field"}, {"fields=items&fields=entry", "fields", "more than once"},
+		{"count=true", "count", "neither exact nor estimate"},
 		{"email=%20", "email", "nothing to compare"}, {"phone=none", "phone", "nothing to compare"}, {"phone_prefix=+972", "phone_prefix", "%2B"},
 		{"name_prefix=" + strings.Repeat("x", 257), "name_prefix", "longer than 256"}, {"zip_prefix=1", "zip_prefix", "unknown"},
 		{"created_from=yesterday", "created_from", "RFC 3339"}, {"created_to=2024-05-01", "created_to", "RFC 3339"},
@@ -105,6 +110,39 @@ func TestCursors(t *testing.T) {
 		_, err = decodeCursor(filter, token[:len(token)-4])
 		require.Error(t, err)
 	}
+}
+
+// TestOrdersHaveTheFieldsThatAreAskedFor in the sequence of whole orders, whatever it was asked in.
+func TestOrdersHaveTheFieldsThatAreAskedFor(t *testing.T) {
+	canonical := string(model.AppendCanonical(nil, &model.Order{
+		OrderUID: "b563feb7b2b84b6test", CustomerID: "c", SmID: 7, Delivery: &model.Delivery{Name: `","items":1`}, Items: []model.Item{{Name: `"payment"`}},
+	}))
+	var whole, some map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal([]byte(canonical), &whole))
+	for asked, want := range map[string][]string{
+		"payment,date_created,payment": {"order_uid", "payment", "date_created"}, "order_uid": {"order_uid"},
+		strings.Join(orderFields, ","): orderFields, "items,delivery,customer_id": {"order_uid", "delivery", "items", "customer_id"},
+	} {
+		r, refused := readList(readQuery("fields="+asked, "fields"))
+		require.Nil(t, refused)
+		require.Equal(t, want, r.fields)
+		got := appendOrder(nil, []byte(canonical), r.fields, false)
+		some = nil
+		require.NoError(t, json.Unmarshal(got, &some))
+		at := 0
+		for _, name := range want {
+			member := `"` + name + `":` + string(whole[name])
+			require.Contains(t, string(got[at:]), member)
+			at += strings.Index(string(got[at:]), member)
+		}
+		require.Len(t, some, len(want))
+	}
+	require.Equal(t, canonical, string(appendOrder(nil, []byte(canonical), orderFields, false)))
+	masked := string(appendOrder(nil, []byte(canonical), []string{"order_uid", "delivery", "customer_id"}, true))
+	require.Contains(t, masked, `"delivery":{"name":"***",`)
+	require.Contains(t, masked, `"customer_id":"***"}`)
+	require.Equal(t, `{"orders":[{"order_uid":"b563feb7b2b84b6test"}],"count":7,"count_exact":true}`, string(appendPage(nil,
+		listRequest{fields: []string{"order_uid"}}, orders.Page{Orders: [][]byte{[]byte(canonical)}}, &counted{7, true}, true)))
 }
 
 // TestCursorsThatNobodyWasGiven have the right check, and hold what the database

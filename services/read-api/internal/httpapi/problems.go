@@ -26,7 +26,7 @@ var (
 	invalidCursor = &problem.Kind{Name: "invalid-cursor", Code: errs.Invalid, Title: "Invalid cursor",
 		Meaning: "A cursor is the next_cursor of an answer, unchanged, given with the filters of that answer. This one is not. Start again without a cursor."}
 	unavailable = &problem.Kind{Name: "unavailable", Code: errs.Unavailable, Title: "Cannot be answered now",
-		Meaning: "The database cannot be reached now, and the answer is not in memory. This says nothing about whether the order exists. Try again after the time in Retry-After."}
+		Meaning: "The database cannot be reached now, and the answer is not in memory; or it would take too long, which the detail says. This says nothing about whether the order exists. Try again after the time in Retry-After."}
 	tooManyStreams = &problem.Kind{Name: "too-many-streams", Code: errs.Unavailable, Title: "Too many streams",
 		Meaning: "This replica has as many open streams as it allows. Try again after the time in Retry-After, or at another replica."}
 )

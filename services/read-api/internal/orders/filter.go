@@ -127,9 +127,13 @@ const usualItems = 3
 // searchSettings leave the planner no choice but the index, in its order: without
 // statistics it may sort the whole table instead. jit would be started by the costs
 // that the settings add. The builder has no SET.
-var searchSettings = fmt.Sprintf(`SELECT set_config('statement_timeout', '%d', true), set_config(name, 'off', true)
-	FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan', 'enable_sort', 'enable_incremental_sort',
-		'enable_hashjoin', 'enable_mergejoin', 'jit']) name`, readTimeout.Milliseconds())
+var searchSettings = fmt.Sprintf(setAll, fmt.Sprintf("set_config('statement_timeout', '%d', true), set_config(name, 'off', true)", readTimeout.Milliseconds()))
+
+// countSettings give the planner back its choice.
+var countSettings = fmt.Sprintf(setAll, "set_config(name, NULL, true)")
+
+const setAll = `SELECT %s FROM unnest(ARRAY['enable_seqscan', 'enable_bitmapscan', 'enable_sort', 'enable_incremental_sort',
+		'enable_hashjoin', 'enable_mergejoin', 'jit']) name`
 
 // place is a row that a search returns.
 type place struct {
@@ -147,28 +151,31 @@ type place struct {
 // that reason: then the last examined row is returned too, and the next page starts
 // after it. budget is that row's number; 0 where all examined rows are returned.
 func search(tx bun.Tx, f Filter, after *Key, limit int) (query *bun.SelectQuery, budget int) {
-	examined := tx.NewSelect().Model((*orderdb.Order)(nil)).Column("order_uid", "date_created")
-	order := f.along(examined, after)
-	examined.OrderExpr("?", order)
-	matches, all := f.matching()
-	if all {
+	examined, order := f.examined(tx, after)
+	matches, rows := f.matching()
+	if rows == 0 {
 		return examined.ColumnExpr("true AS matches, 0 AS examined").Limit(int64(limit) + 1), 0
-	}
-	rows := 1 // that come with each order
-	if f.needsPayment() {
-		rows++
-	}
-	if f.needsDelivery() {
-		rows++
-	}
-	if f.needsItems() {
-		rows += usualItems
 	}
 	budget = examinedPerOrder * limit / rows
 	numbered := tx.NewSelect().ColumnExpr("*, row_number() OVER (ORDER BY ?) AS examined", order).
-		TableExpr("(?) AS o", examined.Column("customer_id", "track_number", "delivery_service", "locale").Limit(int64(budget)))
+		TableExpr("(?) AS o", examined.Column(compared...).Limit(int64(budget)))
 	query = tx.NewSelect().TableExpr("(?) AS o", numbered).ColumnExpr("o.order_uid, o.date_created, o.examined, ? AS matches", matches).
 		Where("? OR o.examined = ?", matches, budget).OrderExpr("?", order).Limit(int64(limit) + 1)
+	return f.join(tx, query), budget
+}
+
+// compared are the columns that conditions are about, besides those of the order of lists.
+var compared = []string{"customer_id", "track_number", "delivery_service", "locale"}
+
+// examined are the rows that a search examines, in their order.
+func (f Filter) examined(tx bun.Tx, after *Key) (query *bun.SelectQuery, order bun.Safe) {
+	query = tx.NewSelect().Model((*orderdb.Order)(nil)).Column("order_uid", "date_created")
+	order = f.along(query, after)
+	return query.OrderExpr("?", order), order
+}
+
+// join adds the parts that the conditions need to a query of orders.
+func (f Filter) join(tx bun.Tx, query *bun.SelectQuery) *bun.SelectQuery {
 	if f.needsPayment() {
 		query.Join("LEFT JOIN payments AS p ON p.order_uid = o.order_uid")
 	}
@@ -182,7 +189,7 @@ func search(tx bun.Tx, f Filter, after *Key, limit int) (query *bun.SelectQuery,
 		}
 		query.Join("LEFT JOIN LATERAL (?) AS i ON true", items)
 	}
-	return query, budget
+	return query
 }
 
 func (f Filter) needsPayment() bool {
@@ -237,8 +244,9 @@ func (f Filter) along(query *bun.SelectQuery, after *Key) (order bun.Safe) {
 }
 
 // matching is the condition for each examined row. It includes the value that an
-// index is searched for, since the index has only hashes. all says that there is none.
-func (f Filter) matching() (condition schema.QueryAppender, all bool) {
+// index is searched for, since the index has only hashes. rows is how many rows it takes for
+// each; 0: there is no condition.
+func (f Filter) matching() (condition schema.QueryAppender, rows int) {
 	var conditions []string
 	var args []any
 	add := func(condition string, value any) {
@@ -270,5 +278,18 @@ func (f Filter) matching() (condition schema.QueryAppender, all bool) {
 	if f.AmountMax != nil {
 		add(`p.amount <= ?`, *f.AmountMax)
 	}
-	return bun.SafeQuery(`(`+strings.Join(conditions, ` AND `)+`) IS TRUE`, args...), len(conditions) == 0
+	if len(conditions) == 0 {
+		return bun.Safe("true"), 0
+	}
+	rows = 1
+	if f.needsPayment() {
+		rows++
+	}
+	if f.needsDelivery() {
+		rows++
+	}
+	if f.needsItems() {
+		rows += usualItems
+	}
+	return bun.SafeQuery(`(`+strings.Join(conditions, ` AND `)+`) IS TRUE`, args...), rows
 }

@@ -36,6 +36,7 @@ type Page struct {
 type Lists struct {
 	db       *bun.DB
 	slots    chan struct{}
+	counting chan struct{} // holds the count that is being made
 	index    *index
 	answered atomic.Int64             // from memory
 	took     *prometheus.HistogramVec // of the database
@@ -45,8 +46,8 @@ type Lists struct {
 // own.
 func NewLists(db *bun.DB, c *cache.Cache, metrics prometheus.Registerer) *Lists {
 	l := &Lists{
-		db: db, slots: make(chan struct{}, ListConns), index: newIndex(c),
-		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, "orders", "suggest", "versions"),
+		db: db, slots: make(chan struct{}, ListConns), counting: make(chan struct{}, 1), index: newIndex(c),
+		took: metric.Histograms(metrics, "orderhub_list_database_seconds", "Time that the database took for a list.", databaseBuckets, []string{"list"}, "orders", "count", "suggest", "versions"),
 	}
 	metric.CounterOf(metrics, "orderhub_list_memory_total", "Lists that memory answered.", l.answered.Load)
 	return l
