@@ -16,6 +16,7 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/orderdb/verify"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
@@ -35,7 +36,7 @@ const (
 
 // TestCachesEqualTheTables lets clients change orders in every way at random,
 // with transactions that overlap, roll back and stay open, and with tables
-// truncated, while notifications are lost, connections are cut or fall silent, and
+// truncated, and lets a worker replace, delete and recreate others, while notifications are lost, connections are cut or fall silent, and
 // servers are restarted, killed and frozen. At each quiet point every cache is
 // what the tables are, and in between no order goes backwards.
 func TestCachesEqualTheTables(t *testing.T) {
@@ -68,6 +69,7 @@ type world struct {
 	standby  *postgres.Server
 	tails    *proxy.Proxy // to the primary, for some readers' connections
 	bells    *proxy.Proxy // and for some doorbells
+	worker   *worker
 	readers  []*reader
 	partial  *reader // has not room for all
 	deck     []fault // that are still to come, in a random order
@@ -86,6 +88,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	for i := range 10 {
 		client.insert(someUID(i))
 	}
+	w.worker = &worker{Writer: newShop(t, w.url).writer}
 	port, err = ports.Free()
 	require.NoError(t, err)
 	w.standby = postgres.StandbyForTest(t, w.primary, postgres.Options{Unsafe: true, Port: port, Settings: map[string]string{
@@ -116,7 +119,7 @@ func (w *world) upTo(point int) {
 	var writers sync.WaitGroup
 	for n := range writersAtOnce {
 		random := rand.New(rand.NewPCG(w.seed, uint64(point*100+n)))
-		writers.Go(func() { (&writer{t: t, url: w.url, random: random}).write(40) })
+		writers.Go(func() { (&writer{t: t, url: w.url, random: random, worker: w.worker}).write(40) })
 	}
 	w.faults(rand.New(rand.NewPCG(w.seed, uint64(point*100+98))))
 	writers.Wait()
@@ -158,6 +161,10 @@ func (w *world) release() {
 
 // verified asks every reader for every order.
 func (w *world) verified() {
+	for _, outcome := range []orderwrite.Outcome{orderwrite.Stored, orderwrite.Replaced, orderwrite.Deleted} {
+		_, there := w.worker.outcomes.Load(outcome)
+		require.True(w.t, there, "outcome %d of a worker's records", outcome)
+	}
 	db := openDB(w.t, w.url)
 	for i, r := range append(slices.Clip(w.readers), w.partial) {
 		result, err := verify.Run(w.t.Context(), verify.Options{
@@ -172,7 +179,11 @@ func (w *world) verified() {
 
 func compressed(s *app.Settings) { s.CacheCompression = "zstd" }
 
-const uidCount = 30
+// uidCount is how many orders there are. The last of them a worker writes, all others SQL.
+const (
+	uidCount = 36
+	sqlUIDs  = 30
+)
 
 func someUID(i int) string { return fmt.Sprintf("uid-%02d", i) }
 

@@ -7,11 +7,15 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
+	"github.com/orderhub/orderhub/libs/model"
 )
 
 // writer is a client that makes random transactions.
@@ -20,6 +24,13 @@ type writer struct {
 	url    string
 	random *rand.Rand
 	conn   *pgx.Conn // nil: none
+	worker *worker
+}
+
+// worker is what a worker writes with, in the modes newest and delete.
+type worker struct {
+	*orderwrite.Writer
+	outcomes sync.Map
 }
 
 // write makes transactions. One that the server refuses, for a duplicate or a
@@ -34,6 +45,10 @@ func (w *writer) write(transactions int) {
 	for range transactions {
 		if !w.connect() {
 			return
+		}
+		if w.random.IntN(5) == 0 {
+			w.record()
+			continue
 		}
 		statements := []string{"BEGIN"}
 		if w.random.IntN(3) == 0 {
@@ -56,6 +71,30 @@ func (w *writer) write(transactions int) {
 				break
 			}
 		}
+	}
+}
+
+// record has the worker store an order, replace it, or delete it, by a record that is newer
+// than all before. One at a time does so with an order: after a TRUNCATE, an older record
+// would be stored again.
+func (w *writer) record() {
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	uid, version := someUID(sqlUIDs+w.random.IntN(uidCount-sqlUIDs)), int64(0)
+	if w.exec("BEGIN;"+create(uid)) == nil && w.conn.QueryRow(ctx, `SELECT nextval('version')`).Scan(&version) == nil {
+		e := &orderwrite.Entry{Deletes: uid, Stamp: &model.Stamp{Time: time.UnixMilli(version).UTC(), Offset: version}}
+		if w.random.IntN(4) > 0 {
+			e.Order, e.Deletes = ordered(uid, fmt.Sprint("name ", w.random.IntN(3)), version), ""
+			e.Order.SmID = version
+			e.Order.Items = slices.Repeat(e.Order.Items, 1+w.random.IntN(4))
+			e.Hash = model.ContentHash(model.AppendCanonical(nil, e.Order))
+		}
+		if w.worker.Write(ctx, []*orderwrite.Entry{e}) == nil { // it may be written without an answer
+			w.worker.outcomes.Store(e.Outcome, true)
+		}
+	}
+	if !w.conn.IsClosed() {
+		_ = w.exec("ROLLBACK")
 	}
 }
 
@@ -111,7 +150,7 @@ func (w *writer) batch() []string {
 	return statements
 }
 
-func (w *writer) uid() string { return someUID(w.random.IntN(uidCount)) }
+func (w *writer) uid() string { return someUID(w.random.IntN(sqlUIDs)) }
 
 // create is for whoever makes or removes an order of a uid, one at a time. An
 // INSERT that waits for another one's DELETE has its version by then; with others
@@ -164,7 +203,7 @@ func (w *writer) operation() string {
 	case 21:
 		return w.rare()
 	case 22:
-		last := []string{someUID(uidCount - 1), someUID(uidCount - 2)}
+		last := []string{someUID(sqlUIDs - 1), someUID(sqlUIDs - 2)}
 		return create(last...) + fmt.Sprintf(`DELETE FROM orders WHERE order_uid IN ('%s', '%s')`, last[0], last[1])
 	default:
 		return fmt.Sprintf(`UPDATE orders SET sm_id = nextval('version') WHERE order_uid IN ('%s', '%s')`, uid, w.uid())
