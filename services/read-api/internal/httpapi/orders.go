@@ -62,9 +62,9 @@ func (a *api) list(c *gin.Context) {
 		a.problem(c, refused)
 		return
 	}
-	read := a.Orders.List
+	read, countAll := a.Orders.List, a.Orders.Count
 	if wantsFresh(c.Request.Header) {
-		read = a.Orders.ListFresh
+		read, countAll = a.Orders.ListFresh, a.Orders.CountFresh
 	}
 	page, err := read(c.Request.Context(), request.filter, request.after, request.limit)
 	if err != nil {
@@ -74,7 +74,7 @@ func (a *api) list(c *gin.Context) {
 	var count *counted
 	if request.count != "" && request.after == nil {
 		count = &counted{}
-		count.n, count.exact, err = a.Orders.Count(c.Request.Context(), request.filter, request.count == countExact)
+		count.n, count.exact, err = countAll(c.Request.Context(), request.filter, request.count == countExact)
 		switch {
 		case errors.Is(err, orders.ErrLongCount):
 			a.problem(c, unavailable.Wrap(err, "There are too many orders to be counted in time. Ask with count=estimate, or for fewer orders."))

@@ -19,10 +19,22 @@ var ErrLongCount = errors.New("the orders cannot be counted in time")
 // sampled is how many rows are examined for an estimate.
 const sampled = 4000
 
-// Count tells how many orders a filter's list has, and whether that is exact. With exactly it
-// always is, or an error, which is ErrUnavailable or ctx's. Otherwise a bounded number of the
-// newest is examined: what they say about the others is an estimate, unless there are none.
+// Count is CountFresh, from memory where that has all orders and everything that was committed
+// a moment ago, and not too many of them to be counted.
 func (l *Lists) Count(ctx context.Context, filter Filter, exactly bool) (n int64, exact bool, err error) {
+	if l.index.cache.Current() {
+		if n, exact, ok := l.index.count(filter); ok && (exact || !exactly) {
+			return n, exact, nil
+		}
+	}
+	return l.CountFresh(ctx, filter, exactly)
+}
+
+// CountFresh tells how many orders a filter's list has, and whether that is exact, from the
+// database. With exactly it always is, or an error, which is ErrUnavailable or ctx's. Otherwise
+// a bounded number of the newest is examined: what they say about the others is an estimate,
+// unless there are none.
+func (l *Lists) CountFresh(ctx context.Context, filter Filter, exactly bool) (n int64, exact bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	select { // one at a time: lists must not wait for them
