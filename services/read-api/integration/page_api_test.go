@@ -21,6 +21,14 @@ type changes struct {
 // register adds what the page's scripts ask the API for.
 func (s *shownOrders) register(r gin.IRouter) {
 	r.GET("/api/v1/orders/stream", s.changes.serve)
+	r.GET("/api/v1/export", func(c *gin.Context) { // waits for a test, or breaks off
+		_, _ = c.Writer.WriteString("{\"order_uid\":\"a\"}\n{\"order_uid\":")
+		c.Writer.Flush()
+		if !<-s.export {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = c.Writer.WriteString("\"b\"}\n")
+	})
 	r.GET("/api/v1/suggest", func(c *gin.Context) {
 		found, err := s.Suggest(c.Request.Context(), c.Query("q"), true)
 		if err != nil {

@@ -40,12 +40,12 @@ func openWindow(chromium context.Context, t *testing.T) *window {
 	w.orders.register(engine)
 	w.server = httptest.NewServer(engine)
 	t.Cleanup(w.server.Close)
-	// Two kinds of failed requests are no errors of the page: a shown page may have a
-	// status of 400 or more, and suggestions may be asked for while the database is away.
+	// Some failed requests are no errors of the page: a shown page may have a status of 400 or
+	// more, an export may break off, and suggestions may be asked for while the database is away.
 	// On a busy machine, keys come slowly enough for that.
 	w.Window = browser.Open(chromium, t, func(p browser.Problem) bool {
 		shown := strings.Contains(p.URL, "/?") && !strings.Contains(p.URL, "fragment=1")
-		return p.Source == "network" && (shown || strings.Contains(p.URL, "/api/v1/suggest?"))
+		return p.Source == "network" && (shown || strings.Contains(p.URL, "/api/v1/suggest?") || strings.Contains(p.URL, "/api/v1/export?"))
 	})
 	browser.Command(w.Window, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Asia/Tokyo"})
 	return w

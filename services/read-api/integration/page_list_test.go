@@ -115,6 +115,29 @@ func filtersLiveInTheAddress(w *window) {
 	w.Picture("nothing-light")
 }
 
+func aDownloadShowsItsProgress(w *window) {
+	t := w.t
+	w.open("/")
+	w.Script("const make = URL.createObjectURL; URL.createObjectURL = (file) => { file.text().then((text) => { window.saved = text; }); return make(file); };" +
+		"HTMLAnchorElement.prototype.click = function () { window.named = this.download; }; undefined")
+	w.Click("a[data-export][href*=ndjson]")
+	w.Until("document.querySelector('#export').innerText.includes('1 order, 0.0 MB so far.')")
+	w.Picture("export-light")
+	w.orders.export <- true
+	w.Until("window.saved !== undefined")
+	require.Equal(t, "{\"order_uid\":\"a\"}\n{\"order_uid\":\"b\"}\n", w.eval("window.saved"))
+	require.Equal(t, "orders.ndjson", w.eval("window.named"))
+	require.Equal(t, "2 orders, 0.0 MB: all have arrived.", w.Text("#announcement"))
+	w.Click("#export button")
+	require.True(t, w.is("document.querySelector('#export').hidden && window.saved !== undefined"))
+	w.Script("window.saved = undefined")
+	w.Click("a[data-export][href*=csv]")
+	w.Until("document.querySelector('#export').innerText.includes('so far')")
+	w.orders.export <- false
+	w.Until("document.querySelector('#export').innerText.includes('broke off after 0 orders')")
+	require.True(t, w.is("window.saved === undefined"))
+}
+
 func fillingInFiltersIsNotDisturbed(w *window) {
 	t := w.t
 	w.withoutLooks()

@@ -20,6 +20,7 @@ import (
 // the page is open.
 type shownOrders struct {
 	changes changes
+	export  chan bool // lets an export go on
 
 	mu    sync.Mutex
 	byUID map[string][]byte
@@ -181,7 +182,7 @@ const (
 // newShownOrders are an order of three items, a dozen small ones in several
 // currencies, and the sample order, which is too old for their list.
 func newShownOrders() *shownOrders {
-	s := &shownOrders{byUID: map[string][]byte{}}
+	s := &shownOrders{byUID: map[string][]byte{}, export: make(chan bool)}
 	now := time.Now().UTC()
 	small := []struct{ name, city, currency string }{
 		{"Mia Schneider", "Leipzig", "EUR"}, {"Noah Laurent", "Lyon", "EUR"}, {"Aigerim Bekova", "Almaty", "KZT"},

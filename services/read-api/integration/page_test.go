@@ -30,6 +30,7 @@ func TestPage(t *testing.T) {
 		{"FiltersLiveInTheAddress", filtersLiveInTheAddress},
 		{"FillingInFiltersIsNotDisturbed", fillingInFiltersIsNotDisturbed},
 		{"PagesOfAList", pagesOfAList},
+		{"ADownloadShowsItsProgress", aDownloadShowsItsProgress},
 		{"NewestOrdersAppearByThemselves", newestOrdersAppearByThemselves},
 		{"AFilteredListIsLiveToo", aFilteredListIsLiveToo},
 		{"ManyChangesAreAskedForSeldom", manyChangesAreAskedForSeldom},

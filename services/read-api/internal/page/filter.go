@@ -65,6 +65,12 @@ func readFilter(query url.Values, masked bool) filter {
 		{Name: "created_from", Label: "Created from", kind: date},
 		{Name: "created_to", Label: "Created to", kind: date},
 		{Name: "locale", Label: "Locale", Hint: "such as en"},
+		{Name: "brand", Label: "Brand of an item"},
+		{Name: "nm_id", Label: "nm_id of an item"},
+		{Name: "status", Label: "Status of an item", Hint: "such as 202"},
+		{Name: "name", Label: "Recipient", Hint: "such as Anna*"},
+		{Name: "email", Label: "E-mail"},
+		{Name: "phone", Label: "Phone", Hint: "such as +972*"},
 	}}
 	f.Fields = slices.DeleteFunc(f.Fields, func(field field) bool { return masked && model.IsPersonal(field.Name) })
 	for i := range f.Fields {
@@ -140,6 +146,9 @@ func (f *field) read(currency string) (name, value string, err error) {
 		return f.Name, f.Moment.Format(time.RFC3339Nano), err
 	case words:
 	}
+	if begin, is := strings.CutSuffix(f.Value, "*"); is && slices.Contains([]string{"name", "email", "phone"}, f.Name) {
+		return f.Name + "_prefix", begin, nil
+	}
 	return f.Name, f.Value, nil
 }
 
@@ -165,6 +174,11 @@ func (f field) Shown() string {
 		return f.Moment.Format("2006-01-02T15:04")
 	}
 	return f.Value
+}
+
+// Personal tells whether there are fields for personal data.
+func (f filter) Personal() bool {
+	return slices.ContainsFunc(f.Fields, func(field field) bool { return model.IsPersonal(field.Name) })
 }
 
 // Set are the fields that filter something.

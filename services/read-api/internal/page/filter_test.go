@@ -28,6 +28,19 @@ func TestFiltersOfTheAddressAreTheAPIs(t *testing.T) {
 	require.Contains(t, body, `name="customer_id" type="text" autocomplete="off" autocapitalize="none" spellcheck="false" value="c 1"`)
 }
 
+func TestFiltersOfItemsAndDeliveries(t *testing.T) {
+	t.Parallel()
+	orders := samples(t)
+	body := get(t, serve(Options{Orders: orders}), "/?brand=b*&nm_id=1&status=202&name=Anna*&email=A%40b.c&phone=%2B972*").Body.String()
+	require.Equal(t, url.Values{
+		"brand": {"b*"}, "nm_id": {"1"}, "status": {"202"}, "name_prefix": {"Anna"}, "email": {"A@b.c"}, "phone_prefix": {"+972"},
+	}, orders.listed[0].Filters)
+	require.Contains(t, body, `name="name" type="text" autocomplete="off" autocapitalize="none" spellcheck="false" value="Anna*"`)
+	require.Contains(t, body, `href="/api/v1/export?brand=b%2A&amp;email=A%40b.c&amp;format=csv&amp;name_prefix=Anna&amp;nm_id=1&amp;phone_prefix=%2B972&amp;status=202" download data-export`)
+	require.True(t, readFilter(nil, false).Personal())
+	require.False(t, readFilter(nil, true).Personal(), "nor are there fields for it")
+}
+
 func TestAFilteredListFollowsItsOwnChanges(t *testing.T) {
 	t.Parallel()
 	orders := samples(t)
