@@ -202,10 +202,10 @@ type table struct {
 	free  []handle          // whose rows are not used now
 	live  int
 
-	byTime   tree[handle] // then by order_uid
-	byUID    tree[handle] // by check, then anyhow
-	byAmount tree[handle] // then by created, then by handle
-	posts    tree[post]   // by value, then by created, then by handle
+	byTime   *tree[handle] // then by order_uid
+	byUID    *tree[handle] // by check, then anyhow
+	byAmount *tree[handle] // then by created, then by handle
+	posts    *tree[post]   // by value, then by created, then by handle
 
 	// Posts of rows that are gone stay until the next pass through the posts has ended.
 	gone          []uint64 // a bit for each handle
@@ -264,7 +264,7 @@ func (t *table) sweep(changes int) {
 	// So many that the pass ends before the next one is due.
 	for n := changes * (1 + 16*len(t.posts.leaves)/(t.used+1)); n > 0 && t.sweeping < len(t.posts.leaves); n-- {
 		l := t.posts.leaves[t.sweeping]
-		l.n = int32(len(slices.DeleteFunc(l.all(), func(p post) bool { return t.isGone(p.handle) })))
+		t.posts.leaves[t.sweeping] = slices.DeleteFunc(l, func(p post) bool { return t.isGone(p.handle) })
 		if before := t.sweeping - 1; !t.posts.join(t.sweeping) && !t.posts.join(before) {
 			t.sweeping++
 		}

@@ -132,10 +132,10 @@ func (s *finder) narrowest() way {
 	if s.want.to < math.MaxInt64 {
 		to = s.timeSpot(s.want.to+1, "")
 	}
-	ways := []way{{size: s.byTime.between(from, to), rows: s.rows(&s.byTime, from, func(r *row) bool { return r.created > s.want.to })}}
+	ways := []way{{size: s.byTime.between(from, to), rows: s.rows(s.byTime, from, func(r *row) bool { return r.created > s.want.to })}}
 	if s.want.needsPayment() {
 		from, to := s.amountSpot(s.want.amountMin, math.MinInt64, 0), s.amountSpot(s.want.amountMax, math.MaxInt64, math.MaxUint32)
-		ways = append(ways, way{size: s.byAmount.between(from, to), rows: s.rows(&s.byAmount, from, func(r *row) bool { return r.amount > s.want.amountMax })})
+		ways = append(ways, way{size: s.byAmount.between(from, to), rows: s.rows(s.byAmount, from, func(r *row) bool { return r.amount > s.want.amountMax })})
 	}
 	for _, values := range s.want.values {
 		ways = append(ways, s.postsOf(values))

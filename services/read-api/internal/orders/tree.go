@@ -12,24 +12,18 @@ type handle uint32
 
 const (
 	leafItems = 255
-	// leafFill is how many items a leaf of a new tree has, so that not each is split by the
-	// next order.
-	leafFill = leafItems * 15 / 16
+	// leafRoom is how many items a leaf grows by: nearly all of its memory is used.
+	leafRoom = 16
 )
-
-type leaf[E any] struct {
-	n     int32
-	items [leafItems]E
-}
-
-func (l *leaf[E]) all() []E { return l.items[:l.n] }
 
 // tree has items in an order that its caller knows: a B+tree of two levels. With 100
 // million orders, its upper one has half a million leaves, which a split moves in microseconds.
 type tree[E any] struct {
-	leaves []*leaf[E]
+	leaves [][]E  // none is empty
+	lasts  []E    // of the leaves: a search through them finds its leaf without looking into others
 	zones  []zone // of the leaves, if row is set
 	row    func(E) *row
+	held   int // the leaves' capacity
 }
 
 // spot is a place in a tree; its leaf may be behind the last one.
@@ -76,42 +70,53 @@ func (z *zone) add(r *row) {
 }
 
 // newTree makes a tree of items in its order. With row, it has zones.
-func newTree[E any](sorted []E, row func(E) *row) (t tree[E]) {
-	t.row = row
-	for chunk := range slices.Chunk(sorted, leafFill) {
-		l := &leaf[E]{n: int32(len(chunk))}
-		copy(l.items[:], chunk)
-		t.leaves = append(t.leaves, l)
-	}
-	if row != nil {
-		t.zones = make([]zone, len(t.leaves))
-		for i := range t.leaves {
-			t.zone(i)
-		}
+func newTree[E any](sorted []E, row func(E) *row) *tree[E] {
+	t := &tree[E]{row: row}
+	for chunk := range slices.Chunk(sorted, leafItems) {
+		t.open(len(t.leaves), chunk)
 	}
 	return t
 }
 
-// zone sets a leaf's zone anew.
-func (t *tree[E]) zone(i int) {
+// open puts a new leaf with some items between others.
+func (t *tree[E]) open(i int, items []E) {
+	l := append(make([]E, 0, min(len(items)+leafRoom, leafItems)), items...)
+	t.held += cap(l)
+	t.leaves = slices.Insert(t.leaves, i, l)
+	t.lasts = slices.Insert(t.lasts, i, items[len(items)-1])
+	if t.row != nil {
+		t.zones = slices.Insert(t.zones, i, noRows)
+	}
+	t.changed(i)
+}
+
+func (t *tree[E]) close(i int) {
+	t.held -= cap(t.leaves[i])
+	t.leaves, t.lasts = slices.Delete(t.leaves, i, i+1), slices.Delete(t.lasts, i, i+1)
+	if t.row != nil {
+		t.zones = slices.Delete(t.zones, i, i+1)
+	}
+}
+
+// changed is called when a leaf has other items.
+func (t *tree[E]) changed(i int) {
+	l := t.leaves[i]
+	t.lasts[i] = l[len(l)-1]
 	if t.row == nil {
 		return
 	}
 	t.zones[i] = noRows
-	for _, item := range t.leaves[i].all() {
+	for _, item := range l {
 		t.zones[i].add(t.row(item))
 	}
 }
 
 // seek returns the place of the first item that is not before something.
 func (t *tree[E]) seek(before func(E) bool) spot {
-	s := spot{leaf: sort.Search(len(t.leaves), func(i int) bool {
-		l := t.leaves[i]
-		return !before(l.items[l.n-1])
-	})}
+	s := spot{leaf: sort.Search(len(t.lasts), func(i int) bool { return !before(t.lasts[i]) })}
 	if s.leaf < len(t.leaves) {
-		all := t.leaves[s.leaf].all()
-		s.at = sort.Search(len(all), func(i int) bool { return !before(all[i]) })
+		l := t.leaves[s.leaf]
+		s.at = sort.Search(len(l), func(i int) bool { return !before(l[i]) })
 	}
 	return s
 }
@@ -121,12 +126,12 @@ func (t *tree[E]) at(s spot) (item E, ok bool) {
 	if s.leaf == len(t.leaves) {
 		return item, false
 	}
-	return t.leaves[s.leaf].items[s.at], true
+	return t.leaves[s.leaf][s.at], true
 }
 
 // after returns the place behind one.
 func (t *tree[E]) after(s spot) spot {
-	if s.at++; s.at == int(t.leaves[s.leaf].n) {
+	if s.at++; s.at == len(t.leaves[s.leaf]) {
 		return spot{leaf: s.leaf + 1}
 	}
 	return s
@@ -146,7 +151,7 @@ func (t *tree[E]) walk(from spot, down bool, wanted func(*zone) bool, use func(E
 			}
 			continue
 		}
-		items := t.leaves[i].all()
+		items := t.leaves[i]
 		switch {
 		case i == from.leaf && down:
 			items = items[:from.at]
@@ -169,87 +174,77 @@ func (t *tree[E]) walk(from spot, down bool, wanted func(*zone) bool, use func(E
 
 // between is about how many items are from one place to another.
 func (t *tree[E]) between(from, to spot) int {
-	if from.leaf == to.leaf {
+	if from.leaf == to.leaf || len(t.leaves) == 0 {
 		return max(0, to.at-from.at)
 	}
-	return max(0, to.leaf-from.leaf)*leafFill - from.at + to.at
+	return max(0, to.leaf-from.leaf)*t.held/len(t.leaves) - from.at + to.at
 }
 
 func (t *tree[E]) insert(s spot, item E) {
 	if last := len(t.leaves) - 1; s.leaf > last {
-		if last < 0 || t.leaves[last].n == leafItems {
-			t.open(last+1, &leaf[E]{}) // the one before stays full: most orders are the newest
-			last++
+		if last < 0 || len(t.leaves[last]) == leafItems { // that stays full: most orders are the newest
+			t.open(last+1, []E{item})
+			return
 		}
-		s = spot{last, int(t.leaves[last].n)}
+		s = spot{last, len(t.leaves[last])}
+	}
+	if l := t.leaves[s.leaf]; len(l) == leafItems {
+		const half = leafItems / 2
+		right := slices.Clone(l[half:])
+		t.set(s.leaf, append(make([]E, 0, half+leafRoom), l[:half]...))
+		t.changed(s.leaf)
+		t.open(s.leaf+1, right)
+		if s.at > half {
+			s = spot{s.leaf + 1, s.at - half}
+		}
 	}
 	l := t.leaves[s.leaf]
-	if l.n == leafItems {
-		const half = leafItems / 2
-		right := &leaf[E]{n: leafItems - half}
-		copy(right.items[:], l.items[half:])
-		l.n = half
-		t.open(s.leaf+1, right)
-		t.zone(s.leaf)
-		if s.at > half {
-			l, s = right, spot{s.leaf + 1, s.at - half}
-		}
+	if len(l) == cap(l) {
+		l = append(make([]E, 0, min(len(l)+leafRoom, leafItems)), l...)
 	}
-	l.n++
-	copy(l.all()[s.at+1:], l.items[s.at:])
-	l.items[s.at] = item
+	t.set(s.leaf, slices.Insert(l, s.at, item))
+	t.lasts[s.leaf] = t.leaves[s.leaf][len(l)]
 	if t.row != nil {
 		t.zones[s.leaf].add(t.row(item))
 	}
 }
 
-// open puts a leaf between others.
-func (t *tree[E]) open(i int, l *leaf[E]) {
-	t.leaves = slices.Insert(t.leaves, i, l)
-	if t.row != nil {
-		t.zones = slices.Insert(t.zones, i, noRows)
-		t.zone(i)
-	}
-}
-
-func (t *tree[E]) close(i int) {
-	t.leaves = slices.Delete(t.leaves, i, i+1)
-	if t.row != nil {
-		t.zones = slices.Delete(t.zones, i, i+1)
-	}
+func (t *tree[E]) set(i int, l []E) {
+	t.held += cap(l) - cap(t.leaves[i])
+	t.leaves[i] = l
 }
 
 // remove takes the item out at a place. Neighbours that have become small are joined.
 func (t *tree[E]) remove(s spot) {
-	l := t.leaves[s.leaf]
-	copy(l.items[s.at:], l.all()[s.at+1:])
-	l.n--
-	t.join(s.leaf)
-	t.join(s.leaf - 1)
+	t.leaves[s.leaf] = slices.Delete(t.leaves[s.leaf], s.at, s.at+1)
+	if !t.join(s.leaf) {
+		t.join(s.leaf - 1)
+	}
 }
 
-// join takes a leaf out if it is empty, or puts it and the next one together if both are
-// small. It tells whether it did.
+// join closes a leaf if it is empty, or puts it and the next one together if both are small.
+// It tells whether it did.
 func (t *tree[E]) join(i int) bool {
 	if i < 0 || i >= len(t.leaves) {
 		return false
 	}
 	l := t.leaves[i]
-	if l.n == 0 {
+	if len(l) == 0 {
 		t.close(i)
 		return true
 	}
-	if i+1 == len(t.leaves) || l.n+t.leaves[i+1].n > leafItems/2 {
+	t.lasts[i] = l[len(l)-1]
+	if i+1 == len(t.leaves) || len(l)+len(t.leaves[i+1]) > leafItems/2 {
 		return false
 	}
-	right := t.leaves[i+1]
-	copy(l.items[l.n:], right.all())
-	l.n += right.n
+	t.set(i, slices.Concat(l, t.leaves[i+1]))
 	t.close(i + 1)
-	t.zone(i)
+	t.changed(i)
 	return true
 }
 
 func (t *tree[E]) bytes() int64 {
-	return int64(len(t.leaves))*int64(unsafe.Sizeof(leaf[E]{})) + int64(cap(t.leaves))*8 + int64(cap(t.zones))*int64(unsafe.Sizeof(zone{}))
+	var item E
+	return int64(t.held)*int64(unsafe.Sizeof(item)) + int64(cap(t.leaves))*int64(unsafe.Sizeof([]E{})) +
+		int64(cap(t.lasts))*int64(unsafe.Sizeof(item)) + int64(cap(t.zones))*int64(unsafe.Sizeof(zone{}))
 }

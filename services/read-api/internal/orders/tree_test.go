@@ -30,8 +30,8 @@ func TestTreesAreSorted(t *testing.T) {
 		}
 		tree := newTree(want, nil)
 		check := func() {
-			require.True(t, slices.Equal(want, items(&tree, spot{}, false)))
-			down := items(&tree, spot{leaf: len(tree.leaves)}, true)
+			require.True(t, slices.Equal(want, items(tree, spot{}, false)))
+			down := items(tree, spot{leaf: len(tree.leaves)}, true)
 			slices.Reverse(down)
 			require.True(t, slices.Equal(want, down))
 			require.LessOrEqual(t, len(tree.leaves), 1+4*len(want)/leafItems, "leaves are not empty")
@@ -66,7 +66,7 @@ func TestTreesAreSorted(t *testing.T) {
 // TestAFullLeafIsSplit puts one more at each place of a full leaf, between two others.
 func TestAFullLeafIsSplit(t *testing.T) {
 	for at := range leafItems + 1 {
-		var full tree[handle]
+		full := newTree[handle](nil, nil)
 		var want []handle
 		for i := range 2 * leafItems {
 			want = append(want, handle(2*i+1))
@@ -74,6 +74,6 @@ func TestAFullLeafIsSplit(t *testing.T) {
 		}
 		h := handle(2 * at)
 		full.insert(full.seek(func(other handle) bool { return other < h }), h)
-		require.Equal(t, slices.Insert(want, at, h), items(&full, spot{}, false))
+		require.Equal(t, slices.Insert(want, at, h), items(full, spot{}, false))
 	}
 }
