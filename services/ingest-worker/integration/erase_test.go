@@ -35,11 +35,17 @@ func (b *bundle) erase(uid string) {
 	h := key().Of(uid)
 	db := bun.NewDB(b.db, pgdialect.New())
 	require.NoError(b.t, erased.Add(b.ctx, db, []orderdb.Erasure{{HMAC: h[:], KeyID: key().ID()}}))
+	b.note(uid)
+	require.NoError(b.t, erased.Await(b.ctx, db))
+}
+
+// note adds an order to the topic as an erased one.
+func (b *bundle) note(uid string) {
+	b.t.Helper()
 	client, err := dlq.NewClient(kgo.SeedBrokers(b.broker.Addr()))
 	require.NoError(b.t, err)
 	defer client.Close()
-	require.NoError(b.t, dlq.New(client, dlq.Options{Topic: dlqTopic, Erasures: key()}).WriteErased(b.ctx, []erasure.HMAC{h}, time.Now()))
-	require.NoError(b.t, erased.Await(b.ctx, db))
+	require.NoError(b.t, dlq.New(client, dlq.Options{Topic: dlqTopic, Erasures: key()}).WriteErased(b.ctx, []erasure.HMAC{key().Of(uid)}, time.Now()))
 }
 
 func (b *bundle) removeOrder(uid string) {
@@ -146,10 +152,11 @@ func TestALetterInFlightDoesNotSurviveItsErasure(t *testing.T) {
 
 // A database that was restored to before an erasure has neither the order's HMAC nor the
 // position of the notes. A worker that starts, or one that kept running, removes the order
-// again, and readers relist. Orders of nobody who was erased stay.
+// again, and readers relist. Orders of nobody who was erased stay. Amid an erasure, the
+// database had the HMAC already, and still had the order.
 func TestARestoredDatabaseForgetsAgain(t *testing.T) {
-	for _, running := range []bool{false, true} {
-		t.Run(fmt.Sprint("running=", running), func(t *testing.T) {
+	for _, is := range []struct{ running, amid bool }{{}, {running: true}, {amid: true}, {running: true, amid: true}} {
+		t.Run(fmt.Sprintf("%+v", is), func(t *testing.T) {
 			b := setup(t, 1)
 			w := b.startWorker("ERASURE_KEY=" + erasureKey)
 			b.produce(0, order(t, "gone", "a"), order(t, "kept", "a"))
@@ -157,12 +164,16 @@ func TestARestoredDatabaseForgetsAgain(t *testing.T) {
 			b.exec(`CREATE TABLE backup_positions AS SELECT * FROM ingest_positions`)
 			b.erase("gone")
 			b.removeOrder("gone")
+			if is.amid {
+				b.produce(0, order(t, "kept", "a"))
+				b.drained()
+			}
 			notes := func() (next int) {
 				_ = b.db.QueryRowContext(b.ctx, `SELECT next_offset FROM ingest_positions WHERE topic = $1`, dlqTopic).Scan(&next)
 				return next
 			}
 			b.eventually("the note is in the tables", func() (bool, string) { return notes() == 1, fmt.Sprint(notes()) })
-			if !running {
+			if !is.running {
 				w.stop()
 			}
 
@@ -170,9 +181,13 @@ func TestARestoredDatabaseForgetsAgain(t *testing.T) {
 			b.exec(`DELETE FROM erasures`)
 			b.exec(`SELECT setval('erasures_version', 1, false)`)
 			require.NoError(t, other.Write(context.Background(), []*orderwrite.Entry{entry(t, "gone", "a")}))
+			if is.amid {
+				h := key().Of("gone")
+				require.NoError(t, erased.Add(b.ctx, bun.NewDB(b.db, pgdialect.New()), []orderdb.Erasure{{HMAC: h[:], KeyID: key().ID()}}))
+			}
 			b.exec(`WITH gone AS (DELETE FROM ingest_positions RETURNING 1) SELECT count(*) FROM gone`)
 			b.exec(`INSERT INTO ingest_positions SELECT * FROM backup_positions`)
-			if !running {
+			if !is.running {
 				w = b.startWorker("ERASURE_KEY=" + erasureKey)
 			}
 			b.eventually("the order is gone again", func() (bool, string) {
@@ -189,6 +204,26 @@ func TestARestoredDatabaseForgetsAgain(t *testing.T) {
 			require.Equal(t, 1, w.metric("orderhub_ingest_records_total", "outcome=erased"))
 		})
 	}
+}
+
+// A database that goes back while a worker adds what it lacks has no position beyond it.
+func TestTheDatabaseGoesBackWhileErasuresAreAdded(t *testing.T) {
+	b := setup(t, 1)
+	w := b.startWorker("ERASURE_KEY=" + erasureKey)
+	b.produce(0, order(t, "gone", "a"), order(t, "kept", "a"))
+	b.drained()
+	b.exec(`CREATE SEQUENCE times;
+		CREATE FUNCTION go_back() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+		BEGIN
+			IF nextval('times') = 1 THEN DELETE FROM erasures; END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER go_back AFTER INSERT ON erasures EXECUTE FUNCTION go_back()`)
+	b.note("gone")
+	b.eventually("the order is gone", func() (bool, string) { return b.stored("gone") == "", b.stored("gone") })
+	require.NotEmpty(t, b.stored("kept"))
+	require.Equal(t, 1, b.count("erasures"))
+	require.Equal(t, 1, w.metric("orderhub_erasures_removed_orders_total"))
 }
 
 // A database that lost erasures, but no position of an order, is noticed by a running worker

@@ -10,6 +10,7 @@ package erasures
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 	"go.uber.org/zap"
 
 	"github.com/orderhub/orderhub/libs/erasure"
@@ -79,10 +81,16 @@ func New(cfg Config, db *bun.DB, registry prometheus.Registerer, component *heal
 // Sync reads what the topic has beyond the table's position. Orders that turn out to be
 // erased are removed; this reads the uids of all orders, and happens only after the
 // database went back. After an error it is to be repeated.
-func (k *Keeper) Sync(ctx context.Context) error {
+func (k *Keeper) Sync(ctx context.Context) error { return k.sync(ctx, false) }
+
+// SyncRestored is Sync after the database went back. It removes orders even if the table has
+// all erasures: the earlier state may be one amid an erasure.
+func (k *Keeper) SyncRestored(ctx context.Context) error { return k.sync(ctx, true) }
+
+func (k *Keeper) sync(ctx context.Context, restored bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	err := k.sync(ctx)
+	err := k.read(ctx, restored)
 	switch {
 	case err == nil:
 		k.component.Ready("")
@@ -92,7 +100,7 @@ func (k *Keeper) Sync(ctx context.Context) error {
 	return err
 }
 
-func (k *Keeper) sync(ctx context.Context) error {
+func (k *Keeper) read(ctx context.Context, restored bool) error {
 	var has bool
 	err := k.bounded(ctx, func(ctx context.Context) (err error) {
 		has, err = orderdb.Has(ctx, k.db, "erasures")
@@ -118,30 +126,45 @@ func (k *Keeper) sync(ctx context.Context) error {
 		return fmt.Errorf("read the position of erasures: %w", err)
 	}
 	from := max(first, position.NextOffset)
-	if from == end {
+	if from == end && !restored {
 		return nil
 	}
 	if from > end { // the topic lost its end
 		from = first
 	}
-	notes, next, err := k.read(ctx, from, end)
+	notes, next, err := k.notes(ctx, from, end)
 	if err == nil {
-		err = k.apply(ctx, notes)
+		err = k.apply(ctx, notes, restored)
 	}
 	if err != nil {
 		return err
 	}
-	position.NextOffset, position.UpdatedAt = next, time.Now()
+	hmacs := make([]string, len(notes))
+	for i, note := range notes {
+		hmacs[i] = hex.EncodeToString(note.HMAC)
+	}
 	err = k.bounded(ctx, func(ctx context.Context) error {
-		_, err := k.db.NewInsert().Model(&position).On("CONFLICT (consumer_group, topic_id, partition) DO UPDATE").
-			Set("next_offset = EXCLUDED.next_offset, updated_at = now()").Exec(ctx)
-		return err
+		result, err := k.db.NewRaw(advance, k.cfg.Group, topicID, partition, k.cfg.Topic, next, pgdialect.Array(hmacs)).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if rows, err := result.RowsAffected(); err != nil || rows > 0 {
+			return err
+		}
+		return errors.New("the database went back to an earlier state meanwhile")
 	})
 	if err != nil {
 		return fmt.Errorf("write the position of erasures: %w", err)
 	}
 	return nil
 }
+
+// advance writes the position if the table has the notes before it, and their orders are
+// removed: one statement, so that a database that goes back has neither. Raw SQL: bun's
+// builder inserts no SELECT.
+const advance = `INSERT INTO ingest_positions AS p (consumer_group, topic_id, partition, topic, next_offset) SELECT ?, ?, ?, ?, ?
+	WHERE NOT EXISTS (SELECT FROM unnest(?::text[]) AS note (hmac) LEFT JOIN erasures AS e ON e.hmac = decode(note.hmac, 'hex') WHERE e.pending IS DISTINCT FROM false)
+	ON CONFLICT (consumer_group, topic_id, partition) DO UPDATE SET next_offset = EXCLUDED.next_offset, updated_at = now()`
 
 // bounded gives a step that makes one or two small statements its time.
 func (k *Keeper) bounded(ctx context.Context, step func(context.Context) error) error {
@@ -161,8 +184,8 @@ func (k *Keeper) Close() {
 // partition ends.
 const emptyAnswers = 3
 
-// read returns the notes in a range of offsets, and the offset up to which it read.
-func (k *Keeper) read(ctx context.Context, from, end int64) (notes []orderdb.Erasure, next int64, err error) {
+// notes returns the notes in a range of offsets, and the offset up to which it read.
+func (k *Keeper) notes(ctx context.Context, from, end int64) (notes []orderdb.Erasure, next int64, err error) {
 	for empty := 0; from < end && empty < emptyAnswers; {
 		answer, err := k.cfg.Reader.Fetch(ctx, from)
 		if err != nil {
@@ -192,8 +215,8 @@ func (k *Keeper) read(ctx context.Context, from, end int64) (notes []orderdb.Era
 
 // apply adds the notes that the table lacks and removes their orders. What it has done stays
 // done where it fails.
-func (k *Keeper) apply(ctx context.Context, notes []orderdb.Erasure) error {
-	if len(notes) == 0 {
+func (k *Keeper) apply(ctx context.Context, notes []orderdb.Erasure, restored bool) error {
+	if len(notes) == 0 && !restored {
 		return nil
 	}
 	var known *erased.Known
@@ -210,10 +233,10 @@ func (k *Keeper) apply(ctx context.Context, notes []orderdb.Erasure) error {
 		pending, err = k.db.NewSelect().Model((*orderdb.Erasure)(nil)).Where("pending").Exists(ctx)
 		return err
 	})
-	if err != nil || len(missing) == 0 && !pending {
+	if err != nil || len(missing) == 0 && !pending && (!restored || known.Empty()) {
 		return err
 	}
-	k.log.Error("the topic has erased orders that the table does not have: the database went back to an earlier state; removing them", zap.Int("erasures", len(missing)))
+	k.log.Error("the database went back to an earlier state: removing the orders that were erased", zap.Int("erasures", len(missing)))
 	add := func(ctx context.Context) error { return erased.Add(ctx, k.db, missing) }
 	await := func(ctx context.Context) error { return erased.Await(ctx, k.db) }
 	for _, step := range []func(context.Context) error{add, load, await} {

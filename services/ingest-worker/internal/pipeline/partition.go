@@ -88,7 +88,11 @@ func (p *Pipeline) start(ctx context.Context, committed map[int]int64, commits *
 	// Before any record that a restored database lacks is read. A database that goes back after
 	// its positions were read is noticed by them.
 	if err == nil {
-		err = p.retry(ctx, first, p.erasures.Sync, func(err error) (errclass.Class, errclass.Cause) {
+		sync := p.erasures.Sync
+		if len(behind) > 0 {
+			sync = p.erasures.SyncRestored
+		}
+		err = p.retry(ctx, first, sync, func(err error) (errclass.Class, errclass.Cause) {
 			if errors.As(err, new(*erasures.TopicError)) {
 				return errclass.Environment, errclass.CauseDeadLetters
 			}
