@@ -40,7 +40,6 @@ var (
 	worker       = contender{"ingest-worker", runWorkers(1)}
 	lookingUp    = contender{"ingest-worker, foreign keys looked up", runLookingUp}
 	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
-	unrecorded   = contender{"ingest-worker, no positions, no erasures", runUnrecorded}
 	unmarshal    = contender{"encoding/json.Unmarshal, nothing stored", runUnmarshal}
 	single       = contender{"a transaction an order, 1 connection", runSingle(1)}
 	singlePair   = contender{"a transaction an order, 2 connections", runSingle(2)}
@@ -116,13 +115,6 @@ func runWorkers(count int) func(context.Context, *trial) rig.Use {
 func runLookingUp(ctx context.Context, t *trial) rig.Use {
 	must.Succeed(t.site.Server.Admin(ctx, rig.RevokeReplicaRole))
 	defer func() { must.Succeed(t.site.Server.Admin(ctx, rig.GrantReplicaRole)) }()
-	return worker.run(ctx, t)
-}
-
-// runUnrecorded has the worker without the positions of partitions and without erased orders,
-// as on the schema of before.
-func runUnrecorded(ctx context.Context, t *trial) rig.Use {
-	must.Succeed(postgres.Execute(ctx, t.database, "DROP TABLE ingest_positions, erasures", "DROP SEQUENCE erasures_version"))
 	return worker.run(ctx, t)
 }
 

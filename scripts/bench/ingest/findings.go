@@ -106,10 +106,6 @@ func goals(measured samples) string {
 		measured.Ratio(worker.name, rawCopy.name, rig.Use.Rate), measured.Ratio(lookingUp.name, rawCopy.name, rig.Use.Rate),
 		measured.Ratio(worker.name, rawCopy.name, rig.Use.DatabaseCost),
 		measured.Ratio(worker.name, unmarshal.name, rig.Use.ClientCost), measured.Median(worker.name, rig.Use.PeakMiB))
-	if len(measured[unrecorded.name]) > 0 {
-		text += fmt.Sprintf("- positions and erasures: %+.1f %% of the database's and the worker's CPU an order (goal: at most 2)\n",
-			(measured.Ratio(worker.name, unrecorded.name, func(u rig.Use) float64 { return u.DatabaseCost() + u.ClientCost() })-1)*100)
-	}
 	if len(measured[single.name]) > 0 {
 		times := func(of, to contender) float64 { return measured.Ratio(of.name, to.name, rig.Use.Rate) }
 		text += fmt.Sprintf("- rate: %.0f × a transaction an order on 1 connection (goal: at least 20), %.0f × on 2; raw COPY is %.0f × and %.0f ×\n",

@@ -105,7 +105,7 @@ func (b *Benchmark) rounds(ctx context.Context, orders *rig.Orders, contenders [
 func (b *Benchmark) comparison(ctx context.Context, orders *rig.Orders) {
 	rig.Progress("warming up: files of WAL and of tables that later runs use again")
 	b.run(ctx, rawCopy, orders)
-	contenders := []contender{rawCopy, copyTriggers, worker, lookingUp, unrecorded, unmarshal}
+	contenders := []contender{rawCopy, copyTriggers, worker, lookingUp, unmarshal}
 	if b.Compare != "" {
 		contenders = append(contenders, otherBuild)
 	}
