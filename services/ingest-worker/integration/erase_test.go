@@ -97,7 +97,7 @@ func TestAnOrderInFlightDoesNotSurviveItsErasure(t *testing.T) {
 	waiting := func(n int, what string) {
 		b.eventually(what, func() (bool, string) {
 			var got int
-			err := b.db.QueryRowContext(b.ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).Scan(&got)
+			err := b.db.QueryRowContext(b.ctx, `SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database AND datname = current_database() WHERE locktype = 'advisory' AND NOT granted`).Scan(&got)
 			return err == nil && got == n, fmt.Sprint(got, err)
 		})
 	}
