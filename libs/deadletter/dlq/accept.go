@@ -3,10 +3,10 @@ package dlq
 import (
 	"context"
 	"slices"
-	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
-	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
 // Acceptance says how the contents of letters become the newest versions of their orders.
@@ -35,12 +35,12 @@ type Accepted struct {
 func (q *Queue) Accept(ctx context.Context, view *View, refs []Ref, how Acceptance) error {
 	refs = slices.Clone(refs)
 	InSourceOrder(refs)
-	pacer, most := newPacer(how.Rate), chunkLetters
+	pace, most := paceOf(how.Rate), chunkLetters
 	if how.Rate > 0 {
 		most = 1
 	}
 	for some := range Chunks(refs, most) {
-		if err := pacer.wait(ctx, len(some)); err != nil {
+		if err := pace.WaitN(ctx, len(some)); err != nil {
 			return err
 		}
 		items, err := view.current(ctx, some, letter.Open, func(i Item) { how.Done(Outcome{Item: i, Err: ErrNotOpen}) })
@@ -75,21 +75,10 @@ func (q *Queue) accept(ctx context.Context, items []Item, how Acceptance) error 
 	return q.resolve(ctx, accepted, resolutions, func(i int) { how.Done(Outcome{Item: accepted[i]}) })
 }
 
-// pacer bounds a rate of letters.
-type pacer struct {
-	rate  float64 // a second; 0: no bound
-	start time.Time
-	sent  int
-}
-
-func newPacer(rate float64) *pacer { return &pacer{rate: rate, start: time.Now()} }
-
-// wait waits until so many more letters are due.
-func (p *pacer) wait(ctx context.Context, n int) error {
-	defer func() { p.sent += n }()
-	if p.rate <= 0 {
-		return ctx.Err()
+// paceOf lets single letters pass at a rate a second, or any number at once if that is 0.
+func paceOf(perSecond float64) *rate.Limiter {
+	if perSecond == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
 	}
-	due := p.start.Add(time.Duration(float64(p.sent) / p.rate * float64(time.Second)))
-	return retry.Sleep(ctx, time.Until(due))
+	return rate.NewLimiter(rate.Limit(perSecond), 1)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
@@ -94,7 +95,7 @@ func (q *Queue) Redrive(ctx context.Context, view *View, refs []Ref, how Redrive
 	if err != nil {
 		return err
 	}
-	d := &redriving{Redrive: how, queue: q, view: view, router: router, pacer: newPacer(how.Rate)}
+	d := &redriving{Redrive: how, queue: q, view: view, router: router, pace: paceOf(how.Rate)}
 	return chunks(ctx, refs, func(refs []Ref) error {
 		items, err := view.current(ctx, refs, letter.Open, func(i Item) { d.refuse(i, ErrNotOpen) })
 		if err != nil {
@@ -119,7 +120,7 @@ type redriving struct {
 	queue  *Queue
 	view   *View
 	router *Router
-	pacer  *pacer
+	pace   *rate.Limiter
 	looked time.Time
 }
 
@@ -186,7 +187,7 @@ func (d *redriving) send(ctx context.Context, batch []draft) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	if err := d.pacer.wait(ctx, len(batch)); err != nil {
+	if err := d.pace.WaitN(ctx, len(batch)); err != nil {
 		return err
 	}
 	batch, err := d.stillOpen(ctx, batch)

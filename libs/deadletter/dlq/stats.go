@@ -46,17 +46,6 @@ type Cause struct {
 	Newest Ref `json:"-"`
 }
 
-// Filter finds the letters of the cause.
-func (c *Cause) Filter() letter.Filter {
-	f := letter.Filter{Reasons: []string{c.Reason}}
-	if c.Rule == "" && c.Path == "" {
-		f.NoFailures = true
-		return f
-	}
-	f.Failure = &letter.Failure{Rule: c.Rule, Path: c.Path}
-	return f
-}
-
 // StatsOptions say what else StatsOf counts.
 type StatsOptions struct {
 	// NewSince is for Cause.New; zero: nothing is new.

@@ -47,8 +47,6 @@ type Filter struct {
 	UID        string    // letters of an order: by key or by order_uid in the value
 	// Failure is one of the letter's; its path is that of any item.
 	Failure *Failure
-	// NoFailures selects letters that name no failure.
-	NoFailures bool
 	// Of, if set, is a condition of the caller's own.
 	Of func(*Letter) bool
 }
@@ -75,16 +73,13 @@ func (f *Filter) MatchesWith(l *Letter, failuresOf func(*Letter) []Failure) bool
 		f.Of != nil && !f.Of(l):
 		return false
 	}
-	if !f.NoFailures && f.Failure == nil && len(f.Rules) == 0 && len(f.Paths) == 0 {
+	if f.Failure == nil && len(f.Rules) == 0 && len(f.Paths) == 0 {
 		return true
 	}
 	return f.matchesFailures(failuresOf(l))
 }
 
 func (f *Filter) matchesFailures(failures []Failure) bool {
-	if f.NoFailures && len(failures) > 0 {
-		return false
-	}
 	if f.Failure != nil && !slices.ContainsFunc(failures, func(e Failure) bool {
 		return e.Rule == f.Failure.Rule && AnyItem(e.Path) == f.Failure.Path
 	}) {

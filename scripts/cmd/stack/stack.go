@@ -27,6 +27,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/natsserver"
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 const (
@@ -80,7 +81,7 @@ func newStack(cfg settings, binaries string, out *output) *stack {
 // unless ctx ends because of errStop; stop is how its parts end ctx.
 func (st *stack) run(ctx context.Context, stop context.CancelCauseFunc) (err error) {
 	began := time.Now()
-	if err = st.up(ctx, stop); err == nil {
+	if err = must.Cause(func() { st.up(ctx, stop) }); err == nil {
 		st.out.say("ready after %s", time.Since(began).Round(time.Millisecond))
 		st.out.print(st.summary())
 		<-ctx.Done()
@@ -104,57 +105,35 @@ func (st *stack) run(ctx context.Context, stop context.CancelCauseFunc) (err err
 	return err
 }
 
-func (st *stack) up(ctx context.Context, failed context.CancelCauseFunc) error {
-	if err := st.checkBinaries(); err != nil {
-		return err
-	}
-	if err := st.claim(ctx); err != nil {
-		return err
-	}
-	if err := st.startStores(ctx, failed); err != nil {
-		return err
-	}
-	if err := st.migrate(ctx); err != nil {
-		return fmt.Errorf("migrations: %w", err)
+func (st *stack) up(ctx context.Context, failed context.CancelCauseFunc) {
+	must.Succeed(st.checkBinaries())
+	must.Succeed(st.claim(ctx))
+	must.Succeed(st.startStores(ctx, failed))
+	if err := must.Cause(func() { st.migrate(ctx) }); err != nil {
+		must.Succeed(fmt.Errorf("migrations: %w", err))
 	}
 	for _, s := range st.settings.services() {
-		if err := st.start(s, failed); err != nil {
-			return err
-		}
+		must.Succeed(st.start(s, failed))
 	}
 	for _, r := range st.running {
-		if err := st.waitReady(ctx, r); err != nil {
-			return err
-		}
+		must.Succeed(st.waitReady(ctx, r))
 	}
-	return st.publishSamples(ctx)
+	must.Succeed(st.publishSamples(ctx))
 }
 
 // migrate brings the schema up to date. In the embedded database each program then has a
 // role of its own, with a password of this run. Without roles yet, as after an earlier
 // Orderhub, the owner of the database migrates, and gives the tables to their new owner.
-func (st *stack) migrate(ctx context.Context) error {
-	migrate := func() error { return st.runOnce(ctx, "migrate", nil, false, "orderctl", "migrate") }
-	if st.postgres == nil {
-		return migrate()
-	}
-	password, admin := rand.Text(), st.postgres.AdminURL()
-	known, err := postgres.SetPassword(ctx, admin, rolePrefix+"_migrate", password)
-	if err != nil {
-		return err
-	}
-	if known {
+func (st *stack) migrate(ctx context.Context) {
+	password := rand.Text()
+	if st.postgres != nil && must.Get(postgres.SetPassword(ctx, st.postgres.AdminURL(), rolePrefix+"_migrate", password)) {
 		st.roleURLs["orderctl"] = postgres.WithUser(st.databaseURL, rolePrefix+"_migrate", password)
 	}
-	if err := migrate(); err != nil {
-		return err
+	must.Succeed(st.runOnce(ctx, "migrate", nil, false, "orderctl", "migrate"))
+	if st.postgres != nil {
+		urls := must.Get(postgres.MakeRoles(ctx, st.postgres.AdminURL(), rolePrefix))
+		st.roleURLs = map[string]string{"ingest-worker": urls[migrations.Writer], "read-api": urls[migrations.Reader], "orderctl": urls[migrations.Operator]}
 	}
-	urls, err := postgres.MakeRoles(ctx, admin, rolePrefix)
-	if err != nil {
-		return err
-	}
-	st.roleURLs = map[string]string{"ingest-worker": urls[migrations.Writer], "read-api": urls[migrations.Reader], "orderctl": urls[migrations.Operator]}
-	return nil
 }
 
 func (st *stack) checkBinaries() error {

@@ -8,12 +8,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Files are PEM files.
@@ -32,13 +33,11 @@ func Make(folder string) (Files, error) { return Lasting(folder, 24*time.Hour) }
 func Lasting(folder string, life time.Duration) (Files, error) {
 	client := filepath.Join(folder, "client.pem")
 	files := Files{Authority: filepath.Join(folder, "authority.pem"), Server: filepath.Join(folder, "server.pem"), Client: client, ClientKey: client}
-	authority, err := issue(files.Authority, nil, 0, life)
-	if err != nil {
-		return files, err
-	}
-	_, serverErr := issue(files.Server, authority, x509.ExtKeyUsageServerAuth, life)
-	_, clientErr := issue(client, authority, x509.ExtKeyUsageClientAuth, life)
-	return files, errors.Join(serverErr, clientErr)
+	return files, must.Try(func() {
+		authority := issue(files.Authority, nil, 0, life)
+		issue(files.Server, authority, x509.ExtKeyUsageServerAuth, life)
+		issue(client, authority, x509.ExtKeyUsageClientAuth, life)
+	})
 }
 
 // identity is a certificate with its key.
@@ -49,12 +48,8 @@ type identity struct {
 
 // issue makes an identity that issuer signs, and writes it to a file. Without an
 // issuer it makes an authority, and writes no key.
-func issue(file string, issuer *identity, usage x509.ExtKeyUsage, life time.Duration) (*identity, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
+func issue(file string, issuer *identity, usage x509.ExtKeyUsage, life time.Duration) *identity {
+	key, now := must.Get(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), time.Now()
 	made := &identity{key: key, certificate: &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()),
 		Subject:      pkix.Name{CommonName: filepath.Base(file), Organization: []string{"Orderhub's tests"}},
@@ -68,16 +63,10 @@ func issue(file string, issuer *identity, usage x509.ExtKeyUsage, life time.Dura
 	} else {
 		made.certificate.KeyUsage, made.certificate.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{usage}
 		made.certificate.DNSNames, made.certificate.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-		encoded, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			return nil, err
-		}
-		text = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+		text = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must.Get(x509.MarshalPKCS8PrivateKey(key))})
 	}
-	der, err := x509.CreateCertificate(rand.Reader, made.certificate, issuer.certificate, key.Public(), issuer.key)
-	if err != nil {
-		return nil, err
-	}
+	der := must.Get(x509.CreateCertificate(rand.Reader, made.certificate, issuer.certificate, key.Public(), issuer.key))
 	text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	return made, os.WriteFile(file, text, 0o600)
+	must.Succeed(os.WriteFile(file, text, 0o600))
+	return made
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // Program is a program to build.
@@ -22,38 +24,33 @@ type Program struct {
 
 // Binary returns the path of the built program. It is built once, into the user's cache.
 func Binary(ctx context.Context, p Program) (path string, err error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	folder := filepath.Join(cache, "orderhub")
-	path = filepath.Join(folder, p.Name+"-"+p.Version)
+	err = must.Try(func() { path = p.build(ctx) })
+	return path, err
+}
+
+func (p Program) build(ctx context.Context) string {
+	folder := filepath.Join(must.Get(os.UserCacheDir()), "orderhub")
+	path := filepath.Join(folder, p.Name+"-"+p.Version)
 	if _, err := os.Stat(path); err == nil {
-		return path, nil
+		return path
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return "", err
-	}
-	module, err := os.MkdirTemp(folder, "build-")
-	if err != nil {
-		return "", err
-	}
+	must.Succeed(os.MkdirAll(folder, 0o755))
+	module := must.Get(os.MkdirTemp(folder, "build-"))
 	defer func() { _ = os.RemoveAll(module) }()
 	steps := [][]string{{"mod", "init", "build"}, append([]string{"get", p.Module + "@" + p.Version}, p.Requires...)}
 	if p.Main != nil {
 		p.Package = "."
 		steps = append(steps, []string{"mod", "tidy"})
-		if err := os.WriteFile(filepath.Join(module, "main.go"), p.Main, 0o600); err != nil {
-			return "", err
-		}
+		must.Succeed(os.WriteFile(filepath.Join(module, "main.go"), p.Main, 0o600))
 	}
 	for _, args := range append(steps, []string{"build", "-o", "program", p.Package}) {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Dir = module
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
 		if output, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build %s: go %v: %w\n%s", p.Name, args, err, output)
+			must.Succeed(fmt.Errorf("build %s: go %v: %w\n%s", p.Name, args, err, output))
 		}
 	}
-	return path, os.Rename(filepath.Join(module, "program"), path) // at once, for others that build it too
+	must.Succeed(os.Rename(filepath.Join(module, "program"), path)) // at once, for others that build it too
+	return path
 }

@@ -17,6 +17,7 @@ import (
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // BinariesVariable is the environment variable that names the folder with
@@ -149,7 +150,7 @@ func fetch(ctx context.Context, wanted int, log io.Writer) (binaries, error) {
 			return found, nil
 		}
 		_, _ = fmt.Fprintf(log, "no PostgreSQL server programs found on this machine: fetching version %s into %s\n", f.version, dir)
-		if err := download(dir, f.version); err != nil {
+		if err := must.Cause(func() { download(dir, f.version) }); err != nil {
 			return binaries{}, fmt.Errorf("fetch PostgreSQL (install a PostgreSQL server, or name its programs' folder in %s, to do without): %w",
 				BinariesVariable, err)
 		}
@@ -177,23 +178,14 @@ func cacheDir() (string, error) {
 // The embedding library only fetches on the way to starting a server, which
 // root can't do; so the server that it starts is a throw-away one, and all that
 // counts is whether the programs are there afterwards.
-func download(dir string, version embeddedpostgres.PostgresVersion) (err error) {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp(filepath.Dir(dir), "fetching-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	port, err := ports.Free()
-	if err != nil {
-		return err
-	}
+func download(dir string, version embeddedpostgres.PostgresVersion) {
+	must.Succeed(os.MkdirAll(filepath.Dir(dir), 0o755))
+	work := must.Get(os.MkdirTemp(filepath.Dir(dir), "fetching-"))
+	defer func() { _ = os.RemoveAll(work) }() // what stays harms nothing
 	programs := filepath.Join(work, "programs")
 	throwaway := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(version).
-		Port(uint32(port)).
+		Port(uint32(must.Get(ports.Free()))).
 		CachePath(filepath.Join(work, "archive")).
 		BinariesPath(programs).
 		RuntimePath(filepath.Join(work, "runtime")).
@@ -201,15 +193,12 @@ func download(dir string, version embeddedpostgres.PostgresVersion) (err error) 
 	defer http.DefaultClient.CloseIdleConnections() // the library's
 	startErr := throwaway.Start()
 	if startErr == nil {
-		if err := throwaway.Stop(); err != nil {
-			return err
-		}
+		must.Succeed(throwaway.Stop())
 	}
 	if _, err := inspect(context.Background(), filepath.Join(programs, "bin")); err != nil {
-		return errors.Join(startErr, err)
+		must.Succeed(errors.Join(startErr, err))
 	}
-	if err := os.Rename(programs, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return err // another process may have been quicker, which is as good
+	if err := os.Rename(programs, dir); !errors.Is(err, os.ErrExist) {
+		must.Succeed(err) // another process may have been quicker, which is as good
 	}
-	return nil
 }

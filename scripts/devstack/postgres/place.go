@@ -20,6 +20,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 const (
@@ -45,78 +46,55 @@ type place struct {
 
 // openPlace finds or makes the folders for dir ("" means temporary ones).
 func openPlace(dir string, log io.Writer) (*place, error) {
-	p := &place{dir: dir}
-	if dir == "" {
-		p.temporary = true
-		removeAbandoned()
-		made, err := os.MkdirTemp("", tempPattern)
-		if err != nil {
-			return nil, err
+	p := &place{dir: dir, temporary: dir == ""}
+	return p, must.Cause(func() {
+		if p.temporary {
+			removeAbandoned()
+			p.dir = must.Get(os.MkdirTemp("", tempPattern))
+			must.Succeed(os.Chmod(p.dir, passThrough))
 		}
-		if err := os.Chmod(made, passThrough); err != nil {
-			return nil, err
+		p.dir = must.Get(filepath.Abs(p.dir))
+		p.lock = must.Get(datadir.Acquire(p.dir))
+		if err := must.Cause(func() { p.settle(log) }); err != nil {
+			must.Succeed(errors.Join(err, p.lock.Release()))
 		}
-		p.dir = made
-	}
-	var err error
-	if p.dir, err = filepath.Abs(p.dir); err != nil {
-		return nil, err
-	}
-	if p.lock, err = datadir.Acquire(p.dir); err != nil {
-		return nil, err
-	}
-	if err := p.settle(log); err != nil {
-		return nil, errors.Join(err, p.lock.Release())
-	}
-	return p, nil
+	})
 }
 
 // settle chooses base, cluster and account.
-func (p *place) settle(log io.Writer) (err error) {
-	if p.base, err = p.readLocation(log); err != nil {
-		return err
-	}
-	if p.account, err = accountFor(filepath.Join(p.base, clusterName)); err != nil {
-		return err
-	}
+func (p *place) settle(log io.Writer) {
+	p.base = p.readLocation(log)
+	p.account = must.Get(accountFor(filepath.Join(p.base, clusterName)))
 	if p.base == p.dir && !p.account.canReach(p.dir) {
-		if p.base, err = p.relocate(); err != nil {
-			return err
-		}
+		p.base = p.relocate()
 		_, _ = fmt.Fprintf(log, "PostgreSQL can't run as root, and its own user can't reach %s: data is in %s\n", p.dir, p.base)
 	}
 	// Resolved, because running servers are found by their working folder.
-	if p.base, err = filepath.EvalSymlinks(p.base); err != nil {
-		return err
-	}
+	p.base = must.Get(filepath.EvalSymlinks(p.base))
 	p.cluster = filepath.Join(p.base, clusterName)
-	return nil
 }
 
 // readLocation returns where earlier data was put, and dir where it wasn't
 // put anywhere else.
-func (p *place) readLocation(log io.Writer) (string, error) {
+func (p *place) readLocation(log io.Writer) string {
 	content, err := os.ReadFile(filepath.Join(p.dir, locationName))
 	if errors.Is(err, os.ErrNotExist) {
-		return p.dir, nil
+		return p.dir
 	}
-	if err != nil {
-		return "", err
-	}
+	must.Succeed(err)
 	base := strings.TrimSpace(string(content))
 	info, err := os.Lstat(base)
 	if errors.Is(err, os.ErrNotExist) {
 		_, _ = fmt.Fprintf(log, "%s is gone: PostgreSQL starts with an empty database\n", base)
-		return p.dir, os.Remove(filepath.Join(p.dir, locationName))
+		must.Succeed(os.Remove(filepath.Join(p.dir, locationName)))
+		return p.dir
 	}
-	if err != nil {
-		return "", err
-	}
+	must.Succeed(err)
 	// Below /var/tmp anybody may make a folder of this name once it is gone.
 	if !ownFolder(info) {
-		return "", fmt.Errorf("%s, named in %s, is not a folder of this user's", base, filepath.Join(p.dir, locationName))
+		must.Succeed(fmt.Errorf("%s, named in %s, is not a folder of this user's", base, filepath.Join(p.dir, locationName)))
 	}
-	return base, nil
+	return base
 }
 
 func ownFolder(info os.FileInfo) bool {
@@ -125,24 +103,20 @@ func ownFolder(info os.FileInfo) bool {
 }
 
 // relocate makes a base that every user can reach and writes it down.
-func (p *place) relocate() (string, error) {
+func (p *place) relocate() string {
 	parent := "/var/tmp" // unlike /tmp it is kept over a reboot
 	if _, err := os.Stat(parent); err != nil {
 		parent = os.TempDir()
 	}
-	base, err := os.MkdirTemp(parent, tempPattern)
-	if err != nil {
-		return "", err
-	}
-	if err := os.Chmod(base, passThrough); err != nil {
-		return "", err
-	}
+	base := must.Get(os.MkdirTemp(parent, tempPattern))
+	must.Succeed(os.Chmod(base, passThrough))
 	if !p.account.canReach(base) {
-		return "", errors.Join(
+		must.Succeed(errors.Join(
 			fmt.Errorf("PostgreSQL refuses to run as root, and user %d can't be used on this machine", p.account.Uid),
-			os.Remove(base))
+			os.Remove(base)))
 	}
-	return base, os.WriteFile(filepath.Join(p.dir, locationName), []byte(base+"\n"), 0o600)
+	must.Succeed(os.WriteFile(filepath.Join(p.dir, locationName), []byte(base+"\n"), 0o600))
+	return base
 }
 
 // majorVersion is that of existing data, or 0.
@@ -157,33 +131,27 @@ func (p *place) majorVersion() int {
 
 // initialize makes the server's folder unless it is there. It is made under
 // another name first, so that an interrupted attempt is never taken for data.
-func (p *place) initialize(ctx context.Context, bin binaries, unsafe bool) error {
+func (p *place) initialize(ctx context.Context, bin binaries, unsafe bool) {
 	passwordFile := filepath.Join(p.dir, passwordName)
 	if p.majorVersion() != 0 {
 		password, err := os.ReadFile(passwordFile)
 		if err != nil {
-			return fmt.Errorf("data without its superuser's password: %w", err)
+			must.Succeed(fmt.Errorf("data without its superuser's password: %w", err))
 		}
 		p.adminPassword = strings.TrimSpace(string(password))
-		return nil
+		return
 	}
 	p.adminPassword = rand.Text()
-	if err := os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600); err != nil {
-		return err
-	}
-	return p.initdb(ctx, bin, unsafe)
+	must.Succeed(os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600))
+	p.initdb(ctx, bin, unsafe)
 }
 
-func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err error) {
+func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) {
 	passwordFile := filepath.Join(p.base, "initdb-password") // a copy that the server's user may read
-	if err := os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(passwordFile)) }()
-	if err := p.account.own(passwordFile); err != nil {
-		return err
-	}
-	return p.fill(ctx, p.cluster, func(making string) *exec.Cmd {
+	must.Succeed(os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600))
+	defer func() { must.Succeed(os.Remove(passwordFile)) }()
+	must.Succeed(p.account.own(passwordFile))
+	p.fill(ctx, p.cluster, func(making string) *exec.Cmd {
 		arguments := []string{
 			"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + passwordFile,
 			"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
@@ -198,33 +166,25 @@ func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) (err erro
 // accessFile is the pg_hba.conf of a server that other machines reach.
 func (p *place) accessFile() string { return filepath.Join(p.base, "pg_hba.conf") }
 
-func (p *place) writeAccess() error {
+func (p *place) writeAccess() {
 	const rules = "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\nhost " + ownerRole + " " + ownerRole + " all scram-sha-256\n" //nolint:dupword // the form of pg_hba.conf
-	if err := os.WriteFile(p.accessFile(), []byte(rules), 0o600); err != nil {
-		return err
-	}
-	return p.account.own(p.accessFile())
+	must.Succeed(os.WriteFile(p.accessFile(), []byte(rules), 0o600))
+	must.Succeed(p.account.own(p.accessFile()))
 }
 
 // fill makes a server's folder by a program that is told where.
-func (p *place) fill(ctx context.Context, folder string, program func(making string) *exec.Cmd) error {
+func (p *place) fill(ctx context.Context, folder string, program func(making string) *exec.Cmd) {
 	making := folder + ".making"
-	if err := os.RemoveAll(making); err != nil {
-		return err
-	}
-	if err := os.Mkdir(making, 0o700); err != nil {
-		return err
-	}
-	if err := p.account.own(making); err != nil {
-		return err
-	}
+	must.Succeed(os.RemoveAll(making))
+	must.Succeed(os.Mkdir(making, 0o700))
+	must.Succeed(p.account.own(making))
 	cmd := program(making)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := process.Run(ctx, cmd); err != nil {
-		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, bytes.TrimSpace(output.Bytes()))
+		must.Succeed(fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, bytes.TrimSpace(output.Bytes())))
 	}
-	return os.Rename(making, folder)
+	must.Succeed(os.Rename(making, folder))
 }
 
 // waitUntilUnused waits for an earlier server on the same data to be gone: after

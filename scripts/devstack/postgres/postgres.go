@@ -32,6 +32,7 @@ import (
 
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 const (
@@ -78,16 +79,14 @@ type Server struct {
 // is a [*ports.TakenError], a DataDir in use a *datadir.InUseError. ctx bounds
 // the start only.
 func Start(ctx context.Context, options Options) (*Server, error) {
-	return start(ctx, options, func(ctx context.Context, s *Server) (err error) {
-		if s.binaries, err = findBinaries(ctx, s.place.majorVersion(), s.options.LogWriter); err != nil {
-			return err
-		}
-		return s.place.initialize(ctx, s.binaries, s.options.Unsafe)
+	return start(ctx, options, func(ctx context.Context, s *Server) {
+		s.binaries = must.Get(findBinaries(ctx, s.place.majorVersion(), s.options.LogWriter))
+		s.place.initialize(ctx, s.binaries, s.options.Unsafe)
 	})
 }
 
 // start starts a server whose data folder prepare fills.
-func start(ctx context.Context, options Options, prepare func(context.Context, *Server) error) (*Server, error) {
+func start(ctx context.Context, options Options, prepare func(context.Context, *Server)) (*Server, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if options.LogWriter == nil {
@@ -102,10 +101,7 @@ func start(ctx context.Context, options Options, prepare func(context.Context, *
 		return place.command(context.Background(), filepath.Join(server.binaries.dir, "postgres"), server.arguments()...)
 	})
 	server.daemon.Log, server.daemon.OnDeath = options.LogWriter, syscall.SIGINT
-	if err = prepare(ctx, server); err == nil {
-		err = server.Restart(ctx)
-	}
-	if err != nil {
+	if err := must.Cause(func() { prepare(ctx, server); must.Succeed(server.Restart(ctx)) }); err != nil {
 		return nil, errors.Join(err, server.Stop(context.WithoutCancel(ctx)))
 	}
 	return server, nil
@@ -122,7 +118,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	err := s.launch(ctx)
+	err := must.Cause(func() { s.launch(ctx) })
 	if err != nil {
 		_ = s.halt(context.WithoutCancel(ctx), syscall.SIGQUIT)
 	}
@@ -131,22 +127,14 @@ func (s *Server) Restart(ctx context.Context) error {
 
 // launch runs the server's process and waits until it answers and has its
 // role and database.
-func (s *Server) launch(ctx context.Context) error {
-	if err := s.place.waitUntilUnused(ctx); err != nil {
-		return err
-	}
-	if err := s.choosePort(); err != nil {
-		return err
-	}
+func (s *Server) launch(ctx context.Context) {
+	must.Succeed(s.place.waitUntilUnused(ctx))
+	must.Succeed(s.choosePort())
 	if s.options.Open {
-		if err := s.place.writeAccess(); err != nil {
-			return err
-		}
+		s.place.writeAccess()
 	}
-	if err := s.daemon.Start(); err != nil {
-		return err
-	}
-	return s.provision(ctx)
+	must.Succeed(s.daemon.Start())
+	s.provision(ctx)
 }
 
 func (s *Server) choosePort() (err error) {
@@ -288,32 +276,20 @@ const (
 
 // provision waits until the server answers and makes the role and the database
 // "orders" where they are missing.
-func (s *Server) provision(ctx context.Context) error {
+func (s *Server) provision(ctx context.Context) {
 	var conn *pgx.Conn
-	err := s.daemon.WaitReady(ctx, func(ctx context.Context) (err error) {
+	must.Succeed(s.daemon.WaitReady(ctx, func(ctx context.Context) (err error) {
 		conn, err = pgx.Connect(ctx, s.url(adminRole, s.place.adminPassword, "postgres"))
 		return err
-	})
-	if err != nil {
-		return err
-	}
+	}))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var haveRole, haveDatabase bool
-	err = conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1),
-		EXISTS (SELECT FROM pg_database WHERE datname = $1)`, ownerRole).Scan(&haveRole, &haveDatabase)
-	if err != nil {
-		return fmt.Errorf("look for the role and database %s: %w", ownerRole, err)
-	}
+	must.Succeed(conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1),
+		EXISTS (SELECT FROM pg_database WHERE datname = $1)`, ownerRole).Scan(&haveRole, &haveDatabase))
 	if !haveRole {
-		_, err := conn.Exec(ctx, `CREATE ROLE `+ownerRole+` LOGIN CREATEDB PASSWORD '`+ownerRole+`' IN ROLE pg_monitor`)
-		if err != nil {
-			return fmt.Errorf("create role %s: %w", ownerRole, err)
-		}
+		must.Get(conn.Exec(ctx, `CREATE ROLE `+ownerRole+` LOGIN CREATEDB PASSWORD '`+ownerRole+`' IN ROLE pg_monitor`))
 	}
 	if !haveDatabase {
-		if _, err := conn.Exec(ctx, `CREATE DATABASE `+ownerRole+` OWNER `+ownerRole); err != nil {
-			return fmt.Errorf("create database %s: %w", ownerRole, err)
-		}
+		must.Get(conn.Exec(ctx, `CREATE DATABASE `+ownerRole+` OWNER `+ownerRole))
 	}
-	return nil
 }

@@ -7,26 +7,22 @@ import (
 	"net/url"
 
 	"github.com/orderhub/orderhub/migrations"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // MakeRoles makes Orderhub's roles in a database, as its superuser, or corrects them, and
 // returns the database's URL for each of them. Their passwords are new.
 func MakeRoles(ctx context.Context, adminURL, prefix string) (map[migrations.Role]string, error) {
-	db, err := sql.Open("pgx", adminURL)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = db.Close() }()
 	passwords, urls := map[migrations.Role]string{}, map[migrations.Role]string{}
 	for _, role := range []migrations.Role{migrations.Migrate, migrations.Writer, migrations.Reader, migrations.Operator} {
 		passwords[role] = rand.Text()
 		urls[role] = WithUser(adminURL, prefix+"_"+string(role), passwords[role])
 	}
-	plan, err := migrations.PlanRoles(ctx, db, prefix, passwords)
-	if err != nil {
-		return nil, err
-	}
-	return urls, plan.Apply(ctx, db)
+	return urls, must.Cause(func() {
+		db := must.Get(sql.Open("pgx", adminURL))
+		defer func() { _ = db.Close() }()
+		must.Succeed(must.Get(migrations.PlanRoles(ctx, db, prefix, passwords)).Apply(ctx, db))
+	})
 }
 
 // SetPassword gives a role a password, as the server's superuser, and reports whether there

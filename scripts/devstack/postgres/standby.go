@@ -8,35 +8,32 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // StartStandby starts a server that follows s by streaming replication and can be
 // read from. pg_basebackup copies s's data, roles and passwords. It returns once
 // the standby answers; ctx bounds the start only.
 func (s *Server) StartStandby(ctx context.Context, options Options) (*Server, error) {
-	return start(ctx, options, func(ctx context.Context, standby *Server) error {
+	return start(ctx, options, func(ctx context.Context, standby *Server) {
 		standby.binaries = s.binaries
-		return standby.copyFrom(ctx, s)
+		standby.copyFrom(ctx, s)
 	})
 }
 
 // copyFrom makes the data folder a standby's of primary.
-func (s *Server) copyFrom(ctx context.Context, primary *Server) error {
+func (s *Server) copyFrom(ctx context.Context, primary *Server) {
 	s.place.adminPassword = primary.place.adminPassword
-	if err := os.WriteFile(filepath.Join(s.place.dir, passwordName), []byte(s.place.adminPassword), 0o600); err != nil {
-		return err
-	}
+	must.Succeed(os.WriteFile(filepath.Join(s.place.dir, passwordName), []byte(s.place.adminPassword), 0o600))
 	// The option makes it a standby, and says of whom.
-	return primary.copyTo(ctx, s.place, s.place.cluster, "--write-recovery-conf")
+	primary.copyTo(ctx, s.place, s.place.cluster, "--write-recovery-conf")
 }
 
 // copyTo copies the running server's data into a folder of a place.
-func (s *Server) copyTo(ctx context.Context, place *place, folder string, options ...string) error {
-	program, err := s.Program("pg_basebackup")
-	if err != nil {
-		return err
-	}
-	return place.fill(ctx, folder, func(making string) *exec.Cmd {
+func (s *Server) copyTo(ctx context.Context, place *place, folder string, options ...string) {
+	program := must.Get(s.Program("pg_basebackup"))
+	place.fill(ctx, folder, func(making string) *exec.Cmd {
 		arguments := append([]string{"--pgdata=" + making, "--checkpoint=fast", "--wal-method=stream",
 			fmt.Sprintf("--dbname=host=127.0.0.1 port=%d user=%s", s.port, adminRole)}, options...)
 		if s.options.Unsafe {
@@ -50,10 +47,10 @@ func (s *Server) copyTo(ctx context.Context, place *place, folder string, option
 
 // BackUp makes a base backup for [Server.Restore], which replaces an earlier one.
 func (s *Server) BackUp(ctx context.Context) error {
-	if err := os.RemoveAll(s.backup()); err != nil {
-		return err
-	}
-	return s.copyTo(ctx, s.place, s.backup())
+	return must.Cause(func() {
+		must.Succeed(os.RemoveAll(s.backup()))
+		s.copyTo(ctx, s.place, s.backup())
+	})
 }
 
 func (s *Server) backup() string { return s.place.cluster + ".backup" }

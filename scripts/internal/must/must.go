@@ -5,6 +5,7 @@ package must
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -47,6 +48,9 @@ func Try(work func()) (err error) {
 	work()
 	return nil
 }
+
+// Cause is Try for what people read: without the file and line.
+func Cause(work func()) error { return errors.Unwrap(Try(work)) }
 
 // Together does several things at once, and returns when all of them have ended. The
 // first that fails ends the context of the others, and is then a failure here.

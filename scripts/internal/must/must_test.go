@@ -22,6 +22,8 @@ func TestFailuresEndTheWork(t *testing.T) {
 	require.ErrorIs(t, err, broken)
 	require.ErrorContains(t, err, "must_test.go:")
 	require.True(t, deferred)
+	require.Equal(t, broken, Cause(func() { Succeed(broken) }))
+	require.NoError(t, Cause(func() {}))
 	require.NoError(t, Try(func() { require.Equal(t, 1, Get(1, nil)) }))
 	require.PanicsWithValue(t, "a defect", func() { _ = Try(func() { panic("a defect") }) })
 }
