@@ -156,7 +156,6 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	return p, nil
 }
 
-// known lists the embedded steps without using a database.
 func known() ([]*goose.Source, error) {
 	p, err := goose.NewProvider(goose.DialectPostgres, new(sql.DB), sqlFiles())
 	if err != nil {

@@ -163,7 +163,6 @@ func grantNew(ctx context.Context, db *sql.DB) error {
 	return p.Apply(ctx, db)
 }
 
-// texts returns the rows of a query of up to three columns, all of them texts.
 func texts(ctx context.Context, db querier, query string, args ...any) ([][]string, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {

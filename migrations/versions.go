@@ -79,7 +79,6 @@ func (e *VersionError) Error() string {
 // the commands that only read work with it, without what later steps add.
 func (e *VersionError) Usable() bool { return e.Current >= lastRelease }
 
-// querier is a pool, a connection or a transaction.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -101,7 +100,6 @@ const columnsQuery = `SELECT c.relname::text, c.relnamespace::regnamespace::text
 		(SELECT coalesce(string_agg(a.attname, ','), '') FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
 	FROM unnest($1::text[]) AS wanted (name) JOIN pg_class c ON c.oid = to_regclass(%s wanted.name)`
 
-// tables are those that exist, by name, with their columns.
 type tables map[string][]string
 
 // look returns the tables of a place, or a *ForeignTablesError.

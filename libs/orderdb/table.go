@@ -79,7 +79,6 @@ func (t Rows[R, P]) AppendRow(dst []byte, row *R, part *P) []byte {
 // of part lie in raw, so they are valid as long as raw is not changed.
 func (t Rows[R, P]) Decode(raw RawRow, part *P) { t.decode(raw, unsafe.Pointer(part)) }
 
-// column is a field of a row model.
 type column struct {
 	kind     kind
 	nullable bool    // the field is a pointer

@@ -65,7 +65,6 @@ func archiveRecordOf(r *kgo.Record) ArchiveRecord {
 	return made
 }
 
-// record is the record for a partition of a topic.
 func (r *ArchiveRecord) record(topic string, partition int32) *kgo.Record {
 	made := &kgo.Record{Topic: topic, Partition: partition, Timestamp: r.Timestamp, Key: r.Key, Value: r.Value}
 	for _, h := range r.Headers {

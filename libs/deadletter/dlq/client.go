@@ -205,7 +205,6 @@ func (c *Client) Read(ctx context.Context, topic string, spans map[int32][]Span,
 	return r.gaps, err
 }
 
-// reading is one Read.
 type reading struct {
 	client     *Client
 	topic      string
@@ -244,7 +243,6 @@ func (r *reading) span(ctx context.Context, partition int32, span Span) error {
 	return nil
 }
 
-// step fetches once and returns the offset to fetch next.
 func (r *reading) step(ctx context.Context, partition int32, span Span, size int32) (int64, error) {
 	answer, err := r.fetch(ctx, partition, span.From, size)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
@@ -290,7 +288,6 @@ func (r *reading) outOfRange(ctx context.Context, partition int32, span Span) (i
 	return gap.To, nil
 }
 
-// fetch asks the partition's leader, and asks again where waiting helps.
 func (r *reading) fetch(ctx context.Context, partition int32, offset int64, size int32) (*kmsg.FetchResponseTopicPartition, error) {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {

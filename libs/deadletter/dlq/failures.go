@@ -49,7 +49,6 @@ type failures struct {
 	known map[string]*failure
 }
 
-// failure is what a letter says of its failures.
 type failure struct {
 	json   []byte           // the header, for all letters that have it
 	exact  []letter.Failure // with the items' positions

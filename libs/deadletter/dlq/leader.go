@@ -56,7 +56,6 @@ func (q *Queue) Lead(group string, failed func(error)) (*Leader, error) {
 
 type groupErrors func(error)
 
-// OnGroupManageError implements kgo.HookGroupManageError.
 func (f groupErrors) OnGroupManageError(err error) { f(err) }
 
 // Do calls work if this process is the leader, with the number of its term. Another

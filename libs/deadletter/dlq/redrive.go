@@ -114,7 +114,6 @@ const (
 	writeDown = 40 * time.Second
 )
 
-// redriving is one call of Queue.Redrive.
 type redriving struct {
 	Redrive
 	queue  *Queue
@@ -132,7 +131,6 @@ type draft struct {
 	record *kgo.Record
 }
 
-// items sends as many letters together as fit one request.
 func (d *redriving) items(ctx context.Context, items []Item) error {
 	var batch []draft
 	size := 0

@@ -323,7 +323,6 @@ func (v *View) Current(id string) (Ref, bool) {
 	return now, there && now.HasLetter()
 }
 
-// lookup finds a letter, a resolution or both by the whole id.
 func (v *View) lookup(id string) (Ref, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

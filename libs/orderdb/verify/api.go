@@ -54,7 +54,6 @@ func newAPI(base, token string, workers int) *api {
 
 func (a *api) close() { a.client.CloseIdleConnections() }
 
-// answer is what the API says of an order.
 type answer struct {
 	body    string // "": there is none
 	unknown string // why it can't say

@@ -58,7 +58,6 @@ func Databases(theirs, ours func() (Order, error), found func(Difference) error)
 	}
 }
 
-// difference names the paths in which two orders differ.
 func difference(a, b Order) []string {
 	if a.Order == nil || b.Order == nil {
 		return append(append([]string{}, a.Wrong...), b.Wrong...)

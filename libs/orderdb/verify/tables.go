@@ -13,7 +13,6 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
-// tables reads orders as canonical JSON.
 type tables struct{ db *bun.DB }
 
 // pages gives use all orders, in the order of their uids. Each page is read as of its

@@ -110,7 +110,6 @@ func Run(ctx context.Context, options Options) (Result, error) {
 	return r.result, err
 }
 
-// run is one comparison.
 type run struct {
 	Options
 	tables tables
@@ -129,7 +128,6 @@ type suspect struct {
 	row
 }
 
-// row is an order in the tables.
 type row struct {
 	json string // canonical; "" where there is none
 	// stamp is another one after each change, be it back to what was there before;

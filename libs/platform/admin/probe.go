@@ -10,7 +10,6 @@ import (
 	"time"
 )
 
-// probeTimeout bounds a health check.
 const probeTimeout = 3 * time.Second
 
 // Probe asks the process on this machine whose admin port is addr (as in

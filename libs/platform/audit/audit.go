@@ -91,7 +91,6 @@ type Log struct {
 	stopped chan struct{} // closed when nothing is written any more
 }
 
-// group is what is written at once.
 type group struct {
 	events []timed
 	done   chan struct{} // closed when err is set
@@ -197,7 +196,6 @@ func (l *Log) Write(ctx context.Context, e Event) error {
 	}
 }
 
-// run writes the groups until Close.
 func (l *Log) run() {
 	defer close(l.stopped)
 	heads := time.NewTicker(l.opts.HeadEvery)

@@ -59,7 +59,6 @@ func codeField(key []byte) string {
 	return macField
 }
 
-// restart begins another chain.
 func (c *chain) restart() {
 	c.id, c.seq, c.head, c.broken = rand.Text()[:16], 0, [sha256.Size]byte{}, false
 }

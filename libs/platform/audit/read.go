@@ -20,7 +20,6 @@ type Record struct {
 	Prev    string   `json:"prev,omitempty"`
 }
 
-// parse decodes a line.
 func parse(line []byte) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(line, &r); err != nil {

@@ -38,7 +38,6 @@ type file struct {
 	open  *os.File
 }
 
-// Append implements Sink.
 func (f *file) Append(_ context.Context, _ string, lines []byte) (err error) {
 	size, err := f.lock()
 	if err != nil {
@@ -128,7 +127,6 @@ func (f *file) rotate() (size int64, err error) {
 	return f.lock()
 }
 
-// Close implements Sink.
 func (f *file) Close() error {
 	if f.open == nil {
 		return nil

@@ -153,7 +153,6 @@ func (v *verifier) problem(p Problem) {
 	v.report.Problems = append(v.report.Problems, p)
 }
 
-// line checks one line.
 func (v *verifier) line(line []byte) {
 	r, err := parse(line)
 	switch {

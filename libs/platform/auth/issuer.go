@@ -41,7 +41,6 @@ var (
 	errAway    = errors.New("the identity provider does not answer")
 )
 
-// issuer verifies JWTs.
 type issuer struct {
 	settings *Settings
 	keys     *keyCache
@@ -123,7 +122,6 @@ type keyCache struct {
 	asked time.Time
 }
 
-// RoundTrip implements http.RoundTripper.
 func (k *keyCache) RoundTrip(r *http.Request) (*http.Response, error) {
 	if address := k.address.Load(); address == nil || r.URL.String() != *address {
 		return k.next.RoundTrip(r)
@@ -158,7 +156,6 @@ func (k *keyCache) fetch(r *http.Request) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(response.Body, maxKeySet))
 }
 
-// claims of a JWT.
 type claims struct {
 	Subject   string  `json:"sub"`
 	Email     string  `json:"email"`

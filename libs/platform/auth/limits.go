@@ -76,7 +76,6 @@ func (g *Guard) charge(c *gin.Context, a *allowance, cost int) {
 	}
 }
 
-// tooMany answers 429.
 func (g *Guard) tooMany(c *gin.Context, reason, detail string, seconds int) {
 	c.Header("Retry-After", strconv.Itoa(seconds))
 	g.refuse(c, reason, TooMany.New(detail))

@@ -64,7 +64,6 @@ type signIn struct {
 	Expires                time.Time
 }
 
-// people signs people in and out.
 type people struct {
 	*Guard
 	port string // of cookies' names: cookies know neither ports nor programs
@@ -173,7 +172,6 @@ func (p *people) ready(c *gin.Context) {
 	}
 }
 
-// client is this program at the issuer.
 func (p *people) client(r *http.Request) *oauth2.Config {
 	return &oauth2.Config{
 		ClientID: p.settings.ClientID, ClientSecret: p.settings.ClientSecret.Reveal(), Endpoint: p.issuer.provider.Load().Endpoint(),
@@ -190,14 +188,12 @@ func external(r *http.Request, path string) string {
 	return scheme + r.Host + web.Prefix(r) + path
 }
 
-// begin sends the browser to the issuer.
 func (p *people) begin(c *gin.Context) {
 	s := signIn{rand.Text(), rand.Text(), oauth2.GenerateVerifier(), SafePath(c.Query("to")), time.Now().Add(signInLife)}
 	p.set(c, signInCookie, "_"+s.State, s, signInLife) // one for each tab
 	c.Redirect(http.StatusSeeOther, p.client(c.Request).AuthCodeURL(s.State, oidc.Nonce(s.Nonce), oauth2.S256ChallengeOption(s.Verifier)))
 }
 
-// end signs in who comes back from the issuer.
 func (p *people) end(c *gin.Context) {
 	var s signIn
 	state := c.Query("state")

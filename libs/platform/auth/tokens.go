@@ -66,7 +66,6 @@ func (e tokenEntry) token() (t staticToken, err error) {
 	return staticToken{e.Name, scopes, e.Expires.UTC(), [sha256.Size]byte(hash)}, nil
 }
 
-// tokens are the static tokens of the file.
 type tokens struct {
 	path    string
 	log     *zap.Logger

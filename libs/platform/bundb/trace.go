@@ -21,7 +21,6 @@ type queries struct{}
 
 type traced struct{}
 
-// TraceQueryStart implements pgx.QueryTracer.
 func (queries) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
 	if !tracing.Recording(ctx) {
 		return ctx
@@ -31,7 +30,6 @@ func (queries) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQ
 	return context.WithValue(ctx, traced{}, span)
 }
 
-// TraceQueryEnd implements pgx.QueryTracer.
 func (queries) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
 	if span, ok := ctx.Value(traced{}).(trace.Span); ok {
 		end(span, data.Err)

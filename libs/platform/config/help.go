@@ -39,7 +39,6 @@ func WriteSettings(w io.Writer, cfg any) error {
 	return t.Flush()
 }
 
-// setting is one variable as the struct tags describe it.
 type setting struct {
 	name, fallback, help, field string
 	overridden                  bool // the default comes from an outer struct's tag

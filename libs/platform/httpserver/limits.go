@@ -13,7 +13,6 @@ type limited struct {
 	patience time.Duration
 }
 
-// ServeHTTP implements http.Handler.
 func (l limited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(r.TransferEncoding) > 0 {
 		// net/http has dropped a Content-Length beside it, by which a proxy may have told
@@ -50,7 +49,6 @@ type patientWriter struct {
 // Unwrap is for http.ResponseController.
 func (w *patientWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// Write implements http.ResponseWriter.
 func (w *patientWriter) Write(p []byte) (written int, err error) {
 	if w.buffered += len(p); w.buffered <= streamBuffer {
 		return w.ResponseWriter.Write(p)
@@ -74,7 +72,6 @@ func (w *patientWriter) FlushError() error {
 	return w.control.Flush()
 }
 
-// Flush implements http.Flusher.
 func (w *patientWriter) Flush() { _ = w.FlushError() } // the next write fails as well
 
 // An error of the two means that the stream is closed: so does the write between them.

@@ -69,7 +69,6 @@ func (c *progressConn) Close() error {
 	return c.Conn.Close()
 }
 
-// SetWriteDeadline implements net.Conn.
 func (c *progressConn) SetWriteDeadline(t time.Time) error {
 	if t.IsZero() && !c.deadline.Load() {
 		return nil // what Write has set does no harm, and may serve the next one
@@ -79,7 +78,6 @@ func (c *progressConn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// SetDeadline implements net.Conn.
 func (c *progressConn) SetDeadline(t time.Time) error {
 	c.armed.Store(false)
 	c.deadline.Store(!t.IsZero())

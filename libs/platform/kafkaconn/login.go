@@ -71,7 +71,6 @@ func (Bearer) Check(answer []byte) error {
 	return fmt.Errorf("the broker refuses the token: %q", refusal.Status)
 }
 
-// issuer gives new tokens.
 type issuer struct{ cfg config.KafkaConn }
 
 // Token implements oauth2.TokenSource, which has no context.

@@ -38,7 +38,6 @@ func sampler(settings *config.Traces, roots sdk.Sampler) sdk.Sampler {
 // linked samples a span that is linked to a sampled one.
 type linked struct{ sdk.Sampler }
 
-// ShouldSample implements sdk.Sampler.
 func (l linked) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
 	for _, link := range p.Links {
 		if link.SpanContext.IsSampled() {
@@ -58,7 +57,6 @@ type first struct {
 	begun atomic.Int64
 }
 
-// ShouldSample implements sdk.Sampler.
 func (f *first) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
 	if f.begun.Load() >= f.n || f.begun.Add(1) > f.n {
 		return sdk.NeverSample().ShouldSample(p)

@@ -94,7 +94,6 @@ type prefixKey struct{}
 
 type httpsKey struct{}
 
-// ServeHTTP implements http.Handler.
 func (b *base) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	prefix, host, https := b.path, "", false
 	if b.trusts(r.RemoteAddr) {

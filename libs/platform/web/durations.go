@@ -63,7 +63,6 @@ func (d *Durations) Measure(c *gin.Context) {
 	metric.Observe(c.Request.Context(), s.of(c.Writer.Status()), time.Since(start).Seconds())
 }
 
-// series are the time series of a route.
 type series struct {
 	histogram *prometheus.HistogramVec
 	route     string

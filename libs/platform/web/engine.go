@@ -29,7 +29,6 @@ type EngineOptions struct {
 // net/http itself answers with a few words of text.
 const maxHeaderBytes = 64 << 10
 
-// headerLimit refuses a request whose header is over the limit.
 func headerLimit(o EngineOptions) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		r := c.Request

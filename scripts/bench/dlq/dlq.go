@@ -42,7 +42,6 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	site.Save("dlq", body.String()+goals(all))
 }
 
-// contender is a program that reads the whole topic.
 type contender struct {
 	name string
 	args []string // of orderctl; none: the bare consumer
@@ -78,7 +77,6 @@ var contenders = []contender{
 		}},
 }
 
-// results are the measurements of one topic.
 type results struct {
 	letters    int
 	partitions int
@@ -86,7 +84,6 @@ type results struct {
 	samples    report.Samples[rig.Use]
 }
 
-// topic measures the contenders on a topic of so many letters.
 func (b *Benchmark) topic(ctx context.Context, site *rig.Site, letters int) results {
 	site.RenewBroker(ctx)
 	rig.Progress("writing %d letters", letters)
@@ -138,7 +135,6 @@ func consume(addr string) {
 	fmt.Println(records)
 }
 
-// table compares the contenders.
 func (r *results) table() string {
 	title := fmt.Sprintf("%s dead letters in %d partitions, %s bytes each with headers, one in %d resolved",
 		report.Thousands(r.letters), r.partitions, report.Thousands(r.written.bytes/int64(r.written.records)), resolvedShare)

@@ -27,7 +27,6 @@ const (
 // wanted is the cause that the list asks for.
 var wanted = causeAt("invalid", deadletter.StageValidate, "items[3].price", "min")
 
-// causes are why letters failed.
 var causes = []deadletter.Cause{
 	causeAt("invalid", deadletter.StageValidate, "locale", "bcp47"),
 	causeAt("invalid", deadletter.StageValidate, "delivery.email", "email"),

@@ -9,7 +9,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
-// findings are everything that was measured.
 type findings struct {
 	*Benchmark
 	notify   []time.Duration

@@ -117,7 +117,6 @@ func (f *flow) watch(ctx context.Context, duration time.Duration) (c course) {
 	return c
 }
 
-// longestDrain bounds the catching up.
 const longestDrain = 10 * time.Minute
 
 // drain ends the load and returns how long it took until the tables and the cache

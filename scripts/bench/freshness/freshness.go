@@ -48,7 +48,6 @@ const orderPauses, changePauses = 2, 20
 // it first changes.
 const warming = 5 * time.Second
 
-// lowestRate is what is tried first.
 const lowestRate = 1000
 
 // Measure makes the tables.
@@ -119,7 +118,6 @@ func highest(about, step float64, holds func(rate float64) bool) float64 {
 	}
 }
 
-// idle times one order after another.
 func (b *Benchmark) idle(ctx context.Context, flow *flow, f *findings) {
 	f.notify = timeNotify(ctx, flow.database, b.Updates)
 	p := b.newProbe(ctx, flow, 0, idleRest)
@@ -190,7 +188,6 @@ func (b *Benchmark) keepProbing(ctx context.Context, flow *flow, found *latencie
 	}
 }
 
-// overloaded is what an overload did.
 type overloaded struct {
 	rate                 float64 // produced, orders/s
 	through              float64 // that reached the cache meanwhile

@@ -14,7 +14,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
-// latencies are what probes found.
 type latencies struct {
 	mu                          sync.Mutex
 	produced, readable, applied []time.Duration
@@ -35,7 +34,6 @@ type probe struct {
 	rest     time.Duration // between two requests: results may be too large by that
 }
 
-// newProbe connects a probe of its own number.
 func (b *Benchmark) newProbe(ctx context.Context, f *flow, number int, rest time.Duration) *probe {
 	return &probe{
 		flow: f, rest: rest, client: &http.Client{Transport: &http.Transport{}},

@@ -15,7 +15,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
-// copyConns is how many connections raw COPY uses.
 const copyConns = 2
 
 // contender stores the orders of a topic into a fresh database in its own way.
@@ -24,7 +23,6 @@ type contender struct {
 	run  func(ctx context.Context, t *trial) rig.Use
 }
 
-// trial is what a contender works with.
 type trial struct {
 	*Benchmark
 	orders   *rig.Orders

@@ -22,7 +22,6 @@ type latencies struct {
 	inserted  []time.Duration // a bare one-row INSERT with its commit, in between
 }
 
-// latency sends single orders through an idle worker.
 func (t *trial) latency(ctx context.Context) (l latencies) {
 	const topic = "latency"
 	t.site.Broker.CreateTopic(ctx, topic, t.Partitions, "delete")
@@ -88,7 +87,6 @@ var columns = []report.Column[rig.Use]{
 	{Name: "allocs/order", Figure: func(u rig.Use) float64 { return u.Allocs / float64(u.Times) }, Format: report.Decimals(0)},
 }
 
-// comparisonTable has a row for each contender.
 func comparisonTable(title string, contenders []contender, measured samples) string {
 	var names []string
 	for _, c := range contenders {
@@ -97,7 +95,6 @@ func comparisonTable(title string, contenders []contender, measured samples) str
 	return measured.Table(title, columns, names...)
 }
 
-// goals are the figures that the worker is measured by.
 func goals(measured samples) string {
 	text := fmt.Sprintf("- rate: %.2f × raw COPY without triggers (goal: at least 1.15), %.2f × where foreign keys are looked up (goal: at least 0.85)\n"+
 		"- the database's CPU an order: %.2f × raw COPY's (goal: at most 1.15)\n"+

@@ -39,7 +39,6 @@ const ordersSeed, warmSeed = 1, 3
 // scalingPartitions is for several workers.
 const scalingPartitions = 8
 
-// runTimeout bounds one measurement.
 const runTimeout = 20 * time.Minute
 
 // Measure measures everything that the flags ask for.
@@ -125,7 +124,6 @@ func (b *Benchmark) comparison(ctx context.Context, orders *rig.Orders) {
 	}
 }
 
-// scaling is the table of several workers.
 func (b *Benchmark) scaling(ctx context.Context, orders *rig.Orders) {
 	contenders := []contender{rawCopy}
 	for _, n := range b.Workers {

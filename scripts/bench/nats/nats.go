@@ -138,7 +138,6 @@ func (b *Benchmark) fill(ctx context.Context) (topic string) {
 	return topic
 }
 
-// consumeBare times the bare consumer from its start until all is acknowledged.
 func (b *Benchmark) consumeBare(ctx context.Context) rig.Use {
 	b.fill(ctx)
 	u, _ := rig.RunProgram(consumerRole.Command(ctx, b.server), b.Messages)
@@ -149,7 +148,6 @@ func (b *Benchmark) startBridge(ctx context.Context, topic string) *rig.Service 
 	return b.site.StartBridge(ctx, topic, "NATS_URL="+b.server, "NATS_STREAM="+stream, "NATS_SUBJECT="+subject)
 }
 
-// forward times the bridge likewise.
 func (b *Benchmark) forward(ctx context.Context) rig.Use {
 	topic := b.fill(ctx)
 	began := time.Now()

@@ -33,7 +33,6 @@ type target struct {
 
 const bareName = "bare gin, constant bytes"
 
-// sample is one measurement of a target.
 type sample struct {
 	rig.Answered
 	cpu  time.Duration // of the server
@@ -107,7 +106,6 @@ func table(title string, targets []target, measured report.Samples[sample]) stri
 	return report.Compare(title, columns, rows)
 }
 
-// goals compares each target with its goal.
 func goals(targets []target, measured report.Samples[sample]) (text string) {
 	for _, t := range targets {
 		if t.goal > 0 {
@@ -127,7 +125,6 @@ func (b *Benchmark) sizes(targets []target, measured report.Samples[sample]) (te
 	return text
 }
 
-// memory says what each reader took.
 func (b *Benchmark) memory() (text string) {
 	for _, s := range b.subjects() {
 		text += fmt.Sprintf("- %s orders%s: ready %.1f s after the start, with %d MiB resident, %d bytes an order\n",
@@ -140,7 +137,6 @@ func (b *Benchmark) memory() (text string) {
 // values of further headers of each answer, as JSON.
 var bareRole = rig.NewRole("bare gin", serveBare)
 
-// serveBare answers every request for an order with the same bytes, with gin alone.
 func serveBare(argument string) error {
 	addr, rest, _ := strings.Cut(argument, " ")
 	length, headers, _ := strings.Cut(rest, " ")

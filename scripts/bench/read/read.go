@@ -135,7 +135,6 @@ func (b *Benchmark) start(ctx context.Context, database string, orders int, comp
 	return &subject{Reader: reader, orders: orders, requests: b.site.ChooseRequests(ctx, database, asked)}
 }
 
-// subjects are all readers, the main one first.
 func (b *Benchmark) subjects() []*subject {
 	all := []*subject{b.main}
 	if b.zstd != nil {

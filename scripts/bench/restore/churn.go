@@ -15,7 +15,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
-// batch is what a transaction changes.
 var batch = rig.Changes{Updates: 60, Deletes: 20, Inserts: 20}
 
 const (
@@ -54,7 +53,6 @@ func (b *Benchmark) churn(ctx context.Context, compression string) (c churned) {
 	return c
 }
 
-// change changes orders for the time of the flags.
 func (b *Benchmark) change(ctx context.Context, sum *rig.Changes) {
 	conn := must.Get(pgx.Connect(ctx, b.database))
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()

@@ -39,10 +39,8 @@ type Benchmark struct {
 // compressions are the values of CACHE_COMPRESSION, which are measured in turn.
 var compressions = []string{"off", "zstd"}
 
-// copyOut is the contender that the others are compared with.
 const copyOut = "COPY OUT of the four tables"
 
-// readerWith is the name of a contender.
 func readerWith(compression string) string { return "read-api, CACHE_COMPRESSION=" + compression }
 
 // warmWith is the name of one that reads what it saved before.
@@ -57,7 +55,6 @@ type sample struct {
 	jsonBytes int64
 }
 
-// churned is what a reader takes after a while of changes.
 type churned struct {
 	rig.Changes
 	memory, peak int64
@@ -137,7 +134,6 @@ func (b *Benchmark) save(ctx context.Context, compression string) string {
 	return setting
 }
 
-// restore starts a reader and looks at it when it is ready.
 func (b *Benchmark) restore(ctx context.Context, compression string, settings ...string) sample {
 	before := rig.TreeCPU(b.site.Server.Pid())
 	reader := b.site.StartReader(ctx, b.database, append(settings, "CACHE_COMPRESSION="+compression)...)
@@ -160,7 +156,6 @@ const (
 	goalPlain, goalBeside, goalZstd, goalLists = 1.15, 40, 0.35, 80
 )
 
-// goalOf is the memory that a reader may take.
 func goalOf(compression string, jsonBytes, orders int64) float64 {
 	if compression == "off" {
 		return goalPlain*float64(jsonBytes) + (goalBeside+goalLists)*float64(orders)

@@ -12,7 +12,6 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
-// point is what was measured with so many orders.
 type point struct {
 	orders  int
 	ingest  float64 // orders/s of the worker, in the step's last slice
@@ -22,7 +21,6 @@ type point struct {
 	indexes int64 // bytes
 }
 
-// reader is what one read-api showed.
 type reader struct {
 	restore      time.Duration
 	memory, peak int64   // resident when ready, and at most until then
@@ -81,7 +79,6 @@ func (b *Benchmark) read(ctx context.Context, database string, orders int, setti
 	return r, b.timeLists(ctx, started)
 }
 
-// list is how long reading one took.
 type list struct {
 	name  string
 	times []time.Duration

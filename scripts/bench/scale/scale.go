@@ -62,7 +62,6 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	}
 }
 
-// grow measures at each step, in one database.
 func (b *Benchmark) grow(ctx context.Context) (points []point) {
 	database, drop := b.site.Server.Fresh(ctx)
 	defer drop()

@@ -9,7 +9,6 @@ import (
 
 const mebi, gibi = 1 << 20, 1 << 30
 
-// growthTables have a row for each step.
 func growthTables(items int, points []point) string {
 	t := report.Table{Title: fmt.Sprintf("Orders of %d, as they become more", items), Columns: []string{
 		"orders", "ingest/s", "restore s", "reader MiB", "at most", "B/order", "reads/s", "p99 ms", "tables GiB", "indexes GiB", "B/order",
@@ -57,7 +56,6 @@ func ingested(p point) float64 { return p.ingest }
 func resident(p point) float64 { return float64(p.reader.memory) / mebi }
 func reads(p point) float64    { return p.reader.reads }
 
-// triesTable has a row for each try, with medians of its rounds.
 func triesTable(small int, tries report.Samples[point]) string {
 	columns := []report.Column[point]{
 		{Name: "ingest/s", Figure: ingested, Format: report.Thousands[float64]},

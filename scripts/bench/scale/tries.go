@@ -22,7 +22,6 @@ var (
 // shards is how many partitions, and shards, the SQL makes.
 const shards = 8
 
-// addressOfShard is the DATABASE_URL of a reader of one shard.
 func addressOfShard(database string, number int) string {
 	u := must.Get(url.Parse(database))
 	query := u.Query()
@@ -79,7 +78,6 @@ func (b *Benchmark) tryTables(ctx context.Context, tries report.Samples[point], 
 	b.tryReader(ctx, tries, oneShard, shard, rig.Query[int](ctx, shard, "SELECT count(*) FROM orders")[0])
 }
 
-// tryReader measures a reader alone.
 func (b *Benchmark) tryReader(ctx context.Context, tries report.Samples[point], name, database string, orders int, settings ...string) {
 	r, _ := b.read(ctx, database, orders, settings...)
 	tries[name] = append(tries[name], point{orders: orders, reader: r})

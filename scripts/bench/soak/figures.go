@@ -16,7 +16,6 @@ type sample []float64
 
 type samples []sample
 
-// figure is something that has to stay flat.
 type figure struct {
 	name string
 	unit float64 // it is shown divided by this
@@ -69,7 +68,6 @@ func (b *Benchmark) sample(ctx context.Context) (one sample) {
 	return append(append(one, rig.Query[float64](ctx, b.database, databaseFigures)...), behind)
 }
 
-// verdict is what became of a figure.
 type verdict struct {
 	figure
 	first, last, most float64 // medians of the thirds, and the most of all
@@ -112,7 +110,6 @@ func (v verdict) show(value float64) string {
 	return report.Thousands(value)
 }
 
-// table has a row for each figure.
 func table(title string, verdicts []verdict) string {
 	t := report.Table{Title: title, Columns: []string{"median of", "first third", "last third", "most of all", "flat"}}
 	for _, v := range verdicts {

@@ -105,7 +105,6 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 // uid is that of the n-th order. It begins at random, as real ones do.
 func uid(n int) string { return fmt.Sprintf("%s-%d", rig.StampedUID(1, uint64(n)), n) }
 
-// number is which order has a uid.
 func number(uid string) int {
 	n, _ := strconv.Atoi(uid[len(rig.StampedUID(1, 0))+1:])
 	return n
@@ -179,7 +178,6 @@ func (b *Benchmark) tendLetters(ctx context.Context, purge bool) {
 	b.site.Broker.Trim(ctx, topic)
 }
 
-// caughtUp waits until the tables and the cache have so many orders.
 func (b *Benchmark) caughtUp(ctx context.Context, want int) {
 	for {
 		stored := rig.Query[int](ctx, b.database, "SELECT count(*) FROM orders")[0]

@@ -38,7 +38,6 @@ const (
 	impatience    = time.Second // a second signal after that ends everything at once
 )
 
-// errStop is the cause of a requested stop.
 var errStop = errors.New("stop requested")
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

@@ -16,7 +16,6 @@ const (
 	postgresName = "postgres"
 )
 
-// output merges several logs line by line, and names the origin of each line.
 type output struct {
 	mu    sync.Mutex
 	to    io.Writer
@@ -29,12 +28,10 @@ func newOutput(to io.Writer) *output {
 	return o
 }
 
-// named returns a writer for the log of that name.
 func (o *output) named(name string) *lines {
 	return &lines{out: o, prefix: fmt.Sprintf("%-*s | ", nameWidth, name)}
 }
 
-// say is the stack's own log.
 func (o *output) say(format string, arguments ...any) {
 	_, _ = io.WriteString(o.stack, fmt.Sprintf(format, arguments...)+"\n")
 }
@@ -103,7 +100,6 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flush ends a line that has no end.
 func (l *lines) flush() {
 	l.mu.Lock()
 	unfinished := len(l.pending) > 0

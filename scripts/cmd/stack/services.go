@@ -72,7 +72,6 @@ func (s settings) services() []service {
 	return all
 }
 
-// running is a service's process.
 type running struct {
 	service
 	*process.Daemon
@@ -133,7 +132,6 @@ func (st *stack) command(program string, extra []string, arguments ...string) *e
 	return cmd
 }
 
-// waitReady returns once the service is ready, or when ctx ends.
 func (st *stack) waitReady(ctx context.Context, r running) error {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	reported := time.Now()

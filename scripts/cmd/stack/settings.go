@@ -36,7 +36,6 @@ type settings struct {
 	OldAuditFile string        `env:"ORDERHUB_AUDIT_LOG" help:"old name of ORDERHUB_AUDIT_FILE"`
 }
 
-// Validate is called by [config.Load].
 func (s *settings) Validate() error {
 	who := auth.Settings{Auth: s.HTTPAuth}
 	errs := []error{outward("KAFKA_HOST", &s.KafkaHost), outward("POSTGRES_HOST", &s.PostgresHost), who.Check(s.HTTPAddr, false)}

@@ -45,7 +45,6 @@ const (
 //go:embed sample-order.json
 var sampleOrder []byte
 
-// stack is everything that `make run` starts.
 type stack struct {
 	settings settings
 	binaries string
@@ -192,7 +191,6 @@ func (st *stack) checkPorts() error {
 	return errors.Join(errs...)
 }
 
-// startStores starts the embedded stores that are needed.
 func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc) (err error) {
 	if st.settings.embeddedBroker() {
 		st.broker, err = broker.Start(ctx, broker.Options{

@@ -54,7 +54,6 @@ func (b *Broker) Addr(listener Listener) string {
 
 func (b *Broker) settingsFile() string { return filepath.Join(b.dir, "server.properties") }
 
-// format prepares the data folder.
 func (b *Broker) format(ctx context.Context) {
 	arguments := []string{"format", "-t", clusterID, "-c", b.settingsFile()}
 	for user, password := range b.cluster.options.Users {

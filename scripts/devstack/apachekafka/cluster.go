@@ -93,7 +93,6 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	return c, nil
 }
 
-// prepare makes the folder, certificates, and the brokers' ports, proxies and settings.
 func (c *Cluster) prepare() {
 	c.dir = must.Get(os.MkdirTemp("", "orderhub-kafka-"))
 	c.Certificates = must.Get(certificates.Make(c.dir))

@@ -81,7 +81,6 @@ func (a *Axe) Check(w *Window, where string) {
 	}
 }
 
-// violations are what axe-core finds with these options.
 func (a *Axe) violations(w *Window, options string) []string {
 	w.t.Helper()
 	// Without the return value: what the source gives can't be passed on.

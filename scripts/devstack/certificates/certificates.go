@@ -40,7 +40,6 @@ func Lasting(folder string, life time.Duration) (Files, error) {
 	})
 }
 
-// identity is a certificate with its key.
 type identity struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey

@@ -30,7 +30,6 @@ const VersionVariable = "ORDERHUB_POSTGRES_VERSION"
 
 const oldestMajor = 15
 
-// binaries is a folder with PostgreSQL's server programs.
 type binaries struct {
 	dir   string
 	major int
@@ -135,7 +134,6 @@ var fetchable = []struct {
 	{15, embeddedpostgres.V15},
 }
 
-// fetch downloads PostgreSQL once and returns its programs.
 func fetch(ctx context.Context, wanted int, log io.Writer) (binaries, error) {
 	for _, f := range fetchable {
 		if wanted != 0 && wanted != f.major {

@@ -24,7 +24,6 @@ import (
 // to use instead of starting one. Its role must be allowed to create databases and roles.
 const TestURLVariable = "TEST_DATABASE_URL"
 
-// shared is the server of this test binary.
 var shared struct {
 	sync.Mutex
 	server *Server

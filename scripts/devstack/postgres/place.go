@@ -61,7 +61,6 @@ func openPlace(dir string, log io.Writer) (*place, error) {
 	})
 }
 
-// settle chooses base, cluster and account.
 func (p *place) settle(log io.Writer) {
 	p.base = p.readLocation(log)
 	p.account = must.Get(accountFor(filepath.Join(p.base, clusterName)))
@@ -314,7 +313,6 @@ func (a account) canReach(dir string) bool {
 	return cmd.Run() == nil
 }
 
-// own gives path to the account.
 func (a account) own(path string) error {
 	if a.Credential == nil {
 		return nil

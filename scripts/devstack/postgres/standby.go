@@ -30,7 +30,6 @@ func (s *Server) copyFrom(ctx context.Context, primary *Server) {
 	primary.copyTo(ctx, s.place, s.place.cluster, "--write-recovery-conf")
 }
 
-// copyTo copies the running server's data into a folder of a place.
 func (s *Server) copyTo(ctx context.Context, place *place, folder string, options ...string) {
 	program := must.Get(s.Program("pg_basebackup"))
 	place.fill(ctx, folder, func(making string) *exec.Cmd {

@@ -283,7 +283,6 @@ func (d *Daemon) Tail() string {
 	return string(content[max(0, len(content)-tailBytes):])
 }
 
-// tail remembers the end of what is written.
 type tail struct {
 	mu   sync.Mutex
 	last []byte

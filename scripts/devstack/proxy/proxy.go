@@ -194,7 +194,6 @@ type link struct {
 	ended chan struct{} // closed by cut
 }
 
-// cut resets both connections.
 func (l *link) cut() {
 	l.once.Do(func() {
 		close(l.ended)
@@ -219,7 +218,6 @@ func reset(c net.Conn) {
 	_ = c.Close()
 }
 
-// requests passes the client's requests on, one by one.
 func (l *link) requests() {
 	defer l.leave()
 	next := l.proxy.protocol.requests(l.client)
@@ -247,7 +245,6 @@ func (l *link) requests() {
 	}
 }
 
-// answers passes on what the server sends.
 func (l *link) answers() {
 	defer l.leave()
 	buffer := make([]byte, 32<<10)

@@ -153,7 +153,6 @@ func (f *Findings) tables(ctx context.Context, w World, e *Expected) {
 	}
 }
 
-// reader compares what an API serves with the tables.
 func (f *Findings) reader(ctx context.Context, db *bun.DB, addr string) {
 	result := must.Get(verify.Run(ctx, verify.Options{DB: db, API: "http://" + addr, Found: func(d verify.Difference) {
 		f.say(&f.Stale, Finding{What: fmt.Sprintf("reader %s, order %s: %s %v", addr, d.UID, d.Kind, d.Paths), Place: Place{Offset: -1}, UID: d.UID})
@@ -177,7 +176,6 @@ func (f *Findings) order(e *Expected, uid string, row orderdb.Stored, canonical 
 	}
 }
 
-// letters compares the dead letters with the expectation.
 func (f *Findings) letters(ctx context.Context, w World, e *Expected) {
 	var mu sync.Mutex
 	copies := map[string][]*kgo.Record{}
@@ -223,7 +221,6 @@ func hasValue(r *kgo.Record, expected Letter) bool {
 	return sha256.Sum256(r.Value) == expected.Value
 }
 
-// placeOf reads a letter's id.
 func placeOf(id string) Place {
 	parts := strings.Split(id, "/")
 	place := Place{Offset: -1}

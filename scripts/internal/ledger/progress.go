@@ -158,7 +158,6 @@ func (p *Progress) DrainInto(ctx context.Context, databaseURL string) error {
 	}
 }
 
-// inTables are the group's positions in the tables.
 func (p *Progress) inTables(ctx context.Context, databaseURL string) (Offsets, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()

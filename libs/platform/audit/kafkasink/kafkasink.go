@@ -93,7 +93,6 @@ func (s *sink) Append(ctx context.Context, chain string, lines []byte) error {
 	return nil
 }
 
-// Close implements audit.Sink.
 func (s *sink) Close() error {
 	s.client.Close()
 	return nil

@@ -37,7 +37,6 @@ func Settings(ctx context.Context, client *kgo.Client, topic string) (map[string
 	return admin{kadm.NewClient(client)}.Settings(ctx, topic)
 }
 
-// admin implements kafkaconn.Admin.
 type admin struct{ client *kadm.Client }
 
 func (a admin) Partitions(ctx context.Context, topic string) (int, error) {

@@ -74,10 +74,8 @@ func mechanism(cfg config.KafkaConn) (sasl.Mechanism, error) {
 // password logs in by PLAIN or SCRAM, with the password of that time.
 type password struct{ cfg config.KafkaConn }
 
-// Name implements sasl.Mechanism.
 func (p password) Name() string { return p.cfg.SASLMechanism }
 
-// Start implements sasl.Mechanism.
 func (p password) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	mechanism, err := p.present()
 	if err != nil {
@@ -104,16 +102,13 @@ func (p password) present() (sasl.Mechanism, error) {
 // bearer implements sasl.Mechanism and sasl.StateMachine, since it has no state.
 type bearer struct{ kafkaconn.Bearer }
 
-// Name implements sasl.Mechanism.
 func (bearer) Name() string { return kafkaconn.OAuthBearer }
 
-// Start implements sasl.Mechanism.
 func (b bearer) Start(context.Context) (sasl.StateMachine, []byte, error) {
 	message, err := b.Message()
 	return b, message, err
 }
 
-// Next implements sasl.StateMachine.
 func (b bearer) Next(_ context.Context, answer []byte) (bool, []byte, error) {
 	return true, nil, b.Check(answer)
 }

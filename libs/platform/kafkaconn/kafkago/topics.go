@@ -65,7 +65,6 @@ func Committed(ctx context.Context, client *kafka.Client, group, topic string, p
 	return committed, err
 }
 
-// admin implements kafkaconn.Admin.
 type admin struct{ client *kafka.Client }
 
 func (a admin) Partitions(ctx context.Context, topic string) (int, error) {

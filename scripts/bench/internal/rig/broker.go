@@ -68,7 +68,6 @@ type Broker struct {
 	admin *kadm.Client
 }
 
-// startBroker starts a broker without topics.
 func startBroker(ctx context.Context) *Broker {
 	child := brokerRole.Serve(ctx, "")
 	return &Broker{child, kadm.NewClient(must.Get(kgo.NewClient(kgo.SeedBrokers(child.Addr))))}
@@ -84,10 +83,8 @@ func (b *Broker) stop() error {
 // that for some seconds, in which they can get ready to start at once.
 func (b *Broker) hold() { must.Succeed(b.Signal(closeGate)) }
 
-// release lets Fetch requests through.
 func (b *Broker) release() { must.Succeed(b.Signal(openGate)) }
 
-// waitMembers returns once the group is stable with so many members.
 func (b *Broker) waitMembers(ctx context.Context, group string, members int) {
 	for {
 		g := must.Get(b.admin.DescribeGroups(ctx, group))[group]

@@ -125,7 +125,6 @@ func Query[T any](ctx context.Context, database string, query string, arguments 
 	return must.Get(pgx.CollectRows(must.Get(conn.Query(ctx, query, arguments...)), pgx.RowTo[T]))
 }
 
-// fillConns is how many connections copy orders.
 const fillConns = 2
 
 // Fill fills a database quickly with orders and copies of them under other uids.
@@ -166,7 +165,6 @@ func (f *Fill) To(ctx context.Context, count int) {
 	must.Succeed(postgres.Execute(ctx, f.database, "VACUUM (ANALYZE)"))
 }
 
-// keepOriginals copies the stored orders into a schema of their own.
 func keepOriginals() []string {
 	statements := []string{"CREATE SCHEMA originals"}
 	for _, t := range orderdb.Tables {

@@ -91,7 +91,6 @@ func (s *Service) stop() error {
 	return s.daemon.Stop(ctx, syscall.SIGTERM)
 }
 
-// waitReady returns once the service reports that it is ready.
 func (s *Service) waitReady(ctx context.Context) {
 	must.Succeed(s.daemon.WaitReady(ctx, func(ctx context.Context) error {
 		_, err := s.get(ctx, "/readyz")

@@ -44,7 +44,6 @@ const (
 // the retention.
 const pruneInterval = 15 * time.Minute
 
-// requestTimeout bounds a small request to Kafka or PostgreSQL.
 const requestTimeout = 10 * time.Second
 
 // Main runs the worker until SIGINT or SIGTERM and returns its exit code. See
@@ -235,7 +234,6 @@ func newPruner(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *zap.L
 	}, metrics, log)
 }
 
-// start has a part started and stopped with the service.
 func start[P lifecycle.Part](lc fx.Lifecycle, part P) {
 	lc.Append(fx.StartStopHook(part.Start, part.Stop))
 }

@@ -69,7 +69,6 @@ func (s *Settings) Validate() error {
 	)
 }
 
-// batch returns the limits of a partition's batches.
 func (s *Settings) batch() batch.Limits {
 	return batch.Limits{Busy: s.BatchBusy, Count: s.BatchRecords, Bytes: s.BatchBytes, Period: s.BatchPeriod}
 }

@@ -66,7 +66,6 @@ type watchedConn struct {
 	timedOut func()
 }
 
-// Read reads from the connection.
 func (c *watchedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	var network net.Error

@@ -123,7 +123,6 @@ func (r *Reader) askLeader(ctx context.Context, c *conn) (string, error) {
 	return "", kafka.UnknownTopicOrPartition
 }
 
-// listOffset returns the first or the last offset of the partition.
 func (c *conn) listOffset(ctx context.Context, cfg Config, at int64) (int64, error) {
 	response, err := ask[*listoffsets.Response](ctx, c, &listoffsets.Request{
 		ReplicaID: -1,
@@ -174,7 +173,6 @@ func (c *conn) closeOn(ctx context.Context) (stop func() bool) {
 	})
 }
 
-// dial connects to a broker, negotiates versions and authenticates.
 func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
 	timeout := cmp.Or(cfg.Dialer.Timeout, defaultTimeout)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -207,7 +205,6 @@ func dial(ctx context.Context, cfg Config, address string) (*conn, error) {
 	return c, nil
 }
 
-// agree negotiates the versions of the requests.
 func (c *conn) agree(ctx context.Context) error {
 	response, err := ask[*apiversions.Response](ctx, c, &apiversions.Request{})
 	if err != nil {
@@ -236,7 +233,6 @@ func (c *conn) agree(ctx context.Context) error {
 	return nil
 }
 
-// logIn authenticates by SASL.
 func (c *conn) logIn(ctx context.Context, mechanism sasl.Mechanism) error {
 	hello, err := ask[*saslhandshake.Response](ctx, c, &saslhandshake.Request{Mechanism: mechanism.Name()})
 	if err != nil {

@@ -67,7 +67,6 @@ type memory struct {
 	grow   int    // the size of the next chunk
 }
 
-// prepare makes the memory ready for a payload of so many bytes.
 func (m *memory) prepare(payload int) {
 	guess := max(1<<10, 2*payload) // data usually decompresses to twice its size or more
 	if size := min(windowBytes, guess); m.window == nil || m.window.Size() < size {
@@ -76,7 +75,6 @@ func (m *memory) prepare(payload int) {
 	m.grow = max(m.grow, min(chunkBytes, guess))
 }
 
-// take returns n bytes of memory.
 func (m *memory) take(n int) []byte {
 	if n == 0 {
 		return []byte{} // not nil, even if there is no chunk
@@ -127,7 +125,6 @@ func (r *recordReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// close gives back the decompressor.
 func (r *recordReader) close() { r.stream.close() }
 
 // end is called after the last record and returns an error if the batch goes on.
@@ -306,7 +303,6 @@ func (r *recordReader) skip(n int64) error {
 	return batchEnd(err)
 }
 
-// varint reads a number of the record.
 func (r *recordReader) varint() (int64, error) {
 	var v uint64
 	for shift := uint(0); ; shift += 7 {

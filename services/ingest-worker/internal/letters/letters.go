@@ -126,7 +126,6 @@ func (p *Producer) produce(ctx context.Context, partition int, pending *Pending,
 	return p.produce(ctx, partition, pending, indices)
 }
 
-// messageTooLarge reports whether the broker refuses a record for its size.
 func messageTooLarge(err error) bool {
 	var tooLarge kafka.MessageTooLargeError
 	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.InvalidMessageSize) || errors.As(err, &tooLarge) ||

@@ -74,7 +74,6 @@ func (s *share) tryTake(n int64) bool {
 	return true
 }
 
-// give returns what take took.
 func (s *share) give(n int64) {
 	s.budget.used.Add(-n)
 	s.budget.records.Release(min(n, s.budget.recordsLimit))

@@ -12,10 +12,8 @@ import (
 // retried are the erased orders that the writer knows.
 type retried struct{ c *partition }
 
-// Known implements ingest.Erasures.
 func (r retried) Known() *erased.Known { return r.c.store.Known() }
 
-// Refresh implements ingest.Erasures.
 func (r retried) Refresh(ctx context.Context) (changed bool, err error) {
 	var behind *orderwrite.BehindError
 	err = r.c.retry(ctx, r.c.id, func(ctx context.Context) (err error) {

@@ -12,7 +12,6 @@ import (
 // summaryPeriod is the time between two lines about what the worker has done.
 const summaryPeriod = 10 * time.Second
 
-// tally counts what became of records.
 type tally struct {
 	batches, records int
 	outcomes         map[ingest.Outcome]int
@@ -72,7 +71,6 @@ func (s *summary) leave(partition int) {
 	delete(s.lag, partition)
 }
 
-// add counts a batch.
 func (s *summary) add(partition int, lag int64, batch tally) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

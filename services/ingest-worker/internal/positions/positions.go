@@ -137,7 +137,6 @@ func (k *Keeper) Recorded() bool {
 	return k.topicID != ""
 }
 
-// read returns the positions of all partitions.
 func (k *Keeper) read(ctx context.Context, topicID string) (map[int]int64, error) {
 	var rows []orderdb.IngestPosition
 	err := k.db.NewSelect().Model(&rows).Where("consumer_group = ?", k.cfg.Group).Where("topic_id = ?::uuid", topicID).Scan(ctx)

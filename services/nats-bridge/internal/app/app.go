@@ -109,7 +109,6 @@ func newSource(s *Settings, conn *nats.Conn, forwarder *forward.Forwarder, state
 		conn, forwarder, states.nats, jetstream.NewMetrics(metrics), log)
 }
 
-// start has a part started and stopped with the service.
 func start[P lifecycle.Part](lc fx.Lifecycle, part P) {
 	lc.Append(fx.StartStopHook(part.Start, part.Stop))
 }

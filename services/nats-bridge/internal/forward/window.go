@@ -18,7 +18,6 @@ type identity struct {
 
 func identityOf(m *Message) identity { return identity{m.Sequence, m.Time.UnixNano()} }
 
-// item is a message in flight.
 type item struct {
 	message  Message
 	record   *kgo.Record

@@ -57,7 +57,6 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.exitCode(ctx, cmd, err)
 }
 
-// app is what the commands share.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -153,7 +152,6 @@ func (a *app) parent(path string, below ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// load fills settings from the environment.
 func load(settings any) error { return usage(config.Load(settings)) }
 
 // usage marks an error in how orderctl was called, or in its settings.
@@ -207,7 +205,6 @@ func text(err error) string {
 	return err.Error()
 }
 
-// say writes a message to stderr.
 func (a *app) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stderr, format+"\n", args...)
 }
@@ -240,7 +237,6 @@ func oneArg(message string) cobra.PositionalArgs {
 	}
 }
 
-// complete has a shell complete a flag's values.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // no such flag: a mistake in this package

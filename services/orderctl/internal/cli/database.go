@@ -40,7 +40,6 @@ type databaseSettings struct{ Database config.Database }
 // maxConns: one holds the migrations' lock while others work.
 const maxConns = 4
 
-// database is a pool and where it leads to.
 type database struct {
 	pool    *bun.DB
 	conn    *pgx.ConnConfig
@@ -81,7 +80,6 @@ func (d *database) writer(codec *model.Codec, erasures *erasure.Key, versions or
 	})
 }
 
-// acceptor accepts letters of a queue.
 func (d *database) acceptor(queue *dlq.Queue, r *rules.Settings, erasures *erasure.Key) *accept.Acceptor {
 	codec, versions := model.New(r.Options()), r.Versions()
 	versions.Deletions = true // an order that was deleted is not accepted

@@ -92,7 +92,6 @@ func (f *kafkaFlags) client(cfg *config.Kafka) (*dlq.Client, error) {
 	return client, usage(err)
 }
 
-// filterFlags say which letters are meant.
 type filterFlags struct {
 	letter.Filter
 	flags *pflag.FlagSet
@@ -131,13 +130,11 @@ func parsed[T any](to *T, parse func(string) (T, error)) func(string) error {
 	}
 }
 
-// set says whether any flag limits the letters.
 func (f *filterFlags) set() (given bool) {
 	f.flags.VisitAll(func(flag *pflag.Flag) { given = given || flag.Changed })
 	return given
 }
 
-// actorFlag says who does something.
 func actorFlag(cmd *cobra.Command, actor *string, what string) {
 	cmd.Flags().StringVar(actor, "actor", currentUser(), what)
 	cmd.Flag("actor").DefValue = "the user's name"
@@ -150,7 +147,6 @@ func currentUser() string {
 	return "unknown"
 }
 
-// targetFlags say which letters are to be dealt with, and by whom.
 type targetFlags struct {
 	where kafkaFlags
 	which filterFlags
@@ -191,7 +187,6 @@ func (f *targetFlags) check(_ *cobra.Command, ids []string) error {
 	return usagef("say which letters in one way: by ids, by filters, or --all")
 }
 
-// find gives the letters with a status that are meant.
 func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, ids []string, status letter.Status) (*dlq.View, []dlq.Ref, error) {
 	var refs []dlq.Ref
 	var view *dlq.View

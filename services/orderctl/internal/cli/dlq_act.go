@@ -24,7 +24,6 @@ import (
 // defaultMaxRedrives keeps a letter from being redriven without end.
 const defaultMaxRedrives = 3
 
-// redriveFlags are those of redrive and edit.
 type redriveFlags struct {
 	lookSettings
 	targetFlags
@@ -34,7 +33,6 @@ type redriveFlags struct {
 	maxRedrives int
 }
 
-// sendTo are the flags that choose where letters are sent.
 type sendTo struct {
 	topic     string
 	partition int
@@ -267,7 +265,6 @@ type report struct {
 	writing  error // of writing to stdout
 }
 
-// dealt is what stdout says about a letter.
 type dealt struct {
 	ID     string `json:"id"`
 	Done   string `json:"done"`
@@ -281,7 +278,6 @@ func (r *report) write(w io.Writer, d dealt, text string) {
 	r.bar.add(1)
 }
 
-// letter reports what was done with a letter.
 func (r *report) letter(id, did string) {
 	r.done++
 	r.write(r.stdout, dealt{ID: mask.ID(id), Done: did}, "")

@@ -85,7 +85,6 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 	return append(edits, e), nil
 }
 
-// editTyping lets the operator change one letter in an editor.
 func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) error {
 	return a.deal(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, true, "edit %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
 		items, err := queue.Load(ctx, refs)
@@ -110,7 +109,6 @@ func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) err
 	})
 }
 
-// typed returns the value that the operator saved in the editor.
 func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byte, error) {
 	folder, err := os.MkdirTemp("", "orderctl-edit-") // for the user alone
 	if err != nil {

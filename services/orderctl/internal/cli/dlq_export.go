@@ -146,7 +146,6 @@ func (a *app) exportTo(f *exportFlags) (write func(*dlq.Item) error, end func(er
 	}, finish, nil
 }
 
-// maskEntry masks personal data in an entry.
 func maskEntry(e *dlq.ArchiveEntry) {
 	e.Masked = true
 	ours := e.ID == string(e.Letter.Key)

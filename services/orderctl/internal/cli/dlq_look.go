@@ -21,7 +21,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
 )
 
-// peopleLimit is how many letters people are shown.
 const peopleLimit = 50
 
 func (a *app) dlqListCommand() *cobra.Command {

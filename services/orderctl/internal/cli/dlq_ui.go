@@ -51,7 +51,6 @@ type uiSettings struct {
 	Link     linkSettings
 }
 
-// Validate is called by config.Load.
 func (s *uiSettings) Validate() error {
 	if config.ListenAddr("HTTP_ADDR", s.Console.Addr) != nil {
 		return nil //nolint:nilerr // it was said before
@@ -69,7 +68,6 @@ func (s *uiSettings) Validate() error {
 	return nil
 }
 
-// consoleSettings are the console's own.
 type consoleSettings struct {
 	Addr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback HTTP_AUTH must be set"`
 	Token   config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in with HTTP_AUTH=off, 16 characters or more (default: one that is printed at the start)"`
@@ -80,7 +78,6 @@ type consoleSettings struct {
 	LettersRetention time.Duration `env:"LETTERS_RETENTION" envDefault:"0" help:"how long after their resolution letters are purged, such as 720h (0: never)"`
 }
 
-// Validate is called by config.Load.
 func (s consoleSettings) Validate() error {
 	var errs []error
 	if err := config.ListenAddr("HTTP_ADDR", s.Addr); err != nil {

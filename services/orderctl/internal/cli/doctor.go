@@ -49,7 +49,6 @@ func (a *app) doctorCommand() *cobra.Command {
 	return cmd
 }
 
-// checkAddress checks the base address of a program.
 func checkAddress(flag, address string) error {
 	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {

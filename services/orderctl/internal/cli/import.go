@@ -22,7 +22,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/otherdb"
 )
 
-// sourceFlags name the database of another order service.
 type sourceFlags struct {
 	url, schema, mapping string
 	given                *otherdb.Mapping // what the file says
@@ -183,7 +182,6 @@ func (a *app) importOrders(ctx context.Context, f *importFlags) error {
 	return run.do(ctx)
 }
 
-// importState is what an unfinished import remembers in a file.
 type importState struct {
 	From    string `json:"from"`
 	To      string `json:"to"`
@@ -233,7 +231,6 @@ func (s importState) save(path string) error {
 	return nil
 }
 
-// importReport is what --output json ends with.
 type importReport struct {
 	From  string `json:"from"`
 	To    string `json:"to"`

@@ -173,7 +173,6 @@ func (r *importRun) dealer(ctx context.Context) (deal func(context.Context, []ot
 	return r.publisher(ctx)
 }
 
-// publisher sends pages to the topic.
 func (r *importRun) publisher(ctx context.Context) (deal func(context.Context, []otherdb.Order) error, closing func(), err error) {
 	options, err := r.f.kafka.options(&r.f.Kafka)
 	if err != nil {
@@ -227,7 +226,6 @@ func (r *importRun) write(ctx context.Context, page []otherdb.Order, writer inge
 	return r.outcomes(records)
 }
 
-// outcomes counts what became of records, and prints the failures.
 func (r *importRun) outcomes(records []*ingest.Record) error {
 	for _, record := range records {
 		switch record.Outcome() {

@@ -30,7 +30,6 @@ type topicsSettings struct {
 	Replication int `env:"KAFKA_TOPIC_REPLICATION" envDefault:"-1" help:"replicas of a topic that is created (-1: the broker's default)"`
 }
 
-// topicsTimeout bounds one attempt at the topics.
 const topicsTimeout = 30 * time.Second
 
 func (a *app) topicsCommand() *cobra.Command {
@@ -124,7 +123,6 @@ func (a *app) waiting(ctx context.Context, limit time.Duration, isAway func(erro
 // kafkaSettings are those of commands that need nothing but Kafka.
 type kafkaSettings struct{ Kafka config.Kafka }
 
-// kafkaFlags override the environment.
 type kafkaFlags struct {
 	brokers []string
 	topic   string

@@ -100,7 +100,6 @@ func (a *app) migrateDown(ctx context.Context, db *sql.DB, to int64, yes bool) e
 	return a.sayVersion(ctx, db, "")
 }
 
-// writeSteps prints the steps that were taken.
 func (a *app) writeSteps(what string, steps []migrations.Migration) error {
 	for _, s := range steps {
 		err := a.print(struct {

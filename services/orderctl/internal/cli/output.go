@@ -20,7 +20,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/synth"
 )
 
-// outputFormat is the value of --output.
 type outputFormat string
 
 const (
@@ -58,7 +57,6 @@ func summary(template string, value any) string {
 	return b.String()
 }
 
-// writeJSON writes a value on one line.
 func writeJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)

@@ -26,7 +26,6 @@ type publishSettings struct {
 	Rules     rules.Settings
 }
 
-// publishFlags are those of orderctl publish.
 type publishFlags struct {
 	publishSettings
 	kafka kafkaFlags
@@ -132,7 +131,6 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	return err
 }
 
-// recordInfo is what stdout says about a record.
 type recordInfo struct {
 	UID string `json:"order_uid,omitempty"`
 	publish.Place
@@ -198,7 +196,6 @@ func (p *published) print(info recordInfo) {
 	}
 }
 
-// maxShownRefusals is how many refusals are printed.
 const maxShownRefusals = 10
 
 func (p *published) refused(r publish.Record, err error) {
@@ -227,7 +224,6 @@ func (p *published) retrying(err error) {
 	p.app.say("trying to reach %s for %s: %v", p.Product, giveUpAfter, err)
 }
 
-// summary is one line on what was done.
 func (p *published) summary(what string) string {
 	return summary("published", struct {
 		*published

@@ -17,7 +17,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/synth"
 )
 
-// source gives records until io.EOF.
 type source struct {
 	next  func() (publish.Record, error)
 	count int // how many there will be; -1 where that is not known

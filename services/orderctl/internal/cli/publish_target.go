@@ -18,7 +18,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 )
 
-// target is where records are published.
 type target struct {
 	product string // Kafka or NATS
 	name    string // the topic, or the subject's address

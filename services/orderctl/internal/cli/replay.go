@@ -194,7 +194,6 @@ func (r *replayRun) choose(ctx context.Context) (total int64, err error) {
 	return total, nil
 }
 
-// partition replays one partition.
 func (r *replayRun) partition(ctx context.Context, p *replayPartition) error {
 	decoder := ingest.NewDecoder(r.codec, nil)
 	var page []*ingest.Record
@@ -226,7 +225,6 @@ func (r *replayRun) partition(ctx context.Context, p *replayPartition) error {
 	return done(p.To)
 }
 
-// source is a record as the worker sees it.
 func (r *replayRun) source(record *kgo.Record) deadletter.Source {
 	s := deadletter.Source{Topic: record.Topic, Partition: int(record.Partition), Offset: record.Offset, Key: record.Key, Value: record.Value}
 	if record.Timestamp.UnixMilli() >= 0 { // else it has none
@@ -283,7 +281,6 @@ func (r *replayRun) write(ctx context.Context, p *replayPartition, page []*inges
 	return nil
 }
 
-// rest are the flags for what is not done.
 func (r *replayRun) rest() string {
 	var from, to []string
 	for _, p := range r.report.Partitions {

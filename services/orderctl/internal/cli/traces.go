@@ -17,7 +17,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/publish"
 )
 
-// traceSettings are those of all commands.
 type traceSettings struct {
 	Traces config.Traces
 	Link   linkSettings
@@ -27,7 +26,6 @@ type linkSettings struct {
 	URL string `env:"TRACE_URL" help:"where people look at a trace, such as https://tempo.example/trace/{trace_id}; letters link there"`
 }
 
-// Validate is called by config.Load.
 func (s *linkSettings) Validate() error {
 	if u, err := url.Parse(s.URL); s.URL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || !strings.Contains(s.URL, "{trace_id}")) {
 		return errors.New("TRACE_URL: not an address with {trace_id} in it, such as https://tempo.example/trace/{trace_id}")

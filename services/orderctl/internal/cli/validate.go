@@ -99,7 +99,6 @@ func shownName(file string) string {
 	return file
 }
 
-// tally counts what is in a file.
 type tally struct {
 	Orders, Invalid, Failures int
 	Unknown                   map[string]int // orders with a field, by its path

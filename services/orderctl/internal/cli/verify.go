@@ -27,7 +27,6 @@ type verifySettings struct {
 	API      apiSettings
 }
 
-// apiSettings are for commands that ask the read API.
 type apiSettings struct {
 	Token config.Secret `env:"ORDERHUB_API_TOKEN" help:"token for a read API with HTTP_AUTH=on, with the scopes orders:read and orders:personal"`
 }
@@ -79,7 +78,6 @@ func (f *verifyFlags) check() error {
 	return nil
 }
 
-// verified is what --output json ends with.
 type verified struct {
 	verify.Result
 	Equal   bool          `json:"equal"`
@@ -147,7 +145,6 @@ func (a *app) endComparison(template string, result any, equal bool) error {
 // not for changes in flight.
 const maxUnsettled = 1000
 
-// compared is what verify --against ends with.
 type compared struct {
 	Checked   int64         `json:"checked"`
 	Missing   int64         `json:"missing"`
@@ -158,7 +155,6 @@ type compared struct {
 	Took      time.Duration `json:"-"`
 }
 
-// comparison of another service's database with ours.
 type comparison struct {
 	*app
 	database config.Database

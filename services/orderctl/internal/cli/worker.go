@@ -26,7 +26,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
-// workerSettings are those of commands about the workers' group.
 type workerSettings struct {
 	Changes  changeSettings
 	Database config.Database
@@ -211,7 +210,6 @@ func (a *app) printStatus(partitions []partitionStatus) error {
 	return err
 }
 
-// workerGroup is the workers' group in the topic of the orders.
 type workerGroup struct {
 	admin      *kadm.Client
 	cfg        *config.Kafka

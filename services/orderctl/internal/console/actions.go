@@ -177,7 +177,6 @@ func (c *Console) sentTwice(v *visit, id string) bool {
 	return j != nil
 }
 
-// startJob starts what a form asks for.
 func (c *Console) startJob(v *visit) error {
 	r, err := c.parse(v, binding.Form)
 	if err != nil {
@@ -235,7 +234,6 @@ func (c *Console) retarget(v *visit, o *order) error {
 	return nil
 }
 
-// mend makes an order edit its letters.
 func (c *Console) mend(v *visit, o *order) error {
 	edits, err := edit.ParseSets(o.Sets)
 	switch {
@@ -273,7 +271,6 @@ func (c *Console) answerJob(v *visit, o order, refs []dlq.Ref) error {
 	return nil
 }
 
-// work is what a job does with letters.
 func (c *Console) work(refs []dlq.Ref, o order) work {
 	queue, by := c.opts.Store, dlq.By{Actor: o.Actor, Why: o.Why}
 	if o.Kind == dryRun {

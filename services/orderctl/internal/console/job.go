@@ -22,7 +22,6 @@ import (
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
-// kind is what a job does with letters.
 type kind string
 
 const (
@@ -54,7 +53,6 @@ var kinds = map[kind]struct{ Title, Doing, Done, Explain string }{
 	undo: {"Open again", "Opening again", "Opened again", "The letters are open again. What a redrive has sent stays sent. What an acceptance replaced is restored, unless the order has changed since."},
 }
 
-// progress of a job.
 type progress string
 
 const (
@@ -80,7 +78,6 @@ const (
 	dryRuns = 2
 )
 
-// order is what a job was asked to do.
 type order struct {
 	request
 	Actor string
@@ -89,7 +86,6 @@ type order struct {
 	edit  func(*dlq.Item) ([]byte, error) // nil: values stay as they are
 }
 
-// row is what a job's page says about a letter.
 type row struct {
 	ID, Handle string
 	Would      string // of a dry run
@@ -102,7 +98,6 @@ func rowOf(item *dlq.Item, text string) row {
 	return row{ID: mask.ID(item.ID), Handle: handle(&item.Ref), Text: text}
 }
 
-// jobView is a job at a moment.
 type jobView struct {
 	order
 	ID       string
@@ -118,13 +113,10 @@ type jobView struct {
 	changes  int
 }
 
-// Over reports whether the job has ended.
 func (v jobView) Over() bool { return v.Progress != waiting && v.Progress != running }
 
-// Left are the letters that were not dealt with as asked.
 func (v jobView) Left() int { return v.Dealt - v.Good }
 
-// Rest are the letters that the job did not reach.
 func (v jobView) Rest() int { return v.Total - v.Dealt }
 
 // ListsAll reports whether letters are listed that would pass, too: with what an edit
@@ -144,7 +136,6 @@ func (v jobView) CanUndo() bool {
 	return v.Over() && v.Good > 0 && (v.Kind == redrive || v.Kind == discard || v.Kind == accepts)
 }
 
-// Title is what the job does, or did.
 func (v jobView) Title() string {
 	if v.Over() {
 		return kinds[v.Kind].Done
@@ -152,7 +143,6 @@ func (v jobView) Title() string {
 	return kinds[v.Kind].Doing
 }
 
-// Address is where the job is shown.
 func (v jobView) Address() string { return jobAddress(v.ID) }
 
 func jobAddress(id string) string { return "/jobs/" + url.PathEscape(id) }
@@ -168,7 +158,6 @@ func (v *jobView) version() string {
 // work is what a job does. It stops when the job's context ends.
 type work func(*job) error
 
-// job is an operation on letters.
 type job struct {
 	ctx  context.Context //nolint:containedctx // the job's own life
 	stop context.CancelFunc
@@ -180,7 +169,6 @@ type job struct {
 	handles map[string]bool // of letters that were changed, or that would pass
 }
 
-// view is the job at this moment.
 func (j *job) view() jobView {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -286,7 +274,6 @@ func (s *jobs) start(o order, total int, do work) (*job, error) {
 	return j, nil
 }
 
-// run waits for a job's turn and does it.
 func (s *jobs) run(j *job, do work) {
 	defer close(j.done)
 	defer j.stop()
@@ -344,7 +331,6 @@ func (s *jobs) newest() []jobView {
 	return views
 }
 
-// unfinished are the jobs that run or wait.
 func (s *jobs) unfinished() []jobView {
 	return slices.DeleteFunc(s.newest(), jobView.Over)
 }

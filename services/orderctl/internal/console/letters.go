@@ -32,7 +32,6 @@ func handle(r *dlq.Ref) string {
 	return "@" + r.Place.String()
 }
 
-// letterAddress is where a letter is shown.
 func letterAddress(handle string) string { return "/letter?" + url.Values{"id": {handle}}.Encode() }
 
 // find reads the letter with a handle, or with an id that may lack its hex digits.
@@ -186,13 +185,10 @@ type letterPage struct {
 
 type link struct{ Text, Address string }
 
-// Open reports whether the letter is open.
 func (p letterPage) Open() bool { return p.Letter.Status == letter.Open }
 
-// Foreign reports whether another program than our worker wrote the letter.
 func (p letterPage) Foreign() bool { return p.Letter.Format != letter.Orderhub }
 
-// databaseTimeout bounds how long a page waits for the database.
 const databaseTimeout = 5 * time.Second
 
 func (c *Console) letterPage(v *visit) error {

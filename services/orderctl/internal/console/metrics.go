@@ -42,7 +42,6 @@ var (
 	oldestOpen  = prometheus.NewDesc("orderhub_letters_oldest_seconds", "Time since the oldest open letter failed, 0 without one, by reason.", []string{"reason"}, nil)
 )
 
-// Describe implements prometheus.Collector.
 func (l *live) Describe(to chan<- *prometheus.Desc) {
 	to <- openLetters
 	to <- oldestOpen

@@ -17,7 +17,6 @@ import (
 // day is what "since yesterday" means: the same time of yesterday.
 const day = 24 * time.Hour
 
-// span is the time that curves show.
 type span struct {
 	Name   string // in addresses
 	Title  string
@@ -30,7 +29,6 @@ var (
 	standard = span{"24h", "24 hours", 48, day}
 )
 
-// shownCauses is how many causes the overview has.
 const shownCauses = 100
 
 type overviewPage struct {

@@ -65,7 +65,6 @@ var statuses = []letter.Status{letter.Open, letter.Resolved, letter.Any}
 
 var statusTitles = map[letter.Status]string{letter.Open: "Open", letter.Resolved: "Resolved", letter.Any: "All"}
 
-// perPage is how many letters a page of a list has.
 const perPage = 100
 
 type listPage struct {
@@ -94,7 +93,6 @@ type listRow struct {
 // shownErrors is how many failures of a letter a list names.
 const shownErrors = 2
 
-// More is how many failures the list does not name.
 func (r listRow) More() int { return max(len(r.Line.Errors)-shownErrors, 0) }
 
 func (c *Console) listPage(v *visit) error {

@@ -25,10 +25,8 @@ type query struct {
 	Problems []string
 }
 
-// conditions are the names in an address.
 var conditions = []string{"q", "status", "reason", "stage", "rule", "path", "key", "partition", "offsets", "since", "until", "text"}
 
-// personalConditions may hold personal data.
 var personalConditions = []string{"q", "key", "text"}
 
 const (
@@ -109,7 +107,6 @@ func (q *query) set(name, text string, now time.Time) (err error) {
 // Get is a condition; empty: none.
 func (q query) Get(name string) string { return q.values.Get(name) }
 
-// Encoded is the query in an address, without the question mark.
 func (q query) Encoded() string { return q.values.Encode() }
 
 // with is the address of the same list except for one condition.

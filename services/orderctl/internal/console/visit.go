@@ -19,7 +19,6 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
-// visit is a request for a page.
 type visit struct {
 	*gin.Context
 	frame frame
@@ -29,7 +28,6 @@ type visit struct {
 // ctx ends when nobody waits for the answer any more.
 func (v *visit) ctx() context.Context { return v.Request.Context() }
 
-// frame is what every page has.
 type frame struct {
 	Title   string
 	Section string // of the navigation
@@ -59,7 +57,6 @@ func (f frame) May(names ...string) bool {
 	return f.Caller.May(scopes)
 }
 
-// retitle names the page after what it shows.
 func (f *frame) retitle(title string) { f.Title = title + " · Dead letters · Orderhub" }
 
 // refusal is the error of a request that is answered with a page that says what is wrong.
@@ -72,7 +69,6 @@ func (r *refusal) Error() string { return r.title + ": " + r.text }
 
 func refused(status int, title, text string) error { return &refusal{status, title, text} }
 
-// impossible refuses a form.
 func impossible(text string) error {
 	return refused(http.StatusBadRequest, "That can’t be done", text)
 }

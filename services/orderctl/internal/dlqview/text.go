@@ -81,10 +81,8 @@ func Clean(text string) string {
 
 func isVisible(r rune) bool { return unicode.IsPrint(r) && !model.IsInvisible(r) }
 
-// width is how many columns text takes.
 func width(text string) int { return uniseg.StringWidth(text) }
 
-// cut shortens text to so many columns.
 func cut(text string, columns int) string {
 	if width(text) <= columns {
 		return text

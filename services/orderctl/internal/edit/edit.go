@@ -104,7 +104,6 @@ func parse(value []byte) (hujson.Value, error) {
 	return hujson.Parse(value)
 }
 
-// set puts a value at a path.
 type set struct {
 	path     []string // eachElement stands for all elements of an array; nil: the whole value
 	value    hujson.ValueTrimmed

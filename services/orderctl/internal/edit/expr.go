@@ -117,7 +117,6 @@ func (p *expressionParser) value(depth int) (*expression, error) {
 
 func (p *expressionParser) skip(rest string) { p.rest = strings.TrimLeft(rest, " \t\r\n") }
 
-// term is a value while it is computed.
 type term struct {
 	kind termKind
 	text string
@@ -138,7 +137,6 @@ func termOf(v hujson.ValueTrimmed) term {
 	return term{jsonTerm, strings.TrimSpace(hujson.Value{Value: v}.String())}
 }
 
-// json is the term as a JSON value.
 func (t term) json() (hujson.ValueTrimmed, error) {
 	if t.kind == textTerm {
 		return hujson.String(t.text), nil

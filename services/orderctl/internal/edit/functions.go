@@ -20,7 +20,6 @@ import (
 // compute makes a value of another. Its errors never quote a value.
 type compute func(term) (term, error)
 
-// function is what expressions call.
 type function struct {
 	usage       string
 	what        string // for --help

@@ -11,7 +11,6 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// operation is one of a JSON Patch.
 type operation struct {
 	Op    string          `json:"op"`
 	Path  *string         `json:"path"`
@@ -22,7 +21,6 @@ type operation struct {
 	value      hujson.Value
 }
 
-// patch is a JSON Patch, RFC 6902.
 type patch []operation
 
 // ParsePatch reads a JSON Patch, RFC 6902: add, remove, replace, move, copy and
@@ -135,7 +133,6 @@ func (o *operation) apply(doc *hujson.Value) error {
 	return add(doc, o.path, value)
 }
 
-// find gives the value at a pointer.
 func find(doc *hujson.Value, pointer []string) (*hujson.Value, error) {
 	at := doc
 	for i, token := range pointer {
@@ -173,7 +170,6 @@ func nameOf(m *hujson.ObjectMember) string {
 	return literal.String()
 }
 
-// member is the place of an object's member.
 func member(object *hujson.Object, name string) (int, error) {
 	found := -1
 	for i := range object.Members {

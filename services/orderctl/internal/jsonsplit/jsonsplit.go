@@ -199,7 +199,6 @@ func (s *Splitter) endOf(text []byte, indent string) (int, []byte, error) {
 	}
 }
 
-// pass leaves text behind.
 func (s *Splitter) pass(text []byte) { s.line, s.column = advance(s.line, s.column, text) }
 
 // advance is the line and column after text that begins at line and column.

@@ -90,7 +90,6 @@ func (db *DB) tableOf(k kind) (best *table) {
 	return best
 }
 
-// guess makes a mapping of what the tables' names, columns and foreign keys tell.
 func (db *DB) guess() (m Mapping) {
 	orders := db.tableOf(kinds[0])
 	if orders == nil {

@@ -23,7 +23,6 @@ type Plan struct {
 	selects [4]query
 }
 
-// query reads a part.
 type query struct {
 	from, uid, sort string
 	fields          []field

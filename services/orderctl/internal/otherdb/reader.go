@@ -67,7 +67,6 @@ type row struct {
 	members []byte
 }
 
-// cursor reads one part.
 type cursor struct {
 	name   string
 	fields []field

@@ -106,7 +106,6 @@ func (largeOnly) Compress(dst *bytes.Buffer, src []byte, flags ...kgo.CompressFl
 // concurrent use.
 type connections struct{ latest atomic.Pointer[error] }
 
-// OnBrokerConnect implements kgo.HookBrokerConnect.
 func (c *connections) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	c.latest.Store(&err)
 }

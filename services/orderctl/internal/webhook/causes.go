@@ -30,7 +30,6 @@ type cause struct {
 	Path   string `json:"path,omitempty"`
 }
 
-// name identifies the cause.
 func (c cause) name() string {
 	sum := sha256.Sum256([]byte(c.Reason + "\x00" + c.Rule + "\x00" + c.Path))
 	return hex.EncodeToString(sum[:8])
@@ -47,7 +46,6 @@ type Event struct {
 	LastSeen  time.Time `json:"last_seen"`
 }
 
-// told is what was told about a cause.
 type told struct {
 	cause
 	// Round is how often the cause was new or has returned, and Digits is the most open

@@ -54,7 +54,6 @@ func newMessage(topic, console string, events []Event) (id string, body []byte, 
 	return "orderhub-" + hex.EncodeToString(ids.Sum(nil)[:12]), body, err
 }
 
-// sign returns the signature of a message that is sent at a time.
 func sign(key []byte, id string, at time.Time, body []byte) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(id + "." + strconv.FormatInt(at.Unix(), 10) + "."))

@@ -195,7 +195,6 @@ func (w *Webhook) look(ctx context.Context, term int) (sent int, err error) {
 	return len(events), nil
 }
 
-// load reads what was told before.
 func (w *Webhook) load(ctx context.Context) error {
 	view, err := w.opts.Letters.Current(ctx)
 	if err != nil {

@@ -271,7 +271,6 @@ func limitMemory(s *Settings, log *zap.Logger) {
 	}
 }
 
-// start has a part started and stopped with the service.
 func start[P lifecycle.Part](lc fx.Lifecycle, part P) {
 	lc.Append(fx.StartStopHook(part.Start, part.Stop))
 }

@@ -61,7 +61,6 @@ func (w *rowWriter) Write(message []byte) (int, error) {
 	return len(message), w.flush()
 }
 
-// flush passes on the rows that are left.
 func (w *rowWriter) flush() error {
 	if len(w.rows) == 0 {
 		return nil

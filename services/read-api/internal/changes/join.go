@@ -131,7 +131,6 @@ func (j *joiner) next() (t table, more bool) {
 	return t, more
 }
 
-// take adds the rows of a batch to their orders.
 func (j *joiner) take(t table, b batch) {
 	var uid []byte
 	for row := b.next(); row != nil; row = b.next() {
@@ -212,7 +211,6 @@ func (j *joiner) pass(e *entry) {
 	j.batch = append(j.batch, e)
 }
 
-// remove removes an order from those that wait.
 func (j *joiner) remove(e *entry) {
 	delete(j.waiting, orderdb.Text(e.uid))
 	j.bytes -= int64(len(e.rows)) + entryBytes
@@ -251,7 +249,6 @@ func (j *joiner) settle() {
 	}
 }
 
-// flush sends the whole orders on.
 func (j *joiner) flush(ctx context.Context) error {
 	for chunk := range slices.Chunk(j.batch, joinedOrders) {
 		select {

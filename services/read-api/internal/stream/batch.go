@@ -61,16 +61,13 @@ type collector struct {
 
 const eventOverhead = 64 // bytes, about
 
-// Put implements changes.Sink.
 func (c *collector) Put(o *model.Order, canonical []byte) bool {
 	c.add(Event{UID: o.OrderUID, Order: o, JSON: canonical, Inserted: c.inserted == o.OrderUID})
 	return true
 }
 
-// Inserted implements changes.Inserted.
 func (c *collector) Inserted(uid string) { c.inserted = uid }
 
-// Delete implements changes.Sink.
 func (c *collector) Delete(uid string) bool {
 	c.add(Event{UID: uid})
 	return true
