@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,17 +64,11 @@ type Span struct{ From, To int64 }
 // Bounds are the offsets that each partition of a topic holds now.
 func (c *Client) Bounds(ctx context.Context, topic string) (map[int32]Span, error) {
 	starts, err := c.admin.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
+	if err := cmp.Or(err, starts.Error()); err != nil {
 		return nil, failed(topic, err)
 	}
 	ends, err := c.admin.ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
+	if err := cmp.Or(err, ends.Error()); err != nil {
 		return nil, failed(topic, err)
 	}
 	if len(ends[topic]) == 0 {

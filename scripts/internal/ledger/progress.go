@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,12 +74,9 @@ func (p *Progress) Admin() *kadm.Client { return p.admin }
 func (p *Progress) Ends(ctx context.Context) (Offsets, error) {
 	return p.patiently(ctx, func(ctx context.Context) (Offsets, error) {
 		listed, err := p.admin.ListEndOffsets(ctx, p.topic)
-		if err == nil {
-			err = listed.Error()
-		}
 		ends := Offsets{}
 		listed.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
-		return ends, err
+		return ends, cmp.Or(err, listed.Error())
 	})
 }
 
@@ -92,16 +90,13 @@ func (p *Progress) committed(ctx context.Context) (Offsets, error) {
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return Offsets{}, nil
 	}
-	if err == nil {
-		err = fetched.Error()
-	}
 	at := Offsets{}
 	for partition, offset := range fetched[p.topic] {
 		if offset.At >= 0 {
 			at[partition] = offset.At
 		}
 	}
-	return at, err
+	return at, cmp.Or(err, fetched.Error())
 }
 
 func (p *Progress) patiently(ctx context.Context, ask func(context.Context) (Offsets, error)) (Offsets, error) {

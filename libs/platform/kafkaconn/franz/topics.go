@@ -1,6 +1,7 @@
 package franz
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -41,9 +42,7 @@ type admin struct{ client *kadm.Client }
 
 func (a admin) Partitions(ctx context.Context, topic string) (int, error) {
 	metadata, err := a.client.Metadata(ctx, topic)
-	if err == nil {
-		err = metadata.Topics[topic].Err
-	}
+	err = cmp.Or(err, metadata.Topics[topic].Err)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
 		err = kafkaconn.ErrNoTopic
 	}

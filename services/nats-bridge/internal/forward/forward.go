@@ -9,6 +9,7 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -347,10 +348,7 @@ func (f *Forwarder) check(ctx context.Context, admin *kadm.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, stallAfter)
 	defer cancel()
 	topics, err := admin.ListTopics(ctx, f.cfg.Topic)
-	if err == nil {
-		err = topics.Error()
-	}
-	return franz.Refused(err, kafkaconn.Describe, f.cfg.Topic)
+	return franz.Refused(cmp.Or(err, topics.Error()), kafkaconn.Describe, f.cfg.Topic)
 }
 
 // reportProgress postpones the redelivery of messages that have been in flight for

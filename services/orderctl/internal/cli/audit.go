@@ -51,6 +51,14 @@ func (a *app) auditedItems(ctx context.Context, s *changeSettings, by dlq.By, ac
 	return audited(ctx, a, s, by, action, items, func(item dlq.Item) string { return mask.ID(item.ID) })
 }
 
+// revealing records that somebody sees personal data of letters; nil: nobody does.
+func (a *app) revealing(ctx context.Context, reveal bool, s *changeSettings, by dlq.By) func([]dlq.Item) error {
+	if !reveal {
+		return nil
+	}
+	return func(items []dlq.Item) error { return a.auditedItems(ctx, s, by, "reveal", items...) }
+}
+
 func openAudit(s *changeSettings, log *zap.Logger) (*audit.Log, error) {
 	return audit.Open(s.Audit, audit.Options{Program: "orderctl", Version: buildinfo.Read().Version, Log: log, Kafka: kafkasink.New(s.Kafka.KafkaConn, log)})
 }

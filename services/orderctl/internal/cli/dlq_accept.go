@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -46,15 +44,13 @@ func (f *acceptFlags) check(cmd *cobra.Command, ids []string) error {
 	switch err := f.targetFlags.check(cmd, ids); {
 	case err != nil:
 		return err
-	case f.rate < 0 || math.IsNaN(f.rate) || math.IsInf(f.rate, 0):
-		return usagef("--rate: letters a second, 0 for as fast as possible, not %v", f.rate)
 	case f.limit < 0:
 		return usagef("--limit: at least 0, which means all, not %d", f.limit)
 	case slices.ContainsFunc(f.which.Reasons, func(reason string) bool { return reason != conflict }):
 		return usagef("--reason: only letters of the reason %s can be accepted", conflict)
 	}
 	f.which.Reasons = []string{conflict}
-	return nil
+	return checkRate(f.rate)
 }
 
 // withAcceptor opens the database, which the settings name.
@@ -83,21 +79,7 @@ func (a *app) accept(ctx context.Context, f *acceptFlags, ids []string) error {
 }
 
 func (a *app) tryAccept(ctx context.Context, f *acceptFlags, queue *dlq.Queue, acceptor *accept.Acceptor, refs []dlq.Ref) error {
-	trial, counts := acceptor.Try(f.reveal), map[string]int{}
-	dlq.InSourceOrder(refs)
-	err := queue.InChunks(ctx, refs, func(items []dlq.Item) error {
-		if f.reveal {
-			if err := a.auditedItems(ctx, &f.Letters, f.by, "reveal", items...); err != nil {
-				return err
-			}
-		}
-		verdicts, err := trial.Judge(ctx, items)
-		for _, v := range verdicts {
-			counts[v.Would]++
-			err = errors.Join(err, a.show(v, "verdict.txt"))
-		}
-		return err
-	})
+	counts, err := a.judge(ctx, queue, refs, a.revealing(ctx, f.reveal, &f.Letters, f.by), acceptor.Try(f.reveal))
 	if err != nil {
 		return err
 	}

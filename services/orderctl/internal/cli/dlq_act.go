@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -87,12 +88,17 @@ func (f *redriveFlags) checkRedrive(cmd *cobra.Command, ids []string) error {
 	switch err := f.check(cmd, ids); {
 	case err != nil:
 		return err
-	case f.rate < 0 || math.IsNaN(f.rate) || math.IsInf(f.rate, 0):
-		return usagef("--rate: letters a second, 0 for as fast as possible, not %v", f.rate)
 	case f.maxRedrives < 1:
 		return usagef("--max-redrives: at least 1, not %d", f.maxRedrives)
 	}
-	return f.to.check(cmd)
+	return cmp.Or(checkRate(f.rate), f.to.check(cmd))
+}
+
+func checkRate(perSecond float64) error {
+	if perSecond < 0 || math.IsNaN(perSecond) || math.IsInf(perSecond, 0) {
+		return usagef("--rate: letters a second, 0 for as fast as possible, not %v", perSecond)
+	}
+	return nil
 }
 
 // redrive sends letters back, or with --dry-run says what would become of them.
@@ -136,21 +142,7 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 		return err
 	}
 	run := dryrun.New(dryrun.Options{Codec: model.New(f.Rules.Options()), Versions: f.Rules.Versions(), Orders: orders, Topic: f.Letters.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
-	counts := map[string]int{}
-	dlq.InSourceOrder(refs)
-	err = queue.InChunks(ctx, refs, func(items []dlq.Item) error {
-		if audit != nil {
-			if err := audit(items); err != nil {
-				return err
-			}
-		}
-		verdicts, err := run.Judge(ctx, items)
-		for _, v := range verdicts {
-			counts[v.Would]++
-			err = errors.Join(err, a.show(v, "verdict.txt"))
-		}
-		return err
-	})
+	counts, err := a.judge(ctx, queue, refs, audit, run)
 	if err != nil {
 		return err
 	}
@@ -166,6 +158,29 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 		return failed()
 	}
 	return nil
+}
+
+// judge shows what would become of letters, in the order in which they would be dealt
+// with, and counts the verdicts. audit, if not nil, is called before it shows any.
+func (a *app) judge(ctx context.Context, queue *dlq.Queue, refs []dlq.Ref, audit func([]dlq.Item) error, by interface {
+	Judge(context.Context, []dlq.Item) ([]dryrun.Verdict, error)
+},
+) (counts map[string]int, err error) {
+	counts = map[string]int{}
+	dlq.InSourceOrder(refs)
+	return counts, queue.InChunks(ctx, refs, func(items []dlq.Item) error {
+		if audit != nil {
+			if err := audit(items); err != nil {
+				return err
+			}
+		}
+		verdicts, err := by.Judge(ctx, items)
+		for _, v := range verdicts {
+			counts[v.Would]++
+			err = errors.Join(err, a.show(v, "verdict.txt"))
+		}
+		return err
+	})
 }
 
 func (a *app) dlqDiscardCommand() *cobra.Command {

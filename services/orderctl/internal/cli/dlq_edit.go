@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 
@@ -41,13 +40,7 @@ func (a *app) dlqEditCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var audit func([]dlq.Item) error
-		if f.reveal {
-			audit = func(items []dlq.Item) error {
-				return a.auditedItems(cmd.Context(), &f.Letters, f.by, "reveal", items...)
-			}
-		}
-		return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", edits, audit)
+		return a.redrive(cmd.Context(), &f.redriveFlags, ids, "edit and redrive", edits, a.revealing(cmd.Context(), f.reveal, &f.Letters, f.by))
 	})
 	f.registerRedrive(cmd, "edit")
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "path=value or path=function(.): put a value at a path; can be repeated")
@@ -69,12 +62,7 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 	if f.patchFile == "" {
 		return edits, nil
 	}
-	file, err := a.open(f.patchFile)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }() // it was only read
-	document, err := io.ReadAll(file)
+	document, err := a.read(f.patchFile)
 	if err != nil {
 		return nil, fmt.Errorf("--patch: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -40,15 +39,11 @@ func (f *sourceFlags) load(a *app) error {
 	}
 	given := otherdb.Mapping{}
 	if f.mapping != "" {
-		file, err := a.open(f.mapping)
+		data, err := a.read(f.mapping)
 		if err != nil {
 			return usagef("--mapping: %w", err)
 		}
-		data, err := io.ReadAll(file)
-		if err = errors.Join(err, file.Close()); err == nil {
-			given, err = otherdb.ParseMapping(data)
-		}
-		if err != nil {
+		if given, err = otherdb.ParseMapping(data); err != nil {
 			return usagef("--mapping: %s: %w", shownName(f.mapping), err)
 		}
 	}

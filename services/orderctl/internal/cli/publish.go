@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -218,10 +219,7 @@ func (p *published) retrying(err error) {
 	}
 	p.away = true
 	p.bar.line()
-	if err == nil {
-		err = errors.New("it does not answer")
-	}
-	p.app.say("trying to reach %s for %s: %v", p.Product, giveUpAfter, err)
+	p.app.say("trying to reach %s for %s: %v", p.Product, giveUpAfter, cmp.Or(err, errors.New("it does not answer")))
 }
 
 func (p *published) summary(what string) string {

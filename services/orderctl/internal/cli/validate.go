@@ -92,6 +92,16 @@ func (a *app) open(name string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
+// read reads a whole file, or stdin for -.
+func (a *app) read(name string) ([]byte, error) {
+	file, err := a.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	return io.ReadAll(file)
+}
+
 func shownName(file string) string {
 	if file == "-" {
 		return "stdin"

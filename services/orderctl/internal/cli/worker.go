@@ -440,10 +440,7 @@ func (g *workerGroup) move(ctx context.Context) error {
 		return err
 	}
 	answer, err := g.admin.CommitOffsets(ctx, g.group, offsets)
-	if err == nil {
-		err = answer.Error()
-	}
-	if err != nil {
+	if err := cmp.Or(err, answer.Error()); err != nil {
 		return fmt.Errorf("the positions are moved, the committed offsets are not: run the command again: %w", err)
 	}
 	return nil
