@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/erasure"
 	"github.com/orderhub/orderhub/libs/platform/pasted"
@@ -251,4 +253,91 @@ func (q *Queue) History(ctx context.Context, item Item) ([]Item, error) {
 	items, _, err := q.List(ctx, letter.Filter{Origin: item.Origin}, letter.Any, 0)
 	slices.Reverse(items)
 	return items, err
+}
+
+// Write writes letters as the worker does: each into the partition that its id decides, so
+// that compaction keeps one of a letter that is written twice, and cut as far as the topic
+// takes it. It returns when all are acknowledged. After an error it can be called again.
+func (q *Queue) Write(ctx context.Context, letters []deadletter.Letter) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	partitions, err := q.client.Partitions(ctx, q.opts.Topic)
+	if err != nil {
+		return err
+	}
+	byKey := kgo.StickyKeyPartitioner(nil).ForTopic(q.opts.Topic) // as kafkago.Balancer, the worker's
+	recordOf := func(l *deadletter.Letter) *kgo.Record {
+		r := &kgo.Record{Topic: q.opts.Topic, Key: []byte(l.ID), Value: l.Value}
+		for _, h := range l.Headers {
+			r.Headers = append(r.Headers, kgo.RecordHeader(h))
+		}
+		r.Partition = int32(byKey.Partition(r, int(partitions)))
+		return r
+	}
+	for len(letters) > 0 {
+		var records []*kgo.Record
+		for size := 0; len(records) < len(letters); {
+			l := &letters[len(records)]
+			if size += l.Size(); size > chunkBytes && len(records) > 0 {
+				break
+			}
+			records = append(records, recordOf(l))
+		}
+		for i, p := range q.client.produceApart(ctx, records) {
+			for tooLarge(p.Err) && letters[i].Shorten() {
+				p = q.client.Produce(ctx, recordOf(&letters[i]))[0]
+			}
+			if p.Err != nil {
+				return p.Err
+			}
+		}
+		letters = letters[len(records):]
+	}
+	return nil
+}
+
+// A note is what a program keeps in the topic beside the letters. It has the form of a
+// resolution whose letter does not exist, so every version of every program leaves it
+// alone, and compaction keeps the latest of each. Topics have no colon in their names, so
+// no letter has such an id, and no purge removes notes. They are in partition 0.
+const (
+	notePrefix = "note:"
+	noteKind   = letter.ResolutionKind("note")
+)
+
+// Notes are those that a view knows whose names begin with prefix, by what follows it.
+func (q *Queue) Notes(ctx context.Context, view *View, prefix string) (map[string][]byte, error) {
+	var refs []Ref
+	for _, ref := range view.Orphans() {
+		if strings.HasPrefix(ref.ID, notePrefix+prefix) {
+			refs = append(refs, ref)
+		}
+	}
+	items, err := q.Load(ctx, refs)
+	if err != nil && !errors.Is(err, ErrChanged) { // those that are gone are no notes any more
+		return nil, err
+	}
+	notes := make(map[string][]byte, len(items))
+	for _, item := range items {
+		notes[strings.TrimPrefix(item.Ref.ID, notePrefix+prefix)] = item.ResolutionRecord.Value
+	}
+	return notes, nil
+}
+
+// WriteNotes writes notes by their names, and removes those that are nil.
+func (q *Queue) WriteNotes(ctx context.Context, prefix string, notes map[string][]byte) error {
+	records := make([]*kgo.Record, 0, len(notes))
+	for name, value := range notes {
+		r := letter.UndoRecord(q.opts.Topic, 0, notePrefix+prefix+name)
+		if value != nil {
+			r.Value, r.Headers = value, []kgo.RecordHeader{{Key: letter.HeaderResolution, Value: []byte(noteKind)}}
+		}
+		records = append(records, r)
+	}
+	var failures []error
+	for _, p := range q.client.Produce(ctx, records...) {
+		failures = append(failures, p.Err)
+	}
+	return errors.Join(failures...)
 }
