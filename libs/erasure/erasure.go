@@ -22,18 +22,8 @@ import (
 
 // Settings name the key.
 type Settings struct {
-	Key     config.Secret `env:"ERASURE_KEY" help:"key of the HMACs that erased orders leave, 32 bytes or more, the same for all programs; it cannot be changed (default: none, for as long as nothing was erased)"`
+	Key     config.Secret `env:"ERASURE_KEY" validate:"omitempty,bytes=32" help:"key of the HMACs that erased orders leave, 32 bytes or more, the same for all programs; it cannot be changed (default: none, for as long as nothing was erased)"`
 	KeyFile string        `env:"ERASURE_KEY_FILE"`
-}
-
-const minKey = 32 // bytes
-
-// Validate names the variable whose value cannot be used.
-func (s Settings) Validate() error {
-	if n := len(s.Key); n > 0 && n < minKey {
-		return fmt.Errorf("ERASURE_KEY: has %d bytes, fewer than %d", n, minKey)
-	}
-	return nil
 }
 
 // NewKey returns the key; nil if none is set.

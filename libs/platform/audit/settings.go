@@ -18,33 +18,23 @@ const (
 	ToKafka  = "kafka"
 )
 
-// minKey is the least length of the key in bytes.
-const minKey = 16
-
 // Settings of the audit log.
 type Settings struct {
-	To        string        `env:"ORDERHUB_AUDIT" envDefault:"file" help:"where the audit log goes: file, stdout or kafka"`
+	To        string        `env:"ORDERHUB_AUDIT" envDefault:"file" validate:"oneof=file stdout kafka" help:"where the audit log goes: file, stdout or kafka"`
 	File      string        `env:"ORDERHUB_AUDIT_FILE" help:"the audit log's file (default: orderhub/audit.jsonl in the user's state folder)"`
 	OldFile   string        `env:"ORDERHUB_AUDIT_LOG" help:"old name of ORDERHUB_AUDIT_FILE"`
-	FileBytes int64         `env:"ORDERHUB_AUDIT_FILE_BYTES" envDefault:"104857600" help:"bytes after which a new file begins and the old one gets the time as its suffix"`
-	Files     int           `env:"ORDERHUB_AUDIT_FILES" envDefault:"0" help:"how many earlier files are kept; 0: all"`
+	FileBytes int64         `env:"ORDERHUB_AUDIT_FILE_BYTES" envDefault:"104857600" validate:"min=65_536,max=1_099_511_627_776" help:"bytes after which a new file begins and the old one gets the time as its suffix"`
+	Files     int           `env:"ORDERHUB_AUDIT_FILES" envDefault:"0" validate:"min=0,max=100_000" help:"how many earlier files are kept; 0: all"`
 	Topic     string        `env:"ORDERHUB_AUDIT_TOPIC" envDefault:"orderhub.audit" help:"topic of the audit log, with ORDERHUB_AUDIT=kafka"`
-	Key       config.Secret `env:"ORDERHUB_AUDIT_KEY" help:"key that signs the audit log, at least 16 bytes (default: plain checksums)"`
+	Key       config.Secret `env:"ORDERHUB_AUDIT_KEY" validate:"omitempty,bytes=16" help:"key that signs the audit log, at least 16 bytes (default: plain checksums)"`
 }
 
 // Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
-	var errs []error
 	if s.File != "" && s.OldFile != "" {
-		errs = append(errs, errors.New("ORDERHUB_AUDIT_FILE and ORDERHUB_AUDIT_LOG, its old name: set one of them"))
+		return errors.New("ORDERHUB_AUDIT_FILE and ORDERHUB_AUDIT_LOG, its old name: set one of them")
 	}
-	if n := len(s.Key); n > 0 && n < minKey {
-		errs = append(errs, fmt.Errorf("ORDERHUB_AUDIT_KEY: has %d bytes, fewer than %d", n, minKey))
-	}
-	return errors.Join(append(errs,
-		config.OneOf("ORDERHUB_AUDIT", s.To, ToFile, ToStdout, ToKafka),
-		config.Between("ORDERHUB_AUDIT_FILE_BYTES", s.FileBytes, 64<<10, 1<<40),
-		config.Between("ORDERHUB_AUDIT_FILES", s.Files, 0, 100_000))...)
+	return nil
 }
 
 // Path is the file that the audit log is appended to.

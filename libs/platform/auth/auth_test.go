@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/orderhub/orderhub/libs/platform/config"
 	"github.com/orderhub/orderhub/libs/platform/web"
 )
 
@@ -85,7 +86,7 @@ func TestSettingsAreRefusedByName(t *testing.T) {
 		s := defaults()
 		s.TokensFile = "x"
 		change(&s)
-		err := s.Validate()
+		err := config.Check(&s)
 		require.ErrorContains(t, err, name)
 		require.NotContains(t, err.Error(), keyOne)
 	}

@@ -14,26 +14,26 @@ import (
 
 // Settings say who may ask a web program, and how much.
 type Settings struct {
-	Auth       string `env:"HTTP_AUTH" help:"on: requests need a credential; off: everybody may do everything (default: off, on loopback only)"`
+	Auth       string `env:"HTTP_AUTH" validate:"omitempty,oneof=on off" help:"on: requests need a credential; off: everybody may do everything (default: off, on loopback only)"`
 	TokensFile string `env:"HTTP_TOKENS_FILE" help:"file with static tokens, which orderctl token new makes; read again when it changes"`
 
 	Issuer       string        `env:"OIDC_ISSUER" help:"address of the OpenID Connect issuer whose JWTs count, and where people sign in"`
 	Audience     string        `env:"OIDC_AUDIENCE" help:"audience (aud) that JWTs of requests must have (default: they are refused)"`
 	ScopesClaim  string        `env:"OIDC_SCOPES_CLAIM" envDefault:"scope" help:"claim with the scopes; dots lead into objects, as in realm_access.roles"`
-	ClockSkew    time.Duration `env:"OIDC_CLOCK_SKEW" envDefault:"1m" help:"how far the issuer's clock may differ from this machine's"`
+	ClockSkew    time.Duration `env:"OIDC_CLOCK_SKEW" envDefault:"1m" validate:"min=0s,max=5m" help:"how far the issuer's clock may differ from this machine's"`
 	ClientID     string        `env:"OIDC_CLIENT_ID" help:"client at the issuer for people to sign in (default: nobody can)"`
 	ClientSecret config.Secret `env:"OIDC_CLIENT_SECRET" help:"the client's secret (default: a public client)"`
 	SignInScopes []string      `env:"OIDC_SIGNIN_SCOPES" envDefault:"openid,profile,email" help:"scopes that a sign-in asks the issuer for, comma-separated"`
 
 	SessionKey  config.Secret `env:"HTTP_SESSION_KEY" help:"key of session cookies, at least 32 characters; several, comma-separated: the first encrypts, all decrypt"`
-	SessionLife time.Duration `env:"HTTP_SESSION_DURATION" envDefault:"8h" help:"how long a person stays signed in"`
+	SessionLife time.Duration `env:"HTTP_SESSION_DURATION" envDefault:"8h" validate:"min=1m,max=720h" help:"how long a person stays signed in"`
 
 	Hosts []string `env:"HTTP_HOSTS" help:"host names to answer to, comma-separated (default: localhost, on loopback; else any)"`
 
-	Rate        int `env:"HTTP_RATE" envDefault:"500" help:"cost of requests a second for each caller; an order costs 1, a list more (0: no limit)"`
-	Burst       int `env:"HTTP_RATE_BURST" envDefault:"1000" help:"cost that a caller may use at once"`
-	RefusedRate int `env:"HTTP_RATE_REFUSED" envDefault:"10" help:"refused requests a second for each address, and ten times as many at once (0: no limit)"`
-	Streams     int `env:"HTTP_STREAMS_PER_CALLER" envDefault:"20" help:"most streams of a caller at a time (0: no limit)"`
+	Rate        int `env:"HTTP_RATE" envDefault:"500" validate:"min=0,max=1_000_000" help:"cost of requests a second for each caller; an order costs 1, a list more (0: no limit)"`
+	Burst       int `env:"HTTP_RATE_BURST" envDefault:"1000" validate:"min=1,max=1_000_000" help:"cost that a caller may use at once"`
+	RefusedRate int `env:"HTTP_RATE_REFUSED" envDefault:"10" validate:"min=0,max=1_000_000" help:"refused requests a second for each address, and ten times as many at once (0: no limit)"`
+	Streams     int `env:"HTTP_STREAMS_PER_CALLER" envDefault:"20" validate:"min=0,max=1_000_000" help:"most streams of a caller at a time (0: no limit)"`
 }
 
 // minKey is the shortest session key in bytes.
@@ -41,16 +41,7 @@ const minKey = 32
 
 // Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
-	const most = 1_000_000
-	errs := []error{
-		config.OneOf("HTTP_AUTH", s.Auth, "", "on", "off"),
-		config.Between("OIDC_CLOCK_SKEW", s.ClockSkew, 0, 5*time.Minute),
-		config.Between("HTTP_SESSION_DURATION", s.SessionLife, time.Minute, 30*24*time.Hour),
-		config.Between("HTTP_RATE", s.Rate, 0, most),
-		config.Between("HTTP_RATE_BURST", s.Burst, 1, most),
-		config.Between("HTTP_RATE_REFUSED", s.RefusedRate, 0, most),
-		config.Between("HTTP_STREAMS_PER_CALLER", s.Streams, 0, most),
-	}
+	var errs []error
 	_, err := s.keys("")
 	credentials, client := s.TokensFile != "" || s.Issuer != "", s.ClientID != ""
 	for _, one := range []struct {

@@ -1,8 +1,8 @@
 // Package config fills a program's settings from the environment and a .env file.
 // It refuses values that it does not understand and names their variables.
 //
-// A setting is a struct field with the tags env (the variable's name), envDefault
-// and help. Nested structs group settings that programs share. A tag with a
+// A setting is a struct field with the tags env (the variable's name), envDefault, help and
+// validate (what package validator checks, or bytes, the least length). Nested structs group settings that programs share. A tag with a
 // variable's name on the field of a nested struct overrides a default in it:
 //
 //	config.Service `ADMIN_ADDR:"127.0.0.1:9080"`
@@ -12,15 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/go-playground/validator/v10"
 )
 
-// Load fills cfg, a pointer to a struct, and calls Validate on it and on each
-// nested struct that has that method. The environment overrides the .env file, which
+// Load fills cfg, a pointer to a struct, and checks it as [Check] does. The environment overrides the .env file, which
 // is at GO_DOTENV_PATH or, if there is one, in the working folder. A Secret NAME may be
 // in a file that NAME_FILE names; a field for NAME_FILE itself, without help, gets the
 // path, for [Secret.Now]. The error has one line for each variable that cannot
@@ -36,7 +35,42 @@ func Load(cfg any) error {
 	if err := env.ParseWithOptions(cfg, env.Options{Environment: environment}); err != nil {
 		return readable(err, environment, cfg)
 	}
-	return errors.Join(validate(reflect.ValueOf(cfg).Elem())...)
+	return Check(cfg)
+}
+
+// Check does what the tags of cfg, a pointer to a struct, ask for, and calls Validate on it
+// and on each nested struct that has that method.
+func Check(cfg any) error {
+	v := validator.New()
+	v.RegisterTagNameFunc(func(f reflect.StructField) string { return f.Tag.Get("env") })
+	err := v.RegisterValidation("bytes", func(f validator.FieldLevel) bool {
+		least, err := strconv.Atoi(f.Param())
+		return err == nil && f.Field().Len() >= least
+	})
+	errs := []error{err}
+	var wrong validator.ValidationErrors
+	if errors.As(v.Struct(cfg), &wrong) {
+		for _, one := range wrong {
+			errs = append(errs, refused(one))
+		}
+	}
+	return errors.Join(append(errs, validate(reflect.ValueOf(cfg).Elem())...)...)
+}
+
+// refused names the variable, but no value that may be secret.
+func refused(e validator.FieldError) error {
+	switch e.Tag() {
+	case "oneof":
+		return fmt.Errorf("%s: unknown value %q: use %s", e.Field(), e.Value(), strings.ReplaceAll(e.Param(), " ", ", "))
+	case "bytes":
+		return fmt.Errorf("%s: has %d bytes, fewer than %s", e.Field(), reflect.ValueOf(e.Value()).Len(), e.Param())
+	case "http_url":
+		return fmt.Errorf("%s: not an address such as https://name.example/path", e.Field())
+	case "min":
+		return fmt.Errorf("%s: %v is less than %s", e.Field(), e.Value(), e.Param())
+	default:
+		return fmt.Errorf("%s: %v is more than %s", e.Field(), e.Value(), e.Param())
+	}
 }
 
 // readable turns the parser's errors, which name Go fields, into errors that name
@@ -86,18 +120,10 @@ func validate(v reflect.Value) (errs []error) {
 	return errs
 }
 
-// OneOf checks a setting with a fixed set of values, for Validate methods.
-func OneOf(name, value string, allowed ...string) error {
-	if slices.Contains(allowed, value) {
-		return nil
-	}
-	return fmt.Errorf("%s: unknown value %q: use %s", name, value, strings.Join(allowed, ", "))
-}
-
-// Between checks that a setting is from least to most, for Validate methods.
-func Between[T int | int64 | time.Duration](name string, value, least, most T) error {
-	if value < least || value > most {
-		return fmt.Errorf("%s: %v is not from %v to %v", name, value, least, most)
+// Pair checks that both of two settings are set or none, for Validate methods.
+func Pair[A, B ~string](name string, value A, other string, with B) error {
+	if (value == "") != (with == "") {
+		return fmt.Errorf("%s and %s: set both or none", name, other)
 	}
 	return nil
 }

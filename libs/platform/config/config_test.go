@@ -62,23 +62,25 @@ func TestAServiceHasADefaultOfItsOwn(t *testing.T) {
 }
 
 func TestProfilesBeyondTheLoopbackNeedAToken(t *testing.T) {
+	inEmptyFolder(t)
 	for addr, local := range map[string]bool{
 		"127.0.0.1:9080": true, "localhost:1": true, "[::1]:1": true, "127.9.9.9:1": true, "[::ffff:127.0.0.1]:1": true,
 		":9080": false, "0.0.0.0:1": false, "[::]:1": false, "192.0.2.1:1": false, "example.com:1": false,
 	} {
 		require.Equal(t, local, IsLoopback(addr), addr)
-		s := Service{AdminAddr: addr, StopTimeout: time.Second}
-		require.NoError(t, s.Validate(), addr)
+		t.Setenv("ADMIN_ADDR", addr)
+		var s Service
+		require.NoError(t, Load(&s), addr)
 		s.AdminPprof = true
 		if local {
-			require.NoError(t, s.Validate(), addr)
+			require.NoError(t, Check(&s), addr)
 		} else {
-			require.ErrorContains(t, s.Validate(), "ADMIN_PPROF", addr)
+			require.ErrorContains(t, Check(&s), "ADMIN_PPROF", addr)
 		}
 		s.AdminToken = "short"
-		require.ErrorContains(t, s.Validate(), "ADMIN_TOKEN: has 5 bytes")
-		s.AdminToken = "0123456789abcdef"
-		require.NoError(t, s.Validate(), addr)
+		require.ErrorContains(t, Check(&s), "ADMIN_TOKEN: has 5 bytes")
+		s.AdminToken = "ключ-ключ" // 17 bytes, 9 characters
+		require.NoError(t, Check(&s), addr)
 	}
 }
 

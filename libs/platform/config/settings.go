@@ -19,12 +19,9 @@ type Service struct {
 	Traces      Traces
 	AdminAddr   string        `env:"ADMIN_ADDR" help:"address of /livez, /readyz, /metrics and /loglevel"`
 	AdminPprof  bool          `env:"ADMIN_PPROF" envDefault:"false" help:"true: Go's profiles as well, at /debug/pprof/ of ADMIN_ADDR; beyond the loopback with ADMIN_TOKEN only"`
-	AdminToken  Secret        `env:"ADMIN_TOKEN" help:"bearer token that profiles and changes of /loglevel ask for, 16 bytes or more"`
-	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" help:"how long a stop may take"`
+	AdminToken  Secret        `env:"ADMIN_TOKEN" validate:"omitempty,bytes=16" help:"bearer token that profiles and changes of /loglevel ask for, 16 bytes or more"`
+	StopTimeout time.Duration `env:"STOP_TIMEOUT" envDefault:"10s" validate:"min=1s,max=1h" help:"how long a stop may take"`
 }
-
-// minToken is the least length of ADMIN_TOKEN in bytes.
-const minToken = 16
 
 // Common returns the settings that every service has.
 func (s *Service) Common() *Service { return s }
@@ -32,28 +29,16 @@ func (s *Service) Common() *Service { return s }
 // Validate names the variables whose values cannot be used.
 func (s *Service) Validate() error {
 	var profiles error
-	switch n := len(s.AdminToken); {
-	case n > 0 && n < minToken:
-		profiles = fmt.Errorf("ADMIN_TOKEN: has %d bytes, fewer than %d", n, minToken)
-	case s.AdminPprof && n == 0 && !IsLoopback(s.AdminAddr):
+	if s.AdminPprof && s.AdminToken == "" && !IsLoopback(s.AdminAddr) {
 		profiles = fmt.Errorf("ADMIN_PPROF: profiles show what the program holds in memory, and other machines can reach ADMIN_ADDR=%s: set ADMIN_TOKEN, or listen on the loopback", s.AdminAddr)
 	}
-	return errors.Join(profiles,
-		ListenAddr("ADMIN_ADDR", s.AdminAddr),
-		Between("STOP_TIMEOUT", s.StopTimeout, time.Second, time.Hour))
+	return errors.Join(profiles, ListenAddr("ADMIN_ADDR", s.AdminAddr))
 }
 
 // Log is how a program writes its log.
 type Log struct {
-	Level  string `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error; PUT /loglevel at ADMIN_ADDR changes it"`
-	Format string `env:"LOG_FORMAT" envDefault:"json" help:"json (for programs) or console (for people)"`
-}
-
-// Validate names the variable whose value is unknown.
-func (l Log) Validate() error {
-	return errors.Join(
-		OneOf("LOG_LEVEL", l.Level, "debug", "info", "warn", "error"),
-		OneOf("LOG_FORMAT", l.Format, "json", "console"))
+	Level  string `env:"LOG_LEVEL" envDefault:"info" validate:"oneof=debug info warn error" help:"debug, info, warn or error; PUT /loglevel at ADMIN_ADDR changes it"`
+	Format string `env:"LOG_FORMAT" envDefault:"json" validate:"oneof=json console" help:"json (for programs) or console (for people)"`
 }
 
 // Database is the address of PostgreSQL.
@@ -94,11 +79,11 @@ type KafkaConn struct {
 	TLSKeyFile    string `env:"KAFKA_TLS_KEY_FILE" help:"PEM file with the client's key"`
 	TLSServerName string `env:"KAFKA_TLS_SERVER_NAME" help:"name that the broker's certificate must bear (default: the broker's host)"`
 
-	SASLMechanism    string `env:"KAFKA_SASL_MECHANISM" help:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM (default: no login)"`
+	SASLMechanism    string `env:"KAFKA_SASL_MECHANISM" validate:"omitempty,oneof=PLAIN SCRAM-SHA-256 SCRAM-SHA-512 OAUTHBEARER AWS_MSK_IAM" help:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM (default: no login)"`
 	SASLUsername     string `env:"KAFKA_SASL_USERNAME" help:"user to log in as"`
 	SASLPassword     Secret `env:"KAFKA_SASL_PASSWORD" help:"the user's password"`
 	SASLPasswordFile string `env:"KAFKA_SASL_PASSWORD_FILE"`
-	SASLPlaintext    string `env:"KAFKA_SASL_PLAINTEXT" envDefault:"refuse" help:"allow: send passwords and tokens over connections without TLS"`
+	SASLPlaintext    string `env:"KAFKA_SASL_PLAINTEXT" envDefault:"refuse" validate:"oneof=refuse allow" help:"allow: send passwords and tokens over connections without TLS"`
 
 	OAuthTokenURL         string `env:"KAFKA_SASL_OAUTH_TOKEN_URL" help:"where OAUTHBEARER gets tokens, by the grant client_credentials"`
 	OAuthClientID         string `env:"KAFKA_SASL_OAUTH_CLIENT_ID" help:"client to get tokens as"`
@@ -117,13 +102,10 @@ func (k KafkaConn) Validate() error {
 			errs = append(errs, fmt.Errorf("KAFKA_BROKERS: %q is not host:port", b))
 		}
 	}
-	if (k.TLSCertFile == "") != (k.TLSKeyFile == "") {
-		errs = append(errs, errors.New("KAFKA_TLS_CERT_FILE and KAFKA_TLS_KEY_FILE: set both or none"))
-	}
 	if !k.TLS && (k.TLSCAFile != "" || k.TLSCertFile != "" || k.TLSServerName != "") {
 		errs = append(errs, errors.New("KAFKA_TLS: other KAFKA_TLS_ variables are set, but it is not true"))
 	}
-	return errors.Join(append(errs, OneOf("KAFKA_SASL_PLAINTEXT", k.SASLPlaintext, "refuse", "allow"), k.validateLogin())...)
+	return errors.Join(append(errs, Pair("KAFKA_TLS_CERT_FILE", k.TLSCertFile, "KAFKA_TLS_KEY_FILE", k.TLSKeyFile), k.validateLogin())...)
 }
 
 // validateLogin checks that the login is complete, and that nobody on the network can
@@ -132,8 +114,6 @@ func (k KafkaConn) validateLogin() error {
 	var errs []error
 	secure := k.TLS
 	switch k.SASLMechanism {
-	case "":
-		return nil
 	case "SCRAM-SHA-256", "SCRAM-SHA-512": // never sends the password
 		secure = true
 		fallthrough
@@ -157,7 +137,7 @@ func (k KafkaConn) validateLogin() error {
 			errs = append(errs, errors.New("KAFKA_SASL_AWS_REGION: AWS_MSK_IAM needs it"))
 		}
 	default:
-		return OneOf("KAFKA_SASL_MECHANISM", k.SASLMechanism, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM")
+		return nil
 	}
 	if !secure && k.SASLPlaintext != "allow" {
 		errs = append(errs, fmt.Errorf("KAFKA_SASL_MECHANISM: %s without TLS sends the login unencrypted: set KAFKA_TLS=true, or KAFKA_SASL_PLAINTEXT=allow where nobody else can read the network", k.SASLMechanism))
@@ -193,15 +173,15 @@ func IsLoopbackHost(host string) bool {
 // variables. Without an endpoint there are none.
 type Traces struct {
 	Disabled       bool   `env:"OTEL_SDK_DISABLED" envDefault:"false" help:"true: no traces, whatever else is set"`
-	Exporter       string `env:"OTEL_TRACES_EXPORTER" help:"otlp or none (default: otlp where an endpoint is set, else none)"`
-	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" help:"collector to send traces to, by OTLP over HTTP, such as http://localhost:4318"`
-	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" help:"the whole address for traces, used as it stands instead of OTEL_EXPORTER_OTLP_ENDPOINT"`
+	Exporter       string `env:"OTEL_TRACES_EXPORTER" validate:"omitempty,oneof=otlp none" help:"otlp or none (default: otlp where an endpoint is set, else none)"`
+	Endpoint       string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" validate:"omitempty,http_url" help:"collector to send traces to, by OTLP over HTTP, such as http://localhost:4318"`
+	TracesEndpoint string `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" validate:"omitempty,http_url" help:"the whole address for traces, used as it stands instead of OTEL_EXPORTER_OTLP_ENDPOINT"`
 	Headers        Secret `env:"OTEL_EXPORTER_OTLP_HEADERS" help:"headers for the collector, such as authorization=Bearer%20TOKEN, comma-separated"`
 	HeadersFile    string `env:"OTEL_EXPORTER_OTLP_HEADERS_FILE"`
-	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf" help:"http/protobuf, the only one that is supported"`
-	TimeoutMillis  int    `env:"OTEL_EXPORTER_OTLP_TIMEOUT" envDefault:"10000" help:"milliseconds that a request to the collector may take"`
+	Protocol       string `env:"OTEL_EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf" validate:"oneof=http/protobuf" help:"http/protobuf, the only one that is supported"`
+	TimeoutMillis  int    `env:"OTEL_EXPORTER_OTLP_TIMEOUT" envDefault:"10000" validate:"min=1,max=600_000" help:"milliseconds that a request to the collector may take"`
 	CAFile         string `env:"OTEL_EXPORTER_OTLP_CERTIFICATE" help:"PEM file with the authority to trust (default: the system's)"`
-	Sampler        string `env:"OTEL_TRACES_SAMPLER" help:"always_on, always_off, traceidratio, or parentbased_ and one of these (default: parentbased_always_off; of orderctl's commands the first 100 traces)"`
+	Sampler        string `env:"OTEL_TRACES_SAMPLER" validate:"omitempty,oneof=always_on always_off traceidratio parentbased_always_on parentbased_always_off parentbased_traceidratio" help:"always_on, always_off, traceidratio, or parentbased_ and one of these (default: parentbased_always_off; of orderctl's commands the first 100 traces)"`
 	SamplerArg     string `env:"OTEL_TRACES_SAMPLER_ARG" help:"share of the traces that traceidratio records, 0 to 1 (default: 1)"`
 }
 
@@ -210,21 +190,10 @@ func (t *Traces) On() bool {
 	return !t.Disabled && t.Exporter != "none" && (t.Exporter != "" || t.Endpoint != "" || t.TracesEndpoint != "")
 }
 
-// Validate names the variables whose values cannot be used.
+// Validate names the variable whose value cannot be used.
 func (t *Traces) Validate() error {
-	var errs []error
-	for _, e := range [][2]string{{"OTEL_EXPORTER_OTLP_ENDPOINT", t.Endpoint}, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", t.TracesEndpoint}} {
-		if u, err := url.Parse(e[1]); e[1] != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-			errs = append(errs, fmt.Errorf("%s: not an address such as http://localhost:4318", e[0]))
-		}
-	}
 	if share, err := strconv.ParseFloat(t.SamplerArg, 64); t.SamplerArg != "" && (err != nil || share < 0 || share > 1) {
-		errs = append(errs, fmt.Errorf("OTEL_TRACES_SAMPLER_ARG: %q is no share from 0 to 1", t.SamplerArg))
+		return fmt.Errorf("OTEL_TRACES_SAMPLER_ARG: %q is no share from 0 to 1", t.SamplerArg)
 	}
-	return errors.Join(append(errs,
-		OneOf("OTEL_TRACES_EXPORTER", t.Exporter, "", "otlp", "none"),
-		OneOf("OTEL_EXPORTER_OTLP_PROTOCOL", t.Protocol, "http/protobuf"),
-		Between("OTEL_EXPORTER_OTLP_TIMEOUT", t.TimeoutMillis, 1, 600_000),
-		OneOf("OTEL_TRACES_SAMPLER", t.Sampler, "", "always_on", "always_off", "traceidratio",
-			"parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"))...)
+	return nil
 }

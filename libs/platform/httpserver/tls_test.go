@@ -23,6 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/orderhub/orderhub/libs/platform/config"
 )
 
 // writePair writes a certificate for 127.0.0.1 and its key, and trusts it in pool.
@@ -96,9 +98,9 @@ func TestStartNamesTheFileThatCannotBeUsed(t *testing.T) {
 	require.ErrorContains(t, start(), "HTTP_TLS_KEY_FILE "+files.KeyFile)
 
 	for _, one := range []Settings{{CertFile: "a", MaxConnections: 10}, {KeyFile: "a", MaxConnections: 10}} {
-		require.ErrorContains(t, one.Validate(), "HTTP_TLS_CERT_FILE and HTTP_TLS_KEY_FILE")
+		require.ErrorContains(t, config.Check(&one), "HTTP_TLS_CERT_FILE and HTTP_TLS_KEY_FILE")
 	}
-	require.ErrorContains(t, (&Settings{}).Validate(), "HTTP_MAX_CONNECTIONS")
+	require.ErrorContains(t, config.Check(&Settings{}), "HTTP_MAX_CONNECTIONS")
 }
 
 // TestACertificateIsReplacedUnderLoad replaces the certificate, first by a pair that does

@@ -42,12 +42,9 @@ type Login struct {
 
 // Validate names the variables whose values cannot be used.
 func (s Login) Validate() error {
-	var errs []error
-	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
-		errs = append(errs, errors.New("NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE: set both or none"))
-	}
-	if (s.User == "") != (s.Password == "") {
-		errs = append(errs, errors.New("NATS_USER and NATS_PASSWORD: set both or none"))
+	errs := []error{
+		config.Pair("NATS_TLS_CERT_FILE", s.TLSCertFile, "NATS_TLS_KEY_FILE", s.TLSKeyFile),
+		config.Pair("NATS_USER", s.User, "NATS_PASSWORD", s.Password),
 	}
 	logins := 0
 	for _, set := range []bool{s.CredsFile != "", s.NKeyFile != "", s.User != "", s.Token != ""} {

@@ -120,7 +120,7 @@ func TestDLQUIRefusesToBeOpenToAll(t *testing.T) {
 		"HTTP_AUTH: others can reach 127.0.0.1":     {"BASE_PATH", "/dlq"},
 		"HTTP_AUTH: on needs HTTP_TOKENS_FILE":      {"HTTP_AUTH", "on"},
 		"HTTP_ADDR: \"8082\" is not host:port":      {"HTTP_ADDR", "8082"},
-		"ORDERHUB_CONSOLE_TOKEN: 16 characters":     {"ORDERHUB_CONSOLE_TOKEN", "short"},
+		"ORDERHUB_CONSOLE_TOKEN: has 5 bytes":       {"ORDERHUB_CONSOLE_TOKEN", "short"},
 		"ORDERHUB_CONSOLE_TLS_KEY: set both":        {"ORDERHUB_CONSOLE_TLS_CERT", "cert.pem"},
 	} {
 		t.Run(name, func(t *testing.T) {

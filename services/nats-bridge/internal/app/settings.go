@@ -22,26 +22,21 @@ type Settings struct {
 	NATS  natsconn.Settings
 	Kafka config.Kafka
 
-	Mode    string `env:"NATS_MODE" envDefault:"jetstream" help:"jetstream, or streaming for NATS Streaming (end of life)"`
+	Mode    string `env:"NATS_MODE" envDefault:"jetstream" validate:"oneof=jetstream streaming" help:"jetstream, or streaming for NATS Streaming (end of life)"`
 	Stream  string `env:"NATS_STREAM" envDefault:"ORDERS" help:"JetStream stream; created where it is missing"`
 	Subject string `env:"NATS_SUBJECT" envDefault:"orders" help:"subject of the orders; may have wildcards in JetStream"`
 	Durable string `env:"NATS_DURABLE" envDefault:"orderhub" help:"name of the durable consumer, or of the durable queue subscription"`
 
 	Streaming natsconn.Streaming `STAN_CLIENT_ID:"orderhub-bridge"`
 
-	MaxMessages int           `env:"NATS_MAX_IN_FLIGHT" envDefault:"4096" help:"most messages that wait for Kafka"`
-	MaxBytes    int           `env:"NATS_MAX_IN_FLIGHT_BYTES" envDefault:"67108864" help:"most bytes of messages that wait for Kafka"`
-	AckWait     time.Duration `env:"NATS_ACK_WAIT" envDefault:"30s" help:"how long the server waits before it delivers a message again"`
+	MaxMessages int           `env:"NATS_MAX_IN_FLIGHT" envDefault:"4096" validate:"min=1,max=1_000_000" help:"most messages that wait for Kafka"`
+	MaxBytes    int           `env:"NATS_MAX_IN_FLIGHT_BYTES" envDefault:"67108864" validate:"min=1_048_576,max=1_099_511_627_776" help:"most bytes of messages that wait for Kafka"`
+	AckWait     time.Duration `env:"NATS_ACK_WAIT" envDefault:"30s" validate:"min=1s,max=1h" help:"how long the server waits before it delivers a message again"`
 }
 
 // Validate names the variables whose values cannot be used.
 func (s *Settings) Validate() error {
-	errs := []error{
-		config.OneOf("NATS_MODE", s.Mode, modeJetStream, modeStreaming),
-		config.Between("NATS_MAX_IN_FLIGHT", s.MaxMessages, 1, 1_000_000),
-		config.Between("NATS_MAX_IN_FLIGHT_BYTES", s.MaxBytes, 1<<20, 1<<40),
-		config.Between("NATS_ACK_WAIT", s.AckWait, time.Second, time.Hour),
-	}
+	var errs []error
 	for name, value := range map[string]string{"NATS_STREAM": s.Stream, "NATS_DURABLE": s.Durable} {
 		if strings.ContainsAny(value, ".*> \t/\\") {
 			errs = append(errs, fmt.Errorf("%s: %q has one of . * > / \\ or a blank", name, value))

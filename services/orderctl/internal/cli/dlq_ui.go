@@ -70,29 +70,17 @@ func (s *uiSettings) Validate() error {
 
 type consoleSettings struct {
 	Addr    string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8082" help:"address to listen on; beyond the loopback HTTP_AUTH must be set"`
-	Token   config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" help:"what signs people in with HTTP_AUTH=off, 16 characters or more (default: one that is printed at the start)"`
+	Token   config.Secret `env:"ORDERHUB_CONSOLE_TOKEN" validate:"omitempty,bytes=16" help:"what signs people in with HTTP_AUTH=off, 16 characters or more (default: one that is printed at the start)"`
 	Hosts   []string      `env:"ORDERHUB_CONSOLE_HOSTS" help:"names as of HTTP_HOSTS, for the console alone"`
 	TLSCert string        `env:"ORDERHUB_CONSOLE_TLS_CERT" help:"old name of HTTP_TLS_CERT_FILE"`
 	TLSKey  string        `env:"ORDERHUB_CONSOLE_TLS_KEY" help:"old name of HTTP_TLS_KEY_FILE"`
 
-	LettersRetention time.Duration `env:"LETTERS_RETENTION" envDefault:"0" help:"how long after their resolution letters are purged, such as 720h (0: never)"`
+	LettersRetention time.Duration `env:"LETTERS_RETENTION" envDefault:"0" validate:"omitempty,min=1s,max=876000h" help:"how long after their resolution letters are purged, such as 720h (0: never)"`
 }
 
 func (s consoleSettings) Validate() error {
-	var errs []error
-	if err := config.ListenAddr("HTTP_ADDR", s.Addr); err != nil {
-		errs = append(errs, err)
-	}
-	if s.LettersRetention != 0 {
-		errs = append(errs, config.Between("LETTERS_RETENTION", s.LettersRetention, time.Second, 100*365*24*time.Hour))
-	}
-	if n := len(s.Token); n > 0 && n < console.MinTokenLength {
-		errs = append(errs, fmt.Errorf("ORDERHUB_CONSOLE_TOKEN: %d characters or more, not %d", console.MinTokenLength, n))
-	}
-	if (s.TLSCert == "") != (s.TLSKey == "") {
-		errs = append(errs, errors.New("ORDERHUB_CONSOLE_TLS_CERT, ORDERHUB_CONSOLE_TLS_KEY: set both, or none"))
-	}
-	return errors.Join(errs...)
+	return errors.Join(config.ListenAddr("HTTP_ADDR", s.Addr),
+		config.Pair("ORDERHUB_CONSOLE_TLS_CERT", s.TLSCert, "ORDERHUB_CONSOLE_TLS_KEY", s.TLSKey))
 }
 
 func (a *app) dlqUICommand() *cobra.Command {

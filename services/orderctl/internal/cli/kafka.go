@@ -161,7 +161,7 @@ func (f *kafkaFlags) options(cfg *config.Kafka) ([]kgo.Opt, error) {
 	if f.dlq != "" {
 		cfg.DLQTopic = f.dlq
 	}
-	if err := errors.Join(cfg.KafkaConn.Validate(), cfg.Validate()); err != nil {
+	if err := config.Check(cfg); err != nil {
 		// The environment alone was right.
 		asFlags := strings.NewReplacer("KAFKA_BROKERS:", "--brokers:", "KAFKA_TOPIC:", "--topic:", "KAFKA_DLQ_TOPIC:", "--dlq-topic:")
 		return nil, usagef("%s", asFlags.Replace(err.Error()))

@@ -36,25 +36,11 @@ import (
 
 // Settings are the operator's. Without a URL nothing is sent.
 type Settings struct {
-	URL     config.Secret `env:"LETTERS_WEBHOOK_URL" help:"http or https address that is told about new, growing and returned causes of letters, such as a Slack webhook (default: none)"`
+	URL     config.Secret `env:"LETTERS_WEBHOOK_URL" validate:"omitempty,http_url" help:"http or https address that is told about new, growing and returned causes of letters, such as a Slack webhook (default: none)"`
 	URLFile string        `env:"LETTERS_WEBHOOK_URL_FILE"`
-	Key     config.Secret `env:"LETTERS_WEBHOOK_KEY" help:"key that signs these messages, 16 bytes or more (default: they are not signed)"`
+	Key     config.Secret `env:"LETTERS_WEBHOOK_KEY" validate:"omitempty,bytes=16" help:"key that signs these messages, 16 bytes or more (default: they are not signed)"`
 	KeyFile string        `env:"LETTERS_WEBHOOK_KEY_FILE"`
 	Console string        `env:"CONSOLE_URL" help:"address of this console, for these messages to name (default: none)"`
-}
-
-const minKey = 16 // bytes
-
-// Validate names the variables whose values cannot be used.
-func (s *Settings) Validate() error {
-	var errs []error
-	if address, err := url.Parse(s.URL.Reveal()); s.URL != "" && (err != nil || address.Host == "" || address.Scheme != "https" && address.Scheme != "http") {
-		errs = append(errs, errors.New("LETTERS_WEBHOOK_URL: no address such as https://hooks.example.com/…"))
-	}
-	if n := len(s.Key); n > 0 && n < minKey {
-		errs = append(errs, fmt.Errorf("LETTERS_WEBHOOK_KEY: has %d bytes, fewer than %d", n, minKey))
-	}
-	return errors.Join(errs...)
 }
 
 // Letters are what is told about.

@@ -3,7 +3,6 @@ package app
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/audit"
@@ -35,22 +34,22 @@ type Settings struct {
 	Audit audit.Settings
 	Kafka config.KafkaConn // for the audit log alone
 
-	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
-	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" help:"off, or zstd: less memory, more work a request"`
-	CacheMaxStaleness time.Duration `env:"CACHE_MAX_STALENESS" envDefault:"1s" help:"age of the cache up to which it says that an order does not exist, and beyond which answers are marked as stale"`
-	BatchBusy         int           `env:"CACHE_BATCH_BUSY_CHANGES" envDefault:"8" help:"a round of so many changes indicates load: the next one waits for the period"`
+	CacheBytes        int64         `env:"CACHE_BYTES" envDefault:"0" validate:"min=0,max=1_125_899_906_842_624" help:"most memory for orders, in bytes; the rest is read from PostgreSQL (0: no limit)"`
+	CacheCompression  string        `env:"CACHE_COMPRESSION" envDefault:"off" validate:"oneof=off zstd" help:"off, or zstd: less memory, more work a request"`
+	CacheMaxStaleness time.Duration `env:"CACHE_MAX_STALENESS" envDefault:"1s" validate:"min=50ms,max=1h" help:"age of the cache up to which it says that an order does not exist, and beyond which answers are marked as stale"`
+	BatchBusy         int           `env:"CACHE_BATCH_BUSY_CHANGES" envDefault:"8" validate:"min=1,max=100_000" help:"a round of so many changes indicates load: the next one waits for the period"`
 	BatchPeriod       time.Duration `env:"CACHE_BATCH_PERIOD" envDefault:"20ms" help:"time between two rounds of changes under load (0: rounds never wait)"`
 
-	CheckInterval time.Duration `env:"CACHE_CHECK_INTERVAL" envDefault:"1m" help:"time between two comparisons of a sample of the cache with the tables (0: none)"`
+	CheckInterval time.Duration `env:"CACHE_CHECK_INTERVAL" envDefault:"1m" validate:"min=0s,max=24h" help:"time between two comparisons of a sample of the cache with the tables (0: none)"`
 
 	SnapshotDir      string        `env:"CACHE_SNAPSHOT_DIR" help:"folder for a file with the orders in memory, from which the next start reads them; it holds personal data, and each API needs its own (default: none)"`
-	SnapshotInterval time.Duration `env:"CACHE_SNAPSHOT_INTERVAL" envDefault:"5m" help:"time between two saves of that file while orders change; one is also made at the stop"`
+	SnapshotInterval time.Duration `env:"CACHE_SNAPSHOT_INTERVAL" envDefault:"5m" validate:"min=1s,max=24h" help:"time between two saves of that file while orders change; one is also made at the stop"`
 
 	CORSOrigins []string `env:"CORS_ORIGINS" help:"origins whose pages may read the API, such as https://shop.example or https://*.shop.example, comma-separated; * for any (default: none)"`
 
-	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" help:"most streams of changes that are open at a time"`
+	StreamClients int `env:"STREAM_CLIENTS" envDefault:"10000" validate:"min=1,max=1_048_576" help:"most streams of changes that are open at a time"`
 
-	ConsoleURL string `env:"CONSOLE_URL" help:"address of the dead-letter console, for the page to link to (default: no link)"`
+	ConsoleURL string `env:"CONSOLE_URL" validate:"omitempty,http_url" help:"address of the dead-letter console, for the page to link to (default: no link)"`
 
 	// AnswerTimeout and PingInterval are how long connections that have fallen
 	// silent are believed in. They aren't for operators: 0 means what package
@@ -70,16 +69,8 @@ func (s *Settings) Validate() error {
 		bundb.Validate("DATABASE_LISTEN_URL", s.ListenURL),
 		config.ListenAddr("HTTP_ADDR", s.HTTPAddr),
 		s.Auth.Check(s.HTTPAddr, s.Web.Behind()),
-		config.Between("CACHE_BYTES", s.CacheBytes, 0, 1<<50),
-		config.OneOf("CACHE_COMPRESSION", s.CacheCompression, compressionOff, compressionZstd),
-		config.Between("CACHE_MAX_STALENESS", s.CacheMaxStaleness, 50*time.Millisecond, time.Hour),
-		config.Between("CACHE_BATCH_BUSY_CHANGES", s.BatchBusy, 1, 100_000),
-		config.Between("CACHE_CHECK_INTERVAL", s.CheckInterval, 0, 24*time.Hour),
-		config.Between("CACHE_SNAPSHOT_INTERVAL", s.SnapshotInterval, time.Second, 24*time.Hour),
-		config.Between("CACHE_BATCH_PERIOD", s.BatchPeriod, 0, s.CacheMaxStaleness/2),
+		s.period(),
 		s.origins(),
-		config.Between("STREAM_CLIENTS", s.StreamClients, 1, 1<<20),
-		webAddress("CONSOLE_URL", s.ConsoleURL),
 	)
 }
 
@@ -101,12 +92,9 @@ func (s *Settings) origins() error {
 	return errors.Join(errs...)
 }
 
-func webAddress(name, text string) error {
-	if text == "" {
-		return nil
-	}
-	if u, err := url.Parse(text); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("%s: %q is no http or https address", name, text)
+func (s *Settings) period() error {
+	if most := s.CacheMaxStaleness / 2; s.BatchPeriod < 0 || s.BatchPeriod > most {
+		return fmt.Errorf("CACHE_BATCH_PERIOD: %v is not from 0 to %v, half of CACHE_MAX_STALENESS", s.BatchPeriod, most)
 	}
 	return nil
 }
