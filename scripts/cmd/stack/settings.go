@@ -18,14 +18,14 @@ import (
 // the stack's own.
 type settings struct {
 	DataDir      string        `env:"ORDERHUB_DATA" envDefault:".orderhub" help:"folder of the embedded broker's and database's data"`
-	KafkaPort    int           `env:"KAFKA_PORT" envDefault:"9092" help:"port of the embedded broker"`
-	PostgresPort int           `env:"POSTGRES_PORT" envDefault:"5432" help:"port of the embedded PostgreSQL"`
+	KafkaPort    int           `env:"KAFKA_PORT" envDefault:"9092" validate:"min=1,max=65535" help:"port of the embedded broker"`
+	PostgresPort int           `env:"POSTGRES_PORT" envDefault:"5432" validate:"min=1,max=65535" help:"port of the embedded PostgreSQL"`
 	KafkaHost    string        `env:"KAFKA_HOST" help:"name or address of this machine by which others reach the embedded broker: it listens on all addresses and tells clients this one (default: this machine alone)"`
 	PostgresHost string        `env:"POSTGRES_HOST" help:"the same of the embedded PostgreSQL"`
 	KafkaBrokers string        `env:"KAFKA_BROKERS" help:"brokers to use instead of the embedded one"`
 	DatabaseURL  config.Secret `env:"DATABASE_URL" help:"database to use instead of the embedded one"`
 	NATS         bool          `env:"NATS" help:"1: also run the bridge and an embedded NATS server"`
-	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" help:"port of the embedded NATS server"`
+	NATSPort     int           `env:"NATS_PORT" envDefault:"4222" validate:"min=1,max=65535" help:"port of the embedded NATS server"`
 	NATSURL      config.Secret `env:"NATS_URL" help:"NATS server to use instead of the embedded one"`
 	NATSSubject  string        `env:"NATS_SUBJECT" envDefault:"orders" help:"subject from which the bridge takes orders"`
 	HTTPAddr     string        `env:"HTTP_ADDR" envDefault:"127.0.0.1:8081" help:"address of the API and the web page; the dead-letter console's has the next port"`
@@ -39,11 +39,6 @@ type settings struct {
 func (s *settings) Validate() error {
 	who := auth.Settings{Auth: s.HTTPAuth}
 	errs := []error{outward("KAFKA_HOST", &s.KafkaHost), outward("POSTGRES_HOST", &s.PostgresHost), who.Check(s.HTTPAddr, false)}
-	for name, port := range map[string]int{"KAFKA_PORT": s.KafkaPort, "POSTGRES_PORT": s.PostgresPort, "NATS_PORT": s.NATSPort} {
-		if port < 1 || port > 65535 {
-			errs = append(errs, fmt.Errorf("%s: %d is no port: use 1 to 65535", name, port))
-		}
-	}
 	for name, addr := range map[string]string{"HTTP_ADDR": s.HTTPAddr, "ADMIN_ADDR": s.AdminAddr} {
 		if _, port, err := splitAddr(addr); err != nil || port < 1 || port > lastPort {
 			errs = append(errs, fmt.Errorf("%s: %q is no host:port with a port from 1 to %d", name, addr, lastPort))
