@@ -18,7 +18,9 @@ type plan struct {
 	partitions int
 	// shared says that partitions share order_uids, so that which record of an
 	// order comes first is open.
-	shared      bool
+	shared bool
+	// newest says that the newest record of an order decides, and a null one deletes it.
+	newest      bool
 	maxBatch    int
 	conns       int
 	compression kgo.CompressionCodec
@@ -77,11 +79,12 @@ func newPlan(t testing.TB, seed uint64) *plan {
 	}
 	codec := codecs[random.IntN(len(codecs))]
 	p := &plan{
-		seed: seed, partitions: 1 + random.IntN(4), shared: random.IntN(2) == 0,
+		seed: seed, newest: seed/4%4 == 0, partitions: 1 + random.IntN(4), shared: random.IntN(2) == 0,
 		maxBatch: []int{1, 2, 7, 4000}[random.IntN(4)], conns: 1 + random.IntN(3),
 		compression: codec.codec, codecName: codec.name, abrupt: random.IntN(2) == 0,
 	}
 	records := newRecordMaker(t, random)
+	records.deletes = p.newest
 	partitions, uids := p.partitions, 1+random.IntN(6)
 	if random.IntN(4) > 0 {
 		p.steps = append(p.steps, step{action: startWorker})
@@ -151,8 +154,8 @@ func pick(random *rand.Rand) action {
 
 func (p *plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d partitions, shared order_uids %t, batches of %d, %d connections, %s\n",
-		p.seed, p.partitions, p.shared, p.maxBatch, p.conns, p.codecName)
+	fmt.Fprintf(&b, "seed %d: %d partitions, shared order_uids %t, the newest decides %t, batches of %d, %d connections, %s\n",
+		p.seed, p.partitions, p.shared, p.newest, p.maxBatch, p.conns, p.codecName)
 	for i, s := range p.steps {
 		fmt.Fprintf(&b, "%3d. %s\n", i+1, s)
 	}

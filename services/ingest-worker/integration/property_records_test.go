@@ -20,6 +20,7 @@ const (
 	valid     kind = iota
 	forbidden      // valid, and refused by a constraint of the test's database
 	broken
+	deletion
 )
 
 // forbiddenBank is what the constraint of the property tests' databases refuses.
@@ -41,6 +42,7 @@ type recordMaker struct {
 	base    model.Order
 	broken  []hostileRecord
 	serials int
+	deletes bool
 }
 
 func newRecordMaker(t testing.TB, random *rand.Rand) *recordMaker {
@@ -58,6 +60,9 @@ func (m *recordMaker) make(scope string, uids int) made {
 		return made{kind: broken, reason: b.reason, value: b.value, about: "broken: " + b.name}
 	case n < 26:
 		return m.order(forbidden, m.uid(scope, uids))
+	case n < 40 && m.deletes:
+		uid := m.uid(scope, uids)
+		return made{kind: deletion, uid: uid, about: uid + ": deleted"}
 	default:
 		return m.order(valid, m.uid(scope, uids))
 	}

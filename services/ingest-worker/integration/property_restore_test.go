@@ -14,12 +14,14 @@ const backUpTables = `
 	CREATE TABLE backup_payments AS SELECT * FROM payments;
 	CREATE TABLE backup_items AS SELECT * FROM items;
 	CREATE TABLE backup_ingest_positions AS SELECT * FROM ingest_positions;
-	CREATE TABLE backup_erasures AS SELECT * FROM erasures;`
+	CREATE TABLE backup_erasures AS SELECT * FROM erasures;
+	CREATE TABLE backup_order_tombstones AS SELECT * FROM order_tombstones;
+	CREATE TABLE backup_order_versions AS SELECT * FROM order_versions;`
 
 const terminateWorkers = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ingest-worker'`
 
 // parentsFirst are the tables that a worker writes.
-var parentsFirst = []string{"orders", "deliveries", "payments", "items", "ingest_positions", "erasures"}
+var parentsFirst = []string{"orders", "deliveries", "payments", "items", "ingest_positions", "erasures", "order_tombstones", "order_versions"}
 
 // backUp remembers the tables as of one moment. A backup from before a worker first
 // started is of no use, as the documentation says: it has no positions.
@@ -66,14 +68,14 @@ func (c *propertyCase) goBack() {
 	for locked := false; !locked; { // a worker may begin another transaction meanwhile
 		c.exec(terminateWorkers)
 		execute(`SAVEPOINT unlocked; SET LOCAL lock_timeout = '100ms'`)
-		_, err := tx.ExecContext(c.ctx, `LOCK TABLE erasures, ingest_positions, orders, deliveries, payments, items IN ACCESS EXCLUSIVE MODE`)
+		_, err := tx.ExecContext(c.ctx, `LOCK TABLE order_tombstones, order_versions, erasures, ingest_positions, orders, deliveries, payments, items IN ACCESS EXCLUSIVE MODE`)
 		if locked = err == nil; !locked {
 			execute(`ROLLBACK TO unlocked`)
 		}
 	}
 	c.exec(terminateWorkers) // what waits for the locks has a snapshot of before
 	execute(`ALTER TABLE orders DISABLE TRIGGER USER; ALTER TABLE payments DISABLE TRIGGER USER`)
-	execute(`DELETE FROM orders; DELETE FROM ingest_positions; DELETE FROM erasures`)
+	execute(`DELETE FROM orders; DELETE FROM ingest_positions; DELETE FROM erasures; DELETE FROM order_tombstones; DELETE FROM order_versions`)
 	c.exec(`SELECT setval('erasures_version', $1)`, c.version)
 	for _, table := range parentsFirst {
 		execute(`INSERT INTO ` + table + ` SELECT * FROM backup_` + table)

@@ -109,7 +109,7 @@ func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propert
 		topic: name, dlq: name + ".dlq", group: name, partitions: p.partitions, committed: map[int32]int64{},
 	}
 	require.NoError(t, s.broker.CreateTopics(ctx, map[string]broker.Topic{c.topic: {Partitions: int32(p.partitions)}}))
-	c.exec(`TRUNCATE orders, deliveries, payments, items, ingest_positions, erasures`)
+	c.exec(`TRUNCATE orders, deliveries, payments, items, ingest_positions, erasures, order_tombstones, order_versions`)
 	c.exec(`UPDATE planned_fault SET code = NULL, at = NULL`)
 	// Triggers that always run let the workers skip the look-ups for foreign keys; others do not.
 	for table, trigger := range map[string]string{"orders": "at_insert", "payments": "at_commit"} {
@@ -124,6 +124,9 @@ func newPropertyCase(t *testing.T, s *slot, base app.Settings, p *plan) *propert
 	base.SessionTimeout, base.StopTimeout, base.WriteTimeout = 2*time.Second, 4*time.Second, time.Second
 	base.TopicWatch, base.LagInterval = 100*time.Millisecond, 100*time.Millisecond
 	base.MaxBatch, base.DatabaseConns = p.maxBatch, p.conns
+	if p.newest {
+		base.Rules.OnConflict, base.Rules.OnTombstone = "newest", "delete"
+	}
 	base.BatchBusy = []int{2, 8}[p.seed/2%2]
 	c.settings = base
 	c.connect()
@@ -294,7 +297,10 @@ func (c *propertyCase) records(s step) (all []sent) {
 			Topic: c.topic, Partition: s.partition, Value: r.value,
 			Timestamp: time.UnixMilli(1_700_000_000_000 + int64(len(c.sent)+i)),
 		}
-		if i%2 == 0 {
+		if c.plan.newest { // in no order, and some have the same
+			record.Timestamp = time.UnixMilli(1_700_000_000_000 + int64((len(c.sent)+i)*37%101))
+		}
+		if i%2 == 0 || r.kind == deletion {
 			record.Key = []byte(r.uid)
 			record.Headers = []kgo.RecordHeader{{Key: "trace", Value: []byte{0, byte(i)}}, {Key: "dlq-reason", Value: []byte("of old")}}
 		}
