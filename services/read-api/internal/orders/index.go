@@ -264,7 +264,7 @@ func (t *table) sweep(changes int) {
 	// So many that the pass ends before the next one is due.
 	for n := changes * (1 + 16*len(t.posts.leaves)/(t.used+1)); n > 0 && t.sweeping < len(t.posts.leaves); n-- {
 		l := t.posts.leaves[t.sweeping]
-		t.posts.leaves[t.sweeping] = slices.DeleteFunc(l, func(p post) bool { return t.isGone(p.handle) })
+		t.posts.leaves[t.sweeping] = slices.DeleteFunc(l, func(p post) bool { return t.isGone(p.handle()) })
 		if before := t.sweeping - 1; !t.posts.join(t.sweeping) && !t.posts.join(before) {
 			t.sweeping++
 		}
@@ -318,9 +318,9 @@ func (t *table) amountSpot(amount uint32, created int64, h handle) spot {
 
 func (t *table) postSpot(value uint32, created int64, h handle) spot {
 	return t.posts.seek(func(p post) bool {
-		c := cmp.Compare(p.value, value)
+		c := cmp.Compare(p.value(), value)
 		if c == 0 {
-			c = cmp.Or(cmp.Compare(t.row(p.handle).created, created), cmp.Compare(p.handle, h))
+			c = cmp.Or(cmp.Compare(t.row(p.handle()).created, created), cmp.Compare(p.handle(), h))
 		}
 		return c < 0
 	})
@@ -372,7 +372,7 @@ func (s *lookup) insert(r row, values []uint32, uid string) {
 	s.byUID.insert(s.uidSpot(r.check), h)
 	s.byAmount.insert(s.amountSpot(r.amount, r.created, h), h)
 	for _, value := range values {
-		s.posts.insert(s.postSpot(value, r.created, h), post{value, h})
+		s.posts.insert(s.postSpot(value, r.created, h), newPost(value, h))
 	}
 }
 
@@ -404,7 +404,7 @@ func (x *index) build(b *build) {
 			}
 			r, values := x.rowOf(o, record)
 			for _, value := range values {
-				posts = append(posts, post{value, handle(len(rows))})
+				posts = append(posts, newPost(value, handle(len(rows))))
 			}
 			rows = append(rows, r)
 		})
@@ -451,13 +451,14 @@ func (x *index) tabulate(rows []row, posts []post) *table {
 	for h, p := range kept {
 		t.first[h], to[p.from] = rows[p.from], handle(h)
 	}
-	for i := range posts {
-		posts[i].handle = to[posts[i].handle]
+	listed := posts[:0]
+	for _, p := range posts {
+		if h := to[p.handle()]; h != left {
+			listed = append(listed, newPost(p.value(), h))
+		}
 	}
-	posts = slices.DeleteFunc(posts, func(p post) bool { return p.handle == left })
-	// Handles are in the order of time.
-	slices.SortFunc(posts, func(a, b post) int { return cmp.Or(cmp.Compare(a.value, b.value), cmp.Compare(a.handle, b.handle)) })
-	t.posts = newTree(posts, nil)
+	slices.Sort(listed) // handles are in the order of time
+	t.posts = newTree(listed, nil)
 	handles := to[:len(kept)]
 	sorted := func(by func(r *row) uint32) []handle {
 		keys := make([]uint64, len(handles))

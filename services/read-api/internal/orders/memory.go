@@ -104,7 +104,7 @@ func (s *finder) list() {
 	switch w := s.narrowest(); {
 	case w.posts && w.size <= max(maxSorted, s.live/8):
 		s.walkPosts(w.value)
-	case w.size > maxSorted:
+	case w.size > maxSorted || !w.byValue && w.size > s.live/8:
 		s.walkAll()
 	default:
 		w.rows(func(r *row) bool {
@@ -120,10 +120,11 @@ func (s *finder) list() {
 
 // way is a part of the rows that has all that may match.
 type way struct {
-	size  int // about
-	rows  func(use func(*row) bool)
-	posts bool // it is the posts of one value, which are in the order of the list
-	value uint32
+	size    int // about
+	rows    func(use func(*row) bool)
+	byValue bool // rows do not tell whether an order has the value
+	posts   bool // it is the posts of one value, which are in the order of the list
+	value   uint32
 }
 
 // narrowest is the way with the fewest rows.
@@ -149,7 +150,8 @@ func (s *finder) rows(t *tree[handle], from spot, beyond func(*row) bool) func(u
 	}
 }
 
-func (s *finder) postsOf(values []uint32) (w way) {
+func (s *finder) postsOf(values []uint32) way {
+	w := way{byValue: true}
 	var from []spot
 	for _, value := range values {
 		from = append(from, s.postSpot(value, s.want.from, 0))
@@ -162,15 +164,15 @@ func (s *finder) postsOf(values []uint32) (w way) {
 		seen, more := map[handle]bool{}, true // an order may have several of the values
 		for i, value := range values {
 			s.posts.walk(from[i], false, nil, func(p post) bool {
-				r := s.row(p.handle)
-				if p.value != value || r.created > s.want.to {
+				r := s.row(p.handle())
+				if p.value() != value || r.created > s.want.to {
 					return false
 				}
-				if s.isGone(p.handle) || seen[p.handle] {
+				if s.isGone(p.handle()) || seen[p.handle()] {
 					return true
 				}
 				if len(values) > 1 {
-					seen[p.handle] = true
+					seen[p.handle()] = true
 				}
 				more = use(r)
 				return more
@@ -197,11 +199,11 @@ func (s *finder) walkPosts(value uint32) {
 	}
 	more := true
 	s.posts.walk(from, down, nil, func(p post) bool {
-		r := s.row(p.handle)
-		if p.value != value || r.created < s.want.from && down || r.created > s.want.to && !down {
+		r := s.row(p.handle())
+		if p.value() != value || r.created < s.want.from && down || r.created > s.want.to && !down {
 			return false
 		}
-		if s.isGone(p.handle) {
+		if s.isGone(p.handle()) {
 			s.cost++
 			return true
 		}

@@ -45,10 +45,14 @@ const (
 )
 
 // post is an order's row under a value of a field.
-type post struct {
-	value uint32 // a hash
-	handle
-}
+type post uint64
+
+func newPost(value uint32, h handle) post { return post(value)<<32 | post(h) }
+
+// value is a hash.
+func (p post) value() uint32 { return uint32(p >> 32) }
+
+func (p post) handle() handle { return handle(p) }
 
 // rowOf is an order's row, and the values under which it has posts. Only with add do new
 // names get numbers.
