@@ -146,6 +146,7 @@ func (r *running) settle() {
 		if at == uint64(len(r.source.log)) && r.ready.Load() && r.cache.Current() {
 			return
 		}
+		r.cache.Refresh() // the cache vouches for a round only after it was applied
 	}
 }
 
