@@ -150,12 +150,6 @@ func (r *running) settle() {
 	}
 }
 
-func (s *stored) set(inTail func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.inTail = inTail
-}
-
 // change puts an order, or deletes it if o is nil.
 func (s *stored) change(uid string, o *model.Order) {
 	s.mu.Lock()
@@ -416,12 +410,13 @@ func TestMemoryListsAreOfOneRound(t *testing.T) {
 	before := source.naive(Filter{CustomerID: "d"})
 	later := *source.orders["a"]
 	later.DateCreated = later.DateCreated.Add(time.Hour)
-	source.change("a", &later)
-	source.change("b", nil)
-	source.change("e", &model.Order{OrderUID: "e", CustomerID: "e", DateCreated: moment})
 	asked := false
-	source.set(func() {
-		asked = true
+	source.mu.Lock() // the round has all of it
+	source.orders["a"], source.orders["e"] = &later, &model.Order{OrderUID: "e", CustomerID: "e", DateCreated: moment}
+	delete(source.orders, "b")
+	source.log = append(source.log, "a", "b", "e")
+	source.inTail = func() {
+		asked, source.inTail = true, nil
 		for _, f := range []Filter{{}, {CustomerID: "a"}, {CustomerID: "b"}} {
 			_, ok := r.list(f, nil, 10)
 			assert.False(t, ok, "the database has it")
@@ -430,9 +425,9 @@ func TestMemoryListsAreOfOneRound(t *testing.T) {
 		assert.Equal(t, before[0], string(bytes.Join(page.Orders, nil)))
 		page, ok := r.list(Filter{CustomerID: "e"}, nil, 10)
 		assert.True(t, ok && page.Orders == nil, "it comes with its round")
-	})
+	}
+	source.mu.Unlock()
 	r.settle()
-	source.set(nil)
 	require.True(t, asked)
 	require.Equal(t, source.naive(Filter{}), walk(t, r.index, Filter{}, 10))
 }
