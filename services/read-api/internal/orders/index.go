@@ -33,6 +33,7 @@ type index struct {
 	names names
 	most  int // maxCost
 	least int // leastPending
+	leaf  int // leafItems
 
 	// These belong to the cache's goroutine.
 	pending  map[identity]pending // what has changed since the last complete round
@@ -72,7 +73,7 @@ type build struct {
 func newIndex(c *cache.Cache) *index {
 	seed := maphash.MakeSeed()
 	hash := func(text string) uint32 { return uint32(maphash.String(seed, text)) }
-	x := &index{cache: c, seed: seed, hash: hash, check: hash, most: maxCost, least: leastPending, names: names{numbers: map[string]uint16{}}}
+	x := &index{cache: c, seed: seed, hash: hash, check: hash, most: maxCost, least: leastPending, leaf: leafItems, names: names{numbers: map[string]uint16{}}}
 	x.names.add("") // is always possible
 	c.Subscribe(x)
 	return x
@@ -458,7 +459,7 @@ func (x *index) tabulate(rows []row, posts []post) *table {
 		}
 	}
 	slices.Sort(listed) // handles are in the order of time
-	t.posts = newTree(listed, nil)
+	t.posts = newTree(listed, x.leaf, nil)
 	handles := to[:len(kept)]
 	sorted := func(by func(r *row) uint32) []handle {
 		keys := make([]uint64, len(handles))
@@ -471,8 +472,8 @@ func (x *index) tabulate(rows []row, posts []post) *table {
 		}
 		return handles
 	}
-	t.byUID = newTree(sorted(func(r *row) uint32 { return r.check }), nil)
-	t.byAmount = newTree(sorted(func(r *row) uint32 { return r.amount }), t.row)
-	t.byTime = newTree(sorted(func(*row) uint32 { return 0 }), t.row)
+	t.byUID = newTree(sorted(func(r *row) uint32 { return r.check }), x.leaf, nil)
+	t.byAmount = newTree(sorted(func(r *row) uint32 { return r.amount }), x.leaf, t.row)
+	t.byTime = newTree(sorted(func(*row) uint32 { return 0 }), x.leaf, t.row)
 	return t
 }

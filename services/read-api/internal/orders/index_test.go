@@ -292,6 +292,7 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 				if seed%4 > 0 {
 					x.most = 1 + random.IntN(40*recordCost)
 				}
+				x.leaf = 15 + random.IntN(60)
 				if seed%5 > 1 {
 					x.least = 1 + random.IntN(60)
 				}

@@ -11,14 +11,18 @@ import (
 type handle uint32
 
 const (
-	leafItems = 255
-	// leafRoom is how many items a leaf grows by: nearly all of its memory is used.
-	leafRoom = 16
+	leafItems = 1023
+	// leafShare of a leaf is how many items it grows by, so that nearly all of its memory is
+	// used, and how many a leaf of a new tree lacks, so that not each is split by the next
+	// order.
+	leafShare = 16
 )
 
-// tree has items in an order that its caller knows: a B+tree of two levels. With 100
-// million orders, its upper one has half a million leaves, which a split moves in microseconds.
+// tree has items in an order that its caller knows: a B+tree of two levels. With 10 million
+// orders, its upper one has some 60,000 leaves, which a split moves in a fraction of a
+// millisecond: leaves are that large so that few splits come to an order.
 type tree[E any] struct {
+	most   int    // items of a leaf
 	leaves [][]E  // none is empty
 	lasts  []E    // of the leaves: a search through them finds its leaf without looking into others
 	zones  []zone // of the leaves, if row is set
@@ -69,25 +73,30 @@ func (z *zone) add(r *row) {
 	z.amountMin, z.amountMax = min(z.amountMin, r.amount), max(z.amountMax, r.amount)
 }
 
-// newTree makes a tree of items in its order. With row, it has zones.
-func newTree[E any](sorted []E, row func(E) *row) *tree[E] {
-	t := &tree[E]{row: row}
-	for chunk := range slices.Chunk(sorted, leafItems) {
-		t.open(len(t.leaves), chunk)
+// newTree makes a tree of items in its order, with leaves of up to most items. With row, it has
+// zones.
+func newTree[E any](sorted []E, most int, row func(E) *row) *tree[E] {
+	t := &tree[E]{most: most, row: row}
+	for chunk := range slices.Chunk(sorted, most-most/leafShare) {
+		t.open(len(t.leaves), slices.Clone(chunk))
 	}
 	return t
 }
 
-// open puts a new leaf with some items between others.
-func (t *tree[E]) open(i int, items []E) {
-	l := append(make([]E, 0, min(len(items)+leafRoom, leafItems)), items...)
+// open puts a new leaf between others.
+func (t *tree[E]) open(i int, l []E) {
 	t.held += cap(l)
 	t.leaves = slices.Insert(t.leaves, i, l)
-	t.lasts = slices.Insert(t.lasts, i, items[len(items)-1])
+	t.lasts = slices.Insert(t.lasts, i, l[len(l)-1])
 	if t.row != nil {
 		t.zones = slices.Insert(t.zones, i, noRows)
 	}
 	t.changed(i)
+}
+
+// grown is a leaf with room for more items, which has the same.
+func (t *tree[E]) grown(l []E) []E {
+	return append(make([]E, 0, min(len(l)+max(1, t.most/leafShare), t.most)), l...)
 }
 
 func (t *tree[E]) close(i int) {
@@ -182,16 +191,16 @@ func (t *tree[E]) between(from, to spot) int {
 
 func (t *tree[E]) insert(s spot, item E) {
 	if last := len(t.leaves) - 1; s.leaf > last {
-		if last < 0 || len(t.leaves[last]) == leafItems { // that stays full: most orders are the newest
-			t.open(last+1, []E{item})
+		if last < 0 || len(t.leaves[last]) == t.most { // that stays full: most orders are the newest
+			t.open(last+1, t.grown([]E{item}))
 			return
 		}
 		s = spot{last, len(t.leaves[last])}
 	}
-	if l := t.leaves[s.leaf]; len(l) == leafItems {
-		const half = leafItems / 2
-		right := slices.Clone(l[half:])
-		t.set(s.leaf, append(make([]E, 0, half+leafRoom), l[:half]...))
+	if l := t.leaves[s.leaf]; len(l) == t.most {
+		half := t.most / 2
+		right := t.grown(l[half:])
+		t.set(s.leaf, t.grown(l[:half]))
 		t.changed(s.leaf)
 		t.open(s.leaf+1, right)
 		if s.at > half {
@@ -200,7 +209,7 @@ func (t *tree[E]) insert(s spot, item E) {
 	}
 	l := t.leaves[s.leaf]
 	if len(l) == cap(l) {
-		l = append(make([]E, 0, min(len(l)+leafRoom, leafItems)), l...)
+		l = t.grown(l)
 	}
 	t.set(s.leaf, slices.Insert(l, s.at, item))
 	t.lasts[s.leaf] = t.leaves[s.leaf][len(l)]
@@ -234,7 +243,7 @@ func (t *tree[E]) join(i int) bool {
 		return true
 	}
 	t.lasts[i] = l[len(l)-1]
-	if i+1 == len(t.leaves) || len(l)+len(t.leaves[i+1]) > leafItems/2 {
+	if i+1 == len(t.leaves) || len(l)+len(t.leaves[i+1]) > t.most/2 {
 		return false
 	}
 	t.set(i, slices.Concat(l, t.leaves[i+1]))

@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const leafOfTests = 255
+
 func items(t *tree[handle], from spot, down bool) (all []handle) {
 	t.walk(from, down, nil, func(h handle) bool {
 		all = append(all, h)
@@ -28,13 +30,13 @@ func TestTreesAreSorted(t *testing.T) {
 		for i := range 1000 {
 			want = append(want, handle(i*90))
 		}
-		tree := newTree(want, nil)
+		tree := newTree(want, leafOfTests, nil)
 		check := func() {
 			require.True(t, slices.Equal(want, items(tree, spot{}, false)))
 			down := items(tree, spot{leaf: len(tree.leaves)}, true)
 			slices.Reverse(down)
 			require.True(t, slices.Equal(want, down))
-			require.LessOrEqual(t, len(tree.leaves), 1+4*len(want)/leafItems, "leaves are not empty")
+			require.LessOrEqual(t, len(tree.leaves), 1+4*len(want)/leafOfTests, "leaves are not empty")
 		}
 		for i := range 4000 {
 			h := next(i)
@@ -65,10 +67,10 @@ func TestTreesAreSorted(t *testing.T) {
 
 // TestAFullLeafIsSplit puts one more at each place of a full leaf, between two others.
 func TestAFullLeafIsSplit(t *testing.T) {
-	for at := range leafItems + 1 {
-		full := newTree[handle](nil, nil)
+	for at := range leafOfTests + 1 {
+		full := newTree[handle](nil, leafOfTests, nil)
 		var want []handle
-		for i := range 2 * leafItems {
+		for i := range 2 * leafOfTests {
 			want = append(want, handle(2*i+1))
 			full.insert(spot{leaf: len(full.leaves)}, handle(2*i+1))
 		}
