@@ -23,9 +23,9 @@ const (
 )
 
 const (
-	propertyCases = 2000
-	raceCases     = 600 // each takes several times as long then
-	propertySlots = 12  // cases at a time: they mostly wait
+	propertyCases = 2700 // 2000 of the default mode
+	raceCases     = 800  // 600 of the default mode; each takes several times as long then
+	propertySlots = 12   // cases at a time: they mostly wait
 )
 
 // TestEveryRecordIsStoredOnceOrADuplicateOrADeadLetter carries out random plans:

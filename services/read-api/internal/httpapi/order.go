@@ -227,11 +227,17 @@ func (a *api) unavailable(c *gin.Context, err error) {
 		return
 	}
 	web.Log(c, a.Log).Debug("answered 503", zap.String("route", c.FullPath()), zap.Error(err))
-	detail := "The database cannot be reached now, and the answer is not in memory. Try again in a moment."
-	if errors.Is(err, orders.ErrUnsorted) {
-		detail = "Memory does not have all orders now, and the database has lists only with the newest first. Try again in a moment, or without sort and no-cache."
+	a.problem(c, unavailable.Wrap(err, whyUnavailable(err)))
+}
+
+func whyUnavailable(err error) string {
+	switch {
+	case errors.Is(err, orders.ErrLongCount):
+		return "There are too many orders to be counted in time. Ask with count=estimate, or for fewer orders."
+	case errors.Is(err, orders.ErrUnsorted):
+		return "Memory does not have all orders now, and the database has lists only with the newest first. Try again in a moment, or without sort and no-cache."
 	}
-	a.problem(c, unavailable.Wrap(err, detail))
+	return "The database cannot be reached now, and the answer is not in memory. Try again in a moment."
 }
 
 // wantsFresh tells whether the client asks for a read of the database.

@@ -75,11 +75,7 @@ func (a *api) list(c *gin.Context) {
 	if request.count != "" && request.after == nil {
 		count = &counted{}
 		count.n, count.exact, err = countAll(c.Request.Context(), request.filter, request.count == countExact)
-		switch {
-		case errors.Is(err, orders.ErrLongCount):
-			a.problem(c, unavailable.Wrap(err, "There are too many orders to be counted in time. Ask with count=estimate, or for fewer orders."))
-			return
-		case err != nil:
+		if err != nil {
 			a.unavailable(c, err)
 			return
 		}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"net/url"
 	"strconv"
@@ -192,4 +193,15 @@ func TestACursorBelongsToItsFilters(t *testing.T) {
 	decoded, err := decodeCursor(largest, encodeCursor(largest, key))
 	require.NoError(t, err)
 	require.Equal(t, key, decoded)
+}
+
+// TestUnavailableListsSayWhatToDo gives the reasons that a list or its count is not there.
+func TestUnavailableListsSayWhatToDo(t *testing.T) {
+	for detail, err := range map[string]error{
+		"Ask with count=estimate": errors.Join(orders.ErrUnavailable, orders.ErrLongCount),
+		"without sort":            orders.ErrUnsorted,
+		"cannot be reached":       orders.ErrUnavailable,
+	} {
+		require.Contains(t, whyUnavailable(err), detail)
+	}
 }

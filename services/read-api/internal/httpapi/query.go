@@ -192,11 +192,13 @@ func phoneInto(to *string) func(string) error {
 	}
 }
 
-func numberInto(to *int64) func(string) error {
+func numberInto(to *int64) func(string) error { return wholeInto(to, 0) }
+
+func wholeInto(to *int64, least int64) func(string) error {
 	return func(text string) error {
 		n, ok := wholeNumber(text)
-		if !ok || n < 0 {
-			return errors.New("is no whole number from 0")
+		if !ok || n < least {
+			return fmt.Errorf("is no whole number from %d", least)
 		}
 		*to = n
 		return nil

@@ -171,13 +171,4 @@ func differences(before, after []byte) ([]versionDifference, error) {
 	return all, nil
 }
 
-func versionInto(to *int64) func(string) error {
-	return func(text string) error {
-		n, ok := wholeNumber(text)
-		if !ok || n < 1 {
-			return errors.New("is no whole number from 1")
-		}
-		*to = n
-		return nil
-	}
-}
+func versionInto(to *int64) func(string) error { return wholeInto(to, 1) }

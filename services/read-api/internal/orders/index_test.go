@@ -277,7 +277,7 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 			t.Parallel() // most of the time is a reflector's pause after an error
 			random := rand.New(rand.NewPCG(seed, 1))
 			source := &stored{orders: map[string]*model.Order{}}
-			uids := 40 + random.IntN(700)
+			uids := 40 + random.IntN(1500)
 			uid := func() string { return fmt.Sprintf("uid-%d", random.IntN(uids)) }
 			for range random.IntN(uids) {
 				uid := uid()
@@ -326,7 +326,7 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 				source.mu.Unlock()
 				r.settle()
 				require.Equal(t, source.naive(Filter{}), walk(t, r.index, Filter{}, 100))
-				for range 10 {
+				for range 20 {
 					f := someFilter(random)
 					want := source.naive(f)
 					require.Equal(t, want, walk(t, r.index, f, 1+random.IntN(30)), "%+v", f)

@@ -1,0 +1,203 @@
+package orders
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// table is the rows and trees of one position.
+type table struct {
+	first []row             // of the build
+	more  []*[rowsChunk]row // those that came later
+	used  int               // rows that have a handle, or had one
+	free  []handle          // whose rows are not used now
+	live  int
+
+	byTime   *tree[handle] // then by order_uid
+	byUID    *tree[handle] // by check, then anyhow
+	byAmount *tree[handle] // then by created, then by handle
+	posts    *tree[post]   // by value, then by created, then by handle
+
+	// Posts of rows that are gone stay until the next pass through the posts has ended.
+	gone          []uint64 // a bit for each handle
+	dying, buried []handle // that went since the pass began, and before
+	sweeping      int      // the leaf that the pass has reached
+}
+
+const rowsChunk = 1024
+
+func (t *table) row(h handle) *row {
+	if int(h) < len(t.first) {
+		return &t.first[h]
+	}
+	h -= handle(len(t.first))
+	return &t.more[h/rowsChunk][h%rowsChunk]
+}
+
+// add returns a handle for a row.
+func (t *table) add(r row) (h handle) {
+	if last := len(t.free) - 1; last >= 0 {
+		h, t.free = t.free[last], t.free[:last]
+	} else {
+		if t.used == len(t.first)+rowsChunk*len(t.more) {
+			t.more = append(t.more, new([rowsChunk]row))
+		}
+		h = handle(t.used)
+		t.used++
+		if len(t.gone) <= int(h/64) {
+			t.gone = append(t.gone, 0)
+		}
+	}
+	*t.row(h) = r
+	t.live++
+	return h
+}
+
+func (t *table) isGone(h handle) bool { return t.gone[h/64]>>(h%64)&1 == 1 }
+
+func (t *table) bury(h handle) {
+	t.gone[h/64] |= 1 << (h % 64)
+	t.dying = append(t.dying, h)
+	t.live--
+}
+
+// leastGone and a sixteenth of the rows are how many may have gone before a pass begins.
+const leastGone = 1024
+
+// sweep takes posts of gone rows out of some leaves. changes is how many changes there were.
+func (t *table) sweep(changes int) {
+	if t.buried == nil {
+		if len(t.dying) < leastGone+t.used/16 {
+			return
+		}
+		t.buried, t.dying, t.sweeping = t.dying, nil, 0
+	}
+	// So many that the pass ends before the next one is due.
+	for n := changes * (1 + 16*len(t.posts.leaves)/(t.used+1)); n > 0 && t.sweeping < len(t.posts.leaves); n-- {
+		l := t.posts.leaves[t.sweeping]
+		t.posts.leaves[t.sweeping] = slices.DeleteFunc(l, func(p post) bool { return t.isGone(p.handle()) })
+		if before := t.sweeping - 1; !t.posts.join(t.sweeping) && !t.posts.join(before) {
+			t.sweeping++
+		}
+	}
+	if t.sweeping < len(t.posts.leaves) {
+		return
+	}
+	for _, h := range t.buried {
+		t.gone[h/64] &^= 1 << (h % 64)
+	}
+	t.free, t.buried = append(t.free, t.buried...), nil
+}
+
+func (t *table) bytes() int64 {
+	const rowBytes, handleBytes = 40, 4
+	return rowBytes*int64(cap(t.first)+rowsChunk*len(t.more)) + handleBytes*int64(cap(t.free)+cap(t.dying)+cap(t.buried)) + 8*int64(cap(t.gone)) +
+		t.byTime.bytes() + t.byUID.bytes() + t.byAmount.bytes() + t.posts.bytes()
+}
+
+// lookup looks for places in the trees.
+type lookup struct {
+	x *index
+	*table
+	pending map[identity]pending // for the cache's goroutine
+	lost    bool                 // an order that was needed is not known, or changes in this moment: the result is wrong
+}
+
+// timeSpot is the place of the first order that is not before one. uid may be "": that is
+// before all others.
+func (s *lookup) timeSpot(created int64, uid string) spot {
+	return s.byTime.seek(func(h handle) bool {
+		r := s.row(h)
+		c := cmp.Compare(r.created, created)
+		if c == 0 && uid != "" {
+			c = strings.Compare(s.uid(r), uid)
+		}
+		return c < 0
+	})
+}
+
+func (t *table) uidSpot(check uint32) spot {
+	return t.byUID.seek(func(h handle) bool { return t.row(h).check < check })
+}
+
+func (t *table) amountSpot(amount uint32, created int64, h handle) spot {
+	return t.byAmount.seek(func(other handle) bool {
+		r := t.row(other)
+		return cmp.Or(cmp.Compare(r.amount, amount), cmp.Compare(r.created, created), cmp.Compare(other, h)) < 0
+	})
+}
+
+func (t *table) postSpot(value uint32, created int64, h handle) spot {
+	return t.posts.seek(func(p post) bool {
+		c := cmp.Compare(p.value(), value)
+		if c == 0 {
+			c = cmp.Or(cmp.Compare(t.row(p.handle()).created, created), cmp.Compare(p.handle(), h))
+		}
+		return c < 0
+	})
+}
+
+func (s *lookup) uid(r *row) string {
+	if record, ok := s.x.record(r); ok {
+		return record.UID()
+	}
+	p, ok := s.pending[r.identity()]
+	s.lost = s.lost || !ok
+	return p.uid
+}
+
+// apply brings the table up to date. It returns false if the cache has lost an order.
+func (x *index) apply() bool {
+	s := &lookup{x: x, table: x.table, pending: x.pending}
+	for id, p := range x.pending {
+		if at, known := s.find(id); known {
+			s.remove(at, p.uid)
+		}
+		if !p.gone {
+			s.insert(p.row, p.values, p.uid)
+		}
+		if s.lost {
+			return false
+		}
+	}
+	x.table.sweep(len(x.pending))
+	return true
+}
+
+// find returns the place of an order in byUID.
+func (s *lookup) find(id identity) (at spot, ok bool) {
+	for at = s.uidSpot(id.check); ; at = s.byUID.after(at) {
+		h, more := s.byUID.at(at)
+		if !more || s.row(h).check != id.check {
+			return at, false
+		}
+		if s.row(h).identity() == id {
+			return at, true
+		}
+	}
+}
+
+func (s *lookup) insert(r row, values []uint32, uid string) {
+	h := s.add(r)
+	s.byTime.insert(s.timeSpot(r.created, uid), h)
+	s.byUID.insert(s.uidSpot(r.check), h)
+	s.byAmount.insert(s.amountSpot(r.amount, r.created, h), h)
+	for _, value := range values {
+		s.posts.insert(s.postSpot(value, r.created, h), newPost(value, h))
+	}
+}
+
+func (s *lookup) remove(at spot, uid string) {
+	h, _ := s.byUID.at(at)
+	r := s.row(h)
+	s.byUID.remove(at)
+	at = s.timeSpot(r.created, uid)
+	if there, ok := s.byTime.at(at); s.lost || !ok || there != h {
+		s.lost = true
+		return
+	}
+	s.byTime.remove(at)
+	s.byAmount.remove(s.amountSpot(r.amount, r.created, h))
+	s.bury(h)
+}
