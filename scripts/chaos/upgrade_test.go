@@ -148,15 +148,16 @@ func (u *upgrade) ahead(ctx context.Context) (worker, reader *service) {
 	return worker, reader
 }
 
-// says waits until a program's log has some words.
+// says waits until a program's log has some words, wherever: what follows them may be long.
 func (u *upgrade) says(ctx context.Context, program *service, words string) error {
 	ctx, cancel := context.WithTimeout(ctx, agreement)
 	defer cancel()
 	return until(ctx, program.Name+" says: "+words, func() error {
-		if !strings.Contains(program.Tail(), words) {
-			return errors.New(program.Tail())
+		log, err := os.ReadFile(program.LogFile)
+		if err == nil && !bytes.Contains(log, []byte(words)) {
+			err = errors.New(program.Tail())
 		}
-		return nil
+		return err
 	})
 }
 
