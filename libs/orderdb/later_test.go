@@ -2,6 +2,7 @@ package orderdb
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/uptrace/bun"
@@ -19,10 +20,11 @@ func TestALaterColumnMayBeAbsent(t *testing.T) {
 		Seen          int64         `bun:"seen" since:"10"`
 		Hash          []byte        `bun:"hash"`
 		Extra         []byte        `bun:"extra,type:jsonb" since:"11"`
+		Read          time.Time     `bun:"read,scanonly" since:"12"`
 	}
 	table := rowsOf[row, model.Delivery]()
 	columns := "name, phone, zip, city, address, region, email"
-	require.Equal(t, "SELECT present.* FROM (SELECT NULL::jsonb AS unknown_fields, NULL::BIGINT AS seen, NULL::jsonb AS extra) AS absent CROSS JOIN LATERAL "+
+	require.Equal(t, "SELECT present.* FROM (SELECT NULL::jsonb AS extra, NULL::TIMESTAMPTZ AS read, NULL::BIGINT AS seen, NULL::jsonb AS unknown_fields) AS absent CROSS JOIN LATERAL "+
 		"(SELECT order_uid, "+columns+", unknown_fields, seen, hash, extra, change_xid FROM payments WHERE true) AS present", table.Select(" WHERE true", "change_xid"))
 
 	absent := []string{"payments.unknown_fields", "payments.seen", "payments.extra", "orders.hash"}

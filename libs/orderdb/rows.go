@@ -30,6 +30,9 @@ type Order struct {
 	RecordTime      *time.Time `bun:"record_time" since:"9"`
 	RecordPartition *int32     `bun:"record_partition" since:"9"`
 	RecordOffset    *int64     `bun:"record_offset" since:"9"`
+	// The database sets these, and they are read only where a query names them.
+	StoredAt  *time.Time `bun:"stored_at,scanonly" since:"9"`
+	UpdatedAt *time.Time `bun:"updated_at,scanonly" since:"9"`
 	// ChangeXID is the transaction that last changed the order or one of its parts.
 	// The database sets it, and it is read only where a query names the column.
 	ChangeXID uint64 `bun:"change_xid,type:xid8,scanonly"`

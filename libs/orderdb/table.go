@@ -3,6 +3,7 @@ package orderdb
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ type Table struct {
 	columns []column // as in Stored
 	unknown func(stored []byte) model.Unknown
 	later   []string // see since
-	nulls   string   // a row of NULLs with the names and types of later
+	nulls   string   // a row of NULLs with the names and types of columns that may be absent
 }
 
 // since is the tag of a column that the last release's schema lacks, with the number of
@@ -138,12 +139,16 @@ func rowsOf[R, P any]() Rows[R, P] {
 		}
 		if f.StructField.Tag.Get(since) != "" {
 			t.later = append(t.later, f.Name)
-			t.nulls += ", NULL::" + f.CreateTableSQLType + " AS " + f.Name
 		}
 		if c.inPart || f.IsPK {
 			t.columns, t.Columns = append(t.columns, c), append(t.Columns, f.Name)
 		} else {
 			kept, keptNames = append(kept, c), append(keptNames, f.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.FieldMap)) { // also those that are only read
+		if f := s.FieldMap[name]; f.StructField.Tag.Get(since) != "" {
+			t.nulls += ", NULL::" + f.CreateTableSQLType + " AS " + f.Name
 		}
 	}
 	t.columns = append(t.columns, kept...)

@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -16,7 +15,7 @@ import (
 // held is a sink: the orders that a reader has.
 type held map[string]bool
 
-func (h held) Put(o *model.Order, _ []byte) bool {
+func (h held) Put(o changes.Order) bool {
 	h[o.OrderUID] = true
 	return true
 }

@@ -46,7 +46,11 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 			timestamptz '2024-05-01 10:00:00.000001+00' + interval '1 microsecond' * (i/4), '1' FROM generate_series(0, 199) i;
 		INSERT INTO payments SELECT 'uid-'||i, '', '', CASE i%7 WHEN 0 THEN 'USD' ELSE 'EUR' END, '', i, 0, '', 0, 0, 0 FROM generate_series(0, 189) i;
 		INSERT INTO deliveries SELECT 'uid-'||i, 'Name '||i%3, '+'||i%4, '', '', '', '', 'E'||i%5||'@b.c' FROM generate_series(0, 194) i;
-		INSERT INTO items SELECT 'uid-'||i, j, 0, '', 0, '', '', 0, '', 0, (i+j)%3, 'b'||(i*j)%4, i%4 FROM generate_series(0, 196) i, generate_series(0, 1) j; COMMIT`)
+		INSERT INTO items SELECT 'uid-'||i, j, 0, '', 0, '', '', 0, '', 0, (i+j)%3, 'b'||(i*j)%4, i%4 FROM generate_series(0, 196) i, generate_series(0, 1) j;
+		UPDATE orders SET stored_at = CASE WHEN amount % 9 > 0 THEN timestamptz '2024-06-01 00:00:00.9+00' + interval '0.1 second' * amount END,
+			updated_at = CASE amount % 4 WHEN 0 THEN timestamptz '2024-06-01 00:00:30.5+00' - interval '0.1 second' * amount END
+			FROM payments WHERE orders.order_uid = payments.order_uid;
+		COMMIT`)
 	r := start(t, address).synced()
 	r.lists()
 	late := 0
@@ -62,12 +66,15 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 		{"amount_min", "20", "amount >= 20"},
 		{"amount_max", "170", "amount <= 170"},
 	}
+	const updated = "coalesce(updated_at, stored_at)"
 	const ofItems = "order_uid IN (SELECT order_uid FROM items WHERE "
 	others := []struct{ query, sql string }{ // one with each combination, and none now and then
 		{"", "true"}, {"currency=EUR&currency=USD&locale=en&locale=de&delivery_service=d1&delivery_service=none", "currency IN ('EUR', 'USD') AND delivery_service = 'd1'"},
 		{"status=1&status=3", ofItems + "status IN (1, 3))"}, {"brand=b1", ofItems + "brand = 'b1')"}, {"nm_id=2&nm_id=0&brand=b0", ofItems + "nm_id IN (0, 2)) AND " + ofItems + "brand = 'b0')"},
 		{"email=e1%40B.c", "email = 'E1@b.c'"}, {"phone_prefix=%2B&phone=%2B2", "phone = '+2'"}, {"name=NAME++1", "name = 'Name 1'"},
 		{"email_prefix=e&status=0", "email IS NOT NULL AND " + ofItems + "status = 0)"},
+		{"updated_from=2024-06-01T00:00:05.7Z&updated_to=2024-06-01T02:00:14%2B02:00", updated + " >= '2024-06-01 00:00:05+00' AND " + updated + " < '2024-06-01 00:00:15+00'"},
+		{"updated_to=2024-06-01T00:00:09Z", updated + " < '2024-06-01 00:00:10+00'"},
 	}
 	for chosen := range 1 << len(conditions) {
 		other := chosen % len(others)
@@ -131,6 +138,8 @@ func TestFiltersFindWhatTheyAsk(t *testing.T) {
 	}
 	for sort, order := range map[string]string{
 		"created_asc": "date_created, order_uid", "amount_desc": "coalesce(amount, 0) DESC, date_created DESC, order_uid DESC", "amount_asc": "coalesce(amount, 0), date_created, order_uid",
+		"updated_desc": "coalesce(date_trunc('second', " + updated + "), '-infinity') DESC, date_created DESC, order_uid DESC",
+		"updated_asc":  "coalesce(date_trunc('second', " + updated + "), '-infinity'), date_created, order_uid",
 	} {
 		query := url.Values{"sort": {sort}, "limit": {"17"}, "status": {"1"}}
 		var seen []string
@@ -166,6 +175,7 @@ func TestTheDatabaseComparesAsMemoryDoes(t *testing.T) {
 		return text
 	}
 	var stored []*model.Order
+	second := func(i int) time.Time { return time.Date(2024, 6, 1, 0, 0, i%60, 0, time.UTC) }
 	client.run(`BEGIN`)
 	for i := range 300 {
 		uid := "uid-" + strconv.Itoa(i)
@@ -180,7 +190,7 @@ func TestTheDatabaseComparesAsMemoryDoes(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	client.run(`COMMIT`)
+	client.run(`UPDATE orders SET stored_at = timestamptz '2024-06-01 00:00:00.9+00' + interval '1 second' * (substr(order_uid, 5)::int % 60); COMMIT`)
 	all := tables(t, db)
 	for i := range len(all) {
 		o, ok := model.FromCanonical([]byte(all["uid-"+strconv.Itoa(i)]))
@@ -205,9 +215,12 @@ func TestTheDatabaseComparesAsMemoryDoes(t *testing.T) {
 		some(func() { f.Brands = []string{"a", pieces[random.IntN(len(pieces))]} })
 		some(func() { f.NmIDs = []int64{random.Int64N(3)} })
 		some(func() { f.Statuses = []int64{random.Int64N(3), random.Int64N(3)} })
+		from, to := second(random.IntN(60)).Add(time.Millisecond), second(random.IntN(60))
+		some(func() { f.UpdatedFrom = &from })
+		some(func() { f.UpdatedTo = &to })
 		var want, got []string
-		for _, o := range stored {
-			if f.Matches(o) {
+		for i, o := range stored {
+			if f.Matches(o, uint32(second(i).Unix())) {
 				want = append(want, o.OrderUID)
 			}
 		}

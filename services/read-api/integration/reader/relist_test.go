@@ -22,13 +22,13 @@ type slowly struct {
 	inIt, goOn chan struct{}
 }
 
-func (s *slowly) Same(uid string, canonical []byte) bool {
+func (s *slowly) Same(o changes.Order) bool {
 	select {
 	case s.inIt <- struct{}{}:
 	default:
 	}
 	<-s.goOn
-	return s.relisted.Same(uid, canonical)
+	return s.relisted.Same(o)
 }
 
 // TestTwoRelistAtATime stops two relists in their middle: a third has to wait, and who has

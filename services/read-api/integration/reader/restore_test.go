@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/app"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -22,10 +21,10 @@ type heldOrders struct {
 	held map[string]string
 }
 
-func (h *heldOrders) Put(o *model.Order, canonical []byte) bool {
+func (h *heldOrders) Put(o changes.Order) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.held[strings.Clone(o.OrderUID)] = string(canonical)
+	h.held[strings.Clone(o.OrderUID)] = string(o.Canonical)
 	return true
 }
 
@@ -41,28 +40,28 @@ type relisted struct {
 	seen map[string]bool
 }
 
-func (r *relisted) Put(o *model.Order, canonical []byte) bool {
-	r.Replace(o.OrderUID, canonical)
+func (r *relisted) Put(o changes.Order) bool {
+	r.Replace(o)
 	return true
 }
 
-func (r *relisted) Replace(uid string, canonical []byte) {
-	if r.want[uid] != string(canonical) {
+func (r *relisted) Replace(o changes.Order) {
+	uid, canonical := strings.Clone(o.OrderUID), string(o.Canonical)
+	if r.want[uid] != canonical {
 		r.t.Errorf("%s is shown as %s", uid, canonical)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	uid = strings.Clone(uid)
-	r.held[uid], r.seen[uid] = string(canonical), true
+	r.held[uid], r.seen[uid] = canonical, true
 }
 
-func (r *relisted) Same(uid string, canonical []byte) bool {
+func (r *relisted) Same(o changes.Order) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.held[uid] != string(canonical) {
+	if r.held[o.OrderUID] != string(o.Canonical) {
 		return false
 	}
-	r.seen[strings.Clone(uid)] = true
+	r.seen[strings.Clone(o.OrderUID)] = true
 	return true
 }
 

@@ -163,6 +163,7 @@ func TestVersionsOfAnOrder(t *testing.T) {
 
 	require.NoError(t, orderdb.Forget(t.Context(), openDB(t, database), []string{"x"}))
 	client.run(`DELETE FROM orders`)
+	eventually(t, "memory has forgotten it", func() bool { return r.get("/order/x").status == 404 })
 	require.Equal(t, 404, r.get(path).status, "nothing is known of an erased order")
 
 	for path, status := range map[string]int{

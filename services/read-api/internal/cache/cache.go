@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
@@ -67,10 +66,9 @@ type Subscriber interface {
 	// that fails isn't applied; the next one brings its changes again. A relist goes on
 	// until Relisted, however often it fails, and brings a change once.
 	Begin(from changes.Position, relist bool)
-	// Put says that the round has brought an order, which may be kept. canonical is
-	// its JSON, valid only during the call. changed is false where the cache had the
-	// same already.
-	Put(o *model.Order, canonical []byte, changed bool)
+	// Put says that the round has brought an order, which may be kept, but for its
+	// canonical JSON. changed is false where the cache had the same already.
+	Put(o changes.Order, changed bool)
 	// Delete says that the round has deleted an order. changed is false where the
 	// cache did not have it.
 	Delete(uid string, changed bool)
@@ -150,10 +148,9 @@ func (c *Cache) Get(uid string, now time.Time) Lookup {
 // Hash is what Find finds an order by. Only a cache that has synced has hashes, and they stay.
 func (c *Cache) Hash(uid string) uint64 { return c.store.Load().hash(uid) }
 
-// Find returns the record with a hash whose order_uid is the right one.
-func (c *Cache) Find(hash uint64, is func(uid string) bool) (Record, bool) {
-	return c.store.Load().find(hash, is)
-}
+// Find returns the record of an order_uid with a hash: of one of them if there are several,
+// which is less likely than one in a hundred thousand among ten million.
+func (c *Cache) Find(hash uint64) (Record, bool) { return c.store.Load().find(hash) }
 
 // Each gives use all orders, those that change meanwhile as they were or as they become, until
 // it returns false.

@@ -7,7 +7,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
@@ -83,13 +82,13 @@ type comparison struct {
 	differences int
 }
 
-func (c *comparison) Put(o *model.Order, canonical []byte) bool {
+func (c *comparison) Put(o changes.Order) bool {
 	if !c.store.Complete(o.OrderUID) {
 		if _, has := c.store.Get(o.OrderUID); !has {
 			return false // left out for want of room
 		}
 	}
-	return c.correct(c.store.Put(o.OrderUID, canonical), func(s Subscriber) { s.Put(o, canonical, true) })
+	return c.correct(c.store.Put(o.OrderUID, o.Canonical, o.Updated), func(s Subscriber) { s.Put(o, true) })
 }
 
 func (c *comparison) Delete(uid string) bool {

@@ -37,10 +37,10 @@ type Record struct {
 }
 
 // NewRecord returns the record that a store would have of an order.
-func NewRecord(uid string, canonical []byte) Record { return newRecordIn(nil, uid, canonical) }
+func NewRecord(uid string, canonical []byte) Record { return newRecordIn(nil, uid, canonical, 0) }
 
-func newRecordIn(room []byte, uid string, canonical []byte) Record {
-	n := newRecord{uid: uid, tag: newTag(canonical), stored: canonical, size: len(canonical)}
+func newRecordIn(room []byte, uid string, canonical []byte, updated uint32) Record {
+	n := newRecord{uid: uid, tag: newTag(canonical), updated: updated, stored: canonical, size: len(canonical)}
 	raw := slices.Grow(room[:0], n.len())[:n.len()]
 	n.writeTo(raw)
 	return Record{raw: raw}
@@ -53,7 +53,7 @@ type Room struct{ canonical, record []byte }
 // tag that says nothing about what is masked. It is valid until room is used again.
 func (r Record) Masked(room *Room) Record {
 	r.View(func(canonical []byte) { room.canonical = model.AppendMasked(room.canonical[:0], canonical) })
-	masked := newRecordIn(room.record, r.raw.uid(), room.canonical)
+	masked := newRecordIn(room.record, r.raw.uid(), room.canonical, r.raw.updated())
 	room.record = masked.raw
 	return masked
 }
@@ -63,6 +63,9 @@ func (r Record) ETag() string {
 	h := r.raw.head()
 	return unsafe.String(&r.raw[h.tag], len(tag{})) // the bytes are never written again
 }
+
+// Updated is when the order was stored or last changed, in seconds since 1970; 0: not known.
+func (r Record) Updated() uint32 { return r.raw.updated() }
 
 // UID is the order_uid. It shares the record's memory.
 func (r Record) UID() string { return r.raw.uid() }
@@ -113,21 +116,24 @@ const (
 
 // newRecord is what goes into a record.
 type newRecord struct {
-	uid    string
-	tag    tag
-	form   form
-	stored []byte // the body in that form
-	size   int    // of the body
+	uid     string
+	tag     tag
+	updated uint32
+	form    form
+	stored  []byte // the body in that form
+	size    int    // of the body
 }
 
 // rawRecord starts where a record does, and may reach beyond its end:
 //
 //	uvarint length of what is stored × 8 + form × 2 + whether there is a uid,
 //	uvarint size of the body, unless it is plain; uvarint length of uid, if there
-//	is one; tag; uid; what is stored
+//	is one; tag; when it was updated in four bytes; uid; what is stored
 //
 // There is no uid where the body says it in plain.
 type rawRecord []byte
+
+const updatedBytes = 4
 
 // saysUID tells whether a uid can be read off a body by cutting at the quote.
 func saysUID(body []byte, uid string) bool {
@@ -139,7 +145,7 @@ func saysUID(body []byte, uid string) bool {
 func (n *newRecord) needsUID() bool { return n.form != plain || !saysUID(n.stored, n.uid) }
 
 func (n *newRecord) len() int {
-	length := len(tag{}) + len(n.stored) + uvarintLen(n.first())
+	length := len(tag{}) + updatedBytes + len(n.stored) + uvarintLen(n.first())
 	if n.form != plain {
 		length += uvarintLen(uint64(n.size))
 	}
@@ -169,6 +175,7 @@ func (n *newRecord) writeTo(dst []byte) {
 		dst = binary.AppendUvarint(dst, uint64(len(uid)))
 	}
 	dst = append(dst, n.tag[:]...)
+	dst = binary.BigEndian.AppendUint32(dst, n.updated)
 	dst = append(dst, uid...)
 	_ = append(dst, n.stored...)
 }
@@ -195,7 +202,7 @@ func (r rawRecord) head() (h head) {
 		h.uidLen, at = int(uidLen), at+n
 	}
 	h.tag = at
-	h.uid = at + len(tag{})
+	h.uid = at + len(tag{}) + updatedBytes
 	h.stored = h.uid + h.uidLen
 	h.total = h.stored + length
 	if first&1 == 0 {
@@ -223,6 +230,13 @@ func (r rawRecord) tag() tag {
 	h := r.head()
 	return tag(r[h.tag : h.tag+len(tag{})])
 }
+
+func (r rawRecord) updated() uint32 {
+	return binary.BigEndian.Uint32(r[r.head().tag+len(tag{}):])
+}
+
+// same tells whether a new record has the same state, in whatever form.
+func (r rawRecord) same(n *newRecord) bool { return r.tag() == n.tag && r.updated() == n.updated }
 
 func (r rawRecord) stored(h head) []byte { return r[h.stored:h.total:h.total] }
 

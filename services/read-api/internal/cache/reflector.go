@@ -12,7 +12,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/orderhub/orderhub/libs/batch"
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/lifecycle"
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
@@ -137,11 +136,11 @@ type sink struct {
 	told        bool // them of anything
 }
 
-func (s *sink) Put(o *model.Order, canonical []byte) (changed bool) {
-	changed = s.store.Put(o.OrderUID, canonical)
+func (s *sink) Put(o changes.Order) (changed bool) {
+	changed = s.store.Put(o.OrderUID, o.Canonical, o.Updated)
 	for _, one := range s.subscribers {
 		s.told = true
-		one.Put(o, canonical, changed)
+		one.Put(o, changed)
 	}
 	return changed
 }
@@ -176,10 +175,12 @@ type held struct {
 
 func (h *held) LeaveOut() { h.leftOut = true }
 
-func (h *held) Same(uid string, canonical []byte) bool { return h.store.Same(uid, canonical) }
+func (h *held) Same(o changes.Order) bool {
+	return h.store.Same(o.OrderUID, o.Canonical, o.Updated)
+}
 
-func (h *held) Replace(uid string, canonical []byte) {
-	if h.store.Put(uid, canonical) {
+func (h *held) Replace(o changes.Order) {
+	if h.store.Put(o.OrderUID, o.Canonical, o.Updated) {
 		h.untold.Store(true)
 	}
 	if h.memory != nil {

@@ -93,8 +93,8 @@ func (s *fakeSource) Snapshot(_ context.Context, sink changes.Sink, progress cha
 		if failure != nil && i == 2 {
 			return changes.Position{}, failure
 		}
-		if canonical := body(uid, orders[uid], 100); !relist || !held.Same(uid, canonical) {
-			sink.Put(&model.Order{OrderUID: uid}, canonical)
+		if o := stored(uid, orders[uid]); !relist || !held.Same(o) {
+			sink.Put(o)
 		}
 	}
 	progress(int64(len(orders)), int64(len(orders)))
@@ -102,6 +102,10 @@ func (s *fakeSource) Snapshot(_ context.Context, sink changes.Sink, progress cha
 		hook()
 	}
 	return position, nil
+}
+
+func stored(uid string, version int) changes.Order {
+	return changes.Order{Order: &model.Order{OrderUID: uid}, Canonical: body(uid, version, 100)}
 }
 
 // Check gives found all orders, whatever the sample.
@@ -113,7 +117,7 @@ func (s *fakeSource) Check(ctx context.Context, from changes.Position, sink chan
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for uid, version := range s.orders {
-		found.Put(&model.Order{OrderUID: uid}, body(uid, version, 100))
+		found.Put(stored(uid, version))
 	}
 	for _, uid := range sample.UIDs {
 		if _, ok := s.orders[uid]; !ok {
@@ -144,7 +148,7 @@ func (s *fakeSource) Tail(_ context.Context, from changes.Position, sink changes
 	var round changes.Round
 	for _, uid := range s.log[from.Horizon:] {
 		if version, ok := s.orders[uid]; ok {
-			sink.Put(&model.Order{OrderUID: uid}, body(uid, version, 100))
+			sink.Put(stored(uid, version))
 			round.Put++
 		} else if sink.Delete(uid) {
 			round.Deleted++
@@ -529,11 +533,11 @@ func TestACheckThatFails(t *testing.T) {
 // heard are the changes that a subscriber was told.
 type heard struct{ uids []string }
 
-func (h *heard) Put(o *model.Order, _ []byte, _ bool) { h.uids = append(h.uids, o.OrderUID) }
-func (h *heard) Delete(uid string, _ bool)            { h.uids = append(h.uids, uid) }
-func (*heard) Begin(changes.Position, bool)           {}
-func (*heard) Applied(changes.Position)               {}
-func (*heard) Relisted(changes.Position, bool)        {}
+func (h *heard) Put(o changes.Order, _ bool)   { h.uids = append(h.uids, o.OrderUID) }
+func (h *heard) Delete(uid string, _ bool)     { h.uids = append(h.uids, uid) }
+func (*heard) Begin(changes.Position, bool)    {}
+func (*heard) Applied(changes.Position)        {}
+func (*heard) Relisted(changes.Position, bool) {}
 
 func TestARelistRightAfterTheSnapshotDropsIt(t *testing.T) {
 	source := newFakeSource("a")
@@ -671,7 +675,7 @@ func (o *order) note(what string) {
 func (o *order) Begin(_ changes.Position, relist bool) {
 	o.note(fmt.Sprint("begin ", relist))
 }
-func (o *order) Put(put *model.Order, _ []byte, changed bool) {
+func (o *order) Put(put changes.Order, changed bool) {
 	o.note(fmt.Sprint("put ", put.OrderUID, " ", changed))
 }
 func (o *order) Delete(uid string, changed bool)         { o.note(fmt.Sprint("delete ", uid, " ", changed)) }

@@ -41,7 +41,7 @@ type block struct {
 }
 
 // savedMagic ends a file. It changes with the format of what is before it.
-const savedMagic = "orderhub saved orders 1\n"
+const savedMagic = "orderhub saved orders 2\n"
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -76,7 +76,7 @@ func filled(random *rand.Rand, options StoreOptions) (*Store, map[string][]byte)
 			continue
 		}
 		want[uid] = canonicalOf(random, uid, step)
-		s.Put(uid, want[uid])
+		s.Put(uid, want[uid], updated(want[uid]))
 	}
 	return s, want
 }
@@ -95,7 +95,7 @@ func TestASavedStoreIsReadAgain(t *testing.T) {
 			random := rand.New(rand.NewPCG(rand.Uint64(), 1))
 			for uid := range want { // it can be changed as any other
 				want[uid] = canonicalOf(random, uid, -1)
-				again.Put(uid, want[uid])
+				again.Put(uid, want[uid], updated(want[uid]))
 			}
 			if options.Bytes == 0 {
 				requireHolds(t, again, want)
@@ -133,7 +133,7 @@ func TestAStoreIsSavedWhileItChanges(t *testing.T) {
 			for i := range 2000 { // several chunks a shard
 				uid := fmt.Sprintf("uid-%d", i)
 				want[uid] = order(random, uid, i)
-				s.Put(uid, want[uid])
+				s.Put(uid, want[uid], updated(want[uid]))
 			}
 			changed := map[string]bool{}
 			w, path := newSavedFile(t)
@@ -151,7 +151,7 @@ func TestAStoreIsSavedWhileItChanges(t *testing.T) {
 							delete(want, uid)
 						} else {
 							want[uid] = order(random, uid, 10_000+step)
-							s.Put(uid, want[uid])
+							s.Put(uid, want[uid], updated(want[uid]))
 						}
 					}
 					return err
@@ -165,7 +165,7 @@ func TestAStoreIsSavedWhileItChanges(t *testing.T) {
 			for uid := range changed {
 				again.Delete(uid)
 				if canonical, there := want[uid]; there {
-					again.Put(uid, canonical)
+					again.Put(uid, canonical, updated(canonical))
 				}
 			}
 			requireHolds(t, again, want)

@@ -43,15 +43,15 @@ func (sh *shard) find(fp fingerprint, uid string) (location, rawRecord, bool) {
 	return 0, nil, false
 }
 
-// has tells whether an order's record has a tag. A relist keeps it then.
-func (sh *shard) has(fp fingerprint, uid string, tag tag) bool {
+// has tells whether it has an order in the same state. A relist keeps its record then.
+func (sh *shard) has(fp fingerprint, n *newRecord) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	at, raw, ok := sh.find(fp, uid)
-	if !ok || raw.tag() != tag {
+	at, raw, ok := sh.find(fp, n.uid)
+	if !ok || !raw.same(n) {
 		return false
 	}
-	sh.keep(fp, uid, at)
+	sh.keep(fp, n.uid, at)
 	return true
 }
 
@@ -85,7 +85,7 @@ func (sh *shard) put(fp fingerprint, n *newRecord) bool {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	old, raw, exists := sh.find(fp, n.uid)
-	if exists && raw.tag() == n.tag {
+	if exists && raw.same(n) {
 		sh.keep(fp, n.uid, old)
 		return false
 	}
@@ -115,7 +115,7 @@ func (sh *shard) shrink(fp fingerprint, n *newRecord) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	old, raw, exists := sh.find(fp, n.uid)
-	if exists && raw.tag() == n.tag && n.len() < raw.len() {
+	if exists && raw.same(n) && n.len() < raw.len() {
 		sh.replace(fp, n, old)
 		sh.tidy()
 	}

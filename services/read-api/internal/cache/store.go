@@ -100,18 +100,18 @@ func (s *Store) record(raw rawRecord) Record {
 	return record
 }
 
-// find returns the record with a hash whose order_uid is the right one.
-func (s *Store) find(hash uint64, is func(uid string) bool) (Record, bool) {
+// find returns the record of an order_uid with a hash.
+func (s *Store) find(hash uint64) (Record, bool) {
 	sh := s.shard(hash)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
 	if at, ok := sh.index.records[fingerprintOf(hash)]; ok {
-		if raw := sh.log.at(at); is(raw.uid()) {
+		if raw := sh.log.at(at); s.hash(raw.uid()) == hash {
 			return s.record(raw), true
 		}
 	}
 	for uid, at := range sh.index.others {
-		if s.hash(uid) == hash && is(uid) {
+		if s.hash(uid) == hash {
 			return s.record(sh.log.at(at)), true
 		}
 	}
@@ -140,34 +140,33 @@ func (s *Store) each(use func(Record) bool) {
 	}
 }
 
-// Put stores an order's canonical JSON, in place of what the store had of it.
-// It reports whether anything changed: the same bytes again are no change. The
-// bytes are copied.
-func (s *Store) Put(uid string, canonical []byte) (changed bool) {
+// Put stores an order's canonical JSON and when it was updated, in place of what the store
+// had of it. It reports whether anything changed. The bytes are copied.
+func (s *Store) Put(uid string, canonical []byte, updated uint32) (changed bool) {
 	if s.codec == nil {
-		return s.putPlain(uid, canonical)
+		return s.putPlain(uid, canonical, updated)
 	}
 	if dictionary := s.codec.dictionary.Load(); dictionary != nil {
-		return s.putCompressed(dictionary, uid, canonical)
+		return s.putCompressed(dictionary, uid, canonical, updated)
 	}
-	changed = s.putPlain(uid, canonical)
+	changed = s.putPlain(uid, canonical, updated)
 	for _, early := range s.codec.learn(uid, canonical) {
 		s.compressAgain(early.uid)
 	}
 	return changed
 }
 
-func (s *Store) putPlain(uid string, canonical []byte) bool {
+func (s *Store) putPlain(uid string, canonical []byte, updated uint32) bool {
 	h := s.hash(uid)
-	n := newRecord{uid: uid, tag: newTag(canonical), stored: canonical, size: len(canonical)}
+	n := newRecord{uid: uid, tag: newTag(canonical), updated: updated, stored: canonical, size: len(canonical)}
 	return s.shard(h).put(fingerprintOf(h), &n)
 }
 
-func (s *Store) putCompressed(d *dictionary, uid string, canonical []byte) bool {
+func (s *Store) putCompressed(d *dictionary, uid string, canonical []byte, updated uint32) bool {
 	h := s.hash(uid)
 	sh := s.shard(h)
-	n := newRecord{uid: uid, tag: newTag(canonical), size: len(canonical)}
-	if sh.has(fingerprintOf(h), uid, n.tag) {
+	n := newRecord{uid: uid, tag: newTag(canonical), updated: updated, size: len(canonical)}
+	if sh.has(fingerprintOf(h), &n) {
 		return false
 	}
 	scratch := scratches.Get().(*scratch)
@@ -191,7 +190,7 @@ func (s *Store) compressAgain(uid string) {
 	body := raw.stored(raw.head())
 	scratch := scratches.Get().(*scratch)
 	defer scratches.Put(scratch)
-	n := newRecord{uid: uid, tag: raw.tag(), size: len(body)}
+	n := newRecord{uid: uid, tag: raw.tag(), updated: raw.updated(), size: len(body)}
 	n.form, n.stored = s.codec.dictionary.Load().compress(scratch, uid, body)
 	sh.shrink(fp, &n)
 }
@@ -224,11 +223,10 @@ func (s *Store) Sample(n int) []string {
 // LeaveOut says that orders are left out because they would not fit.
 func (s *Store) LeaveOut() { s.partial.Store(true) }
 
-// Same tells whether the store has an order with the same bytes. To a relist this is
-// Put.
-func (s *Store) Same(uid string, canonical []byte) bool {
+// Same tells whether Put would change nothing. To a relist this is Put.
+func (s *Store) Same(uid string, canonical []byte, updated uint32) bool {
 	h := s.hash(uid)
-	return s.shard(h).has(fingerprintOf(h), uid, newTag(canonical))
+	return s.shard(h).has(fingerprintOf(h), &newRecord{uid: uid, tag: newTag(canonical), updated: updated})
 }
 
 // Relist begins to compare the store with a snapshot of all orders, again if it had begun.

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"runtime"
 	"runtime/metrics"
@@ -20,6 +21,9 @@ func body(uid string, version, size int) []byte {
 	text := fmt.Sprintf(`{"order_uid":%q,"version":%d,`, uid, version)
 	return []byte(text + strings.Repeat(fmt.Sprint(version%10), max(0, size-len(text)-1)) + "}")
 }
+
+// updated is when an order got this body.
+func updated(body []byte) uint32 { return crc32.ChecksumIEEE(body) }
 
 // canonicalOf is an order's canonical JSON; the version is its sm_id.
 func canonicalOf(random *rand.Rand, uid string, version int) []byte {
@@ -61,18 +65,21 @@ func TestStoreEqualsAMap(t *testing.T) {
 					delete(want, uid)
 				case 3: // the same again
 					if old, ok := want[uid]; ok {
-						require.False(t, store.Put(uid, old), "step %d", step)
+						require.False(t, store.Put(uid, old, updated(old)), "step %d", step)
+						require.True(t, store.Put(uid, old, updated(old)+1), "updated again without another change")
+						require.False(t, store.Same(uid, old, updated(old)))
+						require.True(t, store.Put(uid, old, updated(old)))
 					}
 				case 4, 5, 6:
 					want[uid] = canonicalOf(random, uid, step)
-					require.True(t, store.Put(uid, want[uid]), "step %d", step)
+					require.True(t, store.Put(uid, want[uid], updated(want[uid])), "step %d", step)
 				default:
 					size := 50 + random.IntN(3000)
 					if random.IntN(200) == 0 {
 						size = 600_000 // a chunk of its own
 					}
 					want[uid] = body(uid, step, size)
-					require.True(t, store.Put(uid, want[uid]), "step %d", step)
+					require.True(t, store.Put(uid, want[uid], updated(want[uid])), "step %d", step)
 				}
 			}
 			requireHolds(t, store, want)
@@ -115,8 +122,8 @@ func relist(t *testing.T, random *rand.Rand, store *Store, want map[string][]byt
 		for uid, canonical := range want {
 			record, had := store.Get(uid)
 			differs := !had || !bytes.Equal(record.Bytes(), canonical)
-			require.Equal(t, !differs, store.Same(uid, canonical))
-			require.Equal(t, differs, store.Put(uid, canonical))
+			require.Equal(t, !differs, store.Same(uid, canonical, updated(canonical)))
+			require.Equal(t, differs, store.Put(uid, canonical, updated(canonical)))
 			if left--; attempt == 0 && left == 0 {
 				break
 			}
@@ -147,19 +154,19 @@ func TestARelistWithABudgetKeepsWhatChangedLast(t *testing.T) {
 	store := NewStore(StoreOptions{Bytes: budget})
 	uid := func(i int) string { return fmt.Sprintf("uid-%d", i) }
 	for i := range orders {
-		store.Put(uid(i), body(uid(i), 1, size))
+		store.Put(uid(i), body(uid(i), 1, size), 0)
 	}
 	for i := range orders { // some were not in memory, and some have changed
-		store.Put(uid(i), body(uid(i), 1, size))
+		store.Put(uid(i), body(uid(i), 1, size), 0)
 	}
-	store.Put("gone", body("gone", 1, size))
+	store.Put("gone", body("gone", 1, size), 0)
 	store.Relist()
 	for i := range orders {
 		version := 1
 		if i%10 == 0 {
 			version = 2
 		}
-		store.Put(uid(i), body(uid(i), version, size))
+		store.Put(uid(i), body(uid(i), version, size), 0)
 	}
 	var gone []string
 	store.Sweep(true, func(uid string) {
@@ -195,6 +202,7 @@ func requireHolds(t *testing.T, store *Store, want map[string][]byte) {
 		require.True(t, bytes.Equal(canonical, record.Bytes()), uid)
 		require.Equal(t, ETag(canonical), record.ETag(), uid)
 		require.Equal(t, len(canonical), record.Len(), uid)
+		require.Equal(t, updated(canonical), record.Updated(), uid)
 	}
 	_, ok := store.Get("nobody")
 	require.False(t, ok)
@@ -212,7 +220,7 @@ func TestChurnReusesSpace(t *testing.T) {
 			store.shards = store.shards[:1] // as large as those of half a million orders
 			uid := func(i int) string { return fmt.Sprintf("%015xtest", i) }
 			for i := range orders {
-				store.Put(uid(i), canonicalOf(random, uid(i), 0))
+				store.Put(uid(i), canonicalOf(random, uid(i), 0), 0)
 			}
 			requireNear(t, store, "filled", most)
 			for version := range 2 * orders {
@@ -221,7 +229,7 @@ func TestChurnReusesSpace(t *testing.T) {
 				case 0:
 					store.Delete(uid(i))
 				default:
-					store.Put(uid(i), canonicalOf(random, uid(i), version))
+					store.Put(uid(i), canonicalOf(random, uid(i), version), 0)
 				}
 			}
 			requireNear(t, store, "changed", most)
@@ -260,7 +268,7 @@ func TestTheCollectorDoesNotSeeOrders(t *testing.T) {
 	before := objects()
 	for i := range orders {
 		uid := fmt.Sprintf("uid-%d", i)
-		store.Put(uid, body(uid, 1, 800))
+		store.Put(uid, body(uid, 1, 800), 0)
 	}
 	more := int64(objects()) - int64(before)
 	t.Logf("%d objects more for %d orders", more, orders)
@@ -274,7 +282,7 @@ func TestBudgetKeepsTheLast(t *testing.T) {
 	store := NewStore(StoreOptions{Bytes: budget})
 	for i := range orders {
 		uid := fmt.Sprintf("uid-%d", i)
-		store.Put(uid, body(uid, 1, size))
+		store.Put(uid, body(uid, 1, size), 0)
 	}
 	stats := store.Stats()
 	require.LessOrEqual(t, stats.Bytes, int64(budget))
@@ -297,20 +305,20 @@ func TestBudgetKeepsTheLast(t *testing.T) {
 	// the age that it had.
 	last := fmt.Sprintf("uid-%d", orders-1)
 	for version := range 2 * orders {
-		store.Put(last, body(last, version, size))
+		store.Put(last, body(last, version, size), 0)
 	}
 	require.Greater(t, store.Stats().Orders, int64(budget/size*6/10), "one order's changes pushed the others out")
 }
 
 func TestBudgetTooSmallForARecord(t *testing.T) {
 	store := NewStore(StoreOptions{Bytes: 100_000})
-	require.True(t, store.Put("a", body("a", 1, 500)))
+	require.True(t, store.Put("a", body("a", 1, 500), 0))
 	require.True(t, store.Complete("a"))
-	require.True(t, store.Put("a", body("a", 2, 200_000)))
+	require.True(t, store.Put("a", body("a", 2, 200_000), 0))
 	_, ok := store.Get("a")
 	require.False(t, ok, "the old version must not stay")
 	require.False(t, store.Complete("a"))
-	require.True(t, store.Put("b", body("b", 1, 500)))
+	require.True(t, store.Put("b", body("b", 1, 500), 0))
 	_, ok = store.Get("b")
 	require.True(t, ok)
 }
@@ -329,7 +337,7 @@ func testReaders(t *testing.T, store *Store) {
 	uids := make([]string, 300)
 	for i := range uids {
 		uids[i] = fmt.Sprintf("uid-%d", i)
-		store.Put(uids[i], body(uids[i], 0, 500))
+		store.Put(uids[i], body(uids[i], 0, 500), 0)
 	}
 	done := make(chan struct{})
 	var readers sync.WaitGroup
@@ -369,7 +377,7 @@ func testReaders(t *testing.T, store *Store) {
 		if random.IntN(10) == 0 {
 			store.Delete(uid)
 		} else {
-			store.Put(uid, body(uid, version, 300+random.IntN(2000)))
+			store.Put(uid, body(uid, version, 300+random.IntN(2000)), 0)
 		}
 	}
 	close(done)
@@ -378,7 +386,7 @@ func testReaders(t *testing.T, store *Store) {
 
 func TestGetAllocatesNothing(t *testing.T) {
 	store := NewStore(StoreOptions{})
-	store.Put("uid", body("uid", 1, 1000))
+	store.Put("uid", body("uid", 1, 1000), 0)
 	length := 0
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		record, _ := store.Get("uid")
@@ -396,7 +404,7 @@ func TestViewOfACompressedOrderAllocatesNothing(t *testing.T) {
 	store := NewStore(StoreOptions{Compress: true})
 	for i := range sampleOrders {
 		uid := fmt.Sprintf("%015xtest", i)
-		store.Put(uid, canonicalOf(random, uid, 1))
+		store.Put(uid, canonicalOf(random, uid, 1), 0)
 	}
 	length, uid := 0, fmt.Sprintf("%015xtest", 7)
 	record, _ := store.Get(uid)
@@ -415,7 +423,7 @@ func BenchmarkViewOfACompressedOrder(b *testing.B) {
 	uids := make([]string, 20_000)
 	for i := range uids {
 		uids[i] = fmt.Sprintf("%015xtest", i)
-		store.Put(uids[i], model.AppendCanonical(nil, randomOrder(random, uids[i], false)))
+		store.Put(uids[i], model.AppendCanonical(nil, randomOrder(random, uids[i], false)), 0)
 	}
 	stats := store.Stats()
 	length := 0
@@ -436,7 +444,7 @@ func TestAfterARelistWhatChangedFirstIsPushedOutFirst(t *testing.T) {
 	put := func(name string, orders int) {
 		for i := range orders {
 			uid := fmt.Sprint(name, i)
-			store.Put(uid, body(uid, 1, size))
+			store.Put(uid, body(uid, 1, size), 0)
 		}
 	}
 	put("newer", 1000)

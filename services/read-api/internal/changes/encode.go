@@ -14,7 +14,7 @@ import (
 
 // encode gives put the orders that a joiner has put together. It uses all
 // processors.
-func encode(ctx context.Context, group *errgroup.Group, j *joiner, put func(*model.Order, []byte) error, progress func(done int64)) {
+func encode(ctx context.Context, group *errgroup.Group, j *joiner, put func(Order) error, progress func(done int64)) {
 	var done atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		group.Go(func() error {
@@ -27,7 +27,7 @@ func encode(ctx context.Context, group *errgroup.Group, j *joiner, put func(*mod
 				for _, e := range batch {
 					order := d.order(e)
 					canonical = model.AppendCanonical(canonical[:0], order)
-					if err := put(order, canonical); err != nil {
+					if err := put(Order{order, canonical, e.updated()}); err != nil {
 						return err
 					}
 				}
@@ -70,6 +70,12 @@ func (d *entryDecoder) order(e *entry) *model.Order {
 	}
 	d.decoded.Items = d.items
 	return &d.decoded
+}
+
+// updated is Order.Updated, of the row's last column.
+func (e *entry) updated() uint32 {
+	row := e.row(e.parts[ordersTable])
+	return secondsOf(row[len(row)-8:])
 }
 
 func (e *entry) row(at span) orderdb.RawRow { return e.rows[at.from:at.to] }

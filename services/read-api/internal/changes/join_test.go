@@ -62,10 +62,10 @@ type mapSink struct {
 	held map[string]string
 }
 
-func (m *mapSink) Put(o *model.Order, canonical []byte) bool {
+func (m *mapSink) Put(o Order) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.held[strings.Clone(o.OrderUID)] = string(canonical)
+	m.held[strings.Clone(o.OrderUID)] = string(o.Canonical)
 	return true
 }
 func (m *mapSink) Delete(string) bool { panic("a snapshot deletes nothing") }
@@ -91,8 +91,8 @@ func join(t *testing.T, rows [tableCount][]tableRow, sorted bool, most int64) (h
 		split, err = j.run(ctx)
 		return err
 	})
-	put := func(o *model.Order, canonical []byte) error {
-		sink.Put(o, canonical)
+	put := func(o Order) error {
+		sink.Put(o)
 		return nil
 	}
 	encode(ctx, group, j, put, func(int64) {})

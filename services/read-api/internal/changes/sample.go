@@ -3,8 +3,6 @@ package changes
 import (
 	"context"
 	"fmt"
-
-	"github.com/orderhub/orderhub/libs/model"
 )
 
 // Sample says which orders to look at.
@@ -47,7 +45,7 @@ type existing struct {
 	uids map[string]bool
 }
 
-func (e existing) Put(o *model.Order, canonical []byte) bool {
+func (e existing) Put(o Order) bool {
 	e.uids[o.OrderUID] = true
-	return e.Sink.Put(o, canonical)
+	return e.Sink.Put(o)
 }

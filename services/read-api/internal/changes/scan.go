@@ -65,12 +65,15 @@ func (s *Source) scan(ctx context.Context, group *errgroup.Group, snapshot strin
 			return fmt.Errorf("share the snapshot: %w", err)
 		}
 		described := orderdb.Tables[t]
-		order := ``
+		order, further := ``, []string(nil)
+		if t == ordersTable {
+			further = []string{changedAt}
+		}
 		if sorted {
 			order = ` ORDER BY ` + strings.Join(described.Key, ", ")
 		}
 		rows := &rowWriter{ctx: ctx, out: out}
-		if _, err = conn.CopyTo(ctx, rows, `COPY (`+described.SelectOrder(order)+`) TO STDOUT (FORMAT binary)`); err == nil {
+		if _, err = conn.CopyTo(ctx, rows, `COPY (`+described.SelectOrder(order, further...)+`) TO STDOUT (FORMAT binary)`); err == nil {
 			err = rows.flush()
 		}
 		if err != nil {

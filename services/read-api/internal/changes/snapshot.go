@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 )
 
@@ -169,11 +168,11 @@ type countingSink struct {
 	done     int64
 }
 
-func (c *countingSink) Put(o *model.Order, canonical []byte) bool {
+func (c *countingSink) Put(o Order) bool {
 	if c.done++; c.done%pageOrders == 0 {
 		c.progress(c.done, 0)
 	}
-	return c.Sink.Put(o, canonical)
+	return c.Sink.Put(o)
 }
 
 // snapshotAll reads the four tables concurrently, each through its own connection under
@@ -208,11 +207,11 @@ func (s *Source) snapshotAll(ctx context.Context, sink Sink, w *watch) (Position
 	tell := func(done int64) { w.tell(done, expected) }
 
 	waiting, different := s.options.WaitingBytes, &differences{held: held}
-	whole := func(o *model.Order, canonical []byte) error {
+	whole := func(o Order) error {
 		if relist {
-			held.Replace(o.OrderUID, canonical)
+			held.Replace(o)
 		} else {
-			sink.Put(o, canonical)
+			sink.Put(o)
 		}
 		return nil
 	}
@@ -242,8 +241,8 @@ type differences struct {
 	uids []string
 }
 
-func (d *differences) find(o *model.Order, canonical []byte) error {
-	if d.held.Same(o.OrderUID, canonical) {
+func (d *differences) find(o Order) error {
+	if d.held.Same(o) {
 		return nil
 	}
 	d.mu.Lock()
@@ -257,7 +256,7 @@ func (d *differences) find(o *model.Order, canonical []byte) error {
 
 // assemble joins all orders. It returns the uids of orders that put got incomplete or
 // not at all, since their rows lay too far apart, or errScattered.
-func (s *Source) assemble(ctx context.Context, snapshot string, j *joiner, put func(*model.Order, []byte) error, done func(int64)) (split []string, err error) {
+func (s *Source) assemble(ctx context.Context, snapshot string, j *joiner, put func(Order) error, done func(int64)) (split []string, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	for t := range tableCount {
 		j.scans[t] = s.scan(ctx, group, snapshot, t, j.sorted)

@@ -21,11 +21,20 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
+// Order is an order as the tables have it.
+type Order struct {
+	*model.Order
+	Canonical []byte // its JSON
+	// Updated is when it was stored or last changed, in whole seconds since 1970; 0: that
+	// was not recorded.
+	Updated uint32
+}
+
 // Sink takes what a Source reads.
 type Sink interface {
-	// Put takes an order and its canonical JSON, which are valid only during the call.
-	// An order of a Tail may be kept. A Snapshot calls Put from several goroutines.
-	Put(o *model.Order, canonical []byte) (changed bool)
+	// Put takes an order, which is valid only during the call. Of a Tail's, all but the
+	// canonical JSON may be kept. A Snapshot calls Put from several goroutines.
+	Put(o Order) (changed bool)
 	Delete(uid string) (changed bool)
 	// LeaveOut says that the snapshot is not complete: it lacks the orders that changed
 	// longest ago, which do not fit Options.Bytes.
@@ -44,11 +53,11 @@ type Inserted interface {
 // are called from several goroutines, and Put from one, with orders that may be kept.
 type Held interface {
 	Sink
-	// Same tells whether the sink has an order with this canonical JSON.
-	Same(uid string, canonical []byte) bool
-	// Replace is Put, where too many orders differ to give each by itself. canonical is
+	// Same tells whether the sink has the order in this state.
+	Same(o Order) bool
+	// Replace is Put, where too many orders differ to give each by itself. The order is
 	// valid only during the call.
-	Replace(uid string, canonical []byte)
+	Replace(o Order)
 	// Room is about how many bytes a relist may use beside the orders.
 	Room() int64
 }

@@ -72,9 +72,21 @@ var (
 // declareChanged opens a cursor on the orders that rest names, and tells of each whether it is
 // as it was inserted. The last release's schema does not know.
 func declareChanged(rest string) query {
-	return query{sql: `DECLARE changed NO SCROLL CURSOR FOR SELECT o.*
-		FROM (SELECT NULL::timestamptz AS stored_at, NULL::timestamptz AS updated_at) AS unknown CROSS JOIN LATERAL (` +
-		orderdb.Orders.SelectOrder(rest, "stored_at IS NOT NULL AND updated_at IS NULL", "change_xid") + `) AS o`}
+	return query{sql: `DECLARE changed NO SCROLL CURSOR FOR ` +
+		orderdb.Orders.SelectOrder(rest, changedAt, "stored_at IS NOT NULL AND updated_at IS NULL", "change_xid")}
+}
+
+// changedAt is when an order was stored or last changed; -infinity: that was not recorded.
+const changedAt = `coalesce(updated_at, stored_at, '-infinity')`
+
+// secondsOf is a timestamptz as PostgreSQL sends it, in seconds since 1970: 0 for -infinity.
+func secondsOf(field []byte) uint32 {
+	const perSecond, epoch = 1_000_000, 946_684_800 // PostgreSQL counts from 2000
+	micros := int64(binary.BigEndian.Uint64(field))
+	if micros == math.MinInt64 {
+		return 0
+	}
+	return uint32(min(max(micros/perSecond+epoch, 1), math.MaxUint32))
 }
 
 // Round is what one Tail has done.
@@ -214,7 +226,7 @@ func (s *Source) pages(ctx context.Context, p page, sink Sink, inserted func(uid
 			if p.inserted[i] {
 				inserted(o.OrderUID)
 			}
-			if sink.Put(o, canonical) {
+			if sink.Put(Order{o, canonical, p.updated[i]}) {
 				changed++
 				s.changedBy(p.stamps[i])
 			}
@@ -228,6 +240,7 @@ func (s *Source) pages(ctx context.Context, p page, sink Sink, inserted func(uid
 type page struct {
 	orders   []*model.Order
 	inserted []bool   // they are as they were inserted
+	updated  []uint32 // as in Order
 	stamps   []uint64 // their change_xid
 	newest   uint64   // the largest of these
 }
@@ -417,6 +430,7 @@ func (a *answers) orders() (p page) {
 		o := &model.Order{}
 		orderdb.Orders.Decode(row, o)
 		p.orders, p.inserted = append(p.orders, o), append(p.inserted, flagOf(row))
+		p.updated = append(p.updated, secondsOf(row[len(row)-25:len(row)-17]))
 		p.stamps, p.newest = append(p.stamps, stampOf(row)), max(p.newest, stampOf(row))
 	})
 	return p

@@ -34,8 +34,8 @@ const canonical = `{"order_uid":"b563feb7b2b84b6test","track_number":"WBILMTESTT
 type fixed struct{}
 
 func (fixed) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
-	sink.Put(&model.Order{OrderUID: "b563feb7b2b84b6test"}, []byte(canonical))
-	sink.Put(&model.Order{OrderUID: "large"}, []byte(`"`+strings.Repeat("x", 2*len(lengths))+`"`))
+	sink.Put(changes.Order{Order: &model.Order{OrderUID: "b563feb7b2b84b6test"}, Canonical: []byte(canonical)})
+	sink.Put(changes.Order{Order: &model.Order{OrderUID: "large"}, Canonical: []byte(`"` + strings.Repeat("x", 2*len(lengths)) + `"`)})
 	return changes.Position{}, nil
 }
 

@@ -33,8 +33,8 @@ func encodeCursor(filter orders.Filter, key orders.Key) string {
 	list := check("filters", []byte(filter.Fingerprint()))
 	token = append(token, list[:cursorFilterLen]...)
 	token = binary.BigEndian.AppendUint64(token, uint64(key.Created.UnixMicro()))
-	if filter.Sort.ByAmount() {
-		token = binary.BigEndian.AppendUint64(token, uint64(key.Amount))
+	if filter.Sort.Ranked() {
+		token = binary.BigEndian.AppendUint64(token, uint64(key.Rank))
 	}
 	token = append(token, key.UID...)
 	sum := check("cursor", token)
@@ -56,11 +56,11 @@ func decodeCursor(filter orders.Filter, text string) (orders.Key, error) {
 	}
 	micros, rest := int64(binary.BigEndian.Uint64(token[1+cursorFilterLen:])), token[cursorHead:]
 	key := orders.Key{Created: time.UnixMicro(micros).UTC()}
-	if filter.Sort.ByAmount() {
+	if filter.Sort.Ranked() {
 		if len(rest) < 8 {
 			return orders.Key{}, errCursor
 		}
-		key.Amount, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:]
+		key.Rank, rest = int64(binary.BigEndian.Uint64(rest)), rest[8:]
 	}
 	key.UID = string(rest)
 	// An invented cursor with a right checksum may hold values that the database refuses.

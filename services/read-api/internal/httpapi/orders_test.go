@@ -189,7 +189,7 @@ func TestACursorBelongsToItsFilters(t *testing.T) {
 	p := requireProblem(t, b.ask(t, "GET", "/api/v1/orders?"+query.Encode()), 400, "invalid-cursor")
 	require.Contains(t, p.Detail, "other filters")
 	largest := orders.Filter{Sort: orders.LargestFirst}
-	key.Amount = 1 << 40
+	key.Rank = 1 << 40
 	decoded, err := decodeCursor(largest, encodeCursor(largest, key))
 	require.NoError(t, err)
 	require.Equal(t, key, decoded)

@@ -102,7 +102,7 @@ func readAll[T comparable](q *query, name string, to *[]T, into func(*T) func(te
 var filterNames = []string{
 	"customer_id", "track_number", "delivery_service", "locale", "currency", "brand", "nm_id", "status",
 	"email", "phone", "name", "email_prefix", "phone_prefix", "name_prefix",
-	"created_from", "created_to", "amount_min", "amount_max",
+	"created_from", "created_to", "updated_from", "updated_to", "amount_min", "amount_max",
 }
 
 // readFilter takes the parameters of filterNames and some more.
@@ -136,10 +136,15 @@ func (q *query) filter() (f orders.Filter) {
 	// that neither loses nor adds an order.
 	q.read("created_from", momentInto(&f.CreatedFrom, time.Microsecond-1))
 	q.read("created_to", momentInto(&f.CreatedTo, 0))
+	q.read("updated_from", momentInto(&f.UpdatedFrom, 0))
+	q.read("updated_to", momentInto(&f.UpdatedTo, 0))
 	q.read("amount_min", amountInto(&f.AmountMin))
 	q.read("amount_max", amountInto(&f.AmountMax))
 	if f.CreatedFrom != nil && f.CreatedTo != nil && f.CreatedFrom.After(*f.CreatedTo) {
 		q.refuse("created_from is after created_to: no order can be in between.")
+	}
+	if f.UpdatedFrom != nil && f.UpdatedTo != nil && f.UpdatedFrom.After(*f.UpdatedTo) {
+		q.refuse("updated_from is after updated_to: no order can be in between.")
 	}
 	if f.AmountMin != nil && f.AmountMax != nil && *f.AmountMin > *f.AmountMax {
 		q.refuse("amount_min is more than amount_max: no order can be in between.")
@@ -236,13 +241,14 @@ func amountInto(to **int64) func(string) error {
 
 var sorts = map[string]orders.Sort{
 	"created_desc": orders.NewestFirst, "created_asc": orders.OldestFirst, "amount_desc": orders.LargestFirst, "amount_asc": orders.SmallestFirst,
+	"updated_desc": orders.LastUpdatedFirst, "updated_asc": orders.FirstUpdatedFirst,
 }
 
 func sortInto(to *orders.Sort) func(string) error {
 	return func(text string) (err error) {
 		var known bool
 		if *to, known = sorts[text]; !known {
-			err = errors.New("is none of created_desc, created_asc, amount_desc and amount_asc")
+			err = errors.New("is none of created_desc, created_asc, amount_desc, amount_asc, updated_desc and updated_asc")
 		}
 		return err
 	}

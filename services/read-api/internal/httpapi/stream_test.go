@@ -88,7 +88,7 @@ func newRounds(tb testing.TB, limit int) *rounds {
 				o := &model.Order{}
 				_ = json.Unmarshal([]byte(body), o) // some tests send other things
 				o.OrderUID = fmt.Sprintf("uid-%d", i)
-				r.hub.Put(o, []byte(body), true)
+				r.hub.Put(changes.Order{Order: o, Canonical: []byte(body)}, true)
 			}
 			r.hub.Applied(position(xid + 1))
 			if bodies != nil {

@@ -30,10 +30,14 @@ func (a *api) suggest(c *gin.Context) {
 		a.problem(c, q.refused)
 		return
 	}
+	ask := a.Orders.Suggest
+	if wantsFresh(c.Request.Header) {
+		ask = a.Orders.SuggestFresh
+	}
 	var found []orders.Suggestion
 	for i := 0; i < len(readings) && len(found) == 0; i++ {
 		var err error
-		if found, err = a.Orders.Suggest(c.Request.Context(), readings[i], a.Access.Personal(c)); err != nil {
+		if found, err = ask(c.Request.Context(), readings[i], a.Access.Personal(c)); err != nil {
 			a.unavailable(c, err)
 			return
 		}

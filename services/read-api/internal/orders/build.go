@@ -10,41 +10,51 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
+// draft is what a table is made of: rows in no order.
+type draft struct {
+	rows  []row
+	uids  []uint64 // the beginning of each row's order_uid, as uidPart has it
+	posts []post   // their handles are indexes of rows
+}
+
 // build reads all orders. Those that change meanwhile are pending.
 func (x *index) build(b *build) {
 	expected := x.cache.Stats().Orders
-	rows := make([]row, 0, expected+expected/64)
-	posts := make([]post, 0, 6*(expected+expected/64))
+	expected += expected / 64
+	d := draft{make([]row, 0, expected), make([]uint64, 0, expected), make([]post, 0, 6*expected)}
 	x.cache.Each(func(record cache.Record) bool {
 		record.View(func(canonical []byte) {
 			o, ok := model.FromCanonical(canonical)
+			if ok {
+				r, values := x.rowOf(o, record)
+				found, there := x.record(&r)
+				ok = !there || found.UID() == o.OrderUID // see own; it may have gone
+				for _, value := range values {
+					d.posts = append(d.posts, newPost(value, handle(len(d.rows))))
+				}
+				d.rows, d.uids = append(d.rows, r), append(d.uids, uidPart(o.OrderUID, 0))
+			}
 			if !ok {
 				b.failed.Store(true)
-				return
 			}
-			r, values := x.rowOf(o, record)
-			for _, value := range values {
-				posts = append(posts, newPost(value, handle(len(rows))))
-			}
-			rows = append(rows, r)
 		})
 		return !b.failed.Load() && !b.stopped.Load()
 	})
 	if !b.failed.Load() && !b.stopped.Load() {
-		b.table.Store(x.tabulate(rows, posts))
+		b.table.Store(x.tabulate(d))
 	}
 }
 
-// tabulate makes a table of rows and their posts, which it sorts. It leaves those out whose
-// orders have gone.
-func (x *index) tabulate(rows []row, posts []post) *table {
+// tabulate makes a table. It leaves the rows out whose orders have gone.
+func (x *index) tabulate(d draft) *table {
 	type place struct {
 		created int64
 		from    handle
 	}
-	places := make([]place, len(rows))
-	for i := range rows {
-		places[i] = place{rows[i].created, handle(i)}
+	byUID := x.sortByUID(d)
+	places := make([]place, len(byUID))
+	for i, from := range byUID {
+		places[i] = place{d.rows[from].created, from}
 	}
 	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.created, b.created) })
 	type named struct {
@@ -56,7 +66,7 @@ func (x *index) tabulate(rows []row, posts []post) *table {
 	for rest := places; len(rest) > 0; {
 		same = same[:0]
 		for created := rest[0].created; len(rest) > 0 && rest[0].created == created; rest = rest[1:] {
-			if record, ok := x.record(&rows[rest[0].from]); ok {
+			if record, ok := x.record(&d.rows[rest[0].from]); ok {
 				same = append(same, named{record.UID(), rest[0]})
 			}
 		}
@@ -67,23 +77,29 @@ func (x *index) tabulate(rows []row, posts []post) *table {
 	}
 	t := &table{first: make([]row, len(kept)), used: len(kept), live: len(kept), gone: make([]uint64, len(kept)/64+1)}
 	const left = math.MaxUint32
-	to := slices.Repeat([]handle{left}, len(rows))
+	to := slices.Repeat([]handle{left}, len(d.rows))
 	for h, p := range kept {
-		t.first[h], to[p.from] = rows[p.from], handle(h)
+		t.first[h], to[p.from] = d.rows[p.from], handle(h)
 	}
-	listed := posts[:0]
-	for _, p := range posts {
-		if h := to[p.handle()]; h != left {
-			listed = append(listed, newPost(p.value(), h))
+	handles := byUID[:0]
+	for _, from := range byUID {
+		if h := to[from]; h != left {
+			handles = append(handles, h)
 		}
 	}
-	slices.Sort(listed) // handles are in the order of time
-	t.posts = newTree(listed, x.leaf, nil)
-	handles := to[:len(kept)]
-	sorted := func(by func(r *row) uint32) []handle {
+	t.byUID = newTree(handles, x.leaf, nil)
+	posts := d.posts[:0]
+	for _, p := range d.posts {
+		if h := to[p.handle()]; h != left {
+			posts = append(posts, newPost(p.value(), h))
+		}
+	}
+	slices.Sort(posts) // handles are in the order of time
+	t.posts = newTree(posts, x.leaf, nil)
+	sorted := func(rank func(*row) uint32) []handle {
 		keys := make([]uint64, len(handles))
 		for h := range keys {
-			keys[h] = uint64(by(&t.first[h]))<<32 | uint64(h)
+			keys[h] = uint64(rank(&t.first[h]))<<32 | uint64(h)
 		}
 		slices.Sort(keys)
 		for i, key := range keys {
@@ -91,8 +107,60 @@ func (x *index) tabulate(rows []row, posts []post) *table {
 		}
 		return handles
 	}
-	t.byUID = newTree(sorted(func(r *row) uint32 { return r.check }), x.leaf, nil)
-	t.byAmount = newTree(sorted(func(r *row) uint32 { return r.amount }), x.leaf, t.row)
+	t.byAmount = newTree(sorted(t.amounts().rank), x.leaf, t.row)
+	t.byUpdated = newTree(sorted(t.updates().rank), x.leaf, t.row)
 	t.byTime = newTree(sorted(func(*row) uint32 { return 0 }), x.leaf, t.row)
 	return t
+}
+
+const uidPartBytes = 8
+
+// uidPart is the bytes of an order_uid from a place on, as a number that sorts like them:
+// PostgreSQL's texts have no zeros.
+func uidPart(uid string, from int) (part uint64) {
+	for i := from; i < from+uidPartBytes; i++ {
+		if part <<= 8; i < len(uid) {
+			part |= uint64(uid[i])
+		}
+	}
+	return part
+}
+
+// sortByUID returns the indexes of the rows in the order of their order_uids, which it reads
+// from records, a part at a time.
+func (x *index) sortByUID(d draft) []handle {
+	type part struct {
+		part uint64
+		row  handle
+	}
+	parts := make([]part, len(d.rows))
+	for i, beginning := range d.uids {
+		parts[i] = part{beginning, handle(i)}
+	}
+	sorted := make([]handle, 0, len(parts))
+	var add func(parts []part, from int)
+	add = func(parts []part, from int) {
+		slices.SortFunc(parts, func(a, b part) int { return cmp.Compare(a.part, b.part) })
+		for len(parts) > 0 {
+			n := 1
+			for n < len(parts) && parts[n].part == parts[0].part {
+				n++
+			}
+			same := parts[:n]
+			parts = parts[n:]
+			if n == 1 {
+				sorted = append(sorted, same[0].row)
+				continue
+			}
+			there := same[:0]
+			for _, p := range same {
+				if record, ok := x.record(&d.rows[p.row]); ok {
+					there = append(there, part{uidPart(record.UID(), from), p.row})
+				}
+			}
+			add(there, from+uidPartBytes)
+		}
+	}
+	add(parts, uidPartBytes)
+	return sorted
 }

@@ -48,6 +48,10 @@ func (l *Lists) CountFresh(ctx context.Context, filter Filter, exactly bool) (n 
 		count = countAll
 	}
 	err = l.read(ctx, "count", func(ctx context.Context, tx bun.Tx) error {
+		if none, err := filter.hopeless(ctx, tx); none || err != nil {
+			exact = true
+			return err
+		}
 		n, exact, err = count(ctx, tx, filter)
 		return err
 	})
@@ -76,7 +80,7 @@ func countSample(ctx context.Context, tx bun.Tx, f Filter) (n int64, exact bool,
 	matches, rows := f.matching()
 	most := int64(sampled / max(rows, 1))
 	sample, _ := f.examined(tx, nil)
-	counts := tx.NewSelect().TableExpr("(?) AS o", sample.Column(compared...).Limit(most)).ColumnExpr("count(*) AS examined, count(*) FILTER (WHERE ?) AS matched", matches)
+	counts := tx.NewSelect().TableExpr("(?) AS o", sample.Column(f.compared()...).Limit(most)).ColumnExpr("count(*) AS examined, count(*) FILTER (WHERE ?) AS matched", matches)
 	var of struct{ Examined, Matched int64 }
 	if err := f.join(tx, counts).Scan(ctx, &of); err != nil {
 		return 0, false, fmt.Errorf("count a sample: %w", err)

@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -30,13 +31,14 @@ type Filter struct {
 	Email, Phone, Name, EmailPrefix, PhonePrefix, NamePrefix string
 
 	CreatedFrom, CreatedTo *time.Time // both ends included; whole microseconds
+	UpdatedFrom, UpdatedTo *time.Time // when it was stored or last changed; the seconds of both included
 	AmountMin, AmountMax   *int64     // both ends included
 
 	Sort Sort
 }
 
-// Sort is the order of a list. Orders with equal amounts are sorted by time, and those with
-// equal times by order_uid, in the same direction.
+// Sort is the order of a list. Orders with equal amounts, or updated in the same second, are
+// sorted by time, and those with equal times by order_uid, in the same direction.
 type Sort uint8
 
 // The orders of lists. The database has only the first one. Cursors have these numbers.
@@ -45,12 +47,16 @@ const (
 	OldestFirst
 	LargestFirst // by amount
 	SmallestFirst
+	LastUpdatedFirst
+	FirstUpdatedFirst
 )
 
-// ByAmount tells whether the keys of the list have amounts.
-func (s Sort) ByAmount() bool { return s == LargestFirst || s == SmallestFirst }
+// Ranked tells whether the keys of the list have a Rank.
+func (s Sort) Ranked() bool { return s >= LargestFirst }
 
-func (s Sort) down() bool { return s == NewestFirst || s == LargestFirst }
+func (s Sort) byUpdate() bool { return s >= LastUpdatedFirst }
+
+func (s Sort) down() bool { return s%2 == 0 }
 
 // Fingerprint is the same for filters that are the same, and for no others. It is
 // part of cursors: versions of the service must agree on it.
@@ -88,6 +94,10 @@ func (f Filter) Fingerprint() string {
 	if f.Sort != NewestFirst {
 		more = append(more, math.MaxUint8, byte(f.Sort))
 	}
+	if f.needsUpdated() {
+		least, most := f.updated()
+		more = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(append(more, math.MaxUint8-1), least), most)
+	}
 	return string(append(appendOptional(appendOptional(all, f.AmountMin), f.AmountMax), more...))
 }
 
@@ -113,7 +123,7 @@ func appendOptional(all []byte, n *int64) []byte {
 type Key struct {
 	Created time.Time `bun:"date_created"` // to the microsecond
 	UID     string    `bun:"order_uid"`
-	Amount  int64     `bun:"-"` // of a list that is sorted by it
+	Rank    int64     `bun:"-"` // the amount or when it was updated, where the list is sorted by that
 }
 
 // examinedPerOrder is how many rows may be examined to find an order of a page. With
@@ -158,14 +168,30 @@ func search(tx bun.Tx, f Filter, after *Key, limit int) (query *bun.SelectQuery,
 	}
 	budget = examinedPerOrder * limit / rows
 	numbered := tx.NewSelect().ColumnExpr("*, row_number() OVER (ORDER BY ?) AS examined", order).
-		TableExpr("(?) AS o", examined.Column(compared...).Limit(int64(budget)))
+		TableExpr("(?) AS o", examined.Column(f.compared()...).Limit(int64(budget)))
 	query = tx.NewSelect().TableExpr("(?) AS o", numbered).ColumnExpr("o.order_uid, o.date_created, o.examined, ? AS matches", matches).
 		Where("? OR o.examined = ?", matches, budget).OrderExpr("?", order).Limit(int64(limit) + 1)
 	return f.join(tx, query), budget
 }
 
 // compared are the columns that conditions are about, besides those of the order of lists.
-var compared = []string{"customer_id", "track_number", "delivery_service", "locale"}
+func (f Filter) compared() []string {
+	columns := []string{"customer_id", "track_number", "delivery_service", "locale"}
+	if f.needsUpdated() {
+		columns = append(columns, "stored_at", "updated_at")
+	}
+	return columns
+}
+
+// hopeless tells whether the database cannot have a match: the last release's schema has no
+// times of updates.
+func (f Filter) hopeless(ctx context.Context, tx bun.Tx) (bool, error) {
+	if !f.needsUpdated() {
+		return false, nil
+	}
+	has, err := orderdb.Has(ctx, tx, "order_versions")
+	return !has, err
+}
 
 // examined are the rows that a search examines, in their order.
 func (f Filter) examined(tx bun.Tx, after *Key) (query *bun.SelectQuery, order bun.Safe) {
@@ -190,6 +216,24 @@ func (f Filter) join(tx bun.Tx, query *bun.SelectQuery) *bun.SelectQuery {
 		query.Join("LEFT JOIN LATERAL (?) AS i ON true", items)
 	}
 	return query
+}
+
+func (f Filter) needsUpdated() bool { return f.UpdatedFrom != nil || f.UpdatedTo != nil }
+
+// updated is when orders of the list were stored or last changed, in seconds since 1970, both
+// ends included: a range without 0 if it is limited.
+func (f Filter) updated() (least, most uint32) {
+	most = math.MaxUint32
+	if f.needsUpdated() {
+		least = 1
+	}
+	if f.UpdatedFrom != nil {
+		least = max(1, clamped(f.UpdatedFrom.Unix()))
+	}
+	if f.UpdatedTo != nil {
+		most = clamped(f.UpdatedTo.Unix())
+	}
+	return least, most
 }
 
 func (f Filter) needsPayment() bool {
@@ -277,6 +321,11 @@ func (f Filter) matching() (condition schema.QueryAppender, rows int) {
 	}
 	if f.AmountMax != nil {
 		add(`p.amount <= ?`, *f.AmountMax)
+	}
+	if f.needsUpdated() {
+		least, most := f.updated()
+		add(`coalesce(o.updated_at, o.stored_at) >= to_timestamp(?)`, least)
+		add(`coalesce(o.updated_at, o.stored_at) < to_timestamp(?)`, int64(most)+1)
 	}
 	if len(conditions) == 0 {
 		return bun.Safe("true"), 0

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -26,32 +25,22 @@ type index struct {
 	cache *cache.Cache
 	seed  maphash.Seed
 	hash  func(string) uint32 // of values; the same one may have several
-	check func(uid string) uint32
 	names names
 	most  int // maxCost
 	least int // leastPending
 	leaf  int // leafItems
 
 	// These belong to the cache's goroutine.
-	pending  map[identity]pending // what has changed since the last complete round
-	room     int                  // of pending
-	overflow bool                 // pending had too little room
-	building *build               // nil: none
+	pending  map[uint64]pending // what has changed since the last complete round, by row.uid
+	room     int                // of pending
+	overflow bool               // pending had too little room
+	building *build             // nil: none
 	builds   sync.WaitGroup
 
 	ready atomic.Bool // table is that of the last round
 	mu    sync.RWMutex
 	table *table // nil: none
 }
-
-// identity stands for an order_uid. That two have the same one is as likely as that
-// memory fails.
-type identity struct {
-	hash  uint64
-	check uint32
-}
-
-func (r *row) identity() identity { return identity{r.uid, r.check} }
 
 type pending struct {
 	uid    string
@@ -70,7 +59,7 @@ type build struct {
 func newIndex(c *cache.Cache) *index {
 	seed := maphash.MakeSeed()
 	hash := func(text string) uint32 { return uint32(maphash.String(seed, text)) }
-	x := &index{cache: c, seed: seed, hash: hash, check: hash, most: maxCost, least: leastPending, leaf: leafItems, names: names{numbers: map[string]uint16{}}}
+	x := &index{cache: c, seed: seed, hash: hash, most: maxCost, least: leastPending, leaf: leafItems, names: names{numbers: map[string]uint16{}}}
 	x.names.add("") // is always possible
 	c.Subscribe(x)
 	return x
@@ -86,22 +75,22 @@ func (x *index) stop() {
 func (x *index) Begin(changes.Position, bool) {}
 
 // Put implements cache.Subscriber.
-func (x *index) Put(o *model.Order, _ []byte, changed bool) {
+func (x *index) Put(o changes.Order, changed bool) {
 	if changed && x.hasRoom() {
-		record, ok := x.cache.Find(x.cache.Hash(o.OrderUID), func(uid string) bool { return uid == o.OrderUID })
+		record, ok := x.own(o.OrderUID)
 		if !ok {
-			x.drop() // it is full
+			x.drop()
 			return
 		}
-		r, values := x.rowOf(o, record)
-		x.pending[r.identity()] = pending{uid: strings.Clone(o.OrderUID), row: r, values: values}
+		r, values := x.rowOf(o.Order, record)
+		x.pending[r.uid] = pending{uid: strings.Clone(o.OrderUID), row: r, values: values}
 	}
 }
 
 // Delete implements cache.Subscriber.
 func (x *index) Delete(uid string, changed bool) {
 	if changed && x.hasRoom() {
-		x.pending[identity{x.cache.Hash(uid), x.check(uid)}] = pending{uid: strings.Clone(uid), gone: true}
+		x.pending[x.cache.Hash(uid)] = pending{uid: strings.Clone(uid), gone: true}
 	}
 }
 
@@ -133,7 +122,7 @@ func (x *index) begin() {
 	if !held.Complete {
 		return
 	}
-	x.pending, x.building = map[identity]pending{}, &build{}
+	x.pending, x.building = map[uint64]pending{}, &build{}
 	x.room = max(x.least, int(held.Orders/10))
 	b := x.building
 	x.builds.Go(func() {
@@ -168,7 +157,7 @@ func (x *index) Applied(changes.Position) {
 		return
 	}
 	if len(x.pending) > 0 {
-		x.pending = map[identity]pending{}
+		x.pending = map[uint64]pending{}
 	}
 	x.cache.SetIndexBytes(bytes)
 	x.ready.Store(true)
@@ -187,7 +176,12 @@ func (x *index) drop() {
 	x.cache.SetIndexBytes(0)
 }
 
-// record returns the record of a row's order. It may be ahead of the row, or gone.
-func (x *index) record(r *row) (cache.Record, bool) {
-	return x.cache.Find(r.uid, func(uid string) bool { return x.check(uid) == r.check })
+// own returns the record of an order. There is none where the cache is full, or finds another
+// order by its hash: then the index cannot tell the two apart, and does without.
+func (x *index) own(uid string) (cache.Record, bool) {
+	record, ok := x.cache.Find(x.cache.Hash(uid))
+	return record, ok && record.UID() == uid
 }
+
+// record returns the record of a row's order. It may be ahead of the row, or gone.
+func (x *index) record(r *row) (cache.Record, bool) { return x.cache.Find(r.uid) }

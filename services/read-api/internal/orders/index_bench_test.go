@@ -29,12 +29,15 @@ type made struct {
 func (m *made) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
 	for i := range m.n {
 		o := m.order(i)
-		sink.Put(o, model.AppendCanonical(nil, o))
+		sink.Put(changes.Order{Order: o, Canonical: model.AppendCanonical(nil, o), Updated: m.updated(i)})
 	}
 	return changes.Position{}, nil
 }
 
 func (m *made) time(i int) time.Time { return moment.Add(time.Duration(i) * 37 * time.Millisecond) }
+
+// updated is a second for 100 orders.
+func (m *made) updated(i int) uint32 { return uint32(moment.Unix() + int64(i/100)) }
 
 // order is the one that came as the ith: half of them are one customer's, and few have the
 // delivery service, the currency and the brand that are rare.
@@ -58,6 +61,17 @@ func (m *made) order(i int) *model.Order {
 	return o
 }
 
+// someRank is a Key.Rank.
+func (s Sort) someRank(random *rand.Rand, of *made) int64 {
+	switch {
+	case !s.Ranked():
+		return 0
+	case s.byUpdate():
+		return int64(of.updated(random.IntN(of.n)))
+	}
+	return random.Int64N(100_000)
+}
+
 // BenchmarkMemoryLists reads pages of 20 orders from memory, from anywhere in a list on.
 func BenchmarkMemoryLists(b *testing.B) {
 	n, err := strconv.Atoi(os.Getenv(listedOrdersVariable))
@@ -76,6 +90,8 @@ func BenchmarkMemoryLists(b *testing.B) {
 	b.Logf("%d orders: %.1f bytes each, all after %v", n, float64(r.table.bytes())/float64(n), time.Since(began))
 	middle := source.time(n / 2)
 	hour := middle.Add(-time.Hour)
+	updated := time.Unix(int64(source.updated(n/2)), 0)
+	minute := updated.Add(-time.Minute)
 	high, low, some := int64(99_990), int64(10), int64(50_000)
 	o := source.order(n/2 + 1)
 	rare := []string{"rare"}
@@ -87,6 +103,8 @@ func BenchmarkMemoryLists(b *testing.B) {
 		{"oldest", Filter{Sort: OldestFirst}},
 		{"largest", Filter{Sort: LargestFirst}},
 		{"smallest", Filter{Sort: SmallestFirst}},
+		{"last updated", Filter{Sort: LastUpdatedFirst}},
+		{"first updated", Filter{Sort: FirstUpdatedFirst}},
 		{"customer_id", Filter{CustomerID: o.CustomerID}},
 		{"customer_id of half", Filter{CustomerID: "common"}},
 		{"track_number", Filter{TrackNumber: o.TrackNumber}},
@@ -104,6 +122,7 @@ func BenchmarkMemoryLists(b *testing.B) {
 		{"rare brand", Filter{Brands: rare}},
 		{"status", Filter{Statuses: []int64{202}}},
 		{"created", Filter{CreatedFrom: &hour, CreatedTo: &middle}},
+		{"updated", Filter{UpdatedFrom: &minute, UpdatedTo: &updated}},
 		{"amount_min, rare", Filter{AmountMin: &high}},
 		{"amount_min", Filter{AmountMin: &some}},
 		{"amount_max, rare", Filter{AmountMax: &low}},
@@ -132,7 +151,7 @@ func BenchmarkMemoryLists(b *testing.B) {
 		b.Run(list.name, func(b *testing.B) {
 			var times []time.Duration
 			for b.Loop() {
-				after := &Key{Created: source.time(random.IntN(n)), UID: "x", Amount: random.Int64N(100_000)}
+				after := &Key{Created: source.time(random.IntN(n)), UID: "x", Rank: list.Sort.someRank(random, source)}
 				began := time.Now()
 				_, ok := r.list(list.Filter, after, 20)
 				times = append(times, time.Since(began))
@@ -147,10 +166,10 @@ func BenchmarkMemoryLists(b *testing.B) {
 		defer r.mu.Unlock()
 		for _, o := range orders {
 			row, values := r.rowOf(o, cache.NewRecord(o.OrderUID, []byte(o.OrderUID)))
-			r.pending[row.identity()] = pending{uid: o.OrderUID, row: row, values: values}
+			r.pending[row.uid] = pending{uid: o.OrderUID, row: row, values: values}
 		}
 		require.True(b, r.apply())
-		r.pending = map[identity]pending{}
+		r.pending = map[uint64]pending{}
 	}
 	for _, change := range []struct {
 		name string

@@ -25,27 +25,33 @@ import (
 
 // stored is tables with a log of changes, whose length is the position.
 type stored struct {
-	mu     sync.Mutex
-	orders map[string]*model.Order
-	log    []string
-	relist bool   // the next Tail cannot tell the changes
-	many   bool   // the next relist finds too many differences to give each by itself
-	torn   bool   // the next Tail fails at its end
-	inTail func() // called at the end of each Tail
+	mu      sync.Mutex
+	orders  map[string]*model.Order
+	updated map[string]uint32
+	log     []string
+	relist  bool   // the next Tail cannot tell the changes
+	many    bool   // the next relist finds too many differences to give each by itself
+	torn    bool   // the next Tail fails at its end
+	inTail  func() // called at the end of each Tail
+}
+
+func (s *stored) order(uid string) changes.Order {
+	o := s.orders[uid]
+	return changes.Order{Order: o, Canonical: model.AppendCanonical(nil, o), Updated: s.updated[uid]}
 }
 
 func (s *stored) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress) (changes.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held, relist := sink.(changes.Held)
-	for uid, o := range s.orders {
-		canonical := model.AppendCanonical(nil, o)
+	for uid := range s.orders {
+		o := s.order(uid)
 		switch {
-		case relist && held.Same(uid, canonical):
+		case relist && held.Same(o):
 		case relist && s.many:
-			held.Replace(uid, canonical)
+			held.Replace(o)
 		default:
-			sink.Put(o, canonical)
+			sink.Put(o)
 		}
 	}
 	return changes.Position{Horizon: uint64(len(s.log))}, nil
@@ -59,8 +65,8 @@ func (s *stored) Tail(_ context.Context, from changes.Position, sink changes.Sin
 		return round, &changes.RelistError{Reason: "a test"}
 	}
 	for _, uid := range s.log[from.Horizon:] {
-		if o, ok := s.orders[uid]; ok {
-			sink.Put(o, model.AppendCanonical(nil, o))
+		if _, ok := s.orders[uid]; ok {
+			sink.Put(s.order(uid))
 		} else {
 			sink.Delete(uid)
 		}
@@ -100,7 +106,7 @@ func (anyHealth) NotReady(string) bool { return false }
 type applied chan uint64
 
 func (applied) Begin(changes.Position, bool)        {}
-func (applied) Put(*model.Order, []byte, bool)      {}
+func (applied) Put(changes.Order, bool)             {}
 func (applied) Delete(string, bool)                 {}
 func (a applied) Applied(to changes.Position)       { a <- to.Horizon }
 func (applied) Relisted(_ changes.Position, _ bool) {}
@@ -151,13 +157,13 @@ func (r *running) settle() {
 }
 
 // change puts an order, or deletes it if o is nil.
-func (s *stored) change(uid string, o *model.Order) {
+func (s *stored) change(uid string, o *model.Order, updated uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o == nil {
 		delete(s.orders, uid)
 	} else {
-		s.orders[uid] = o
+		s.orders[uid], s.updated[uid] = o, updated
 	}
 	s.log = append(s.log, uid)
 }
@@ -165,6 +171,9 @@ func (s *stored) change(uid string, o *model.Order) {
 var moment = time.Date(2024, 5, 1, 10, 0, 0, 1000, time.UTC)
 
 func one(random *rand.Rand, of ...string) string { return of[random.IntN(len(of))] }
+
+// someUpdate is when an order was updated: at four times, if it is known.
+func someUpdate(random *rand.Rand) uint32 { return uint32(random.IntN(5)) }
 
 func someOrder(random *rand.Rand, uid string) *model.Order {
 	o := &model.Order{
@@ -216,9 +225,15 @@ func someFilter(random *rand.Rand) (f Filter) {
 	some(func() { f.Phone = one(random, "+1", "+22", "+3") })
 	some(func() { f.Name = one(random, "test testov", "anna", "none") })
 	some(func() { f.NamePrefix = one(random, "test", "a", "none") })
-	some(func() { f.Sort = Sort(random.IntN(4)) })
+	some(func() { f.Sort = Sort(random.IntN(6)) })
 	some(func() { f.CreatedFrom = at() })
 	some(func() { f.CreatedTo = at() })
+	update := func() *time.Time {
+		at := time.Unix(random.Int64N(7)-1, random.Int64N(2))
+		return &at
+	}
+	some(func() { f.UpdatedFrom = update() })
+	some(func() { f.UpdatedTo = update() })
 	some(func() { f.AmountMin = amount() })
 	some(func() { f.AmountMax = amount() })
 	return f
@@ -228,12 +243,15 @@ func someFilter(random *rand.Rand) (f Filter) {
 func (s *stored) naive(f Filter) (bodies []string) {
 	var all []*model.Order
 	for _, o := range s.orders {
-		if f.Matches(o) {
+		if f.Matches(o, s.updated[o.OrderUID]) {
 			all = append(all, o)
 		}
 	}
-	amount := func(o *model.Order) int64 {
-		if !f.Sort.ByAmount() || o.Payment == nil {
+	rank := func(o *model.Order) int64 {
+		switch {
+		case f.Sort == LastUpdatedFirst || f.Sort == FirstUpdatedFirst:
+			return int64(s.updated[o.OrderUID])
+		case f.Sort != LargestFirst && f.Sort != SmallestFirst || o.Payment == nil:
 			return 0
 		}
 		return o.Payment.Amount
@@ -242,12 +260,36 @@ func (s *stored) naive(f Filter) (bodies []string) {
 		if f.Sort.down() {
 			a, b = b, a
 		}
-		return cmp.Or(cmp.Compare(amount(a), amount(b)), a.DateCreated.Compare(b.DateCreated), strings.Compare(a.OrderUID, b.OrderUID))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.DateCreated.Compare(b.DateCreated), strings.Compare(a.OrderUID, b.OrderUID))
 	})
 	for _, o := range all {
 		bodies = append(bodies, string(model.AppendCanonical(nil, o)))
 	}
 	return bodies
+}
+
+// suggestions is what Suggest finds.
+func (s *stored) suggestions(text string, personal bool) []Suggestion {
+	var found []Suggestion
+	for _, uid := range slices.Sorted(maps.Keys(s.orders)) {
+		if strings.HasPrefix(uid, text) && len(found) < MaxSuggestions {
+			found = append(found, Suggestion{SuggestedOrder, uid, 1})
+		}
+	}
+	track, customer := 0, 0
+	for _, o := range s.orders {
+		if o.TrackNumber == text {
+			track++
+		}
+		if o.CustomerID == text {
+			customer++
+		}
+	}
+	found = append(found, Suggestion{SuggestedTrackNumber, text, min(track, MaxSuggestedOrders)})
+	if personal {
+		found = append(found, Suggestion{SuggestedCustomer, text, min(customer, MaxSuggestedOrders)})
+	}
+	return arrange(found, text)
 }
 
 // walk reads a list to its end.
@@ -276,18 +318,16 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel() // most of the time is a reflector's pause after an error
 			random := rand.New(rand.NewPCG(seed, 1))
-			source := &stored{orders: map[string]*model.Order{}}
+			source := &stored{orders: map[string]*model.Order{}, updated: map[string]uint32{}}
 			uids := 40 + random.IntN(1500)
-			uid := func() string { return fmt.Sprintf("uid-%d", random.IntN(uids)) }
+			uid := func() string { return fmt.Sprintf("%s%d", strings.Repeat("uid-", random.IntN(7)), random.IntN(uids)) }
 			for range random.IntN(uids) {
 				uid := uid()
-				source.orders[uid] = someOrder(random, uid)
+				source.orders[uid], source.updated[uid] = someOrder(random, uid), someUpdate(random)
 			}
 			r := run(t, source, cache.StoreOptions{Compress: seed%2 == 1}, func(x *index) {
 				if seed%3 > 0 {
 					x.hash = func(text string) uint32 { return uint32(len(text)) }
-					check := x.check
-					x.check = func(uid string) uint32 { return check(uid) % 8 }
 				}
 				if seed%4 > 0 {
 					x.most = 1 + random.IntN(40*recordCost)
@@ -300,11 +340,13 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 			for range 20 {
 				for range random.IntN(uids / 4) {
 					uid := uid()
-					switch random.IntN(5) {
+					switch same := source.orders[uid]; random.IntN(6) {
 					case 0, 1:
-						source.change(uid, nil)
+						source.change(uid, nil, 0)
+					case 2:
+						source.change(uid, same, someUpdate(random))
 					default:
-						source.change(uid, someOrder(random, uid))
+						source.change(uid, someOrder(random, uid), someUpdate(random))
 					}
 				}
 				source.mu.Lock()
@@ -326,6 +368,13 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 				source.mu.Unlock()
 				r.settle()
 				require.Equal(t, source.naive(Filter{}), walk(t, r.index, Filter{}, 100))
+				for _, text := range []string{uid(), uid()[:1], "uid", "uid-uid-", "a", "t", "~", "nobody"} {
+					for _, personal := range []bool{true, false} {
+						found, ok := r.suggest(text, personal)
+						require.True(t, ok)
+						require.Equal(t, source.suggestions(text, personal), arrange(found, text), text)
+					}
+				}
 				for range 20 {
 					f := someFilter(random)
 					want := source.naive(f)
@@ -341,7 +390,7 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 // TestMemoryListsWhileOrdersChange walks lists while other orders than theirs change.
 func TestMemoryListsWhileOrdersChange(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	source := &stored{orders: map[string]*model.Order{}}
+	source := &stored{orders: map[string]*model.Order{}, updated: map[string]uint32{}}
 	for i := range 400 {
 		uid := fmt.Sprintf("kept-%d", i)
 		source.orders[uid] = someOrder(random, uid)
@@ -364,9 +413,9 @@ func TestMemoryListsWhileOrdersChange(t *testing.T) {
 			for range 50 {
 				uid := fmt.Sprintf("kept-%d-not", random.IntN(400))
 				if random.IntN(2) == 0 {
-					source.change(uid, nil)
+					source.change(uid, nil, 0)
 				} else {
-					source.change(uid, someOrder(random, uid))
+					source.change(uid, someOrder(random, uid), someUpdate(random))
 				}
 			}
 			r.settle()
@@ -391,7 +440,7 @@ func TestMemoryListsWhileOrdersChange(t *testing.T) {
 				}
 				after, more = page.Next, page.Next != nil
 			}
-			require.Equal(t, want, kept(bodies), "%+v", *f)
+			require.Equal(t, strings.Join(want, "\n"), strings.Join(kept(bodies), "\n"), "%+v", *f)
 		}
 	}
 }
@@ -400,7 +449,7 @@ func TestMemoryListsWhileOrdersChange(t *testing.T) {
 // lists: what has changed is not listed as if it were of the last round.
 func TestMemoryListsAreOfOneRound(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
-	source := &stored{orders: map[string]*model.Order{}}
+	source := &stored{orders: map[string]*model.Order{}, updated: map[string]uint32{}}
 	for _, uid := range []string{"a", "b", "c", "d"} {
 		o := someOrder(random, uid)
 		o.CustomerID = uid

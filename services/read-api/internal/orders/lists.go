@@ -78,6 +78,9 @@ func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit 
 		return page, ErrUnsorted
 	}
 	err := l.read(ctx, "orders", func(ctx context.Context, tx bun.Tx) error {
+		if none, err := filter.hopeless(ctx, tx); none || err != nil {
+			return err
+		}
 		keys, next, err := readKeys(ctx, tx, filter, after, limit)
 		if err != nil {
 			return err

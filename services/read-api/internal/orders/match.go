@@ -9,14 +9,17 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-// Matches tells whether a list with this filter has the order.
-func (f Filter) Matches(o *model.Order) bool {
+// Matches tells whether a list with this filter has the order, which was updated at a time as
+// in [changes.Order].
+func (f Filter) Matches(o *model.Order, updated uint32) bool {
+	least, most := f.updated()
 	equal := func(wanted, is string) bool { return wanted == "" || wanted == is }
 	switch {
 	case !equal(f.CustomerID, o.CustomerID), !equal(f.TrackNumber, o.TrackNumber),
 		!in(f.DeliveryServices, o.DeliveryService), !in(f.Locales, o.Locale),
 		f.CreatedFrom != nil && o.DateCreated.Before(*f.CreatedFrom),
 		f.CreatedTo != nil && o.DateCreated.After(*f.CreatedTo),
+		updated < least, updated > most,
 		f.needsPayment() && (o.Payment == nil || !f.paid(o.Payment)),
 		f.needsDelivery() && (o.Delivery == nil || !f.delivered(o.Delivery)):
 		return false

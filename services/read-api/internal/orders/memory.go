@@ -134,9 +134,15 @@ func (s *finder) narrowest() way {
 		to = s.timeSpot(s.want.to+1, "")
 	}
 	ways := []way{{size: s.byTime.between(from, to), rows: s.rows(s.byTime, from, func(r *row) bool { return r.created > s.want.to })}}
+	ranked := func(t ranking, least, most uint32) {
+		from, to := t.spot(least, math.MinInt64, 0), t.spot(most, math.MaxInt64, math.MaxUint32)
+		ways = append(ways, way{size: t.tree.between(from, to), rows: s.rows(t.tree, from, func(r *row) bool { return t.rank(r) > most })})
+	}
 	if s.want.needsPayment() {
-		from, to := s.amountSpot(s.want.amountMin, math.MinInt64, 0), s.amountSpot(s.want.amountMax, math.MaxInt64, math.MaxUint32)
-		ways = append(ways, way{size: s.byAmount.between(from, to), rows: s.rows(s.byAmount, from, func(r *row) bool { return r.amount > s.want.amountMax })})
+		ranked(s.amounts(), s.want.amountMin, s.want.amountMax)
+	}
+	if s.want.needsUpdated() {
+		ranked(s.updates(), s.want.updatedMin, s.want.updatedMax)
 	}
 	for _, values := range s.want.values {
 		ways = append(ways, s.postsOf(values))
@@ -157,7 +163,7 @@ func (s *finder) postsOf(values []uint32) way {
 		from = append(from, s.postSpot(value, s.want.from, 0))
 		w.size += s.posts.between(from[len(from)-1], s.postSpot(value, s.want.to, math.MaxUint32))
 	}
-	if len(values) == 1 && !s.want.Sort.ByAmount() {
+	if len(values) == 1 && !s.want.Sort.Ranked() {
 		w.posts, w.value = true, values[0]
 	}
 	w.rows = func(use func(*row) bool) {
@@ -218,7 +224,7 @@ func (s *finder) walkPosts(value uint32) {
 // walkAll goes through all rows.
 func (s *finder) walkAll() {
 	down, more := s.want.Sort.down(), true
-	if !s.want.Sort.ByAmount() {
+	if !s.want.Sort.Ranked() {
 		from := s.timeSpot(s.want.from, "")
 		switch {
 		case s.after != nil:
@@ -237,26 +243,30 @@ func (s *finder) walkAll() {
 			return more
 		})
 	} else {
-		from := s.amountSpot(s.want.amountMin, math.MinInt64, 0)
+		t, least, most := s.amounts(), s.want.amountMin, s.want.amountMax
+		if s.want.Sort.byUpdate() {
+			t, least, most = s.updates(), s.want.updatedMin, s.want.updatedMax
+		}
+		from := t.spot(least, math.MinInt64, 0)
 		if down {
-			from = s.amountSpot(s.want.amountMax, math.MaxInt64, math.MaxUint32)
+			from = t.spot(most, math.MaxInt64, math.MaxUint32)
 		}
 		if s.after != nil {
-			amount, created := clamped(s.after.Amount), s.after.Created.UnixMicro()
+			rank, created := clamped(s.after.Rank), s.after.Created.UnixMicro()
 			switch {
-			case amount < math.MaxUint32:
-				from = s.amountSpot(amount, created, s.after.edge(down))
+			case rank < math.MaxUint32:
+				from = t.spot(rank, created, s.after.edge(down))
 			case !down || s.after.UID == firstUID:
-				from = s.amountSpot(amount, math.MinInt64, 0)
+				from = t.spot(rank, math.MinInt64, 0)
 			}
 		}
-		s.byAmount.walk(from, down, s.want.mayHave, func(h handle) bool {
+		t.tree.walk(from, down, s.want.mayHave, func(h handle) bool {
 			r := s.row(h)
-			if r.amount < s.want.amountMin && down || r.amount > s.want.amountMax && !down {
+			if t.rank(r) < least && down || t.rank(r) > most && !down {
 				return false
 			}
 			more = s.add(r, func(a, b *row) bool {
-				return a.amount == b.amount && (a.created == b.created || a.amount == math.MaxUint32)
+				return t.rank(a) == t.rank(b) && (a.created == b.created || t.rank(a) == math.MaxUint32)
 			})
 			return more
 		})
@@ -298,8 +308,8 @@ func (k *Key) passSame(sort Sort) {
 	switch {
 	case !sort.down():
 		k.UID = lastUID
-	case sort.ByAmount() && k.Amount >= math.MaxUint32:
-		*k = Key{Amount: math.MaxUint32} // the others are smaller
+	case sort.Ranked() && k.Rank >= math.MaxUint32:
+		*k = Key{Rank: math.MaxUint32} // the others are smaller
 	default:
 		k.UID = firstUID
 	}
@@ -355,7 +365,7 @@ func (s *finder) flush() bool {
 // match returns a row's order, and its canonical JSON, if it matches.
 func (s *finder) match(r *row) (*model.Order, []byte) {
 	o, body := s.read(r)
-	if o == nil || !s.want.Matches(o) { // a hash is another value's, too
+	if o == nil || !s.want.Matches(o, r.updated) { // a hash is another value's, too
 		return nil, nil
 	}
 	return o, body
@@ -377,26 +387,22 @@ func (s *finder) read(r *row) (*model.Order, []byte) {
 // ranked is a row with its place in the list that ascends.
 type ranked struct {
 	*row
-	amount int64  // if the list is sorted by it
-	uid    string // "": not needed
+	rank int64  // if the list is sorted by one
+	uid  string // "": not needed
 }
 
 func (s *finder) rank(r *row) ranked {
-	p := ranked{row: r}
-	if s.want.Sort.ByAmount() {
-		p.amount = s.amount(r)
-	}
-	return p
+	return ranked{row: r, rank: s.rankOf(r)}
 }
 
 // sort reads only those order_uids that it needs.
 func (s *finder) sort(run []ranked, sign int) {
 	slices.SortFunc(run, func(a, b ranked) int {
-		return sign * cmp.Or(cmp.Compare(a.amount, b.amount), cmp.Compare(a.created, b.created))
+		return sign * cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.created, b.created))
 	})
 	for rest := run; len(rest) > 0; {
 		n := 1
-		for n < len(rest) && rest[n].amount == rest[0].amount && rest[n].created == rest[0].created {
+		for n < len(rest) && rest[n].rank == rest[0].rank && rest[n].created == rest[0].created {
 			n++
 		}
 		same := rest[:n]
@@ -411,10 +417,7 @@ func (s *finder) sort(run []ranked, sign int) {
 
 // passes tells whether an order is not after a key.
 func (s *finder) passes(p ranked, k *Key, sign int) bool {
-	c := cmp.Compare(p.created, k.Created.UnixMicro())
-	if s.want.Sort.ByAmount() {
-		c = cmp.Or(cmp.Compare(p.amount, k.Amount), c)
-	}
+	c := cmp.Or(cmp.Compare(p.rank, k.Rank), cmp.Compare(p.created, k.Created.UnixMicro()))
 	if c == 0 {
 		c = strings.Compare(s.uid(p.row), k.UID)
 	}
@@ -422,15 +425,17 @@ func (s *finder) passes(p ranked, k *Key, sign int) bool {
 }
 
 func (s *finder) key(r *row) *Key {
-	k := &Key{Created: time.UnixMicro(r.created).UTC(), UID: s.uid(r)}
-	if s.want.Sort.ByAmount() {
-		k.Amount = s.amount(r)
-	}
-	return k
+	return &Key{Rank: s.rankOf(r), Created: time.UnixMicro(r.created).UTC(), UID: s.uid(r)}
 }
 
-func (s *finder) amount(r *row) int64 {
-	if r.amount < math.MaxUint32 {
+// rankOf is Key.Rank.
+func (s *finder) rankOf(r *row) int64 {
+	switch {
+	case !s.want.Sort.Ranked():
+		return 0
+	case s.want.Sort.byUpdate():
+		return int64(r.updated)
+	case r.amount < math.MaxUint32:
 		return int64(r.amount)
 	}
 	if o, _ := s.read(r); o != nil && o.Payment != nil {

@@ -17,10 +17,10 @@ import (
 // changes: a new version of an order gets another.
 type row struct {
 	created  int64     // in microseconds since 1970
-	uid      uint64    // the cache's hash of the order_uid
-	check    uint32    // another hash of it: the two together stand for it
+	uid      uint64    // the cache's hash of the order_uid, which stands for it
 	version  uint32    // a hash of the record's entity tag
 	amount   uint32    // as clamped has it
+	updated  uint32    // in seconds since 1970; 0: not known
 	delivery uint16    // numbers of names
 	locale   uint16    // "
 	currency uint16    // "; that of "" without a payment
@@ -58,8 +58,8 @@ func (p post) handle() handle { return handle(p) }
 // names get numbers.
 func (x *index) rowOf(o *model.Order, record cache.Record) (row, []uint32) {
 	r := row{
-		created: o.DateCreated.UnixMicro(), uid: x.cache.Hash(o.OrderUID), check: x.check(o.OrderUID),
-		version: x.version(record), delivery: x.names.add(o.DeliveryService), locale: x.names.add(o.Locale),
+		created: o.DateCreated.UnixMicro(), uid: x.cache.Hash(o.OrderUID), version: x.version(record),
+		updated: record.Updated(), delivery: x.names.add(o.DeliveryService), locale: x.names.add(o.Locale),
 	}
 	currency := ""
 	if o.Payment != nil {
@@ -144,6 +144,7 @@ type wanted struct {
 	Filter
 	delivery, locale, currency, brand, status []uint16 // numbers, any of which a row has; nil: whatever it has
 	amountMin, amountMax                      uint32
+	updatedMin, updatedMax                    uint32
 	from, to                                  int64      // created, both included
 	values                                    [][]uint32 // an order has a post of one of each
 	none                                      uint16     // the currency of orders without a payment
@@ -158,6 +159,7 @@ func (x *index) wanted(f Filter) (w wanted, possible bool) {
 	if f.AmountMax != nil {
 		w.amountMax = clamped(*f.AmountMax)
 	}
+	w.updatedMin, w.updatedMax = f.updated()
 	if f.CreatedFrom != nil {
 		w.from = f.CreatedFrom.UnixMicro()
 	}
@@ -203,6 +205,7 @@ func (w *wanted) may(r *row) bool {
 		return wanted == nil || r.many() || slices.ContainsFunc(r.items[:], func(number uint16) bool { return slices.Contains(wanted, number) })
 	}
 	return r.amount >= w.amountMin && r.amount <= w.amountMax && r.created >= w.from && r.created <= w.to &&
+		r.updated >= w.updatedMin && r.updated <= w.updatedMax &&
 		has(w.delivery, r.delivery) && has(w.locale, r.locale) && has(w.currency, r.currency) && hasItem(w.brand) && hasItem(w.status) &&
 		(r.currency != w.none || !w.needsPayment())
 }
@@ -211,6 +214,7 @@ func (w *wanted) may(r *row) bool {
 func (w *wanted) mayHave(z *zone) bool {
 	has := func(wanted []uint16) bool { return wanted == nil || slices.ContainsFunc(wanted, z.hasName) }
 	return z.amountMax >= w.amountMin && z.amountMin <= w.amountMax && z.createdMax >= w.from && z.createdMin <= w.to &&
+		z.updatedMax >= w.updatedMin && z.updatedMin <= w.updatedMax &&
 		has(w.delivery) && has(w.locale) && has(w.currency) && (z.many || has(w.brand) && has(w.status))
 }
 

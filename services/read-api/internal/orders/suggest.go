@@ -3,6 +3,7 @@ package orders
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -37,9 +38,21 @@ type Suggestion struct {
 
 // Suggest returns what a text may be, or the beginning of: first what it is as it
 // stands, then orders whose uid begins with it. It looks at no more rows than it may
-// return. Without personal no customer is looked for. An error is ErrUnavailable, or ctx's.
+// return. Without personal no customer is looked for. It is SuggestFresh, from memory where that
+// has all orders and everything that was committed a moment ago.
 func (l *Lists) Suggest(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
-	var whole, begun []Suggestion
+	if l.index.cache.Current() {
+		if found, ok := l.index.suggest(text, personal); ok {
+			l.answered.Add(1)
+			return arrange(found, text), nil
+		}
+	}
+	return l.SuggestFresh(ctx, text, personal)
+}
+
+// SuggestFresh is Suggest from the database. An error is ErrUnavailable, or ctx's.
+func (l *Lists) SuggestFresh(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
+	var found []Suggestion
 	err := l.read(ctx, "suggest", func(ctx context.Context, tx bun.Tx) error {
 		query := ordersWith(tx, SuggestedTrackNumber, "track_number", text)
 		if personal {
@@ -52,26 +65,63 @@ func (l *Lists) Suggest(ctx context.Context, text string, personal bool) ([]Sugg
 				Where("order_uid >= ? AND order_uid < ?", text, after).Order("order_uid").Limit(MaxSuggestions)
 			query = uids.UnionAll(query)
 		}
-		var found []Suggestion
 		if err := query.Scan(ctx, &found); err != nil {
 			return fmt.Errorf("suggest: %w", err)
 		}
-		for _, s := range found {
-			switch {
-			case s.Orders == 0:
-			case s.Value == text:
-				whole = append(whole, s)
-			default:
-				begun = append(begun, s)
-			}
-		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	return arrange(found, text), err
+}
+
+// arrange puts first what a text is as it stands.
+func arrange(found []Suggestion, text string) []Suggestion {
+	var whole, begun []Suggestion
+	for _, s := range found {
+		switch {
+		case s.Orders == 0:
+		case s.Value == text:
+			whole = append(whole, s)
+		default:
+			begun = append(begun, s)
+		}
 	}
 	whole = append(whole, begun...)
-	return whole[:min(len(whole), MaxSuggestions)], nil
+	return whole[:min(len(whole), MaxSuggestions)]
+}
+
+// suggest is what Suggest finds, as of the last round. It returns false if only the database
+// has it.
+func (x *index) suggest(text string, personal bool) (found []Suggestion, ok bool) {
+	ok = x.search(Filter{}, func(s *finder) {
+		if !model.IsOrderUID(text) { // else it is not the beginning of a uid either
+			return
+		}
+		s.byUID.walk(s.uidSpot(text), false, nil, func(h handle) bool {
+			uid := s.uid(s.row(h))
+			if !strings.HasPrefix(uid, text) || len(found) == MaxSuggestions {
+				return false
+			}
+			found = append(found, Suggestion{SuggestedOrder, strings.Clone(uid), 1})
+			return true
+		})
+	})
+	count := func(kind SuggestionKind, f Filter) {
+		orders := 0
+		ok = ok && x.search(f, func(s *finder) {
+			s.narrowest().rows(func(r *row) bool {
+				if o, _ := s.match(r); o != nil {
+					orders++
+				}
+				return orders < MaxSuggestedOrders && !s.lost
+			})
+		})
+		found = append(found, Suggestion{kind, text, orders})
+	}
+	count(SuggestedTrackNumber, Filter{TrackNumber: text})
+	if personal {
+		count(SuggestedCustomer, Filter{CustomerID: text})
+	}
+	return found, ok
 }
 
 // ordersWith counts the orders that have a text in a column, up to

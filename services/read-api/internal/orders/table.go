@@ -14,10 +14,11 @@ type table struct {
 	free  []handle          // whose rows are not used now
 	live  int
 
-	byTime   *tree[handle] // then by order_uid
-	byUID    *tree[handle] // by check, then anyhow
-	byAmount *tree[handle] // then by created, then by handle
-	posts    *tree[post]   // by value, then by created, then by handle
+	byTime    *tree[handle] // then by order_uid
+	byUID     *tree[handle] // by order_uid
+	byAmount  *tree[handle] // then by created, then by handle
+	byUpdated *tree[handle] // "
+	posts     *tree[post]   // by value, then by created, then by handle
 
 	// Posts of rows that are gone stay until the next pass through the posts has ended.
 	gone          []uint64 // a bit for each handle
@@ -93,15 +94,15 @@ func (t *table) sweep(changes int) {
 func (t *table) bytes() int64 {
 	const rowBytes, handleBytes = 40, 4
 	return rowBytes*int64(cap(t.first)+rowsChunk*len(t.more)) + handleBytes*int64(cap(t.free)+cap(t.dying)+cap(t.buried)) + 8*int64(cap(t.gone)) +
-		t.byTime.bytes() + t.byUID.bytes() + t.byAmount.bytes() + t.posts.bytes()
+		t.byTime.bytes() + t.byUID.bytes() + t.byAmount.bytes() + t.byUpdated.bytes() + t.posts.bytes()
 }
 
 // lookup looks for places in the trees.
 type lookup struct {
 	x *index
 	*table
-	pending map[identity]pending // for the cache's goroutine
-	lost    bool                 // an order that was needed is not known, or changes in this moment: the result is wrong
+	pending map[uint64]pending // for the cache's goroutine
+	lost    bool               // an order that was needed is not known, or changes in this moment: the result is wrong
 }
 
 // timeSpot is the place of the first order that is not before one. uid may be "": that is
@@ -117,15 +118,37 @@ func (s *lookup) timeSpot(created int64, uid string) spot {
 	})
 }
 
-func (t *table) uidSpot(check uint32) spot {
-	return t.byUID.seek(func(h handle) bool { return t.row(h).check < check })
+// uidSpot is the place of the first order_uid that is not before one.
+func (s *lookup) uidSpot(uid string) spot {
+	return s.byUID.seek(func(h handle) bool { return s.uid(s.row(h)) < uid })
 }
 
-func (t *table) amountSpot(amount uint32, created int64, h handle) spot {
-	return t.byAmount.seek(func(other handle) bool {
+// ranking is a tree of rows by a number that they have.
+type ranking struct {
+	*table
+	tree *tree[handle]
+	rank func(*row) uint32
+}
+
+func (t *table) amounts() ranking {
+	return ranking{t, t.byAmount, func(r *row) uint32 { return r.amount }}
+}
+
+func (t *table) updates() ranking {
+	return ranking{t, t.byUpdated, func(r *row) uint32 { return r.updated }}
+}
+
+func (t ranking) spot(rank uint32, created int64, h handle) spot {
+	return t.tree.seek(func(other handle) bool {
 		r := t.row(other)
-		return cmp.Or(cmp.Compare(r.amount, amount), cmp.Compare(r.created, created), cmp.Compare(other, h)) < 0
+		return cmp.Or(cmp.Compare(t.rank(r), rank), cmp.Compare(r.created, created), cmp.Compare(other, h)) < 0
 	})
+}
+
+// of is the place of a row that is there.
+func (t ranking) of(h handle) spot {
+	r := t.row(h)
+	return t.spot(t.rank(r), r.created, h)
 }
 
 func (t *table) postSpot(value uint32, created int64, h handle) spot {
@@ -142,7 +165,7 @@ func (s *lookup) uid(r *row) string {
 	if record, ok := s.x.record(r); ok {
 		return record.UID()
 	}
-	p, ok := s.pending[r.identity()]
+	p, ok := s.pending[r.uid]
 	s.lost = s.lost || !ok
 	return p.uid
 }
@@ -150,8 +173,8 @@ func (s *lookup) uid(r *row) string {
 // apply brings the table up to date. It returns false if the cache has lost an order.
 func (x *index) apply() bool {
 	s := &lookup{x: x, table: x.table, pending: x.pending}
-	for id, p := range x.pending {
-		if at, known := s.find(id); known {
+	for _, p := range x.pending {
+		if at, known := s.find(p.uid); known {
 			s.remove(at, p.uid)
 		}
 		if !p.gone {
@@ -166,23 +189,19 @@ func (x *index) apply() bool {
 }
 
 // find returns the place of an order in byUID.
-func (s *lookup) find(id identity) (at spot, ok bool) {
-	for at = s.uidSpot(id.check); ; at = s.byUID.after(at) {
-		h, more := s.byUID.at(at)
-		if !more || s.row(h).check != id.check {
-			return at, false
-		}
-		if s.row(h).identity() == id {
-			return at, true
-		}
-	}
+func (s *lookup) find(uid string) (at spot, ok bool) {
+	at = s.uidSpot(uid)
+	h, more := s.byUID.at(at)
+	return at, more && s.uid(s.row(h)) == uid
 }
 
 func (s *lookup) insert(r row, values []uint32, uid string) {
 	h := s.add(r)
 	s.byTime.insert(s.timeSpot(r.created, uid), h)
-	s.byUID.insert(s.uidSpot(r.check), h)
-	s.byAmount.insert(s.amountSpot(r.amount, r.created, h), h)
+	s.byUID.insert(s.uidSpot(uid), h)
+	for _, t := range []ranking{s.amounts(), s.updates()} {
+		t.tree.insert(t.of(h), h)
+	}
 	for _, value := range values {
 		s.posts.insert(s.postSpot(value, r.created, h), newPost(value, h))
 	}
@@ -198,6 +217,8 @@ func (s *lookup) remove(at spot, uid string) {
 		return
 	}
 	s.byTime.remove(at)
-	s.byAmount.remove(s.amountSpot(r.amount, r.created, h))
+	for _, t := range []ranking{s.amounts(), s.updates()} {
+		t.tree.remove(t.of(h))
+	}
 	s.bury(h)
 }

@@ -40,9 +40,10 @@ type zone struct {
 	many                   bool      // a row has more item names than it can tell
 	createdMin, createdMax int64
 	amountMin, amountMax   uint32
+	updatedMin, updatedMax uint32
 }
 
-var noRows = zone{createdMin: math.MaxInt64, createdMax: math.MinInt64, amountMin: math.MaxUint32}
+var noRows = zone{createdMin: math.MaxInt64, createdMax: math.MinInt64, amountMin: math.MaxUint32, updatedMin: math.MaxUint32}
 
 // nameBits are the two bits of a name's number in a zone, by multiplicative hashing.
 func nameBits(number uint16) (a, b uint32) {
@@ -71,6 +72,7 @@ func (z *zone) add(r *row) {
 	z.many = z.many || r.many()
 	z.createdMin, z.createdMax = min(z.createdMin, r.created), max(z.createdMax, r.created)
 	z.amountMin, z.amountMax = min(z.amountMin, r.amount), max(z.amountMax, r.amount)
+	z.updatedMin, z.updatedMax = min(z.updatedMin, r.updated), max(z.updatedMax, r.updated)
 }
 
 // newTree makes a tree of items in its order, with leaves of up to most items. With row, it has

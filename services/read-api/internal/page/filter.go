@@ -64,6 +64,8 @@ func readFilter(query url.Values, masked bool) filter {
 		{Name: "amount_to", Label: "Amount to", Hint: "such as 250", kind: amount},
 		{Name: "created_from", Label: "Created from", kind: date},
 		{Name: "created_to", Label: "Created to", kind: date},
+		{Name: "updated_from", Label: "Updated from", kind: date},
+		{Name: "updated_to", Label: "Updated to", kind: date},
 		{Name: "locale", Label: "Locale", Hint: "such as en"},
 		{Name: "brand", Label: "Brand of an item"},
 		{Name: "nm_id", Label: "nm_id of an item"},

@@ -19,6 +19,8 @@ type Event struct {
 	UID   string
 	Order *model.Order // as it is now; nil: it was deleted
 	JSON  []byte       // its canonical JSON
+	// Updated is changes.Order's.
+	Updated uint32
 	// Inserted says that the order has been as it is since its insertion.
 	Inserted bool
 	Left     bool // it does not match the filter, and may have matched it before
@@ -42,7 +44,7 @@ type Batch struct {
 func (b *Batch) Matching(filter orders.Filter, use func(Event)) {
 	for _, event := range b.Events {
 		switch {
-		case event.Order == nil || filter.Matches(event.Order):
+		case event.Order == nil || filter.Matches(event.Order, event.Updated):
 			use(event)
 		case !event.Inserted:
 			use(Event{UID: event.UID, Left: true})
@@ -61,8 +63,8 @@ type collector struct {
 
 const eventOverhead = 64 // bytes, about
 
-func (c *collector) Put(o *model.Order, canonical []byte) bool {
-	c.add(Event{UID: o.OrderUID, Order: o, JSON: canonical, Inserted: c.inserted == o.OrderUID})
+func (c *collector) Put(o changes.Order) bool {
+	c.add(Event{UID: o.OrderUID, Order: o.Order, JSON: o.Canonical, Updated: o.Updated, Inserted: c.inserted == o.OrderUID})
 	return true
 }
 

@@ -25,7 +25,7 @@ func (scripted) Close() {}
 
 // put gives a sink an order with so many bytes of JSON.
 func put(sink changes.Sink, uid string, size int) {
-	sink.Put(&model.Order{OrderUID: uid}, make([]byte, size))
+	sink.Put(changes.Order{Order: &model.Order{OrderUID: uid}, Canonical: make([]byte, size)})
 }
 
 func TestCatchingUp(t *testing.T) {

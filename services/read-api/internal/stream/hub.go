@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
@@ -87,9 +86,9 @@ func (h *Hub) Begin(from changes.Position, relist bool) {
 }
 
 // Put implements cache.Subscriber.
-func (h *Hub) Put(o *model.Order, canonical []byte, changed bool) {
+func (h *Hub) Put(o changes.Order, changed bool) {
 	if h.collecting != nil && (changed || h.all) {
-		h.collecting.Put(o, canonical)
+		h.collecting.Put(o)
 	}
 }
 

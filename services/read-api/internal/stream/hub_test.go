@@ -38,7 +38,7 @@ func (r round) put(o *model.Order) {
 	canonical := model.AppendCanonical(nil, o)
 	changed := r.memory[o.OrderUID] != string(canonical)
 	r.memory[o.OrderUID] = string(canonical)
-	r.hub.Put(o, canonical, changed)
+	r.hub.Put(changes.Order{Order: o, Canonical: canonical}, changed)
 }
 
 func (r round) delete(uid string) {
@@ -220,8 +220,8 @@ func TestARelistIsToldWhoListened(t *testing.T) {
 	early, err := h.Join()
 	require.NoError(t, err)
 	h.Begin(at(1), true)
-	h.Put(order("a", ""), []byte("{}"), true)
-	h.Put(order("same", ""), []byte("{}"), false)
+	h.Put(changes.Order{Order: order("a", ""), Canonical: []byte("{}")}, true)
+	h.Put(changes.Order{Order: order("same", ""), Canonical: []byte("{}")}, false)
 	late, err := h.Join()
 	require.NoError(t, err)
 	start, err := late.Start(t.Context())
@@ -241,7 +241,7 @@ func TestARelistIsToldWhoListened(t *testing.T) {
 	h.Begin(at(2), true)
 	late, err = h.Join()
 	require.NoError(t, err)
-	h.Put(order("a", ""), []byte("{}"), true)
+	h.Put(changes.Order{Order: order("a", ""), Canonical: []byte("{}")}, true)
 	h.Relisted(at(3), true)
 	batch, _, err := late.Take()
 	require.NoError(t, err)

@@ -99,7 +99,7 @@ func (t *Traces) Relisted(at changes.Position, _ bool) { t.Applied(at) }
 func (t *Traces) Begin(changes.Position, bool) {}
 
 // Put implements cache.Subscriber.
-func (t *Traces) Put(*model.Order, []byte, bool) {}
+func (t *Traces) Put(changes.Order, bool) {}
 
 // Delete implements cache.Subscriber.
 func (t *Traces) Delete(string, bool) {}
