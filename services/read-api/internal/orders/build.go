@@ -14,14 +14,14 @@ import (
 type draft struct {
 	rows  []row
 	uids  []uint64 // the beginning of each row's order_uid, as uidPart has it
-	posts []post   // their handles are indexes of rows
+	posts []uint64 // values above indexes of rows
 }
 
 // build reads all orders. Those that change meanwhile are pending.
 func (x *index) build(b *build) {
 	expected := x.cache.Stats().Orders
 	expected += expected / 64
-	d := draft{make([]row, 0, expected), make([]uint64, 0, expected), make([]post, 0, 6*expected)}
+	d := draft{make([]row, 0, expected), make([]uint64, 0, expected), make([]uint64, 0, 6*expected)}
 	x.cache.Each(func(record cache.Record) bool {
 		record.View(func(canonical []byte) {
 			o, ok := model.FromCanonical(canonical)
@@ -30,7 +30,7 @@ func (x *index) build(b *build) {
 				found, there := x.record(&r)
 				ok = !there || found.UID() == o.OrderUID // see own; it may have gone
 				for _, value := range values {
-					d.posts = append(d.posts, newPost(value, handle(len(d.rows))))
+					d.posts = append(d.posts, uint64(value)<<32|uint64(len(d.rows)))
 				}
 				d.rows, d.uids = append(d.rows, r), append(d.uids, uidPart(o.OrderUID, 0))
 			}
@@ -62,16 +62,16 @@ func (x *index) tabulate(d draft) *table {
 		place
 	}
 	kept := places[:0]
-	var same []named
+	var equal []named
 	for rest := places; len(rest) > 0; {
-		same = same[:0]
+		equal = equal[:0]
 		for created := rest[0].created; len(rest) > 0 && rest[0].created == created; rest = rest[1:] {
 			if record, ok := x.record(&d.rows[rest[0].from]); ok {
-				same = append(same, named{record.UID(), rest[0]})
+				equal = append(equal, named{record.UID(), rest[0]})
 			}
 		}
-		slices.SortFunc(same, func(a, b named) int { return strings.Compare(a.uid, b.uid) })
-		for _, one := range same {
+		slices.SortFunc(equal, func(a, b named) int { return strings.Compare(a.uid, b.uid) })
+		for _, one := range equal {
 			kept = append(kept, one.place)
 		}
 	}
@@ -87,16 +87,26 @@ func (x *index) tabulate(d draft) *table {
 			handles = append(handles, h)
 		}
 	}
-	t.byUID = newTree(handles, x.leaf, nil)
+	t.byUID = newTree[handle](x.leaf, nil)
+	t.byUID.extend(0, handles)
 	posts := d.posts[:0]
 	for _, p := range d.posts {
-		if h := to[p.handle()]; h != left {
-			posts = append(posts, newPost(p.value(), h))
+		if h := to[uint32(p)]; h != left {
+			posts = append(posts, p>>32<<32|uint64(h))
 		}
 	}
 	slices.Sort(posts) // handles are in the order of time
-	t.posts = newTree(posts, x.leaf, nil)
-	sorted := func(rank func(*row) uint32) []handle {
+	t.posts = newTree[post](x.leaf, nil)
+	var same []post
+	for i, p := range posts {
+		value := uint32(p >> 32)
+		same = append(same, newPost(value, handle(p)))
+		if i+1 == len(posts) || headOf(uint32(posts[i+1]>>32)) != headOf(value) {
+			t.posts.extend(headOf(value), same)
+			same = same[:0]
+		}
+	}
+	sorted := func(rank func(*row) uint32) *tree[handle] {
 		keys := make([]uint64, len(handles))
 		for h := range keys {
 			keys[h] = uint64(rank(&t.first[h]))<<32 | uint64(h)
@@ -105,11 +115,12 @@ func (x *index) tabulate(d draft) *table {
 		for i, key := range keys {
 			handles[i] = handle(key)
 		}
-		return handles
+		tree := newTree(x.leaf, t.row)
+		tree.extend(0, handles)
+		return tree
 	}
-	t.byAmount = newTree(sorted(t.amounts().rank), x.leaf, t.row)
-	t.byUpdated = newTree(sorted(t.updates().rank), x.leaf, t.row)
-	t.byTime = newTree(sorted(func(*row) uint32 { return 0 }), x.leaf, t.row)
+	t.byAmount, t.byUpdated = sorted(t.amounts().rank), sorted(t.updates().rank)
+	t.byTime = sorted(func(*row) uint32 { return 0 })
 	return t
 }
 

@@ -111,16 +111,42 @@ func (applied) Delete(string, bool)                 {}
 func (a applied) Applied(to changes.Position)       { a <- to.Horizon }
 func (applied) Relisted(_ changes.Position, _ bool) {}
 
+// stopwatch measures for how long the index holds up the cache: one is told of changes before
+// it, and another one, which reads the first, after it.
+type stopwatch struct {
+	first *stopwatch // nil: this is it
+	began time.Time
+	took  time.Duration
+}
+
+func (s *stopwatch) click() {
+	if s.first == nil {
+		s.began = time.Now()
+	} else {
+		s.first.took += time.Since(s.first.began)
+	}
+}
+
+func (s *stopwatch) Begin(changes.Position, bool)    {}
+func (s *stopwatch) Put(changes.Order, bool)         { s.click() }
+func (s *stopwatch) Delete(string, bool)             { s.click() }
+func (s *stopwatch) Applied(changes.Position)        { s.click() }
+func (s *stopwatch) Relisted(changes.Position, bool) {}
+
 // running is an index over a cache that is filled.
 type running struct {
 	*index
 	source *stored
 	rounds applied
+	held   stopwatch
 }
 
 func run(t testing.TB, source cache.Source, options cache.StoreOptions, change func(*index)) *running {
 	c := cache.New(time.Hour)
-	r := &running{index: newIndex(c), rounds: make(applied, 1)}
+	r := &running{rounds: make(applied, 1)}
+	c.Subscribe(&r.held)
+	r.index = newIndex(c)
+	c.Subscribe(&stopwatch{first: &r.held})
 	r.source, _ = source.(*stored)
 	change(r.index)
 	c.Subscribe(r.rounds)

@@ -129,20 +129,15 @@ type way struct {
 
 // narrowest is the way with the fewest rows.
 func (s *finder) narrowest() way {
-	from, to := s.timeSpot(s.want.from, ""), spot{leaf: len(s.byTime.leaves)}
-	if s.want.to < math.MaxInt64 {
-		to = s.timeSpot(s.want.to+1, "")
-	}
-	ways := []way{{size: s.byTime.between(from, to), rows: s.rows(s.byTime, from, func(r *row) bool { return r.created > s.want.to })}}
-	ranked := func(t ranking, least, most uint32) {
-		from, to := t.spot(least, math.MinInt64, 0), t.spot(most, math.MaxInt64, math.MaxUint32)
-		ways = append(ways, way{size: t.tree.between(from, to), rows: s.rows(t.tree, from, func(r *row) bool { return t.rank(r) > most })})
-	}
+	from, to := s.timeRange()
+	ways := []way{s.wayOf(s.byTime, from, to)}
 	if s.want.needsPayment() {
-		ranked(s.amounts(), s.want.amountMin, s.want.amountMax)
+		from, to := s.amounts().between(s.want.amountMin, s.want.amountMax)
+		ways = append(ways, s.wayOf(s.byAmount, from, to))
 	}
 	if s.want.needsUpdated() {
-		ranked(s.updates(), s.want.updatedMin, s.want.updatedMax)
+		from, to := s.updates().between(s.want.updatedMin, s.want.updatedMax)
+		ways = append(ways, s.wayOf(s.byUpdated, from, to))
 	}
 	for _, values := range s.want.values {
 		ways = append(ways, s.postsOf(values))
@@ -150,37 +145,46 @@ func (s *finder) narrowest() way {
 	return slices.MinFunc(ways, func(a, b way) int { return cmp.Compare(a.size, b.size) })
 }
 
-func (s *finder) rows(t *tree[handle], from spot, beyond func(*row) bool) func(use func(*row) bool) {
-	return func(use func(*row) bool) {
-		t.walk(from, false, s.want.mayHave, func(h handle) bool { r := s.row(h); return !beyond(r) && use(r) })
+func (s *finder) wayOf(t *tree[handle], from, to spot) way {
+	return way{size: t.between(from, to), rows: func(use func(*row) bool) {
+		t.walk(from, to, false, s.want.mayHave, func(h handle) bool { return use(s.row(h)) })
+	}}
+}
+
+// timeRange is where in byTime all orders are that may match.
+func (s *finder) timeRange() (from, to spot) {
+	from, to = s.timeSpot(s.want.from, ""), s.byTime.end()
+	if s.want.to < math.MaxInt64 {
+		to = s.timeSpot(s.want.to+1, "")
 	}
+	return from, to
+}
+
+// postRange is the same in posts, of a value.
+func (s *finder) postRange(value uint32) (from, to spot) {
+	return s.postSpot(value, s.want.from, 0), s.postSpot(value, s.want.to, math.MaxUint32)
 }
 
 func (s *finder) postsOf(values []uint32) way {
 	w := way{byValue: true}
-	var from []spot
 	for _, value := range values {
-		from = append(from, s.postSpot(value, s.want.from, 0))
-		w.size += s.posts.between(from[len(from)-1], s.postSpot(value, s.want.to, math.MaxUint32))
+		w.size += s.posts.between(s.postRange(value))
 	}
 	if len(values) == 1 && !s.want.Sort.Ranked() {
 		w.posts, w.value = true, values[0]
 	}
 	w.rows = func(use func(*row) bool) {
 		seen, more := map[handle]bool{}, true // an order may have several of the values
-		for i, value := range values {
-			s.posts.walk(from[i], false, nil, func(p post) bool {
-				r := s.row(p.handle())
-				if p.value() != value || r.created > s.want.to {
-					return false
-				}
+		for _, value := range values {
+			from, to := s.postRange(value)
+			s.posts.walk(from, to, false, nil, func(p post) bool {
 				if s.isGone(p.handle()) || seen[p.handle()] {
 					return true
 				}
 				if len(values) > 1 {
 					seen[p.handle()] = true
 				}
-				more = use(r)
+				more = use(s.row(p.handle()))
 				return more
 			})
 			if !more {
@@ -194,26 +198,17 @@ func (s *finder) postsOf(values []uint32) way {
 // walkPosts goes through the rows of a value.
 func (s *finder) walkPosts(value uint32) {
 	down := s.want.Sort.down()
-	from := s.postSpot(value, s.want.from, 0)
-	switch {
-	case down && s.after != nil:
-		from = s.postSpot(value, s.after.Created.UnixMicro(), s.after.edge(down))
-	case down:
-		from = s.postSpot(value, s.want.to, math.MaxUint32)
-	case s.after != nil:
-		from = s.postSpot(value, s.after.Created.UnixMicro(), s.after.edge(down))
+	from, to := s.postRange(value)
+	if s.after != nil {
+		from, to = part(from, to, s.postSpot(value, s.after.Created.UnixMicro(), s.after.edge(down)), down)
 	}
 	more := true
-	s.posts.walk(from, down, nil, func(p post) bool {
-		r := s.row(p.handle())
-		if p.value() != value || r.created < s.want.from && down || r.created > s.want.to && !down {
-			return false
-		}
+	s.posts.walk(from, to, down, nil, func(p post) bool {
 		if s.isGone(p.handle()) {
 			s.cost++
 			return true
 		}
-		more = s.add(r, func(a, b *row) bool { return a.created == b.created })
+		more = s.add(s.row(p.handle()), func(a, b *row) bool { return a.created == b.created })
 		return more
 	})
 	if more {
@@ -225,21 +220,12 @@ func (s *finder) walkPosts(value uint32) {
 func (s *finder) walkAll() {
 	down, more := s.want.Sort.down(), true
 	if !s.want.Sort.Ranked() {
-		from := s.timeSpot(s.want.from, "")
-		switch {
-		case s.after != nil:
-			from = s.timeSpot(s.after.Created.UnixMicro(), s.after.UID)
-		case down && s.want.to == math.MaxInt64:
-			from = spot{leaf: len(s.byTime.leaves)}
-		case down:
-			from = s.timeSpot(s.want.to+1, "")
+		from, to := s.timeRange()
+		if s.after != nil {
+			from, to = part(from, to, s.timeSpot(s.after.Created.UnixMicro(), s.after.UID), down)
 		}
-		s.byTime.walk(from, down, s.want.mayHave, func(h handle) bool {
-			r := s.row(h)
-			if r.created < s.want.from && down || r.created > s.want.to && !down {
-				return false
-			}
-			more = s.add(r, func(*row, *row) bool { return false })
+		s.byTime.walk(from, to, down, s.want.mayHave, func(h handle) bool {
+			more = s.add(s.row(h), func(*row, *row) bool { return false })
 			return more
 		})
 	} else {
@@ -247,25 +233,18 @@ func (s *finder) walkAll() {
 		if s.want.Sort.byUpdate() {
 			t, least, most = s.updates(), s.want.updatedMin, s.want.updatedMax
 		}
-		from := t.spot(least, math.MinInt64, 0)
-		if down {
-			from = t.spot(most, math.MaxInt64, math.MaxUint32)
-		}
+		from, to := t.between(least, most)
 		if s.after != nil {
 			rank, created := clamped(s.after.Rank), s.after.Created.UnixMicro()
 			switch {
 			case rank < math.MaxUint32:
-				from = t.spot(rank, created, s.after.edge(down))
+				from, to = part(from, to, t.spot(rank, created, s.after.edge(down)), down)
 			case !down || s.after.UID == firstUID:
-				from = t.spot(rank, math.MinInt64, 0)
+				from, to = part(from, to, t.spot(rank, math.MinInt64, 0), down)
 			}
 		}
-		t.tree.walk(from, down, s.want.mayHave, func(h handle) bool {
-			r := s.row(h)
-			if t.rank(r) < least && down || t.rank(r) > most && !down {
-				return false
-			}
-			more = s.add(r, func(a, b *row) bool {
+		t.tree.walk(from, to, down, s.want.mayHave, func(h handle) bool {
+			more = s.add(s.row(h), func(a, b *row) bool {
 				return t.rank(a) == t.rank(b) && (a.created == b.created || t.rank(a) == math.MaxUint32)
 			})
 			return more
@@ -274,6 +253,14 @@ func (s *finder) walkAll() {
 	if more {
 		s.flush()
 	}
+}
+
+// part is what is left of a range behind a place, in the direction of a walk.
+func part(from, to, behind spot, down bool) (spot, spot) {
+	if down {
+		return from, behind
+	}
+	return behind, to
 }
 
 // add takes the next row of a walk. same tells whether the list may have two rows in

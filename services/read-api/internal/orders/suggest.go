@@ -96,7 +96,7 @@ func (x *index) suggest(text string, personal bool) (found []Suggestion, ok bool
 		if !model.IsOrderUID(text) { // else it is not the beginning of a uid either
 			return
 		}
-		s.byUID.walk(s.uidSpot(text), false, nil, func(h handle) bool {
+		s.byUID.walk(s.uidSpot(text), s.byUID.end(), false, nil, func(h handle) bool {
 			uid := s.uid(s.row(h))
 			if !strings.HasPrefix(uid, text) || len(found) == MaxSuggestions {
 				return false

@@ -2,6 +2,7 @@ package orders
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 )
@@ -108,7 +109,7 @@ type lookup struct {
 // timeSpot is the place of the first order that is not before one. uid may be "": that is
 // before all others.
 func (s *lookup) timeSpot(created int64, uid string) spot {
-	return s.byTime.seek(func(h handle) bool {
+	return s.byTime.seek(func(_ uint16, h handle) bool {
 		r := s.row(h)
 		c := cmp.Compare(r.created, created)
 		if c == 0 && uid != "" {
@@ -120,7 +121,7 @@ func (s *lookup) timeSpot(created int64, uid string) spot {
 
 // uidSpot is the place of the first order_uid that is not before one.
 func (s *lookup) uidSpot(uid string) spot {
-	return s.byUID.seek(func(h handle) bool { return s.uid(s.row(h)) < uid })
+	return s.byUID.seek(func(_ uint16, h handle) bool { return s.uid(s.row(h)) < uid })
 }
 
 // ranking is a tree of rows by a number that they have.
@@ -139,10 +140,15 @@ func (t *table) updates() ranking {
 }
 
 func (t ranking) spot(rank uint32, created int64, h handle) spot {
-	return t.tree.seek(func(other handle) bool {
+	return t.tree.seek(func(_ uint16, other handle) bool {
 		r := t.row(other)
 		return cmp.Or(cmp.Compare(t.rank(r), rank), cmp.Compare(r.created, created), cmp.Compare(other, h)) < 0
 	})
+}
+
+// between is where rows have these ranks.
+func (t ranking) between(least, most uint32) (from, to spot) {
+	return t.spot(least, math.MinInt64, 0), t.spot(most, math.MaxInt64, math.MaxUint32)
 }
 
 // of is the place of a row that is there.
@@ -152,8 +158,8 @@ func (t ranking) of(h handle) spot {
 }
 
 func (t *table) postSpot(value uint32, created int64, h handle) spot {
-	return t.posts.seek(func(p post) bool {
-		c := cmp.Compare(p.value(), value)
+	return t.posts.seek(func(head uint16, p post) bool {
+		c := cmp.Compare(p.value(head), value)
 		if c == 0 {
 			c = cmp.Or(cmp.Compare(t.row(p.handle()).created, created), cmp.Compare(p.handle(), h))
 		}
@@ -197,13 +203,13 @@ func (s *lookup) find(uid string) (at spot, ok bool) {
 
 func (s *lookup) insert(r row, values []uint32, uid string) {
 	h := s.add(r)
-	s.byTime.insert(s.timeSpot(r.created, uid), h)
-	s.byUID.insert(s.uidSpot(uid), h)
+	s.byTime.insert(s.timeSpot(r.created, uid), 0, h)
+	s.byUID.insert(s.uidSpot(uid), 0, h)
 	for _, t := range []ranking{s.amounts(), s.updates()} {
-		t.tree.insert(t.of(h), h)
+		t.tree.insert(t.of(h), 0, h)
 	}
 	for _, value := range values {
-		s.posts.insert(s.postSpot(value, r.created, h), newPost(value, h))
+		s.posts.insert(s.postSpot(value, r.created, h), headOf(value), newPost(value, h))
 	}
 }
 

@@ -22,10 +22,11 @@ const (
 // orders, its upper one has some 60,000 leaves, which a split moves in a fraction of a
 // millisecond: leaves are that large so that few splits come to an order.
 type tree[E any] struct {
-	most   int    // items of a leaf
-	leaves [][]E  // none is empty
-	lasts  []E    // of the leaves: a search through them finds its leaf without looking into others
-	zones  []zone // of the leaves, if row is set
+	most   int      // items of a leaf
+	leaves [][]E    // none is empty
+	lasts  []E      // of the leaves: a search through them finds its leaf without looking into others
+	heads  []uint16 // of the leaves: what their items begin with, which so takes no memory for each
+	zones  []zone   // of the leaves, if row is set
 	row    func(E) *row
 	held   int // the leaves' capacity
 }
@@ -75,21 +76,22 @@ func (z *zone) add(r *row) {
 	z.updatedMin, z.updatedMax = min(z.updatedMin, r.updated), max(z.updatedMax, r.updated)
 }
 
-// newTree makes a tree of items in its order, with leaves of up to most items. With row, it has
-// zones.
-func newTree[E any](sorted []E, most int, row func(E) *row) *tree[E] {
-	t := &tree[E]{most: most, row: row}
-	for chunk := range slices.Chunk(sorted, most-most/leafShare) {
-		t.open(len(t.leaves), slices.Clone(chunk))
+// newTree makes a tree with leaves of up to most items. With row, it has zones.
+func newTree[E any](most int, row func(E) *row) *tree[E] { return &tree[E]{most: most, row: row} }
+
+// extend adds items, in order, which are after all others and begin with head.
+func (t *tree[E]) extend(head uint16, sorted []E) {
+	for chunk := range slices.Chunk(sorted, t.most-t.most/leafShare) {
+		t.open(len(t.leaves), head, slices.Clone(chunk))
 	}
-	return t
 }
 
 // open puts a new leaf between others.
-func (t *tree[E]) open(i int, l []E) {
+func (t *tree[E]) open(i int, head uint16, l []E) {
 	t.held += cap(l)
 	t.leaves = slices.Insert(t.leaves, i, l)
 	t.lasts = slices.Insert(t.lasts, i, l[len(l)-1])
+	t.heads = slices.Insert(t.heads, i, head)
 	if t.row != nil {
 		t.zones = slices.Insert(t.zones, i, noRows)
 	}
@@ -103,7 +105,7 @@ func (t *tree[E]) grown(l []E) []E {
 
 func (t *tree[E]) close(i int) {
 	t.held -= cap(t.leaves[i])
-	t.leaves, t.lasts = slices.Delete(t.leaves, i, i+1), slices.Delete(t.lasts, i, i+1)
+	t.leaves, t.lasts, t.heads = slices.Delete(t.leaves, i, i+1), slices.Delete(t.lasts, i, i+1), slices.Delete(t.heads, i, i+1)
 	if t.row != nil {
 		t.zones = slices.Delete(t.zones, i, i+1)
 	}
@@ -123,14 +125,17 @@ func (t *tree[E]) changed(i int) {
 }
 
 // seek returns the place of the first item that is not before something.
-func (t *tree[E]) seek(before func(E) bool) spot {
-	s := spot{leaf: sort.Search(len(t.lasts), func(i int) bool { return !before(t.lasts[i]) })}
+func (t *tree[E]) seek(before func(head uint16, item E) bool) spot {
+	s := spot{leaf: sort.Search(len(t.lasts), func(i int) bool { return !before(t.heads[i], t.lasts[i]) })}
 	if s.leaf < len(t.leaves) {
 		l := t.leaves[s.leaf]
-		s.at = sort.Search(len(l), func(i int) bool { return !before(l[i]) })
+		s.at = sort.Search(len(l), func(i int) bool { return !before(t.heads[s.leaf], l[i]) })
 	}
 	return s
 }
+
+// end is the place behind all items.
+func (t *tree[E]) end() spot { return spot{leaf: len(t.leaves)} }
 
 // at returns the item at a place, if there is one.
 func (t *tree[E]) at(s spot) (item E, ok bool) {
@@ -140,37 +145,26 @@ func (t *tree[E]) at(s spot) (item E, ok bool) {
 	return t.leaves[s.leaf][s.at], true
 }
 
-// after returns the place behind one.
-func (t *tree[E]) after(s spot) spot {
-	if s.at++; s.at == len(t.leaves[s.leaf]) {
-		return spot{leaf: s.leaf + 1}
+// walk goes from one place up to another, or down, until use returns false. It passes over
+// leaves whose zone is not wanted, if it has zones.
+func (t *tree[E]) walk(from, to spot, down bool, wanted func(*zone) bool, use func(E) bool) {
+	if from.leaf == to.leaf && from.at >= to.at {
+		return
 	}
-	return s
-}
-
-// walk goes from a place to the end, or from the item before it to the beginning, until use
-// returns false. It passes over leaves whose zone is not wanted, if it has zones.
-func (t *tree[E]) walk(from spot, down bool, wanted func(*zone) bool, use func(E) bool) {
-	step := 1
-	if down {
-		step = -1
-	}
-	for i := from.leaf; i >= 0 && i < len(t.leaves)+1; i += step {
-		if i == len(t.leaves) {
-			if !down {
-				return
-			}
+	for n := range to.leaf - from.leaf + 1 {
+		i := from.leaf + n
+		if down {
+			i = to.leaf - n
+		}
+		if i == len(t.leaves) || wanted != nil && !wanted(&t.zones[i]) {
 			continue
 		}
 		items := t.leaves[i]
-		switch {
-		case i == from.leaf && down:
-			items = items[:from.at]
-		case i == from.leaf:
-			items = items[from.at:]
+		if i == to.leaf {
+			items = items[:to.at]
 		}
-		if wanted != nil && !wanted(&t.zones[i]) {
-			continue
+		if i == from.leaf {
+			items = items[from.at:]
 		}
 		for n := range items {
 			if down {
@@ -185,26 +179,28 @@ func (t *tree[E]) walk(from spot, down bool, wanted func(*zone) bool, use func(E
 
 // between is about how many items are from one place to another.
 func (t *tree[E]) between(from, to spot) int {
-	if from.leaf == to.leaf || len(t.leaves) == 0 {
+	if from.leaf >= to.leaf {
 		return max(0, to.at-from.at)
 	}
-	return max(0, to.leaf-from.leaf)*t.held/len(t.leaves) - from.at + to.at
+	return len(t.leaves[from.leaf]) - from.at + (to.leaf-from.leaf-1)*t.held/len(t.leaves) + to.at
 }
 
-func (t *tree[E]) insert(s spot, item E) {
-	if last := len(t.leaves) - 1; s.leaf > last {
-		if last < 0 || len(t.leaves[last]) == t.most { // that stays full: most orders are the newest
-			t.open(last+1, t.grown([]E{item}))
+// insert adds an item, which begins with head, where seek says that it belongs.
+func (t *tree[E]) insert(s spot, head uint16, item E) {
+	if before := s.leaf - 1; s.leaf == len(t.leaves) || t.heads[s.leaf] != head {
+		// At the tree's end, a full leaf stays full: most orders are the newest.
+		if before < 0 || t.heads[before] != head || len(t.leaves[before]) == t.most && s.leaf == len(t.leaves) {
+			t.open(s.leaf, head, t.grown([]E{item}))
 			return
 		}
-		s = spot{last, len(t.leaves[last])}
+		s = spot{before, len(t.leaves[before])}
 	}
 	if l := t.leaves[s.leaf]; len(l) == t.most {
 		half := t.most / 2
 		right := t.grown(l[half:])
 		t.set(s.leaf, t.grown(l[:half]))
 		t.changed(s.leaf)
-		t.open(s.leaf+1, right)
+		t.open(s.leaf+1, head, right)
 		if s.at > half {
 			s = spot{s.leaf + 1, s.at - half}
 		}
@@ -245,7 +241,7 @@ func (t *tree[E]) join(i int) bool {
 		return true
 	}
 	t.lasts[i] = l[len(l)-1]
-	if i+1 == len(t.leaves) || len(l)+len(t.leaves[i+1]) > t.most/2 {
+	if i+1 == len(t.leaves) || t.heads[i] != t.heads[i+1] || len(l)+len(t.leaves[i+1]) > t.most/2 {
 		return false
 	}
 	t.set(i, slices.Concat(l, t.leaves[i+1]))
@@ -257,5 +253,5 @@ func (t *tree[E]) join(i int) bool {
 func (t *tree[E]) bytes() int64 {
 	var item E
 	return int64(t.held)*int64(unsafe.Sizeof(item)) + int64(cap(t.leaves))*int64(unsafe.Sizeof([]E{})) +
-		int64(cap(t.lasts))*int64(unsafe.Sizeof(item)) + int64(cap(t.zones))*int64(unsafe.Sizeof(zone{}))
+		int64(cap(t.lasts))*int64(unsafe.Sizeof(item)) + 2*int64(cap(t.heads)) + int64(cap(t.zones))*int64(unsafe.Sizeof(zone{}))
 }

@@ -10,15 +10,16 @@ import (
 
 const leafOfTests = 255
 
-func items(t *tree[handle], from spot, down bool) (all []handle) {
-	t.walk(from, down, nil, func(h handle) bool {
+func items(t *tree[handle], down bool) (all []handle) {
+	t.walk(spot{}, t.end(), down, nil, func(h handle) bool {
 		all = append(all, h)
 		return true
 	})
 	return all
 }
 
-// TestTreesAreSorted puts numbers into trees and takes them out, in several orders.
+// TestTreesAreSorted puts numbers into trees and takes them out, in several orders. Leaves
+// have numbers of one head each.
 func TestTreesAreSorted(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, next := range []func(i int) handle{
@@ -26,40 +27,61 @@ func TestTreesAreSorted(t *testing.T) {
 		func(i int) handle { return handle(100_000 - i) },
 		func(int) handle { return handle(random.IntN(100_000)) },
 	} {
-		var want []handle
-		for i := range 1000 {
-			want = append(want, handle(i*90))
-		}
-		tree := newTree(want, leafOfTests, nil)
-		check := func() {
-			require.True(t, slices.Equal(want, items(tree, spot{}, false)))
-			down := items(tree, spot{leaf: len(tree.leaves)}, true)
-			slices.Reverse(down)
-			require.True(t, slices.Equal(want, down))
-			require.LessOrEqual(t, len(tree.leaves), 1+4*len(want)/leafOfTests, "leaves are not empty")
-		}
-		for i := range 4000 {
-			h := next(i)
-			at, there := slices.BinarySearch(want, h)
-			place := tree.seek(func(other handle) bool { return other < h })
-			if there {
+		for _, perHead := range []handle{1 << 20, 5000} {
+			head := func(h handle) uint16 { return uint16(h / perHead) }
+			var want []handle
+			tree := newTree[handle](leafOfTests, nil)
+			for i := range handle(1000) {
+				want = append(want, i*90)
+			}
+			for rest := want; len(rest) > 0; {
+				n := 1
+				for n < len(rest) && head(rest[n]) == head(rest[0]) {
+					n++
+				}
+				tree.extend(head(rest[0]), rest[:n])
+				rest = rest[n:]
+			}
+			place := func(h handle) spot {
+				return tree.seek(func(of uint16, other handle) bool {
+					require.Equal(t, head(other), of)
+					return other < h
+				})
+			}
+			check := func() {
+				require.True(t, slices.Equal(want, items(tree, false)))
+				down := items(tree, true)
+				slices.Reverse(down)
+				require.True(t, slices.Equal(want, down))
+				heads := 1 + int(head(100_000))
+				require.LessOrEqual(t, len(tree.leaves), heads+4*len(want)/leafOfTests, "leaves are not empty")
+			}
+			for i := range 4000 {
+				h := next(i)
+				at, there := slices.BinarySearch(want, h)
+				if there {
+					want = slices.Delete(want, at, at+1)
+					tree.remove(place(h))
+				} else {
+					want = slices.Insert(want, at, h)
+					tree.insert(place(h), head(h), h)
+				}
+				if i%50 == 0 {
+					check()
+					from, to := next(random.IntN(4000)), next(random.IntN(4000))
+					var between []handle
+					tree.walk(place(from), place(to), false, nil, func(h handle) bool { between = append(between, h); return true })
+					require.Equal(t, slices.DeleteFunc(slices.Clone(want), func(h handle) bool { return h < from || h >= to }), append([]handle{}, between...))
+				}
+			}
+			for len(want) > 0 {
+				at := random.IntN(len(want))
+				h := want[at]
 				want = slices.Delete(want, at, at+1)
-				tree.remove(place)
-			} else {
-				want = slices.Insert(want, at, h)
-				tree.insert(place, h)
-			}
-			if i%50 == 0 {
-				check()
-			}
-		}
-		for len(want) > 0 {
-			at := random.IntN(len(want))
-			h := want[at]
-			want = slices.Delete(want, at, at+1)
-			tree.remove(tree.seek(func(other handle) bool { return other < h }))
-			if len(want)%50 == 0 {
-				check()
+				tree.remove(place(h))
+				if len(want)%50 == 0 {
+					check()
+				}
 			}
 		}
 	}
@@ -68,14 +90,14 @@ func TestTreesAreSorted(t *testing.T) {
 // TestAFullLeafIsSplit puts one more at each place of a full leaf, between two others.
 func TestAFullLeafIsSplit(t *testing.T) {
 	for at := range leafOfTests + 1 {
-		full := newTree[handle](nil, leafOfTests, nil)
+		full := newTree[handle](leafOfTests, nil)
 		var want []handle
 		for i := range 2 * leafOfTests {
 			want = append(want, handle(2*i+1))
-			full.insert(spot{leaf: len(full.leaves)}, handle(2*i+1))
+			full.insert(full.end(), 0, handle(2*i+1))
 		}
 		h := handle(2 * at)
-		full.insert(full.seek(func(other handle) bool { return other < h }), h)
-		require.Equal(t, slices.Insert(want, at, h), items(full, spot{}, false))
+		full.insert(full.seek(func(_ uint16, other handle) bool { return other < h }), 0, h)
+		require.Equal(t, slices.Insert(want, at, h), items(full, false))
 	}
 }
