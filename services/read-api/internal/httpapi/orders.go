@@ -111,7 +111,11 @@ type counted struct {
 // appendPage writes {"orders":[…],"count":1,"count_exact":true,"next_cursor":"…"}; at the end
 // of the list there is no next_cursor.
 func appendPage(dst []byte, request listRequest, page orders.Page, count *counted, masked bool) []byte {
-	dst = append(dst, `{"orders":[`...)
+	size := 256 // of what is around the orders, about
+	for _, body := range page.Orders {
+		size += len(body) + 1
+	}
+	dst = append(slices.Grow(dst, size), `{"orders":[`...)
 	for i, body := range page.Orders {
 		if i > 0 {
 			dst = append(dst, ',')

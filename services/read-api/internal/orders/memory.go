@@ -81,8 +81,8 @@ func (x *index) count(f Filter) (n int64, exact, ok bool) {
 			if s.want.may(r) {
 				matches := s.want.tells(r)
 				if !matches {
-					o, _ := s.match(r)
-					matches, s.cost = o != nil, s.cost+countedCost
+					_, _, matches = s.match(r)
+					s.cost += countedCost
 				}
 				if matches {
 					n++
@@ -332,14 +332,14 @@ func (s *finder) flush() bool {
 	s.sort(run, sign)
 	for i, p := range run {
 		r := p.row
-		o, body := s.match(r)
+		uid, body, matches := s.match(r)
 		switch {
-		case o == nil:
+		case !matches:
 		case len(s.page.UIDs) == s.limit:
 			s.page.Next = s.key(s.end)
 			return false
 		default:
-			s.page.UIDs, s.page.Orders, s.end = append(s.page.UIDs, o.OrderUID), append(s.page.Orders, body), r
+			s.page.UIDs, s.page.Orders, s.end = append(s.page.UIDs, uid), append(s.page.Orders, body), r
 		}
 		if s.cost >= s.x.most && i < len(run)-1 {
 			s.page.Next = s.key(r)
@@ -349,26 +349,26 @@ func (s *finder) flush() bool {
 	return !s.lost
 }
 
-// match returns a row's order, and its canonical JSON, if it matches.
-func (s *finder) match(r *row) (*model.Order, []byte) {
-	o, body := s.read(r)
-	if o == nil || !s.want.Matches(o, r.updated) { // a hash is another value's, too
-		return nil, nil
-	}
-	return o, body
-}
-
-func (s *finder) read(r *row) (*model.Order, []byte) {
+// match tells whether a row's order matches, and returns its order_uid and canonical JSON.
+func (s *finder) match(r *row) (uid string, body []byte, matches bool) {
 	s.cost += recordCost
 	record, ok := s.x.record(r)
 	if !ok || s.x.version(record) != r.version {
 		s.lost = true
-		return nil, nil
+		return "", nil, false
 	}
-	body := record.Bytes()
+	body = record.Bytes()
+	if s.want.tells(r) {
+		return record.UID(), body, s.want.may(r)
+	}
+	o := s.decode(body)
+	return record.UID(), body, o != nil && s.want.Matches(o, r.updated) // a hash is another value's, too
+}
+
+func (s *finder) decode(body []byte) *model.Order {
 	o, ok := model.FromCanonical(body)
 	s.lost = s.lost || !ok
-	return o, body
+	return o
 }
 
 // ranked is a row with its place in the list that ascends.
@@ -425,8 +425,10 @@ func (s *finder) rankOf(r *row) int64 {
 	case r.amount < math.MaxUint32:
 		return int64(r.amount)
 	}
-	if o, _ := s.read(r); o != nil && o.Payment != nil {
-		return o.Payment.Amount
+	if _, body, _ := s.match(r); body != nil {
+		if o := s.decode(body); o != nil && o.Payment != nil {
+			return o.Payment.Amount
+		}
 	}
 	return 0 // it is lost
 }

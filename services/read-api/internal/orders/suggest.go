@@ -109,7 +109,7 @@ func (x *index) suggest(text string, personal bool) (found []Suggestion, ok bool
 		orders := 0
 		ok = ok && x.search(f, func(s *finder) {
 			s.narrowest().rows(func(r *row) bool {
-				if o, _ := s.match(r); o != nil {
+				if _, _, matches := s.match(r); matches {
 					orders++
 				}
 				return orders < MaxSuggestedOrders && !s.lost
