@@ -200,7 +200,7 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 RECORD = $(if $(BENCHFLAGS),,--document docs/benchmarks.md)
 
 .PHONY: bench
-bench: bench-ingest bench-read bench-restore bench-dlq bench-nats bench-freshness ## Run all benchmarks and write the tables of docs/benchmarks.md
+bench: bench-ingest bench-read bench-restore bench-dlq bench-nats bench-freshness bench-peers ## Run all benchmarks and write the tables of docs/benchmarks.md
 
 .PHONY: bench-ingest
 bench-ingest: build ## Compare the worker with a bare COPY on the same database
@@ -230,6 +230,10 @@ bench-import: build ## Compare an import of 1,000,000 orders of another service 
 .PHONY: bench-freshness
 bench-freshness: build ## Time orders from the producer to the API, idle, loaded and overloaded (6 minutes)
 	@go run ./scripts/bench freshness $(BENCHFLAGS) $(RECORD)
+
+.PHONY: bench-peers
+bench-peers: build ## Compare Orderhub with Benthos, Kafka Connect and a hand-written service (needs wrk, Java, Maven, the network; half an hour)
+	@go run ./scripts/bench peers $(BENCHFLAGS) $(RECORD)
 
 # ORDERS and HOURS set the size and the length of these runs.
 ORDERS ?= 10000000

@@ -17,6 +17,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/ingest"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/bench/nats"
+	"github.com/orderhub/orderhub/scripts/bench/peers"
 	"github.com/orderhub/orderhub/scripts/bench/read"
 	"github.com/orderhub/orderhub/scripts/bench/restore"
 	"github.com/orderhub/orderhub/scripts/bench/scale"
@@ -33,6 +34,7 @@ type commandLine struct {
 	Freshness freshness.Benchmark `cmd:"" help:"How soon an order that was produced can be read, idle and under load, and how long it takes to catch up after an overload."`
 	DLQ       dlq.Benchmark       `cmd:"" name:"dlq" help:"The speed and memory of orderctl dlq against a bare consumer."`
 	NATS      nats.Benchmark      `cmd:"" name:"nats" help:"The speed of nats-bridge against a bare JetStream consumer, and the time from publisher to API."`
+	Peers     peers.Benchmark     `cmd:"" help:"Orderhub beside what people would use instead: Benthos (Redpanda Connect), Kafka Connect, a hand-written service. Needs wrk; Java, Maven and the network for the others."`
 	Scale     scale.Benchmark     `cmd:"" help:"What changes as orders become more. Ten million take a quarter of an hour, 30 GB of disk below TMPDIR (and /var/tmp) and 16 GiB of memory. Needs wrk."`
 	Soak      soak.Benchmark      `cmd:"" help:"A steady load with churn for hours, and whether everything stays flat."`
 }

@@ -51,6 +51,16 @@ type Distribution struct {
 // it, once. log is told when it does. A program that is missing is a
 // [*MissingError].
 func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
+	pom := pom
+	if version := os.Getenv(VersionVariable); version != "" {
+		pom = kafkaVersion.ReplaceAll(pom, []byte("${1}"+version+"<"))
+	}
+	return FetchPOM(ctx, log, "apache-kafka", pom)
+}
+
+// FetchPOM is Fetch for the archives that another pom.xml names, in a folder whose name
+// begins with name.
+func FetchPOM(ctx context.Context, log io.Writer, name string, pom []byte) (*Distribution, error) {
 	java, err := lookPath("java")
 	if err != nil {
 		return nil, err
@@ -63,15 +73,11 @@ func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
 		}
 		cache = filepath.Join(folder, "orderhub")
 	}
-	pom := pom
-	if version := os.Getenv(VersionVariable); version != "" {
-		pom = kafkaVersion.ReplaceAll(pom, []byte("${1}"+version+"<"))
-	}
 	sum := sha256.Sum256(pom)
 	if cache, err = filepath.Abs(cache); err != nil {
 		return nil, err
 	}
-	d := &Distribution{dir: filepath.Join(cache, fmt.Sprintf("apache-kafka-%x", sum[:4])), java: java}
+	d := &Distribution{dir: filepath.Join(cache, fmt.Sprintf("%s-%x", name, sum[:4])), java: java}
 	if _, err := os.Stat(d.dir); err == nil {
 		return d, nil
 	}
@@ -79,7 +85,7 @@ func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, _ = fmt.Fprintf(log, "fetching Apache Kafka with Maven into %s\n", d.dir)
+	_, _ = fmt.Fprintf(log, "fetching %s with Maven into %s\n", name, d.dir)
 	return d, must.Try(func() { d.download(ctx, maven, pom) })
 }
 

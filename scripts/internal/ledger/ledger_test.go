@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
@@ -121,6 +122,23 @@ func TestLettersAreCompared(t *testing.T) {
 	letter("orders/0/9999/00000000", "invalid", nil)
 	f := w.found()
 	require.Equal(t, []int{len(w.expected.Orders) + lost - 3, 1, 2, 1}, []int{f.Lost, f.Extra, f.Wrong, f.Repeats}, "%s", f)
+
+	// Another program's letters have other keys and headers; their values are the records'.
+	w.Foreign = true
+	kept := map[[sha256.Size]byte]bool{sha256.Sum256(values[ids[0]]): true, sha256.Sum256(values[ids[1]]): true, sha256.Sum256(nil): true}
+	missing := 0
+	for _, l := range w.expected.Letters {
+		if !kept[l.Value] {
+			missing++
+		}
+	}
+	f = w.found()
+	require.Equal(t, []int{len(w.expected.Orders) + missing, 0, 0}, []int{f.Lost, f.Extra, f.Wrong}, "%s", f)
+	said := 0
+	for _, n := range f.LostLetters {
+		said += n
+	}
+	require.Equal(t, missing, said)
 }
 
 func TestTablesReadersAndOffsetsAreCompared(t *testing.T) {
@@ -150,6 +168,11 @@ func TestTablesReadersAndOffsetsAreCompared(t *testing.T) {
 	w.commit()
 	f := w.found()
 	require.True(t, f.Exact(), "%s", f)
+	w.exec(`UPDATE orders SET content_hash = NULL WHERE order_uid = 'u-1'`)
+	require.Equal(t, 1, w.found().Wrong)
+	w.Foreign = true // it knows no content_hash
+	require.True(t, w.found().Exact())
+	w.Foreign = false
 
 	// One order of each fault.
 	w.exec(`DELETE FROM orders WHERE order_uid = 'u-0'`)

@@ -74,3 +74,10 @@ func TestWhatWasNotMeasuredIsLeftEmpty(t *testing.T) {
 | b   |     |      |     |
 `, Compare("", columns, []Row[int]{{"a", []int{2, 6, 4}, []int{4, 12, 8}}, {"b", []int{0}, []int{4}}})[len("|     |   n |    × | n/n |\n| --- | --: | ---: | --: |\n"):])
 }
+
+func TestBarsAreAsLongAsTheirFigures(t *testing.T) {
+	chart := Bars("Orders <a second>", []string{"one", "two"}, []float64{1200, 300})
+	require.Contains(t, chart, "Orders &lt;a second&gt;")
+	require.Regexp(t, `>one</text><rect [^>]*width="480"[^>]*/><text [^>]*>1,200</text>`, chart)
+	require.Regexp(t, `>two</text><rect [^>]*width="120"[^>]*/><text [^>]*>300</text>`, chart)
+}

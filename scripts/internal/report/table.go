@@ -4,6 +4,7 @@ package report
 
 import (
 	"fmt"
+	"html"
 	"math"
 	"slices"
 	"strconv"
@@ -78,6 +79,21 @@ func Chart(title string, names []string, figures []float64) string {
 	}
 	b.WriteString("]\n```\n")
 	return b.String()
+}
+
+// Bars is a chart of a bar for each name, as SVG.
+func Bars(title string, names []string, figures []float64) string {
+	const row, left, longest, right = 28, 320, 480, 100
+	var b strings.Builder
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"14\">\n"+
+		"<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n<text x=\"10\" y=\"22\" font-weight=\"bold\">%s</text>\n",
+		left+longest+right, row*(len(names)+2), html.EscapeString(title))
+	for i, name := range names {
+		y, width := row*(i+1)+12, longest*figures[i]/slices.Max(figures)
+		fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text><rect x=\"%d\" y=\"%d\" width=\"%.0f\" height=\"%d\" fill=\"#4477aa\"/><text x=\"%.0f\" y=\"%d\">%s</text>\n",
+			left-10, y+16, html.EscapeString(name), left, y, width, row-6, left+width+8, y+16, Thousands(figures[i]))
+	}
+	return b.String() + "</svg>\n"
 }
 
 // Column is a figure that a comparison shows of each contender: the median of the

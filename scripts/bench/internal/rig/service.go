@@ -237,17 +237,37 @@ func (s *Site) StartBridge(ctx context.Context, topic string, environment ...str
 // HoldWorkers starts workers of a group and returns once all of them have joined it
 // and have asked for records, which the broker holds back until [Site.Drain].
 func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, database string) (workers []*Service) {
-	s.Broker.hold()
-	for range count {
-		workers = append(workers, s.StartWorker(ctx, topic, database, "KAFKA_GROUP="+group))
-	}
 	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
 	defer cancel()
-	s.Broker.waitMembers(ctx, group, count)
+	s.Hold(ctx, group, count, func() {
+		for range count {
+			workers = append(workers, s.StartWorker(ctx, topic, database, "KAFKA_GROUP="+group))
+		}
+	})
 	for _, worker := range workers { // the rebalance may have interrupted them
 		worker.waitReady(ctx)
 	}
 	return workers
+}
+
+// Hold has start start the members of a group, and returns once all of them have joined
+// it. The broker holds all records back until [Site.Release].
+func (s *Site) Hold(ctx context.Context, group string, members int, start func()) {
+	s.Broker.hold()
+	start()
+	s.Broker.waitMembers(ctx, group, members)
+}
+
+// Release ends what Hold began.
+func (s *Site) Release() { s.Broker.release() }
+
+// WorkerDaemon prepares a worker that can be killed and started again.
+func (s *Site) WorkerDaemon(topic, dlq, group, database string) *process.Daemon {
+	admin := ports.Loopback(must.Get(ports.Free()))
+	return process.NewDaemon("ingest-worker", filepath.Join(s.Folder, group+".log"), func() *exec.Cmd {
+		return s.command(context.Background(), "ingest-worker", append(s.kafka(topic),
+			"KAFKA_DLQ_TOPIC="+dlq, "KAFKA_GROUP="+group, "DATABASE_URL="+database, "ADMIN_ADDR="+admin)...)
+	})
 }
 
 // Drain releases the records, and returns once the workers have stored so many
@@ -266,6 +286,19 @@ func (s *Site) Drain(ctx context.Context, workers []*Service, orders int) {
 			return
 		}
 		must.Succeed(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)))
+	}
+}
+
+// AwaitRows returns once a table has so many rows, whoever stores them. It counts
+// rarely at first, as Drain does.
+func AwaitRows(ctx context.Context, database, table string, rows int) {
+	began := time.Now()
+	for {
+		stored := Query[int](ctx, database, "SELECT count(*) FROM "+table)[0]
+		if stored >= rows {
+			return
+		}
+		must.Succeed(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, rows)))
 	}
 }
 

@@ -56,7 +56,9 @@ func (u Use) PeakMiB() float64 { return float64(u.Peak) / (1 << 20) }
 // Meter reads what is used.
 type Meter struct {
 	Site    *Site
-	Clients []*Service // none: this program is the client
+	Clients []*Service // and Programs none: this program is the client
+	// Programs are further clients, of others, by their process ids.
+	Programs []int
 }
 
 // During measures what work uses to do something so often.
@@ -74,16 +76,20 @@ func (m Meter) During(ctx context.Context, times int, work func()) Use {
 
 // read is what has been used so far. The broker counts where services use it.
 func (m Meter) read(ctx context.Context) (u Use) {
-	if len(m.Clients) == 0 {
+	if len(m.Clients)+len(m.Programs) == 0 {
 		u.Client = must.Get(UsageOf(os.Getpid())).CPU
 	} else {
 		u.Broker = must.Get(UsageOf(m.Site.Broker.Pid())).CPU
 	}
+	pids := m.Programs
 	for _, client := range m.Clients {
-		used := must.Get(UsageOf(client.Pid()))
+		pids = append(pids, client.Pid())
+		u.Allocs += client.Metrics(ctx)["go_memstats_mallocs_total"]
+	}
+	for _, pid := range pids {
+		used := must.Get(UsageOf(pid))
 		u.Client += used.CPU
 		u.Peak = max(u.Peak, used.Peak)
-		u.Allocs += client.Metrics(ctx)["go_memstats_mallocs_total"]
 	}
 	u.WAL, u.Commits = m.Site.Server.Written(ctx)
 	u.Database = TreeCPU(m.Site.Server.Pid())
