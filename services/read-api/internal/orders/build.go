@@ -87,7 +87,7 @@ func (x *index) tabulate(d draft) *table {
 			handles = append(handles, h)
 		}
 	}
-	t.byUID = newTree[handle](x.leaf, nil)
+	t.byUID = newTree(x.leaf, func(_ uint16, h handle) uint64 { return d.uids[kept[h].from] }, nil)
 	t.byUID.extend(0, handles)
 	posts := d.posts[:0]
 	for _, p := range d.posts {
@@ -96,7 +96,7 @@ func (x *index) tabulate(d draft) *table {
 		}
 	}
 	slices.Sort(posts) // handles are in the order of time
-	t.posts = newTree[post](x.leaf, nil)
+	t.posts = newTree(x.leaf, func(head uint16, p post) uint64 { return uint64(p.value(head)) }, nil)
 	var same []post
 	for i, p := range posts {
 		value := uint32(p >> 32)
@@ -106,7 +106,7 @@ func (x *index) tabulate(d draft) *table {
 			same = same[:0]
 		}
 	}
-	sorted := func(rank func(*row) uint32) *tree[handle] {
+	sorted := func(rank func(*row) uint32, key func(*row) uint64) *tree[handle] {
 		keys := make([]uint64, len(handles))
 		for h := range keys {
 			keys[h] = uint64(rank(&t.first[h]))<<32 | uint64(h)
@@ -115,12 +115,15 @@ func (x *index) tabulate(d draft) *table {
 		for i, key := range keys {
 			handles[i] = handle(key)
 		}
-		tree := newTree(x.leaf, t.row)
+		tree := newTree(x.leaf, func(_ uint16, h handle) uint64 { return key(t.row(h)) }, t.row)
 		tree.extend(0, handles)
 		return tree
 	}
-	t.byAmount, t.byUpdated = sorted(t.amounts().rank), sorted(t.updates().rank)
-	t.byTime = sorted(func(*row) uint32 { return 0 })
+	ranked := func(by ranking) *tree[handle] {
+		return sorted(by.rank, func(r *row) uint64 { return uint64(by.rank(r)) })
+	}
+	t.byAmount, t.byUpdated = ranked(t.amounts()), ranked(t.updates())
+	t.byTime = sorted(func(*row) uint32 { return 0 }, func(r *row) uint64 { return timeKey(r.created) })
 	return t
 }
 

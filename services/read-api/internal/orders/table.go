@@ -109,7 +109,7 @@ type lookup struct {
 // timeSpot is the place of the first order that is not before one. uid may be "": that is
 // before all others.
 func (s *lookup) timeSpot(created int64, uid string) spot {
-	return s.byTime.seek(func(_ uint16, h handle) bool {
+	return s.byTime.seek(timeKey(created), func(_ uint16, h handle) bool {
 		r := s.row(h)
 		c := cmp.Compare(r.created, created)
 		if c == 0 && uid != "" {
@@ -119,9 +119,12 @@ func (s *lookup) timeSpot(created int64, uid string) spot {
 	})
 }
 
+// timeKey sorts as times do, also those before 1970.
+func timeKey(created int64) uint64 { return uint64(created) ^ 1<<63 }
+
 // uidSpot is the place of the first order_uid that is not before one.
 func (s *lookup) uidSpot(uid string) spot {
-	return s.byUID.seek(func(_ uint16, h handle) bool { return s.uid(s.row(h)) < uid })
+	return s.byUID.seek(uidPart(uid, 0), func(_ uint16, h handle) bool { return s.uid(s.row(h)) < uid })
 }
 
 // ranking is a tree of rows by a number that they have.
@@ -140,7 +143,7 @@ func (t *table) updates() ranking {
 }
 
 func (t ranking) spot(rank uint32, created int64, h handle) spot {
-	return t.tree.seek(func(_ uint16, other handle) bool {
+	return t.tree.seek(uint64(rank), func(_ uint16, other handle) bool {
 		r := t.row(other)
 		return cmp.Or(cmp.Compare(t.rank(r), rank), cmp.Compare(r.created, created), cmp.Compare(other, h)) < 0
 	})
@@ -158,7 +161,7 @@ func (t ranking) of(h handle) spot {
 }
 
 func (t *table) postSpot(value uint32, created int64, h handle) spot {
-	return t.posts.seek(func(head uint16, p post) bool {
+	return t.posts.seek(uint64(value), func(head uint16, p post) bool {
 		c := cmp.Compare(p.value(head), value)
 		if c == 0 {
 			c = cmp.Or(cmp.Compare(t.row(p.handle()).created, created), cmp.Compare(p.handle(), h))
@@ -179,45 +182,47 @@ func (s *lookup) uid(r *row) string {
 // apply brings the table up to date. It returns false if the cache has lost an order.
 func (x *index) apply() bool {
 	s := &lookup{x: x, table: x.table, pending: x.pending}
+	s.byUID.key = func(_ uint16, h handle) uint64 { return uidPart(s.uid(s.row(h)), 0) }
 	for _, p := range x.pending {
-		if at, known := s.find(p.uid); known {
-			s.remove(at, p.uid)
+		at := s.uidSpot(p.uid)
+		before, more := s.byUID.at(at)
+		known := more && s.uid(s.row(before)) == p.uid
+		if known {
+			s.remove(before, p.uid)
 		}
-		if !p.gone {
-			s.insert(p.row, p.values, p.uid)
+		switch {
+		case known && p.gone:
+			s.byUID.remove(at)
+		case known:
+			s.byUID.replace(at, s.insert(p))
+		case !p.gone:
+			s.byUID.insert(at, 0, s.insert(p))
 		}
 		if s.lost {
 			return false
 		}
 	}
 	x.table.sweep(len(x.pending))
+	s.pending = nil // byUID keeps s
 	return true
 }
 
-// find returns the place of an order in byUID.
-func (s *lookup) find(uid string) (at spot, ok bool) {
-	at = s.uidSpot(uid)
-	h, more := s.byUID.at(at)
-	return at, more && s.uid(s.row(h)) == uid
-}
-
-func (s *lookup) insert(r row, values []uint32, uid string) {
-	h := s.add(r)
-	s.byTime.insert(s.timeSpot(r.created, uid), 0, h)
-	s.byUID.insert(s.uidSpot(uid), 0, h)
+// insert puts an order everywhere but into byUID.
+func (s *lookup) insert(p pending) handle {
+	r, h := p.row, s.add(p.row)
+	s.byTime.insert(s.timeSpot(r.created, p.uid), 0, h)
 	for _, t := range []ranking{s.amounts(), s.updates()} {
 		t.tree.insert(t.of(h), 0, h)
 	}
-	for _, value := range values {
+	for _, value := range p.values {
 		s.posts.insert(s.postSpot(value, r.created, h), headOf(value), newPost(value, h))
 	}
+	return h
 }
 
-func (s *lookup) remove(at spot, uid string) {
-	h, _ := s.byUID.at(at)
-	r := s.row(h)
-	s.byUID.remove(at)
-	at = s.timeSpot(r.created, uid)
+// remove takes an order's row out of all trees but byUID.
+func (s *lookup) remove(h handle, uid string) {
+	at := s.timeSpot(s.row(h).created, uid)
 	if there, ok := s.byTime.at(at); s.lost || !ok || there != h {
 		s.lost = true
 		return

@@ -25,8 +25,10 @@ type tree[E any] struct {
 	most   int      // items of a leaf
 	leaves [][]E    // none is empty
 	lasts  []E      // of the leaves: a search through them finds its leaf without looking into others
+	keys   []uint64 // of the lasts, which their order agrees with: most searches need no rows for them
 	heads  []uint16 // of the leaves: what their items begin with, which so takes no memory for each
 	zones  []zone   // of the leaves, if row is set
+	key    func(head uint16, item E) uint64
 	row    func(E) *row
 	held   int // the leaves' capacity
 }
@@ -77,7 +79,9 @@ func (z *zone) add(r *row) {
 }
 
 // newTree makes a tree with leaves of up to most items. With row, it has zones.
-func newTree[E any](most int, row func(E) *row) *tree[E] { return &tree[E]{most: most, row: row} }
+func newTree[E any](most int, key func(head uint16, item E) uint64, row func(E) *row) *tree[E] {
+	return &tree[E]{most: most, key: key, row: row}
+}
 
 // extend adds items, in order, which are after all others and begin with head.
 func (t *tree[E]) extend(head uint16, sorted []E) {
@@ -91,6 +95,7 @@ func (t *tree[E]) open(i int, head uint16, l []E) {
 	t.held += cap(l)
 	t.leaves = slices.Insert(t.leaves, i, l)
 	t.lasts = slices.Insert(t.lasts, i, l[len(l)-1])
+	t.keys = slices.Insert(t.keys, i, 0)
 	t.heads = slices.Insert(t.heads, i, head)
 	if t.row != nil {
 		t.zones = slices.Insert(t.zones, i, noRows)
@@ -105,7 +110,8 @@ func (t *tree[E]) grown(l []E) []E {
 
 func (t *tree[E]) close(i int) {
 	t.held -= cap(t.leaves[i])
-	t.leaves, t.lasts, t.heads = slices.Delete(t.leaves, i, i+1), slices.Delete(t.lasts, i, i+1), slices.Delete(t.heads, i, i+1)
+	t.leaves, t.heads = slices.Delete(t.leaves, i, i+1), slices.Delete(t.heads, i, i+1)
+	t.lasts, t.keys = slices.Delete(t.lasts, i, i+1), slices.Delete(t.keys, i, i+1)
 	if t.row != nil {
 		t.zones = slices.Delete(t.zones, i, i+1)
 	}
@@ -113,20 +119,28 @@ func (t *tree[E]) close(i int) {
 
 // changed is called when a leaf has other items.
 func (t *tree[E]) changed(i int) {
-	l := t.leaves[i]
-	t.lasts[i] = l[len(l)-1]
+	t.ends(i)
 	if t.row == nil {
 		return
 	}
 	t.zones[i] = noRows
-	for _, item := range l {
+	for _, item := range t.leaves[i] {
 		t.zones[i].add(t.row(item))
 	}
 }
 
-// seek returns the place of the first item that is not before something.
-func (t *tree[E]) seek(before func(head uint16, item E) bool) spot {
-	s := spot{leaf: sort.Search(len(t.lasts), func(i int) bool { return !before(t.heads[i], t.lasts[i]) })}
+// ends is called when a leaf may have another last item.
+func (t *tree[E]) ends(i int) {
+	l := t.leaves[i]
+	t.lasts[i] = l[len(l)-1]
+	t.keys[i] = t.key(t.heads[i], t.lasts[i])
+}
+
+// seek returns the place of the first item that is not before something with a key.
+func (t *tree[E]) seek(key uint64, before func(head uint16, item E) bool) spot {
+	s := spot{leaf: sort.Search(len(t.keys), func(i int) bool {
+		return t.keys[i] > key || t.keys[i] == key && !before(t.heads[i], t.lasts[i])
+	})}
 	if s.leaf < len(t.leaves) {
 		l := t.leaves[s.leaf]
 		s.at = sort.Search(len(l), func(i int) bool { return !before(t.heads[s.leaf], l[i]) })
@@ -210,10 +224,18 @@ func (t *tree[E]) insert(s spot, head uint16, item E) {
 		l = t.grown(l)
 	}
 	t.set(s.leaf, slices.Insert(l, s.at, item))
-	t.lasts[s.leaf] = t.leaves[s.leaf][len(l)]
+	if s.at == len(l) {
+		t.ends(s.leaf)
+	}
 	if t.row != nil {
 		t.zones[s.leaf].add(t.row(item))
 	}
+}
+
+// replace puts an item in the place of an equal one.
+func (t *tree[E]) replace(s spot, item E) {
+	t.leaves[s.leaf][s.at] = item
+	t.ends(s.leaf)
 }
 
 func (t *tree[E]) set(i int, l []E) {
@@ -240,7 +262,7 @@ func (t *tree[E]) join(i int) bool {
 		t.close(i)
 		return true
 	}
-	t.lasts[i] = l[len(l)-1]
+	t.ends(i)
 	if i+1 == len(t.leaves) || t.heads[i] != t.heads[i+1] || len(l)+len(t.leaves[i+1]) > t.most/2 {
 		return false
 	}
@@ -253,5 +275,5 @@ func (t *tree[E]) join(i int) bool {
 func (t *tree[E]) bytes() int64 {
 	var item E
 	return int64(t.held)*int64(unsafe.Sizeof(item)) + int64(cap(t.leaves))*int64(unsafe.Sizeof([]E{})) +
-		int64(cap(t.lasts))*int64(unsafe.Sizeof(item)) + 2*int64(cap(t.heads)) + int64(cap(t.zones))*int64(unsafe.Sizeof(zone{}))
+		int64(cap(t.lasts))*int64(unsafe.Sizeof(item)) + 8*int64(cap(t.keys)) + 2*int64(cap(t.heads)) + int64(cap(t.zones))*int64(unsafe.Sizeof(zone{}))
 }

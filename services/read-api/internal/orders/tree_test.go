@@ -10,6 +10,9 @@ import (
 
 const leafOfTests = 255
 
+// half is the key of numbers in tests: neighbours have the same one.
+func half(_ uint16, h handle) uint64 { return uint64(h / 2) }
+
 func items(t *tree[handle], down bool) (all []handle) {
 	t.walk(spot{}, t.end(), down, nil, func(h handle) bool {
 		all = append(all, h)
@@ -30,7 +33,7 @@ func TestTreesAreSorted(t *testing.T) {
 		for _, perHead := range []handle{1 << 20, 5000} {
 			head := func(h handle) uint16 { return uint16(h / perHead) }
 			var want []handle
-			tree := newTree[handle](leafOfTests, nil)
+			tree := newTree(leafOfTests, half, nil)
 			for i := range handle(1000) {
 				want = append(want, i*90)
 			}
@@ -43,7 +46,7 @@ func TestTreesAreSorted(t *testing.T) {
 				rest = rest[n:]
 			}
 			place := func(h handle) spot {
-				return tree.seek(func(of uint16, other handle) bool {
+				return tree.seek(half(0, h), func(of uint16, other handle) bool {
 					require.Equal(t, head(other), of)
 					return other < h
 				})
@@ -90,14 +93,14 @@ func TestTreesAreSorted(t *testing.T) {
 // TestAFullLeafIsSplit puts one more at each place of a full leaf, between two others.
 func TestAFullLeafIsSplit(t *testing.T) {
 	for at := range leafOfTests + 1 {
-		full := newTree[handle](leafOfTests, nil)
+		full := newTree(leafOfTests, half, nil)
 		var want []handle
 		for i := range 2 * leafOfTests {
 			want = append(want, handle(2*i+1))
 			full.insert(full.end(), 0, handle(2*i+1))
 		}
 		h := handle(2 * at)
-		full.insert(full.seek(func(_ uint16, other handle) bool { return other < h }), 0, h)
+		full.insert(full.seek(half(0, h), func(_ uint16, other handle) bool { return other < h }), 0, h)
 		require.Equal(t, slices.Insert(want, at, h), items(full, false))
 	}
 }
