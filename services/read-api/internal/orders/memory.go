@@ -14,8 +14,9 @@ import (
 const (
 	// maxCost bounds a page: that is about a millisecond.
 	maxCost = 16_000
-	// recordCost is that of reading a record.
-	recordCost = 50
+	// recordCost is that of reading a record, and decodeCost that of decoding its JSON besides.
+	recordCost = 20
+	decodeCost = 60
 	// maxSorted is about how many rows are sorted for a page at most. Where one of the
 	// filter's conditions leaves no more, it is quicker to sort these than to look for them
 	// in the order of the list.
@@ -24,7 +25,7 @@ const (
 	// and records countedCost more in comparison: that is some 50 milliseconds, for which the
 	// next round may have to wait.
 	maxCountCost = 200 * maxCost
-	countedCost  = 7 * recordCost
+	countedCost  = 7 * decodeCost
 )
 
 // finder looks for the orders of a filter in a table.
@@ -366,6 +367,7 @@ func (s *finder) match(r *row) (uid string, body []byte, matches bool) {
 }
 
 func (s *finder) decode(body []byte) *model.Order {
+	s.cost += decodeCost
 	o, ok := model.FromCanonical(body)
 	s.lost = s.lost || !ok
 	return o
