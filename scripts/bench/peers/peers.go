@@ -87,8 +87,9 @@ func (b *Benchmark) contenders(ctx context.Context) (all []contender, missing st
 			err = must.Cause(func() { all = append(all, other.get(ctx)...) })
 		}
 		if err != nil {
-			missing += fmt.Sprintf("- NOT MEASURED: %s: %v\n", other.name, err)
-			rig.Progress("NOT MEASURED: %s: %v", other.name, err)
+			line := fmt.Sprintf("NOT MEASURED: %s: %s", other.name, strings.Join(strings.Fields(err.Error()), " "))
+			rig.Progress("%s", line)
+			missing += "- " + line + "\n"
 		}
 	}
 	all = slices.DeleteFunc(append(all, byHand), func(c contender) bool { return !strings.Contains(c.name, b.Only) })

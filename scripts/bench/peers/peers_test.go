@@ -31,12 +31,14 @@ func TestWaysIntoTheTables(t *testing.T) {
 	require.NoError(t, err)
 	for name, way := range map[string]func(t *testing.T, database string){
 		"a jsonb a batch": func(t *testing.T, database string) {
+			t.Helper()
 			require.NoError(t, postgres.Execute(t.Context(), database, storeOrders))
 			for range 2 { // as after a batch that was not committed
 				require.NoError(t, postgres.Execute(t.Context(), database, "SELECT store_orders('"+string(batch)+"')"))
 			}
 		},
 		"a trigger": func(t *testing.T, database string) {
+			t.Helper()
 			require.NoError(t, postgres.Execute(t.Context(), database, append(flatTable, spreading...)...))
 			const rows = " FROM jsonb_array_elements($1) AS j, jsonb_populate_record(NULL::orders, j) AS o, jsonb_populate_record(NULL::deliveries, j->'delivery') AS d, jsonb_populate_record(NULL::payments, j->'payment') AS p"
 			db, err := sql.Open("pgx", database)
@@ -50,6 +52,7 @@ func TestWaysIntoTheTables(t *testing.T) {
 			}
 		},
 		"by hand": func(t *testing.T, database string) {
+			t.Helper()
 			db, err := openBun(database)
 			require.NoError(t, err)
 			defer func() { _ = db.Close() }()
@@ -68,6 +71,9 @@ func TestWaysIntoTheTables(t *testing.T) {
 			way(t, database)
 			stored, err := orderdb.Read(t.Context(), bun.NewDB(owner, pgdialect.New()), []string{"uid-1", "uid-2"})
 			require.NoError(t, err)
+			var last int
+			require.NoError(t, owner.QueryRowContext(t.Context(), "SELECT max(position) FROM items").Scan(&last))
+			require.Equal(t, 1, last) // from 0
 			for _, want := range orders[:2] {
 				require.Equal(t, string(model.AppendCanonical(nil, want)), string(model.AppendCanonical(nil, stored[want.OrderUID].Order)))
 			}

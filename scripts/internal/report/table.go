@@ -83,7 +83,7 @@ func Chart(title string, names []string, figures []float64) string {
 
 // Bars is a chart of a bar for each name, as SVG.
 func Bars(title string, names []string, figures []float64) string {
-	const row, left, longest, right = 28, 320, 480, 100
+	const row, left, longest, right = 28, 400, 480, 100
 	var b strings.Builder
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" font-size=\"14\">\n"+
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n<text x=\"10\" y=\"22\" font-weight=\"bold\">%s</text>\n",

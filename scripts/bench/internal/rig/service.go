@@ -250,8 +250,8 @@ func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, databas
 	return workers
 }
 
-// Hold has start start the members of a group, and returns once all of them have joined
-// it. The broker holds all records back until [Site.Release].
+// Hold calls start, which starts the members of a group, and returns once all of them have
+// joined it. The broker holds all records back until [Site.Release].
 func (s *Site) Hold(ctx context.Context, group string, members int, start func()) {
 	s.Broker.hold()
 	start()
