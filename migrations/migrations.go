@@ -141,9 +141,9 @@ func explain(doing string, err error) error {
 }
 
 func provider(db *sql.DB) (*goose.Provider, error) {
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 300))
+	locker, err := sessionLocker()
 	if err != nil {
-		return nil, fmt.Errorf("migrations' lock: %w", err)
+		return nil, err
 	}
 	versions, err := database.NewStore(database.DialectPostgres, versionTable)
 	if err != nil {
@@ -154,6 +154,16 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)
 	}
 	return p, nil
+}
+
+// sessionLocker asks for its lock again and again: a statement that waits for one would keep
+// CREATE INDEX CONCURRENTLY waiting.
+func sessionLocker() (lock.SessionLocker, error) {
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 300))
+	if err != nil {
+		return nil, fmt.Errorf("migrations' lock: %w", err)
+	}
+	return locker, nil
 }
 
 func known() ([]*goose.Source, error) {

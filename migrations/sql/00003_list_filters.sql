@@ -12,4 +12,5 @@ CREATE INDEX orders_track_number ON orders
     (hashtextextended(track_number, 0), date_created DESC NULLS LAST, order_uid DESC NULLS LAST);
 
 -- +goose Down
-DROP INDEX orders_customer, orders_track_number;
+-- `orderctl migrate --drop-list-indexes` may have dropped them.
+DROP INDEX IF EXISTS orders_customer, orders_track_number;

@@ -418,6 +418,12 @@ func testDoctorFindsFaults(t *testing.T, i *installation) {
 			require.Error(t, err)
 			t.Cleanup(func() { i.sql(`DROP INDEX broken`); i.sql(`DELETE FROM orders`) })
 		}},
+		{name: "postgres.schema.no_list_index", make: func(t *testing.T) {
+			i.sql(`DROP INDEX orders_newest, orders_customer`)
+			t.Cleanup(func() {
+				require.NoError(t, migrations.CreateListIndexes(context.Background(), i.db, func(string, string) error { return nil }))
+			})
+		}},
 		{name: "postgres.schema.not_validated", make: undone(`ALTER TABLE orders ADD CONSTRAINT late CHECK (shardkey <> '') NOT VALID`, `ALTER TABLE orders DROP CONSTRAINT late`)},
 		{name: "postgres.roles.own_rights", make: undone(`REVOKE UPDATE ON items FROM orderhub_operator`, `GRANT UPDATE ON items TO orderhub_operator`), also: []string{"postgres.roles.missing_rights"}},
 		{name: "postgres.roles.missing_rights", make: undone(`REVOKE SELECT ON items FROM orderhub_reader`, `GRANT SELECT ON items TO orderhub_reader`)},

@@ -119,7 +119,7 @@ func TestErrors(t *testing.T) {
 		"publish --invalid 0.6 --conflicts 0.6", "publish --faults tombstone", "publish --invalid 1 --faults boredom",
 		"publish --file x --count 2", "publish --seed -1", "publish --topic a/b", "publish --brokers nowhere",
 		"topics --partitions 0", "topics extra",
-		"migrate sideways", "migrate --wait soon", "migrate up extra", "migrate down", "migrate down --to -1 --yes",
+		"migrate sideways", "migrate --wait soon", "migrate up extra", "migrate down", "migrate down --to -1 --yes", "migrate --list-indexes --drop-list-indexes",
 	} {
 		got := orderctl(t, "", strings.Fields(args)...)
 		require.Equal(t, errs.ExitUsage, got.code, args)

@@ -24,6 +24,7 @@ import (
 
 func (a *app) migrateCommand() *cobra.Command {
 	var wait time.Duration
+	var createIndexes, dropIndexes bool
 	var s databaseSettings
 	up := func(cmd *cobra.Command, _ []string) error {
 		return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateUp)
@@ -32,9 +33,19 @@ func (a *app) migrateCommand() *cobra.Command {
 		if len(args) > 0 {
 			return unknownCommand(cmd, args[0])
 		}
+		switch {
+		case createIndexes && dropIndexes:
+			return usagef("--list-indexes, --drop-list-indexes: say one of the two")
+		case createIndexes:
+			return a.withDatabase(cmd.Context(), s.Database, wait, a.createListIndexes)
+		case dropIndexes:
+			return a.withDatabase(cmd.Context(), s.Database, wait, a.dropListIndexes)
+		}
 		return up(cmd, args)
 	})
 	cmd.PersistentFlags().DurationVar(&wait, "wait", 0, "how long to wait for the database to be there")
+	cmd.Flags().BoolVar(&createIndexes, "list-indexes", false, "create those indexes of lists that are missing, and do nothing else")
+	cmd.Flags().BoolVar(&dropIndexes, "drop-list-indexes", false, "drop the indexes of lists, and do nothing else")
 	cmd.AddCommand(a.command("migrate up", &s, nil, up), a.command("migrate status", &s, nil, func(cmd *cobra.Command, _ []string) error {
 		return a.withDatabase(cmd.Context(), s.Database, wait, a.migrateStatus)
 	}), a.migrateDownCommand(&wait), a.migrateRolesCommand(&wait))
@@ -70,6 +81,27 @@ func (a *app) migrateUp(ctx context.Context, db *sql.DB) error {
 		return a.sayVersion(ctx, db, "nothing to apply: ")
 	}
 	return a.sayVersion(ctx, db, "")
+}
+
+func (a *app) createListIndexes(ctx context.Context, db *sql.DB) error {
+	return migrations.CreateListIndexes(ctx, db, a.printIndex)
+}
+
+func (a *app) dropListIndexes(ctx context.Context, db *sql.DB) error {
+	if err := migrations.DropListIndexes(ctx, db, a.printIndex); err != nil {
+		return err
+	}
+	a.say("lists and suggestions now come from readers' memory alone: what a reader cannot answer from it is refused with 503. " +
+		"ORDERS_RETENTION and orderctl erase --customer read the whole table. Readers of release 0.1.0, which need the indexes, must not run any more. " +
+		"To have them again: orderctl migrate --list-indexes (docs/upgrade.md)")
+	return nil
+}
+
+func (a *app) printIndex(name, what string) error {
+	return a.print(struct {
+		Index string `json:"index"`
+		Done  string `json:"done"`
+	}{name, what}, name+": "+what+"\n")
 }
 
 func (a *app) migrateDown(ctx context.Context, db *sql.DB, to int64, yes bool) error {

@@ -43,6 +43,13 @@ func schema(ctx context.Context, r *report) (string, error) {
 	err := migrations.Check(ctx, r.DB.DB, migrations.Viewer)
 	switch {
 	case err == nil:
+		absent, err := migrations.AbsentListIndexes(ctx, r.DB.DB)
+		if err != nil {
+			return "", err
+		}
+		for _, name := range absent {
+			r.find("no_list_index", name, "lists, counts and suggestions that a reader's memory cannot answer are refused with 503")
+		}
 		return query(ctx, r)
 	case errors.As(err, new(*migrations.VersionError)):
 		r.find("outdated", "", err.Error())
