@@ -41,7 +41,7 @@ func (a *api) export(c *gin.Context) {
 		a.problem(c, q.refused)
 		return
 	}
-	page, err := a.nextPage(c.Request.Context(), a.Orders.List, filter, after)
+	page, err := a.nextPage(c.Request.Context(), filter, after)
 	if err != nil {
 		a.unavailable(c, err)
 		return
@@ -79,7 +79,7 @@ func (a *api) export(c *gin.Context) {
 			return
 		}
 		if err == nil {
-			page, err = a.nextPage(c.Request.Context(), a.Orders.List, filter, page.Next)
+			page, err = a.nextPage(c.Request.Context(), filter, page.Next)
 		}
 		if err == nil && a.Access.On() && !masked {
 			err = a.Access.Shown(c, page.UIDs)
@@ -112,15 +112,13 @@ func afterInto(to **orders.Key, filter orders.Filter) func(string) error {
 	}
 }
 
-type readPage = func(ctx context.Context, filter orders.Filter, after *orders.Key, limit int) (orders.Page, error)
-
 // nextPage reads a page of a snapshot or an export. All of these read one at a time, so that
 // others' lists do not wait for them.
-func (a *api) nextPage(ctx context.Context, read readPage, filter orders.Filter, after *orders.Key) (orders.Page, error) {
+func (a *api) nextPage(ctx context.Context, filter orders.Filter, after *orders.Key) (orders.Page, error) {
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
-		return read(ctx, filter, after, orders.MaxLimit)
+		return a.Orders.List(ctx, filter, after, orders.MaxLimit)
 	case <-ctx.Done():
 		return orders.Page{}, ctx.Err()
 	}

@@ -227,17 +227,20 @@ func (a *api) unavailable(c *gin.Context, err error) {
 		return
 	}
 	web.Log(c, a.Log).Debug("answered 503", zap.String("route", c.FullPath()), zap.Error(err))
-	a.problem(c, unavailable.Wrap(err, whyUnavailable(err)))
+	kind, why := whyUnavailable(err)
+	a.problem(c, kind.Wrap(err, why))
 }
 
-func whyUnavailable(err error) string {
+func whyUnavailable(err error) (kind *problem.Kind, why string) {
 	switch {
 	case errors.Is(err, orders.ErrLongCount):
-		return "There are too many orders to be counted in time. Ask with count=estimate, or for fewer orders."
+		return unavailable, "There are too many orders to be counted in time. Ask with count=estimate, or for fewer orders."
 	case errors.Is(err, orders.ErrUnsorted):
-		return "Memory does not have all orders now, and the database has lists only with the newest first. Try again in a moment, or without sort and no-cache."
+		return unavailable, "Memory does not have all orders now, and the database has lists only with the newest first. Try again in a moment, or without sort and no-cache."
+	case errors.Is(err, orders.ErrUnindexed):
+		return listUnavailable, "Memory cannot answer now, and the database has no index for this. Try again in a moment, without no-cache."
 	}
-	return "The database cannot be reached now, and the answer is not in memory. Try again in a moment."
+	return unavailable, "The database cannot be reached now, and the answer is not in memory. Try again in a moment."
 }
 
 // wantsFresh tells whether the client asks for a read of the database.

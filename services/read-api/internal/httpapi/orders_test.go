@@ -200,8 +200,11 @@ func TestUnavailableListsSayWhatToDo(t *testing.T) {
 	for detail, err := range map[string]error{
 		"Ask with count=estimate": errors.Join(orders.ErrUnavailable, orders.ErrLongCount),
 		"without sort":            orders.ErrUnsorted,
+		"has no index":            errors.Join(orders.ErrUnavailable, orders.ErrUnindexed),
 		"cannot be reached":       orders.ErrUnavailable,
 	} {
-		require.Contains(t, whyUnavailable(err), detail)
+		kind, why := whyUnavailable(err)
+		require.Contains(t, why, detail)
+		require.Equal(t, errors.Is(err, orders.ErrUnindexed), kind == listUnavailable)
 	}
 }

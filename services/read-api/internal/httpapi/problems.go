@@ -27,12 +27,14 @@ var (
 		Meaning: "A cursor is the next_cursor of an answer, unchanged, given with the filters of that answer. This one is not. Start again without a cursor."}
 	unavailable = &problem.Kind{Name: "unavailable", Code: errs.Unavailable, Title: "Cannot be answered now",
 		Meaning: "The database cannot be reached now, and the answer is not in memory; or it would take too long, which the detail says. This says nothing about whether the order exists. Try again after the time in Retry-After."}
+	listUnavailable = &problem.Kind{Name: "list-unavailable", Code: errs.Unavailable, Title: "Lists cannot be read from the database",
+		Meaning: "Memory cannot answer now, or was not to be asked (Cache-Control: no-cache), and the database has no index for the list, count or suggestion, which would have to read all orders. Try again after the time in Retry-After, without no-cache. If it stays so, memory does not hold all orders: whoever runs the service should run orderctl migrate --list-indexes."}
 	tooManyStreams = &problem.Kind{Name: "too-many-streams", Code: errs.Unavailable, Title: "Too many streams",
 		Meaning: "This replica has as many open streams as it allows. Try again after the time in Retry-After, or at another replica."}
 )
 
 var kinds = append([]*problem.Kind{orderNotFound, versionNotFound, versionsUnavailable, invalidUID, invalidParameter, invalidCursor, problem.NoSuchAddress, problem.WrongMethod, problem.LongHeader,
-	unavailable, tooManyStreams, problem.Defect, access.NotAudited}, auth.Kinds()...)
+	unavailable, listUnavailable, tooManyStreams, problem.Defect, access.NotAudited}, auth.Kinds()...)
 
 // problem answers a request with an error, and ends its handling.
 func (a *api) problem(c *gin.Context, p *problem.Error) {

@@ -192,9 +192,9 @@ func (a *api) beginSnapshot(c *gin.Context, listener *stream.Listener, e *eventW
 	reached, reset := start, ""
 	var after *orders.Key
 	for first := true; first || after != nil && e.err == nil && reset == ""; first = false {
-		// From the database, since lists in memory get a round's changes a moment later than
-		// streams, and the snapshot has to have all up to its start.
-		page, err := a.nextPage(ctx, a.Orders.ListFresh, e.filter, after)
+		// The snapshot has to have all up to its start. Lists in memory have it: they get a
+		// round's changes before streams do.
+		page, err := a.nextPage(ctx, e.filter, after)
 		switch {
 		case err != nil && first:
 			return err

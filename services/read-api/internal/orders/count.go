@@ -22,12 +22,19 @@ const sampled = 4000
 // Count is CountFresh, from memory where that has all orders and everything that was committed
 // a moment ago, and not too many of them to be counted.
 func (l *Lists) Count(ctx context.Context, filter Filter, exactly bool) (n int64, exact bool, err error) {
-	if l.index.cache.Current() {
-		if n, exact, ok := l.index.count(filter); ok && (exact || !exactly) {
-			return n, exact, nil
+	tooMany := false
+	err = l.answer(ctx, func() (ok bool) {
+		n, exact, ok = l.index.count(filter)
+		tooMany = ok && exactly && !exact
+		return ok && !tooMany
+	}, func() error {
+		n, exact, err = l.CountFresh(ctx, filter, exactly)
+		if tooMany && errors.Is(err, ErrUnindexed) { // memory will not have it soon
+			err = errors.Join(ErrUnavailable, ErrLongCount)
 		}
-	}
-	return l.CountFresh(ctx, filter, exactly)
+		return err
+	})
+	return n, exact, err
 }
 
 // CountFresh tells how many orders a filter's list has, and whether that is exact, from the
@@ -47,7 +54,7 @@ func (l *Lists) CountFresh(ctx context.Context, filter Filter, exactly bool) (n 
 	if exactly {
 		count = countAll
 	}
-	err = l.read(ctx, "count", func(ctx context.Context, tx bun.Tx) error {
+	err = l.read(ctx, "count", []string{filter.searched()}, func(ctx context.Context, tx bun.Tx) error {
 		if none, err := filter.hopeless(ctx, tx); none || err != nil {
 			exact = true
 			return err

@@ -15,6 +15,7 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/migrations"
 )
 
 // Filter says which orders a list has. What is left empty leaves nothing out;
@@ -136,8 +137,12 @@ const usualItems = 3
 
 // searchSettings leave the planner no choice but the index, in its order: without
 // statistics it may sort the whole table instead. jit would be started by the costs
-// that the settings add. The builder has no SET.
-var searchSettings = fmt.Sprintf(setAll, fmt.Sprintf("set_config('statement_timeout', '%d', true), set_config(name, 'off', true)", readTimeout.Milliseconds()))
+// that the settings add. The builder has no SET. The result is which of the indexes that the
+// search needs are missing or unusable, since it would read the whole table without them. They
+// may have another schema than the views of a shard.
+var searchSettings = fmt.Sprintf(setAll, fmt.Sprintf(`(SELECT string_agg(needed, ', ') FROM unnest(?::text[]) needed
+		WHERE NOT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(needed) AND indisvalid)),
+		count(set_config('statement_timeout', '%d', true)), count(set_config(name, 'off', true))`, readTimeout.Milliseconds()))
 
 // countSettings give the planner back its choice.
 var countSettings = fmt.Sprintf(setAll, "set_config(name, NULL, true)")
@@ -261,16 +266,27 @@ func (f Filter) items() []oneOf {
 	return oneOfs(oneOf{"brand", f.Brands}, oneOf{"nm_id", f.NmIDs}, oneOf{"status", f.Statuses})
 }
 
+// searched is the index along which the filter's orders are searched.
+func (f Filter) searched() (index string) {
+	switch {
+	case f.TrackNumber != "":
+		return migrations.TrackNumberIndex
+	case f.CustomerID != "":
+		return migrations.CustomerIndex
+	}
+	return migrations.NewestIndex
+}
+
 // along restricts a query to the part of an index that is searched, and returns the
 // index's order. The indexes of single values say NULLS LAST, though there are no
 // NULLs, so that the planner doesn't take orders_newest instead, however common it
 // thinks a value is.
 func (f Filter) along(query *bun.SelectQuery, after *Key) (order bun.Safe) {
 	order = `date_created DESC NULLS LAST, order_uid DESC NULLS LAST`
-	switch {
-	case f.TrackNumber != "":
+	switch f.searched() {
+	case migrations.TrackNumberIndex:
 		query.Where(`hashtextextended(track_number, 0) = hashtextextended(?, 0)`, f.TrackNumber)
-	case f.CustomerID != "":
+	case migrations.CustomerIndex:
 		query.Where(`hashtextextended(customer_id, 0) = hashtextextended(?, 0)`, f.CustomerID)
 	default:
 		order = `date_created DESC, order_uid DESC`

@@ -108,9 +108,10 @@ func (x *index) hasRoom() bool {
 }
 
 // Relisted implements cache.Subscriber.
-func (x *index) Relisted(_ changes.Position, known bool) {
+func (x *index) Relisted(to changes.Position, known bool) {
 	if known && x.pending != nil {
-		return // the round that follows applies them
+		x.Applied(to)
+		return
 	}
 	x.begin()
 }

@@ -506,3 +506,42 @@ func TestMemoryListsAreOfOneRound(t *testing.T) {
 	require.True(t, asked)
 	require.Equal(t, source.naive(Filter{}), walk(t, r.index, Filter{}, 10))
 }
+
+// following is a subscriber after the index, as streams are.
+type following struct {
+	applied
+	relisted func(known bool)
+}
+
+func (following) Applied(changes.Position)                  {}
+func (f following) Relisted(_ changes.Position, known bool) { f.relisted(known) }
+
+// TestMemoryHasARelistBeforeStreams asks at the end of a relist: a stream's snapshot may begin
+// there.
+func TestMemoryHasARelistBeforeStreams(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	source := &stored{orders: map[string]*model.Order{"a": someOrder(random, "a"), "b": someOrder(random, "b")}}
+	asked := false
+	r := run(t, source, cache.StoreOptions{}, func(x *index) {
+		x.cache.Subscribe(following{relisted: func(known bool) {
+			if known {
+				asked = true
+				page, ok := x.list(Filter{}, nil, 10)
+				assert.True(t, ok)
+				var bodies []string
+				for _, body := range page.Orders {
+					bodies = append(bodies, string(body))
+				}
+				assert.Equal(t, source.naive(Filter{}), bodies)
+			}
+		}})
+	})
+	r.settle()
+	source.mu.Lock()
+	delete(source.orders, "a")
+	source.orders["c"] = someOrder(random, "c")
+	source.log, source.relist = append(source.log, "a", "c"), true
+	source.mu.Unlock()
+	r.settle()
+	require.True(t, asked)
+}

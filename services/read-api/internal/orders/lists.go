@@ -2,15 +2,20 @@ package orders
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/libs/platform/metric"
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/services/read-api/internal/cache"
 )
 
@@ -58,26 +63,53 @@ func (l *Lists) Stop() { l.index.stop() }
 
 // List is ListFresh, from memory where that has all orders and everything that was committed
 // a moment ago.
-func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
-	// In this order: memory is then at least as new as the moment for which the cache vouches.
-	if l.index.cache.Current() {
-		if page, ok := l.index.list(filter, after, limit); ok {
+func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) (page Page, err error) {
+	err = l.answer(ctx, func() (ok bool) {
+		if page, ok = l.index.list(filter, after, limit); ok {
 			l.answered.Add(1)
-			return page, nil
+		}
+		return ok
+	}, func() error {
+		page, err = l.ListFresh(ctx, filter, after, limit)
+		return err
+	})
+	return page, err
+}
+
+// While a round brings changes, memory may not have an answer, and soon has it.
+const (
+	memoryTries = 20
+	memoryPause = 10 * time.Millisecond
+)
+
+// answer asks memory, where that is current, and else the database. Where the database has no
+// such answers, memory is asked again.
+func (l *Lists) answer(ctx context.Context, memory func() bool, database func() error) error {
+	// In this order: memory is then at least as new as the moment for which the cache vouches.
+	if l.index.cache.Current() && memory() {
+		return nil
+	}
+	err := database()
+	for tries := 0; tries < memoryTries && l.index.ready.Load() && (errors.Is(err, ErrUnsorted) || errors.Is(err, ErrUnindexed)); tries++ {
+		if retry.Sleep(ctx, memoryPause) != nil {
+			return err
+		}
+		if l.index.cache.Current() && memory() {
+			return nil
 		}
 	}
-	return l.ListFresh(ctx, filter, after, limit)
+	return err
 }
 
 // ListFresh returns up to limit of a filter's orders after a key, or the newest
 // without one, from the database. after must be of a list with the same filter. An
-// error is ErrUnavailable, or ctx's.
+// error is ErrUnavailable, perhaps ErrUnsorted or ErrUnindexed, or ctx's.
 func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	var page Page
 	if filter.Sort != NewestFirst {
 		return page, ErrUnsorted
 	}
-	err := l.read(ctx, "orders", func(ctx context.Context, tx bun.Tx) error {
+	err := l.read(ctx, "orders", []string{filter.searched()}, func(ctx context.Context, tx bun.Tx) error {
 		if none, err := filter.hopeless(ctx, tx); none || err != nil {
 			return err
 		}
@@ -93,8 +125,9 @@ func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit 
 
 // read runs do in a transaction that may search along indexes only, when it is
 // its turn, for readTimeout at most. The server ends what takes longer even
-// where it can't be told that nobody waits any more.
-func (l *Lists) read(ctx context.Context, kind string, do func(context.Context, bun.Tx) error) error {
+// where it can't be told that nobody waits any more. The error is ErrUnindexed if one of the
+// indexes cannot be used.
+func (l *Lists) read(ctx context.Context, kind string, indexes []string, do func(context.Context, bun.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	select {
@@ -105,8 +138,13 @@ func (l *Lists) read(ctx context.Context, kind string, do func(context.Context, 
 	}
 	defer prometheus.NewTimer(l.took.WithLabelValues(kind)).ObserveDuration()
 	return view(ctx, l.db, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.ExecContext(ctx, searchSettings); err != nil {
+		var lacking sql.NullString
+		var set int
+		if err := tx.NewRaw(searchSettings, pgdialect.Array(indexes)).Scan(ctx, &lacking, &set, &set); err != nil {
 			return fmt.Errorf("prepare a search: %w", err)
+		}
+		if lacking.Valid {
+			return fmt.Errorf("%w: %s", ErrUnindexed, lacking.String)
 		}
 		return do(ctx, tx)
 	})

@@ -15,8 +15,12 @@ import (
 // is away, slow or not ready. It is joined with the cause.
 var ErrUnavailable = errors.New("the orders can't be read now")
 
-// ErrUnsorted is an ErrUnavailable: the database has lists with the newest order first only.
-var ErrUnsorted = fmt.Errorf("%w in this sequence", ErrUnavailable)
+// ErrUnsorted and ErrUnindexed are an ErrUnavailable: the database has lists with the newest
+// order first only, and only with the indexes that migrations.CreateListIndexes makes.
+var (
+	ErrUnsorted  = fmt.Errorf("%w in this sequence", ErrUnavailable)
+	ErrUnindexed = fmt.Errorf("%w without an index", ErrUnavailable)
+)
 
 // Orders is the one place that the API and the page ask. Methods are safe for
 // concurrent use.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/migrations"
 )
 
 // MaxSuggestions is the most that Suggest gives.
@@ -40,20 +41,28 @@ type Suggestion struct {
 // stands, then orders whose uid begins with it. It looks at no more rows than it may
 // return. Without personal no customer is looked for. It is SuggestFresh, from memory where that
 // has all orders and everything that was committed a moment ago.
-func (l *Lists) Suggest(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
-	if l.index.cache.Current() {
-		if found, ok := l.index.suggest(text, personal); ok {
+func (l *Lists) Suggest(ctx context.Context, text string, personal bool) (found []Suggestion, err error) {
+	err = l.answer(ctx, func() (ok bool) {
+		if found, ok = l.index.suggest(text, personal); ok {
 			l.answered.Add(1)
-			return arrange(found, text), nil
 		}
-	}
-	return l.SuggestFresh(ctx, text, personal)
+		return ok
+	}, func() error {
+		found, err = l.SuggestFresh(ctx, text, personal)
+		return err
+	})
+	return arrange(found, text), err
 }
 
-// SuggestFresh is Suggest from the database. An error is ErrUnavailable, or ctx's.
+// SuggestFresh is Suggest from the database. An error is ErrUnavailable, perhaps ErrUnindexed,
+// or ctx's.
 func (l *Lists) SuggestFresh(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
+	indexes := []string{migrations.TrackNumberIndex}
+	if personal {
+		indexes = append(indexes, migrations.CustomerIndex)
+	}
 	var found []Suggestion
-	err := l.read(ctx, "suggest", func(ctx context.Context, tx bun.Tx) error {
+	err := l.read(ctx, "suggest", indexes, func(ctx context.Context, tx bun.Tx) error {
 		query := ordersWith(tx, SuggestedTrackNumber, "track_number", text)
 		if personal {
 			query.UnionAll(ordersWith(tx, SuggestedCustomer, "customer_id", text))

@@ -57,7 +57,7 @@ type Which struct {
 func (l *Lists) Versions(ctx context.Context, uid string, which Which) (Past, error) {
 	var past Past
 	absent := false
-	err := l.read(ctx, "versions", func(ctx context.Context, tx bun.Tx) error {
+	err := l.read(ctx, "versions", nil, func(ctx context.Context, tx bun.Tx) error {
 		known, err := orderdb.ReadPast(ctx, tx, uid)
 		if absent = err == nil && known == nil; err != nil || absent {
 			return err
