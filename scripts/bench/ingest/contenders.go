@@ -9,6 +9,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/orderdb"
+	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
@@ -76,7 +77,7 @@ func copyInto(name string, options rig.CopyOptions, statements ...string) conten
 // the difference to the first. The last is what any other client's COPY costs:
 // each part stamps its order.
 func schemaContenders() []contender {
-	const newest, changeXID = "DROP INDEX orders_newest", "DROP INDEX orders_change_xid"
+	const newest, changeXID = "DROP INDEX IF EXISTS " + migrations.NewestIndex, "DROP INDEX orders_change_xid"
 	unlinked := eachTable("ALTER TABLE %[1]s DROP CONSTRAINT %[1]s_order_uid_fkey", orderdb.Tables[1:])
 	unindexed := append(eachTable("ALTER TABLE %[1]s DROP CONSTRAINT %[1]s_pkey CASCADE", orderdb.Tables[:]), newest, changeXID)
 	without := func(name string, statements ...string) contender {
@@ -84,7 +85,7 @@ func schemaContenders() []contender {
 	}
 	return []contender{
 		rawCopy,
-		without("orders_newest", newest),
+		without(migrations.NewestIndex, newest),
 		without("orders_change_xid", changeXID),
 		without("foreign keys", unlinked...),
 		without("any key or index", unindexed...),

@@ -14,18 +14,19 @@ import (
 
 // Benchmark has the flags.
 type Benchmark struct {
-	Orders     int               `default:"400000" smoke:"2000" help:"Orders in the topic."`
-	Items      []int             `default:"1,3,10" smoke:"1,3" help:"Items of an order: a table for each number."`
-	Rounds     int               `default:"3" smoke:"1" help:"How often each measurement is made; the table has medians."`
-	Partitions int               `default:"4" help:"Partitions of the topic."`
-	Batch      int               `default:"2000" smoke:"500" help:"Orders in a transaction of raw COPY."`
-	Single     int               `default:"3000" smoke:"100" help:"Orders stored with a transaction each, to measure that rate (0: not measured)."`
-	Latency    int               `default:"1000" smoke:"20" help:"Single orders that are timed through the idle worker (0: not measured)."`
-	Preload    int               `default:"3000000" smoke:"5000" help:"Measure again with so many orders stored already (0: not measured)."`
-	Workers    []int             `default:"1,2,4" smoke:"1,2" help:"Measure so many workers on 8 partitions (empty: not measured)."`
-	Schema     bool              `default:"true" help:"Measure what keys, indexes, foreign keys and triggers cost raw COPY."`
-	Compare    string            `help:"Folder with another build of ingest-worker, to be measured in turn with the first."`
-	Postgres   map[string]string `mapsep:"none" help:"Setting of the server, name=value; can be repeated (shared_buffers by default: a quarter of the memory)."`
+	Orders      int               `default:"400000" smoke:"2000" help:"Orders in the topic."`
+	Items       []int             `default:"1,3,10" smoke:"1,3" help:"Items of an order: a table for each number."`
+	Rounds      int               `default:"3" smoke:"1" help:"How often each measurement is made; the table has medians."`
+	Partitions  int               `default:"4" help:"Partitions of the topic."`
+	Batch       int               `default:"2000" smoke:"500" help:"Orders in a transaction of raw COPY."`
+	Single      int               `default:"3000" smoke:"100" help:"Orders stored with a transaction each, to measure that rate (0: not measured)."`
+	Latency     int               `default:"1000" smoke:"20" help:"Single orders that are timed through the idle worker (0: not measured)."`
+	Preload     int               `default:"3000000" smoke:"5000" help:"Measure again with so many orders stored already (0: not measured)."`
+	Workers     []int             `default:"1,2,4" smoke:"1,2" help:"Measure so many workers on 8 partitions (empty: not measured)."`
+	Schema      bool              `default:"true" help:"Measure what keys, indexes, foreign keys and triggers cost raw COPY."`
+	ListIndexes bool              `default:"true" help:"Keep the indexes of lists, which orderctl migrate --drop-list-indexes drops."`
+	Compare     string            `help:"Folder with another build of ingest-worker, to be measured in turn with the first."`
+	Postgres    map[string]string `mapsep:"none" help:"Setting of the server, name=value; can be repeated (shared_buffers by default: a quarter of the memory)."`
 
 	site   *rig.Site
 	stored int // orders in the server's template
@@ -50,6 +51,9 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	maps.Copy(settings, b.Postgres)
 	b.site = rig.OpenSite(ctx, flags, settings)
 	defer b.site.Close()
+	if !b.ListIndexes {
+		b.site.Server.DropListIndexes(ctx)
+	}
 	for _, items := range b.Items {
 		b.comparison(ctx, b.publish(ctx, items, b.Partitions))
 	}

@@ -74,6 +74,16 @@ func startServer(ctx context.Context, extra map[string]string) *Server {
 	return s
 }
 
+// DropListIndexes drops the indexes of lists in the template.
+func (s *Server) DropListIndexes(ctx context.Context) {
+	db := must.Get(sql.Open("pgx", address(s.URL(), templateName)))
+	defer func() { _ = db.Close() }()
+	must.Succeed(migrations.DropListIndexes(ctx, db, func(name, what string) error {
+		Progress("%s: %s", name, what)
+		return nil
+	}))
+}
+
 // Written is how many bytes of WAL the server has written, and how many
 // transactions have written.
 func (s *Server) Written(ctx context.Context) (bytes, transactions int64) {
