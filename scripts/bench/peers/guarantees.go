@@ -153,7 +153,8 @@ func (t *trial) settle(ctx context.Context, table string) {
 	}
 }
 
-// verdict says what the ledger found, in few words.
+// verdict says what the ledger found, in few words. What a program that stops has not got
+// to is still in Kafka.
 func verdict(f *ledger.Findings, e *ledger.Expected) string {
 	var all []string
 	say := func(n int, format string, args ...any) {
@@ -161,23 +162,24 @@ func verdict(f *ledger.Findings, e *ledger.Expected) string {
 			all = append(all, fmt.Sprintf(format, args...))
 		}
 	}
-	if !f.OffsetsAtEnds {
-		done, records := int64(0), int64(0)
+	if f.OffsetsAtEnds {
+		letters := 0
+		for _, n := range f.LostLetters {
+			letters += n
+		}
+		conflicts := f.LostLetters[deadletter.ReasonConflict]
+		say(f.Lost-letters, "%d of %d orders lost", f.Lost-letters, len(e.Orders))
+		say(letters-conflicts, "%d of %d broken records lost without a trace", letters-conflicts, e.Broken)
+		say(conflicts, "%d of %d conflicts lost without a trace", conflicts, e.Conflicts)
+	} else {
+		var done, records int64
 		for partition, end := range f.Ends {
 			done, records = done+f.Committed[partition], records+end
 		}
 		all = append(all, fmt.Sprintf("stops at %s of %s records", report.Thousands(done), report.Thousands(records)))
 	}
-	letters := 0
-	for _, n := range f.LostLetters {
-		letters += n
-	}
-	conflicts := f.LostLetters[deadletter.ReasonConflict]
-	say(f.Lost-letters, "%d of %d orders lost", f.Lost-letters, len(e.Orders))
 	say(f.Wrong, "%d of %d orders not as first sent", f.Wrong, len(e.Orders))
 	say(f.Extra, "%d too many", f.Extra)
-	say(letters-conflicts, "%d of %d broken records lost without a trace", letters-conflicts, e.Broken)
-	say(conflicts, "%d of %d conflicts lost without a trace", conflicts, e.Conflicts)
 	if all == nil {
 		return "exact"
 	}

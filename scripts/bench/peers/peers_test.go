@@ -84,9 +84,12 @@ func TestWaysIntoTheTables(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	e := &ledger.Expected{Orders: map[string]ledger.Order{"a": {}, "b": {}}, Broken: 4, Conflicts: 2}
 	require.Equal(t, "exact", verdict(&ledger.Findings{OffsetsAtEnds: true}, e))
-	require.Equal(t, "stops at 5 of 10 records, 1 of 2 orders lost, 1 of 2 orders not as first sent, 1 too many, 3 of 4 broken records lost without a trace, 2 of 2 conflicts lost without a trace",
-		verdict(&ledger.Findings{
-			Lost: 6, Wrong: 1, Extra: 1, LostLetters: map[string]int{deadletter.ReasonConflict: 2, "invalid": 3},
-			Ends: ledger.Offsets{0: 5, 1: 5}, Committed: ledger.Offsets{0: 5},
-		}, e))
+	f := &ledger.Findings{
+		Lost: 6, Wrong: 1, Extra: 1, LostLetters: map[string]int{deadletter.ReasonConflict: 2, "invalid": 3},
+		Ends: ledger.Offsets{0: 5, 1: 5}, Committed: ledger.Offsets{0: 5},
+	}
+	require.Equal(t, "stops at 5 of 10 records, 1 of 2 orders not as first sent, 1 too many", verdict(f, e))
+	f.OffsetsAtEnds = true
+	require.Equal(t, "1 of 2 orders lost, 3 of 4 broken records lost without a trace, 2 of 2 conflicts lost without a trace, 1 of 2 orders not as first sent, 1 too many",
+		verdict(f, e))
 }
