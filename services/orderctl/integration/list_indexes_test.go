@@ -144,21 +144,26 @@ func TestListIndexesBesideWriters(t *testing.T) {
 	defer func() { _ = open.Rollback() }()
 	l.insert(open, 1)
 
+	until := func(waits bool) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			var does bool
+			require.NoError(t, l.db.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+				WHERE datname = current_database() AND query ~ '^(CREATE|DROP) INDEX CONCURRENTLY' AND wait_event_type = 'Lock')`).Scan(&does))
+			return does == waits
+		}, time.Minute, 5*time.Millisecond)
+	}
 	attempt := func() (done chan result, stop context.CancelFunc) {
 		ctx, stop := context.WithCancel(t.Context())
 		done = make(chan result, 1)
 		go func() { done <- orderctlRun(ctx, "migrate", "--list-indexes") }()
-		require.Eventually(t, func() bool {
-			var waits bool
-			require.NoError(t, l.db.QueryRowContext(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
-				WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock')`).Scan(&waits))
-			return waits
-		}, time.Minute, 5*time.Millisecond)
+		until(true)
 		return done, stop
 	}
 	done, stop := attempt()
 	stop()
 	require.NotZero(t, (<-done).code)
+	until(false)
 	require.Eventually(t, func() bool {
 		_, valid := l.catalog()
 		ready, there := valid["orders_newest"]

@@ -353,7 +353,7 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 			}
 			r := run(t, source, cache.StoreOptions{Compress: seed%2 == 1}, func(x *index) {
 				if seed%3 > 0 {
-					x.hash = func(text string) uint32 { return uint32(len(text)) }
+					x.hash = func(text string) uint32 { return uint32(len(text)) << 8 }
 				}
 				if seed%4 > 0 {
 					x.most = 1 + random.IntN(40*recordCost)
