@@ -35,20 +35,40 @@ type Migration struct {
 // If the tables' owner is a role of PlanRoles, the other roles get their rights on new
 // tables. Several processes may call it at once: they take turns, and the later ones
 // have nothing to do.
-func Up(ctx context.Context, db *sql.DB) ([]Migration, error) {
+//
+// A step and a program that has locked another of the tables first may wait for each other.
+// PostgreSQL then ends one of the two. If it is the step, that has changed nothing, and is tried again.
+func Up(ctx context.Context, db *sql.DB) (applied []Migration, err error) {
 	p, err := provider(db)
 	if err != nil {
 		return nil, err
 	}
-	results, err := p.Up(ctx)
-	if err != nil {
-		return nil, explain("migrate up", err)
+	for try := 1; ; try++ {
+		results, err := p.Up(ctx)
+		failed, is := errors.AsType[*goose.PartialError](err)
+		if is {
+			results = failed.Applied
+		}
+		applied = append(applied, fromResults(results)...)
+		if err == nil {
+			break
+		}
+		if !isDeadlock(err) || try == maxDeadlocks {
+			return nil, explain("migrate up", err)
+		}
 	}
 	// A step whose tables lack grants counts as applied: the next call grants them.
 	if err := grantNew(ctx, db); err != nil {
-		return fromResults(results), fmt.Errorf("the steps are applied; give the roles their rights: %w", err)
+		return applied, fmt.Errorf("the steps are applied; give the roles their rights: %w", err)
 	}
-	return fromResults(results), nil
+	return applied, nil
+}
+
+const maxDeadlocks = 5
+
+func isDeadlock(err error) bool {
+	var refused interface{ SQLState() string } // as the drivers of PostgreSQL have it
+	return errors.As(err, &refused) && refused.SQLState() == "40P01"
 }
 
 // DownTo undoes every step above version, newest first, and deletes the data in the
