@@ -301,6 +301,27 @@ func TestLettersOfAnotherTopic(t *testing.T) {
 }
 
 // Letters of several topics, ours among them, are listed and dealt with together.
+// TestAnUndoThatIsAbortedIsDoneAgain has the broker abort a transaction that is to be committed,
+// and say that all is well, as franz-go itself does at times.
+func TestAnUndoThatIsAbortedIsDoneAgain(t *testing.T) {
+	w := newWorld(t)
+	id := w.letters(1)[0]
+	require.Zero(t, w.orderctl("dlq", "discard", id, "--why", "tried", "--yes").code)
+	aborted := false
+	w.broker.Cluster().ControlKey(int16(kmsg.EndTxn), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		w.broker.Cluster().KeepControl()
+		end, _ := request.(*kmsg.EndTxnRequest)
+		if !aborted {
+			aborted, end.Commit = true, false
+		}
+		return nil, nil, false
+	})
+	got := w.orderctl("dlq", "undo", id)
+	require.Zero(t, got.code, got.stderr)
+	require.True(t, aborted)
+	require.Len(t, w.refs(letter.Open), 3)
+}
+
 func TestSeveralTopicsOfLetters(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, w.broker.CreateTopics(t.Context(), map[string]broker.Topic{"connect.dlq": {Partitions: 2}, "orders.DLT": {Partitions: 1}}))
