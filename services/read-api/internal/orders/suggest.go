@@ -44,6 +44,7 @@ type Suggestion struct {
 func (l *Lists) Suggest(ctx context.Context, text string, personal bool) (found []Suggestion, err error) {
 	err = l.answer(ctx, func() (ok bool) {
 		if found, ok = l.index.suggest(text, personal); ok {
+			found = arrange(found, text)
 			l.answered.Add(1)
 		}
 		return ok
@@ -51,7 +52,7 @@ func (l *Lists) Suggest(ctx context.Context, text string, personal bool) (found 
 		found, err = l.SuggestFresh(ctx, text, personal)
 		return err
 	})
-	return arrange(found, text), err
+	return found, err
 }
 
 // SuggestFresh is Suggest from the database. An error is ErrUnavailable, perhaps ErrUnindexed,
