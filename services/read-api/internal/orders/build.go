@@ -81,14 +81,15 @@ func (x *index) tabulate(d draft) *table {
 	for h, p := range kept {
 		t.first[h], to[p.from] = d.rows[p.from], handle(h)
 	}
-	handles := byUID[:0]
+	wide := len(kept) > x.narrow
+	items := make([]item, 0, len(kept))
 	for _, from := range byUID {
 		if h := to[from]; h != left {
-			handles = append(handles, h)
+			items = append(items, newItem(0, h))
 		}
 	}
-	t.byUID = newTree(x.leaf, func(_ uint16, h handle) uint64 { return d.uids[kept[h].from] }, nil)
-	t.byUID.extend(0, handles)
+	t.byUID = newTree(x.leaf, wide, func(_ uint16, last item) uint64 { return d.uids[kept[last.handle()].from] }, nil)
+	t.byUID.extend(0, items)
 	posts := d.posts[:0]
 	for _, p := range d.posts {
 		if h := to[uint32(p)]; h != left {
@@ -96,8 +97,9 @@ func (x *index) tabulate(d draft) *table {
 		}
 	}
 	slices.Sort(posts) // handles are in the order of time
-	t.posts = newTree(x.leaf, func(head uint16, p post) uint64 { return uint64(p.value(head)) }, nil)
-	var same []post
+	t.posts = newTree(x.leaf, wide, func(head uint16, last item) uint64 { return uint64(valueOf(head, last)) }, nil)
+	t.posts.withAbove = true
+	var same []item
 	for i, p := range posts {
 		value := uint32(p >> 32)
 		same = append(same, newPost(value, handle(p)))
@@ -106,20 +108,20 @@ func (x *index) tabulate(d draft) *table {
 			same = same[:0]
 		}
 	}
-	sorted := func(rank func(*row) uint32, key func(*row) uint64) *tree[handle] {
-		keys := make([]uint64, len(handles))
+	sorted := func(rank func(*row) uint32, key func(*row) uint64) *tree {
+		keys := make([]uint64, len(items))
 		for h := range keys {
 			keys[h] = uint64(rank(&t.first[h]))<<32 | uint64(h)
 		}
 		slices.Sort(keys)
 		for i, key := range keys {
-			handles[i] = handle(key)
+			items[i] = newItem(0, handle(key))
 		}
-		tree := newTree(x.leaf, func(_ uint16, h handle) uint64 { return key(t.row(h)) }, t.row)
-		tree.extend(0, handles)
+		tree := newTree(x.leaf, wide, func(_ uint16, last item) uint64 { return key(t.row(last.handle())) }, t.row)
+		tree.extend(0, items)
 		return tree
 	}
-	ranked := func(by ranking) *tree[handle] {
+	ranked := func(by ranking) *tree {
 		return sorted(by.rank, func(r *row) uint64 { return uint64(by.rank(r)) })
 	}
 	t.byAmount, t.byUpdated = ranked(t.amounts()), ranked(t.updates())

@@ -22,13 +22,14 @@ import (
 // have. Where a record has changed or gone since the last round, a reader asks the
 // database.
 type index struct {
-	cache *cache.Cache
-	seed  maphash.Seed
-	hash  func(string) uint32 // of values; the same one may have several
-	names names
-	most  int // maxCost
-	least int // leastPending
-	leaf  int // leafItems
+	cache  *cache.Cache
+	seed   maphash.Seed
+	hash   func(string) uint32 // of values; the same one may have several
+	names  names
+	most   int // maxCost
+	least  int // leastPending
+	leaf   int // leafBytes
+	narrow int // narrowHandles
 
 	// These belong to the cache's goroutine.
 	pending  map[uint64]pending // what has changed since the last complete round, by row.uid
@@ -59,7 +60,7 @@ type build struct {
 func newIndex(c *cache.Cache) *index {
 	seed := maphash.MakeSeed()
 	hash := func(text string) uint32 { return uint32(maphash.String(seed, text)) }
-	x := &index{cache: c, seed: seed, hash: hash, most: maxCost, least: leastPending, leaf: leafItems, names: names{numbers: map[string]uint16{}}}
+	x := &index{cache: c, seed: seed, hash: hash, most: maxCost, least: leastPending, leaf: leafBytes, narrow: narrowHandles, names: names{numbers: map[string]uint16{}}}
 	x.names.add("") // is always possible
 	c.Subscribe(x)
 	return x

@@ -358,7 +358,10 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 				if seed%4 > 0 {
 					x.most = 1 + random.IntN(40*recordCost)
 				}
-				x.leaf = 15 + random.IntN(60)
+				x.leaf = 60 + random.IntN(240)
+				if seed%3 < 2 {
+					x.narrow = random.IntN(2 * uids)
+				}
 				if seed%5 > 1 {
 					x.least = 1 + random.IntN(60)
 				}
@@ -394,6 +397,9 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 				source.mu.Unlock()
 				r.settle()
 				require.Equal(t, source.naive(Filter{}), walk(t, r.index, Filter{}, 100))
+				r.mu.RLock()
+				require.True(t, r.table.posts.wide || r.table.used <= r.narrow)
+				r.mu.RUnlock()
 				for range 4 {
 					text, personal := one(random, uid(), uid()[:1], "uid", "uid-uid-", "a", "t", "~", "nobody"), random.IntN(3) > 0
 					found, ok := r.suggest(text, personal)

@@ -146,9 +146,9 @@ func (s *finder) narrowest() way {
 	return slices.MinFunc(ways, func(a, b way) int { return cmp.Compare(a.size, b.size) })
 }
 
-func (s *finder) wayOf(t *tree[handle], from, to spot) way {
+func (s *finder) wayOf(t *tree, from, to spot) way {
 	return way{size: t.between(from, to), rows: func(use func(*row) bool) {
-		t.walk(from, to, false, s.want.mayHave, func(h handle) bool { return use(s.row(h)) })
+		t.walk(from, to, false, s.want.mayHave, func(item item) bool { return use(s.row(item.handle())) })
 	}}
 }
 
@@ -178,14 +178,15 @@ func (s *finder) postsOf(values []uint32) way {
 		seen, more := map[handle]bool{}, true // an order may have several of the values
 		for _, value := range values {
 			from, to := s.postRange(value)
-			s.posts.walk(from, to, false, nil, func(p post) bool {
-				if s.isGone(p.handle()) || seen[p.handle()] {
+			s.posts.walk(from, to, false, nil, func(post item) bool {
+				h := post.handle()
+				if s.isGone(h) || seen[h] {
 					return true
 				}
 				if len(values) > 1 {
-					seen[p.handle()] = true
+					seen[h] = true
 				}
-				more = use(s.row(p.handle()))
+				more = use(s.row(h))
 				return more
 			})
 			if !more {
@@ -204,12 +205,12 @@ func (s *finder) walkPosts(value uint32) {
 		from, to = part(from, to, s.postSpot(value, s.after.Created.UnixMicro(), s.after.edge(down)), down)
 	}
 	more := true
-	s.posts.walk(from, to, down, nil, func(p post) bool {
-		if s.isGone(p.handle()) {
+	s.posts.walk(from, to, down, nil, func(post item) bool {
+		if s.isGone(post.handle()) {
 			s.cost++
 			return true
 		}
-		more = s.add(s.row(p.handle()), func(a, b *row) bool { return a.created == b.created })
+		more = s.add(s.row(post.handle()), func(a, b *row) bool { return a.created == b.created })
 		return more
 	})
 	if more {
@@ -225,8 +226,8 @@ func (s *finder) walkAll() {
 		if s.after != nil {
 			from, to = part(from, to, s.timeSpot(s.after.Created.UnixMicro(), s.after.UID), down)
 		}
-		s.byTime.walk(from, to, down, s.want.mayHave, func(h handle) bool {
-			more = s.add(s.row(h), func(*row, *row) bool { return false })
+		s.byTime.walk(from, to, down, s.want.mayHave, func(item item) bool {
+			more = s.add(s.row(item.handle()), func(*row, *row) bool { return false })
 			return more
 		})
 	} else {
@@ -244,8 +245,8 @@ func (s *finder) walkAll() {
 				from, to = part(from, to, t.spot(rank, math.MinInt64, 0), down)
 			}
 		}
-		t.tree.walk(from, to, down, s.want.mayHave, func(h handle) bool {
-			more = s.add(s.row(h), func(a, b *row) bool {
+		t.tree.walk(from, to, down, s.want.mayHave, func(item item) bool {
+			more = s.add(s.row(item.handle()), func(a, b *row) bool {
 				return t.rank(a) == t.rank(b) && (a.created == b.created || t.rank(a) == math.MaxUint32)
 			})
 			return more

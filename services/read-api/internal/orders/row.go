@@ -1,7 +1,6 @@
 package orders
 
 import (
-	"encoding/binary"
 	"hash/maphash"
 	"math"
 	"slices"
@@ -45,21 +44,13 @@ const (
 	nmIDField
 )
 
-// post is an order's row under a value of a field: the value's last byte, and the handle. The
-// rest of the value is the leaf's head.
-type post [5]byte
-
-func newPost(value uint32, h handle) (p post) {
-	p[0] = byte(value)
-	binary.BigEndian.PutUint32(p[1:], uint32(h))
-	return p
-}
+// A post is an order's row under a value of a field: an item with the value's last byte above
+// the handle. The rest of the value is the leaf's head.
+func newPost(value uint32, h handle) item { return newItem(byte(value), h) }
 
 func headOf(value uint32) uint16 { return uint16(value >> 8) }
 
-func (p post) value(head uint16) uint32 { return uint32(head)<<8 | uint32(p[0]) }
-
-func (p post) handle() handle { return handle(binary.BigEndian.Uint32(p[1:])) }
+func valueOf(head uint16, post item) uint32 { return uint32(head)<<8 | uint32(post.above()) }
 
 // rowOf is an order's row, and the values under which it has posts. Only with add do new
 // names get numbers.

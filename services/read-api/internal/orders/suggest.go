@@ -106,8 +106,8 @@ func (x *index) suggest(text string, personal bool) (found []Suggestion, ok bool
 		if !model.IsOrderUID(text) { // else it is not the beginning of a uid either
 			return
 		}
-		s.byUID.walk(s.uidSpot(text), s.byUID.end(), false, nil, func(h handle) bool {
-			uid := s.uid(s.row(h))
+		s.byUID.walk(s.uidSpot(text), s.byUID.end(), false, nil, func(item item) bool {
+			uid := s.uid(s.row(item.handle()))
 			if !strings.HasPrefix(uid, text) || len(found) == MaxSuggestions {
 				return false
 			}

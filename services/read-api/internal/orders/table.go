@@ -3,7 +3,6 @@ package orders
 import (
 	"cmp"
 	"math"
-	"slices"
 	"strings"
 )
 
@@ -15,11 +14,11 @@ type table struct {
 	free  []handle          // whose rows are not used now
 	live  int
 
-	byTime    *tree[handle] // then by order_uid
-	byUID     *tree[handle] // by order_uid
-	byAmount  *tree[handle] // then by created, then by handle
-	byUpdated *tree[handle] // "
-	posts     *tree[post]   // by value, then by created, then by handle
+	byTime    *tree // then by order_uid
+	byUID     *tree // by order_uid
+	byAmount  *tree // then by created, then by handle
+	byUpdated *tree // "
+	posts     *tree // by value, then by created, then by handle
 
 	// Posts of rows that are gone stay until the next pass through the posts has ended.
 	gone          []uint64 // a bit for each handle
@@ -27,7 +26,11 @@ type table struct {
 	sweeping      int      // the leaf that the pass has reached
 }
 
-const rowsChunk = 1024
+const (
+	rowsChunk = 1024
+	// narrowHandles is how many rows have handles of 3 bytes.
+	narrowHandles = 1 << 24
+)
 
 func (t *table) row(h handle) *row {
 	if int(h) < len(t.first) {
@@ -56,6 +59,16 @@ func (t *table) add(r row) (h handle) {
 	return h
 }
 
+// widen gives handles 4 bytes, if they need it with so many rows more.
+func (t *table) widen(more, narrow int) {
+	if t.posts.wide || t.used+more <= narrow {
+		return
+	}
+	for _, tree := range []*tree{t.byTime, t.byUID, t.byAmount, t.byUpdated, t.posts} {
+		tree.widen()
+	}
+}
+
 func (t *table) isGone(h handle) bool { return t.gone[h/64]>>(h%64)&1 == 1 }
 
 func (t *table) bury(h handle) {
@@ -77,8 +90,7 @@ func (t *table) sweep(changes int) {
 	}
 	// So many that the pass ends before the next one is due.
 	for n := changes * (1 + 16*len(t.posts.leaves)/(t.used+1)); n > 0 && t.sweeping < len(t.posts.leaves); n-- {
-		l := t.posts.leaves[t.sweeping]
-		t.posts.leaves[t.sweeping] = slices.DeleteFunc(l, func(p post) bool { return t.isGone(p.handle()) })
+		t.posts.removeIf(t.sweeping, func(post item) bool { return t.isGone(post.handle()) })
 		if before := t.sweeping - 1; !t.posts.join(t.sweeping) && !t.posts.join(before) {
 			t.sweeping++
 		}
@@ -109,8 +121,8 @@ type lookup struct {
 // timeSpot is the place of the first order that is not before one. uid may be "": that is
 // before all others.
 func (s *lookup) timeSpot(created int64, uid string) spot {
-	return s.byTime.seek(timeKey(created), func(_ uint16, h handle) bool {
-		r := s.row(h)
+	return s.byTime.seek(timeKey(created), func(_ uint16, item item) bool {
+		r := s.row(item.handle())
 		c := cmp.Compare(r.created, created)
 		if c == 0 && uid != "" {
 			c = strings.Compare(s.uid(r), uid)
@@ -124,13 +136,13 @@ func timeKey(created int64) uint64 { return uint64(created) ^ 1<<63 }
 
 // uidSpot is the place of the first order_uid that is not before one.
 func (s *lookup) uidSpot(uid string) spot {
-	return s.byUID.seek(uidPart(uid, 0), func(_ uint16, h handle) bool { return s.uid(s.row(h)) < uid })
+	return s.byUID.seek(uidPart(uid, 0), func(_ uint16, item item) bool { return s.uid(s.row(item.handle())) < uid })
 }
 
 // ranking is a tree of rows by a number that they have.
 type ranking struct {
 	*table
-	tree *tree[handle]
+	tree *tree
 	rank func(*row) uint32
 }
 
@@ -143,9 +155,9 @@ func (t *table) updates() ranking {
 }
 
 func (t ranking) spot(rank uint32, created int64, h handle) spot {
-	return t.tree.seek(uint64(rank), func(_ uint16, other handle) bool {
-		r := t.row(other)
-		return cmp.Or(cmp.Compare(t.rank(r), rank), cmp.Compare(r.created, created), cmp.Compare(other, h)) < 0
+	return t.tree.seek(uint64(rank), func(_ uint16, other item) bool {
+		r := t.row(other.handle())
+		return cmp.Or(cmp.Compare(t.rank(r), rank), cmp.Compare(r.created, created), cmp.Compare(other.handle(), h)) < 0
 	})
 }
 
@@ -161,10 +173,10 @@ func (t ranking) of(h handle) spot {
 }
 
 func (t *table) postSpot(value uint32, created int64, h handle) spot {
-	return t.posts.seek(uint64(value), func(head uint16, p post) bool {
-		c := cmp.Compare(p.value(head), value)
+	return t.posts.seek(uint64(value), func(head uint16, post item) bool {
+		c := cmp.Compare(valueOf(head, post), value)
 		if c == 0 {
-			c = cmp.Or(cmp.Compare(t.row(p.handle()).created, created), cmp.Compare(p.handle(), h))
+			c = cmp.Or(cmp.Compare(t.row(post.handle()).created, created), cmp.Compare(post.handle(), h))
 		}
 		return c < 0
 	})
@@ -182,21 +194,22 @@ func (s *lookup) uid(r *row) string {
 // apply brings the table up to date. It returns false if the cache has lost an order.
 func (x *index) apply() bool {
 	s := &lookup{x: x, table: x.table, pending: x.pending}
-	s.byUID.key = func(_ uint16, h handle) uint64 { return uidPart(s.uid(s.row(h)), 0) }
+	s.byUID.key = func(_ uint16, last item) uint64 { return uidPart(s.uid(s.row(last.handle())), 0) }
+	s.widen(len(x.pending), x.narrow)
 	for _, p := range x.pending {
 		at := s.uidSpot(p.uid)
 		before, more := s.byUID.at(at)
-		known := more && s.uid(s.row(before)) == p.uid
+		known := more && s.uid(s.row(before.handle())) == p.uid
 		if known {
-			s.remove(before, p.uid)
+			s.remove(before.handle(), p.uid)
 		}
 		switch {
 		case known && p.gone:
 			s.byUID.remove(at)
 		case known:
-			s.byUID.replace(at, s.insert(p))
+			s.byUID.replace(at, newItem(0, s.insert(p)))
 		case !p.gone:
-			s.byUID.insert(at, 0, s.insert(p))
+			s.byUID.insert(at, 0, newItem(0, s.insert(p)))
 		}
 		if s.lost {
 			return false
@@ -210,9 +223,9 @@ func (x *index) apply() bool {
 // insert puts an order everywhere but into byUID.
 func (s *lookup) insert(p pending) handle {
 	r, h := p.row, s.add(p.row)
-	s.byTime.insert(s.timeSpot(r.created, p.uid), 0, h)
+	s.byTime.insert(s.timeSpot(r.created, p.uid), 0, newItem(0, h))
 	for _, t := range []ranking{s.amounts(), s.updates()} {
-		t.tree.insert(t.of(h), 0, h)
+		t.tree.insert(t.of(h), 0, newItem(0, h))
 	}
 	for _, value := range p.values {
 		s.posts.insert(s.postSpot(value, r.created, h), headOf(value), newPost(value, h))
@@ -223,7 +236,7 @@ func (s *lookup) insert(p pending) handle {
 // remove takes an order's row out of all trees but byUID.
 func (s *lookup) remove(h handle, uid string) {
 	at := s.timeSpot(s.row(h).created, uid)
-	if there, ok := s.byTime.at(at); s.lost || !ok || there != h {
+	if there, ok := s.byTime.at(at); s.lost || !ok || there.handle() != h {
 		s.lost = true
 		return
 	}
