@@ -67,7 +67,7 @@ func Options(settings *Settings) fx.Option {
 		fx.Provide(service.Parts(program, settings)...),
 		fx.Provide(
 			newFatal,
-			newDatabase, newSchemaWatch, newPruner,
+			newDatabase, newPruner,
 			newDialer, newTransport, newClient,
 			newMetrics, newBlockage, newPositions, newErasures, newPipeline, newConsumer, newLagMeter,
 		),
@@ -191,9 +191,10 @@ func logForeignKeys(log *zap.Logger, obstacle string) {
 	log.Info("writing with look-ups for foreign keys", zap.String("reason", obstacle))
 }
 
-func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, position *positions.Keeper, erasures *erasures.Keeper, watch *schema.Watch,
+func newConsumer(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, consumed *pipeline.Pipeline, position *positions.Keeper, erasures *erasures.Keeper,
 	fatal fatal, blockage *pipeline.Blockage, checks *health.Registry, log *zap.Logger,
 ) *consumer.Consumer {
+	database := checks.Component("database")
 	return consumer.New(
 		consumer.Config{
 			Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Group: s.Group, Topic: s.Kafka.Topic,
@@ -201,7 +202,9 @@ func newConsumer(s *Settings, client *kafka.Client, dialer *kafka.Dialer, consum
 			SessionTimeout: s.SessionTimeout, TopicWatchInterval: s.TopicWatch, PositionsInterval: s.LagInterval,
 		},
 		consumer.Deps{
-			Client: client, Dialer: dialer, Prepare: watch.Wait, Assign: consumed.Assign, WentBack: position.WentBack, SyncErasures: erasures.Sync, Fatal: fatal,
+			Client: client, Dialer: dialer, Assign: consumed.Assign,
+			Prepare:  func(ctx context.Context) error { return schema.Wait(ctx, db.DB, database, log) },
+			WentBack: position.WentBack, SyncErasures: erasures.Sync, Fatal: fatal,
 			Membership: blockage, Component: checks.Component("group"), Log: log,
 		})
 }
@@ -218,10 +221,6 @@ func newLagMeter(s *Settings, client *kafka.Client, dialer *kafka.Dialer, metric
 	})
 	metrics.MustRegister(meter)
 	return meter
-}
-
-func newSchemaWatch(db *bun.DB, checks *health.Registry, log *zap.Logger) *schema.Watch {
-	return schema.NewWatch(db.DB, checks.Component("database"), log)
 }
 
 func newPruner(s *Settings, db *bun.DB, metrics *prometheus.Registry, log *zap.Logger) *prune.Pruner {

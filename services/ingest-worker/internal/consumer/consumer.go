@@ -39,13 +39,6 @@ type Config struct {
 	PositionsInterval time.Duration
 }
 
-// assign returns what consumes a generation's partitions; see pipeline.Pipeline.Assign.
-type assign = func(committed map[int]int64, committer pipeline.Committer) (consume func(ctx context.Context, partition int))
-
-// prepare returns once partitions can be consumed, or with an error if they never
-// can, or when ctx ends.
-type prepare = func(ctx context.Context) error
-
 // Membership is notified whether the worker is a member of its group.
 type Membership interface {
 	BlockGroup(why error)
@@ -54,10 +47,13 @@ type Membership interface {
 
 // Deps are the parts of a Consumer, all required.
 type Deps struct {
-	Client   *kafka.Client
-	Dialer   *kafka.Dialer
-	Prepare  prepare // called before the group is joined
-	Assign   assign
+	Client *kafka.Client
+	Dialer *kafka.Dialer
+	// Prepare is called before the group is joined. It returns once partitions can be consumed,
+	// or with an error if they never can, or when ctx ends.
+	Prepare func(ctx context.Context) error
+	// Assign returns what consumes a generation's partitions; see pipeline.Pipeline.Assign.
+	Assign   func(committed map[int]int64, committer pipeline.Committer) (consume func(ctx context.Context, partition int))
 	WentBack func(ctx context.Context) (bool, error) // whether the positions have to be read anew
 	// SyncErasures brings the table of erased orders up to date.
 	SyncErasures func(ctx context.Context) error

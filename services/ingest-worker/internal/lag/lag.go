@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,9 +54,8 @@ type Meter struct {
 	deps    Deps
 	records *prometheus.Desc
 	seconds *prometheus.Desc
-
-	mu         sync.Mutex
-	partitions map[int]behind
+	// partitions are replaced as a whole, by the loop.
+	partitions atomic.Pointer[map[int]behind]
 }
 
 // NewMeter returns a meter that measures nothing yet.
@@ -68,6 +67,7 @@ func NewMeter(cfg Config, deps Deps) *Meter {
 		records: prometheus.NewDesc("orderhub_ingest_lag_records", "Records of the partition behind the group's committed offset.", labels, topic),
 		seconds: prometheus.NewDesc("orderhub_ingest_lag_seconds", "Age of the partition's oldest uncommitted record, by its timestamp; 0 if there is none.", labels, topic),
 	}
+	m.partitions.Store(&map[int]behind{})
 	m.Loop = lifecycle.NewLoop("lag", m.run, nil)
 	return m
 }
@@ -77,10 +77,7 @@ func (m *Meter) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCol
 
 // Collect implements prometheus.Collector.
 func (m *Meter) Collect(out chan<- prometheus.Metric) {
-	m.mu.Lock()
-	partitions := maps.Clone(m.partitions)
-	m.mu.Unlock()
-	for id, b := range partitions {
+	for id, b := range *m.partitions.Load() {
 		label, age := strconv.Itoa(id), 0.0
 		if !b.oldest.IsZero() {
 			age = max(0, time.Since(b.oldest).Seconds())
@@ -130,7 +127,8 @@ func (m *Meter) measure(ctx context.Context) error {
 	if failed != nil {
 		return fmt.Errorf("offsets of %s: %w", m.cfg.Topic, failed)
 	}
-	known := m.known(count)
+	known := maps.Clone(*m.partitions.Load())
+	maps.DeleteFunc(known, func(id int, _ behind) bool { return id >= count })
 	for _, p := range ends.Topics[m.cfg.Topic] {
 		if p.Error != nil {
 			err = errors.Join(err, fmt.Errorf("offsets of %s/%d: %w", m.cfg.Topic, p.Partition, p.Error))
@@ -146,22 +144,8 @@ func (m *Meter) measure(ctx context.Context) error {
 		}
 		known[p.Partition] = now
 	}
-	m.mu.Lock()
-	m.partitions = known
-	m.mu.Unlock()
+	m.partitions.Store(&known)
 	return err
-}
-
-// known returns the last figures of the topic's partitions.
-func (m *Meter) known(count int) map[int]behind {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known := maps.Clone(m.partitions)
-	if known == nil {
-		known = map[int]behind{}
-	}
-	maps.DeleteFunc(known, func(id int, _ behind) bool { return id >= count })
-	return known
 }
 
 // oldest returns the timestamp of the first record from offset on, and reads it only if

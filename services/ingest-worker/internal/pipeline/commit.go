@@ -9,7 +9,6 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 )
@@ -62,25 +61,14 @@ func (c *commits) commit(offsets map[int]int64) error {
 	return mine.err
 }
 
-// commit is retried like the rest, but not after the generation has ended: another
-// member may own the partition then.
+// commit is retried like the rest, but not after the generation has ended.
 func (c *partition) commit(ctx context.Context, next int64) error {
-	var over error
 	began := time.Now()
 	defer operation(ctx, tracing.Commit, c.cfg.Topic).End()
-	defer func() { c.metrics.Phase(ctx, phaseOffset, time.Since(began)) }()
-	err := c.retry(ctx, c.id, func(context.Context) error {
-		err := c.commits.commit(map[int]int64{c.id: next})
-		if generationEnded(err) {
-			over = err
-			return nil
-		}
-		return kafkago.Refused(err, "Read", c.cfg.Topic, c.cfg.Group)
-	}, ofBroker(errclass.CauseBroker))
-	if err != nil {
-		return err
-	}
-	return over
+	defer func() { c.Metrics.Phase(ctx, phaseOffset, time.Since(began)) }()
+	return c.retry(ctx, c.id, func(context.Context) error {
+		return kafkago.Refused(c.commits.commit(map[int]int64{c.id: next}), "Read", c.cfg.Topic, c.cfg.Group)
+	}, ofCommit)
 }
 
 // generationEnded reports whether a commit was refused because the partition may

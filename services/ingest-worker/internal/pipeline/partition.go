@@ -19,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/libs/batch"
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/ingest"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/errclass"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
@@ -51,8 +52,8 @@ type partition struct {
 // returns when the current batch is done, or given up after Config.Grace; the partition's
 // next owner reads again what was not committed.
 func (p *Pipeline) Assign(committed map[int]int64, committer Committer) (consume func(ctx context.Context, id int)) {
-	p.position.Forget()
-	p.store.Forget()
+	p.Position.Forget()
+	p.Store.Forget()
 	commits := &commits{topic: p.cfg.Topic, committer: committer}
 	var once sync.Once
 	var topicID string
@@ -68,29 +69,29 @@ func (p *Pipeline) Assign(committed map[int]int64, committer Committer) (consume
 // start returns the topic's id and from where to read, or nothing if ctx ends.
 func (p *Pipeline) start(ctx context.Context, committed map[int]int64, commits *commits) (topicID string, from map[int]int64) {
 	first := slices.Min(slices.Collect(maps.Keys(committed)))
-	defer p.blockage.clear(waiter{first, writing})
-	reader := p.source(first, 0, nil)
+	defer p.Blockage.clear(waiter{first, writing})
+	reader := p.Source(first, 0, nil)
 	defer func() { _ = reader.Close() }() // it was only read from
 	var ofAll map[int]int64
 	err := p.retry(ctx, first, func(ctx context.Context) (err error) {
 		if topicID, err = reader.TopicID(ctx); err == nil {
-			ofAll, err = p.committed(ctx)
+			ofAll, err = p.Committed(ctx)
 		}
 		return kafkago.Refused(err, "Read", p.cfg.Topic, p.cfg.Group)
 	}, ofBroker(errclass.CauseBroker))
 	var behind []int
 	if err == nil {
 		err = p.retry(ctx, first, func(ctx context.Context) (err error) {
-			from, behind, err = p.position.Start(ctx, topicID, ofAll, committed)
+			from, behind, err = p.Position.Start(ctx, topicID, ofAll, committed)
 			return err
 		}, errclass.Of)
 	}
 	// Before any record that a restored database lacks is read. A database that goes back after
 	// its positions were read is noticed by them.
 	if err == nil {
-		sync := p.erasures.Sync
+		sync := p.Erasures.Sync
 		if len(behind) > 0 {
-			sync = p.erasures.SyncRestored
+			sync = p.Erasures.SyncRestored
 		}
 		err = p.retry(ctx, first, sync, func(err error) (errclass.Class, errclass.Cause) {
 			if errors.As(err, new(*erasures.TopicError)) {
@@ -108,7 +109,7 @@ func (p *Pipeline) start(ctx context.Context, committed map[int]int64, commits *
 	}
 	if len(back) > 0 { // so that the lag is right from now on
 		if err := commits.commit(back); err != nil {
-			p.log.Warn("the committed offsets do not go back yet", zap.Error(err))
+			p.Log.Warn("the committed offsets do not go back yet", zap.Error(err))
 		}
 	}
 	return topicID, from
@@ -116,17 +117,17 @@ func (p *Pipeline) start(ctx context.Context, committed map[int]int64, commits *
 
 func (p *Pipeline) consume(ctx context.Context, id int, topicID string, offset int64, assigned int, commits *commits) {
 	c := &partition{
-		Pipeline: p, id: id, topicID: topicID, commits: commits, share: p.budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock), p.position.WhilePaused),
-		log: p.log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second},
+		Pipeline: p, id: id, topicID: topicID, commits: commits, share: p.Budget.share(assigned), queue: newQueue(batch.New(p.cfg.Batch, p.clock), p.Position.WhilePaused),
+		log: p.Log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second},
 	}
 	c.done.Store(max(0, offset))
-	p.metrics.assigned.Inc()
-	defer p.metrics.assigned.Dec()
+	p.Metrics.assigned.Inc()
+	defer p.Metrics.assigned.Dec()
 	p.summary.join()
 	defer p.summary.leave(id)
-	defer p.blockage.clear(waiter{id, reading})
-	defer p.blockage.clear(waiter{id, writing})
-	for _, rare := range []*prometheus.CounterVec{p.metrics.gaps, p.metrics.recreated} {
+	defer p.Blockage.clear(waiter{id, reading})
+	defer p.Blockage.clear(waiter{id, writing})
+	for _, rare := range []*prometheus.CounterVec{p.Metrics.gaps, p.Metrics.recreated} {
 		rare.WithLabelValues(strconv.Itoa(id)) // increase() would not see an event that creates its series
 	}
 
@@ -150,15 +151,15 @@ func (p *Pipeline) consume(ctx context.Context, id int, topicID string, offset i
 
 // read fetches and decodes until ctx ends.
 func (c *partition) read(ctx context.Context, offset int64) {
-	reader := c.source(c.id, c.share.answerBytes(), c.share.admit)
+	reader := c.Source(c.id, c.share.answerBytes(), c.share.admit)
 	defer func() { _ = reader.Close() }()
-	decoder := ingest.NewDecoder(c.codec, c.metrics.unknownField)
+	decoder := ingest.NewDecoder(c.Codec, c.Metrics.unknownField)
 	backoff := retry.NewBackoff(longestBackoff)
 	for ctx.Err() == nil {
 		next, busy, err := c.fetch(ctx, reader, decoder, offset)
 		offset = next
 		if err == nil {
-			c.blockage.clear(waiter{c.id, reading})
+			c.Blockage.clear(waiter{c.id, reading})
 			backoff.Reset()
 			if busy {
 				// An answer costs the broker and the worker as much as dozens of records
@@ -173,7 +174,7 @@ func (c *partition) read(ctx context.Context, offset int64) {
 			return
 		}
 		err = kafkago.Refused(err, "Read", c.cfg.Topic, c.cfg.Group)
-		c.blockage.block(waiter{c.id, reading}, errclass.Environment, errclass.CauseBroker, err)
+		c.Blockage.block(waiter{c.id, reading}, errclass.Environment, errclass.CauseBroker, err)
 		if backoff.Wait(ctx) != nil {
 			return
 		}
@@ -197,7 +198,7 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 	var outOfRange *fetch.OffsetOutOfRangeError
 	if errors.As(err, &outOfRange) {
 		if outOfRange.Offset > outOfRange.End {
-			if err := c.position.Reset(ctx, c.topicID, c.id, outOfRange.First); err != nil {
+			if err := c.Position.Reset(ctx, c.topicID, c.id, outOfRange.First); err != nil {
 				return offset, false, fmt.Errorf("reset the position: %w", err)
 			}
 			c.done.Store(outOfRange.First)
@@ -236,11 +237,11 @@ func (c *partition) fetch(ctx context.Context, reader *fetch.Reader, decoder *in
 	}
 	c.received(asked, traced)
 	if records > 0 { // else it was only a wait for records
-		c.metrics.Phase(ctx, phaseFetch, fetched.Sub(asked))
-		c.metrics.Phase(ctx, phaseDecode, time.Since(fetched)-waited)
+		c.Metrics.Phase(ctx, phaseFetch, fetched.Sub(asked))
+		c.Metrics.Phase(ctx, phaseDecode, time.Since(fetched)-waited)
 	}
-	c.metrics.skipped.WithLabelValues(aborted).Add(float64(answer.AbortedRecords))
-	c.metrics.skipped.WithLabelValues(control).Add(float64(answer.ControlRecords))
+	c.Metrics.skipped.WithLabelValues(aborted).Add(float64(answer.AbortedRecords))
+	c.Metrics.skipped.WithLabelValues(control).Add(float64(answer.ControlRecords))
 	c.queue.advance(answer.NextOffset())
 	return answer.NextOffset(), records >= c.cfg.Batch.Busy && answer.NextOffset() >= c.end.Load(), nil
 }
@@ -264,11 +265,11 @@ func (c *partition) makeRoom(ctx context.Context, bytes int64) (waited time.Dura
 func (c *partition) skipGap(gap *fetch.OffsetOutOfRangeError) int64 {
 	if gap.Offset < gap.First {
 		lost := gap.First - gap.Offset
-		c.metrics.gaps.WithLabelValues(strconv.Itoa(c.id)).Add(float64(lost))
+		c.Metrics.gaps.WithLabelValues(strconv.Itoa(c.id)).Add(float64(lost))
 		c.log.Error("records are lost to the tables: retention deleted them before this group read them, or before it read them again",
 			zap.Int64("wanted_offset", gap.Offset), zap.Int64("first_offset", gap.First), zap.Int64("lost", lost))
 	} else {
-		c.metrics.recreated.WithLabelValues(strconv.Itoa(c.id)).Inc()
+		c.Metrics.recreated.WithLabelValues(strconv.Itoa(c.id)).Inc()
 		c.log.Error("the topic ends before the committed offset: it was recreated or truncated; reading it from its first record",
 			zap.Int64("committed_offset", gap.Offset), zap.Int64("end_offset", gap.End), zap.Int64("first_offset", gap.First))
 	}
@@ -285,7 +286,7 @@ func (c *partition) write(ctx context.Context) {
 			return
 		}
 		if len(taken) > 0 {
-			c.metrics.flushes.WithLabelValues(string(trigger)).Inc()
+			c.Metrics.flushes.WithLabelValues(string(trigger)).Inc()
 		}
 		err := c.finish(hard, taken, next)
 		cost := int64(0)
@@ -339,8 +340,8 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 	if err != nil {
 		return err
 	}
-	c.metrics.stored(records)
-	if dead, err = c.sendLetters(ctx, records); err != nil {
+	c.Metrics.stored(records)
+	if dead, err = ingest.SendLetters(ctx, records, c, c.cfg.Group, c.send); err != nil {
 		return err
 	}
 	if err := c.commit(ctx, next); err != nil {
@@ -351,44 +352,41 @@ func (c *partition) finish(ctx context.Context, taken []*record, next int64) err
 	return nil
 }
 
-// intoTables stores a batch and its position. After a *orderwrite.BehindError the generation
-// ends, and the next one reads again what the tables no longer have.
+// intoTables stores a batch and its position.
 func (c *partition) intoTables(ctx context.Context, records []*ingest.Record, next int64) error {
-	var writer ingest.Writer = c.store
-	if c.position.Recorded() {
-		writer = c.store.Recording(orderwrite.Position{
+	var writer ingest.Writer = c.Store
+	if c.Position.Recorded() {
+		writer = c.Store.Recording(orderwrite.Position{
 			Group: c.cfg.Group, TopicID: c.topicID, Partition: c.id, From: c.done.Load(), Next: next, Transactions: &c.transactions,
 		})
 	}
-	var behind *orderwrite.BehindError
-	err := c.retry(ctx, c.id, func(ctx context.Context) error {
-		if err := ingest.Store(ctx, writer, records); !errors.As(err, &behind) {
-			return err
-		}
-		return nil
-	}, errclass.Of)
-	if err != nil {
-		return err
+	err := c.retry(ctx, c.id, func(ctx context.Context) error { return ingest.Store(ctx, writer, records) }, ofTables)
+	if err == nil {
+		c.done.Store(next)
+		c.Position.Reached(c.topicID, c.id, next)
 	}
-	if behind != nil {
-		return behind
-	}
-	c.done.Store(next)
-	c.position.Reached(c.topicID, c.id, next)
-	return nil
+	return err
 }
 
-// sendLetters sends the dead letters among the records and returns them.
-func (c *partition) sendLetters(ctx context.Context, records []*ingest.Record) ([]deadletter.Letter, error) {
-	return ingest.SendLetters(ctx, records, retried{c}, c.cfg.Group, c.send)
+// Known returns the erased orders that the writer knows; with Refresh, a partition is
+// ingest.Erasures.
+func (c *partition) Known() *erased.Known { return c.Store.Known() }
+
+// Refresh retries the writer's Refresh.
+func (c *partition) Refresh(ctx context.Context) (changed bool, err error) {
+	err = c.retry(ctx, c.id, func(ctx context.Context) (err error) {
+		changed, err = c.Store.Refresh(ctx)
+		return err
+	}, ofTables)
+	return changed, err
 }
 
 func (c *partition) send(ctx context.Context, records []deadletter.Letter) error {
 	pending, began := letters.NewPending(records), time.Now()
-	defer operation(ctx, tracing.Send, c.producer.Topic()).End()
-	defer func() { c.metrics.Phase(ctx, phaseLetters, time.Since(began)) }()
+	defer operation(ctx, tracing.Send, c.Producer.Topic()).End()
+	defer func() { c.Metrics.Phase(ctx, phaseLetters, time.Since(began)) }()
 	return c.retry(ctx, c.id, func(ctx context.Context) error {
-		return c.producer.Send(ctx, pending)
+		return c.Producer.Send(ctx, pending)
 	}, ofBroker(errclass.CauseDeadLetters))
 }
 
@@ -416,17 +414,17 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 	reasons := map[string]int{}
 	for _, letter := range dead {
 		reasons[letter.Reason]++
-		c.metrics.deadLetters.WithLabelValues(letter.Reason).Inc()
+		c.Metrics.deadLetters.WithLabelValues(letter.Reason).Inc()
 		c.log.Debug("record is a dead letter", zap.String("letter", letter.ID), zap.String("reason", letter.Reason))
 	}
 	for outcome, n := range outcomes {
-		c.metrics.records.WithLabelValues(string(outcome)).Add(float64(n))
+		c.Metrics.records.WithLabelValues(string(outcome)).Add(float64(n))
 	}
 	if len(records) == 0 {
 		return // there were only control records
 	}
-	c.metrics.batch.Observe(float64(len(records)))
-	c.metrics.flush.Observe(took.Seconds())
+	c.Metrics.batch.Observe(float64(len(records)))
+	c.Metrics.flush.Observe(took.Seconds())
 	lag := max(0, c.end.Load()-next)
 	c.summary.add(c.id, lag, tally{batches: 1, records: len(records), outcomes: outcomes, bytes: bytes})
 	level := zap.DebugLevel

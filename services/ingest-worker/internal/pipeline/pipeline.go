@@ -42,24 +42,10 @@ const longestBackoff = 5 * time.Second
 
 // Pipeline has what all partitions share. Safe for concurrent use.
 type Pipeline struct {
-	cfg      Config
-	source   Source
-	codec    *model.Codec
-	store    *orderwrite.Writer
-	position *positions.Keeper
-	erasures *erasures.Keeper
-	producer *letters.Producer
-	budget   *Budget
-	blockage *Blockage
-	metrics  *Metrics
-	log      *zap.Logger
-	summary  *summary
-	rights   func(context.Context) error
-	// committed returns the group's committed offsets in all partitions; -1: none.
-	committed func(context.Context) (map[int]int64, error)
-	// fatal is called with a defect, on which the worker stops.
-	fatal func(error)
-	clock time.Time // partitions under load flush at the same instants, see batch.New
+	Deps
+	cfg     Config
+	summary *summary
+	clock   time.Time // partitions under load flush at the same instants, see batch.New
 }
 
 // Source returns the reader of a partition. Its answers have maxBytes, and admit lets
@@ -81,54 +67,75 @@ type Deps struct {
 	Rights   func(context.Context) error // names what the database's user lacks
 	// Committed returns the group's committed offsets in all partitions; -1: none.
 	Committed func(context.Context) (map[int]int64, error)
-	Fatal     func(error)
+	Fatal     func(error) // called with a defect, on which the worker stops
 }
 
 // New returns a pipeline.
 func New(cfg Config, d Deps) *Pipeline {
 	d.Metrics.ofBudget(d.Budget)
-	return &Pipeline{
-		cfg: cfg, source: d.Source, codec: d.Codec, store: d.Store, position: d.Position, erasures: d.Erasures, producer: d.Producer,
-		budget: d.Budget, blockage: d.Blockage, metrics: d.Metrics, log: d.Log, summary: newSummary(d.Log),
-		rights: d.Rights, committed: d.Committed, fatal: d.Fatal, clock: time.Now(),
-	}
+	return &Pipeline{Deps: d, cfg: cfg, summary: newSummary(d.Log), clock: time.Now()}
 }
 
 // errStopped ends the retries of a worker that stops.
 var errStopped = errors.New("the worker stops")
 
 // retry calls try until it succeeds, and returns nil then. Errors of the environment
-// are retried without end, visibly. It gives up when ctx ends, and on a defect, which
-// it reports.
+// are retried without end, visibly. It gives up when ctx ends, on an error that ends the
+// generation, and on a defect, which it reports.
 func (p *Pipeline) retry(ctx context.Context, partition int, try func(context.Context) error, classify func(error) (errclass.Class, errclass.Cause)) error {
 	backoff := retry.NewBackoff(longestBackoff)
 	for {
 		err := try(ctx)
 		if err == nil {
-			p.blockage.clear(waiter{partition, writing})
+			p.Blockage.clear(waiter{partition, writing})
 			return nil
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		class, cause := classify(err)
+		if class == ended {
+			return err
+		}
 		if class == errclass.Defect {
-			p.fatal(err)
+			p.Fatal(err)
 			return errStopped
 		}
 		if cause == errclass.CauseRights {
-			if lacking := p.rights(ctx); lacking != nil {
+			if lacking := p.Rights(ctx); lacking != nil {
 				err = lacking // PostgreSQL names the table only
 			}
 		}
-		p.blockage.block(waiter{partition, writing}, class, cause, err)
+		p.Blockage.block(waiter{partition, writing}, class, cause, err)
 		if err := backoff.Wait(ctx); err != nil {
 			return err
 		}
 	}
 }
 
+// ended is the class of errors with which the generation ends: the partition's next owner
+// reads again what was not committed.
+const ended errclass.Class = "ended"
+
 // ofBroker classifies errors of Kafka, which are all of the environment.
 func ofBroker(cause errclass.Cause) func(error) (errclass.Class, errclass.Cause) {
 	return func(error) (errclass.Class, errclass.Cause) { return errclass.Environment, cause }
+}
+
+// ofCommit is ofBroker for a commit. The broker refuses it when another member may own the
+// partition.
+func ofCommit(err error) (errclass.Class, errclass.Cause) {
+	if generationEnded(err) {
+		return ended, ""
+	}
+	return errclass.Environment, errclass.CauseBroker
+}
+
+// ofTables classifies errors of writing. If the database went back to an earlier state, the
+// next generation reads again what the tables no longer have.
+func ofTables(err error) (errclass.Class, errclass.Cause) {
+	if errors.As(err, new(*orderwrite.BehindError)) {
+		return ended, ""
+	}
+	return errclass.Of(err)
 }

@@ -22,11 +22,11 @@ import (
 func TestBatchesAreLoggedSometimesAndSummedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logged := observer.New(zapcore.DebugLevel)
-		p := &Pipeline{metrics: NewMetrics(prometheus.NewRegistry()), log: zap.New(core), summary: newSummary(zap.New(core))}
+		p := &Pipeline{Deps: Deps{Metrics: NewMetrics(prometheus.NewRegistry()), Log: zap.New(core)}, summary: newSummary(zap.New(core))}
 		var parts []*partition
 		for id := range 2 {
 			p.summary.join()
-			parts = append(parts, &partition{Pipeline: p, id: id, log: p.log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second}})
+			parts = append(parts, &partition{Pipeline: p, id: id, log: p.Log.With(zap.Int("partition", id)), often: rate.Sometimes{Interval: time.Second}})
 		}
 		lines := func(level zapcore.Level, message string) []observer.LoggedEntry {
 			return logged.FilterMessage(message).FilterLevelExact(level).All()

@@ -49,8 +49,8 @@ func TestTheLineOfATracedBatchNamesItsTrace(t *testing.T) {
 	require.NoError(t, err)
 	defer stop()
 	core, logged := observer.New(zapcore.InfoLevel)
-	p := &Pipeline{metrics: NewMetrics(prometheus.NewRegistry()), log: zap.New(core), summary: newSummary(zap.NewNop())}
-	c := &partition{Pipeline: p, log: p.log}
+	p := &Pipeline{Deps: Deps{Metrics: NewMetrics(prometheus.NewRegistry()), Log: zap.New(core)}, summary: newSummary(zap.NewNop())}
+	c := &partition{Pipeline: p, log: p.Log}
 	parent, _ := tracing.Parse([]byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
 	invalid := ingest.NewDecoder(model.New(model.Options{}), nil).Decode(deadletter.Source{Value: []byte("no order")})
 	c.account(tracing.Under(t.Context(), parent), []*ingest.Record{invalid}, nil, 100, 1, time.Millisecond)

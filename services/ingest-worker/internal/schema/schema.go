@@ -14,51 +14,39 @@ import (
 	"github.com/orderhub/orderhub/migrations"
 )
 
-// Watch checks the schema before the worker joins its group: a worker that cannot
-// write must not own partitions.
-type Watch struct {
-	db        *sql.DB
-	component *health.Component
-	log       *zap.Logger
-}
-
-// NewWatch returns a watch that reports to component.
-func NewWatch(db *sql.DB, component *health.Component, log *zap.Logger) *Watch {
-	return &Watch{db: db, component: component, log: log}
-}
-
 // Wait returns nil once the database can be reached and has the schema that the worker
-// needs. It waits for a database that cannot be reached, for one whose tables are
+// needs, and reports to component until then: a worker that cannot write must not own
+// partitions. It waits for a database that cannot be reached, for one whose tables are
 // another program's, and for rights that are missing, so that /readyz keeps saying so. A schema that is missing or
 // older than that of the last release is a *migrations.VersionError at once.
-func (w *Watch) Wait(ctx context.Context) error {
+func Wait(ctx context.Context, db *sql.DB, component *health.Component, log *zap.Logger) error {
 	backoff := retry.NewBackoff(2 * time.Second)
 	for said := false; ; said = true {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
-		older, err := migrations.CheckUsable(attempt, w.db, migrations.Writer)
+		older, err := migrations.CheckUsable(attempt, db, migrations.Writer)
 		cancel()
 		var version *migrations.VersionError
 		switch {
 		case err == nil:
-			w.component.Ready("")
+			component.Ready("")
 			if older != nil {
-				w.log.Warn("the schema is older than this program", zap.Error(older))
+				log.Warn("the schema is older than this program", zap.Error(older))
 			}
-			w.log.Info("database ready")
+			log.Info("database ready")
 			return nil
 		case errors.As(err, &version):
-			w.component.NotReady(err.Error())
+			component.NotReady(err.Error())
 			return err
 		case ctx.Err() != nil: // the worker stops, and waits for nothing
 			return ctx.Err()
 		}
-		w.component.NotReady(err.Error())
+		component.NotReady(err.Error())
 		if !said {
 			level := zap.WarnLevel
 			if errors.As(err, new(*migrations.ForeignTablesError)) || errors.As(err, new(*migrations.RightsError)) {
 				level = zap.ErrorLevel
 			}
-			w.log.Log(level, "waiting for the database", zap.Error(err))
+			log.Log(level, "waiting for the database", zap.Error(err))
 		}
 		if err := backoff.Wait(ctx); err != nil {
 			return err
