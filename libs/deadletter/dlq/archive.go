@@ -199,10 +199,8 @@ func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, 
 		}
 	}
 	for _, records := range [][]*kgo.Record{resolutions, letters} {
-		for _, p := range q.client.Produce(ctx, records...) {
-			if p.Err != nil {
-				return p.Err
-			}
+		if err := q.client.produceAll(ctx, records); err != nil {
+			return err
 		}
 	}
 	for i, e := range entries {

@@ -118,6 +118,15 @@ func (c *Client) Produce(ctx context.Context, records ...*kgo.Record) []Produced
 	return produce(ctx, c.client, records)
 }
 
+// produceAll is Produce for records that are written for one purpose. The error has all errors.
+func (c *Client) produceAll(ctx context.Context, records []*kgo.Record) error {
+	var failures []error
+	for _, p := range c.Produce(ctx, records...) {
+		failures = append(failures, p.Err)
+	}
+	return errors.Join(failures...)
+}
+
 func produce(ctx context.Context, client *kgo.Client, records []*kgo.Record) []Produced {
 	// kgo.RecordDeliveryTimeout counts from a record's timestamp, and letters that are
 	// imported have those of long ago.

@@ -94,17 +94,9 @@ func (q *Queue) Erase(ctx context.Context, refs []Ref) (foreign int, err error) 
 				foreign++
 				continue
 			}
-			for _, at := range ref.letters {
-				records = append(records, &kgo.Record{Topic: at.Topic, Partition: at.Partition, Key: []byte(ref.ID)})
-			}
-			for _, at := range ref.resolutions {
-				records = append(records, letter.UndoRecord(at.Topic, at.Partition, ref.ID))
-			}
+			records = append(records, ref.tombstones()...)
 		}
-		for _, p := range q.client.Produce(ctx, records...) {
-			err = errors.Join(err, p.Err)
-		}
-		if err != nil {
+		if err := q.client.produceAll(ctx, records); err != nil {
 			return foreign, err
 		}
 	}

@@ -148,7 +148,7 @@ const listChunk = 500
 // InChunks reads letters again and calls use with some of them at a time. Those that are
 // gone by now are left out.
 func (q *Queue) InChunks(ctx context.Context, refs []Ref, use func([]Item) error) error {
-	for some := range Chunks(refs, listChunk) {
+	for some := range chunks(refs, listChunk, loadBytes) {
 		items, err := q.Load(ctx, some)
 		if err != nil && !errors.Is(err, ErrChanged) {
 			return err
@@ -335,9 +335,5 @@ func (q *Queue) WriteNotes(ctx context.Context, prefix string, notes map[string]
 		}
 		records = append(records, r)
 	}
-	var failures []error
-	for _, p := range q.client.Produce(ctx, records...) {
-		failures = append(failures, p.Err)
-	}
-	return errors.Join(failures...)
+	return q.client.produceAll(ctx, records)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
-	"golang.org/x/time/rate"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
@@ -51,6 +50,13 @@ func InSourceOrder(refs []Ref) {
 	})
 }
 
+// inSourceOrder is InSourceOrder for letters of the caller's.
+func inSourceOrder(refs []Ref) []Ref {
+	refs = slices.Clone(refs)
+	InSourceOrder(refs)
+	return refs
+}
+
 // Copy makes the record that goes back to a letter's source.
 func Copy(l *letter.Letter) *kgo.Record {
 	headers := append(slices.Clone(l.SourceHeaders),
@@ -86,76 +92,44 @@ func EditedCopy(l *letter.Letter, value []byte, by string) *kgo.Record {
 // not a letter's own; what was done until then stays done and is written down.
 //
 // Letters that others resolve meanwhile are skipped: Redrive reads the topic again
-// before each send. If two people send the same letter in the same moment, the
-// worker recognizes one of the copies as a duplicate.
+// before it sends, if what it knows is older than lookAgain. If two people send the same letter
+// in the same moment, the worker recognizes one of the copies as a duplicate.
 func (q *Queue) Redrive(ctx context.Context, view *View, refs []Ref, how Redrive) error {
-	refs = slices.Clone(refs)
-	InSourceOrder(refs)
 	router, err := q.Router(ctx, how.Target, how.MaxRedrives)
 	if err != nil {
 		return err
 	}
-	d := &redriving{Redrive: how, queue: q, view: view, router: router, pace: paceOf(how.Rate)}
-	return chunks(ctx, refs, func(refs []Ref) error {
-		items, err := view.current(ctx, refs, letter.Open, func(i Item) { d.refuse(i, ErrNotOpen) })
-		if err != nil {
-			return err
+	d := &redriving{how, q, router}
+	return q.deal(ctx, view, inSourceOrder(refs), how.Rate, lookAgain, how.Done, func(items []Item) error {
+		var batch []draft
+		for _, item := range items {
+			record, refused, err := d.copy(ctx, &item)
+			switch {
+			case err != nil:
+				return err
+			case refused != nil:
+				how.Done(Outcome{Item: item, Err: refused})
+			default:
+				batch = append(batch, draft{item, record})
+			}
 		}
-		d.looked = time.Now()
-		return d.items(ctx, items)
+		return d.send(ctx, batch)
 	})
 }
 
-const (
-	// lookAgain is how old what is known of letters may be when they are sent.
-	lookAgain = 300 * time.Millisecond
-	// writeDown bounds the writing of the resolutions of what is sent, which
-	// happens even if the work was interrupted.
-	writeDown = 40 * time.Second
-)
+// lookAgain is how old what is known of letters may be when they are sent.
+const lookAgain = 300 * time.Millisecond
 
 type redriving struct {
 	Redrive
 	queue  *Queue
-	view   *View
 	router *Router
-	pace   *rate.Limiter
-	looked time.Time
 }
-
-func (d *redriving) refuse(item Item, why error) { d.Done(Outcome{Item: item, Err: why}) }
 
 // A draft is a letter with the record that goes back.
 type draft struct {
 	item   Item
 	record *kgo.Record
-}
-
-func (d *redriving) items(ctx context.Context, items []Item) error {
-	var batch []draft
-	size := 0
-	for _, item := range items {
-		record, refused, err := d.copy(ctx, &item)
-		if err != nil {
-			return err
-		}
-		if refused != nil {
-			d.refuse(item, refused)
-			continue
-		}
-		bytes := len(record.Value) + len(record.Key) + 1024
-		for _, h := range record.Headers {
-			bytes += len(h.Key) + len(h.Value)
-		}
-		if len(batch) > 0 && (size+bytes > chunkBytes || d.Rate > 0) {
-			if err := d.send(ctx, batch); err != nil {
-				return err
-			}
-			batch, size = nil, 0
-		}
-		batch, size = append(batch, draft{item, record}), size+bytes
-	}
-	return d.send(ctx, batch)
 }
 
 // copy makes a letter's copy, or says why the letter cannot be sent.
@@ -180,52 +154,37 @@ func (d *redriving) copy(ctx context.Context, item *Item) (record *kgo.Record, r
 	return record, nil, nil
 }
 
-// send sends copies and writes down that they are sent.
+// send sends copies and writes down that they are sent. The error is the first that is not a
+// copy's own.
 func (d *redriving) send(ctx context.Context, batch []draft) error {
-	if len(batch) == 0 {
-		return nil
-	}
-	if err := d.pace.WaitN(ctx, len(batch)); err != nil {
-		return err
-	}
-	batch, err := d.stillOpen(ctx, batch)
-	if err != nil || len(batch) == 0 {
-		return err
-	}
 	// What is sent must be written down, whatever happens meanwhile.
-	finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDown)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeDown)
 	defer cancel()
-	sent, failure := d.produce(finish, batch)
-	items, places, resolutions := make([]Item, len(sent)), make([]letter.Place, len(sent)), make([]letter.Resolution, len(sent))
-	for i, s := range sent {
-		items[i], places[i] = s.item, letter.Place{Topic: s.record.Topic, Partition: s.record.Partition, Offset: s.record.Offset}
-		resolutions[i] = letter.Resolution{
-			Kind: letter.Redriven, By: d.By.Actor, Why: d.By.Why, Became: places[i].String(), Edited: d.Edit != nil,
-		}
-	}
-	err = d.queue.resolve(finish, items, resolutions, func(i int) { d.Done(Outcome{Item: items[i], Copy: places[i]}) })
-	return errors.Join(failure, err)
-}
-
-// produce sends copies, and gives those that are acknowledged. The error is the
-// first that is not a copy's own.
-func (d *redriving) produce(ctx context.Context, batch []draft) (sent []draft, failure error) {
 	records := make([]*kgo.Record, len(batch))
 	for i := range batch {
 		records[i] = batch[i].record
 		defer batch[i].trace().End()
 	}
+	var failure error
+	var items []Item
+	var places []letter.Place
+	var resolutions []letter.Resolution
 	for i, p := range d.queue.client.produceApart(ctx, records) {
 		switch {
 		case p.Err == nil:
-			sent = append(sent, draft{batch[i].item, p.Record})
+			at := letter.Place{Topic: p.Record.Topic, Partition: p.Record.Partition, Offset: p.Record.Offset}
+			items, places = append(items, batch[i].item), append(places, at)
+			resolutions = append(resolutions, letter.Resolution{
+				Kind: letter.Redriven, By: d.By.Actor, Why: d.By.Why, Became: at.String(), Edited: d.Edit != nil,
+			})
 		case tooLarge(p.Err):
-			d.refuse(batch[i].item, ErrTooLarge)
+			d.Done(Outcome{Item: batch[i].item, Err: ErrTooLarge})
 		case failure == nil:
 			failure = p.Err
 		}
 	}
-	return sent, failure
+	err := d.queue.resolve(ctx, items, resolutions, func(i int) { d.Done(Outcome{Item: items[i], Copy: places[i]}) })
+	return errors.Join(failure, err)
 }
 
 // trace begins the span of a copy that is about to be sent, in a trace of its own that is
@@ -269,27 +228,4 @@ func (c *Client) produceApart(ctx context.Context, records []*kgo.Record) []Prod
 
 func tooLarge(err error) bool {
 	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
-}
-
-// stillOpen drops the letters that others resolved since the topic was last read,
-// if that is older than lookAgain.
-func (d *redriving) stillOpen(ctx context.Context, batch []draft) ([]draft, error) {
-	if time.Since(d.looked) < lookAgain {
-		return batch, nil
-	}
-	if err := d.view.Refresh(ctx); err != nil {
-		return nil, err
-	}
-	d.looked = time.Now()
-	kept := batch[:0]
-	for _, c := range batch {
-		switch now, there := d.view.Current(c.item.ID); {
-		case there && now.Status == letter.Open:
-			kept = append(kept, c)
-		case there:
-			c.item.Ref = now
-			d.refuse(c.item, ErrNotOpen)
-		}
-	}
-	return kept, nil
 }

@@ -61,13 +61,15 @@ var ErrNoRestore = errors.New("was accepted: to restore the order, name its data
 // why that is not possible. It may be called again with the same letters. Without it (nil) they
 // stay resolved.
 func (q *Queue) Undo(ctx context.Context, view *View, refs []Ref, restore func(context.Context, []Item) ([]error, error), done func(Outcome)) error {
-	refs = slices.Clone(refs)
-	InSourceOrder(refs)
+	refs = inSourceOrder(refs)
 	slices.Reverse(refs)
-	return chunks(ctx, refs, func(refs []Ref) error {
-		return q.exclusively(ctx, func(only *Exclusive) error {
+	for some := range chunks(refs, chunkLetters, loadBytes) {
+		err := q.exclusively(ctx, func(only *Exclusive) error {
+			if err := view.Refresh(ctx); err != nil {
+				return err
+			}
 			var outcomes []Outcome
-			items, err := view.current(ctx, refs, letter.Resolved, func(i Item) { outcomes = append(outcomes, Outcome{Item: i, Err: ErrNotResolved}) })
+			items, err := view.current(ctx, some, letter.Resolved, func(i Item) { outcomes = append(outcomes, Outcome{Item: i, Err: ErrNotResolved}) })
 			if err != nil {
 				return err
 			}
@@ -78,24 +80,23 @@ func (q *Queue) Undo(ctx context.Context, view *View, refs []Ref, restore func(c
 			var records []*kgo.Record
 			for _, item := range items {
 				why := refused[item.ID]
-				if outcomes = append(outcomes, Outcome{Item: item, Err: why}); why != nil {
-					continue
-				}
-				for _, at := range item.Ref.resolutions {
-					records = append(records, letter.UndoRecord(q.opts.Topic, at.Partition, item.ID))
+				if outcomes = append(outcomes, Outcome{Item: item, Err: why}); why == nil {
+					records = append(records, item.Ref.undos()...)
 				}
 			}
-			if len(records) > 0 {
-				if err := only.Write(ctx, records...); err != nil {
-					return err
-				}
+			if err := only.Write(ctx, records...); err != nil {
+				return err
 			}
 			for _, o := range outcomes {
 				done(o)
 			}
 			return nil
 		})
-	})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // restored has what accepted letters replaced restored, and returns by id why it was not.
@@ -144,31 +145,19 @@ func (q *Queue) purge(ctx context.Context, only *Exclusive, o PurgeOptions, done
 	}
 	isOurs := func(i *Item) bool {
 		if !i.Ref.HasLetter() {
-			return strings.HasPrefix(i.Resolution.ID, o.Source+"/")
+			return strings.HasPrefix(i.Ref.ID, o.Source+"/")
 		}
 		return string(i.Key) == i.ID
 	}
-	return chunks(ctx, append(view.Select(letter.Resolved, 0), view.Orphans()...), func(refs []Ref) error {
-		items, err := q.Load(ctx, refs)
-		if err != nil && !errors.Is(err, ErrChanged) {
-			return err
-		}
+	return q.InChunks(ctx, append(view.Select(letter.Resolved, 0), view.Orphans()...), func(items []Item) error {
 		var ids []string
 		var records []*kgo.Record
 		for i := range items {
-			item, r := &items[i], items[i].Resolution
-			if r == nil || r.When.IsZero() || !r.When.Before(o.Before) || !isOurs(item) {
-				continue
-			}
-			ids = append(ids, r.ID)
-			for _, at := range item.Ref.letters {
-				records = append(records, &kgo.Record{Topic: q.opts.Topic, Partition: at.Partition, Key: []byte(r.ID)})
-			}
-			for _, at := range item.Ref.resolutions {
-				records = append(records, letter.UndoRecord(q.opts.Topic, at.Partition, r.ID))
+			if r := items[i].Resolution; r != nil && !r.When.IsZero() && r.When.Before(o.Before) && isOurs(&items[i]) {
+				ids, records = append(ids, r.ID), append(records, items[i].Ref.tombstones()...)
 			}
 		}
-		if only != nil && len(records) > 0 {
+		if only != nil {
 			if err := only.Write(ctx, records...); err != nil {
 				return err
 			}
@@ -211,6 +200,9 @@ func (c *Client) Exclusive(ctx context.Context, name string) (*Exclusive, error)
 // Write writes all of the records, of one topic, or none. After an error the Exclusive cannot be
 // used any more. ErrInterfered means that none were written.
 func (e *Exclusive) Write(ctx context.Context, records ...*kgo.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
 	if err := e.client.BeginTransaction(); err != nil {
 		return interfered(err)
 	}

@@ -80,6 +80,22 @@ type topicPartition struct {
 // HasLetter is false of a resolution without a letter.
 func (r *Ref) HasLetter() bool { return len(r.letters) > 0 }
 
+// tombstones remove the letter and its resolutions.
+func (r *Ref) tombstones() (records []*kgo.Record) {
+	for _, at := range r.letters {
+		records = append(records, &kgo.Record{Topic: at.Topic, Partition: at.Partition, Key: []byte(r.ID)})
+	}
+	return append(records, r.undos()...)
+}
+
+// undos remove the resolutions.
+func (r *Ref) undos() (records []*kgo.Record) {
+	for _, at := range r.resolutions {
+		records = append(records, letter.UndoRecord(at.Topic, at.Partition, r.ID))
+	}
+	return records
+}
+
 func (r *Ref) resolution() letter.Place { return r.resolutions[len(r.resolutions)-1] }
 
 func newView(letters []string, resolutions string, filter letter.Filter) *View {
@@ -350,12 +366,9 @@ func (v *View) Orphans() []Ref {
 	return found
 }
 
-// current loads the letters that have a status now, and calls changed for those
-// that others have dealt with. It leaves out those that are gone.
+// current loads the letters that have a status as of the last refresh, and calls changed for
+// those that others have dealt with. It leaves out those that are gone.
 func (v *View) current(ctx context.Context, refs []Ref, status letter.Status, changed func(Item)) ([]Item, error) {
-	if err := v.Refresh(ctx); err != nil {
-		return nil, err
-	}
 	wanted := make([]Ref, 0, len(refs))
 	for _, ref := range refs {
 		if now, there := v.Current(ref.ID); there {

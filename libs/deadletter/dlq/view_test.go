@@ -37,7 +37,7 @@ func TestChunks(t *testing.T) {
 	for _, size := range []int64{1, 1, 1, loadBytes, 2 * loadBytes, 1, loadBytes - 1} {
 		refs = append(refs, Ref{Size: size})
 	}
-	for chunk := range Chunks(refs, 2) {
+	for chunk := range chunks(refs, 2, loadBytes) {
 		sizes = append(sizes, len(chunk))
 	}
 	require.Equal(t, []int{2, 1, 1, 1, 2}, sizes, "not too many, nor too large ones, together")
