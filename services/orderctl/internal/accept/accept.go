@@ -56,8 +56,11 @@ func (a *Acceptor) Store(ctx context.Context, items []dlq.Item) ([]dlq.Accepted,
 }
 
 // Restore undoes Store, as Queue.Undo asks for. An order that is not as its letter made it
-// stays as it is.
+// stays as it is. A nil Acceptor restores nothing.
 func (a *Acceptor) Restore(ctx context.Context, items []dlq.Item) ([]error, error) {
+	if a == nil {
+		return slices.Repeat([]error{dlq.ErrNoRestore}, len(items)), nil
+	}
 	all, entries := make([]error, len(items)), make([]*orderwrite.Entry, len(items))
 	uids, orders := make([]string, len(items)), make([]*model.Order, len(items))
 	for i := range items {

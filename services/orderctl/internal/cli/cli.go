@@ -51,6 +51,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCommand()
 	root.SetArgs(append([]string{}, args...)) // nil would mean the process's
 	cmd, err := root.ExecuteContextC(ctx)
+	if a.explain != nil {
+		err = a.explain(err)
+	}
+	for _, end := range slices.Backward(a.ends) {
+		end()
+	}
 	if a.auditLog != nil {
 		err = errors.Join(err, a.auditLog.Close())
 	}
@@ -63,6 +69,10 @@ type app struct {
 	output         outputFormat
 	auditLog       *audit.Log // nil until something is recorded
 	traces         traceSettings
+	// ends close what a command has opened, the last first.
+	ends []func()
+	// explain, if set, says what the command's error means.
+	explain func(error) error
 	// settings are the environment variables that a command reads.
 	settings map[*cobra.Command]any
 	// running is set when a command's own work begins: errors of cobra, before
@@ -126,11 +136,9 @@ func (a *app) command(path string, settings any, args cobra.PositionalArgs, run 
 		if err := load(settings); err != nil {
 			return err
 		}
-		flush, err := a.trace(cmd)
-		if err != nil {
+		if err := a.trace(cmd); err != nil {
 			return err
 		}
-		defer flush()
 		return run(cmd, args)
 	}}, path)
 	if settings != nil {

@@ -48,8 +48,8 @@ type database struct {
 	owns bool
 }
 
-// openDatabase opens a pool. It doesn't connect.
-func openDatabase(cfg config.Database) (*database, error) {
+// openDatabase opens a pool until the command ends. It doesn't connect.
+func (a *app) openDatabase(cfg config.Database) (*database, error) {
 	conn, err := bundb.Config(cfg, "orderctl")
 	if err != nil {
 		return nil, usage(err)
@@ -58,6 +58,7 @@ func openDatabase(cfg config.Database) (*database, error) {
 	if err != nil {
 		return nil, usage(err)
 	}
+	a.ends = append(a.ends, func() { _ = db.Close() }) // what was written is committed
 	return &database{pool: db, conn: conn, setting: "DATABASE_URL"}, nil
 }
 

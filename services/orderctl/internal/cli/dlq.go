@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -44,51 +45,48 @@ type optionalDatabase struct {
 }
 
 // orders gives what letters are compared with: nothing without a database.
-func (d optionalDatabase) orders() (orders dryrun.Orders, closing func(), err error) {
-	db, closing, err := d.open()
+func (a *app) orders(d optionalDatabase) (dryrun.Orders, error) {
+	db, err := a.openIfNamed(d)
 	if db == nil {
-		return nil, closing, err
+		return nil, err
 	}
-	return db.stored, closing, nil
+	return db.stored, nil
 }
 
-// open returns nil without a database.
-func (d optionalDatabase) open() (db *database, closing func(), err error) {
+// openIfNamed returns nil without a database.
+func (a *app) openIfNamed(d optionalDatabase) (*database, error) {
 	if d.URL == "" {
-		return nil, func() {}, nil
+		return nil, nil //nolint:nilnil // there is none
 	}
 	var s databaseSettings
 	if err := load(&s); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if db, err = openDatabase(s.Database); err != nil {
-		return nil, nil, err
-	}
-	return db, func() { _ = db.pool.Close() }, nil // what was written is committed
+	return a.openDatabase(s.Database)
 }
 
-// withLetters opens the queue of letters that settings and flags name, and
-// explains what goes wrong with it.
-func (a *app) withLetters(flags *kafkaFlags, cfg *config.Kafka, use func(*dlq.Queue) error) error {
-	client, err := flags.client(cfg)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+// letters opens the queue of letters that settings and flags name, and has the command's
+// error explained as one of it.
+func (a *app) letters(flags *kafkaFlags, cfg *config.Kafka) (*dlq.Queue, error) {
 	var erasures erasure.Settings
-	if err := load(&erasures); err != nil {
-		return err
+	client, err := a.client(flags, cfg)
+	if err := cmp.Or(err, load(&erasures)); err != nil {
+		return nil, err
 	}
-	options := dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: flags.foreign, Erasures: erasures.NewKey()}
-	return explainKafka(cfg, use(dlq.New(client, options)))
+	a.explain = func(err error) error { return explainKafka(cfg, err) }
+	return dlq.New(client, dlq.Options{Topic: cfg.DLQTopic, Orders: cfg.Topic, Foreign: flags.foreign, Erasures: erasures.NewKey()}), nil
 }
 
-func (f *kafkaFlags) client(cfg *config.Kafka) (*dlq.Client, error) {
+// client has connections until the command ends.
+func (a *app) client(f *kafkaFlags, cfg *config.Kafka) (*dlq.Client, error) {
 	options, err := f.options(cfg)
 	if err != nil {
 		return nil, err
 	}
 	client, err := dlq.NewClient(options...)
+	if err == nil {
+		a.ends = append(a.ends, client.Close)
+	}
 	return client, usage(err)
 }
 
@@ -221,26 +219,26 @@ func (f *targetFlags) find(ctx context.Context, a *app, queue *dlq.Queue, ids []
 	return view, refs, nil
 }
 
-// deal finds letters with a status, asks whether they are meant unless that is clear,
-// writes to the audit log unless it is harmless, and has do deal with them. what is the question, with %s for how many letters.
-func (a *app) deal(ctx context.Context, f *targetFlags, s *changeSettings, ids []string, status letter.Status, harmless bool, what string,
-	do func(*dlq.Queue, *dlq.View, []dlq.Ref) error) error {
-	return a.withLetters(&f.where, &s.Kafka, func(queue *dlq.Queue) error {
-		view, refs, err := f.find(ctx, a, queue, ids, status)
-		if err != nil {
-			return err
-		}
-		if err := a.confirm(f.yes || harmless || len(ids) > 0, fmt.Sprintf(what, dlqview.Plural(len(refs), "letter"))); err != nil {
-			return err
-		}
-		if !harmless {
-			action := strings.Replace(what, " %s", "", 1)
-			if err := audited(ctx, a, s, f.by, action, refs, func(ref dlq.Ref) string { return mask.ID(ref.ID) }); err != nil {
-				return err
-			}
-		}
-		return do(queue, view, refs)
-	})
+// chosen are letters to be dealt with.
+type chosen struct {
+	queue *dlq.Queue
+	view  *dlq.View
+	refs  []dlq.Ref
+}
+
+// choose finds letters with a status, asks whether they are meant unless that is clear, and
+// writes to the audit log unless it is harmless. what is the question, with %s for how many letters.
+func (a *app) choose(ctx context.Context, f *targetFlags, s *changeSettings, ids []string, status letter.Status, harmless bool, what string) (c chosen, err error) {
+	if c.queue, err = a.letters(&f.where, &s.Kafka); err != nil {
+		return c, err
+	}
+	if c.view, c.refs, err = f.find(ctx, a, c.queue, ids, status); err != nil {
+		return c, err
+	}
+	if err := a.confirm(f.yes || harmless || len(ids) > 0, fmt.Sprintf(what, dlqview.Plural(len(c.refs), "letter"))); err != nil || harmless {
+		return c, err
+	}
+	return c, audited(ctx, a, s, f.by, strings.Replace(what, " %s", "", 1), c.refs, func(ref dlq.Ref) string { return mask.ID(ref.ID) })
 }
 
 // confirm asks on a terminal, and demands --yes elsewhere.

@@ -53,37 +53,36 @@ func (f *acceptFlags) check(cmd *cobra.Command, ids []string) error {
 	return checkRate(f.rate)
 }
 
-// withAcceptor opens the database, which the settings name.
-func withAcceptor(queue *dlq.Queue, s *lookSettings, use func(*accept.Acceptor) error) error {
-	db, closing, err := s.Database.open()
-	if err != nil {
-		return err
+// acceptor opens the database, if the settings name one.
+func (a *app) acceptor(queue *dlq.Queue, s *lookSettings) (*accept.Acceptor, error) {
+	db, err := a.openIfNamed(s.Database)
+	if db == nil {
+		return nil, err
 	}
-	defer closing()
-	return use(db.acceptor(queue, &s.Rules, s.Letters.Erasures.NewKey()))
+	return db.acceptor(queue, &s.Rules, s.Letters.Erasures.NewKey()), nil
 }
 
 // accept makes the contents of letters the newest versions of their orders, or with --dry-run
 // shows the differences.
 func (a *app) accept(ctx context.Context, f *acceptFlags, ids []string) error {
-	return a.deal(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, f.dryRun, "accept %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
-		return withAcceptor(queue, &f.lookSettings, func(acceptor *accept.Acceptor) error {
-			if f.dryRun {
-				return a.tryAccept(ctx, f, queue, acceptor, refs)
-			}
-			r := &report{app: a, did: "accepted", of: len(refs), bar: a.newBar(len(refs), "accepting", "letters")}
-			how := dlq.Acceptance{By: f.by, Rate: f.rate, Store: acceptor.Store, Done: r.outcome}
-			return r.end(ctx, queue.Accept(ctx, view, refs, how))
-		})
-	})
-}
-
-func (a *app) tryAccept(ctx context.Context, f *acceptFlags, queue *dlq.Queue, acceptor *accept.Acceptor, refs []dlq.Ref) error {
-	counts, err := a.judge(ctx, queue, refs, a.revealing(ctx, f.reveal, &f.Letters, f.by), acceptor.Try(f.reveal))
+	c, err := a.choose(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, f.dryRun, "accept %s")
 	if err != nil {
 		return err
 	}
-	a.say("of %s: %d would replace the order, %d are like it, %d stay", dlqview.Plural(len(refs), "letter"),
+	acceptor, err := a.acceptor(c.queue, &f.lookSettings)
+	if err != nil {
+		return err
+	}
+	if !f.dryRun {
+		r := &report{app: a, did: "accepted", of: len(c.refs), bar: a.newBar(len(c.refs), "accepting", "letters")}
+		how := dlq.Acceptance{By: f.by, Rate: f.rate, Store: acceptor.Store, Done: r.outcome}
+		return r.end(ctx, c.queue.Accept(ctx, c.view, c.refs, how))
+	}
+	counts, err := a.judge(ctx, &c, a.revealing(ctx, f.reveal, &f.Letters, f.by), acceptor.Try(f.reveal))
+	if err != nil {
+		return err
+	}
+	a.say("of %s: %d would replace the order, %d are like it, %d stay", dlqview.Plural(len(c.refs), "letter"),
 		counts[dryrun.Replaced], counts[dryrun.Duplicate], counts[dryrun.Stay])
 	if counts[dryrun.Stay] > 0 {
 		return failed()

@@ -15,7 +15,6 @@ import (
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/errs"
-	"github.com/orderhub/orderhub/services/orderctl/internal/accept"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dryrun"
 	"github.com/orderhub/orderhub/services/orderctl/internal/edit"
@@ -109,44 +108,45 @@ func (a *app) redrive(ctx context.Context, f *redriveFlags, ids []string, verb s
 	if target := f.to.target(); !target.IsSource() {
 		what += " to " + target.String()
 	}
-	return a.deal(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, f.dryRun, what, func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
-		if f.dryRun {
-			return a.dryRun(ctx, f, queue, refs, edits, audit)
-		}
-		var change func(*dlq.Item) ([]byte, error)
-		if len(edits) > 0 {
-			change = dryrun.Mend(model.New(f.Rules.Options()), f.Letters.Kafka.Topic, f.to.target(), edits)
-		}
-		return a.send(ctx, f, queue, view, refs, change)
-	})
+	c, err := a.choose(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, f.dryRun, what)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.dryRun(ctx, f, &c, edits, audit)
+	}
+	var change func(*dlq.Item) ([]byte, error)
+	if len(edits) > 0 {
+		change = dryrun.Mend(model.New(f.Rules.Options()), f.Letters.Kafka.Topic, f.to.target(), edits)
+	}
+	return a.send(ctx, f, &c, change)
 }
 
 // send redrives letters, as they are or with the values that change gives, and reports
 // each: where it was sent on stdout, why it was not on stderr.
-func (a *app) send(ctx context.Context, f *redriveFlags, queue *dlq.Queue, view *dlq.View, refs []dlq.Ref, change func(*dlq.Item) ([]byte, error)) error {
-	r := &report{app: a, did: "redriven", of: len(refs), bar: a.newBar(len(refs), "redriving", "letters")}
+func (a *app) send(ctx context.Context, f *redriveFlags, c *chosen, change func(*dlq.Item) ([]byte, error)) error {
+	r := &report{app: a, did: "redriven", of: len(c.refs), bar: a.newBar(len(c.refs), "redriving", "letters")}
 	how := dlq.Redrive{By: f.by, Target: f.to.target(), MaxRedrives: f.maxRedrives, Rate: f.rate, Edit: change, Done: r.outcome}
-	return r.end(ctx, queue.Redrive(ctx, view, refs, how))
+	return r.end(ctx, c.queue.Redrive(ctx, c.view, c.refs, how))
 }
 
 // dryRun says what would become of letters, in the order in which they would be
 // sent.
-func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, refs []dlq.Ref, edits []edit.Edit, audit func([]dlq.Item) error) error {
-	orders, closing, err := f.Database.orders()
+func (a *app) dryRun(ctx context.Context, f *redriveFlags, c *chosen, edits []edit.Edit, audit func([]dlq.Item) error) error {
+	orders, err := a.orders(f.Database)
 	if err != nil {
 		return err
 	}
-	defer closing()
-	router, err := queue.Router(ctx, f.to.target(), f.maxRedrives)
+	router, err := c.queue.Router(ctx, f.to.target(), f.maxRedrives)
 	if err != nil {
 		return err
 	}
 	run := dryrun.New(dryrun.Options{Codec: model.New(f.Rules.Options()), Versions: f.Rules.Versions(), Orders: orders, Topic: f.Letters.Kafka.Topic, Router: router, Edits: edits, Reveal: audit != nil})
-	counts, err := a.judge(ctx, queue, refs, audit, run)
+	counts, err := a.judge(ctx, c, audit, run)
 	if err != nil {
 		return err
 	}
-	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", dlqview.Plural(len(refs), "letter"),
+	a.say("of %s: %d would be stored, %d duplicates, %d pass, %d fail, %d stay, %d unknown", dlqview.Plural(len(c.refs), "letter"),
 		counts[dryrun.Stored], counts[dryrun.Duplicate], counts[dryrun.Pass], counts[dryrun.Fail], counts[dryrun.Stay], counts[dryrun.Unknown])
 	if n := counts[dryrun.Stale]; n > 0 {
 		a.say("%d would be stale: a newer record is stored", n)
@@ -162,13 +162,13 @@ func (a *app) dryRun(ctx context.Context, f *redriveFlags, queue *dlq.Queue, ref
 
 // judge shows what would become of letters, in the order in which they would be dealt
 // with, and counts the verdicts. audit, if not nil, is called before it shows any.
-func (a *app) judge(ctx context.Context, queue *dlq.Queue, refs []dlq.Ref, audit func([]dlq.Item) error, by interface {
+func (a *app) judge(ctx context.Context, c *chosen, audit func([]dlq.Item) error, by interface {
 	Judge(context.Context, []dlq.Item) ([]dryrun.Verdict, error)
 },
 ) (counts map[string]int, err error) {
 	counts = map[string]int{}
-	dlq.InSourceOrder(refs)
-	return counts, queue.InChunks(ctx, refs, func(items []dlq.Item) error {
+	dlq.InSourceOrder(c.refs)
+	return counts, c.queue.InChunks(ctx, c.refs, func(items []dlq.Item) error {
 		if audit != nil {
 			if err := audit(items); err != nil {
 				return err
@@ -190,10 +190,12 @@ func (a *app) dlqDiscardCommand() *cobra.Command {
 		if strings.TrimSpace(f.by.Why) == "" {
 			return usagef("--why: say why they are not wanted")
 		}
-		return a.deal(cmd.Context(), &f, &s, ids, letter.Open, false, "discard %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
-			r := &report{app: a, did: "discarded", of: len(refs)}
-			return r.end(cmd.Context(), queue.Discard(cmd.Context(), view, refs, f.by, r.outcome))
-		})
+		c, err := a.choose(cmd.Context(), &f, &s, ids, letter.Open, false, "discard %s")
+		if err != nil {
+			return err
+		}
+		r := &report{app: a, did: "discarded", of: len(c.refs)}
+		return r.end(cmd.Context(), c.queue.Discard(cmd.Context(), c.view, c.refs, f.by, r.outcome))
 	})
 	f.register(cmd, "discard")
 	byFlags(cmd, &f.by, "with the letters")
@@ -204,15 +206,16 @@ func (a *app) dlqUndoCommand() *cobra.Command {
 	var s lookSettings
 	var f targetFlags
 	cmd := a.command("dlq undo", &s, f.check, func(cmd *cobra.Command, ids []string) error {
-		return a.deal(cmd.Context(), &f, &s.Letters, ids, letter.Resolved, false, "open again %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
-			r := &report{app: a, did: "opened", of: len(refs)}
-			if s.Database.URL == "" {
-				return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, nil, r.outcome))
-			}
-			return withAcceptor(queue, &s, func(acceptor *accept.Acceptor) error {
-				return r.end(cmd.Context(), queue.Undo(cmd.Context(), view, refs, acceptor.Restore, r.outcome))
-			})
-		})
+		c, err := a.choose(cmd.Context(), &f, &s.Letters, ids, letter.Resolved, false, "open again %s")
+		if err != nil {
+			return err
+		}
+		acceptor, err := a.acceptor(c.queue, &s)
+		if err != nil {
+			return err
+		}
+		r := &report{app: a, did: "opened", of: len(c.refs)}
+		return r.end(cmd.Context(), c.queue.Undo(cmd.Context(), c.view, c.refs, acceptor.Restore, r.outcome))
 	})
 	f.register(cmd, "open")
 	return cmd
@@ -231,9 +234,11 @@ func (a *app) dlqPurgeCommand() *cobra.Command {
 		if err != nil || olderThan == "" {
 			return usagef("--older-than: an age such as 30d or 12h, not %q", olderThan)
 		}
-		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-			return a.purge(cmd.Context(), &s, queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
-		})
+		queue, err := a.letters(&where, &s.Kafka)
+		if err != nil {
+			return err
+		}
+		return a.purge(cmd.Context(), &s, queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
 	})
 	where.registerOurs(cmd)
 	cmd.Flags().BoolVar(&resolved, "resolved", false, "remove resolved letters; open ones are never removed")

@@ -74,27 +74,29 @@ func (f *editFlags) edits(a *app) ([]edit.Edit, error) {
 }
 
 func (a *app) editTyping(ctx context.Context, f *redriveFlags, ids []string) error {
-	return a.deal(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, true, "edit %s", func(queue *dlq.Queue, view *dlq.View, refs []dlq.Ref) error {
-		items, err := queue.Load(ctx, refs)
-		if err != nil {
-			return err
-		}
-		item := &items[0]
-		if err := dlq.Redrivable(&item.Letter, f.to.target(), f.maxRedrives); err != nil {
-			return local(fmt.Errorf("%s %w", mask.ID(item.ID), err))
-		}
-		if err := a.auditedItems(ctx, &f.Letters, f.by, "edit", *item); err != nil {
-			return err
-		}
-		value, err := a.typed(ctx, f, item)
-		if err != nil {
-			return local(err)
-		}
-		if err := a.auditedItems(ctx, &f.Letters, f.by, "redrive edited to "+f.to.target().String(), *item); err != nil {
-			return err
-		}
-		return a.send(ctx, f, queue, view, refs, func(*dlq.Item) ([]byte, error) { return value, nil })
-	})
+	c, err := a.choose(ctx, &f.targetFlags, &f.Letters, ids, letter.Open, true, "edit %s")
+	if err != nil {
+		return err
+	}
+	items, err := c.queue.Load(ctx, c.refs)
+	if err != nil {
+		return err
+	}
+	item := &items[0]
+	if err := dlq.Redrivable(&item.Letter, f.to.target(), f.maxRedrives); err != nil {
+		return local(fmt.Errorf("%s %w", mask.ID(item.ID), err))
+	}
+	if err := a.auditedItems(ctx, &f.Letters, f.by, "edit", *item); err != nil {
+		return err
+	}
+	value, err := a.typed(ctx, f, item)
+	if err != nil {
+		return local(err)
+	}
+	if err := a.auditedItems(ctx, &f.Letters, f.by, "redrive edited to "+f.to.target().String(), *item); err != nil {
+		return err
+	}
+	return a.send(ctx, f, &c, func(*dlq.Item) ([]byte, error) { return value, nil })
 }
 
 func (a *app) typed(ctx context.Context, f *redriveFlags, item *dlq.Item) ([]byte, error) {

@@ -49,7 +49,7 @@ func (a *app) dlqExportCommand() *cobra.Command {
 		case f.format == exportCSV && f.to == "" && a.output == outputJSON:
 			return usagef("CSV on stdout is no JSON: name a file with --to, or leave --output json out")
 		}
-		return a.withLetters(&f.where, &f.settings.Kafka, func(queue *dlq.Queue) error { return a.export(cmd.Context(), &f, queue, ids) })
+		return a.export(cmd.Context(), &f, ids)
 	})
 	f.where.registerLetters(cmd)
 	f.which.register(cmd)
@@ -61,7 +61,11 @@ func (a *app) dlqExportCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) export(ctx context.Context, f *exportFlags, queue *dlq.Queue, ids []string) error {
+func (a *app) export(ctx context.Context, f *exportFlags, ids []string) error {
+	queue, err := a.letters(&f.where, &f.settings.Kafka)
+	if err != nil {
+		return err
+	}
 	filter := f.which.Filter
 	filter.IDs = ids
 	view, err := queue.Scan(ctx, filter)
@@ -179,7 +183,11 @@ func (a *app) dlqImportCommand() *cobra.Command {
 			return err
 		}
 		defer func() { _ = file.Close() }() // it was only read
-		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error { return a.importLetters(cmd.Context(), &s, queue, file, to.target(), by) })
+		queue, err := a.letters(&where, &s.Kafka)
+		if err != nil {
+			return err
+		}
+		return a.importLetters(cmd.Context(), &s, queue, file, to.target(), by)
 	})
 	where.registerOurs(cmd)
 	to.register(cmd)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -37,14 +38,11 @@ func (a *app) dlqListCommand() *cobra.Command {
 		if !cmd.Flags().Changed("limit") && a.output == outputText {
 			limit = peopleLimit
 		}
-		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-			view, err := queue.Scan(cmd.Context(), which.Filter)
-			if err != nil {
-				return err
-			}
-			a.sayGaps(view)
-			return a.list(cmd.Context(), view, status, limit, follow)
-		})
+		view, err := a.scan(cmd.Context(), &where, &s.Kafka, which.Filter)
+		if err != nil {
+			return err
+		}
+		return a.list(cmd.Context(), view, status, limit, follow)
 	})
 	where.registerLetters(cmd)
 	which.register(cmd)
@@ -52,6 +50,19 @@ func (a *app) dlqListCommand() *cobra.Command {
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many letters; 0: all (default: 50 for people, all with --output json)")
 	cmd.Flags().BoolVar(&follow, "follow", false, "print new letters as they arrive, until Ctrl-C")
 	return cmd
+}
+
+// scan reads the letters that match, and says which were gone.
+func (a *app) scan(ctx context.Context, where *kafkaFlags, cfg *config.Kafka, filter letter.Filter) (*dlq.View, error) {
+	queue, err := a.letters(where, cfg)
+	if err != nil {
+		return nil, err
+	}
+	view, err := queue.Scan(ctx, filter)
+	if err == nil {
+		a.sayGaps(view)
+	}
+	return view, err
 }
 
 func (a *app) list(ctx context.Context, view *dlq.View, status letter.Status, limit int, follow bool) error {
@@ -114,21 +125,19 @@ func (a *app) dlqShowCommand() *cobra.Command {
 	var reveal bool
 	var actor string
 	cmd := a.command("dlq show", &s, oneArg("name one letter by its id"), func(cmd *cobra.Command, args []string) error {
-		orders, closing, err := s.Database.orders()
+		orders, ordersErr := a.orders(s.Database)
+		queue, err := a.letters(&where, &s.Letters.Kafka)
+		if err := cmp.Or(ordersErr, err); err != nil {
+			return err
+		}
+		details, err := inspect.Letter(cmd.Context(), queue, args[0], model.New(s.Rules.Options()), orders)
+		if err == nil && reveal {
+			err = a.auditedItems(cmd.Context(), &s.Letters, dlq.By{Actor: actor}, "reveal", details.Item)
+		}
 		if err != nil {
 			return err
 		}
-		defer closing()
-		return a.withLetters(&where, &s.Letters.Kafka, func(queue *dlq.Queue) error {
-			details, err := inspect.Letter(cmd.Context(), queue, args[0], model.New(s.Rules.Options()), orders)
-			if err == nil && reveal {
-				err = a.auditedItems(cmd.Context(), &s.Letters, dlq.By{Actor: actor}, "reveal", details.Item)
-			}
-			if err != nil {
-				return err
-			}
-			return a.show(dlqview.Present(details, reveal), "letter.txt")
-		})
+		return a.show(dlqview.Present(details, reveal), "letter.txt")
 	})
 	where.registerLetters(cmd)
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "show personal data too, and write that to the audit log")
@@ -145,20 +154,17 @@ func (a *app) dlqStatsCommand() *cobra.Command {
 		if watch < 0 {
 			return usagef("--watch: a span of time such as 5s, not %s", watch)
 		}
-		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-			view, err := queue.Scan(cmd.Context(), which.Filter)
-			if err != nil {
-				return err
-			}
-			a.sayGaps(view)
-			if !which.set() && len(where.foreign) == 0 {
-				a.sayOrphans(view, &s.Kafka)
-			}
-			if watch == 0 {
-				return a.stats(a.stdout, view)
-			}
-			return untilStopped(cmd.Context(), a.watchStats(cmd.Context(), view, watch))
-		})
+		view, err := a.scan(cmd.Context(), &where, &s.Kafka, which.Filter)
+		if err != nil {
+			return err
+		}
+		if orphans := len(view.Orphans()); orphans > 0 && !which.set() && len(where.foreign) == 0 {
+			a.say("%s without a letter in %s: of letters that are in another topic (--foreign), or that were removed by hand", dlqview.Plural(orphans, "resolution"), s.Kafka.DLQTopic)
+		}
+		if watch == 0 {
+			return a.stats(a.stdout, view)
+		}
+		return untilStopped(cmd.Context(), a.watchStats(cmd.Context(), view, watch))
 	})
 	where.registerLetters(cmd)
 	which.register(cmd)
@@ -166,12 +172,6 @@ func (a *app) dlqStatsCommand() *cobra.Command {
 	cmd.Flag("watch").NoOptDefVal = "2s"
 	cmd.Flag("watch").DefValue = ""
 	return cmd
-}
-
-func (a *app) sayOrphans(view *dlq.View, cfg *config.Kafka) {
-	if orphans := len(view.Orphans()); orphans > 0 {
-		a.say("%s without a letter in %s: of letters that are in another topic (--foreign), or that were removed by hand", dlqview.Plural(orphans, "resolution"), cfg.DLQTopic)
-	}
 }
 
 func (a *app) stats(w io.Writer, view *dlq.View) error {
@@ -220,9 +220,7 @@ func (a *app) findCommand() *cobra.Command {
 	var s findSettings
 	var where kafkaFlags
 	cmd := a.command("find", &s, oneArg("name one order by its order_uid"), func(cmd *cobra.Command, args []string) error {
-		return a.withLetters(&where, &s.Kafka, func(queue *dlq.Queue) error {
-			return a.find(cmd.Context(), queue, &s, pasted.Choose(args[0], model.IsOrderUID))
-		})
+		return a.find(cmd.Context(), &where, &s, pasted.Choose(args[0], model.IsOrderUID))
 	})
 	where.registerLetters(cmd)
 	return cmd
@@ -239,12 +237,12 @@ type found struct {
 	Letters     []dlqview.HistoryLine `json:"letters"`
 }
 
-func (a *app) find(ctx context.Context, queue *dlq.Queue, s *findSettings, uid string) error {
-	db, err := openDatabase(s.Database)
-	if err != nil {
+func (a *app) find(ctx context.Context, where *kafkaFlags, s *findSettings, uid string) error {
+	queue, queueErr := a.letters(where, &s.Kafka)
+	db, err := a.openDatabase(s.Database)
+	if err := cmp.Or(queueErr, err); err != nil {
 		return err
 	}
-	defer func() { _ = db.pool.Close() }() // nothing was written
 	stored, err := db.stored(ctx, []string{uid})
 	if err != nil {
 		return err

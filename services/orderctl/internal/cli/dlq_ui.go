@@ -106,16 +106,11 @@ const (
 
 func (a *app) serveUI(ctx context.Context, settings *uiSettings, where *kafkaFlags) error {
 	s, cfg := settings.Console, &settings.Kafka
-	client, err := where.client(cfg)
-	if err != nil {
+	client, clientErr := a.client(where, cfg)
+	db, err := a.openIfNamed(settings.Database)
+	if err := cmp.Or(clientErr, err); err != nil {
 		return err
 	}
-	defer client.Close()
-	db, closing, err := settings.Database.open()
-	if err != nil {
-		return err
-	}
-	defer closing()
 	log, level, err := logging.New(settings.Log, consoleName)
 	if err != nil {
 		return usage(err)

@@ -58,11 +58,10 @@ func checkAddress(flag, address string) error {
 }
 
 func (a *app) doctor(ctx context.Context, o *doctor.Options, strict bool) error {
-	db, err := openDatabase(o.Database)
+	db, err := a.openDatabase(o.Database)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.pool.Close() }() // nothing was written
 	o.DB = db.pool
 	o.Explain = map[string]func(error) error{"postgres": db.explain, "kafka": func(err error) error { return explainKafka(&o.Kafka, err) }}
 	counts := map[string]int{}

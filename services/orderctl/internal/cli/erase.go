@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func (a *app) eraseCommand() *cobra.Command {
 		case f.Changes.Erasures.Key == "":
 			return usagef("ERASURE_KEY: without a key for the HMACs the orders would come back: set one, the same as the workers'")
 		}
-		return a.withLetters(&f.where, &f.Changes.Kafka, func(queue *dlq.Queue) error { return a.erase(cmd.Context(), &f, queue) })
+		return a.erase(cmd.Context(), &f)
 	})
 	f.where.registerOurs(cmd)
 	cmd.Flags().StringVar(&f.where.topic, "topic", "", "topic of the orders (default: KAFKA_TOPIC)")
@@ -80,12 +81,12 @@ type erasing struct {
 	letters []dlq.Ref
 }
 
-func (a *app) erase(ctx context.Context, f *eraseFlags, queue *dlq.Queue) error {
-	db, err := openDatabase(f.Database)
-	if err != nil {
+func (a *app) erase(ctx context.Context, f *eraseFlags) error {
+	queue, queueErr := a.letters(&f.where, &f.Changes.Kafka)
+	db, err := a.openDatabase(f.Database)
+	if err := cmp.Or(queueErr, err); err != nil {
 		return err
 	}
-	defer func() { _ = db.pool.Close() }() // each transaction has ended
 	e := &erasing{
 		eraseFlags: f, db: db, queue: queue, key: f.Changes.Erasures.NewKey(),
 		uids: map[string]bool{}, others: map[string]bool{}, former: map[string]bool{}, origins: map[string]bool{},

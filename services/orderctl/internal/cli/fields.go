@@ -32,7 +32,11 @@ func (a *app) fieldsCommand() *cobra.Command {
 		if most < 1 {
 			return usagef("--most: 1 or more, not %d", most)
 		}
-		return withTopic(cmd.Context(), &s.Kafka, &f.kafka, s.Workers.Group, func(g *workerGroup) error { return a.fields(cmd.Context(), &f, g, s.Rules.Options(), most) })
+		g, err := a.topic(cmd.Context(), &s.Kafka, &f.kafka, s.Workers.Group)
+		if err != nil {
+			return err
+		}
+		return a.fields(cmd.Context(), &f, g, s.Rules.Options(), most)
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "earliest", "the first record: as replay's --from")
@@ -63,11 +67,10 @@ func (a *app) fields(ctx context.Context, f *replayFlags, g *workerGroup, option
 	if _, err := r.choose(ctx); err != nil {
 		return err
 	}
-	client, err := f.kafka.client(g.cfg)
+	client, err := a.client(&f.kafka, g.cfg)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	spans := map[int32][]dlq.Span{}
 	for _, p := range r.report.Partitions {
 		spans[p.Partition] = []dlq.Span{{From: max(p.From, p.To-most), To: p.To}}

@@ -51,12 +51,12 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 	r := &importRun{app: a, f: f, source: source, codec: model.New(f.Rules.Options()), started: time.Now()}
 	var to string
 	if f.direct || f.dryRun {
-		target, err := openDatabase(f.Database)
+		target, err := a.openDatabase(f.Database)
 		if err != nil {
 			return nil, err
 		}
 		if err := migrations.Check(ctx, target.pool.DB, migrations.Viewer); err != nil {
-			return nil, errors.Join(target.explain(err), target.pool.Close())
+			return nil, target.explain(err)
 		}
 		r.target, to = target, "database "+target.place()
 	} else {
@@ -80,7 +80,6 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 		r.next = r.reader.Next
 	}
 	if err != nil {
-		r.close()
 		return nil, source.explain(err)
 	}
 	if r.report.After = r.state.After; r.state.After != "" {
@@ -89,15 +88,8 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 	return r, nil
 }
 
-func (r *importRun) close() {
-	if r.target != nil {
-		_ = r.target.pool.Close() // each transaction has ended
-	}
-}
-
 // do imports, and reports in any case.
 func (r *importRun) do(ctx context.Context) error {
-	defer r.close()
 	r.bar, r.saved = r.newProgress(r.state.Done, r.total, "importing", "orders"), r.started
 	deal, closing, err := r.dealer(ctx)
 	for err == nil {

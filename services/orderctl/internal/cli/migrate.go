@@ -192,11 +192,10 @@ func (a *app) migrateStatus(ctx context.Context, db *sql.DB) error {
 
 // withDatabase connects, waits for the database if need be, and lets do work.
 func (a *app) withDatabase(ctx context.Context, cfg config.Database, wait time.Duration, do func(context.Context, *sql.DB) error) error {
-	db, err := openDatabase(cfg)
+	db, err := a.openDatabase(cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.pool.Close() }()
 	db.owns = true
 	err = a.waiting(ctx, wait, isDatabaseAway, func() error { return db.explain(db.pool.PingContext(ctx)) })
 	if err != nil {

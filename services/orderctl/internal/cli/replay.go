@@ -44,7 +44,11 @@ func (a *app) replayCommand() *cobra.Command {
 		case !(f.rate >= 0): // refuses NaN too
 			return usagef("--rate: 0 or more, not %v", f.rate)
 		}
-		return a.withGroup(cmd.Context(), &f.settings.Workers, &f.kafka, roleTo(f.dryRun), func(g *workerGroup) error { return a.replay(cmd.Context(), &f, g) })
+		g, err := a.group(cmd.Context(), &f.settings.Workers, &f.kafka, roleTo(f.dryRun))
+		if err != nil {
+			return err
+		}
+		return a.replay(cmd.Context(), &f, g)
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&f.from, "from", "", "the first record: an offset, a time (RFC 3339), earliest, latest, committed,\nor offsets of partitions, 0:120,3:99")
@@ -109,10 +113,9 @@ func (a *app) replay(ctx context.Context, f *replayFlags, g *workerGroup) error 
 	if err != nil {
 		return err
 	}
-	if r.client, err = f.kafka.client(g.cfg); err != nil {
+	if r.client, err = a.client(&f.kafka, g.cfg); err != nil {
 		return err
 	}
-	defer r.client.Close()
 	key := f.settings.Workers.Changes.Erasures.NewKey()
 	r.queue = dlq.New(r.client, dlq.Options{Topic: g.cfg.DLQTopic, Orders: g.topic, Erasures: key})
 	var only []int32

@@ -39,15 +39,15 @@ const traced = 100
 
 // trace has a command's spans recorded, if the settings ask for it. The console does so
 // itself, as the service that it is.
-func (a *app) trace(cmd *cobra.Command) (flush func(), err error) {
-	if err := load(&a.traces); err != nil {
-		return nil, err
+func (a *app) trace(cmd *cobra.Command) error {
+	if err := load(&a.traces); err != nil || cmd.Name() == "ui" {
+		return err
 	}
-	if cmd.Name() == "ui" {
-		return func() {}, nil
+	flush, err := tracing.Start(&a.traces.Traces, tracing.Options{Service: "orderctl", Roots: tracing.First(traced), Log: a.logger(zapcore.WarnLevel)})
+	if err == nil {
+		a.ends = append(a.ends, flush)
 	}
-	flush, err = tracing.Start(&a.traces.Traces, tracing.Options{Service: "orderctl", Roots: tracing.First(traced), Log: a.logger(zapcore.WarnLevel)})
-	return flush, usage(err)
+	return usage(err)
 }
 
 // trace begins the span of a record that is about to be published.

@@ -86,11 +86,10 @@ type verified struct {
 }
 
 func (a *app) verify(ctx context.Context, s *verifySettings, f verifyFlags) error {
-	db, err := openDatabase(s.Database)
+	db, err := a.openDatabase(s.Database)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.pool.Close() }() // nothing was written
 	bar := a.newBar(-1, "comparing", "orders")
 	var written error
 	began := time.Now()
@@ -249,13 +248,12 @@ func (c *comparison) walk(ctx context.Context, uids []string, bar bar, found fun
 
 // openOurs reads Orderhub's own database in the same way.
 func (c *comparison) openOurs(ctx context.Context) (*otherSource, error) {
-	db, err := openDatabase(c.database)
+	db, err := c.openDatabase(c.database)
 	if err != nil {
 		return nil, err
 	}
-	_, err = migrations.CheckUsable(ctx, db.pool.DB, migrations.Viewer)
-	if err := errors.Join(db.explain(err), db.pool.Close()); err != nil {
-		return nil, err
+	if _, err = migrations.CheckUsable(ctx, db.pool.DB, migrations.Viewer); err != nil {
+		return nil, db.explain(err)
 	}
 	return c.openSource(ctx, &sourceFlags{url: c.database.URL.Reveal(), given: &otherdb.Mapping{}}, db.setting)
 }

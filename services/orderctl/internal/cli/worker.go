@@ -45,7 +45,11 @@ func (a *app) workerStatusCommand() *cobra.Command {
 	var s workerSettings
 	var flags kafkaFlags
 	cmd := a.command("worker status", &s, nil, func(cmd *cobra.Command, _ []string) error {
-		return a.withGroup(cmd.Context(), &s, &flags, migrations.Viewer, func(g *workerGroup) error { return a.printStatus(g.partitions) })
+		g, err := a.group(cmd.Context(), &s, &flags, migrations.Viewer)
+		if err != nil {
+			return err
+		}
+		return a.printStatus(g.partitions)
 	})
 	flags.registerOrders(cmd)
 	return cmd
@@ -61,31 +65,33 @@ func (a *app) workerSeekCommand() *cobra.Command {
 		if to == "" || why == "" && !dryRun {
 			return usagef("--to and --why: say where to continue, and why")
 		}
-		return a.withGroup(cmd.Context(), &s, &flags, roleTo(dryRun), func(g *workerGroup) error {
-			offsets, err := g.offsets(cmd.Context(), "--to", to, only)
-			if err != nil {
-				return err
+		g, err := a.group(cmd.Context(), &s, &flags, roleTo(dryRun))
+		if err != nil {
+			return err
+		}
+		offsets, err := g.offsets(cmd.Context(), "--to", to, only)
+		if err != nil {
+			return err
+		}
+		for i, p := range g.partitions {
+			if at, there := offsets[p.Partition]; there {
+				g.partitions[i].To = &at
 			}
-			for i, p := range g.partitions {
-				if at, there := offsets[p.Partition]; there {
-					g.partitions[i].To = &at
-				}
-			}
-			if dryRun {
-				return a.printStatus(g.moving())
-			}
-			if g.state != "Empty" && g.state != "Dead" {
-				return fmt.Errorf("group %s is %s: its workers would write positions of their own; stop them first", s.Workers.Group, strings.ToLower(g.state))
-			}
-			place := func(p partitionStatus) string { return fmt.Sprintf("%s/%d", g.topic, p.Partition) }
-			if err := audited(cmd.Context(), a, &s.Changes, dlq.By{Why: why}, "worker seek to "+to, g.moving(), place); err != nil {
-				return err
-			}
-			if err := g.move(cmd.Context()); err != nil {
-				return err
-			}
+		}
+		if dryRun {
 			return a.printStatus(g.moving())
-		})
+		}
+		if g.state != "Empty" && g.state != "Dead" {
+			return fmt.Errorf("group %s is %s: its workers would write positions of their own; stop them first", s.Workers.Group, strings.ToLower(g.state))
+		}
+		place := func(p partitionStatus) string { return fmt.Sprintf("%s/%d", g.topic, p.Partition) }
+		if err := audited(cmd.Context(), a, &s.Changes, dlq.By{Why: why}, "worker seek to "+to, g.moving(), place); err != nil {
+			return err
+		}
+		if err := g.move(cmd.Context()); err != nil {
+			return err
+		}
+		return a.printStatus(g.moving())
 	})
 	flags.registerOrders(cmd)
 	cmd.Flags().StringVar(&to, "to", "", "where to continue: an offset, a time (RFC 3339), earliest, latest, or committed")
@@ -103,11 +109,10 @@ func (a *app) pauseCommand(path string, change func(ctx context.Context, db *bun
 		if by.Why == "" {
 			return usagef("--why: say why")
 		}
-		db, err := openDatabase(s.Database)
+		db, err := a.openDatabase(s.Database)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = db.pool.Close() }() // what was written is committed
 		if err := migrations.Check(cmd.Context(), db.pool.DB, migrations.Operator); err != nil {
 			return db.explain(err)
 		}
@@ -222,49 +227,42 @@ type workerGroup struct {
 	older      bool // the schema may have neither positions nor pauses
 }
 
-// withGroup looks at the group as it is now, with the rights that a role needs.
-func (a *app) withGroup(ctx context.Context, s *workerSettings, flags *kafkaFlags, role migrations.Role, use func(*workerGroup) error) error {
-	return withTopic(ctx, &s.Changes.Kafka, flags, s.Workers.Group, func(g *workerGroup) error {
-		db, err := openDatabase(s.Database)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = db.pool.Close() }() // what was written is committed
-		g.db = db
-		older, err := migrations.CheckUsable(ctx, db.pool.DB, role)
-		if older != nil && role != migrations.Viewer {
-			err = older
-		}
-		if err != nil {
-			return db.explain(err)
-		}
-		if older != nil {
-			a.say("%s", older)
-			g.older = true
-		}
-		if err := g.askDatabase(ctx); err != nil {
-			return db.explain(err)
-		}
-		return use(g)
-	})
+// group looks at the group as it is now, with the rights that a role needs.
+func (a *app) group(ctx context.Context, s *workerSettings, flags *kafkaFlags, role migrations.Role) (*workerGroup, error) {
+	g, err := a.topic(ctx, &s.Changes.Kafka, flags, s.Workers.Group)
+	if err != nil {
+		return nil, err
+	}
+	if g.db, err = a.openDatabase(s.Database); err != nil {
+		return nil, err
+	}
+	older, err := migrations.CheckUsable(ctx, g.db.pool.DB, role)
+	if older != nil && role != migrations.Viewer {
+		err = older
+	}
+	if err != nil {
+		return nil, g.db.explain(err)
+	}
+	if older != nil {
+		a.say("%s", older)
+		g.older = true
+	}
+	return g, g.db.explain(g.askDatabase(ctx))
 }
 
-// withTopic asks Kafka alone.
-func withTopic(ctx context.Context, cfg *config.Kafka, flags *kafkaFlags, group string, use func(*workerGroup) error) error {
+// topic asks Kafka alone.
+func (a *app) topic(ctx context.Context, cfg *config.Kafka, flags *kafkaFlags, group string) (*workerGroup, error) {
 	options, err := flags.options(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {
-		return usage(err)
+		return nil, usage(err)
 	}
-	defer client.Close()
+	a.ends = append(a.ends, client.Close)
 	g := &workerGroup{admin: kadm.NewClient(client), cfg: cfg, group: group, topic: cfg.Topic}
-	if err := g.askKafka(ctx); err != nil {
-		return explainKafka(cfg, err)
-	}
-	return use(g)
+	return g, explainKafka(cfg, g.askKafka(ctx))
 }
 
 func (g *workerGroup) askKafka(ctx context.Context) error {

@@ -297,11 +297,7 @@ func (c *Console) work(refs []dlq.Ref, o order) work {
 		if err != nil {
 			return err
 		}
-		var restore func(context.Context, []dlq.Item) ([]error, error)
-		if c.opts.Accept != nil {
-			restore = c.opts.Accept.Restore
-		}
-		return queue.Undo(j.ctx, view, mine, restore, j.outcome)
+		return queue.Undo(j.ctx, view, mine, c.opts.Accept.Restore, j.outcome)
 	}
 }
 
