@@ -167,7 +167,7 @@ func (q *Queue) resolve(ctx context.Context, items []Item, resolutions []letter.
 		default:
 			partition = partitionOf(items[i].ID, partitions)
 		}
-		resolutions[i].ID, resolutions[i].When = items[i].ID, q.opts.Now()
+		resolutions[i].ID, resolutions[i].When = items[i].ID, time.Now()
 		records[i] = resolutions[i].Record(q.opts.Topic, partition)
 	}
 	var failure error

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -32,8 +31,6 @@ type Options struct {
 	// Erasures is the key by which erased orders are known; nil: none was ever erased, or
 	// letters cannot be sent.
 	Erasures *erasure.Key
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
 }
 
 // Queue is one or several topics of dead letters. Safe for concurrent use.
@@ -46,9 +43,6 @@ type Queue struct {
 
 // New returns a queue that reads and writes through a client.
 func New(client *Client, opts Options) *Queue {
-	if opts.Now == nil {
-		opts.Now = time.Now
-	}
 	q := &Queue{client: client, opts: opts, letters: []string{opts.Topic}}
 	if len(opts.Foreign) > 0 {
 		q.letters = nil

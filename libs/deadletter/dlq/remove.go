@@ -121,24 +121,25 @@ type PurgeOptions struct {
 	// letter are removed only if that came from there. Others may be of letters
 	// in a foreign topic.
 	Source string
-	// DryRun only reports.
-	DryRun bool
 }
 
 // Purge removes what was resolved before a time, letter and resolution together.
 // Letters that are not ours stay, and so do their resolutions, without which they
 // would be open again. It calls done for each letter that is gone.
 func (q *Queue) Purge(ctx context.Context, o PurgeOptions, done func(id string)) error {
-	switch {
-	case !q.onlyOurs():
-		return errors.New("letters of a topic that others write cannot be purged")
-	case o.DryRun:
-		return q.purge(ctx, nil, o, done)
-	}
 	return q.exclusively(ctx, func(only *Exclusive) error { return q.purge(ctx, only, o, done) })
 }
 
+// Purgeable are the ids of the letters that Purge would remove.
+func (q *Queue) Purgeable(ctx context.Context, o PurgeOptions) (ids []string, err error) {
+	err = q.purge(ctx, nil, o, func(id string) { ids = append(ids, id) })
+	return ids, err
+}
+
 func (q *Queue) purge(ctx context.Context, only *Exclusive, o PurgeOptions, done func(id string)) error {
+	if !q.onlyOurs() {
+		return errors.New("letters of a topic that others write cannot be purged")
+	}
 	view, err := q.Scan(ctx, letter.Filter{})
 	if err != nil {
 		return err

@@ -24,6 +24,15 @@ type Target struct {
 	ByKey bool
 }
 
+// NewTarget makes a target; a partition below 0 is none.
+func NewTarget(topic string, partition int32, byKey bool) Target {
+	t := Target{Topic: topic, ByKey: byKey}
+	if partition >= 0 {
+		t.Partition = &partition
+	}
+	return t
+}
+
 // IsSource reports whether letters go back to their sources.
 func (t Target) IsSource() bool { return t == Target{} }
 

@@ -113,6 +113,17 @@ func StatsOf(refs iter.Seq[*Ref], o StatsOptions) *Stats {
 	return s
 }
 
+// Each yields letters with a status.
+func Each(refs []Ref, status letter.Status) iter.Seq[*Ref] {
+	return func(yield func(*Ref) bool) {
+		for i := range refs {
+			if (status == letter.Any || refs[i].Status == status) && !yield(&refs[i]) {
+				return
+			}
+		}
+	}
+}
+
 func count(counts map[string]Count, name string, status letter.Status) {
 	c := counts[name]
 	c.add(status)

@@ -12,16 +12,6 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func each(refs []Ref) func(func(*Ref) bool) {
-	return func(yield func(*Ref) bool) {
-		for i := range refs {
-			if !yield(&refs[i]) {
-				return
-			}
-		}
-	}
-}
-
 func TestCausesOverTime(t *testing.T) {
 	price := &Group{Reason: "invalid", SourceTopic: "orders", Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}}}
 	broken := &Group{Reason: "not_json", Causes: []letter.Failure{{}}}
@@ -30,7 +20,7 @@ func TestCausesOverTime(t *testing.T) {
 	}
 	refs := []Ref{at(3, price, letter.Open), at(-30, price, letter.Resolved), at(0, broken, letter.Open), at(9, price, letter.Open), at(12, price, letter.Open)}
 	for range 2 { // in any order
-		s := StatsOf(each(refs), StatsOptions{NewSince: noon, Bars: 3, From: noon, Until: noon.Add(12 * time.Hour)})
+		s := StatsOf(Each(refs, letter.Any), StatsOptions{NewSince: noon, Bars: 3, From: noon, Until: noon.Add(12 * time.Hour)})
 		require.Equal(t, Count{4, 1}, s.Count)
 		require.Equal(t, map[string]Count{"min": {3, 1}}, s.ByRule, "a letter counts once under a rule")
 		require.Equal(t, map[string]Count{"orders/0": {3, 1}}, s.ByPartition)
@@ -43,7 +33,7 @@ func TestCausesOverTime(t *testing.T) {
 		require.InDelta(t, 21*time.Hour, span, float64(time.Second))
 		slices.Reverse(refs)
 	}
-	none := StatsOf(each(nil), StatsOptions{Bars: 3})
+	none := StatsOf(Each(nil, letter.Any), StatsOptions{Bars: 3})
 	counts, _ := none.Histogram(3)
 	require.Empty(t, counts)
 	require.Empty(t, none.Causes)

@@ -260,7 +260,13 @@ func TestDiscardUndoAndPurge(t *testing.T) {
 	require.Len(t, w.refs(letter.Open), 3)
 
 	purge := func(before time.Time, dryRun bool) (purged []string) {
-		require.NoError(t, w.store.Purge(t.Context(), dlq.PurgeOptions{Before: before, Source: orders, DryRun: dryRun}, func(id string) { purged = append(purged, id) }))
+		if o := (dlq.PurgeOptions{Before: before, Source: orders}); dryRun {
+			ids, err := w.store.Purgeable(t.Context(), o)
+			require.NoError(t, err)
+			return ids
+		} else {
+			require.NoError(t, w.store.Purge(t.Context(), o, func(id string) { purged = append(purged, id) }))
+		}
 		return purged
 	}
 	require.Empty(t, purge(time.Now().Add(-time.Hour), false), "too young")

@@ -57,12 +57,7 @@ func (f *sendTo) check(cmd *cobra.Command) error {
 }
 
 func (f *sendTo) target() dlq.Target {
-	t := dlq.Target{Topic: f.topic, ByKey: f.byKey}
-	if f.partition >= 0 {
-		partition := int32(f.partition)
-		t.Partition = &partition
-	}
-	return t
+	return dlq.NewTarget(f.topic, int32(f.partition), f.byKey)
 }
 
 func (a *app) dlqRedriveCommand() *cobra.Command {
@@ -238,7 +233,7 @@ func (a *app) dlqPurgeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.purge(cmd.Context(), &s, queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic, DryRun: dryRun}, yes)
+		return a.purge(cmd.Context(), &s, queue, dlq.PurgeOptions{Before: time.Now().Add(-age), Source: s.Kafka.Topic}, dryRun, yes)
 	})
 	where.registerOurs(cmd)
 	cmd.Flags().BoolVar(&resolved, "resolved", false, "remove resolved letters; open ones are never removed")
@@ -248,17 +243,14 @@ func (a *app) dlqPurgeCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) purge(ctx context.Context, s *changeSettings, queue *dlq.Queue, options dlq.PurgeOptions, yes bool) error {
-	looking := options
-	looking.DryRun = true
-	var ids []string
-	err := queue.Purge(ctx, looking, func(id string) { ids = append(ids, id) })
+func (a *app) purge(ctx context.Context, s *changeSettings, queue *dlq.Queue, options dlq.PurgeOptions, dryRun, yes bool) error {
+	ids, err := queue.Purgeable(ctx, options)
 	switch {
 	case err != nil:
 		return err
 	case len(ids) == 0:
 		return nothing("no letter was resolved before %s", options.Before.UTC().Format(time.RFC3339))
-	case options.DryRun:
+	case dryRun:
 		r := &report{app: a}
 		for _, id := range ids {
 			r.letter(id, "nothing")

@@ -158,7 +158,7 @@ func maskEntry(e *dlq.ArchiveEntry) {
 	if ours {
 		e.Letter.Key = []byte(e.ID)
 	} else {
-		e.Letter.Key = mask.Key(e.Letter.Key) // the source's, as others write letters
+		e.Letter.Key = mask.All(e.Letter.Key) // the source's, as others write letters
 	}
 	for i, h := range e.Letter.Headers {
 		e.Letter.Headers[i] = dlq.ArchiveHeader{Key: mask.HeaderName(h.Key), Value: mask.Header(h.Key, h.Value)}

@@ -36,13 +36,14 @@ func retention(queue *dlq.Queue, age time.Duration, source string, records *audi
 }
 
 func purgeOld(ctx context.Context, queue *dlq.Queue, o dlq.PurgeOptions, records *audit.Log) error {
-	looking := o
-	looking.DryRun = true
-	var ids []string
-	if err := queue.Purge(ctx, looking, func(id string) { ids = append(ids, mask.ID(id)) }); err != nil || len(ids) == 0 {
+	ids, err := queue.Purgeable(ctx, o)
+	if err != nil || len(ids) == 0 {
 		return err
 	}
-	err := records.Write(ctx, audit.Event{Action: "purge", Targets: ids, Why: "LETTERS_RETENTION", Allowed: true, Actor: consoleName, ActorKind: "program"})
+	for i, id := range ids {
+		ids[i] = mask.ID(id)
+	}
+	err = records.Write(ctx, audit.Event{Action: "purge", Targets: ids, Why: "LETTERS_RETENTION", Allowed: true, Actor: consoleName, ActorKind: "program"})
 	if err == nil {
 		err = queue.Purge(ctx, o, func(string) {})
 	}

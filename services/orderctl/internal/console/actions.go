@@ -56,12 +56,11 @@ type targetForm struct {
 
 // Target is what the form says.
 func (f targetForm) Target() dlq.Target {
-	t := dlq.Target{Topic: strings.TrimSpace(f.ToTopic), ByKey: f.ByKey}
-	if n, err := strconv.ParseInt(f.ToPartition, 10, 32); err == nil {
-		partition := int32(n)
-		t.Partition = &partition
+	partition, err := strconv.ParseInt(f.ToPartition, 10, 32)
+	if err != nil {
+		partition = -1
 	}
-	return t
+	return dlq.NewTarget(strings.TrimSpace(f.ToTopic), int32(partition), f.ByKey)
 }
 
 func (c *Console) parse(v *visit, from binding.Binding) (request, error) {
@@ -124,14 +123,14 @@ func (c *Console) letters(v *visit, r *request) (refs []dlq.Ref, what string, er
 // since it was asked first are left out.
 func (c *Console) matching(v *visit, r *request) (refs []dlq.Ref, what string, err error) {
 	values, err := url.ParseQuery(r.Match)
-	q := parseQuery(values, c.opts.Now())
+	q := parseQuery(values, time.Now())
 	if err != nil || len(q.Problems) > 0 { // without a condition it would be too many
 		return nil, "", refused(http.StatusBadRequest, "These letters can’t be found", cmp.Or(strings.Join(q.Problems, "; "), fmt.Sprint(err)))
 	}
 	q.status = r.Kind.status()
 	asked, err := strconv.ParseInt(r.AsOf, 10, 64)
 	if err != nil {
-		asked = c.opts.Now().UnixNano()
+		asked = time.Now().UnixNano()
 		r.AsOf = strconv.FormatInt(asked, 10)
 	}
 	refs, err = c.selection(v, &q)

@@ -88,7 +88,7 @@ type Options struct {
 	Log *zap.Logger
 	// AccessLog is how many requests are logged in a second at most.
 	AccessLog int
-	// Now is the clock; nil means time.Now.
+	// Now is the clock of sessions; nil means time.Now.
 	Now func() time.Time
 }
 
@@ -124,7 +124,7 @@ func New(opts Options) (*Console, error) {
 	}
 	c := &Console{
 		opts: opts, look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
-		live: newLive(opts), jobs: newJobs(opts.Now), reader: auth.NewCaller(auth.KindOff, "", auth.LettersRead, time.Time{}),
+		live: newLive(opts), jobs: newJobs(), reader: auth.NewCaller(auth.KindOff, "", auth.LettersRead, time.Time{}),
 	}
 	c.edited, _ = lru.New[[3]string, time.Time](10_000) // it fails for a size below 1 only
 	var err error

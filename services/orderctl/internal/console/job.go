@@ -223,7 +223,6 @@ func (j *job) outcome(o dlq.Outcome) {
 // jobs are those of this process, the newest last. They end with it: what was done is in
 // the topic.
 type jobs struct {
-	now             func() time.Time
 	runner          lifecycle.Runner
 	turns, dryTurns chan struct{}
 
@@ -231,8 +230,8 @@ type jobs struct {
 	kept []*job
 }
 
-func newJobs(now func() time.Time) *jobs {
-	return &jobs{now: now, turns: make(chan struct{}, 1), dryTurns: make(chan struct{}, dryRuns)}
+func newJobs() *jobs {
+	return &jobs{turns: make(chan struct{}, 1), dryTurns: make(chan struct{}, dryRuns)}
 }
 
 var (
@@ -258,7 +257,7 @@ func (s *jobs) start(o order, total int, do work) (*job, error) {
 		return nil, errBusy
 	}
 	j := &job{done: make(chan struct{}), handles: map[string]bool{}}
-	j.jobView = jobView{order: o, ID: cmp.Or(o.Job, rand.Text()), Total: total, Began: s.now(), Progress: waiting, Counts: map[string]int{}}
+	j.jobView = jobView{order: o, ID: cmp.Or(o.Job, rand.Text()), Total: total, Began: time.Now(), Progress: waiting, Counts: map[string]int{}}
 	j.ctx, j.stop = context.WithCancel(s.runner.Context())
 	if !s.runner.Go(func(context.Context) { s.run(j, do) }) {
 		j.stop()
@@ -290,7 +289,7 @@ func (s *jobs) run(j *job, do work) {
 	case <-j.ctx.Done():
 	}
 	j.change(func() {
-		j.Ended = s.now()
+		j.Ended = time.Now()
 		switch {
 		case err == nil:
 			j.Progress = finished

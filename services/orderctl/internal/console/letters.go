@@ -223,7 +223,7 @@ func (c *Console) reveal(v *visit) error {
 
 func (c *Console) show(v *visit, item dlq.Item, reveal bool) letterPage {
 	page := letterPage{frame: v.frame, Handle: handle(&item.Ref)}
-	details := dlqview.Details{Item: item, Failures: item.Errors(), Offset: inspect.Offset(&item.Letter, c.opts.Codec)}
+	details := dlqview.Details{Item: item, Offset: inspect.Offset(&item.Letter, c.opts.Codec)}
 	var err error
 	if details.History, err = c.history(v.ctx(), v.list, item); err != nil {
 		page.HistoryNote = "The other letters of this record can’t be read now: " + c.explain(err)

@@ -44,7 +44,6 @@ type live struct {
 	*lifecycle.Loop
 
 	queue    *dlq.Queue
-	now      func() time.Time
 	health   *health.Component
 	log      *zap.Logger
 	instance string // tells lists of one process from those of another
@@ -62,7 +61,7 @@ type live struct {
 }
 
 func newLive(opts Options) *live {
-	l := &live{queue: opts.Store, now: opts.Now, instance: rand.Text()[:8], health: opts.Health.Component("dead letters"), log: opts.Log}
+	l := &live{queue: opts.Store, instance: rand.Text()[:8], health: opts.Health.Component("dead letters"), log: opts.Log}
 	l.Loop = lifecycle.NewLoop("console", l.run, nil)
 	return l
 }
@@ -121,7 +120,7 @@ func (l *live) failed(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if (err == nil) != (l.err == nil) {
-		l.since = l.now()
+		l.since = time.Now()
 		meanwhile := "those that were read last are shown"
 		if l.list == nil {
 			meanwhile = "there are none to show"
@@ -147,7 +146,7 @@ func (l *live) build(view *dlq.View) {
 	l.building.Lock()
 	defer l.building.Unlock()
 	made := &list{refs: view.Select(letter.Any, 0)}
-	made.reasons = openByReason(made)
+	made.reasons = openByReason(made.refs)
 	for _, w := range made.reasons {
 		made.open += w.open
 	}
@@ -195,13 +194,13 @@ type backlog struct {
 	oldest time.Time // when the first of them failed
 }
 
-// openByReason counts the open letters of a list. It has all reasons that are known.
-func openByReason(l *list) map[string]*backlog {
+// openByReason counts the open letters. It has all reasons that are known.
+func openByReason(refs []dlq.Ref) map[string]*backlog {
 	reasons := map[string]*backlog{otherReason: {}}
 	for _, reason := range deadletter.Reasons() {
 		reasons[reason] = &backlog{}
 	}
-	for ref := range withStatus(l, letter.Open) {
+	for ref := range dlq.Each(refs, letter.Open) {
 		w := reasons[ref.Reason]
 		if w == nil {
 			w = reasons[otherReason]
@@ -228,12 +227,12 @@ func (l *live) Describe(to chan<- *prometheus.Desc) {
 func (l *live) Collect(to chan<- prometheus.Metric) {
 	known := l.state().List
 	if known == nil {
-		known = &list{reasons: openByReason(&list{})}
+		known = &list{reasons: openByReason(nil)}
 	}
 	for reason, w := range known.reasons {
 		age := 0.0
 		if w.open > 0 {
-			age = max(0, l.now().Sub(w.oldest).Seconds())
+			age = max(0, time.Now().Sub(w.oldest).Seconds())
 		}
 		to <- prometheus.MustNewConstMetric(openLetters, prometheus.GaugeValue, float64(w.open), reason)
 		to <- prometheus.MustNewConstMetric(oldestOpen, prometheus.GaugeValue, age, reason)

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -76,7 +75,7 @@ func (c *Console) overviewPage(v *visit) error {
 		return nil
 	}
 	v.frame.Section = "overview"
-	l, now := v.list, c.opts.Now()
+	l, now := v.list, time.Now()
 	// Curves move with time, so the page changes each minute.
 	if c.unchanged(v, l.version, now.Format("200601021504"), c.jobs.version()) {
 		return nil
@@ -100,7 +99,7 @@ func (c *Console) overviewPage(v *visit) error {
 	for _, s := range spans {
 		page.Spans = append(page.Spans, tab{s.Title, overviewAddress(status, s), 0, s.Name == shown.Name})
 	}
-	counted := dlq.StatsOf(withStatus(l, status), dlq.StatsOptions{NewSince: now.Add(-day), Bars: shown.Bars, From: now.Add(-shown.length), Until: now.Add(time.Second)})
+	counted := dlq.StatsOf(dlq.Each(l.refs, status), dlq.StatsOptions{NewSince: now.Add(-day), Bars: shown.Bars, From: now.Add(-shown.length), Until: now.Add(time.Second)})
 	page.NewCount, page.Curve = counted.All.New, counted.All.Curve
 	causes := counted.Causes[:min(len(counted.Causes), shownCauses)]
 	page.More = len(counted.Causes) - len(causes)
@@ -115,16 +114,6 @@ func (c *Console) overviewPage(v *visit) error {
 		page.Causes = append(page.Causes, one)
 	}
 	return c.send(v, http.StatusOK, "overview.html", page)
-}
-
-func withStatus(l *list, status letter.Status) iter.Seq[*dlq.Ref] {
-	return func(yield func(*dlq.Ref) bool) {
-		for i := range l.refs {
-			if (status == letter.Any || l.refs[i].Status == status) && !yield(&l.refs[i]) {
-				return
-			}
-		}
-	}
 }
 
 func overviewAddress(status letter.Status, s span) string {

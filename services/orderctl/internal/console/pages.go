@@ -96,7 +96,7 @@ const shownErrors = 2
 func (r listRow) More() int { return max(len(r.Line.Errors)-shownErrors, 0) }
 
 func (c *Console) listPage(v *visit) error {
-	q := parseQuery(v.Request.URL.Query(), c.opts.Now())
+	q := parseQuery(v.Request.URL.Query(), time.Now())
 	v.frame.Query = q.Get("q")
 	if c.unchanged(v, v.list.version, q.filter.Since.Format(time.Kitchen)) {
 		return nil

@@ -16,10 +16,8 @@ import (
 // what is shown.
 type Details struct {
 	Item dlq.Item
-	// Failures and Offset are those of the letter, or of reading its value
-	// again; Offset is -1 where there is no place.
-	Failures []model.FieldError
-	Offset   int64
+	// Offset is where reading the value stops; -1 where it does not.
+	Offset int64
 	// History are the letters of a row of redrives, this one among them.
 	History []dlq.Item
 	// Differences are those of a conflict from the stored order; nil where
@@ -85,12 +83,8 @@ type Header struct {
 
 // Resolution is what was done about a letter.
 type Resolution struct {
-	Kind   string    `json:"kind"`
-	By     string    `json:"by"`
-	When   time.Time `json:"when"`
-	Why    string    `json:"why,omitempty"`
-	Became string    `json:"became,omitempty"`
-	Edited bool      `json:"edited,omitempty"`
+	Kind string `json:"kind"`
+	letter.Resolution
 }
 
 // HistoryLine is a letter with what was done about it.
@@ -109,10 +103,9 @@ func Present(d Details, reveal bool) Letter {
 		History: make([]HistoryLine, len(d.History)), StoredNote: d.StoredNote,
 		HasKey: item.SourceKey != nil, Place: item.Place, Stored: len(item.Value),
 	}
-	shown.Errors = mask.Errors(d.Failures)
 	value := item.Value
 	if reveal {
-		shown.ID, shown.Key, shown.Errors = item.ID, keyText(item.SourceKey), append([]model.FieldError{}, d.Failures...)
+		shown.ID, shown.Key, shown.Errors = item.ID, keyText(item.SourceKey), append([]model.FieldError{}, item.Errors()...)
 		shown.Exception = item.Exception.Message
 	} else {
 		value = mask.Value(value)
@@ -168,7 +161,9 @@ func ResolutionOf(r *letter.Resolution) *Resolution {
 	if r == nil {
 		return nil
 	}
-	return &Resolution{Kind: string(r.Kind), By: r.By, When: r.When, Why: r.Why, Became: mask.ID(r.Became), Edited: r.Edited}
+	shown := Resolution{string(r.Kind), *r}
+	shown.Became, shown.Replaced = mask.ID(r.Became), 0 // the number is of use to an undo only
+	return &shown
 }
 
 // MaskCause masks the parts of a cause.

@@ -42,7 +42,7 @@ func LineOf(l *letter.Letter, status letter.Status) Line {
 	}
 	return Line{
 		ID: mask.ID(l.ID), Topic: topic, Status: status, Reason: mask.Label(l.Reason), Stage: mask.Label(l.Stage), Errors: mask.Errors(l.Errors()),
-		Key: string(mask.Key(l.SourceKey)), FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(), TraceID: l.TraceID(),
+		Key: string(mask.All(l.SourceKey)), FailedAt: l.FailedAt.UTC(), RedriveCount: l.Redrives, Size: l.Size(), TraceID: l.TraceID(),
 	}
 }
 

@@ -66,9 +66,6 @@ func resolvedItem(item dlq.Item) dlq.Item {
 
 func show(t *testing.T, d Details, reveal bool) string {
 	t.Helper()
-	if d.Failures == nil {
-		d.Failures = d.Item.Errors()
-	}
 	var text, asJSON bytes.Buffer
 	l := Present(d, reveal)
 	require.NoError(t, Style{}.Write(&text, "letter.txt", l))

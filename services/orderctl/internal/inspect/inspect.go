@@ -26,7 +26,7 @@ func Letter(ctx context.Context, box *dlq.Queue, id string, codec *model.Codec, 
 		return dlqview.Details{}, err
 	}
 	item := items[0]
-	d := dlqview.Details{Item: item, Failures: item.Errors(), Offset: Offset(&item.Letter, codec)}
+	d := dlqview.Details{Item: item, Offset: Offset(&item.Letter, codec)}
 	if d.History, err = box.History(ctx, item); err != nil {
 		return d, err
 	}

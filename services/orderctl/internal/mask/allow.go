@@ -15,8 +15,8 @@ import (
 // codes says for each text field of an order that may be shown which contents may
 // be. All other texts are masked.
 var codes = map[string]func(string) bool{
-	"order_uid":        isID,
-	"rid":              isID,
+	"order_uid":        IsUID,
+	"rid":              IsUID,
 	"track_number":     matcher(`[A-Z0-9]{0,24}[A-Z][A-Z0-9]{3,24}`),
 	"entry":            matcher(`[A-Z]{2,8}`),
 	"locale":           func(s string) bool { return locale(s) || languages[s] },
@@ -86,9 +86,9 @@ var (
 	idNumber = matcher(`[-_.0-9]{7,}`)
 )
 
-// isID says whether an order_uid looks like an identifier: it has a digit, is not a
-// long number, which may be a telephone number, and has no part that may be a name.
-func isID(s string) bool {
+// IsUID says whether an order_uid looks like an identifier, and so is shown: it has a digit, is
+// not a long number, which may be a telephone number, and has no part that may be a name.
+func IsUID(s string) bool {
 	if !model.IsOrderUID(s) || !idDigits.MatchString(s) || idNumber(s) {
 		return false
 	}
@@ -99,9 +99,6 @@ func isID(s string) bool {
 	}
 	return true
 }
-
-// IsUID reports whether a text looks like the identifier of an order, and so is shown.
-func IsUID(text string) bool { return isID(text) }
 
 // isName says whether a name of a field or header is made of known words alone, as
 // customer_name, customerName or X-Request-Id are.
@@ -159,9 +156,6 @@ func Label(text string) string {
 	}
 	return Name
 }
-
-// Key masks a record's key, and keeps its length. Nil stays nil.
-func Key(key []byte) []byte { return All(key) }
 
 // Errors masks the names of fields that are not known in failures. Our own messages
 // never hold a value of the record.

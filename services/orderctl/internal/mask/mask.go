@@ -214,7 +214,11 @@ func Text(text []byte) []byte {
 		if word == "true" || word == "false" || word == "null" || (inTag || named.Match(text[at[1]:])) && isName(word) {
 			keep(at[0], at[1])
 		}
-		stars(masked, kept, at[0], at[1])
+		for i := at[0]; i < at[1]; i++ {
+			if !kept[i] {
+				masked[i] = '*'
+			}
+		}
 	}
 	for i, c := range masked {
 		if c == '\\' && !kept[i] {
@@ -224,15 +228,7 @@ func Text(text []byte) []byte {
 	return masked
 }
 
-func stars(text []byte, kept []bool, from, to int) {
-	for i := from; i < to; i++ {
-		if !kept[i] {
-			text[i] = '*'
-		}
-	}
-}
-
-// All masks all of a text, and keeps its length.
+// All masks all of a text, such as a record's key, and keeps its length. Nil stays nil.
 func All(text []byte) []byte {
 	if text == nil {
 		return nil

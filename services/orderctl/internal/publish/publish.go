@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/orderhub/orderhub/libs/platform/retry"
 )
 
@@ -100,6 +102,8 @@ const (
 	stopTimeout = 3 * time.Second
 	// slow is how long the broker may take to answer before Retrying is called.
 	slow = 2 * time.Second
+	// shortestWait is a wait that a timer can keep. What is due by then passes at once.
+	shortestWait = 5 * time.Millisecond
 )
 
 // Publisher sends to one broker. It is for one goroutine.
@@ -116,7 +120,10 @@ func New(broker Broker, opts Options) *Publisher { return &Publisher{broker: bro
 // or refused. When ctx ends it sends no more, waits a few seconds for what is
 // sent already, and returns the cause.
 func (p *Publisher) Run(ctx context.Context, next func() (Record, error)) error {
-	pace := pacer{rate: p.opts.Rate, start: time.Now()}
+	pace := rate.NewLimiter(rate.Inf, 0)
+	if p.opts.Rate > 0 {
+		pace = rate.NewLimiter(rate.Limit(p.opts.Rate), max(1, int(p.opts.Rate*shortestWait.Seconds())))
+	}
 	var batch []Record
 	size := 0
 	flush := func() error {
@@ -128,11 +135,11 @@ func (p *Publisher) Run(ctx context.Context, next func() (Record, error)) error 
 		return err
 	}
 	for {
-		if wait := pace.wait(time.Now()); wait > 0 {
+		if wait := pace.Reserve().Delay(); wait > 0 {
 			if err := flush(); err != nil { // a record that is due does not wait for others
 				return err
 			}
-			if err := retry.Sleep(ctx, wait); err != nil {
+			if err := retry.Sleep(ctx, max(wait, shortestWait)); err != nil {
 				return err
 			}
 		}
@@ -146,7 +153,6 @@ func (p *Publisher) Run(ctx context.Context, next func() (Record, error)) error 
 		if err != nil {
 			return err
 		}
-		pace.sent++
 		bytes := len(record.Key) + len(record.Value) + overhead
 		if len(batch) == maxBatchRecords || size+bytes > maxBatchBytes {
 			if err := flush(); err != nil {
@@ -231,25 +237,4 @@ func (p *Publisher) tell(call func()) {
 	p.report.Lock()
 	defer p.report.Unlock()
 	call()
-}
-
-// pacer spreads records over time. It sleeps in steps that a timer can keep,
-// and lets what is due by then pass at once.
-type pacer struct {
-	rate  float64
-	start time.Time
-	sent  int
-}
-
-const shortestWait = 5 * time.Millisecond
-
-func (p *pacer) wait(now time.Time) time.Duration {
-	if p.rate <= 0 {
-		return 0
-	}
-	due := p.start.Add(time.Duration(float64(p.sent) / p.rate * float64(time.Second)))
-	if !due.After(now) {
-		return 0
-	}
-	return max(due.Sub(now), shortestWait)
 }

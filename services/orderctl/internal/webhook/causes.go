@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
+	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
 )
 
@@ -58,13 +59,7 @@ type told struct {
 // causes' names; nil is for causes without letters.
 func due(letters []dlq.Ref, before map[string]told) (events []Event, after map[string]*told) {
 	after = map[string]*told{}
-	stats := dlq.StatsOf(func(yield func(*dlq.Ref) bool) {
-		for i := range letters {
-			if !yield(&letters[i]) {
-				return
-			}
-		}
-	}, dlq.StatsOptions{})
+	stats := dlq.StatsOf(dlq.Each(letters, letter.Any), dlq.StatsOptions{})
 	causes := map[string]*Event{}
 	for _, c := range stats.Causes {
 		masked := cause{}
