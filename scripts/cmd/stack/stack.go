@@ -210,7 +210,7 @@ func (st *stack) startStores(ctx context.Context, failed context.CancelCauseFunc
 			Port:      st.settings.PostgresPort,
 			Open:      st.settings.PostgresHost != "",
 			LogWriter: st.out.postgres(),
-			Settings:  map[string]string{"log_line_prefix": ""},
+			Settings:  map[string]string{"log_line_prefix": "", "wal_compression": "on"}, // docs/scaling.md says why
 		})
 		if err != nil {
 			return fmt.Errorf("embedded PostgreSQL: %w", err)
