@@ -20,30 +20,24 @@ import (
 	"github.com/orderhub/orderhub/libs/model"
 )
 
-// Outcome is what became of a record.
-type Outcome string
+// Outcome is what became of a record: that of its order's entry, or DeadLetter.
+type Outcome = orderwrite.Outcome
 
 // The outcomes. Pending is a valid order that Store has not decided.
 const (
-	Pending    Outcome = "pending"
-	Stored     Outcome = "stored"      // its rows are committed
-	Duplicate  Outcome = "duplicate"   // the same order was stored before with the same content
+	Pending            = orderwrite.Pending
+	Stored             = orderwrite.Stored
+	Duplicate          = orderwrite.Duplicate
 	DeadLetter Outcome = "dead_letter" // see Record.Cause
-	Replaced   Outcome = "replaced"    // its order was stored before with other, older content
-	Stale      Outcome = "stale"       // its order was stored or deleted by a newer record
-	Deleted    Outcome = "deleted"     // the order is gone, or no older record stores it
-	Erased     Outcome = "erased"      // its order was erased, and is not to come back
+	Replaced           = orderwrite.Replaced
+	Stale              = orderwrite.Stale
+	Deleted            = orderwrite.Deleted
+	Erased             = orderwrite.Erased
 )
 
 // Outcomes are those that a record can end with.
 func Outcomes() []Outcome {
 	return []Outcome{Stored, Duplicate, DeadLetter, Replaced, Stale, Deleted, Erased}
-}
-
-var outcomes = map[orderwrite.Outcome]Outcome{
-	orderwrite.Pending: Pending, orderwrite.Stored: Stored, orderwrite.Duplicate: Duplicate, orderwrite.Replaced: Replaced,
-	orderwrite.Stale: Stale, orderwrite.Deleted: Deleted, orderwrite.Erased: Erased,
-	orderwrite.Conflict: DeadLetter, orderwrite.Refused: DeadLetter,
 }
 
 // Record is a source record with its decoded order, or the order that it deletes.
@@ -165,10 +159,10 @@ func (r *Record) Outcome() Outcome {
 	switch {
 	case r.erased:
 		return Erased
-	case r.failure != nil:
+	case r.failure != nil, r.entry.Outcome == orderwrite.Conflict, r.entry.Outcome == orderwrite.Refused:
 		return DeadLetter
 	}
-	return outcomes[r.entry.Outcome]
+	return r.entry.Outcome
 }
 
 // Cause returns why the record is a dead letter; nil if it is none.

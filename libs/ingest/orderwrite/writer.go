@@ -28,20 +28,20 @@ import (
 )
 
 // Outcome is what became of an entry.
-type Outcome int8
+type Outcome string
 
-// The outcomes. Pending is the zero value: not decided yet.
+// The outcomes.
 const (
-	Pending   Outcome = iota
-	Stored            // its rows are committed
-	Duplicate         // the same order was stored before with the same content
-	Conflict          // the same order_uid was stored before with other content
-	Replaced          // it is newer than the stored order, whose place it has taken
-	Stale             // it is older than the stored order, or than its deletion
-	Deleted           // the order that it deletes is gone, or will not be stored by an older record
-	Refused           // the database refuses the order for its content
-	Erased            // the order was erased, and is not to come back
-	Absent            // it was accepted, and its order is not stored
+	Pending   Outcome = ""          // not decided yet
+	Stored    Outcome = "stored"    // its rows are committed
+	Duplicate Outcome = "duplicate" // the same order was stored before with the same content
+	Conflict  Outcome = "conflict"  // the same order_uid was stored before with other content
+	Replaced  Outcome = "replaced"  // it is newer than the stored order, whose place it has taken
+	Stale     Outcome = "stale"     // it is older than the stored order, or than its deletion
+	Deleted   Outcome = "deleted"   // the order that it deletes is gone, or will not be stored by an older record
+	Refused   Outcome = "refused"   // the database refuses the order for its content
+	Erased    Outcome = "erased"    // the order was erased, and is not to come back
+	Absent    Outcome = "absent"    // it was accepted, and its order is not stored
 )
 
 // Entry is one valid order to be written, or to be deleted.

@@ -393,22 +393,12 @@ func (c *partition) send(ctx context.Context, records []deadletter.Letter) error
 // account counts and logs the outcomes of a batch. Under load there is a line each second
 // for a partition, and the summary; at debug level every batch has its line.
 func (c *partition) account(ctx context.Context, records []*ingest.Record, dead []deadletter.Letter, bytes, next int64, took time.Duration) {
-	outcomes := map[ingest.Outcome]int{}
+	outcomes, debug := map[ingest.Outcome]int{}, c.log.Core().Enabled(zap.DebugLevel)
 	for _, r := range records {
 		outcome := r.Outcome()
 		outcomes[outcome]++
-		switch outcome {
-		case ingest.Stored:
-			c.debug("order stored", r)
-		case ingest.Duplicate:
-			c.debug("order is a duplicate", r)
-		case ingest.Replaced:
-			c.debug("order replaced", r)
-		case ingest.Stale:
-			c.debug("record is stale", r)
-		case ingest.Deleted:
-			c.debug("order deleted", r)
-		case ingest.Erased, ingest.DeadLetter, ingest.Pending: // letters are logged below, and none is pending
+		if debug && orderLines[outcome] != "" {
+			c.log.Debug(orderLines[outcome], zap.String("order_uid", r.OrderUID()), zap.Int64("offset", r.Source.Offset))
 		}
 	}
 	reasons := map[string]int{}
@@ -439,9 +429,8 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 	}
 }
 
-// debug logs one order, and costs nothing at other log levels.
-func (c *partition) debug(message string, r *ingest.Record) {
-	if line := c.log.Check(zap.DebugLevel, message); line != nil {
-		line.Write(zap.String("order_uid", r.OrderUID()), zap.Int64("offset", r.Source.Offset))
-	}
+// orderLines are those about one order at debug level. Letters have a line of their own.
+var orderLines = map[ingest.Outcome]string{
+	ingest.Stored: "order stored", ingest.Duplicate: "order is a duplicate", ingest.Replaced: "order replaced",
+	ingest.Stale: "record is stale", ingest.Deleted: "order deleted",
 }

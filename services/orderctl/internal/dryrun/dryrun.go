@@ -179,14 +179,14 @@ func (v *Verdict) take(r *ingest.Record) {
 		v.Would = Stale
 	case ingest.Duplicate:
 		v.Would = Duplicate
-	case ingest.Pending, ingest.Erased: // what writes here knows of no erased order
-		v.Would = Pass
 	case ingest.DeadLetter:
 		cause := r.Cause()
 		v.Would, v.Reason, v.Errors = Fail, cause.Reason, mask.Errors(cause.Errors)
 		if len(v.Errors) == 0 {
 			v.Errors = []model.FieldError{{Rule: cause.Reason, Message: "differs from an order of the same uid that goes before it"}}
 		}
+	default: // what writes here knows of no erased order
+		v.Would = Pass
 	}
 }
 
