@@ -15,33 +15,24 @@ import (
 
 type tables struct{ db *bun.DB }
 
-// pages gives use all orders, in the order of their uids. Each page is read as of its
-// own moment.
-func (t tables) pages(ctx context.Context, use func([]suspect) error) error {
+// all gives use the uids of all orders, sorted.
+func (t tables) all(ctx context.Context, use func(uids []string) error) error {
 	for last := ""; ; {
-		var page []suspect
-		err := orderdb.View(ctx, t.db, func(ctx context.Context, tx bun.Tx) error {
-			var uids []string
-			err := tx.NewSelect().Model((*orderdb.Order)(nil)).Column("order_uid").
-				Where("order_uid > ?", last).Order("order_uid").Limit(pageOrders).Scan(ctx, &uids)
-			if err != nil {
-				return err
-			}
-			page, err = suspects(ctx, tx, uids)
-			return err
-		})
-		if err != nil || len(page) == 0 {
+		var uids []string
+		err := t.db.NewSelect().Model((*orderdb.Order)(nil)).Column("order_uid").
+			Where("order_uid > ?", last).Order("order_uid").Limit(pageOrders).Scan(ctx, &uids)
+		if err != nil || len(uids) == 0 {
 			return wrap("read a page of orders", err)
 		}
-		last = page[len(page)-1].uid
-		if err := use(page); err != nil {
+		last = uids[len(uids)-1]
+		if err := use(uids); err != nil {
 			return err
 		}
 	}
 }
 
-// sample gives use about size orders, chosen at random.
-func (t tables) sample(ctx context.Context, size int, use func([]suspect) error) error {
+// sample gives use the uids of about size orders, chosen at random.
+func (t tables) sample(ctx context.Context, size int, use func(uids []string) error) error {
 	all, err := t.count(ctx)
 	if err != nil {
 		return err
@@ -56,24 +47,16 @@ func (t tables) sample(ctx context.Context, size int, use func([]suspect) error)
 	}
 	slices.Sort(uids)
 	for chunk := range slices.Chunk(uids, pageOrders) {
-		var page []suspect
-		err := orderdb.View(ctx, t.db, func(ctx context.Context, tx bun.Tx) (err error) {
-			page, err = suspects(ctx, tx, chunk)
-			return err
-		})
-		if err != nil {
-			return wrap("read a sample of orders", err)
-		}
-		if err := use(page); err != nil {
+		if err := use(chunk); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// deletions gives use the orders that are known to be deleted, at most so many
+// deletions gives use the uids of orders that are known to be deleted, at most so many
 // unless most is 0.
-func (t tables) deletions(ctx context.Context, most int, use func([]suspect) error) error {
+func (t tables) deletions(ctx context.Context, most int, use func(uids []string) error) error {
 	exists := t.db.NewSelect().Model((*orderdb.Order)(nil)).ColumnExpr("1").Where("o.order_uid = gone.order_uid")
 	rows, err := t.db.NewSelect().Model((*orderdb.Deletion)(nil)).Distinct().Column("order_uid").
 		Where("NOT EXISTS (?)", exists).Limit(int64(most)).Rows(ctx)
@@ -81,13 +64,13 @@ func (t tables) deletions(ctx context.Context, most int, use func([]suspect) err
 		return wrap("read the deletions", err)
 	}
 	defer func() { _ = rows.Close() }()
-	var page []suspect
+	var page []string
 	for rows.Next() {
-		var gone suspect
-		if err := rows.Scan(&gone.uid); err != nil {
+		var uid string
+		if err := rows.Scan(&uid); err != nil {
 			return wrap("read the deletions", err)
 		}
-		if page = append(page, gone); len(page) == pageOrders {
+		if page = append(page, uid); len(page) == pageOrders {
 			if err := use(page); err != nil {
 				return err
 			}
@@ -143,7 +126,15 @@ func (t tables) read(ctx context.Context, uids []string) (map[string]row, error)
 	return found, wrap("read orders and their stamps", err)
 }
 
-// suspects reads orders, without their stamps.
+// page reads orders as of one moment, without their stamps.
+func (t tables) page(ctx context.Context, uids []string) (page []suspect, err error) {
+	err = orderdb.View(ctx, t.db, func(ctx context.Context, tx bun.Tx) (err error) {
+		page, err = suspects(ctx, tx, uids)
+		return err
+	})
+	return page, wrap("read a page of orders", err)
+}
+
 func suspects(ctx context.Context, tx bun.Tx, uids []string) ([]suspect, error) {
 	stored, err := orderdb.Read(ctx, tx, uids)
 	if err != nil {

@@ -15,10 +15,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/uptrace/bun"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/retry"
@@ -60,8 +60,8 @@ type Options struct {
 	Workers int
 	// Found is called for each difference, one at a time. It may be nil.
 	Found func(Difference)
-	// Progress is called now and then with the number of orders looked at so far,
-	// from several goroutines. It may be nil.
+	// Progress is called now and then with the number of orders looked at so far. It may be
+	// nil.
 	Progress func(checked int64)
 }
 
@@ -106,7 +106,6 @@ func Run(ctx context.Context, options Options) (Result, error) {
 	r := &run{Options: options, tables: tables{options.DB}, api: newAPI(options.API, options.Token, options.Workers)}
 	defer r.api.close()
 	err := r.everything(ctx)
-	r.result.Checked, r.result.Unaskable = r.checked.Load(), r.unaskable.Load()
 	return r.result, err
 }
 
@@ -116,10 +115,8 @@ type run struct {
 	api    *api
 	result Result
 
-	checked   atomic.Int64
-	unaskable atomic.Int64
-	mu        sync.Mutex
-	suspects  []suspect
+	mu       sync.Mutex
+	suspects []suspect
 }
 
 // suspect is an order that didn't match when it was looked at.
@@ -136,14 +133,14 @@ type row struct {
 }
 
 func (r *run) everything(ctx context.Context) error {
-	pages := r.tables.pages
+	uids := r.tables.all
 	if r.Sample > 0 {
-		pages = func(ctx context.Context, use func([]suspect) error) error { return r.tables.sample(ctx, r.Sample, use) }
+		uids = func(ctx context.Context, use func([]string) error) error { return r.tables.sample(ctx, r.Sample, use) }
 	}
-	if err := r.walk(ctx, pages); err != nil {
+	if err := r.walk(ctx, uids); err != nil {
 		return err
 	}
-	if err := r.walk(ctx, func(ctx context.Context, use func([]suspect) error) error {
+	if err := r.walk(ctx, func(ctx context.Context, use func([]string) error) error {
 		return r.tables.deletions(ctx, r.Sample, use)
 	}); err != nil {
 		return err
@@ -154,38 +151,36 @@ func (r *run) everything(ctx context.Context) error {
 	return r.count(ctx)
 }
 
-// walk compares all that pages gives, and settles what doesn't match.
-func (r *run) walk(ctx context.Context, pages func(context.Context, func([]suspect) error) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan []suspect)
-	var workers sync.WaitGroup
-	for range r.Workers {
-		workers.Go(func() {
-			for page := range work {
-				if err := r.compare(ctx, page); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	err := pages(ctx, func(page []suspect) error {
+// walk compares the orders whose uids it is given, a page at a time, and settles what
+// doesn't match.
+func (r *run) walk(ctx context.Context, uids func(context.Context, func([]string) error) error) error {
+	group, comparing := errgroup.WithContext(ctx)
+	group.SetLimit(r.Workers)
+	err := uids(comparing, func(uids []string) error {
 		if r.crowded() {
-			if err := r.settle(ctx); err != nil {
+			if err := r.settle(comparing); err != nil {
 				return err
 			}
 		}
-		select {
-		case work <- page:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		page, err := r.tables.page(comparing, uids)
+		if err != nil {
+			return err
 		}
+		for _, order := range page {
+			r.result.Checked++
+			if !model.IsOrderUID(order.uid) {
+				r.result.Unaskable++
+				continue
+			}
+			group.Go(func() error { return r.compare(comparing, order) })
+		}
+		if r.Progress != nil {
+			r.Progress(r.result.Checked)
+		}
+		return nil
 	})
-	close(work)
-	workers.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		return cause // and not what it led to
+	if failed := group.Wait(); failed != nil {
+		return failed // and not what it led to
 	}
 	if err != nil {
 		return err
@@ -193,30 +188,18 @@ func (r *run) walk(ctx context.Context, pages func(context.Context, func([]suspe
 	return r.settle(ctx)
 }
 
-// compare looks at a page's orders for the first time.
-func (r *run) compare(ctx context.Context, page []suspect) error {
-	for _, order := range page {
-		if !model.IsOrderUID(order.uid) {
-			r.unaskable.Add(1)
-			continue
-		}
-		answer, err := r.api.order(ctx, order.uid)
-		if err != nil {
-			return err
-		}
-		if !answer.is(order.json) {
-			if order.json != "" && answer.is(string(model.AppendMasked(nil, []byte(order.json)))) {
-				return &APIError{API: r.API, Refused: true, Err: errors.New("it answers with personal data masked")}
-			}
-			r.mu.Lock()
-			r.suspects = append(r.suspects, order)
-			r.mu.Unlock()
-		}
+// compare looks at an order for the first time.
+func (r *run) compare(ctx context.Context, order suspect) error {
+	answer, err := r.api.order(ctx, order.uid)
+	if err != nil || answer.is(order.json) {
+		return err
 	}
-	checked := r.checked.Add(int64(len(page)))
-	if r.Progress != nil {
-		r.Progress(checked)
+	if order.json != "" && answer.is(string(model.AppendMasked(nil, []byte(order.json)))) {
+		return &APIError{API: r.API, Refused: true, Err: errors.New("it answers with personal data masked")}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.suspects = append(r.suspects, order)
 	return nil
 }
 
@@ -255,8 +238,7 @@ func (r *run) settle(ctx context.Context) error {
 // have changed since. If a row is what it was before the wait and still is after
 // the API's answer, the answer had all that time to become it.
 func (r *run) look(ctx context.Context, orders []suspect) (changed []suspect, err error) {
-	for start := 0; start < len(orders); start += pageOrders {
-		page := orders[start:min(start+pageOrders, len(orders))]
+	for page := range slices.Chunk(orders, pageOrders) {
 		answers := make([]answer, len(page))
 		uids := make([]string, len(page))
 		for i, order := range page {
