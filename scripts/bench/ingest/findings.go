@@ -108,6 +108,14 @@ func goals(measured samples) string {
 		text += fmt.Sprintf("- rate: %.0f × a transaction an order on 1 connection (goal: at least 20), %.0f × on 2; raw COPY is %.0f × and %.0f ×\n",
 			times(worker, single), times(worker, singlePair), times(rawCopy, single), times(rawCopy, singlePair))
 	}
+	return text + waitsLines(measured, worker, rawCopy)
+}
+
+// waitsLines say what the database's processes did while contenders ran.
+func waitsLines(measured samples, contenders ...contender) (text string) {
+	for _, c := range contenders {
+		text += fmt.Sprintf("- what the database's processes did under %s, in samples each 50 ms: %s\n", c.name, measured[c.name][0].Waits)
+	}
 	return text
 }
 
@@ -121,7 +129,7 @@ func preloadedLines(empty, full samples) string {
 		text += fmt.Sprintf("- %s: %.2f × its rate into empty tables%s, %.2f × right after a checkpoint, with cold buffers\n", c.name,
 			full.Median(c.name+warmSuffix, rig.Use.Rate)/rate, goal, full.Median(c.name, rig.Use.Rate)/rate)
 	}
-	return text
+	return text + waitsLines(full, worker, rawCopy)
 }
 
 func latencyTable(l latencies) string {

@@ -28,6 +28,7 @@ type Use struct {
 	Commits                  int64   // transactions that wrote
 	Peak                     int64   // the largest client's memory, in bytes
 	Allocs                   float64 // of the clients
+	Waits                    Waits   // of the database's processes
 }
 
 // Seconds is how long all took.
@@ -64,10 +65,13 @@ type Meter struct {
 // During measures what work uses to do something so often.
 func (m Meter) During(ctx context.Context, times int, work func()) Use {
 	before := m.read(ctx)
+	stop := m.Site.Server.sampleWaits(ctx)
 	began := time.Now()
 	work()
 	took := time.Since(began)
+	waits := stop()
 	u := m.read(ctx)
+	u.Waits = waits
 	u.Times, u.Took = times, took
 	u.Client, u.Database, u.Broker = u.Client-before.Client, u.Database-before.Database, u.Broker-before.Broker
 	u.WAL, u.Commits, u.Allocs = u.WAL-before.WAL, u.Commits-before.Commits, u.Allocs-before.Allocs
