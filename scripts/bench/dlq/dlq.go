@@ -112,7 +112,7 @@ func (b *Benchmark) topic(ctx context.Context, site *rig.Site, letters int) resu
 }
 
 // consumerRole is the bare consumer of the broker at an address.
-var consumerRole = rig.NewRole("letter consumer", func(addr string) error { return must.Try(func() { consume(addr) }) })
+var consumerRole = rig.NewRole("letter consumer", consume)
 
 // consume reads the topic to its end, with franz-go's defaults, and prints the
 // number of records.

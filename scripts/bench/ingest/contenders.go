@@ -38,7 +38,6 @@ var (
 	copyTriggers = copyInto("raw COPY with triggers", asTheWorker)
 	worker       = contender{"ingest-worker", runWorkers(1)}
 	lookingUp    = contender{"ingest-worker, foreign keys looked up", runLookingUp}
-	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
 	unmarshal    = contender{"encoding/json.Unmarshal, nothing stored", runUnmarshal}
 	single       = contender{"a transaction an order, 1 connection", runSingle(1)}
 	singlePair   = contender{"a transaction an order, 2 connections", runSingle(2)}
@@ -101,7 +100,6 @@ func runWorkers(count int) func(context.Context, *trial) rig.Use {
 		workers := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
 		defer rig.StopAll(workers)
 		u := rig.Meter{Site: t.site, Clients: workers}.During(ctx, t.orders.Count, func() {
-			t.site.StartProfile(ctx, t.group, workers[0])
 			t.site.Drain(ctx, workers, t.orders.Count)
 		})
 		checkStored(ctx, t)
@@ -124,17 +122,6 @@ func runUnmarshal(ctx context.Context, t *trial) rig.Use {
 			must.Succeed(json.Unmarshal(t.orders.Values[i%len(t.orders.Values)], new(model.Order)))
 		}
 	})
-}
-
-// olderVersions records the schema's versions where builds up to 0.1.0 look for them.
-const olderVersions = `CREATE TABLE goose_db_version AS SELECT * FROM orderhub_db_version WHERE version_id <= 3`
-
-func runOtherBuild(ctx context.Context, t *trial) rig.Use {
-	own := t.site.Binaries
-	defer func() { t.site.Binaries = own }()
-	t.site.Binaries = t.Compare
-	must.Succeed(postgres.Execute(ctx, t.database, olderVersions))
-	return worker.run(ctx, t)
 }
 
 // warm makes a contender start with a database in use: as many orders again are

@@ -47,7 +47,7 @@ const (
 )
 
 // consumerRole is the bare consumer of the server at an address.
-var consumerRole = rig.NewRole("message consumer", func(server string) error { return must.Try(func() { consume(server) }) })
+var consumerRole = rig.NewRole("message consumer", consume)
 
 func consume(server string) {
 	ctx := context.Background()
@@ -153,7 +153,6 @@ func (b *Benchmark) forward(ctx context.Context) rig.Use {
 	began := time.Now()
 	service := b.startBridge(ctx, topic)
 	defer service.Stop()
-	b.site.StartProfile(ctx, bridge, service)
 	untilEmpty(ctx, b.js)
 	return rig.Use{Times: b.Messages, Took: time.Since(began), Client: must.Get(rig.UsageOf(service.Pid())).CPU}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/orderhub/orderhub/libs/orderdb"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // byHand is the service that people write: kafka-go and bun, a transaction for each
@@ -37,9 +38,9 @@ var byHand = contender{
 	},
 }
 
-var writerRole = rig.NewRole("hand-written writer", func(argument string) error {
+var writerRole = rig.NewRole("hand-written writer", func(argument string) {
 	arguments := strings.Split(argument, " ")
-	return consume(context.Background(), arguments[0], arguments[1], arguments[2], arguments[3])
+	must.Succeed(consume(context.Background(), arguments[0], arguments[1], arguments[2], arguments[3]))
 })
 
 func openBun(database string) (*bun.DB, error) {
@@ -93,9 +94,9 @@ func store(ctx context.Context, db *bun.DB, order *model.Order) error {
 
 // readerRole is the service that people write to serve orders: gin and bun, with a map
 // that is filled at the start. It is told its address and the database's.
-var readerRole = rig.NewRole("hand-written reader", func(argument string) error {
+var readerRole = rig.NewRole("hand-written reader", func(argument string) {
 	addr, database, _ := strings.Cut(argument, " ")
-	return serve(context.Background(), addr, database)
+	must.Succeed(serve(context.Background(), addr, database))
 })
 
 func serve(ctx context.Context, addr, database string) error {

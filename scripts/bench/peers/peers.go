@@ -33,7 +33,6 @@ type Benchmark struct {
 	Connections int           `default:"64" smoke:"8" help:"Connections of wrk."`
 	Others      bool          `default:"true" smoke:"false" help:"Measure Benthos and Kafka Connect too, which are fetched by Go and Maven."`
 	Only        string        `help:"Measure only contenders with this in their names."`
-	Compare     string        `help:"Folder with another build of ingest-worker, to be measured in turn with the first."`
 
 	site *rig.Site
 	runs int
@@ -72,10 +71,7 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 
 // contenders are those that can be had, and lines about the others.
 func (b *Benchmark) contenders(ctx context.Context) (all []contender, missing string) {
-	all = append(all, worker("ingest-worker", b.site.Binaries))
-	if b.Compare != "" {
-		all = append(all, worker("ingest-worker, other build", b.Compare))
-	}
+	all = append(all, worker)
 	for _, other := range []struct {
 		name string
 		get  func(context.Context) []contender
@@ -96,14 +92,9 @@ func (b *Benchmark) contenders(ctx context.Context) (all []contender, missing st
 	return all, missing
 }
 
-func worker(name, binaries string) contender {
-	return contender{name: name, daemon: func(t *trial) *process.Daemon {
-		own := t.site.Binaries
-		defer func() { t.site.Binaries = own }()
-		t.site.Binaries = binaries
-		return t.site.WorkerDaemon(t.topic, t.dlq, t.group, t.database)
-	}}
-}
+var worker = contender{name: "ingest-worker", daemon: func(t *trial) *process.Daemon {
+	return t.site.Worker(t.topic, t.database, "KAFKA_DLQ_TOPIC="+t.dlq, "KAFKA_GROUP="+t.group).Daemon
+}}
 
 const trialTimeout = 10 * time.Minute
 
@@ -177,21 +168,15 @@ func (t *trial) drain(ctx context.Context, c contender, orders *rig.Orders) (u r
 	go func() { <-program.Process().Done(); ended() }()
 	table, ofOrder := c.rows()
 	err := must.Try(func() {
-		u = rig.Meter{Site: t.site, Programs: []int{program.Process().Pid()}}.During(ctx, orders.Count, func() {
+		u = rig.Meter{Site: t.site, Programs: []int{program.Pid()}}.During(ctx, orders.Count, func() {
 			t.site.Release()
 			rig.AwaitRows(ctx, t.database, table, orders.Count*ofOrder(orders.Items))
 		})
 	})
 	if err != nil {
-		must.Succeed(errors.Join(program.Alive(), err, fmt.Errorf("%s: %s", c.name, tail(program.LogFile))))
+		must.Succeed(errors.Join(program.Alive(), err, fmt.Errorf("%s: %s", c.name, program.Tail())))
 	}
 	return u
-}
-
-// tail is the end of a log.
-func tail(file string) []byte {
-	log, _ := os.ReadFile(file)
-	return log[max(0, len(log)-2000):]
 }
 
 // plot writes a plot beside the document, where there is one, and returns the line that

@@ -168,7 +168,7 @@ func (b *Benchmark) subjects() []*subject {
 }
 
 func hits(name string, s *subject, goal float64) target {
-	return target{name: name, addr: s.Addr, pid: s.Pid(), requests: s.requests.Hits, goal: goal}
+	return target{rig.Target{Name: name, Addr: s.Addr, Pid: s.Pid(), Requests: s.requests.Hits}, goal}
 }
 
 // quiet makes the table of requests answered while nothing is written.
@@ -176,14 +176,18 @@ func (b *Benchmark) quiet(ctx context.Context, callers []target) {
 	m := b.main
 	var targets []target
 	for _, c := range clients {
-		t := target{addr: m.Addr, pid: m.Pid(), headers: c.headers, goal: goal}
-		hit, held, unknown := t, t, t
-		hit.name, hit.requests = "hits (200)"+c.name, m.requests.Hits
-		held.name, held.requests = "not modified (304)"+c.name, m.requests.NotModified
-		unknown.name, unknown.requests, unknown.refusals = "not found (404)"+c.name, m.requests.NotFound, 1
-		targets = append(targets, hit, held, unknown)
+		for _, kind := range []struct {
+			name, requests string
+			refusals       int64
+		}{
+			{"hits (200)", m.requests.Hits, 0}, {"not modified (304)", m.requests.NotModified, 0}, {"not found (404)", m.requests.NotFound, 1},
+		} {
+			targets = append(targets, target{rig.Target{
+				Name: kind.name + c.name, Addr: m.Addr, Pid: m.Pid(), Requests: kind.requests, Headers: c.headers, Refusals: kind.refusals,
+			}, goal})
+		}
 	}
-	targets = append(targets, target{name: "bare gin, as many headers", addr: b.alike.Addr, pid: b.alike.Pid(), requests: m.requests.Hits})
+	targets = append(targets, target{Target: rig.Target{Name: "bare gin, as many headers", Addr: b.alike.Addr, Pid: b.alike.Pid(), Requests: m.requests.Hits}})
 	targets = append(targets, callers...)
 	targets = append(targets, b.lists(ctx)...)
 	if b.zstd != nil {
@@ -210,9 +214,9 @@ func (b *Benchmark) lists(ctx context.Context) (targets []target) {
 			requests.WriteString("/api/v1/orders?" + one + "\n")
 		}
 		must.Succeed(os.WriteFile(path, []byte(requests.String()), 0o600))
-		t := target{name: listName(list.name), addr: b.main.Addr, pid: b.main.Pid(), requests: path}
+		t := target{Target: rig.Target{Name: listName(list.name), Addr: b.main.Addr, Pid: b.main.Pid(), Requests: path}}
 		targets = append(targets, t)
-		t.name, t.headers = t.name+fromPostgres, []string{"Cache-Control: no-cache"}
+		t.Name, t.Headers = t.Name+fromPostgres, []string{"Cache-Control: no-cache"}
 		targets = append(targets, t)
 	}
 	return targets
@@ -282,10 +286,9 @@ func (b *Benchmark) callers(ctx context.Context, issuer, jwt string) (targets []
 		{"masked hits with a static token", masked, 0.85},
 		{"personal hits, each with its audit record", personal, 0.5},
 	} {
-		targets = append(targets, target{
-			name: c.name, addr: reader.Addr, pid: reader.Pid(), requests: b.main.requests.Hits,
-			headers: []string{"Authorization: Bearer " + c.token}, goal: c.goal,
-		})
+		targets = append(targets, target{rig.Target{
+			Name: c.name, Addr: reader.Addr, Pid: reader.Pid(), Requests: b.main.requests.Hits, Headers: []string{"Authorization: Bearer " + c.token},
+		}, c.goal})
 	}
 	return targets
 }

@@ -13,17 +13,16 @@ import (
 )
 
 func measurement(requests, bare int64) sample {
-	beside := sample{Answered: rig.Answered{Requests: bare, Microseconds: 1e6, P50: 500, P99: 2000}, cpu: time.Second}
-	beside.bare = &beside
+	beside := rig.Answered{Requests: bare, Microseconds: 1e6, P50: 500, P99: 2000, CPU: time.Second}
 	found := beside
 	found.Requests = requests
-	return found
+	return sample{found, beside}
 }
 
 func TestRatiosAreToTheBareServerBeside(t *testing.T) {
 	// The machine was four times slower in the second round.
 	measured := report.Samples[sample]{"hits": {measurement(900, 1000), measurement(225, 250)}}
-	targets := []target{{name: "hits", goal: 0.95}}
+	targets := []target{{rig.Target{Name: "hits"}, 0.95}}
 	require.Contains(t, table("Title", targets, measured), "| hits                     |        562 |       0.90 |   0.50 |   2.00 |       1.00 |")
 	require.Contains(t, goals(targets, measured), "hits: 0.90 × bare gin (goal: at least 0.95), p99 1.00 ×")
 }

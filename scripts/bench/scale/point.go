@@ -70,10 +70,10 @@ func (b *Benchmark) read(ctx context.Context, database string, orders int, setti
 	if held.Orders != int64(orders) && len(settings) == 0 {
 		must.Succeed(fmt.Errorf("the reader has %d orders of %d", held.Orders, orders))
 	}
-	load := b.wrk.Run(ctx, started.Addr, b.site.ChooseRequests(ctx, database, 100_000).Hits, b.Reads)
+	load := b.wrk.Run(ctx, rig.Target{Addr: started.Addr, Pid: started.Pid(), Requests: b.site.ChooseRequests(ctx, database, 100_000).Hits}, b.Reads)
 	r := reader{
 		restore: started.Restore, memory: started.Memory, peak: started.Peak, bytes: held.Bytes, cached: held.Orders,
-		reads: load.Rate(), p99: float64(load.P99) / 1000,
+		reads: load.Rate(), p99: load.P99Millis(),
 	}
 	rig.Progress("%d orders: restored in %v, %d MiB (%d at most); %.0f reads/s", orders, r.restore.Round(time.Millisecond), r.memory>>20, r.peak>>20, r.reads)
 	return r, b.timeLists(ctx, started)

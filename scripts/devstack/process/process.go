@@ -238,6 +238,9 @@ func (d *Daemon) Process() *Process {
 	return d.proc
 }
 
+// Pid is the process id of the one that was started last.
+func (d *Daemon) Pid() int { return d.Process().Pid() }
+
 // Alive returns an error where the program has ended by itself.
 func (d *Daemon) Alive() error {
 	proc := d.Process()

@@ -53,8 +53,8 @@ func replace(content []byte, name, body string) ([]byte, error) {
 	return append(out, content[to+len(end(name)):]...), nil
 }
 
-// Machine says what ran the benchmark: processor, cores, memory, kernel, Go.
-func Machine() string {
+// machine says what ran the benchmark: processor, cores, memory, kernel, Go.
+func machine() string {
 	processor, memory := "unknown processor", "unknown memory"
 	if fs, err := procfs.NewDefaultFS(); err == nil {
 		if cpus, err := fs.CPUInfo(); err == nil && len(cpus) > 0 {
@@ -71,12 +71,8 @@ func Machine() string {
 	return fmt.Sprintf("%s, %d cores, %s, Linux %s, %s", processor, runtime.NumCPU(), memory, bytes.TrimSpace(kernel), runtime.Version())
 }
 
-// Heading says when and where a benchmark ran, and how to repeat it. postgres is
-// the version of PostgreSQL, or "" where none was measured.
+// Heading says when and where a benchmark ran, with which version of PostgreSQL, and how
+// to repeat it.
 func Heading(postgres, command string) string {
-	where := Machine()
-	if postgres != "" {
-		where += ", PostgreSQL " + postgres
-	}
-	return fmt.Sprintf("%s on %s.\nCommand: `%s`\n", time.Now().UTC().Format("2006-01-02"), where, command)
+	return fmt.Sprintf("%s on %s, PostgreSQL %s.\nCommand: `%s`\n", time.Now().UTC().Format("2006-01-02"), machine(), postgres, command)
 }

@@ -55,7 +55,7 @@ func TestSaveMakesTheFile(t *testing.T) {
 }
 
 func TestMachineIsNamed(t *testing.T) {
-	require.Regexp(t, `, \d+ cores, \d+ GiB, Linux \S+, go`, Machine())
+	require.Regexp(t, `, \d+ cores, \d+ GiB, Linux \S+, go`, machine())
 }
 
 func TestThousandsAreApart(t *testing.T) {
@@ -70,9 +70,9 @@ func TestWhatWasNotMeasuredIsLeftEmpty(t *testing.T) {
 		{Name: "×", Figure: func(n int) float64 { return float64(n) }, Format: Decimals(2), Ratio: true},
 		{Name: "n/n", Figure: func(n int) float64 { return float64(n) / float64(n) }, Format: Decimals(0)},
 	}
-	require.Equal(t, `| a   | 4.0 | 0.50 |   1 |
-| b   |     |      |     |
-`, Compare("", columns, []Row[int]{{"a", []int{2, 6, 4}, []int{4, 12, 8}}, {"b", []int{0}, []int{4}}})[len("|     |   n |    × | n/n |\n| --- | --: | ---: | --: |\n"):])
+	require.Equal(t, `| a    | 4.0 | 0.50 |   1 |
+| b    |     |      |     |
+`, Samples[int]{"base": {4, 12, 8}, "a": {2, 6, 4}, "b": {0}}.Table("", columns, "base", "a", "b")[len("|      |   n |    × | n/n |\n| ---- | --: | ---: | --: |\n| base | 8.0 | 1.00 |   1 |\n"):])
 }
 
 func TestBarsAreAsLongAsTheirFigures(t *testing.T) {

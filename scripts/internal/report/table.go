@@ -41,28 +41,17 @@ func (t *Table) Markdown() string {
 	if t.Title != "" {
 		fmt.Fprintf(&b, "**%s**\n\n", t.Title)
 	}
-	line := func(row []string) {
-		for i, cell := range row {
-			gap := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i == 0 {
-				b.WriteString("| " + cell + gap)
-			} else {
-				b.WriteString(" | " + gap + cell)
-			}
+	rule := make([]string, len(widths))
+	for i, width := range widths {
+		rule[i] = strings.Repeat("-", width-1) + ":"
+	}
+	rule[0] = strings.Repeat("-", widths[0])
+	for _, row := range append([][]string{t.Columns, rule}, t.rows...) {
+		fmt.Fprintf(&b, "| %-*s", widths[0], row[0])
+		for i, cell := range row[1:] {
+			fmt.Fprintf(&b, " | %*s", widths[i+1], cell)
 		}
 		b.WriteString(" |\n")
-	}
-	line(t.Columns)
-	for i, width := range widths {
-		if i == 0 {
-			b.WriteString("| " + strings.Repeat("-", width))
-		} else {
-			b.WriteString(" | " + strings.Repeat("-", width-1) + ":")
-		}
-	}
-	b.WriteString(" |\n")
-	for _, row := range t.rows {
-		line(row)
 	}
 	return b.String()
 }
@@ -105,25 +94,22 @@ type Column[S any] struct {
 	Ratio  bool
 }
 
-// Row is a contender with its samples, and those of the baseline, one each round.
-type Row[S any] struct {
-	Name          string
-	Samples, Base []S
-}
+// Samples are the measurements of contenders by their names, one each round.
+type Samples[S any] map[string][]S
 
-// Compare has a line for each row. A figure that was not measured (0, or a share of
-// 0) is left empty.
-func Compare[S any](title string, columns []Column[S], rows []Row[S]) string {
+// Table has a line for each contender, compared with the first of them. A figure that was
+// not measured (0, or a share of 0) is left empty.
+func (m Samples[S]) Table(title string, columns []Column[S], names ...string) string {
 	t := Table{Title: title, Columns: []string{""}}
 	for _, c := range columns {
 		t.Columns = append(t.Columns, c.Name)
 	}
-	for _, row := range rows {
-		cells := []string{row.Name}
+	for _, name := range names {
+		cells := []string{name}
 		for _, c := range columns {
-			value := MedianOf(row.Samples, c.Figure)
+			value := m.Median(name, c.Figure)
 			if c.Ratio {
-				value = RatioOf(row.Samples, row.Base, c.Figure)
+				value = m.Ratio(name, names[0], c.Figure)
 			}
 			cell := ""
 			if value != 0 && !math.IsNaN(value) {
@@ -134,18 +120,6 @@ func Compare[S any](title string, columns []Column[S], rows []Row[S]) string {
 		t.Add(cells...)
 	}
 	return t.Markdown()
-}
-
-// Samples are the measurements of contenders by their names, one each round.
-type Samples[S any] map[string][]S
-
-// Table compares contenders with the first of them.
-func (m Samples[S]) Table(title string, columns []Column[S], names ...string) string {
-	var rows []Row[S]
-	for _, name := range names {
-		rows = append(rows, Row[S]{name, m[name], m[names[0]]})
-	}
-	return Compare(title, columns, rows)
 }
 
 // Median is the median of a contender's figure.

@@ -3,7 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strconv"
@@ -27,21 +27,11 @@ var brokerRole = NewRole("broker", serveBroker)
 // requests.
 const closeGate, openGate = syscall.SIGUSR1, syscall.SIGUSR2
 
-func serveBroker(addr string) error {
+func serveBroker(addr string) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, closeGate, openGate)
-	_, text, err := net.SplitHostPort(addr)
-	if err != nil {
-		return err
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		return err
-	}
-	b, err := broker.Start(context.Background(), broker.Options{Port: port, LogWriter: os.Stderr})
-	if err != nil {
-		return err
-	}
+	port := int(must.Get(netip.ParseAddrPort(addr)).Port())
+	b := must.Get(broker.Start(context.Background(), broker.Options{Port: port, LogWriter: os.Stderr}))
 	var gate sync.RWMutex // locked while closed
 	b.Cluster().ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.Cluster().KeepControl()
@@ -59,7 +49,6 @@ func serveBroker(addr string) error {
 			gate.Unlock()
 		}
 	}
-	return nil
 }
 
 // Broker is an embedded broker in a process of its own.

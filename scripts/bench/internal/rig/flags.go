@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
-	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -17,7 +15,6 @@ import (
 type Flags struct {
 	Binaries string `name:"bin" default:"bin" help:"Folder with the services and orderctl, as make build fills it."`
 	Document string `help:"Markdown file whose tables are replaced (default: none)."`
-	Profiles string `help:"Folder for CPU profiles of the services under load (they cost a little speed)."`
 	Smoke    bool   `help:"Only see whether it works, in seconds."`
 
 	Arguments []string `kong:"-"` // that repeat the run
@@ -30,15 +27,6 @@ func Smoke(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 		return nil, nil //nolint:nilnil // kong's way to say that there is none
 	}
 	return flag.Tag.Get("smoke"), nil
-}
-
-// save prints a result, and replaces the section of the document where there is one.
-func (f *Flags) save(section, body, postgres string) {
-	fmt.Println(body)
-	if f.Document != "" {
-		command := strings.Join(append([]string{"make build && go run ./scripts/bench"}, f.Arguments...), " ")
-		must.Succeed(report.Save(f.Document, section, body+"\n"+report.Heading(postgres, command)))
-	}
 }
 
 // Contender is one of those that are measured in turn.

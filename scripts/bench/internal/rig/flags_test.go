@@ -9,8 +9,8 @@ import (
 
 func TestResultsSayHowToRepeatThem(t *testing.T) {
 	file := t.TempDir() + "/x.md"
-	f := &Flags{Document: file, Arguments: []string{"x", "--n", "7"}}
-	f.save("section", "the body", "15.9")
+	s := &Site{Flags: &Flags{Document: file, Arguments: []string{"x", "--n", "7"}}, version: "15.9"}
+	s.Save("section", "the body")
 	raw, err := os.ReadFile(file)
 	require.NoError(t, err)
 	content := string(raw)

@@ -21,10 +21,11 @@ const roleVariable = "ORDERHUB_BENCH_ROLE"
 // CPU time and memory can be told from ours.
 type Role string
 
-var roles = map[Role]func(argument string) error{}
+var roles = map[Role]func(argument string){}
 
-// NewRole is for variables of packages: [Play] must know all roles.
-func NewRole(name Role, run func(argument string) error) Role {
+// NewRole is for variables of packages: [Play] must know all roles. run fails as
+// [must.Succeed] does.
+func NewRole(name Role, run func(argument string)) Role {
 	roles[name] = run
 	return name
 }
@@ -37,7 +38,7 @@ func Play() {
 	if !ok {
 		return
 	}
-	if err := run(argument); err != nil {
+	if err := must.Try(func() { run(argument) }); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(1)
 	}
@@ -76,6 +77,3 @@ func (r Role) Serve(ctx context.Context, further string) *Child {
 	}))
 	return c
 }
-
-// Pid is the process id.
-func (c *Child) Pid() int { return c.Process().Pid() }

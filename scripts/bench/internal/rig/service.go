@@ -20,22 +20,27 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
-// Service is one of the project's programs, running.
+// Service is one of the project's programs.
 type Service struct {
-	admin  string // host:port of metrics and pprof
-	daemon *process.Daemon
+	*process.Daemon
+	admin string // host:port of metrics
 }
 
-// startService starts a program with the given settings and an admin port of its
-// own, and waits until it is ready. Its log goes to a file in the site's folder.
-func (s *Site) startService(ctx context.Context, name string, readyWithin time.Duration, environment ...string) *Service {
+// service prepares a program with the given settings and an admin port of its own. Its log
+// goes to a file in the site's folder.
+func (s *Site) service(name string, environment ...string) *Service {
 	port := must.Get(ports.Free())
 	service := &Service{admin: ports.Loopback(port)}
-	cmd := s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin, "ADMIN_PPROF=true")...)
-	log := filepath.Join(s.Folder, fmt.Sprintf("%s-%d.log", name, port))
-	service.daemon = process.NewDaemon(name, log, func() *exec.Cmd { return cmd })
+	service.Daemon = process.NewDaemon(name, filepath.Join(s.Folder, fmt.Sprintf("%s-%d.log", name, port)), func() *exec.Cmd {
+		return s.command(context.Background(), name, append(environment, "ADMIN_ADDR="+service.admin, "ADMIN_PPROF=true")...)
+	})
 	s.services = append(s.services, service)
-	must.Succeed(service.daemon.Start())
+	return service
+}
+
+// start starts a program, and waits until it is ready.
+func (s *Site) start(ctx context.Context, service *Service, readyWithin time.Duration) *Service {
+	must.Succeed(service.Start())
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	service.waitReady(ctx)
@@ -79,20 +84,17 @@ func (s *Site) Orderctl(ctx context.Context, topic string, arguments ...string) 
 	return nil
 }
 
-// Pid is the process id.
-func (s *Service) Pid() int { return s.daemon.Process().Pid() }
-
 // Stop ends the service. [Site.Close] does so, too.
 func (s *Service) Stop() { must.Succeed(s.stop()) }
 
 func (s *Service) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	return s.daemon.Stop(ctx, syscall.SIGTERM)
+	return s.Daemon.Stop(ctx, syscall.SIGTERM)
 }
 
 func (s *Service) waitReady(ctx context.Context) {
-	must.Succeed(s.daemon.WaitReady(ctx, func(ctx context.Context) error {
+	must.Succeed(s.WaitReady(ctx, func(ctx context.Context) error {
 		_, err := s.get(ctx, "/readyz")
 		return err
 	}))
@@ -121,23 +123,6 @@ func parseMetrics(text string) map[string]float64 {
 	return values
 }
 
-// StartProfile takes a CPU profile of the next seconds in the background, where
-// profiles are wanted, and puts it into their folder.
-func (s *Site) StartProfile(ctx context.Context, name string, of *Service) {
-	if s.Profiles == "" {
-		return
-	}
-	go func() {
-		profile, err := of.get(ctx, "/debug/pprof/profile?seconds=5")
-		if err == nil {
-			err = os.WriteFile(filepath.Join(s.Profiles, name+".cpu.pprof"), profile, 0o600)
-		}
-		if err != nil {
-			Progress("no profile of %s: %v", name, err)
-		}
-	}()
-}
-
 // Reader is a read-api that is ready.
 type Reader struct {
 	*Service
@@ -154,7 +139,7 @@ const restoreTimeout = 20 * time.Minute
 func (s *Site) StartReader(ctx context.Context, database string, environment ...string) *Reader {
 	r := &Reader{Addr: ports.Loopback(must.Get(ports.Free()))}
 	began := time.Now()
-	r.Service = s.startService(ctx, "read-api", restoreTimeout, append(environment, "DATABASE_URL="+database, "HTTP_ADDR="+r.Addr)...)
+	r.Service = s.start(ctx, s.service("read-api", append(environment, "DATABASE_URL="+database, "HTTP_ADDR="+r.Addr)...), restoreTimeout)
 	r.Restore = time.Since(began)
 	used := must.Get(UsageOf(r.Pid()))
 	r.Memory, r.Peak = used.Memory, used.Peak
@@ -226,12 +211,12 @@ const workerTimeout = time.Minute
 
 // StartWorker starts an ingest-worker on a topic, and waits until it is ready.
 func (s *Site) StartWorker(ctx context.Context, topic, database string, environment ...string) *Service {
-	return s.startService(ctx, "ingest-worker", workerTimeout, append(append(s.kafka(topic), "DATABASE_URL="+database), environment...)...)
+	return s.start(ctx, s.Worker(topic, database, environment...), workerTimeout)
 }
 
 // StartBridge starts a nats-bridge into a topic, and waits until it is ready.
 func (s *Site) StartBridge(ctx context.Context, topic string, environment ...string) *Service {
-	return s.startService(ctx, "nats-bridge", workerTimeout, append(s.kafka(topic), environment...)...)
+	return s.start(ctx, s.service("nats-bridge", append(s.kafka(topic), environment...)...), workerTimeout)
 }
 
 // HoldWorkers starts workers of a group and returns once all of them have joined it
@@ -261,44 +246,35 @@ func (s *Site) Hold(ctx context.Context, group string, members int, start func()
 // Release ends what Hold began.
 func (s *Site) Release() { s.Broker.release() }
 
-// WorkerDaemon prepares a worker that can be killed and started again.
-func (s *Site) WorkerDaemon(topic, dlq, group, database string) *process.Daemon {
-	admin := ports.Loopback(must.Get(ports.Free()))
-	return process.NewDaemon("ingest-worker", filepath.Join(s.Folder, group+".log"), func() *exec.Cmd {
-		return s.command(context.Background(), "ingest-worker", append(s.kafka(topic),
-			"KAFKA_DLQ_TOPIC="+dlq, "KAFKA_GROUP="+group, "DATABASE_URL="+database, "ADMIN_ADDR="+admin)...)
-	})
+// Worker prepares an ingest-worker.
+func (s *Site) Worker(topic, database string, environment ...string) *Service {
+	return s.service("ingest-worker", append(append(s.kafka(topic), "DATABASE_URL="+database), environment...)...)
 }
 
-// Drain releases the records, and returns once the workers have stored so many
-// orders. It looks rarely at first, since that costs the workers a little.
+// Drain releases the records, and returns once the workers have stored so many orders.
 func (s *Site) Drain(ctx context.Context, workers []*Service, orders int) {
-	s.Broker.release()
-	began := time.Now()
-	for {
-		stored := 0
+	s.Release()
+	await(ctx, orders, func() (stored int) {
 		for _, w := range workers {
 			metrics := w.Metrics(ctx)
 			CheckNew(metrics)
 			stored += int(metrics[MetricStored])
 		}
-		if stored >= orders {
-			return
-		}
-		must.Succeed(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)))
-	}
+		return stored
+	})
 }
 
-// AwaitRows returns once a table has so many rows, whoever stores them. It counts
-// rarely at first, as Drain does.
+// AwaitRows returns once a table has so many rows, whoever stores them.
 func AwaitRows(ctx context.Context, database, table string, rows int) {
+	await(ctx, rows, func() int { return Query[int](ctx, database, "SELECT count(*) FROM "+table)[0] })
+}
+
+// await returns once so many orders are stored. It counts rarely at first, since that costs
+// who stores them a little.
+func await(ctx context.Context, orders int, count func() int) {
 	began := time.Now()
-	for {
-		stored := Query[int](ctx, database, "SELECT count(*) FROM "+table)[0]
-		if stored >= rows {
-			return
-		}
-		must.Succeed(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, rows)))
+	for stored := count(); stored < orders; stored = count() {
+		must.Succeed(retry.Sleep(ctx, untilNextLook(time.Since(began), stored, orders)))
 	}
 }
 

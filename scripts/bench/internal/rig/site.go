@@ -8,11 +8,14 @@ package rig
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
 // stopTimeout is how long a part may take to stop before it is killed.
@@ -56,8 +59,14 @@ func (s *Site) RenewBroker(ctx context.Context) {
 	s.Broker = startBroker(ctx)
 }
 
-// Save prints a result, and puts it into the document where there is one.
-func (s *Site) Save(section, body string) { s.save(section, body, s.version) }
+// Save prints a result, and replaces the section of the document where there is one.
+func (s *Site) Save(section, body string) {
+	fmt.Println(body)
+	if s.Document != "" {
+		command := strings.Join(append([]string{"make build && go run ./scripts/bench"}, s.Arguments...), " ")
+		must.Succeed(report.Save(s.Document, section, body+"\n"+report.Heading(s.version, command)))
+	}
+}
 
 // Close stops everything that was started in the site, and removes its files. What
 // does not stop is told: the benchmark may have ended by another failure already.

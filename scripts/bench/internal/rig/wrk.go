@@ -42,32 +42,47 @@ func (s *Site) NewWrk(threads, connections int) *Wrk {
 	return w
 }
 
-// Answered is what a run found.
-type Answered struct {
-	Requests     int64 `json:"requests"`
-	Microseconds int64 `json:"microseconds"`
-	Bytes        int64 `json:"bytes"`
-	Failed       int64 `json:"failed"`  // connections that broke or were too slow
-	Refused      int64 `json:"refused"` // answers of 400 and above
-	P50          int64 `json:"p50"`     // µs
-	P99          int64 `json:"p99"`     // µs
+// Target is a server with a file of requests.
+type Target struct {
+	Name     string
+	Addr     string
+	Pid      int
+	Requests string
+	Headers  []string // of the client, for each request
+	Refusals int64    // answers of 400 and above for each request: 0 or 1
 }
 
-// Run sends requests from a file to a server for a duration, in whole seconds. Each
-// request has these header lines besides.
-func (w *Wrk) Run(ctx context.Context, addr, requests string, duration time.Duration, headers ...string) Answered {
+// Answered is what a run found.
+type Answered struct {
+	Requests     int64         `json:"requests"`
+	Microseconds int64         `json:"microseconds"`
+	Failed       int64         `json:"failed"`  // connections that broke or were too slow
+	Refused      int64         `json:"refused"` // answers of 400 and above
+	P50          int64         `json:"p50"`     // µs
+	P99          int64         `json:"p99"`     // µs
+	CPU          time.Duration `json:"-"`       // of the server
+}
+
+// Run sends requests to a server for a duration, in whole seconds.
+func (w *Wrk) Run(ctx context.Context, t Target, duration time.Duration) Answered {
+	before := must.Get(UsageOf(t.Pid)).CPU
 	args := []string{
 		"--threads", strconv.Itoa(w.threads), "--connections", strconv.Itoa(w.connections),
 		"--duration", strconv.Itoa(int(duration.Seconds())) + "s", "--latency", "--script", w.script,
 	}
-	for _, header := range headers {
+	for _, header := range t.Headers {
 		args = append(args, "--header", header)
 	}
-	out, err := exec.CommandContext(ctx, w.program, append(args, "http://"+addr, requests)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, w.program, append(args, "http://"+t.Addr, t.Requests)...).CombinedOutput()
 	if err != nil {
 		must.Succeed(fmt.Errorf("wrk: %w\n%s", err, out))
 	}
-	return must.Get(parseAnswered(string(out)))
+	found := must.Get(parseAnswered(string(out)))
+	if want := found.Requests * t.Refusals; found.Refused != want {
+		must.Succeed(fmt.Errorf("%s: %d of %d answers were errors, not %d", t.Name, found.Refused, found.Requests, want))
+	}
+	found.CPU = must.Get(UsageOf(t.Pid)).CPU - before
+	return found
 }
 
 func parseAnswered(output string) (l Answered, err error) {
@@ -89,6 +104,15 @@ func parseAnswered(output string) (l Answered, err error) {
 
 // Rate is in requests a second.
 func (l Answered) Rate() float64 { return float64(l.Requests) / float64(l.Microseconds) * 1e6 }
+
+// Cost is the server's CPU time for each request, in microseconds.
+func (l Answered) Cost() float64 { return l.CPU.Seconds() * 1e6 / float64(l.Requests) }
+
+// P50Millis is the 50th percentile of the latencies in milliseconds.
+func (l Answered) P50Millis() float64 { return float64(l.P50) / 1000 }
+
+// P99Millis is the 99th percentile of the latencies in milliseconds.
+func (l Answered) P99Millis() float64 { return float64(l.P99) / 1000 }
 
 // conditionals is how many orders are requested with their tag.
 const conditionals = 20_000

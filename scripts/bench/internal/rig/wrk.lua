@@ -32,7 +32,7 @@ end
 function done(summary, latency, _)
   local e = summary.errors
   io.write(string.format(
-    '\nresult {"requests": %d, "microseconds": %d, "bytes": %d, "failed": %d, "refused": %d, "p50": %d, "p99": %d}\n',
-    summary.requests, summary.duration, summary.bytes, e.connect + e.read + e.write + e.timeout, e.status,
+    '\nresult {"requests": %d, "microseconds": %d, "failed": %d, "refused": %d, "p50": %d, "p99": %d}\n',
+    summary.requests, summary.duration, e.connect + e.read + e.write + e.timeout, e.status,
     latency:percentile(50), latency:percentile(99)))
 end

@@ -8,7 +8,7 @@ import (
 
 func TestParseAnswered(t *testing.T) {
 	const output = "Running 1s test\n  2 threads\n\n" +
-		`result {"requests": 100, "microseconds": 2000000, "bytes": 9000, "failed": 0, "refused": 1, "p50": 150, "p99": 1200}` + "\n"
+		`result {"requests": 100, "microseconds": 2000000, "failed": 0, "refused": 1, "p50": 150, "p99": 1200}` + "\n"
 	l, err := parseAnswered(output)
 	require.NoError(t, err)
 	require.InDelta(t, 50, l.Rate(), 0)
