@@ -171,7 +171,7 @@ func (s *site) orderctl(ctx context.Context, folder string, arguments ...string)
 // ask for it.
 func (s *site) startKafka(ctx context.Context, o options) {
 	if o.Kafka != kafkaEmbedded {
-		cluster, err := apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers, Log: os.Stderr})
+		cluster, err := apachekafka.Start(ctx, apachekafka.Options{Brokers: o.Brokers})
 		var missing *apachekafka.MissingError
 		if !errors.As(err, &missing) || o.Kafka == kafkaApache || os.Getenv(process.StrictVariable) != "" {
 			s.cluster = must.Get(cluster, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed" // the archives, the transformation
 	"fmt"
-	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -34,15 +33,15 @@ const connectTasks, connectHeap = 2, "1g"
 // connect are Apache Kafka's Connect with Debezium's JDBC sink, into one table, and into
 // four by a trigger on that table.
 func (b *Benchmark) connect(ctx context.Context) []contender {
-	distribution := must.Get(apachekafka.FetchPOM(ctx, os.Stderr, "kafka-connect", connectPOM))
+	distribution := must.Get(apachekafka.FetchPOM(ctx, "kafka-connect", connectPOM))
 	classes := filepath.Join(b.site.Folder, "classes")
 	source := filepath.Join(b.site.Folder, "OrderRow.java")
 	must.Succeed(os.WriteFile(source, orderRow, 0o600))
 	must.Succeed(distribution.Compile(ctx, source, classes))
 	daemon := func(t *trial) *process.Daemon {
 		worker, connector := filepath.Join(t.site.Folder, t.name+".worker"), filepath.Join(t.site.Folder, t.name+".connector")
-		writeProperties(worker, t.connectWorker())
-		writeProperties(connector, t.connector())
+		must.Succeed(apachekafka.WriteProperties(worker, t.connectWorker()))
+		must.Succeed(apachekafka.WriteProperties(connector, t.connector()))
 		return process.NewDaemon("kafka connect", filepath.Join(t.site.Folder, t.name+".log"), func() *exec.Cmd {
 			cmd := distribution.Java(connectHeap, "org.apache.kafka.connect.cli.ConnectStandalone", []string{worker, connector}, classes)
 			cmd.Args = slices.DeleteFunc(cmd.Args, func(argument string) bool { // which start a short test quickly, and cost speed
@@ -106,12 +105,4 @@ func (t *trial) connector() map[string]string {
 		"transforms.row.type":                             "OrderRow",
 		"transforms.row.columns":                          strings.Join(append(columns, "items json /items"), ","),
 	}
-}
-
-func writeProperties(file string, properties map[string]string) {
-	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		fmt.Fprintf(&text, "%s=%s\n", name, properties[name])
-	}
-	must.Succeed(os.WriteFile(file, []byte(text.String()), 0o600))
 }

@@ -10,7 +10,6 @@ package apachekafka
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"testing"
 	"time"
@@ -63,8 +62,6 @@ type Options struct {
 	Users map[string]string
 	// Settings of the brokers; they win over the package's own.
 	Settings map[string]string
-	// Log takes what the package says about fetching; nil drops it.
-	Log io.Writer
 }
 
 // Cluster is a running cluster. Its methods may be called concurrently.
@@ -84,10 +81,7 @@ type Cluster struct {
 // bounds the start only.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
 	options.Brokers = max(1, options.Brokers)
-	if options.Log == nil {
-		options.Log = io.Discard
-	}
-	distribution, err := Fetch(ctx, options.Log)
+	distribution, err := Fetch(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +105,7 @@ func (c *Cluster) prepare() {
 		b.Proxy = must.Get(proxy.Start(ports.Loopback(b.ports[Proxied]), proxy.Kafka))
 	}
 	for _, b := range c.Brokers { // each names the ports of all
-		must.Succeed(b.writeSettings())
+		must.Succeed(WriteProperties(b.settingsFile(), b.settings()))
 	}
 }
 
@@ -173,7 +167,6 @@ func ForTest(tb testing.TB, options Options) *Cluster {
 	if os.Getenv(TestVariable) == "" {
 		tb.Skip("runs Apache Kafka: `make test-kafka` does")
 	}
-	options.Log = os.Stderr
 	cluster, err := Start(context.Background(), options)
 	var missing *MissingError
 	if errors.As(err, &missing) {

@@ -7,7 +7,6 @@ import (
 	_ "embed" // the pom
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,19 +47,19 @@ type Distribution struct {
 }
 
 // Fetch finds Kafka's archives in the cache folder, or has Maven fetch them into
-// it, once. log is told when it does. A program that is missing is a
+// it, once, and says so on standard error. A program that is missing is a
 // [*MissingError].
-func Fetch(ctx context.Context, log io.Writer) (*Distribution, error) {
+func Fetch(ctx context.Context) (*Distribution, error) {
 	pom := pom
 	if version := os.Getenv(VersionVariable); version != "" {
 		pom = kafkaVersion.ReplaceAll(pom, []byte("${1}"+version+"<"))
 	}
-	return FetchPOM(ctx, log, "apache-kafka", pom)
+	return FetchPOM(ctx, "apache-kafka", pom)
 }
 
 // FetchPOM is Fetch for the archives that another pom.xml names, in a folder whose name
 // begins with name.
-func FetchPOM(ctx context.Context, log io.Writer, name string, pom []byte) (*Distribution, error) {
+func FetchPOM(ctx context.Context, name string, pom []byte) (*Distribution, error) {
 	java, err := lookPath("java")
 	if err != nil {
 		return nil, err
@@ -85,7 +84,7 @@ func FetchPOM(ctx context.Context, log io.Writer, name string, pom []byte) (*Dis
 	if err != nil {
 		return nil, err
 	}
-	_, _ = fmt.Fprintf(log, "fetching %s with Maven into %s\n", name, d.dir)
+	_, _ = fmt.Fprintf(os.Stderr, "fetching %s with Maven into %s\n", name, d.dir)
 	return d, must.Try(func() { d.download(ctx, maven, pom) })
 }
 

@@ -15,13 +15,13 @@ import (
 // brokers.
 const replicated = 3
 
-func (b *Broker) writeSettings() error {
-	settings := b.settings()
+// WriteProperties writes a file of settings in Java's form.
+func WriteProperties(file string, settings map[string]string) error {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		fmt.Fprintf(&text, "%s=%s\n", name, strings.ReplaceAll(settings[name], `\`, `\\`))
 	}
-	return os.WriteFile(b.settingsFile(), []byte(text.String()), 0o600)
+	return os.WriteFile(file, []byte(text.String()), 0o600)
 }
 
 // settings are server.properties: what makes a cluster on one machine, quick to

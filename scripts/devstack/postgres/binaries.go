@@ -60,10 +60,7 @@ func findBinaries(ctx context.Context, wanted int, log io.Writer) (binaries, err
 	best := binaries{}
 	for _, dir := range candidates(ctx) {
 		found, err := inspect(ctx, dir)
-		if err != nil || found.major < oldestMajor || (wanted != 0 && found.major != wanted) {
-			continue
-		}
-		if found.major > best.major {
+		if err == nil && found.major >= max(oldestMajor, best.major+1) && (wanted == 0 || found.major == wanted) {
 			best = found
 		}
 	}
@@ -123,38 +120,30 @@ func inspect(ctx context.Context, dir string) (binaries, error) {
 // /var/cache, since the server's user must be able to reach it.
 const CacheVariable = "ORDERHUB_POSTGRES_CACHE"
 
-// fetchable are the versions that can be fetched, the first for new data.
-var fetchable = []struct {
-	major   int
-	version embeddedpostgres.PostgresVersion
-}{
-	{18, embeddedpostgres.V18},
-	{17, embeddedpostgres.V17},
-	{16, embeddedpostgres.V16},
-	{15, embeddedpostgres.V15},
+// fetchable are the versions that can be fetched: 0 is the one for new data.
+var fetchable = map[int]embeddedpostgres.PostgresVersion{
+	0: embeddedpostgres.V18, 18: embeddedpostgres.V18, 17: embeddedpostgres.V17, 16: embeddedpostgres.V16, 15: embeddedpostgres.V15,
 }
 
 func fetch(ctx context.Context, wanted int, log io.Writer) (binaries, error) {
-	for _, f := range fetchable {
-		if wanted != 0 && wanted != f.major {
-			continue
-		}
-		cache, err := cacheDir()
-		if err != nil {
-			return binaries{}, err
-		}
-		dir := filepath.Join(cache, fmt.Sprintf("postgresql-%s-%s-%s", f.version, runtime.GOOS, runtime.GOARCH))
-		if found, err := inspect(ctx, filepath.Join(dir, "bin")); err == nil {
-			return found, nil
-		}
-		_, _ = fmt.Fprintf(log, "no PostgreSQL server programs found on this machine: fetching version %s into %s\n", f.version, dir)
-		if err := must.Cause(func() { download(dir, f.version) }); err != nil {
-			return binaries{}, fmt.Errorf("fetch PostgreSQL (install a PostgreSQL server, or name its programs' folder in %s, to do without): %w",
-				BinariesVariable, err)
-		}
-		return inspect(ctx, filepath.Join(dir, "bin"))
+	version, ok := fetchable[wanted]
+	if !ok {
+		return binaries{}, fmt.Errorf("the data was made by PostgreSQL %d, and this machine doesn't have that version: install it, or remove the data", wanted)
 	}
-	return binaries{}, fmt.Errorf("the data was made by PostgreSQL %d, and this machine doesn't have that version: install it, or remove the data", wanted)
+	cache, err := cacheDir()
+	if err != nil {
+		return binaries{}, err
+	}
+	dir := filepath.Join(cache, fmt.Sprintf("postgresql-%s-%s-%s", version, runtime.GOOS, runtime.GOARCH))
+	if found, err := inspect(ctx, filepath.Join(dir, "bin")); err == nil {
+		return found, nil
+	}
+	_, _ = fmt.Fprintf(log, "no PostgreSQL server programs found on this machine: fetching version %s into %s\n", version, dir)
+	if err := must.Cause(func() { download(dir, version) }); err != nil {
+		return binaries{}, fmt.Errorf("fetch PostgreSQL (install a PostgreSQL server, or name its programs' folder in %s, to do without): %w",
+			BinariesVariable, err)
+	}
+	return inspect(ctx, filepath.Join(dir, "bin"))
 }
 
 func cacheDir() (string, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -47,7 +46,7 @@ func ForTest(tb testing.TB) string {
 			tb.Logf("drop the test's database and its roles: %v", err)
 		}
 	})
-	return atDatabase(tb, serverURL, "/"+name)
+	return AtDatabase(serverURL, name)
 }
 
 // dropRoles drops the roles whose names begin with that of a database.
@@ -60,21 +59,7 @@ func AdminForTest(tb testing.TB, databaseURL string) string {
 	tb.Helper()
 	_, adminURL, err := sharedURLs(context.Background())
 	require.NoError(tb, err)
-	return atDatabase(tb, adminURL, parse(tb, databaseURL).Path)
-}
-
-func atDatabase(tb testing.TB, serverURL, path string) string {
-	tb.Helper()
-	u := parse(tb, serverURL)
-	u.Path = path
-	return u.String()
-}
-
-func parse(tb testing.TB, databaseURL string) *url.URL {
-	tb.Helper()
-	u, err := url.Parse(databaseURL)
-	require.NoError(tb, err, TestURLVariable)
-	return u
+	return AtDatabase(adminURL, strings.TrimPrefix(parse(databaseURL).Path, "/"))
 }
 
 // RolesForTest makes Orderhub's roles for a database of [ForTest], with the database's name
@@ -82,7 +67,7 @@ func parse(tb testing.TB, databaseURL string) *url.URL {
 // databaseURL becomes a member of all of them.
 func RolesForTest(tb testing.TB, databaseURL string) map[migrations.Role]string {
 	tb.Helper()
-	ctx, adminURL, own := context.Background(), AdminForTest(tb, databaseURL), parse(tb, databaseURL)
+	ctx, adminURL, own := context.Background(), AdminForTest(tb, databaseURL), parse(databaseURL)
 	owner, prefix := own.User.Username(), strings.TrimPrefix(own.Path, "/")
 	urls, err := MakeRoles(ctx, adminURL, prefix)
 	require.NoError(tb, err)

@@ -15,6 +15,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -142,21 +143,15 @@ func (s *Server) launch(ctx context.Context) {
 }
 
 func (s *Server) choosePort() (err error) {
-	if s.port == 0 {
-		s.port = s.options.Port
-	}
-	if s.port == 0 {
+	if s.port = cmp.Or(s.port, s.options.Port); s.port == 0 {
 		s.port, err = ports.Free()
 		return err
 	}
-	return ports.Check(ports.Listen(s.host(), s.port))
-}
-
-func (s *Server) host() string {
+	host := ""
 	if s.options.Open {
-		return "*"
+		host = "*"
 	}
-	return ""
+	return ports.Check(ports.Listen(host, s.port))
 }
 
 func (s *Server) arguments() []string {
@@ -204,7 +199,7 @@ func (s *Server) Pid() int {
 	if !s.daemon.Running() {
 		return 0
 	}
-	return s.daemon.Process().Pid()
+	return s.daemon.Pid()
 }
 
 // Done is closed when the process that was started last ends, wanted or not.
@@ -255,7 +250,7 @@ func (s *Server) signalAll(sig syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	for _, pid := range append(pids, s.daemon.Process().Pid()) {
+	for _, pid := range append(pids, s.daemon.Pid()) {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("signal %v to PostgreSQL's process %d: %w", sig, pid, err)
 		}
@@ -330,10 +325,22 @@ func SetPassword(ctx context.Context, adminURL, role, password string) (known bo
 
 // WithUser is a database's URL for another user.
 func WithUser(databaseURL, user, password string) string {
+	u := parse(databaseURL)
+	u.User = url.UserPassword(user, password)
+	return u.String()
+}
+
+// AtDatabase is the URL of another database of the same server.
+func AtDatabase(databaseURL, name string) string {
+	u := parse(databaseURL)
+	u.Path = "/" + name
+	return u.String()
+}
+
+func parse(databaseURL string) *url.URL {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
 		panic(err) // it is that of one of our servers
 	}
-	u.User = url.UserPassword(user, password)
-	return u.String()
+	return u
 }

@@ -18,16 +18,11 @@ import (
 func (s *Server) StartStandby(ctx context.Context, options Options) (*Server, error) {
 	return start(ctx, options, func(ctx context.Context, standby *Server) {
 		standby.binaries = s.binaries
-		standby.copyFrom(ctx, s)
+		standby.place.adminPassword = s.place.adminPassword
+		must.Succeed(os.WriteFile(filepath.Join(standby.place.dir, passwordName), []byte(s.place.adminPassword), 0o600))
+		// The option makes it a standby, and says of whom.
+		s.copyTo(ctx, standby.place, standby.place.cluster, "--write-recovery-conf")
 	})
-}
-
-// copyFrom makes the data folder a standby's of primary.
-func (s *Server) copyFrom(ctx context.Context, primary *Server) {
-	s.place.adminPassword = primary.place.adminPassword
-	must.Succeed(os.WriteFile(filepath.Join(s.place.dir, passwordName), []byte(s.place.adminPassword), 0o600))
-	// The option makes it a standby, and says of whom.
-	primary.copyTo(ctx, s.place, s.place.cluster, "--write-recovery-conf")
 }
 
 func (s *Server) copyTo(ctx context.Context, place *place, folder string, options ...string) {
@@ -117,20 +112,4 @@ func (s *Server) Program(name string) (string, error) {
 		return "", fmt.Errorf("PostgreSQL's %s is missing: install its client programs: %w", name, err)
 	}
 	return path, nil
-}
-
-// Maintain shuts the server down, runs one of PostgreSQL's programs on its data
-// folder, such as pg_resetwal, and starts the server again.
-func (s *Server) Maintain(ctx context.Context, program string, arguments ...string) error {
-	path, err := s.Program(program)
-	if err != nil {
-		return err
-	}
-	return s.Offline(ctx, syscall.SIGINT, func() error {
-		output, err := s.place.command(ctx, path, append([]string{"--pgdata=" + s.place.cluster}, arguments...)...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s: %w\n%s", program, err, output)
-		}
-		return nil
-	})
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,7 +67,7 @@ func startServer(ctx context.Context, extra map[string]string) *Server {
 	s := &Server{Server: must.Get(postgres.Start(ctx, postgres.Options{Settings: all}))}
 	must.Succeed(s.Admin(ctx, GrantReplicaRole))
 	must.Succeed(s.Admin(ctx, "CREATE DATABASE "+templateName+" OWNER orders"))
-	db := must.Get(sql.Open("pgx", address(s.URL(), templateName)))
+	db := must.Get(sql.Open("pgx", postgres.AtDatabase(s.URL(), templateName)))
 	defer func() { _ = db.Close() }()
 	must.Get(migrations.Up(ctx, db))
 	return s
@@ -76,7 +75,7 @@ func startServer(ctx context.Context, extra map[string]string) *Server {
 
 // DropListIndexes drops the indexes of lists in the template.
 func (s *Server) DropListIndexes(ctx context.Context) {
-	db := must.Get(sql.Open("pgx", address(s.URL(), templateName)))
+	db := must.Get(sql.Open("pgx", postgres.AtDatabase(s.URL(), templateName)))
 	defer func() { _ = db.Close() }()
 	must.Succeed(migrations.DropListIndexes(ctx, db, func(name, what string) error {
 		Progress("%s: %s", name, what)
@@ -99,7 +98,7 @@ func (s *Server) Fresh(ctx context.Context) (database string, drop func()) {
 	s.runs++
 	name := "bench_" + strconv.Itoa(s.runs)
 	must.Succeed(postgres.Execute(ctx, s.AdminURL(), "CREATE DATABASE "+name+" TEMPLATE "+templateName+" OWNER orders STRATEGY FILE_COPY", "CHECKPOINT"))
-	return address(s.URL(), name), func() {
+	return postgres.AtDatabase(s.URL(), name), func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		_ = s.Admin(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") // what stays ends with the server
@@ -108,7 +107,7 @@ func (s *Server) Fresh(ctx context.Context) (database string, drop func()) {
 
 // Superuser is the superuser's address of a database that Fresh made.
 func (s *Server) Superuser(database string) string {
-	return address(s.AdminURL(), database[strings.LastIndexByte(database, '/')+1:strings.IndexByte(database, '?')])
+	return postgres.AtDatabase(s.AdminURL(), database[strings.LastIndexByte(database, '/')+1:strings.IndexByte(database, '?')])
 }
 
 // Preload stores the orders in the template, and copies of them under other uids
@@ -116,16 +115,9 @@ func (s *Server) Superuser(database string) string {
 // larger count.
 func (s *Server) Preload(ctx context.Context, orders *Orders, count int) {
 	if s.fill == nil {
-		s.fill = NewFill(orders, address(s.AdminURL(), templateName))
+		s.fill = NewFill(orders, postgres.AtDatabase(s.AdminURL(), templateName))
 	}
 	s.fill.To(ctx, count)
-}
-
-// address is that of another database of the same server.
-func address(of, database string) string {
-	u := must.Get(url.Parse(of))
-	u.Path = "/" + database
-	return u.String()
 }
 
 // Query returns the only column of a query's rows, on a connection of its own.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -114,7 +115,7 @@ func TestTransactionIdsOfAnotherEpoch(t *testing.T) {
 	r := start(t, url, staleness(100*time.Millisecond)).synced()
 	step := func(epoch, statements string) {
 		t.Helper()
-		require.NoError(t, server.Maintain(t.Context(), "pg_resetwal", "--epoch="+epoch))
+		require.NoError(t, server.Offline(t.Context(), syscall.SIGINT, func() error { return server.Shell(t.Context(), "pg_resetwal --epoch="+epoch+` "$PGDATA"`) }))
 		db := openDB(t, url)
 		client := connect(t, url)
 		client.run(statements)
