@@ -14,6 +14,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 const (
@@ -44,14 +45,12 @@ func (s *site) erase(ctx context.Context) error {
 	uid := load.UID(max(0, load.Sent()*fresh/10-s.eraser.random.IntN(300)))
 	s.eraser.uids = append(s.eraser.uids, uid)
 	s.eraser.mu.Unlock()
-	for {
+	return poll.Until(ctx, watchPolling, func() error {
 		attempt, end := context.WithTimeout(ctx, eraseTime)
+		defer end()
 		_, err := s.orderctl(attempt, s.binaries, "erase", "--uid", uid, "--actor", "chaos", "--why", "tried", "--yes")
-		end()
-		if err == nil || retry.Sleep(ctx, watchPolling) != nil {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // untold are the erased orders that the stream has told of, and not that they are gone; told

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 // handMade begins the uids of orders that are written by hand.
@@ -121,16 +121,14 @@ func (p *natsPart) publish(ctx context.Context) {
 func (p *natsPart) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
+	must.Succeed(poll.Until(ctx, watchPolling, func() error {
 		stream, err := p.js.Stream(ctx, "ORDERS")
-		if err == nil && stream.CachedInfo().State.Msgs == 0 {
-			must.Succeed(p.bridge.terminate(ctx))
-			return
+		if err == nil && stream.CachedInfo().State.Msgs > 0 {
+			err = fmt.Errorf("the bridge does not forward everything within %s", patience)
 		}
-		if waitErr := retry.Sleep(ctx, watchPolling); waitErr != nil {
-			must.Succeed(fmt.Errorf("the bridge does not forward everything within %s: %w", patience, errors.Join(waitErr, err)))
-		}
-	}
+		return err
+	}))
+	must.Succeed(p.bridge.terminate(ctx))
 }
 
 // missing are the orders that did not come through.

@@ -26,6 +26,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/internal/binaries"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 // previousVariable names the folder with the programs of an earlier release; kafkaVariable
@@ -248,19 +249,10 @@ func (u *upgrade) letters(ctx context.Context, folder string) (ids []string, err
 
 // until tries until it succeeds, or ctx ends.
 func until(ctx context.Context, what string, try func() error) error {
-	var last error
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			last = err // not that the attempt was ended
-		}
-		if ended := retry.Sleep(ctx, watchPolling); ended != nil {
-			return fmt.Errorf("waited in vain until %s: %w: %w", what, ended, last)
-		}
+	if err := poll.Until(ctx, watchPolling, try); err != nil {
+		return fmt.Errorf("waited in vain until %s: %w", what, err)
 	}
+	return nil
 }
 
 // follower follows the stream of changes, on each reader for a while, and resumes on the

@@ -3,17 +3,15 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
+	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 // hit is a strike with its recovery: the time from its beginning until each
@@ -42,48 +40,40 @@ var client = &http.Client{Timeout: readerTimeout, Transport: &http.Transport{Dis
 // partition must be committed before the hit counts as recovered.
 func (s *site) watch(h *hit, more int64) *hit {
 	h.began, h.done = time.Now(), make(chan error, 1)
-	s.watching.Go(func() { h.done <- s.recovered(s.life, h, more) })
+	s.watching.Go(func() { h.done <- must.Try(func() { s.recovered(s.life, h, more) }) })
 	return h
 }
 
-func (s *site) recovered(ctx context.Context, h *hit, more int64) error {
+func (s *site) recovered(ctx context.Context, h *hit, more int64) {
 	ends := make([]ledger.Offsets, len(s.feeds))
 	for i, f := range s.feeds {
-		var err error
-		if ends[i], err = f.progress.Ends(ctx); err != nil {
-			return err
-		}
+		ends[i] = must.Get(f.progress.Ends(ctx))
 	}
 	for i, f := range s.feeds {
-		if err := f.progress.Await(ctx, ends[i].Plus(more)); err != nil {
-			return err
-		}
+		must.Succeed(f.progress.Await(ctx, ends[i].Plus(more)))
 	}
 	h.caughtUp = time.Now()
-	group, ctx := errgroup.WithContext(ctx)
+	var rounds []func(context.Context)
 	for _, reader := range s.readers {
-		group.Go(func() error { return reader.beginsRound(ctx, h.caughtUp) })
+		rounds = append(rounds, func(ctx context.Context) { must.Succeed(reader.beginsRound(ctx, h.caughtUp)) })
 	}
-	err := group.Wait()
+	must.Together(ctx, rounds...)
 	h.recovery = time.Since(h.began)
-	return err
 }
 
 // beginsRound returns once a reader has begun to read changes after a moment.
 func (w *service) beginsRound(ctx context.Context, moment time.Time) error {
-	for {
+	return poll.Until(ctx, watchPolling, func() error {
 		var stats struct {
 			Synced          bool      `json:"synced"`
 			LastTailBeganAt time.Time `json:"last_tail_began_at"`
 		}
 		err := httpget.JSON(ctx, client, "http://"+w.addr+"/api/v1/stats", &stats)
-		if err == nil && stats.Synced && !stats.LastTailBeganAt.Before(moment) {
-			return nil
+		if err == nil && (!stats.Synced || stats.LastTailBeganAt.Before(moment)) {
+			err = fmt.Errorf("the last round of %s began at %s", w.Name, stats.LastTailBeganAt)
 		}
-		if ended := retry.Sleep(ctx, watchPolling); ended != nil {
-			return errors.Join(fmt.Errorf("%w: the last round of %s began at %s", ended, w.Name, stats.LastTailBeganAt), err)
-		}
-	}
+		return err
+	})
 }
 
 // await returns once a hit has recovered. The embedded broker doesn't expire a

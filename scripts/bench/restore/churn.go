@@ -16,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 var batch = rig.Changes{Updates: 60, Deletes: 20, Inserts: 20}
@@ -80,23 +81,23 @@ func (b *Benchmark) settled(ctx context.Context, reader *rig.Reader) rig.ReaderS
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
 	stored := rig.Query[int64](ctx, b.database, "SELECT count(*) FROM orders")[0]
-	for rounds := int64(-1); ; {
-		now := reader.Stats(ctx)
-		switch {
+	var now rig.ReaderStats
+	rounds := int64(-1)
+	must.Succeed(poll.Until(ctx, 50*time.Millisecond, func() error {
+		switch now = reader.Stats(ctx); {
 		case now.Orders != stored:
 			rounds = -1
 		case rounds < 0:
 			rounds = now.Rounds
 		case now.Rounds >= rounds+2:
-			if now.Relists > 0 {
-				must.Succeed(errors.New("the reader read all orders again meanwhile"))
-			}
-			return now
+			return nil
 		}
-		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
-			must.Succeed(fmt.Errorf("the reader has %d orders of %d: %w", now.Orders, stored, err))
-		}
+		return fmt.Errorf("the reader has %d orders of %d", now.Orders, stored)
+	}))
+	if now.Relists > 0 {
+		must.Succeed(errors.New("the reader read all orders again meanwhile"))
 	}
+	return now
 }
 
 // changedShares are how many of the orders, in percent, change unseen before a relist:

@@ -24,6 +24,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
 	"github.com/orderhub/orderhub/scripts/internal/ledger"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
 
@@ -179,16 +180,13 @@ func (b *Benchmark) tendLetters(ctx context.Context, purge bool) {
 }
 
 func (b *Benchmark) caughtUp(ctx context.Context, want int) {
-	for {
+	must.Succeed(poll.Until(ctx, 50*time.Millisecond, func() error {
 		stored := rig.Query[int](ctx, b.database, "SELECT count(*) FROM orders")[0]
-		cached := int(b.reader.Metrics(ctx)[rig.MetricCached])
-		if stored == want && cached == want {
-			return
+		if cached := int(b.reader.Metrics(ctx)[rig.MetricCached]); stored != want || cached != want {
+			return fmt.Errorf("the tables have %d orders and the cache %d, but %d are alive", stored, cached, want)
 		}
-		if err := retry.Sleep(ctx, 50*time.Millisecond); err != nil {
-			must.Succeed(fmt.Errorf("the tables have %d orders and the cache %d, but %d are alive: %w", stored, cached, want, err))
-		}
-	}
+		return nil
+	}))
 }
 
 // compare waits until all records are processed. Then the tables must hold what was

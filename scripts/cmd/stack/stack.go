@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
-	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/migrations"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
@@ -28,6 +27,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/postgres"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 const (
@@ -159,19 +159,12 @@ func (st *stack) claim(ctx context.Context) error {
 		return fmt.Errorf("ORDERHUB_DATA: %w", err)
 	}
 	st.lock = lock
-	until := time.Now()
 	if lock.Abandoned() {
-		until = until.Add(portGrace)
+		ctx, cancel := context.WithTimeout(ctx, portGrace)
+		defer cancel()
+		_ = poll.Until(ctx, portPolling, st.checkPorts)
 	}
-	for {
-		err := st.checkPorts()
-		if err == nil || time.Now().After(until) {
-			return err
-		}
-		if err := retry.Sleep(ctx, portPolling); err != nil {
-			return err
-		}
-	}
+	return st.checkPorts()
 }
 
 // checkPorts names every port that is taken, with the variable that moves it.

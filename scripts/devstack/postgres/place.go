@@ -21,6 +21,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/datadir"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 const (
@@ -190,28 +191,23 @@ func (p *place) fill(ctx context.Context, folder string, program func(making str
 // a kill, its processes need a moment to notice. Then a pid file can only be
 // stale, and is removed, since its process id may by now be somebody else's.
 func (p *place) waitUntilUnused(ctx context.Context) error {
-	for {
+	if _, err := p.processes(); errors.Is(err, os.ErrNotExist) {
+		return nil // there is no /proc; the server looks at its pid file itself
+	}
+	err := poll.Until(ctx, unusedPolling, func() error {
 		pids, err := p.processes()
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // there is no /proc; the server looks at its pid file itself
+		if len(pids) > 0 {
+			err = fmt.Errorf("an earlier PostgreSQL server still uses %s (process %v)", p.cluster, pids)
 		}
-		if err != nil {
-			return err
-		}
-		if len(pids) == 0 {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("an earlier PostgreSQL server still uses %s (process %v): %w", p.cluster, pids, ctx.Err())
-		case <-time.After(unusedPolling):
-		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	err := os.Remove(filepath.Join(p.cluster, "postmaster.pid"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if err := os.Remove(filepath.Join(p.cluster, "postmaster.pid")); !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // processes returns the servers' processes on this data, which needs /proc: every

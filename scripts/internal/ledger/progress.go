@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/orderhub/orderhub/libs/platform/retry"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 const (
@@ -99,31 +99,30 @@ func (p *Progress) committed(ctx context.Context) (Offsets, error) {
 	return at, cmp.Or(err, fetched.Error())
 }
 
-func (p *Progress) patiently(ctx context.Context, ask func(context.Context) (Offsets, error)) (Offsets, error) {
-	for {
+func (p *Progress) patiently(ctx context.Context, ask func(context.Context) (Offsets, error)) (offsets Offsets, err error) {
+	return offsets, poll.Until(ctx, polling, func() error {
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-		offsets, err := ask(attempt)
-		cancel()
-		if err == nil {
-			return offsets, nil
-		}
-		if retry.Sleep(ctx, polling) != nil {
-			return nil, fmt.Errorf("the brokers do not answer: %w", err)
-		}
-	}
+		defer cancel()
+		offsets, err = ask(attempt)
+		return err
+	})
 }
 
 // Await returns once the group has committed up to goal.
 func (p *Progress) Await(ctx context.Context, goal Offsets) error {
-	for {
-		at, err := p.Committed(ctx)
-		if err == nil && at.Reach(goal) {
-			return nil
+	return p.await(ctx, "the group "+p.group, goal, p.committed)
+}
+
+// await returns once the offsets that are asked for have reached goal.
+func (p *Progress) await(ctx context.Context, whose string, goal Offsets, ask func(context.Context) (Offsets, error)) error {
+	_, err := p.patiently(ctx, func(ctx context.Context) (Offsets, error) {
+		at, err := ask(ctx)
+		if err == nil && !at.Reach(goal) {
+			err = fmt.Errorf("%s is at %s of %s", whose, at, goal)
 		}
-		if err := retry.Sleep(ctx, polling); err != nil {
-			return fmt.Errorf("the group %s is stuck at %s of %s: %w", p.group, at, goal, err)
-		}
-	}
+		return at, err
+	})
+	return err
 }
 
 // Drain returns once the group has committed up to the present ends.
@@ -142,20 +141,11 @@ func (p *Progress) DrainInto(ctx context.Context, databaseURL string) error {
 	if err != nil {
 		return err
 	}
-	for {
-		at, err := p.inTables(ctx, databaseURL)
-		if err == nil && at.Reach(ends) {
-			return p.Await(ctx, ends)
-		}
-		if ended := retry.Sleep(ctx, polling); ended != nil {
-			return fmt.Errorf("the tables are stuck at %s of %s: %w", at, ends, errors.Join(ended, err))
-		}
-	}
+	stored := func(ctx context.Context) (Offsets, error) { return p.inTables(ctx, databaseURL) }
+	return errors.Join(p.await(ctx, "what the tables have", ends, stored), p.Await(ctx, ends))
 }
 
 func (p *Progress) inTables(ctx context.Context, databaseURL string) (Offsets, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
 		return nil, err

@@ -15,9 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/devstack/broker"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 // brokerRole is the embedded broker with its records in memory.
@@ -75,15 +75,13 @@ func (b *Broker) hold() { must.Succeed(b.Signal(closeGate)) }
 func (b *Broker) release() { must.Succeed(b.Signal(openGate)) }
 
 func (b *Broker) waitMembers(ctx context.Context, group string, members int) {
-	for {
+	must.Succeed(poll.Until(ctx, 20*time.Millisecond, func() error {
 		g := must.Get(b.admin.DescribeGroups(ctx, group))[group]
 		if g.State == "Stable" && len(g.Members) == members {
-			return
+			return nil
 		}
-		if err := retry.Sleep(ctx, 20*time.Millisecond); err != nil {
-			must.Succeed(fmt.Errorf("group %s has %d members of %d, state %s: %w", group, len(g.Members), members, g.State, err))
-		}
-	}
+		return fmt.Errorf("group %s has %d members of %d, state %s", group, len(g.Members), members, g.State)
+	}))
 }
 
 // segmentBytes is the size of a segment in the broker's memory. A full segment is
