@@ -17,23 +17,18 @@ const (
 )
 
 type output struct {
-	mu    sync.Mutex
-	to    io.Writer
-	stack io.Writer
+	mu sync.Mutex
+	to io.Writer
 }
 
-func newOutput(to io.Writer) *output {
-	o := &output{to: to}
-	o.stack = o.named(stackName)
-	return o
-}
+func newOutput(to io.Writer) *output { return &output{to: to} }
 
 func (o *output) named(name string) *lines {
 	return &lines{out: o, prefix: fmt.Sprintf("%-*s | ", nameWidth, name)}
 }
 
 func (o *output) say(format string, arguments ...any) {
-	_, _ = io.WriteString(o.stack, fmt.Sprintf(format, arguments...)+"\n")
+	_, _ = fmt.Fprintf(o.named(stackName), format+"\n", arguments...)
 }
 
 // postgres returns a writer for PostgreSQL's log that drops the lines of every
@@ -41,16 +36,9 @@ func (o *output) say(format string, arguments ...any) {
 // above ERROR.
 func (o *output) postgres() io.Writer {
 	log := o.named(postgresName)
-	log.drop = func(line []byte) bool {
-		if bytes.HasPrefix(line, []byte("LOG: ")) {
-			return true
-		}
-		switch string(line) {
-		case "FATAL:  the database system is starting up",
-			"FATAL:  terminating connection due to administrator command":
-			return true
-		}
-		return false
+	log.drop = func(line string) bool {
+		return strings.HasPrefix(line, "LOG: ") || line == "FATAL:  the database system is starting up" ||
+			line == "FATAL:  terminating connection due to administrator command"
 	}
 	return log
 }
@@ -68,7 +56,7 @@ func (o *output) print(text string) {
 type lines struct {
 	out     *output
 	prefix  string
-	drop    func(line []byte) bool // nil drops nothing
+	drop    func(line string) bool // nil drops nothing
 	mu      sync.Mutex
 	pending []byte
 }
@@ -87,7 +75,7 @@ func (l *lines) Write(p []byte) (int, error) {
 			end = longestLine - 1
 		}
 		line := bytes.TrimRight(l.pending[:end+1], "\r\n")
-		if l.drop == nil || !l.drop(line) {
+		if l.drop == nil || !l.drop(string(line)) {
 			mixed.WriteString(l.prefix)
 			mixed.Write(line)
 			mixed.WriteByte('\n')

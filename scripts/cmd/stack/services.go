@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/orderhub/orderhub/libs/platform/config"
+	"github.com/orderhub/orderhub/scripts/devstack/ports"
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
 )
@@ -28,67 +29,43 @@ const (
 type service struct {
 	name        string // in the log
 	program     string // in the folder of binaries
+	admin       string // its ADMIN_ADDR, where /readyz answers 200 once it can do its work
 	arguments   []string
 	environment []string // besides what all services get
-	readyURL    string   // answers 200 once the service can do its work
+	*process.Daemon
 }
 
 // services are the programs to run, in the order in which they start; they stop
 // in the reverse order.
 func (s settings) services() []service {
+	consoleURL := "http://" + dialled(s.consoleAddr(), cmp.Or(ports.Outward(), loopback)) // as others call it
 	all := []service{
-		{
-			name:        "worker",
-			program:     "ingest-worker",
-			environment: []string{"ADMIN_ADDR=" + s.AdminAddr},
-			readyURL:    "http://" + local(s.AdminAddr) + "/readyz",
-		},
-		{
-			name:    "api",
-			program: "read-api",
-			environment: []string{
-				"ADMIN_ADDR=" + s.apiAdminAddr(), "HTTP_ADDR=" + s.HTTPAddr, "CONSOLE_URL=http://" + called(s.consoleAddr()),
-			},
-			readyURL: "http://" + local(s.apiAdminAddr()) + "/readyz",
-		},
-		{
-			name:      "console",
-			program:   "orderctl",
-			arguments: []string{"dlq", "ui"},
-			environment: []string{
-				"ADMIN_ADDR=" + s.consoleAdminAddr(), "HTTP_ADDR=" + s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN=" + s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_FILE=" + s.AuditFile, "ORDERHUB_AUDIT_LOG=",
-			},
-			readyURL: "http://" + local(s.consoleAdminAddr()) + "/readyz",
-		},
+		{name: "worker", program: "ingest-worker", admin: s.AdminAddr},
+		{name: "api", program: "read-api", admin: s.apiAdminAddr(), environment: []string{"HTTP_ADDR=" + s.HTTPAddr, "CONSOLE_URL=" + consoleURL}},
+		{name: "console", program: "orderctl", admin: s.consoleAdminAddr(), arguments: []string{"dlq", "ui"}, environment: []string{
+			"HTTP_ADDR=" + s.consoleAddr(), "ORDERHUB_CONSOLE_TOKEN=" + s.ConsoleToken.Reveal(), "ORDERHUB_AUDIT_FILE=" + s.AuditFile, "ORDERHUB_AUDIT_LOG=",
+		}},
 	}
 	if s.NATS {
-		all = append(all, service{
-			name:        "bridge",
-			program:     "nats-bridge",
-			environment: []string{"ADMIN_ADDR=" + s.bridgeAdminAddr(), "NATS_URL=" + s.natsURL().Reveal()},
-			readyURL:    "http://" + local(s.bridgeAdminAddr()) + "/readyz",
-		})
+		all = append(all, service{name: "bridge", program: "nats-bridge", admin: s.bridgeAdminAddr(), environment: []string{"NATS_URL=" + s.natsURL().Reveal()}})
 	}
 	return all
-}
-
-type running struct {
-	service
-	*process.Daemon
 }
 
 // start runs a service and calls failed when it ends. When the stack is killed,
 // its services are killed too: they lose nothing, and their stores are gone.
 func (st *stack) start(s service, failed func(error)) error {
 	log := st.out.named(s.name)
-	daemon := process.NewDaemon(s.name, "", func() *exec.Cmd { return st.command(s.program, s.environment, s.arguments...) })
-	daemon.Log = log
-	if err := daemon.Start(); err != nil {
+	s.Daemon = process.NewDaemon(s.name, "", func() *exec.Cmd {
+		return st.command(s.program, append(s.environment, "ADMIN_ADDR="+s.admin), s.arguments...)
+	})
+	s.Log = log
+	if err := s.Start(); err != nil {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
-	st.running = append(st.running, running{s, daemon})
+	st.running = append(st.running, s)
 	go func() {
-		ended := daemon.Process()
+		ended := s.Process()
 		<-ended.Done()
 		log.flush()
 		failed(fmt.Errorf("%s (%s) ended by itself: %w", s.name, s.program, cmp.Or(ended.Err(), errEnded)))
@@ -132,13 +109,13 @@ func (st *stack) command(program string, extra []string, arguments ...string) *e
 	return cmd
 }
 
-func (st *stack) waitReady(ctx context.Context, r running) error {
+func (st *stack) waitReady(ctx context.Context, s service) error {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	reported := time.Now()
-	return r.WaitReady(ctx, func(ctx context.Context) error {
-		_, err := httpget.OK(ctx, client, r.readyURL)
+	return s.WaitReady(ctx, func(ctx context.Context) error {
+		_, err := httpget.OK(ctx, client, "http://"+local(s.admin)+"/readyz")
 		if err != nil && time.Since(reported) > readyReporting {
-			st.out.say("still waiting for %s: %v", r.name, err)
+			st.out.say("still waiting for %s: %v", s.name, err)
 			reported = time.Now()
 		}
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,17 +85,12 @@ func (s settings) embeddedBroker() bool   { return s.KafkaBrokers == "" }
 func (s settings) embeddedDatabase() bool { return s.DatabaseURL == "" }
 func (s settings) embeddedNATS() bool     { return s.NATS && s.NATSURL == "" }
 
-// apiAdminAddr is an address after the worker's: the services read the same
-// variable, and they must not share a port.
-func (s settings) apiAdminAddr() string { return portAfter(s.AdminAddr, 1) }
-
-// consoleAdminAddr and bridgeAdminAddr are addresses after the worker's, too. The
-// defaults of the programs have the same order.
+// The services read the same variables, and must not share a port: these addresses are
+// after the worker's and the API's. The defaults of the programs have the same order.
+func (s settings) apiAdminAddr() string     { return portAfter(s.AdminAddr, 1) }
 func (s settings) consoleAdminAddr() string { return portAfter(s.AdminAddr, 2) }
 func (s settings) bridgeAdminAddr() string  { return portAfter(s.AdminAddr, 3) }
-
-// consoleAddr is the address after the API's, for the same reason.
-func (s settings) consoleAddr() string { return portAfter(s.HTTPAddr, 1) }
+func (s settings) consoleAddr() string      { return portAfter(s.HTTPAddr, 1) }
 
 // natsURL is where the bridge takes orders from.
 func (s settings) natsURL() config.Secret {
@@ -109,6 +105,7 @@ type endpoint struct {
 	addr     string
 	what     string
 	variable string // moves it
+	used     bool
 }
 
 // example is a value of the endpoint's variable that would move it elsewhere.
@@ -126,26 +123,17 @@ func (e endpoint) example() string {
 }
 
 func (s settings) endpoints() []endpoint {
-	var all []endpoint
-	if s.embeddedBroker() {
-		all = append(all, endpoint{ports.Listen(s.KafkaHost, s.KafkaPort), "the embedded broker", "KAFKA_PORT"})
-	}
-	if s.embeddedDatabase() {
-		all = append(all, endpoint{ports.Listen(s.PostgresHost, s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT"})
-	}
-	if s.embeddedNATS() {
-		all = append(all, endpoint{ports.Loopback(s.NATSPort), "the embedded NATS server", "NATS_PORT"})
-	}
-	if s.NATS {
-		all = append(all, endpoint{s.bridgeAdminAddr(), "the bridge's admin port", "ADMIN_ADDR"})
-	}
-	return append(all,
-		endpoint{s.HTTPAddr, "the API", "HTTP_ADDR"},
-		endpoint{s.consoleAddr(), "the dead-letter console", "HTTP_ADDR"},
-		endpoint{s.AdminAddr, "the worker's admin port", "ADMIN_ADDR"},
-		endpoint{s.apiAdminAddr(), "the API's admin port", "ADMIN_ADDR"},
-		endpoint{s.consoleAdminAddr(), "the console's admin port", "ADMIN_ADDR"},
-	)
+	return slices.DeleteFunc([]endpoint{
+		{ports.Listen(s.KafkaHost, s.KafkaPort), "the embedded broker", "KAFKA_PORT", s.embeddedBroker()},
+		{ports.Listen(s.PostgresHost, s.PostgresPort), "the embedded PostgreSQL", "POSTGRES_PORT", s.embeddedDatabase()},
+		{ports.Loopback(s.NATSPort), "the embedded NATS server", "NATS_PORT", s.embeddedNATS()},
+		{s.bridgeAdminAddr(), "the bridge's admin port", "ADMIN_ADDR", s.NATS},
+		{s.HTTPAddr, "the API", "HTTP_ADDR", true},
+		{s.consoleAddr(), "the dead-letter console", "HTTP_ADDR", true},
+		{s.AdminAddr, "the worker's admin port", "ADMIN_ADDR", true},
+		{s.apiAdminAddr(), "the API's admin port", "ADMIN_ADDR", true},
+		{s.consoleAdminAddr(), "the console's admin port", "ADMIN_ADDR", true},
+	}, func(e endpoint) bool { return !e.used })
 }
 
 func splitAddr(addr string) (host string, port int, err error) {
@@ -179,14 +167,12 @@ func (s settings) exposed() (warnings []string) {
 	return warnings
 }
 
-// called is addr as others call it: where it is all addresses, by one of this machine's.
-func called(addr string) string { return dialled(addr, cmp.Or(ports.Outward(), loopback)) }
+const loopback = "127.0.0.1"
 
 // local is addr as a client on this machine dials it.
 func local(addr string) string { return dialled(addr, loopback) }
 
-const loopback = "127.0.0.1"
-
+// dialled is addr with a host in the place of all addresses.
 func dialled(addr, all string) string {
 	host, port, _ := net.SplitHostPort(addr)
 	if host == "" || net.ParseIP(host).IsUnspecified() {

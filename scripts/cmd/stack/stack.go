@@ -58,7 +58,7 @@ type stack struct {
 	broker   *broker.Broker
 	postgres *postgres.Server
 	nats     *natsserver.Server
-	running  []running
+	running  []service
 }
 
 func newStack(cfg settings, binaries string, out *output) *stack {
@@ -114,8 +114,8 @@ func (st *stack) up(ctx context.Context, failed context.CancelCauseFunc) {
 	for _, s := range st.settings.services() {
 		must.Succeed(st.start(s, failed))
 	}
-	for _, r := range st.running {
-		must.Succeed(st.waitReady(ctx, r))
+	for _, s := range st.running {
+		must.Succeed(st.waitReady(ctx, s))
 	}
 	must.Succeed(st.publishSamples(ctx))
 }
@@ -248,12 +248,12 @@ func (st *stack) publishSamples(ctx context.Context) error {
 // down stops what runs: the services in reverse order, then the stores.
 func (st *stack) down() error {
 	var errs []error
-	for _, r := range slices.Backward(st.running) {
+	for _, s := range slices.Backward(st.running) {
 		ctx, cancel := context.WithTimeout(context.Background(), serviceStop)
-		err := r.Stop(ctx, syscall.SIGTERM)
+		err := s.Stop(ctx, syscall.SIGTERM)
 		cancel()
-		if ended := r.Process().Err(); err == nil && ended != nil {
-			err = fmt.Errorf("%s ended with %w", r.name, ended)
+		if ended := s.Process().Err(); err == nil && ended != nil {
+			err = fmt.Errorf("%s ended with %w", s.name, ended)
 		}
 		errs = append(errs, err)
 	}

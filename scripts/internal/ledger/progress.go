@@ -118,7 +118,7 @@ func (p *Progress) await(ctx context.Context, whose string, goal Offsets, ask fu
 	_, err := p.patiently(ctx, func(ctx context.Context) (Offsets, error) {
 		at, err := ask(ctx)
 		if err == nil && !at.Reach(goal) {
-			err = fmt.Errorf("%s is at %s of %s", whose, at, goal)
+			err = fmt.Errorf("%s is stuck at %s of %s", whose, at, goal)
 		}
 		return at, err
 	})
