@@ -159,6 +159,8 @@ func (b *Benchmark) loaded(ctx context.Context, rate float64, duration time.Dura
 		flow.load.SetRate(rate)
 		must.Succeed(retry.Sleep(ctx, warming))
 		until := time.Now().Add(duration)
+		b.site.StartProfile(ctx, "worker", flow.worker)
+		b.site.StartProfile(ctx, "reader", flow.reader.Service)
 		parts := []func(context.Context){func(ctx context.Context) { l.course = flow.watch(ctx, duration) }}
 		for n := range b.Probers + 1 {
 			parts = append(parts, func(ctx context.Context) { b.keepProbing(ctx, flow, l.latencies, n, until) })

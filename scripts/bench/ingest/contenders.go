@@ -38,6 +38,7 @@ var (
 	copyTriggers = copyInto("raw COPY with triggers", asTheWorker)
 	worker       = contender{"ingest-worker", runWorkers(1)}
 	lookingUp    = contender{"ingest-worker, foreign keys looked up", runLookingUp}
+	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
 	unmarshal    = contender{"encoding/json.Unmarshal, nothing stored", runUnmarshal}
 	single       = contender{"a transaction an order, 1 connection", runSingle(1)}
 	singlePair   = contender{"a transaction an order, 2 connections", runSingle(2)}
@@ -100,6 +101,7 @@ func runWorkers(count int) func(context.Context, *trial) rig.Use {
 		workers := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
 		defer rig.StopAll(workers)
 		u := rig.Meter{Site: t.site, Clients: workers}.During(ctx, t.orders.Count, func() {
+			t.site.StartProfile(ctx, t.group, workers[0])
 			t.site.Drain(ctx, workers, t.orders.Count)
 		})
 		checkStored(ctx, t)
@@ -122,6 +124,13 @@ func runUnmarshal(ctx context.Context, t *trial) rig.Use {
 			must.Succeed(json.Unmarshal(t.orders.Values[i%len(t.orders.Values)], new(model.Order)))
 		}
 	})
+}
+
+func runOtherBuild(ctx context.Context, t *trial) rig.Use {
+	own := t.site.Binaries
+	defer func() { t.site.Binaries = own }()
+	t.site.Binaries = t.Compare
+	return worker.run(ctx, t)
 }
 
 // warm makes a contender start with a database in use: as many orders again are

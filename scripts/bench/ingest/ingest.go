@@ -25,6 +25,7 @@ type Benchmark struct {
 	Workers     []int             `default:"1,2,4" smoke:"1,2" help:"Measure so many workers on 8 partitions (empty: not measured)."`
 	Schema      bool              `default:"true" help:"Measure what keys, indexes, foreign keys and triggers cost raw COPY."`
 	ListIndexes bool              `default:"true" help:"Keep the indexes of lists, which orderctl migrate --drop-list-indexes drops."`
+	Compare     string            `help:"Folder with another build of ingest-worker, to be measured in turn with the first."`
 	Postgres    map[string]string `mapsep:"none" help:"Setting of the server, name=value; can be repeated (shared_buffers by default: a quarter of the memory)."`
 
 	site   *rig.Site
@@ -108,6 +109,9 @@ func (b *Benchmark) comparison(ctx context.Context, orders *rig.Orders) {
 	rig.Progress("warming up: files of WAL and of tables that later runs use again")
 	b.run(ctx, rawCopy, orders)
 	contenders := []contender{rawCopy, copyTriggers, worker, lookingUp, unmarshal}
+	if b.Compare != "" {
+		contenders = append(contenders, otherBuild)
+	}
 	if b.Single > 0 {
 		contenders = append(contenders, single, singlePair)
 	}

@@ -15,6 +15,7 @@ import (
 type Flags struct {
 	Binaries string `name:"bin" default:"bin" help:"Folder with the services and orderctl, as make build fills it."`
 	Document string `help:"Markdown file whose tables are replaced (default: none)."`
+	Profiles string `help:"Folder for CPU profiles of the services under load (they cost a little speed)."`
 	Smoke    bool   `help:"Only see whether it works, in seconds."`
 
 	Arguments []string `kong:"-"` // that repeat the run

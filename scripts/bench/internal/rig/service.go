@@ -123,6 +123,23 @@ func parseMetrics(text string) map[string]float64 {
 	return values
 }
 
+// StartProfile takes a CPU profile of the next seconds in the background, where profiles are
+// wanted, and puts it into their folder.
+func (s *Site) StartProfile(ctx context.Context, name string, of *Service) {
+	if s.Profiles == "" {
+		return
+	}
+	go func() {
+		profile, err := of.get(ctx, "/debug/pprof/profile?seconds=5")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.Profiles, name+".cpu.pprof"), profile, 0o600)
+		}
+		if err != nil {
+			Progress("no profile of %s: %v", name, err)
+		}
+	}()
+}
+
 // Reader is a read-api that is ready.
 type Reader struct {
 	*Service
