@@ -42,6 +42,7 @@ func (b *Benchmark) withFlow(ctx context.Context, use func(*flow)) {
 	}
 	f.reader = b.site.StartReader(ctx, f.database, environment...)
 	defer f.reader.Stop()
+	f.reader.AwaitLists(ctx) // making what they are found by takes a core
 	f.worker = b.site.StartWorker(ctx, f.topic, f.database)
 	defer f.worker.Stop()
 	f.load = rig.StartLoad(ctx, b.site.Broker, f.topic, b.orders, loadSeed)

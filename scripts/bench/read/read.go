@@ -155,6 +155,7 @@ func (b *Benchmark) prepare(ctx context.Context) {
 
 func (b *Benchmark) start(ctx context.Context, database string, orders int, compression string) *subject {
 	reader := b.site.StartReader(ctx, database, "CACHE_COMPRESSION="+compression)
+	reader.AwaitLists(ctx)
 	rig.Progress("%d orders restored in %v, %d MiB resident, compression %s", orders, reader.Restore.Round(time.Millisecond), reader.Memory>>20, compression)
 	return &subject{Reader: reader, orders: orders, requests: b.site.ChooseRequests(ctx, database, asked)}
 }

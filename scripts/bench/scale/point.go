@@ -70,6 +70,9 @@ func (b *Benchmark) read(ctx context.Context, database string, orders int, setti
 	if held.Orders != int64(orders) && len(settings) == 0 {
 		must.Succeed(fmt.Errorf("the reader has %d orders of %d", held.Orders, orders))
 	}
+	if held.Orders == int64(orders) {
+		started.AwaitLists(ctx)
+	}
 	load := b.wrk.Run(ctx, rig.Target{Addr: started.Addr, Pid: started.Pid(), Requests: b.site.ChooseRequests(ctx, database, 100_000).Hits}, b.Reads)
 	r := reader{
 		restore: started.Restore, memory: started.Memory, peak: started.Peak, bytes: held.Bytes, cached: held.Orders,

@@ -3,6 +3,7 @@ package rig
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/devstack/process"
 	"github.com/orderhub/orderhub/scripts/internal/httpget"
 	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/poll"
 )
 
 // Service is one of the project's programs.
@@ -161,6 +163,19 @@ func (s *Site) StartReader(ctx context.Context, database string, environment ...
 	used := must.Get(UsageOf(r.Pid()))
 	r.Memory, r.Peak = used.Memory, used.Peak
 	return r
+}
+
+// AwaitLists returns once the reader, which has all orders, finds lists in memory. It gets ready
+// before that.
+func (r *Reader) AwaitLists(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
+	defer cancel()
+	must.Succeed(poll.Until(ctx, 100*time.Millisecond, func() error {
+		if r.Metrics(ctx)["orderhub_cache_index_bytes"] == 0 {
+			return errors.New("lists are read from the database")
+		}
+		return nil
+	}))
 }
 
 // ReaderStats are a reader's own figures.
