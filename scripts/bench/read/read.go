@@ -39,6 +39,7 @@ type Benchmark struct {
 	Connections int           `default:"64" smoke:"8" help:"Connections of wrk."`
 	Threads     int           `default:"2" help:"Threads of wrk."`
 	Zstd        bool          `default:"true" help:"Measure with CACHE_COMPRESSION=zstd too."`
+	Callers     bool          `default:"true" help:"Measure a reader with authentication too, which holds all orders as well."`
 	IngestRate  int           `default:"5000" smoke:"200" help:"Measure again while so many orders a second are ingested, for both servers (0: not measured)."`
 
 	site     *rig.Site
@@ -113,9 +114,13 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	defer b.site.Close()
 	b.wrk = b.site.NewWrk(b.Threads, b.Connections)
 	b.prepare(ctx)
-	issuer, token := startIssuer()
-	defer issuer.Close()
-	b.quiet(ctx, b.callers(ctx, issuer.URL, token))
+	var callers []target
+	if b.Callers {
+		issuer, token := startIssuer()
+		defer issuer.Close()
+		callers = b.callers(ctx, issuer.URL, token)
+	}
+	b.quiet(ctx, callers)
 	if b.IngestRate > 0 {
 		b.underIngest(ctx)
 	}
