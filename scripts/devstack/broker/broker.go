@@ -69,8 +69,7 @@ type Broker struct {
 	cluster *kfake.Cluster
 	addr    string
 	lock    *datadir.Lock // nil in memory
-	stop    sync.Once
-	stopErr error
+	stop    func() error
 }
 
 // Start brings up a broker with what its data folder holds. A Port that is
@@ -82,24 +81,22 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 		}
 	}
 	b := &Broker{}
-	kfakeOptions := options.kfake()
+	var err error
 	if options.DataDir != "" {
-		lock, err := datadir.Acquire(options.DataDir)
-		if err != nil {
+		if b.lock, err = datadir.Acquire(options.DataDir); err != nil {
 			return nil, err
 		}
-		b.lock = lock
 	}
-	cluster, err := kfake.NewCluster(kfakeOptions...)
-	if err != nil {
+	if b.cluster, err = kfake.NewCluster(options.kfake()...); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the broker: %w", err), b.unlock())
 	}
-	b.cluster = cluster
-	b.addr = cluster.ListenAddrs()[0]
-	if len(options.Topics) > 0 {
-		if err := b.CreateTopics(ctx, options.Topics); err != nil {
-			return nil, errors.Join(err, b.Stop())
-		}
+	b.addr = b.cluster.ListenAddrs()[0]
+	b.stop = sync.OnceValue(func() error {
+		b.cluster.Close()
+		return b.unlock()
+	})
+	if err := b.CreateTopics(ctx, options.Topics); err != nil {
+		return nil, errors.Join(err, b.Stop())
 	}
 	return b, nil
 }
@@ -182,13 +179,7 @@ func (b *Broker) CreateTopics(ctx context.Context, topics map[string]Topic) erro
 }
 
 // Stop closes the broker's port and connections and saves its state.
-func (b *Broker) Stop() error {
-	b.stop.Do(func() {
-		b.cluster.Close()
-		b.stopErr = b.unlock()
-	})
-	return b.stopErr
-}
+func (b *Broker) Stop() error { return b.stop() }
 
 func (b *Broker) unlock() error {
 	if b.lock == nil {

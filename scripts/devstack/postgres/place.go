@@ -129,31 +129,23 @@ func (p *place) majorVersion() int {
 	return major
 }
 
-// initialize makes the server's folder unless it is there. It is made under
-// another name first, so that an interrupted attempt is never taken for data.
+// initialize makes the server's folder unless it is there.
 func (p *place) initialize(ctx context.Context, bin binaries, unsafe bool) {
-	passwordFile := filepath.Join(p.dir, passwordName)
 	if p.majorVersion() != 0 {
-		password, err := os.ReadFile(passwordFile)
+		password, err := os.ReadFile(filepath.Join(p.dir, passwordName))
 		if err != nil {
 			must.Succeed(fmt.Errorf("data without its superuser's password: %w", err))
 		}
 		p.adminPassword = strings.TrimSpace(string(password))
 		return
 	}
-	p.adminPassword = rand.Text()
-	must.Succeed(os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600))
-	p.initdb(ctx, bin, unsafe)
-}
-
-func (p *place) initdb(ctx context.Context, bin binaries, unsafe bool) {
-	passwordFile := filepath.Join(p.base, "initdb-password") // a copy that the server's user may read
-	must.Succeed(os.WriteFile(passwordFile, []byte(p.adminPassword), 0o600))
-	defer func() { must.Succeed(os.Remove(passwordFile)) }()
-	must.Succeed(p.account.own(passwordFile))
+	p.setPassword(rand.Text())
+	readable := filepath.Join(p.base, "initdb-password") // a copy that the server's user may read
+	p.write(readable, p.adminPassword)
+	defer func() { must.Succeed(os.Remove(readable)) }()
 	p.fill(ctx, p.cluster, func(making string) *exec.Cmd {
 		arguments := []string{
-			"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + passwordFile,
+			"--pgdata=" + making, "--username=" + adminRole, "--pwfile=" + readable,
 			"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
 		}
 		if unsafe {
@@ -168,11 +160,23 @@ func (p *place) accessFile() string { return filepath.Join(p.base, "pg_hba.conf"
 
 func (p *place) writeAccess() {
 	const rules = "host all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256\nhost " + ownerRole + " " + ownerRole + " all scram-sha-256\n" //nolint:dupword // the form of pg_hba.conf
-	must.Succeed(os.WriteFile(p.accessFile(), []byte(rules), 0o600))
-	must.Succeed(p.account.own(p.accessFile()))
+	p.write(p.accessFile(), rules)
 }
 
-// fill makes a server's folder by a program that is told where.
+// write writes a file for the server's user.
+func (p *place) write(file, content string) {
+	must.Succeed(os.WriteFile(file, []byte(content), 0o600))
+	must.Succeed(p.account.own(file))
+}
+
+// setPassword keeps the superuser's password.
+func (p *place) setPassword(password string) {
+	p.adminPassword = password
+	must.Succeed(os.WriteFile(filepath.Join(p.dir, passwordName), []byte(password), 0o600))
+}
+
+// fill makes a server's folder by a program that is told where. It is made under another
+// name first, so that an interrupted attempt is never taken for data.
 func (p *place) fill(ctx context.Context, folder string, program func(making string) *exec.Cmd) {
 	making := folder + ".making"
 	must.Succeed(os.RemoveAll(making))
@@ -284,15 +288,11 @@ func accountFor(cluster string) (account, error) {
 		return account{}, err
 	}
 	for _, name := range []string{"postgres", "nobody"} {
-		found, err := user.Lookup(name)
-		if err != nil {
-			continue
+		if found, err := user.Lookup(name); err == nil {
+			a := account{&syscall.Credential{}}
+			_, err = fmt.Sscan(found.Uid+" "+found.Gid, &a.Uid, &a.Gid)
+			return a, err
 		}
-		a := account{&syscall.Credential{}}
-		if _, err := fmt.Sscan(found.Uid+" "+found.Gid, &a.Uid, &a.Gid); err != nil {
-			return account{}, fmt.Errorf("ids of the user %s: %w", name, err)
-		}
-		return a, nil
 	}
 	return account{}, errors.New(`PostgreSQL refuses to run as root, and there is no user "postgres" or "nobody" to run it as`)
 }

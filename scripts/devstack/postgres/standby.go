@@ -18,8 +18,7 @@ import (
 func (s *Server) StartStandby(ctx context.Context, options Options) (*Server, error) {
 	return start(ctx, options, func(ctx context.Context, standby *Server) {
 		standby.binaries = s.binaries
-		standby.place.adminPassword = s.place.adminPassword
-		must.Succeed(os.WriteFile(filepath.Join(standby.place.dir, passwordName), []byte(s.place.adminPassword), 0o600))
+		standby.place.setPassword(s.place.adminPassword)
 		// The option makes it a standby, and says of whom.
 		s.copyTo(ctx, standby.place, standby.place.cluster, "--write-recovery-conf")
 	})

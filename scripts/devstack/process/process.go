@@ -32,11 +32,9 @@ const runGrace = 3 * time.Second
 
 // Process is a running child. Its methods may be called concurrently.
 type Process struct {
-	cmd     *exec.Cmd
-	name    string
-	done    chan struct{}
-	err     error // the result of cmd.Wait; written before done is closed
-	release func()
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error // the result of cmd.Wait; written before done is closed
 }
 
 // Start runs cmd in a process group of its own, so that a terminal's Ctrl-C
@@ -50,11 +48,11 @@ func Start(cmd *exec.Cmd, onDeath syscall.Signal) (*Process, error) {
 	if cmd.WaitDelay == 0 {
 		cmd.WaitDelay = outputDelay
 	}
-	p := &Process{cmd: cmd, name: cmd.Path, done: make(chan struct{}), release: func() {}}
+	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go p.run(onDeath, started)
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name, err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	return p, nil
 }
@@ -77,10 +75,9 @@ func (p *Process) run(onDeath syscall.Signal, started chan<- error) {
 		started <- err
 		return
 	}
-	p.release = release
 	started <- nil
 	p.err = p.cmd.Wait()
-	p.release()
+	release()
 	close(p.done)
 }
 
@@ -99,7 +96,7 @@ func (p *Process) Err() error {
 // Signal sends sig to the child. A child that has already ended is no error.
 func (p *Process) Signal(sig os.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("signal %v to %s (pid %d): %w", sig, p.name, p.Pid(), err)
+		return fmt.Errorf("signal %v to %s (pid %d): %w", sig, p.cmd.Path, p.Pid(), err)
 	}
 	return nil
 }
@@ -116,7 +113,7 @@ func (p *Process) Stop(ctx context.Context, sig os.Signal) error {
 	case <-ctx.Done():
 		_ = p.Signal(syscall.SIGKILL)
 		<-p.done
-		return fmt.Errorf("%s (pid %d) did not stop in time and was killed: %w", p.name, p.Pid(), ctx.Err())
+		return fmt.Errorf("%s (pid %d) did not stop in time and was killed: %w", p.cmd.Path, p.Pid(), ctx.Err())
 	}
 }
 

@@ -11,7 +11,9 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,24 +119,20 @@ func (p *Proxy) Sprung() int { return int(p.sprung.Load()) }
 func (p *Proxy) spring(request []byte) *Trap {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, t := range p.traps {
-		if t.Match(request) {
-			p.traps = append(p.traps[:i:i], p.traps[i+1:]...)
-			p.sprung.Add(1)
-			return t
-		}
+	i := slices.IndexFunc(p.traps, func(t *Trap) bool { return t.Match(request) })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	p.sprung.Add(1)
+	trap := p.traps[i]
+	p.traps = slices.Delete(p.traps, i, i+1)
+	return trap
 }
 
 func (p *Proxy) all() []*link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]*link, 0, len(p.links))
-	for l := range p.links {
-		all = append(all, l)
-	}
-	return all
+	return slices.Collect(maps.Keys(p.links))
 }
 
 func (p *Proxy) accept() {
