@@ -19,7 +19,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
@@ -56,17 +55,10 @@ const (
 
 // Validate is called by kong.
 func (o *options) Validate() error {
-	parts := baseBackup
-	if o.Kafka == kafkaApache {
-		parts |= apacheKafka
-	}
-	if o.NATS {
-		parts |= natsBridge
-	}
 	switch {
 	case o.Kills < 0 || min(o.Workers, o.Readers, o.Brokers, o.Rate) < 1:
 		return errors.New("--kills takes numbers from 0, --workers, --readers, --brokers and --rate from 1")
-	case !slices.ContainsFunc(kinds, func(k kind) bool { return k.matches(o.Only, parts) }):
+	case len(possible(o.Only, o.Kafka == kafkaApache, o.NATS, true)) == 0:
 		return fmt.Errorf("--only: no strike has %q in its name (those of brokers need --kafka apache, those of the bridge --nats)", o.Only)
 	}
 	return nil

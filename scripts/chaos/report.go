@@ -33,21 +33,14 @@ func tell(w io.Writer, hits []*hit) {
 		row(kinds[i].name, func(h *hit) bool { return h.kind == &kinds[i] })
 	}
 	row("all", func(*hit) bool { return true })
-	_, _ = fmt.Fprintln(w, table.Markdown())
-	slowest(w, hits)
-	_, _ = fmt.Fprintln(w)
-}
-
-// slowest prints how long workers and readers took to recover from the slowest
-// strikes.
-func slowest(w io.Writer, hits []*hit) {
+	_, _ = fmt.Fprintf(w, "%s\nThe slowest:\n", table.Markdown())
 	const shown = 3
 	sorted := slices.SortedFunc(slices.Values(hits), func(a, b *hit) int { return cmp.Compare(b.recovery, a.recovery) })
-	_, _ = fmt.Fprintln(w, "The slowest:")
 	for _, h := range sorted[:min(shown, len(sorted))] {
 		workers := h.caughtUp.Sub(h.began)
 		_, _ = fmt.Fprintf(w, "  %s: the workers after %s, the readers %s later\n", h.what, round(workers), round(h.recovery-workers))
 	}
+	_, _ = fmt.Fprintln(w)
 }
 
 func round(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
@@ -76,7 +69,12 @@ func (s *site) stories(w io.Writer, hits []*hit, f *ledger.Findings) {
 			_, _ = fmt.Fprintf(w, "  partition %d, offset %d, sent at %s; committed %d, end %d\n", finding.Partition, finding.Offset,
 				finding.At.Format(time.RFC3339Nano), f.Committed[finding.Partition], f.Ends[finding.Partition])
 		}
-		events := strikesAround(hits, finding)
+		var events []event
+		for _, h := range hits {
+			if !finding.At.IsZero() && h.began.Sub(finding.At).Abs() < storyTime {
+				events = append(events, event{h.began, fmt.Sprintf("*** %s (recovered after %s)", h.what, round(h.recovery))})
+			}
+		}
 		for _, service := range s.services() {
 			events = append(events, linesAbout(service, finding)...)
 		}
@@ -85,15 +83,6 @@ func (s *site) stories(w io.Writer, hits []*hit, f *ledger.Findings) {
 			_, _ = fmt.Fprintf(w, "  %s  %s\n", e.at.Format("15:04:05.000"), e.text)
 		}
 	}
-}
-
-func strikesAround(hits []*hit, finding ledger.Finding) (events []event) {
-	for _, h := range hits {
-		if !finding.At.IsZero() && h.began.Sub(finding.At).Abs() < storyTime {
-			events = append(events, event{h.began, fmt.Sprintf("*** %s (recovered after %s)", h.what, round(h.recovery))})
-		}
-	}
-	return events
 }
 
 func linesAbout(service *service, finding ledger.Finding) (events []event) {

@@ -23,39 +23,47 @@ type kind struct {
 	strike func(ctx context.Context, s *site, random *rand.Rand) error
 }
 
-// part is what is not there in every run, as a bit.
+// part is what is not there in every run.
 type part int
 
 const (
-	apacheKafka part = 1 << iota
+	nothing part = iota
+	apacheKafka
 	natsBridge
 	baseBackup // pg_basebackup
 )
 
-// matches says whether a strike is wanted and, with these parts, possible.
-func (k kind) matches(only string, parts part) bool {
-	return strings.Contains(k.name, only) && k.needs&^parts == 0
+// possible are the strikes that are wanted and, with what is there, possible, each as
+// often as its weight says.
+func possible(only string, kafka, nats, backup bool) (all []*kind) {
+	there := map[part]bool{nothing: true, apacheKafka: kafka, natsBridge: nats, baseBackup: backup}
+	for i, k := range kinds {
+		if strings.Contains(k.name, only) && there[k.needs] {
+			all = append(all, slices.Repeat([]*kind{&kinds[i]}, k.weight)...)
+		}
+	}
+	return all
 }
 
 // kinds are all strikes. Each leaves everything running again, except that
 // connections may stay silent.
 var kinds = append([]kind{
-	{"SIGKILL of a worker", 24, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), true) }},
-	{"SIGTERM of a worker", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), false) }},
+	{"SIGKILL of a worker", 24, nothing, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), true) }},
+	{"SIGTERM of a worker", 8, nothing, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.workers), false) }},
 	// For less than the session timeout, or more.
-	{"SIGSTOP of a worker", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGSTOP of a worker", 8, nothing, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return freeze(ctx, upTo(r, 2*sessionTimeout), one(r, s.workers))
 	}},
-	{"SIGKILL of a reader", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), true) }},
-	{"SIGTERM of a reader", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), false) }},
-	{"SIGSTOP of a reader", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGKILL of a reader", 8, nothing, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), true) }},
+	{"SIGTERM of a reader", 4, nothing, func(ctx context.Context, s *site, r *rand.Rand) error { return restart(ctx, one(r, s.readers), false) }},
+	{"SIGSTOP of a reader", 4, nothing, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return freeze(ctx, upTo(r, 4*time.Second), one(r, s.readers))
 	}},
-	{"SIGKILL of PostgreSQL", 8, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"SIGKILL of PostgreSQL", 8, nothing, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return outage(ctx, upTo(r, 2*time.Second), s.database.Kill, s.database.Restart)
 	}},
-	{"restart of PostgreSQL", 4, 0, func(ctx context.Context, s *site, _ *rand.Rand) error { return s.database.Restart(ctx) }},
-	{"SIGSTOP of PostgreSQL", 4, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"restart of PostgreSQL", 4, nothing, func(ctx context.Context, s *site, _ *rand.Rand) error { return s.database.Restart(ctx) }},
+	{"SIGSTOP of PostgreSQL", 4, nothing, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return freeze(ctx, upTo(r, 2*time.Second), s.database)
 	}},
 	{"restore of PostgreSQL to an earlier base backup", 3, baseBackup, func(ctx context.Context, s *site, r *rand.Rand) error {
@@ -68,10 +76,10 @@ var kinds = append([]kind{
 		_ = retry.Sleep(ctx, upTo(r, 3*time.Second)) // what comes meanwhile is lost to the tables
 		return s.database.Restore(ctx)
 	}},
-	{"network to PostgreSQL cut", 5, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"network to PostgreSQL cut", 5, nothing, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return cut(ctx, s.network, upTo(r, 3*time.Second))
 	}},
-	{"network to PostgreSQL silent", 3, 0, func(ctx context.Context, s *site, r *rand.Rand) error {
+	{"network to PostgreSQL silent", 3, nothing, func(ctx context.Context, s *site, r *rand.Rand) error {
 		return silence(ctx, s.network, upTo(r, 3*time.Second), r.IntN(2) == 0)
 	}},
 	{"SIGKILL of a broker", 8, apacheKafka, func(ctx context.Context, s *site, r *rand.Rand) error {
@@ -107,12 +115,14 @@ func upTo(random *rand.Rand, d time.Duration) time.Duration {
 func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits []*hit) {
 	must.Succeed(s.await(ctx, s.watch(&hit{what: "the start"}, 1)))
 	s.say("workers and readers are ready")
+	_, err := s.database.Program("pg_basebackup")
+	kinds := possible(o.Only, s.cluster != nil, s.nats != nil, err == nil)
 	for n := range o.Kills {
 		must.Succeed(retry.Sleep(ctx, time.Duration(random.IntN(600))*time.Millisecond))
 		for _, service := range s.services() {
 			must.Succeed(service.Alive())
 		}
-		k := s.pick(random, o.Only)
+		k := one(random, kinds)
 		h := s.watch(&hit{kind: k, what: fmt.Sprintf("strike %d, %s", n+1, k.name)}, 1)
 		hits = append(hits, h)
 		if err := k.strike(ctx, s, random); err != nil {
@@ -129,27 +139,6 @@ func (s *site) strike(ctx context.Context, random *rand.Rand, o options) (hits [
 		must.Succeed(s.await(ctx, h))
 	}
 	return hits
-}
-
-// pick chooses a kind of strike, each as often as its weight says.
-func (s *site) pick(random *rand.Rand, only string) *kind {
-	var all []*kind
-	var parts part
-	if s.cluster != nil {
-		parts |= apacheKafka
-	}
-	if s.nats != nil {
-		parts |= natsBridge
-	}
-	if _, err := s.database.Program("pg_basebackup"); err == nil {
-		parts |= baseBackup
-	}
-	for i := range kinds {
-		if kinds[i].matches(only, parts) {
-			all = append(all, slices.Repeat([]*kind{&kinds[i]}, kinds[i].weight)...)
-		}
-	}
-	return one(random, all)
 }
 
 func restart(ctx context.Context, service *service, kill bool) error {

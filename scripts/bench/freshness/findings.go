@@ -32,7 +32,7 @@ func (f findings) latencies() string {
 		Columns: []string{"ms", "times", "p50", "p99", "max"},
 	}
 	add := func(name string, of []time.Duration) {
-		t.Add(name, report.Thousands(len(of)), ms(report.Percentile(of, 0.5)), ms(report.Percentile(of, 0.99)), ms(report.Percentile(of, 1)))
+		t.Add(append([]string{name, report.Thousands(len(of))}, report.Latencies(of, 1)...)...)
 	}
 	add("a bare NOTIFY: committed → heard", f.notify)
 	add("idle: produced (acks=all)", f.idle.produced)
@@ -75,4 +75,4 @@ func (f findings) excess() string {
 	return t.Markdown()
 }
 
-func ms(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()*1000) }
+func ms(d time.Duration) string { return report.Milliseconds(d, 1) }

@@ -137,22 +137,13 @@ func latencyTable(l latencies) string {
 		Title:   fmt.Sprintf("%s through an idle worker, one at a time", count(len(l.committed), "order")),
 		Columns: []string{"ms", "p50", "p99", "max"},
 	}
-	for _, row := range []struct {
-		name   string
-		values []time.Duration
-	}{
-		{"produced (acks=all)", l.produced},
-		{"produced → committed, by SELECT", l.committed},
-		{"a bare one-row INSERT and commit", l.inserted},
-	} {
-		ms := func(share float64) string { return milliseconds(report.Percentile(row.values, share)) }
-		t.Add(row.name, ms(0.5), ms(0.99), ms(1))
-	}
+	add := func(name string, of []time.Duration) { t.Add(append([]string{name}, report.Latencies(of, 2)...)...) }
+	add("produced (acks=all)", l.produced)
+	add("produced → committed, by SELECT", l.committed)
+	add("a bare one-row INSERT and commit", l.inserted)
 	over := report.Percentile(l.committed, 0.99) - report.Percentile(l.inserted, 0.99)
-	return t.Markdown() + fmt.Sprintf("\n- p99 of produced → committed: %s ms over that of a bare commit (goal: at most 10)\n", milliseconds(over))
+	return t.Markdown() + fmt.Sprintf("\n- p99 of produced → committed: %s ms over that of a bare commit (goal: at most 10)\n", report.Milliseconds(over, 2))
 }
-
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()*1000) }
 
 func count(n int, what string) string {
 	if n == 1 {

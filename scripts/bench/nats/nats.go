@@ -99,7 +99,7 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 
 func (b *Benchmark) text(samples report.Samples[rig.Use], readable []time.Duration) string {
 	title := fmt.Sprintf("A stream of %s orders of %d items, into a topic of %d partitions", report.Thousands(b.Messages), b.Items, b.Partitions)
-	ms := func(p float64) float64 { return report.Percentile(readable, p).Seconds() * 1000 }
+	ms := report.Latencies(readable, 1)
 	return samples.Table(title, []report.Column[rig.Use]{
 		{Name: "seconds", Figure: rig.Use.Seconds, Format: report.Decimals(2)},
 		{Name: "messages/s", Figure: rig.Use.Rate, Format: report.Thousands[float64]},
@@ -107,8 +107,8 @@ func (b *Benchmark) text(samples report.Samples[rig.Use], readable []time.Durati
 		{Name: "client µs/message", Figure: rig.Use.ClientCost, Format: report.Decimals(1)},
 	}, bare, bridge) + fmt.Sprintf(`
 - nats-bridge: %.2f × the bare consumer's speed (goal: at least 0.70)
-- published → readable, idle, %d orders: p50 %.1f ms, p99 %.1f ms (goal: at most 30)
-`, samples.Ratio(bridge, bare, rig.Use.Rate), len(readable), ms(0.5), ms(0.99))
+- published → readable, idle, %d orders: p50 %s ms, p99 %s ms (goal: at most 30)
+`, samples.Ratio(bridge, bare, rig.Use.Rate), len(readable), ms[0], ms[1])
 }
 
 // newRun makes the stream and a topic anew.

@@ -24,7 +24,7 @@ func growthTables(items int, points []point) string {
 			gibibytes(p.tables), gibibytes(p.indexes), report.Thousands(int(p.tables+p.indexes)/p.orders))
 		row := []string{report.Thousands(p.orders)}
 		for _, l := range p.lists {
-			row = append(row, milliseconds(l, 0.5), milliseconds(l, 0.99))
+			row = append(row, report.Latencies(l.times, 1)[:2]...)
 		}
 		lists.Add(row...)
 	}
@@ -110,7 +110,3 @@ func duration(s float64) string {
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
 
 func gibibytes(n int64) string { return fmt.Sprintf("%.2f", float64(n)/gibi) }
-
-func milliseconds(l list, share float64) string {
-	return fmt.Sprintf("%.1f", report.Percentile(l.times, share).Seconds()*1000)
-}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -128,6 +129,19 @@ func (m Samples[S]) Median(of string, figure func(S) float64) float64 { return M
 // Ratio is the median of the rounds' ratios of two contenders' figures.
 func (m Samples[S]) Ratio(of, to string, figure func(S) float64) float64 {
 	return RatioOf(m[of], m[to], figure)
+}
+
+// Milliseconds writes a duration with so many digits behind the point.
+func Milliseconds(d time.Duration, digits int) string {
+	return strconv.FormatFloat(d.Seconds()*1000, 'f', digits, 64)
+}
+
+// Latencies are the 50th and the 99th percentile and the longest of durations, in milliseconds.
+func Latencies(of []time.Duration, digits int) (cells []string) {
+	for _, share := range []float64{0.5, 0.99, 1} {
+		cells = append(cells, Milliseconds(Percentile(of, share), digits))
+	}
+	return cells
 }
 
 // Decimals writes numbers with so many digits behind the point.
