@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -101,10 +102,8 @@ func (b *Broker) serves(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, member := range metadata.Brokers {
-		if int(member.NodeID) == b.ID {
-			return nil
-		}
+	if !slices.Contains(metadata.Brokers.NodeIDs(), int32(b.ID)) {
+		return fmt.Errorf("not among the brokers %v", metadata.Brokers.NodeIDs())
 	}
-	return fmt.Errorf("not among the brokers %v", metadata.Brokers.NodeIDs())
+	return nil
 }

@@ -60,32 +60,21 @@ func Fetch(ctx context.Context) (*Distribution, error) {
 // FetchPOM is Fetch for the archives that another pom.xml names, in a folder whose name
 // begins with name.
 func FetchPOM(ctx context.Context, name string, pom []byte) (*Distribution, error) {
-	java, err := lookPath("java")
-	if err != nil {
-		return nil, err
-	}
-	cache := os.Getenv(CacheVariable)
-	if cache == "" {
-		folder, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("find a folder for Kafka's archives (%s names one): %w", CacheVariable, err)
+	d := &Distribution{}
+	return d, must.Cause(func() {
+		d.java = must.Get(lookPath("java"))
+		cache := os.Getenv(CacheVariable)
+		if cache == "" {
+			cache = filepath.Join(must.Get(os.UserCacheDir()), "orderhub")
 		}
-		cache = filepath.Join(folder, "orderhub")
-	}
-	sum := sha256.Sum256(pom)
-	if cache, err = filepath.Abs(cache); err != nil {
-		return nil, err
-	}
-	d := &Distribution{dir: filepath.Join(cache, fmt.Sprintf("%s-%x", name, sum[:4])), java: java}
-	if _, err := os.Stat(d.dir); err == nil {
-		return d, nil
-	}
-	maven, err := lookPath("mvn")
-	if err != nil {
-		return nil, err
-	}
-	_, _ = fmt.Fprintf(os.Stderr, "fetching %s with Maven into %s\n", name, d.dir)
-	return d, must.Try(func() { d.download(ctx, maven, pom) })
+		sum := sha256.Sum256(pom)
+		d.dir = filepath.Join(must.Get(filepath.Abs(cache)), fmt.Sprintf("%s-%x", name, sum[:4]))
+		if _, err := os.Stat(d.dir); err != nil {
+			maven := must.Get(lookPath("mvn"))
+			_, _ = fmt.Fprintf(os.Stderr, "fetching %s with Maven into %s\n", name, d.dir)
+			d.download(ctx, maven, pom)
+		}
+	})
 }
 
 func lookPath(program string) (string, error) {

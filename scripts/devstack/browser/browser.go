@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderhub/orderhub/scripts/devstack/process"
+	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
 // ForTest starts a Chromium with an empty profile and returns the context to
@@ -65,11 +66,11 @@ type Axe struct{ source string }
 // missing or fails, see [process.SkipForTest].
 func AxeForTest(t testing.TB) *Axe {
 	t.Helper()
-	source, err := axeSource()
-	if err != nil {
+	axe := &Axe{}
+	if err := must.Cause(func() { axe.source = axeSource() }); err != nil {
 		process.SkipForTest(t, fmt.Sprintf("no axe-core: %v", err))
 	}
-	return &Axe{source: source}
+	return axe
 }
 
 // Check fails the test for each thing that axe-core finds on the page as it is
@@ -90,30 +91,24 @@ func (a *Axe) violations(w *Window, options string) []string {
 }
 
 // axeSource has npm install axe-core into the cache, unless it is there.
-func axeSource() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	folder := filepath.Join(cache, "orderhub", "axe-core-"+axeVersion)
+func axeSource() string {
+	folder := filepath.Join(must.Get(os.UserCacheDir()), "orderhub", "axe-core-"+axeVersion)
 	file := filepath.Join(folder, "node_modules", "axe-core", "axe.min.js")
 	if kept, err := os.ReadFile(file); err == nil && axeIs(kept) {
-		return string(kept), nil
+		return string(kept)
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return "", err
-	}
+	must.Succeed(os.MkdirAll(folder, 0o700))
 	ctx, cancel := context.WithTimeout(context.Background(), axeFetch)
 	defer cancel()
 	install := exec.CommandContext(ctx, "npm", "install", "--silent", "--no-save", "--ignore-scripts", "--prefix", folder, "axe-core@"+axeVersion)
 	if output, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm install axe-core@%s: %w\n%s", axeVersion, err, output)
+		must.Succeed(fmt.Errorf("npm install axe-core@%s: %w\n%s", axeVersion, err, output))
 	}
-	source, err := os.ReadFile(file)
-	if err == nil && !axeIs(source) {
-		err = fmt.Errorf("axe-core %s has changed: its SHA-256 differs", axeVersion)
+	source := must.Get(os.ReadFile(file))
+	if !axeIs(source) {
+		must.Succeed(fmt.Errorf("axe-core %s has changed: its SHA-256 differs", axeVersion))
 	}
-	return string(source), err
+	return string(source)
 }
 
 func axeIs(source []byte) bool {
