@@ -1,6 +1,6 @@
 // Package errs is the error type that Orderhub's programs share: a code that
 // programs act on, a message for the person who asked, and the cause for the log.
-// Codes map to an HTTP status and to an exit code in one table.
+// A code has its HTTP status and its exit code.
 package errs
 
 import (
@@ -8,26 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-)
-
-// Code says what kind of failure an error is.
-type Code string
-
-// The codes. An error without a code is Internal.
-const (
-	Invalid      Code = "invalid"      // the argument, setting or request cannot be used
-	Unauthorized Code = "unauthorized" // nobody is signed in
-	Forbidden    Code = "forbidden"    // the user lacks the right
-	NotFound     Code = "not_found"    // nothing matched
-	NotAllowed   Code = "not_allowed"  // the thing exists, but does not support this operation
-	Conflict     Code = "conflict"     // the state differs from what the caller expected
-	TooLarge     Code = "too_large"    // the input is over a limit
-	LongHeader   Code = "long_header"  // the request's header is over a limit
-	TooMany      Code = "too_many"     // the caller asks too often
-	WrongHost    Code = "wrong_host"   // the request is for another host
-	Unavailable  Code = "unavailable"  // a dependency is away or busy: waiting may help
-	Interrupted  Code = "interrupted"  // the caller gave up
-	Internal     Code = "internal"     // a defect, or a failure that has no other code
 )
 
 // The exit codes that scripts rely on.
@@ -39,34 +19,34 @@ const (
 	ExitInterrupted = 130 // Ctrl-C or SIGTERM, as a shell has it
 )
 
-var codes = map[Code]struct{ httpStatus, exitCode int }{
-	Invalid:      {http.StatusBadRequest, ExitUsage},
-	Unauthorized: {http.StatusUnauthorized, ExitFailed},
-	Forbidden:    {http.StatusForbidden, ExitFailed},
-	NotFound:     {http.StatusNotFound, ExitNothing},
-	NotAllowed:   {http.StatusMethodNotAllowed, ExitUsage},
-	Conflict:     {http.StatusConflict, ExitFailed},
-	TooLarge:     {http.StatusRequestEntityTooLarge, ExitFailed},
-	LongHeader:   {http.StatusRequestHeaderFieldsTooLarge, ExitFailed},
-	TooMany:      {http.StatusTooManyRequests, ExitFailed},
-	WrongHost:    {http.StatusMisdirectedRequest, ExitFailed},
-	Unavailable:  {http.StatusServiceUnavailable, ExitFailed},
-	Interrupted:  {499, ExitInterrupted}, // nginx's status for a client that closed the request
-	Internal:     {http.StatusInternalServerError, ExitFailed},
+// Code says what kind of failure an error is. The zero value is that of no error.
+type Code struct {
+	name                 string
+	httpStatus, exitCode int
 }
+
+// The codes. An error without a code is Internal.
+var (
+	Invalid      = Code{"invalid", http.StatusBadRequest, ExitUsage}                       // the argument, setting or request cannot be used
+	Unauthorized = Code{"unauthorized", http.StatusUnauthorized, ExitFailed}               // nobody is signed in
+	Forbidden    = Code{"forbidden", http.StatusForbidden, ExitFailed}                     // the user lacks the right
+	NotFound     = Code{"not_found", http.StatusNotFound, ExitNothing}                     // nothing matched
+	NotAllowed   = Code{"not_allowed", http.StatusMethodNotAllowed, ExitUsage}             // the thing exists, but does not support this operation
+	Conflict     = Code{"conflict", http.StatusConflict, ExitFailed}                       // the state differs from what the caller expected
+	TooLarge     = Code{"too_large", http.StatusRequestEntityTooLarge, ExitFailed}         // the input is over a limit
+	LongHeader   = Code{"long_header", http.StatusRequestHeaderFieldsTooLarge, ExitFailed} // the request's header is over a limit
+	TooMany      = Code{"too_many", http.StatusTooManyRequests, ExitFailed}                // the caller asks too often
+	WrongHost    = Code{"wrong_host", http.StatusMisdirectedRequest, ExitFailed}           // the request is for another host
+	Unavailable  = Code{"unavailable", http.StatusServiceUnavailable, ExitFailed}          // a dependency is away or busy: waiting may help
+	Interrupted  = Code{"interrupted", 499, ExitInterrupted}                               // the caller gave up; nginx's status for a client that closed the request
+	Internal     = Code{"internal", http.StatusInternalServerError, ExitFailed}            // a defect, or a failure that has no other code
+)
 
 // HTTPStatus is the status of an answer to a request that failed with this code.
-func (c Code) HTTPStatus() int { return c.entry().httpStatus }
+func (c Code) HTTPStatus() int { return c.httpStatus }
 
 // ExitCode is the exit code of a program that failed with this code.
-func (c Code) ExitCode() int { return c.entry().exitCode }
-
-func (c Code) entry() struct{ httpStatus, exitCode int } {
-	if entry, known := codes[c]; known {
-		return entry
-	}
-	return codes[Internal]
-}
+func (c Code) ExitCode() int { return c.exitCode }
 
 // Error is a failure with a code. Message is for the person who asked and must not
 // contain secrets or internals. Err is the cause, for the log and for errors.Is and
@@ -95,7 +75,7 @@ func Wrap(code Code, err error, format string, args ...any) error {
 func (e *Error) Error() string {
 	switch {
 	case e.Err == nil && e.Message == "":
-		return string(e.Code)
+		return e.Code.name
 	case e.Err == nil:
 		return e.Message
 	case e.Message == "":
@@ -110,12 +90,12 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // CodeOf returns the code of the outermost Error in err's chain. Without one, a
 // cancelled context is Interrupted, an exceeded deadline Unavailable, and anything
-// else Internal. The code of nil is empty.
+// else Internal. The code of nil is the zero value.
 func CodeOf(err error) Code {
 	var coded *Error
 	switch {
 	case err == nil:
-		return ""
+		return Code{}
 	case errors.As(err, &coded):
 		return coded.Code
 	case errors.Is(err, context.Canceled):

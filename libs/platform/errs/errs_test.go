@@ -13,7 +13,7 @@ import (
 func TestCodesMapOnceToStatusAndExitCode(t *testing.T) {
 	for code, want := range map[Code][2]int{
 		Invalid: {400, 2}, Unauthorized: {401, 1}, Forbidden: {403, 1}, NotFound: {404, 3}, Conflict: {409, 1},
-		TooLarge: {413, 1}, Unavailable: {503, 1}, Interrupted: {499, 130}, Internal: {500, 1}, "unheard-of": {500, 1},
+		TooLarge: {413, 1}, Unavailable: {503, 1}, Interrupted: {499, 130}, Internal: {500, 1},
 	} {
 		require.Equal(t, want, [2]int{code.HTTPStatus(), code.ExitCode()}, code)
 	}
@@ -22,7 +22,7 @@ func TestCodesMapOnceToStatusAndExitCode(t *testing.T) {
 func TestCodeOfTheOutermostError(t *testing.T) {
 	inner := New(NotFound, "no order %q", "a")
 	for want, err := range map[Code]error{
-		"": nil, NotFound: fmt.Errorf("find: %w", inner), Conflict: Wrap(Conflict, inner, "changed meanwhile"),
+		{}: nil, NotFound: fmt.Errorf("find: %w", inner), Conflict: Wrap(Conflict, inner, "changed meanwhile"),
 		Interrupted: fmt.Errorf("read: %w", context.Canceled), Unavailable: context.DeadlineExceeded, Internal: io.EOF,
 	} {
 		require.Equal(t, want, CodeOf(err))
