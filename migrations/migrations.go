@@ -93,7 +93,7 @@ func Status(ctx context.Context, db *sql.DB) ([]Migration, error) {
 
 // steps lists all steps in order, and whether goose's own table tells which are applied.
 func steps(ctx context.Context, db *sql.DB, where place) (all []Migration, older bool, err error) {
-	sources, err := known()
+	p, err := provider(db)
 	if err != nil {
 		return nil, false, err
 	}
@@ -102,7 +102,7 @@ func steps(ctx context.Context, db *sql.DB, where place) (all []Migration, older
 		return nil, false, err
 	}
 	applied, older, err := found.applied(ctx, db)
-	for _, s := range sources {
+	for _, s := range p.ListSources() {
 		all = append(all, Migration{Version: s.Version, Name: s.Path, AppliedAt: applied[s.Version]})
 	}
 	return all, older, err
@@ -184,14 +184,6 @@ func sessionLocker() (lock.SessionLocker, error) {
 		return nil, fmt.Errorf("migrations' lock: %w", err)
 	}
 	return locker, nil
-}
-
-func known() ([]*goose.Source, error) {
-	p, err := goose.NewProvider(goose.DialectPostgres, new(sql.DB), sqlFiles())
-	if err != nil {
-		return nil, fmt.Errorf("read the embedded migrations: %w", err)
-	}
-	return p.ListSources(), nil
 }
 
 func sqlFiles() fs.FS {

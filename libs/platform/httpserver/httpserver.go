@@ -68,17 +68,8 @@ type Server struct {
 	loop lifecycle.Runner
 
 	mu       sync.Mutex
-	listener net.Listener
-	state    state
+	listener net.Listener // nil before Start
 }
-
-type state int
-
-const (
-	fresh state = iota
-	started
-	stopped
-)
 
 // ErrState is returned by a second Start, and by a Start after Stop.
 var ErrState = errors.New("the server has been started or stopped before")
@@ -118,7 +109,7 @@ func New(o Options) *Server {
 		s.http.TLSConfig = s.cert.config()
 	}
 	if o.OnStop != nil {
-		s.http.RegisterOnShutdown(o.OnStop)
+		s.http.RegisterOnShutdown(sync.OnceFunc(o.OnStop))
 	}
 	return s
 }
@@ -128,7 +119,7 @@ func New(o Options) *Server {
 func (s *Server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != fresh {
+	if s.listener != nil || s.loop.Context().Err() != nil {
 		return fmt.Errorf("%s: %w", s.opts.Name, ErrState)
 	}
 	if s.cert != nil {
@@ -143,7 +134,7 @@ func (s *Server) Start(ctx context.Context) error {
 			return fmt.Errorf("%s: cannot listen on %s: %w", cmp.Or(s.opts.Setting, s.opts.Name), s.opts.Addr, err)
 		}
 	}
-	s.listener, s.state = listener, started
+	s.listener = listener
 	if s.cert != nil {
 		s.loop.Go(func(ctx context.Context) { s.cert.watch(ctx, s.look, s.opts.Log) })
 		if s.opts.Metrics != nil {
@@ -184,22 +175,15 @@ func (s *Server) Addr() string {
 // Stop lets requests in flight finish for StopTimeout, then closes their
 // connections. It may be called more than once, and before Start.
 func (s *Server) Stop() {
-	s.mu.Lock()
-	before := s.state
-	s.state = stopped
-	s.mu.Unlock()
-	switch before {
-	case fresh:
+	s.loop.Stop() // after which nothing is started
+	if s.Addr() == "" {
 		return
-	case started:
-		ctx, cancel := context.WithTimeout(context.Background(), s.opts.StopTimeout)
-		defer cancel()
-		if err := s.http.Shutdown(ctx); err != nil {
-			s.opts.Log.Warn("connections in use closed", zap.String("server", s.opts.Name), zap.Error(err))
-			_ = s.http.Close() // its errors are of connections that are given up
-		}
-	case stopped:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.StopTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.opts.Log.Warn("connections in use closed", zap.String("server", s.opts.Name), zap.Error(err))
+		_ = s.http.Close() // its errors are of connections that are given up
 	}
 	<-s.done
-	s.loop.Stop()
 }

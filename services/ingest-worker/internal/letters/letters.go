@@ -44,86 +44,68 @@ func NewProducer(client *kafka.Client, topic string) *Producer {
 // Topic is where letters go.
 func (p *Producer) Topic() string { return p.topic }
 
-// Pending are letters to be sent. Those that are acknowledged are not sent again,
-// however often Send is called.
-type Pending struct {
-	letters []deadletter.Letter
-	sent    []bool
-}
-
-// NewPending returns letters to be sent.
-func NewPending(letters []deadletter.Letter) *Pending {
-	return &Pending{letters: letters, sent: make([]bool, len(letters))}
-}
-
-// Send sends the remaining letters, partition by partition, and returns nil once all
-// are acknowledged. An error is never a letter's: one that the topic refuses for its
-// size is cut until it is accepted.
-func (p *Producer) Send(ctx context.Context, pending *Pending) error {
+// Send sends letters, partition by partition, and returns nil once all are acknowledged.
+// After an error, which is never a letter's, it returns those that are left: one that the
+// topic refuses for its size is cut until it is accepted.
+func (p *Producer) Send(ctx context.Context, letters []*deadletter.Letter) (left []*deadletter.Letter, err error) {
 	partitions, err := p.knownPartitions(ctx)
 	if err != nil {
-		return fmt.Errorf("dead-letter topic %s: %w", p.topic, kafkago.Refused(err, "Write", p.topic, ""))
+		return letters, fmt.Errorf("dead-letter topic %s: %w", p.topic, kafkago.Refused(err, "Write", p.topic, ""))
 	}
-	byPartition := map[int][]int{}
-	for i, sent := range pending.sent {
-		if !sent {
-			key := kafka.Message{Key: []byte(pending.letters[i].ID)}
-			partition := kafkago.Balancer.Balance(key, partitions...)
-			byPartition[partition] = append(byPartition[partition], i)
-		}
+	byPartition := map[int][]*deadletter.Letter{}
+	for _, letter := range letters {
+		partition := kafkago.Balancer.Balance(kafka.Message{Key: []byte(letter.ID)}, partitions...)
+		byPartition[partition] = append(byPartition[partition], letter)
 	}
-	var errs []error
-	for partition, indices := range byPartition {
-		for len(indices) > 0 {
-			n := fitting(pending.letters, indices)
-			if err := p.produce(ctx, partition, pending, indices[:n]); err != nil {
-				errs = append(errs, fmt.Errorf("dead-letter topic %s, partition %d: %w", p.topic, partition, kafkago.Refused(err, "Write", p.topic, "")))
+	for partition, remaining := range byPartition {
+		for len(remaining) > 0 {
+			sent, failed := p.produce(ctx, partition, remaining[:fitting(remaining)])
+			remaining = remaining[sent:]
+			if failed != nil {
+				err = errors.Join(err, fmt.Errorf("dead-letter topic %s, partition %d: %w", p.topic, partition, kafkago.Refused(failed, "Write", p.topic, "")))
 				break // the partition's later letters wait for the next attempt
 			}
-			indices = indices[n:]
 		}
+		left = append(left, remaining...)
 	}
-	if len(errs) > 0 {
+	if err != nil {
 		p.partitions.Store(nil) // the topic may have been recreated
 	}
-	return errors.Join(errs...)
+	return left, err
 }
 
 // fitting returns how many of the letters go into one request: at least one.
-func fitting(letters []deadletter.Letter, indices []int) int {
+func fitting(letters []*deadletter.Letter) int {
 	size := 0
-	for n, i := range indices {
-		size += letters[i].Size()
+	for n, letter := range letters {
+		size += letter.Size()
 		if n > 0 && size > batchBytes {
 			return n
 		}
 	}
-	return len(indices)
+	return len(letters)
 }
 
-// produce sends letters in one request. If they are too large together, it sends each
-// alone; a letter that is too large alone is cut.
-func (p *Producer) produce(ctx context.Context, partition int, pending *Pending, indices []int) error {
-	err := p.request(ctx, partition, pending.letters, indices)
+// produce sends letters in one request, and returns how many are acknowledged. If they are too
+// large together, it sends each alone; a letter that is too large alone is cut.
+func (p *Producer) produce(ctx context.Context, partition int, letters []*deadletter.Letter) (sent int, err error) {
+	err = p.request(ctx, partition, letters)
 	switch {
 	case err == nil:
-		for _, i := range indices {
-			pending.sent[i] = true
-		}
-		return nil
+		return len(letters), nil
 	case !messageTooLarge(err):
-		return err
-	case len(indices) > 1:
-		for n := range indices {
-			if err := p.produce(ctx, partition, pending, indices[n:n+1]); err != nil {
-				return err
+		return 0, err
+	case len(letters) > 1:
+		for n := range letters {
+			if _, err := p.produce(ctx, partition, letters[n:n+1]); err != nil {
+				return n, err
 			}
 		}
-		return nil
-	case !pending.letters[indices[0]].Shorten():
-		return fmt.Errorf("refuses even a letter without its value; increase max.message.bytes: %w", err)
+		return len(letters), nil
+	case !letters[0].Shorten():
+		return 0, fmt.Errorf("refuses even a letter without its value; increase max.message.bytes: %w", err)
 	}
-	return p.produce(ctx, partition, pending, indices)
+	return p.produce(ctx, partition, letters)
 }
 
 func messageTooLarge(err error) bool {
@@ -132,11 +114,10 @@ func messageTooLarge(err error) bool {
 		errors.Is(err, kafka.RecordListTooLarge)
 }
 
-func (p *Producer) request(ctx context.Context, partition int, letters []deadletter.Letter, indices []int) error {
-	records := make([]kafka.Record, len(indices))
+func (p *Producer) request(ctx context.Context, partition int, letters []*deadletter.Letter) error {
+	records := make([]kafka.Record, len(letters))
 	now := time.Now()
-	for n, i := range indices {
-		letter := &letters[i]
+	for n, letter := range letters {
 		headers := make([]kafka.Header, len(letter.Headers))
 		for h, header := range letter.Headers {
 			headers[h] = kafka.Header{Key: header.Key, Value: header.Value}

@@ -27,7 +27,6 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/tracing"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/erasures"
 	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
-	"github.com/orderhub/orderhub/services/ingest-worker/internal/letters"
 )
 
 // partition is one partition during one generation.
@@ -381,12 +380,16 @@ func (c *partition) Refresh(ctx context.Context) (changed bool, err error) {
 	return changed, err
 }
 
-func (c *partition) send(ctx context.Context, records []deadletter.Letter) error {
-	pending, began := letters.NewPending(records), time.Now()
+func (c *partition) send(ctx context.Context, all []deadletter.Letter) error {
+	left, began := make([]*deadletter.Letter, len(all)), time.Now()
+	for i := range all {
+		left[i] = &all[i]
+	}
 	defer operation(ctx, tracing.Send, c.Producer.Topic()).End()
 	defer func() { c.Metrics.Phase(ctx, phaseLetters, time.Since(began)) }()
-	return c.retry(ctx, c.id, func(ctx context.Context) error {
-		return c.Producer.Send(ctx, pending)
+	return c.retry(ctx, c.id, func(ctx context.Context) (err error) {
+		left, err = c.Producer.Send(ctx, left)
+		return err
 	}, ofBroker(errclass.CauseDeadLetters))
 }
 
