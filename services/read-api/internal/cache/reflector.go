@@ -145,15 +145,6 @@ func (s *sink) Put(o changes.Order) (changed bool) {
 	return changed
 }
 
-// Inserted implements changes.Inserted.
-func (s *sink) Inserted(uid string) {
-	for _, one := range s.subscribers {
-		if wants, ok := one.(changes.Inserted); ok {
-			wants.Inserted(uid)
-		}
-	}
-}
-
 func (s *sink) Delete(uid string) (changed bool) {
 	changed = s.store.Delete(uid)
 	for _, one := range s.subscribers {

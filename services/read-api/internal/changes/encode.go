@@ -27,7 +27,7 @@ func encode(ctx context.Context, group *errgroup.Group, j *joiner, put func(Orde
 				for _, e := range batch {
 					order := d.order(e)
 					canonical = model.AppendCanonical(canonical[:0], order)
-					if err := put(Order{order, canonical, e.updated()}); err != nil {
+					if err := put(Order{Order: order, Canonical: canonical, Updated: e.updated()}); err != nil {
 						return err
 					}
 				}

@@ -295,7 +295,7 @@ func (s *Source) give(ctx context.Context, where string, sink Sink) error {
 	if err := first.close(); err != nil {
 		return err
 	}
-	if _, _, err := s.pages(ctx, page, sink, func(string) {}); err != nil {
+	if _, _, err := s.pages(ctx, page, sink, nil); err != nil {
 		return err
 	}
 	return s.closeCursor(ctx)

@@ -28,6 +28,9 @@ type Order struct {
 	// Updated is when it was stored or last changed, in whole seconds since 1970; 0: that
 	// was not recorded.
 	Updated uint32
+	// Inserted says that the order was inserted after the position that a Tail is from, has
+	// not changed since, and was not deleted before in this time.
+	Inserted bool
 }
 
 // Sink takes what a Source reads.
@@ -39,13 +42,6 @@ type Sink interface {
 	// LeaveOut says that the snapshot is not complete: it lacks the orders that changed
 	// longest ago, which do not fit Options.Bytes.
 	LeaveOut()
-}
-
-// Inserted is a Sink that wants to know which orders have never been otherwise.
-type Inserted interface {
-	// Inserted says that the order that is put next was inserted after the position that a
-	// Tail is from, has not changed since, and was not deleted before in this time.
-	Inserted(uid string)
 }
 
 // Held is a Sink that has orders already. A snapshot for it is a relist: what the Sink

@@ -186,15 +186,7 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 	if err := answers.close(); err != nil {
 		return round, err
 	}
-	inserted := func(string) {}
-	if told, ok := sink.(Inserted); ok {
-		inserted = func(uid string) {
-			if !again[uid] {
-				told.Inserted(uid)
-			}
-		}
-	}
-	put, read, err := s.pages(ctx, first, sink, inserted)
+	put, read, err := s.pages(ctx, first, sink, again)
 	if err != nil {
 		return round, err
 	}
@@ -205,30 +197,29 @@ func (s *Source) tail(ctx context.Context, from Position, sink Sink) (Round, err
 // pages completes the orders of a page with their parts, gives them to sink in the
 // page's order, and continues with the cursor's next page until there is none. The
 // server already reads the next page while this one is put: a source that is behind
-// needs both to catch up.
-func (s *Source) pages(ctx context.Context, p page, sink Sink, inserted func(uid string)) (changed int, newest uint64, err error) {
+// needs both to catch up. again are the orders that were deleted before; nil: this is no
+// Tail, and says of no order that it was inserted.
+func (s *Source) pages(ctx context.Context, p page, sink Sink, again map[string]bool) (changed int, newest uint64, err error) {
 	var canonical []byte
-	parts, err := s.askParts(ctx, p.orders)
+	parts, err := s.askParts(ctx, p)
 	if err != nil {
 		return 0, 0, err
 	}
-	for len(p.orders) > 0 {
-		newest = max(newest, p.newest)
-		next, err := s.complete(parts, p.orders)
+	for len(p) > 0 {
+		next, err := s.complete(parts, p)
 		if err != nil {
 			return changed, newest, err
 		}
-		if parts, err = s.askParts(ctx, next.orders); err != nil {
+		if parts, err = s.askParts(ctx, next); err != nil {
 			return changed, newest, err
 		}
-		for i, o := range p.orders {
-			canonical = model.AppendCanonical(canonical[:0], o)
-			if p.inserted[i] {
-				inserted(o.OrderUID)
-			}
-			if sink.Put(Order{o, canonical, p.updated[i]}) {
+		for _, o := range p {
+			newest = max(newest, o.stamp)
+			canonical = model.AppendCanonical(canonical[:0], o.Order.Order)
+			o.Canonical, o.Inserted = canonical, o.Inserted && again != nil && !again[o.OrderUID]
+			if sink.Put(o.Order) {
 				changed++
-				s.changedBy(p.stamps[i])
+				s.changedBy(o.stamp)
 			}
 		}
 		p = next
@@ -236,23 +227,22 @@ func (s *Source) pages(ctx context.Context, p page, sink Sink, inserted func(uid
 	return changed, newest, nil
 }
 
-// page is some orders, without their parts at first.
-type page struct {
-	orders   []*model.Order
-	inserted []bool   // they are as they were inserted
-	updated  []uint32 // as in Order
-	stamps   []uint64 // their change_xid
-	newest   uint64   // the largest of these
+// page is some orders with their change_xid, without their parts at first.
+type page []stamped
+
+type stamped struct {
+	Order
+	stamp uint64
 }
 
 // askParts asks for the parts of a page's orders, and for the next page; for
 // nothing where the page is empty.
-func (s *Source) askParts(ctx context.Context, orders []*model.Order) (*answers, error) {
-	if len(orders) == 0 {
+func (s *Source) askParts(ctx context.Context, p page) (*answers, error) {
+	if len(p) == 0 {
 		return nil, nil
 	}
-	uids := make([]string, len(orders))
-	for i, o := range orders {
+	uids := make([]string, len(p))
+	for i, o := range p {
 		uids[i] = o.OrderUID
 	}
 	array, err := textArray(uids)
@@ -270,11 +260,11 @@ func textArray(texts []string) ([]byte, error) {
 }
 
 // complete gives a page's orders their parts, and returns the next page.
-func (s *Source) complete(answers *answers, orders []*model.Order) (next page, err error) {
+func (s *Source) complete(answers *answers, p page) (next page, err error) {
 	defer answers.drop()
-	byUID := make(map[string]*model.Order, len(orders))
-	for _, o := range orders {
-		byUID[o.OrderUID] = o
+	byUID := make(map[string]*model.Order, len(p))
+	for _, o := range p {
+		byUID[o.OrderUID] = o.Order.Order
 	}
 	answers.each(func(row orderdb.RawRow) {
 		d := &model.Delivery{}
@@ -429,9 +419,8 @@ func (a *answers) orders() (p page) {
 	a.each(func(row orderdb.RawRow) {
 		o := &model.Order{}
 		orderdb.Orders.Decode(row, o)
-		p.orders, p.inserted = append(p.orders, o), append(p.inserted, flagOf(row))
-		p.updated = append(p.updated, secondsOf(row[len(row)-25:len(row)-17]))
-		p.stamps, p.newest = append(p.stamps, stampOf(row)), max(p.newest, stampOf(row))
+		updated := secondsOf(row[len(row)-25 : len(row)-17])
+		p = append(p, stamped{Order{Order: o, Updated: updated, Inserted: flagOf(row)}, stampOf(row)})
 	})
 	return p
 }

@@ -21,7 +21,7 @@ type Event struct {
 	JSON  []byte       // its canonical JSON
 	// Updated is changes.Order's.
 	Updated uint32
-	// Inserted says that the order has been as it is since its insertion.
+	// Inserted is changes.Order's: the order has been as it is since its insertion.
 	Inserted bool
 	Left     bool // it does not match the filter, and may have matched it before
 }
@@ -55,7 +55,6 @@ func (b *Batch) Matching(filter orders.Filter, use func(Event)) {
 // collector is a changes.Sink that keeps a round's changes.
 type collector struct {
 	full     func() // called when there are too many; nil: nobody needs to know
-	inserted string // the uid that Inserted named last
 	events   []Event
 	size     int
 	overflow bool
@@ -64,11 +63,9 @@ type collector struct {
 const eventOverhead = 64 // bytes, about
 
 func (c *collector) Put(o changes.Order) bool {
-	c.add(Event{UID: o.OrderUID, Order: o.Order, JSON: o.Canonical, Updated: o.Updated, Inserted: c.inserted == o.OrderUID})
+	c.add(Event{UID: o.OrderUID, Order: o.Order, JSON: o.Canonical, Updated: o.Updated, Inserted: o.Inserted})
 	return true
 }
-
-func (c *collector) Inserted(uid string) { c.inserted = uid }
 
 func (c *collector) Delete(uid string) bool {
 	c.add(Event{UID: uid})

@@ -92,13 +92,6 @@ func (h *Hub) Put(o changes.Order, changed bool) {
 	}
 }
 
-// Inserted implements changes.Inserted.
-func (h *Hub) Inserted(uid string) {
-	if h.collecting != nil {
-		h.collecting.Inserted(uid)
-	}
-}
-
 // Delete implements cache.Subscriber.
 func (h *Hub) Delete(uid string, changed bool) {
 	if h.collecting != nil && (changed || h.all) {
