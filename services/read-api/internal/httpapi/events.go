@@ -1,7 +1,7 @@
 package httpapi
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"encoding/json"
 	"net/http"
@@ -31,7 +31,7 @@ type eventWriter struct {
 	shown   func(uids []string) error // called before orders are shown, which an error prevents; nil: they are masked, or all may see them
 	from    *stream.Listener
 	known   *stream.Batch // what the client caught up with; nil: nothing
-	buffer  *bytes.Buffer // nil while there is nothing to send, as for most clients
+	buffer  *bufio.Writer // nil while there is nothing to send, as for most clients
 	events  int
 	sent    prometheus.Counter
 	counted int // events
@@ -41,7 +41,7 @@ type eventWriter struct {
 	delivering []trace.Span
 }
 
-var eventBuffers = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 2*streamBuffer)) }}
+var eventBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, streamBuffer) }}
 
 // batch writes the events of a batch. The last one has the id of the batch's end, the
 // others that of its beginning: a client that reconnects in between gets the whole
@@ -168,28 +168,20 @@ func (e *eventWriter) heartbeat(id string) {
 
 func (e *eventWriter) text(text string) {
 	if e.err == nil {
-		e.open().WriteString(text)
-		e.spill()
+		_, e.err = e.open().WriteString(text)
 	}
 }
 
 func (e *eventWriter) bytes(data []byte) {
-	if e.err != nil {
-		return
+	if e.err == nil {
+		_, e.err = e.open().Write(data)
 	}
-	if len(data) > streamBuffer { // so large an order is not copied
-		e.write(e.open().Bytes())
-		e.buffer.Reset()
-		e.write(data)
-		return
-	}
-	e.open().Write(data)
-	e.spill()
 }
 
-func (e *eventWriter) open() *bytes.Buffer {
+func (e *eventWriter) open() *bufio.Writer {
 	if e.buffer == nil {
-		e.buffer = eventBuffers.Get().(*bytes.Buffer)
+		e.buffer = eventBuffers.Get().(*bufio.Writer)
+		e.buffer.Reset(e)
 	}
 	return e.buffer
 }
@@ -197,36 +189,27 @@ func (e *eventWriter) open() *bytes.Buffer {
 // release returns the buffer to the pool.
 func (e *eventWriter) release() {
 	if e.buffer != nil {
-		e.buffer.Reset()
+		e.buffer.Reset(nil)
 		eventBuffers.Put(e.buffer)
 		e.buffer = nil
 	}
 }
 
-func (e *eventWriter) spill() {
-	if e.buffer.Len() >= streamBuffer {
-		e.write(e.buffer.Bytes())
-		e.buffer.Reset()
-	}
-}
-
-func (e *eventWriter) write(data []byte) {
-	if e.err != nil || len(data) == 0 {
-		return
-	}
+// Write sends what the buffer had.
+func (e *eventWriter) Write(data []byte) (int, error) {
 	select {
 	case <-e.from.Gone(): // while the client was reading the previous bytes
-		_, _, e.err = e.from.Take()
-		return
+		_, _, err := e.from.Take()
+		return 0, err
 	default:
+		return e.to.Write(data)
 	}
-	_, e.err = e.to.Write(data)
 }
 
 // flush sends everything written so far.
 func (e *eventWriter) flush() {
 	if e.err == nil && e.buffer != nil {
-		e.write(e.buffer.Bytes())
+		e.err = e.buffer.Flush()
 	}
 	e.release()
 	if e.err == nil {
