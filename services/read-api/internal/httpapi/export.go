@@ -24,19 +24,15 @@ const exportPath = "/api/v1/export"
 // export answers with all orders of a list, page by page as they are read.
 func (a *api) export(c *gin.Context) {
 	q := a.readFilter(c, "format", "after", "fields")
-	filter, asCSV := q.filter(), false
-	q.read("format", func(text string) error {
-		if asCSV = text == "csv"; !asCSV && text != "ndjson" {
-			return errors.New("is neither ndjson nor csv")
-		}
-		return nil
-	})
+	filter, format := q.filter(), ""
+	read(q, "format", &format, either("ndjson", "csv"))
+	asCSV := format == "csv"
 	var fields []string
-	if q.read("fields", fieldsInto(&fields)) && asCSV {
+	if read(q, "fields", &fields, fieldsOf) && asCSV {
 		q.refuse("The parameter \"fields\" is for ndjson: csv always has the same columns.")
 	}
 	var after *orders.Key
-	q.read("after", afterInto(&after, filter))
+	read(q, "after", &after, func(text string) (*orders.Key, error) { return placeOf(text, filter) })
 	if q.refused != nil {
 		a.problem(c, q.refused)
 		return
@@ -95,21 +91,18 @@ func (a *api) export(c *gin.Context) {
 	}
 }
 
-// afterInto reads the place of an order in the list: its date_created and order_uid, as they
+// placeOf reads the place of an order in the list: its date_created and order_uid, as they
 // are in its line.
-func afterInto(to **orders.Key, filter orders.Filter) func(string) error {
-	return func(text string) error {
-		created, uid, _ := strings.Cut(text, ",")
-		var at *time.Time
-		if momentInto(&at, 0)(created) != nil || textInto(&uid)(uid) != nil {
-			return errors.New("is not date_created and order_uid of an order, with a comma in between")
-		}
-		if filter.CreatedTo != nil && at.After(*filter.CreatedTo) {
-			return errors.New("is after created_to: it is not of this list")
-		}
-		*to = &orders.Key{Created: *at, UID: uid}
-		return nil
+func placeOf(text string, filter orders.Filter) (*orders.Key, error) {
+	created, uid, _ := strings.Cut(text, ",")
+	at, bad := momentDown(created)
+	if _, worse := shortText(uid); bad != nil || worse != nil {
+		return nil, errors.New("is not date_created and order_uid of an order, with a comma in between")
 	}
+	if filter.CreatedTo != nil && at.After(*filter.CreatedTo) {
+		return nil, errors.New("is after created_to: it is not of this list")
+	}
+	return &orders.Key{Created: *at, UID: uid}, nil
 }
 
 // nextPage reads a page of a snapshot or an export. All of these read one at a time, so that

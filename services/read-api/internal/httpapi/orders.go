@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -29,22 +28,16 @@ type listRequest struct {
 }
 
 const (
-	defaultLimit  = 20
-	countExact    = "exact"
-	countEstimate = "estimate"
+	defaultLimit = 20
+	countExact   = "exact"
 )
 
 func readList(q *query) (listRequest, *problem.Error) {
 	r := listRequest{limit: defaultLimit, filter: q.filter()}
-	q.read("limit", limitInto(&r.limit))
-	q.read("sort", sortInto(&r.filter.Sort))
-	q.read("fields", fieldsInto(&r.fields))
-	q.read("count", func(text string) error {
-		if r.count = text; text != countExact && text != countEstimate {
-			return errors.New("is neither exact nor estimate")
-		}
-		return nil
-	})
+	read(q, "limit", &r.limit, limitOf)
+	read(q, "sort", &r.filter.Sort, sortOf)
+	read(q, "fields", &r.fields, fieldsOf)
+	read(q, "count", &r.count, either(countExact, "estimate"))
 	if text, given := q.values["cursor"]; given && q.refused == nil {
 		key, err := decodeCursor(r.filter, text)
 		if err != nil {
@@ -165,16 +158,13 @@ var orderFields = func() (names []string) {
 	return names
 }()
 
-// fieldsInto reads names of fields, and adds order_uid, which answers always have.
-func fieldsInto(to *[]string) func(string) error {
-	return func(text string) error {
-		asked := strings.Split(text, ",")
-		for _, name := range asked {
-			if !slices.Contains(orderFields, name) {
-				return fmt.Errorf("has %q, which is no field of an order; there are %s", cut(name), strings.Join(orderFields, ", "))
-			}
+// fieldsOf reads names of fields, and adds order_uid, which answers always have.
+func fieldsOf(text string) ([]string, error) {
+	asked := strings.Split(text, ",")
+	for _, name := range asked {
+		if !slices.Contains(orderFields, name) {
+			return nil, fmt.Errorf("has %q, which is no field of an order; there are %s", cut(name), strings.Join(orderFields, ", "))
 		}
-		*to = slices.DeleteFunc(slices.Clone(orderFields), func(name string) bool { return name != orderFields[0] && !slices.Contains(asked, name) })
-		return nil
 	}
+	return slices.DeleteFunc(slices.Clone(orderFields), func(name string) bool { return name != orderFields[0] && !slices.Contains(asked, name) }), nil
 }

@@ -68,35 +68,35 @@ func (q *query) refuse(format string, args ...any) {
 }
 
 // read parses a parameter where it is given.
-func (q *query) read(name string, parse func(text string) error) (given bool) {
+func read[T any](q *query, name string, to *T, parse func(text string) (T, error)) (given bool) {
 	text, given := q.values[name]
 	if given {
-		q.parse(name, text, parse)
+		*to = parsed(q, name, text, parse)
 	}
 	return given
 }
 
-func (q *query) parse(name, text string, parse func(text string) error) {
-	if q.refused != nil {
-		return
-	}
-	if err := parse(text); err != nil {
-		q.refuse("%s: %q %s.", name, cut(text), err)
-	}
-}
-
 // readAll parses each value of a repeated parameter.
-func readAll[T comparable](q *query, name string, to *[]T, into func(*T) func(text string) error) {
+func readAll[T comparable](q *query, name string, to *[]T, parse func(text string) (T, error)) {
 	for _, text := range q.all[name] {
-		var value T
-		q.parse(name, text, into(&value))
-		if !slices.Contains(*to, value) {
+		if value := parsed(q, name, text, parse); !slices.Contains(*to, value) {
 			*to = append(*to, value)
 		}
 	}
 	if len(*to) > maxRepeated {
 		q.refuse("The parameter %q is given with more than %d values.", name, maxRepeated)
 	}
+}
+
+func parsed[T any](q *query, name, text string, parse func(text string) (T, error)) (value T) {
+	if q.refused != nil {
+		return value
+	}
+	value, err := parse(text)
+	if err != nil {
+		q.refuse("%s: %q %s.", name, cut(text), err)
+	}
+	return value
 }
 
 var filterNames = []string{
@@ -118,28 +118,28 @@ func (a *api) readFilter(c *gin.Context, more ...string) *query {
 
 // filter reads the parameters of filterNames.
 func (q *query) filter() (f orders.Filter) {
-	q.read("customer_id", textInto(&f.CustomerID))
-	q.read("track_number", textInto(&f.TrackNumber))
-	readAll(q, "delivery_service", &f.DeliveryServices, textInto)
-	readAll(q, "locale", &f.Locales, textInto)
-	readAll(q, "currency", &f.Currencies, textInto)
-	readAll(q, "brand", &f.Brands, longTextInto)
-	readAll(q, "nm_id", &f.NmIDs, numberInto)
-	readAll(q, "status", &f.Statuses, numberInto)
-	q.read("email", normalInto(&f.Email, orders.NormalText))
-	q.read("email_prefix", normalInto(&f.EmailPrefix, orders.NormalText))
-	q.read("phone", phoneInto(&f.Phone))
-	q.read("phone_prefix", phoneInto(&f.PhonePrefix))
-	q.read("name", normalInto(&f.Name, orders.NormalText))
-	q.read("name_prefix", normalInto(&f.NamePrefix, orders.NormalText))
+	read(q, "customer_id", &f.CustomerID, shortText)
+	read(q, "track_number", &f.TrackNumber, shortText)
+	readAll(q, "delivery_service", &f.DeliveryServices, shortText)
+	readAll(q, "locale", &f.Locales, shortText)
+	readAll(q, "currency", &f.Currencies, shortText)
+	readAll(q, "brand", &f.Brands, longText)
+	readAll(q, "nm_id", &f.NmIDs, wholeFrom(0))
+	readAll(q, "status", &f.Statuses, wholeFrom(0))
+	read(q, "email", &f.Email, normalText)
+	read(q, "email_prefix", &f.EmailPrefix, normalText)
+	read(q, "phone", &f.Phone, normalPhone)
+	read(q, "phone_prefix", &f.PhonePrefix, normalPhone)
+	read(q, "name", &f.Name, normalText)
+	read(q, "name_prefix", &f.NamePrefix, normalText)
 	// Orders have whole microseconds. A moment between two of them is moved to the one
 	// that neither loses nor adds an order.
-	q.read("created_from", momentInto(&f.CreatedFrom, time.Microsecond-1))
-	q.read("created_to", momentInto(&f.CreatedTo, 0))
-	q.read("updated_from", momentInto(&f.UpdatedFrom, 0))
-	q.read("updated_to", momentInto(&f.UpdatedTo, 0))
-	q.read("amount_min", amountInto(&f.AmountMin))
-	q.read("amount_max", amountInto(&f.AmountMax))
+	read(q, "created_from", &f.CreatedFrom, func(text string) (*time.Time, error) { return moment(text, time.Microsecond-1) })
+	read(q, "created_to", &f.CreatedTo, momentDown)
+	read(q, "updated_from", &f.UpdatedFrom, momentDown)
+	read(q, "updated_to", &f.UpdatedTo, momentDown)
+	read(q, "amount_min", &f.AmountMin, amount)
+	read(q, "amount_max", &f.AmountMax, amount)
 	if f.CreatedFrom != nil && f.CreatedTo != nil && f.CreatedFrom.After(*f.CreatedTo) {
 		q.refuse("created_from is after created_to: no order can be in between.")
 	}
@@ -156,86 +156,84 @@ func (q *query) filter() (f orders.Filter) {
 // have maxLongText.
 const maxFilterText, maxLongText = 128, 256
 
-func textInto(to *string) func(string) error { return boundedInto(to, maxFilterText) }
+func shortText(text string) (string, error) { return bounded(text, maxFilterText) }
 
-func longTextInto(to *string) func(string) error { return boundedInto(to, maxLongText) }
+func longText(text string) (string, error) { return bounded(text, maxLongText) }
 
-func boundedInto(to *string, most int) func(string) error {
-	return func(text string) error {
-		switch {
-		case text == "":
-			return errors.New("is empty; it has at least one character")
-		case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
-			return errors.New("is no text in UTF-8")
-		case utf8.RuneCountInString(text) > most:
-			return fmt.Errorf("is longer than %d characters", most)
-		}
-		*to = text
-		return nil
+func bounded(text string, most int) (string, error) {
+	switch {
+	case text == "":
+		return "", errors.New("is empty; it has at least one character")
+	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
+		return "", errors.New("is no text in UTF-8")
+	case utf8.RuneCountInString(text) > most:
+		return "", fmt.Errorf("is longer than %d characters", most)
 	}
+	return text, nil
 }
 
-// normalInto reads a text in its normal form.
-func normalInto(to *string, normal func(string) string) func(string) error {
-	return func(text string) error {
-		if err := longTextInto(&text)(text); err != nil {
-			return err
-		}
-		if *to = normal(text); *to == "" {
-			return errors.New("has nothing to compare")
-		}
-		return nil
+func normalText(text string) (string, error) { return normal(text, orders.NormalText) }
+
+func normalPhone(text string) (string, error) {
+	if strings.HasPrefix(text, " ") {
+		return "", errors.New("begins with a space; in an address, + is written %2B")
 	}
+	return normal(text, orders.NormalPhone)
 }
 
-func phoneInto(to *string) func(string) error {
-	return func(text string) error {
-		if strings.HasPrefix(text, " ") {
-			return errors.New("begins with a space; in an address, + is written %2B")
-		}
-		return normalInto(to, orders.NormalPhone)(text)
+func normal(text string, form func(string) string) (string, error) {
+	text, err := longText(text)
+	if err != nil {
+		return "", err
 	}
+	if text = form(text); text == "" {
+		return "", errors.New("has nothing to compare")
+	}
+	return text, nil
 }
 
-func numberInto(to *int64) func(string) error { return wholeInto(to, 0) }
-
-func wholeInto(to *int64, least int64) func(string) error {
-	return func(text string) error {
+func wholeFrom(least int64) func(string) (int64, error) {
+	return func(text string) (int64, error) {
 		n, ok := wholeNumber(text)
 		if !ok || n < least {
-			return fmt.Errorf("is no whole number from %d", least)
+			return 0, fmt.Errorf("is no whole number from %d", least)
 		}
-		*to = n
-		return nil
+		return n, nil
 	}
 }
 
-func momentInto(to **time.Time, up time.Duration) func(string) error {
-	return func(text string) error {
-		moment, err := time.Parse(time.RFC3339Nano, text)
-		switch {
-		case err != nil && strings.Contains(text, " "):
-			return errors.New("is no time as in 2024-05-01T10:00:00+02:00; in an address, + is written %2B")
-		case err != nil:
-			return errors.New("is no time as in 2024-05-01T10:00:00Z (RFC 3339)")
-		}
-		moment = moment.Add(up).Truncate(time.Microsecond).UTC()
-		if moment.Year() < 1 || moment.Year() > 9999 {
-			return errors.New("is not from the year 1 to 9999 in UTC")
-		}
-		*to = &moment
-		return nil
+func momentDown(text string) (*time.Time, error) { return moment(text, 0) }
+
+func moment(text string, up time.Duration) (*time.Time, error) {
+	moment, err := time.Parse(time.RFC3339Nano, text)
+	switch {
+	case err != nil && strings.Contains(text, " "):
+		return nil, errors.New("is no time as in 2024-05-01T10:00:00+02:00; in an address, + is written %2B")
+	case err != nil:
+		return nil, errors.New("is no time as in 2024-05-01T10:00:00Z (RFC 3339)")
 	}
+	moment = moment.Add(up).Truncate(time.Microsecond).UTC()
+	if moment.Year() < 1 || moment.Year() > 9999 {
+		return nil, errors.New("is not from the year 1 to 9999 in UTC")
+	}
+	return &moment, nil
 }
 
-func amountInto(to **int64) func(string) error {
-	return func(text string) error {
-		amount, ok := wholeNumber(text)
-		if !ok || amount < 0 {
-			return errors.New("is no whole number, from 0, of the currency's minor units")
+func amount(text string) (*int64, error) {
+	amount, ok := wholeNumber(text)
+	if !ok || amount < 0 {
+		return nil, errors.New("is no whole number, from 0, of the currency's minor units")
+	}
+	return &amount, nil
+}
+
+// either reads one of two words.
+func either(a, b string) func(string) (string, error) {
+	return func(text string) (string, error) {
+		if text != a && text != b {
+			return "", fmt.Errorf("is neither %s nor %s", a, b)
 		}
-		*to = &amount
-		return nil
+		return text, nil
 	}
 }
 
@@ -244,26 +242,20 @@ var sorts = map[string]orders.Sort{
 	"updated_desc": orders.LastUpdatedFirst, "updated_asc": orders.FirstUpdatedFirst,
 }
 
-func sortInto(to *orders.Sort) func(string) error {
-	return func(text string) (err error) {
-		var known bool
-		if *to, known = sorts[text]; !known {
-			err = errors.New("is none of created_desc, created_asc, amount_desc, amount_asc, updated_desc and updated_asc")
-		}
-		return err
+func sortOf(text string) (orders.Sort, error) {
+	if sort, known := sorts[text]; known {
+		return sort, nil
 	}
+	return 0, errors.New("is none of created_desc, created_asc, amount_desc, amount_asc, updated_desc and updated_asc")
 }
 
-// limitInto caps a limit above the maximum, whatever its size.
-func limitInto(to *int) func(string) error {
-	return func(text string) error {
-		limit, err := strconv.ParseUint(text, 10, 64) // the largest uint64 for what is beyond it
-		if err != nil && !errors.Is(err, strconv.ErrRange) || text[0] == '0' {
-			return errors.New("is no whole number from 1")
-		}
-		*to = int(min(limit, orders.MaxLimit))
-		return nil
+// limitOf caps a limit above the maximum, whatever its size.
+func limitOf(text string) (int, error) {
+	limit, err := strconv.ParseUint(text, 10, 64) // the largest uint64 for what is beyond it
+	if err != nil && !errors.Is(err, strconv.ErrRange) || text[0] == '0' {
+		return 0, errors.New("is no whole number from 1")
 	}
+	return int(min(limit, orders.MaxLimit)), nil
 }
 
 // wholeNumber reads an integer in the one form that JSON has for it: +1 and 01

@@ -119,12 +119,9 @@ type streamRequest struct {
 func (a *api) streamQuery(c *gin.Context) (r streamRequest, ok bool) {
 	q := a.readFilter(c, lastEventID, "snapshot")
 	r.filter, r.last = q.filter(), cmp.Or(c.GetHeader("Last-Event-ID"), q.values[lastEventID])
-	q.read("snapshot", func(text string) error {
-		if r.snapshot = text == "true"; !r.snapshot && text != "false" {
-			return errors.New("is neither true nor false")
-		}
-		return nil
-	})
+	snapshot := ""
+	read(q, "snapshot", &snapshot, either("true", "false"))
+	r.snapshot = snapshot == "true"
 	if q.refused != nil {
 		a.problem(c, q.refused)
 	}

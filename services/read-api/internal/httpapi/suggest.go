@@ -23,7 +23,7 @@ type suggestion struct {
 func (a *api) suggest(c *gin.Context) {
 	q := readQuery(c.Request.URL.RawQuery, "q")
 	var readings []string
-	if !q.read("q", readingsInto(&readings)) {
+	if !read(q, "q", &readings, readingsOf) {
 		q.refuse("The parameter \"q\" is missing.")
 	}
 	if q.refused != nil {
@@ -56,23 +56,20 @@ func (a *api) suggest(c *gin.Context) {
 	a.sendJSON(c, map[string][]suggestion{"suggestions": answer})
 }
 
-// readingsInto keeps those readings of a pasted text that may be searched for: an
+// readingsOf keeps those readings of a pasted text that may be searched for: an
 // address may be longer than what it names.
-func readingsInto(to *[]string) func(string) error {
-	return func(typed string) error {
-		var text string
-		refused := textInto(&text)(typed)
-		if refused != nil && utf8.RuneCountInString(typed) <= maxFilterText {
-			return refused
-		}
-		for _, reading := range pasted.Readings(typed) {
-			if textInto(&text)(reading) == nil {
-				*to = append(*to, reading)
-			}
-		}
-		if len(*to) > 0 {
-			return nil
-		}
-		return refused
+func readingsOf(typed string) (readings []string, err error) {
+	_, refused := shortText(typed)
+	if refused != nil && utf8.RuneCountInString(typed) <= maxFilterText {
+		return nil, refused
 	}
+	for _, reading := range pasted.Readings(typed) {
+		if _, err := shortText(reading); err == nil {
+			readings = append(readings, reading)
+		}
+	}
+	if len(readings) > 0 {
+		return readings, nil
+	}
+	return nil, refused
 }

@@ -55,8 +55,8 @@ type versionDifference struct {
 func (a *api) versions(c *gin.Context) {
 	q := readQuery(c.Request.URL.RawQuery, "limit", "before")
 	which := orders.Which{Limit: defaultLimit}
-	q.read("limit", limitInto(&which.Limit))
-	q.read("before", versionInto(&which.Before))
+	read(q, "limit", &which.Limit, limitOf)
+	read(q, "before", &which.Before, wholeFrom(1))
 	past, ok := a.past(c, q, which)
 	if !ok {
 		return
@@ -74,13 +74,14 @@ func (a *api) versions(c *gin.Context) {
 
 // version answers GET and HEAD of one version, or of how it differs from another one.
 func (a *api) version(c *gin.Context) {
-	var number, against int64
 	q := readQuery(c.Request.URL.RawQuery, "against")
-	if err := versionInto(&number)(c.Param("version")); err != nil {
+	number, err := wholeFrom(1)(c.Param("version"))
+	if err != nil {
 		q.refuse("The address has no version: %q %s.", cut(c.Param("version")), err)
 	}
 	which := orders.Which{Numbers: []int64{number}}
-	if q.read("against", versionInto(&against)) {
+	var against int64
+	if read(q, "against", &against, wholeFrom(1)) {
 		which.Numbers = append(which.Numbers, against)
 	}
 	past, ok := a.past(c, q, which)
@@ -112,7 +113,7 @@ func (a *api) version(c *gin.Context) {
 func (a *api) orderAsOf(c *gin.Context) {
 	var which orders.Which
 	q := readQuery(c.Request.URL.RawQuery, "as_of")
-	if !q.read("as_of", momentInto(&which.AsOf, 0)) {
+	if !read(q, "as_of", &which.AsOf, momentDown) {
 		q.refuse("The parameter \"as_of\" is missing.")
 	}
 	past, ok := a.past(c, q, which)
@@ -170,5 +171,3 @@ func differences(before, after []byte) ([]versionDifference, error) {
 	}
 	return all, nil
 }
-
-func versionInto(to *int64) func(string) error { return wholeInto(to, 1) }
