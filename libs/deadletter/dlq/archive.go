@@ -117,14 +117,12 @@ func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, before
 	if to.Partition != nil && *to.Partition >= partitions {
 		return fmt.Errorf("%w: topic %s has no partition %d, only 0 to %d", ErrTarget, q.opts.Topic, *to.Partition, partitions-1)
 	}
-	partitionFor := func(e *ArchiveEntry) int32 {
+	place := func(e *ArchiveEntry) {
 		switch was := e.Letter.Partition; {
 		case to.Partition != nil:
-			return *to.Partition
+			e.Letter.Partition = *to.Partition
 		case to.ByKey || was < 0 || was >= partitions:
-			return partitionOf(e.ID, partitions)
-		default:
-			return was
+			e.Letter.Partition = partitionOf(e.ID, partitions)
 		}
 	}
 	view, err := q.Scan(ctx, letter.Filter{})
@@ -132,35 +130,32 @@ func (q *Queue) Import(ctx context.Context, archive io.Reader, to Target, before
 		return err
 	}
 	decoder := json.NewDecoder(archive)
-	for read := 0; ; {
-		var some []ArchiveEntry
-		var failure error
-		for len(some) < chunkLetters && failure == nil {
-			var e ArchiveEntry
-			read++
-			if failure = decoder.Decode(&e); failure == nil {
-				failure = e.check()
-			}
-			if failure == nil {
-				some = append(some, e)
-			} else if !errors.Is(failure, io.EOF) {
-				failure = fmt.Errorf("entry %d %w: %w", read, ErrEntry, failure)
+	var some []ArchiveEntry
+	for read := 1; ; read++ {
+		var e ArchiveEntry
+		failure := decoder.Decode(&e)
+		if failure == nil {
+			failure = e.check()
+		}
+		if failure == nil {
+			place(&e)
+			if some = append(some, e); len(some) < chunkLetters {
+				continue
 			}
 		}
-		if err := q.insert(ctx, view, some, partitionFor, before, done); err != nil || failure != nil {
-			if errors.Is(failure, io.EOF) {
-				failure = nil
-			}
-			return errors.Join(err, failure)
+		if err := q.insert(ctx, view, some, before, done); err != nil || errors.Is(failure, io.EOF) {
+			return err
 		}
+		if failure != nil {
+			return fmt.Errorf("entry %d %w: %w", read, ErrEntry, failure)
+		}
+		some = nil
 	}
 }
 
 // insert writes the resolutions first: where it fails in between, no letter is
 // open that was not.
-func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, partitionFor func(*ArchiveEntry) int32,
-	before func(ids []string) error, done func(id string, why error),
-) error {
+func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, before func(ids []string) error, done func(id string, why error)) error {
 	if err := view.Refresh(ctx); err != nil { // orders may be erased meanwhile
 		return err
 	}
@@ -183,7 +178,7 @@ func (q *Queue) insert(ctx context.Context, view *View, entries []ArchiveEntry, 
 			why[i] = ErrThere
 			continue
 		}
-		partition := partitionFor(e)
+		partition := e.Letter.Partition
 		if exists {
 			partition = known.resolution().Partition // as it is there
 		}

@@ -222,57 +222,35 @@ type reading struct {
 }
 
 func (r *reading) span(ctx context.Context, partition int32, span Span) error {
-	empty := 0
 	for span.From < span.To {
-		size := int64(answerBytes)
-		if n := span.To - span.From; n < answerBytes/perRecord {
-			size = n * perRecord
-		}
-		next, err := r.step(ctx, partition, span, int32(size))
-		if err != nil {
-			return err
-		}
-		if next > span.From {
-			span.From, empty = next, 0
+		records, next, err := r.fetch(ctx, partition, span)
+		if errors.Is(err, kerr.OffsetOutOfRange) {
+			if span.From, err = r.outOfRange(ctx, partition, span); err != nil {
+				return err
+			}
 			continue
 		}
-		// The broker may need a moment, as after a change of the leader.
-		if empty++; empty > attempts {
-			return fmt.Errorf("topic %s, partition %d: the broker returns nothing at offset %d, though the partition ends at %d or later", r.topic, partition, span.From, span.To)
+		if err != nil {
+			return fmt.Errorf("topic %s, partition %d, offset %d: %w", r.topic, partition, span.From, err)
 		}
-		if err := retry.Sleep(ctx, firstPause); err != nil {
-			return err
+		for _, record := range records.Records {
+			if record.Offset >= span.To {
+				return nil
+			}
+			err := ctx.Err()
+			if err == nil {
+				err = r.handle(record)
+			}
+			if err != nil {
+				return err
+			}
 		}
+		if records.Err != nil {
+			return fmt.Errorf("topic %s, partition %d, offset %d: unreadable batch: %w", r.topic, partition, next, records.Err)
+		}
+		span.From = next
 	}
 	return nil
-}
-
-func (r *reading) step(ctx context.Context, partition int32, span Span, size int32) (int64, error) {
-	answer, err := r.fetch(ctx, partition, span.From, size)
-	if errors.Is(err, kerr.OffsetOutOfRange) {
-		return r.outOfRange(ctx, partition, span)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("topic %s, partition %d, offset %d: %w", r.topic, partition, span.From, err)
-	}
-	records, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		Offset: span.From, IsolationLevel: kgo.ReadCommitted(), Topic: r.topic, Partition: partition,
-	}, answer, r.decompress, nil)
-	for _, record := range records.Records {
-		if record.Offset >= span.To {
-			return span.To, nil
-		}
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		if err := r.handle(record); err != nil {
-			return 0, err
-		}
-	}
-	if records.Err != nil {
-		return 0, fmt.Errorf("topic %s, partition %d, offset %d: unreadable batch: %w", r.topic, partition, next, records.Err)
-	}
-	return next, nil
 }
 
 // outOfRange resumes at the partition's start if that is further on by now.
@@ -292,20 +270,31 @@ func (r *reading) outOfRange(ctx context.Context, partition int32, span Span) (i
 	return gap.To, nil
 }
 
-func (r *reading) fetch(ctx context.Context, partition int32, offset int64, size int32) (*kmsg.FetchResponseTopicPartition, error) {
+// fetch reads from the span's first offset, as far as one answer brings, and returns the offset
+// to read next.
+func (r *reading) fetch(ctx context.Context, partition int32, span Span) (records kgo.FetchPartition, next int64, err error) {
+	size := int32(min(span.To-span.From, answerBytes/perRecord) * perRecord)
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
-		answer, err := r.fetchOnce(ctx, partition, offset, size)
+		var answer *kmsg.FetchResponseTopicPartition
+		if answer, err = r.fetchOnce(ctx, partition, span.From, size); err == nil {
+			records, next = kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+				Offset: span.From, IsolationLevel: kgo.ReadCommitted(), Topic: r.topic, Partition: partition,
+			}, answer, r.decompress, nil)
+			if next == span.From && records.Err == nil { // it may need a moment, as after a change of the leader
+				err = fmt.Errorf("the broker returns nothing at offset %d, though the partition ends at %d or later", span.From, span.To)
+			}
+		}
 		_, answered := errors.AsType[*kerr.Error](err)
 		final := answered && !kerr.IsRetriable(err) || errors.Is(err, ErrNoTopic)
 		if err == nil || final || attempt == attempts || ctx.Err() != nil {
-			return answer, err
+			return records, next, err
 		}
 		r.mu.Lock()
 		r.leaders = nil
 		r.mu.Unlock()
 		if err := retry.Sleep(ctx, pause); err != nil {
-			return nil, err
+			return records, 0, err
 		}
 		pause *= 2
 	}
@@ -324,15 +313,11 @@ func (r *reading) fetchOnce(ctx context.Context, partition int32, offset int64, 
 	request.ReplicaID, request.MaxBytes, request.MinBytes, request.MaxWaitMillis = -1, size, 1, 0
 	request.IsolationLevel, request.SessionEpoch = 1, -1 // committed records, no session
 	request.Topics = []kmsg.FetchRequestTopic{asked}
-	response, err := r.client.client.Broker(int(leader)).RetriableRequest(ctx, request)
+	answer, err := request.RequestWith(ctx, r.client.client.Broker(int(leader)))
+	if err == nil {
+		err = kerr.ErrorForCode(answer.ErrorCode)
+	}
 	if err != nil {
-		return nil, err
-	}
-	answer, ok := response.(*kmsg.FetchResponse)
-	if !ok {
-		return nil, fmt.Errorf("the broker answers a fetch with %T", response)
-	}
-	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
 		return nil, err
 	}
 	for _, t := range answer.Topics {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
 	"github.com/orderhub/orderhub/libs/erasure"
@@ -115,9 +117,7 @@ func (f *filterFlags) register(cmd *cobra.Command) {
 	f.flags = flags
 	cmd.Flags().AddFlagSet(flags)
 	complete(cmd, "stage", "decode", "validate", "conflict", "write")
-	complete(cmd, "reason",
-		"conflict", "duplicate_name", "empty", "invalid", "invalid_utf8", "lone_surrogate", "not_json", "nul_character", "out_of_range",
-		"pretty_printed", "refused_by_database", "tombstone", "too_deep", "too_large", "trailing_data", "unknown_field", "wrapped", "wrong_type")
+	complete(cmd, "reason", slices.Sorted(slices.Values(deadletter.Reasons()))...)
 }
 
 // parsed is a flag's function, which reads its text with another function.

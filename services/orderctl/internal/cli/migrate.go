@@ -37,7 +37,9 @@ func (a *app) migrateCommand() *cobra.Command {
 		case createIndexes && dropIndexes:
 			return usagef("--list-indexes, --drop-list-indexes: say one of the two")
 		case createIndexes:
-			return a.withDatabase(cmd.Context(), s.Database, wait, a.createListIndexes)
+			return a.withDatabase(cmd.Context(), s.Database, wait, func(ctx context.Context, db *sql.DB) error {
+				return migrations.CreateListIndexes(ctx, db, a.printIndex)
+			})
 		case dropIndexes:
 			return a.withDatabase(cmd.Context(), s.Database, wait, a.dropListIndexes)
 		}
@@ -81,10 +83,6 @@ func (a *app) migrateUp(ctx context.Context, db *sql.DB) error {
 		return a.sayVersion(ctx, db, "nothing to apply: ")
 	}
 	return a.sayVersion(ctx, db, "")
-}
-
-func (a *app) createListIndexes(ctx context.Context, db *sql.DB) error {
-	return migrations.CreateListIndexes(ctx, db, a.printIndex)
 }
 
 func (a *app) dropListIndexes(ctx context.Context, db *sql.DB) error {

@@ -337,47 +337,40 @@ func (g *workerGroup) askDatabase(ctx context.Context) error {
 // offsets are what the place that a flag names is in each partition, or in those that it
 // names.
 func (g *workerGroup) offsets(ctx context.Context, flag, place string, only []int32) (map[int32]int64, error) {
-	at, timeErr := time.Parse(time.RFC3339, place)
-	var after kadm.ListedOffsets
-	if timeErr == nil {
-		var err error
-		if after, err = g.admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), g.topic); err != nil {
+	var of func(*partitionStatus) *int64
+	named := false
+	switch at, timeErr := time.Parse(time.RFC3339, place); {
+	case place == "earliest":
+		of = func(p *partitionStatus) *int64 { return &p.First }
+	case place == "latest":
+		of = func(p *partitionStatus) *int64 { return &p.End }
+	case place == "committed":
+		of = func(p *partitionStatus) *int64 { return p.Committed }
+	case timeErr == nil:
+		after, err := g.admin.ListOffsetsAfterMilli(ctx, at.UnixMilli(), g.topic)
+		if err != nil {
 			return nil, explainKafka(g.cfg, err)
 		}
-	}
-	for one := range strings.SplitSeq(place, ",") {
-		of, _, _ := strings.Cut(one, ":")
-		id, err := strconv.ParseInt(of, 10, 32)
-		if of != one && err == nil && !slices.ContainsFunc(g.partitions, func(p partitionStatus) bool { return p.Partition == int32(id) }) {
-			return nil, usagef("%s: topic %s has no partition %s", flag, g.topic, of)
+		// Before an open transaction: its records cannot be read yet.
+		of = func(p *partitionStatus) *int64 { return new(min(after[g.topic][p.Partition].Offset, p.End)) }
+	default:
+		offsets, err := g.named(flag, place)
+		if err != nil {
+			return nil, err
 		}
+		named, of = true, func(p *partitionStatus) *int64 { return cmp.Or(offsets[p.Partition], offsets[anyPartition]) }
 	}
 	found := map[int32]int64{}
-	for _, p := range g.partitions {
+	for i := range g.partitions {
+		p := &g.partitions[i]
 		if len(only) > 0 && !slices.Contains(only, p.Partition) {
 			continue
 		}
-		switch {
-		case place == "earliest":
-			found[p.Partition] = p.First
-		case place == "latest":
-			found[p.Partition] = p.End
-		case place == "committed":
-			if p.Committed != nil {
-				found[p.Partition] = *p.Committed
-			}
-		case timeErr == nil: // before an open transaction: its records cannot be read yet
-			found[p.Partition] = min(after[g.topic][p.Partition].Offset, p.End)
-		default:
-			offset, there, err := offsetIn(place, p.Partition)
-			switch {
-			case err != nil:
-				return nil, usagef("%s: %q is no offset, no time such as 2026-11-29T12:00:00Z, and none of earliest, latest and committed", flag, place)
-			case there && (offset < p.First || offset > p.End):
+		if offset := of(p); offset != nil {
+			if named && (*offset < p.First || *offset > p.End) {
 				return nil, usagef("%s: partition %d has the offsets %d to %d", flag, p.Partition, p.First, p.End)
-			case there:
-				found[p.Partition] = offset
 			}
+			found[p.Partition] = *offset
 		}
 	}
 	if len(found) == 0 {
@@ -386,22 +379,27 @@ func (g *workerGroup) offsets(ctx context.Context, flag, place string, only []in
 	return found, nil
 }
 
-// offsetIn reads the offset of a partition: 120, or one for each of several, 0:120,3:99.
-func offsetIn(place string, partition int32) (offset int64, there bool, err error) {
+const anyPartition = -1
+
+// named reads an offset, 120, or one for each of several partitions, 0:120,3:99.
+func (g *workerGroup) named(flag, place string) (map[int32]*int64, error) {
+	offsets := map[int32]*int64{}
 	for one := range strings.SplitSeq(place, ",") {
 		of, number, named := strings.Cut(one, ":")
 		if !named {
-			number = of
+			of, number = strconv.Itoa(anyPartition), of
 		}
-		n, err := strconv.ParseInt(number, 10, 64)
-		if err != nil {
-			return 0, false, err
+		id, wrong := strconv.ParseInt(of, 10, 32)
+		offset, err := strconv.ParseInt(number, 10, 64)
+		switch {
+		case cmp.Or(wrong, err) != nil:
+			return nil, usagef("%s: %q is no offset, no time such as 2026-11-29T12:00:00Z, and none of earliest, latest and committed", flag, place)
+		case named && !slices.ContainsFunc(g.partitions, func(p partitionStatus) bool { return p.Partition == int32(id) }):
+			return nil, usagef("%s: topic %s has no partition %s", flag, g.topic, of)
 		}
-		if !named || of == strconv.Itoa(int(partition)) {
-			offset, there = n, true
-		}
+		offsets[int32(id)] = &offset
 	}
-	return offset, there, nil
+	return offsets, nil
 }
 
 // moving are the partitions that go somewhere.

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -99,13 +100,15 @@ type Console struct {
 	look     *web.Look
 	live     *live
 	jobs     *jobs
-	searches searches
+	searched *lru.Cache[string, searched]
 	edited   *lru.Cache[[3]string, time.Time] // see auditedEdit
 	guard    *auth.Guard
 	typed    *auth.Typed  // with HTTP_AUTH=off
 	reader   *auth.Caller // who looks without signing in, with HTTP_AUTH=off
 	engine   *gin.Engine
 	handler  http.Handler
+
+	searching sync.Mutex // one search at a time
 }
 
 // MinTokenLength is the smallest number of characters of a token.
@@ -126,7 +129,8 @@ func New(opts Options) (*Console, error) {
 		opts: opts, look: web.NewLook(assets, "assets", templates, "templates", templateFuncs),
 		live: newLive(opts), jobs: newJobs(), reader: auth.NewCaller(auth.KindOff, "", auth.LettersRead, time.Time{}),
 	}
-	c.edited, _ = lru.New[[3]string, time.Time](10_000) // it fails for a size below 1 only
+	c.searched, _ = lru.New[string, searched](keptSearches) // it fails for a size below 1 only
+	c.edited, _ = lru.New[[3]string, time.Time](10_000)
 	var err error
 	c.guard, err = auth.New(opts.Auth, auth.Options{Addr: opts.Listen, Web: opts.Web, Log: opts.Log, Metrics: opts.Metrics, Health: opts.Health, Answer: c.answer, Off: c.off})
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
@@ -79,7 +78,7 @@ func (c *Console) selection(v *visit, q *query) ([]dlq.Ref, error) {
 	var among map[string]bool
 	if f, scan := q.scanned(); scan {
 		var err error
-		if among, err = c.searches.find(v.ctx(), c.opts.Store, f, l.version); err != nil {
+		if among, err = c.search(v.ctx(), f, l.version); err != nil {
 			return nil, err
 		}
 	}
@@ -127,29 +126,25 @@ const (
 	keptSearches = 8
 )
 
-// searches reads the topic for what lists can't answer, one search at a time. It keeps
-// some results, so that turning pages does not read again.
-type searches struct {
-	mu   sync.Mutex
-	kept map[string]searched
-}
-
+// searched is what a search found, as of the list with a version.
 type searched struct {
-	version string // of the list that it was made for
+	version string
 	at      time.Time
 	ids     map[string]bool
 }
 
-func (s *searches) find(ctx context.Context, queue *dlq.Queue, f letter.Filter, version string) (map[string]bool, error) {
+// search reads the topic for what lists can't answer, one search at a time. It keeps
+// some results, so that turning pages does not read again.
+func (c *Console) search(ctx context.Context, f letter.Filter, version string) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, searchTimeout)
 	defer cancel()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	c.searching.Lock()
+	defer c.searching.Unlock()
 	name := fmt.Sprintf("%q %q", f.Text, f.UID)
-	if kept, ok := s.kept[name]; ok && (kept.version == version || time.Since(kept.at) < searchLife) {
+	if kept, ok := c.searched.Get(name); ok && (kept.version == version || time.Since(kept.at) < searchLife) {
 		return kept.ids, nil
 	}
-	view, err := queue.Scan(ctx, f)
+	view, err := c.opts.Store.Scan(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -157,10 +152,7 @@ func (s *searches) find(ctx context.Context, queue *dlq.Queue, f letter.Filter, 
 	for ref := range view.Each(letter.Any) {
 		result.ids[ref.ID] = true
 	}
-	if s.kept == nil || len(s.kept) >= keptSearches {
-		s.kept = map[string]searched{}
-	}
-	s.kept[name] = result
+	c.searched.Add(name, result)
 	return result.ids, nil
 }
 
