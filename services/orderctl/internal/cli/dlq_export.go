@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -138,8 +139,12 @@ func (a *app) exportTo(f *exportFlags) (write func(*dlq.Item) error, end func(er
 		}
 	}
 	if f.format == exportCSV {
-		facts := dlqview.NewFacts(out)
-		return facts.Write, func(err error) error { return finish(errors.Join(err, facts.Flush())) }, nil
+		w := csv.NewWriter(out)
+		end = func(err error) error {
+			w.Flush()
+			return finish(errors.Join(err, w.Error()))
+		}
+		return func(item *dlq.Item) error { return w.Write(dlqview.Facts(item)) }, end, w.Write(dlqview.FactColumns)
 	}
 	return func(item *dlq.Item) error {
 		e := dlq.ArchiveEntryOf(item)

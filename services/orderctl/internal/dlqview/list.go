@@ -1,8 +1,8 @@
 package dlqview
 
 import (
+	"cmp"
 	"crypto/sha256"
-	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -170,26 +170,14 @@ func (t *Table) row(b *strings.Builder, row []string, paint func(string) string)
 	b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 }
 
-// Facts writes what is known of letters as CSV, without their values and without
-// personal data.
-type Facts struct {
-	w     *csv.Writer
-	begun bool
-}
-
-// NewFacts returns a Facts.
-func NewFacts(w io.Writer) *Facts { return &Facts{w: csv.NewWriter(w)} }
-
-var factColumns = []string{
+// FactColumns are the names of Facts.
+var FactColumns = []string{
 	"id", "status", "reason", "stage", "rules", "paths", "failed_at", "source_topic", "source_partition", "source_offset", "source_timestamp", "key",
 	"redrive_count", "origin", "size", "format", "resolution", "by", "when", "why", "became", "edited",
 }
 
-// Write adds a letter.
-func (f *Facts) Write(item *dlq.Item) error {
-	if err := f.head(); err != nil {
-		return err
-	}
+// Facts are what is known of a letter, for CSV, without its value and without personal data.
+func Facts(item *dlq.Item) []string {
 	l := LineOf(&item.Letter, item.Ref.Status)
 	var rules, paths []string
 	for _, e := range l.Errors {
@@ -215,21 +203,7 @@ func (f *Facts) Write(item *dlq.Item) error {
 	for i := range row {
 		row[i] = web.Cell(row[i])
 	}
-	return f.w.Write(row)
-}
-
-func (f *Facts) head() error {
-	if f.begun {
-		return nil
-	}
-	f.begun = true
-	return f.w.Write(factColumns)
-}
-
-// Flush writes what is not written yet.
-func (f *Facts) Flush() error {
-	f.w.Flush()
-	return f.w.Error()
+	return row
 }
 
 func stamp(t time.Time) string {
@@ -254,4 +228,83 @@ func FileName(l *letter.Letter) string {
 		return name + ".json"
 	}
 	return name + ".bin"
+}
+
+var blocks = []rune(" ▁▂▃▄▅▆▇█")
+
+// MaskStats masks what counts of letters hold of records: names of fields, and what
+// letters of foreign form give as reason.
+func MaskStats(s *dlq.Stats) {
+	for _, c := range s.Causes {
+		c.Reason, c.Rule, c.Path = MaskCause(c.Reason, c.Rule, c.Path)
+		c.Sample = mask.ID(c.Sample)
+	}
+	s.ByReason, s.OpenByReason = masked(s.ByReason), masked(s.OpenByReason)
+	s.ByRule = masked(s.ByRule)
+}
+
+// masked joins the counts of names that look the same once they are masked by
+// keeping one of them.
+func masked[N any](counts map[string]N) map[string]N {
+	shown := make(map[string]N, len(counts))
+	for name, n := range counts {
+		shown[mask.Label(name)] = n
+	}
+	return shown
+}
+
+// maxCauses is how many causes people are shown.
+const maxCauses = 20
+
+// A table counts letters by what they have in common.
+type table struct {
+	Title string
+	Rows  []tableRow // that with most letters first
+}
+
+type tableRow struct {
+	Name string
+	dlq.Count
+}
+
+func tableOf(title string, counts map[string]dlq.Count) table {
+	t := table{Title: title}
+	for name, n := range counts {
+		t.Rows = append(t.Rows, tableRow{name, n})
+	}
+	slices.SortFunc(t.Rows, func(a, b tableRow) int {
+		return cmp.Or(cmp.Compare(b.Total(), a.Total()), cmp.Compare(a.Name, b.Name))
+	})
+	return t
+}
+
+// ShowStats writes counts for people.
+func ShowStats(w io.Writer, style Style, s *dlq.Stats) error {
+	reasons := map[string]dlq.Count{}
+	for reason, n := range s.ByReason {
+		reasons[reason] = dlq.Count{Open: s.OpenByReason[reason], Resolved: n - s.OpenByReason[reason]}
+	}
+	shown := struct {
+		*dlq.Stats
+		Tables []table
+		Bars   string
+		Span   time.Duration
+		Most   int
+		Causes []*dlq.Cause
+		More   int
+	}{Stats: s, Tables: []table{tableOf("Reason", reasons), tableOf("Rule", s.ByRule), tableOf("Source", s.ByPartition)}}
+	const bars = 60
+	if counts, span := s.Histogram(bars); counts != nil {
+		shown.Span, shown.Most = span.Round(time.Millisecond), slices.Max(counts)
+		for _, n := range counts {
+			level := 0
+			if n > 0 {
+				level = 1 + n*(len(blocks)-2)/shown.Most
+			}
+			shown.Bars += string(blocks[level])
+		}
+	}
+	shown.Causes = s.Causes[:min(len(s.Causes), maxCauses)]
+	shown.More = len(s.Causes) - len(shown.Causes)
+	return style.Write(w, "stats.txt", shown)
 }
