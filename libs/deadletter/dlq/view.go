@@ -32,12 +32,12 @@ type View struct {
 	refreshing sync.Mutex
 
 	mu      sync.Mutex
-	entries map[string]*Ref // by id: letters that match, and all resolutions
-	groups  map[groupKey]*Group
+	entries map[string]*Ref          // by id: letters that match, and all resolutions
 	next    map[topicPartition]int64 // the offset to read next
 	gaps    []Gap
 
-	failures failures
+	grouping sync.RWMutex
+	groups   map[groupKey]*Group // many letters have the same failures
 }
 
 // Ref is a letter that a View found, or a resolution whose letter it did not, which has
@@ -213,12 +213,12 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 		id, isResolution = letter.ResolutionOf(r)
 	}
 	var l letter.Letter
-	var failed *failure
+	var group *Group
 	isLetter := !isResolution && slices.Contains(v.letters, r.Topic) && !isTombstone(r)
 	if isLetter {
 		l = letter.Parse(r)
-		failed = v.failures.of(&l)
-		id, matches = l.ID, v.filter.MatchesWith(&l, func(*letter.Letter) []letter.Failure { return failed.exact })
+		group = v.group(&l)
+		id, matches = l.ID, v.filter.MatchesWith(&l, func(*letter.Letter) []letter.Failure { return group.failures })
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -239,7 +239,7 @@ func (v *View) add(r *kgo.Record) (status letter.Status, matches bool) {
 		ref := v.entry(id)
 		ref.letters = append(without(ref.letters, r), here)
 		ref.Place, ref.FailedAt, ref.SourceOffset, ref.SourceKey = here, l.FailedAt.UTC(), l.Source.Offset, bytes.Clone(l.SourceKey)
-		ref.Origin, ref.Redrives, ref.Size, ref.Group = l.Origin, l.Redrives, l.Size(), v.group(&l, failed)
+		ref.Origin, ref.Redrives, ref.Size, ref.Group = l.Origin, l.Redrives, l.Size(), group
 		return ref.Status, true
 	case isLetter: // the id's letter was replaced by one that does not match
 		v.change(id, func(ref *Ref) { ref.letters = nil })
@@ -392,78 +392,54 @@ func (v *View) current(ctx context.Context, refs []Ref, status letter.Status, ch
 
 // Group is what letters of the same failures and source have in common.
 type Group struct {
+	groupKey
+	ErrorsJSON []byte // the header dlq-errors
+	// Causes are the failures, each once, with the path of any item, at most maxCauses.
+	// Letters that name none have one without rule and path.
+	Causes []letter.Failure
+
+	failures []letter.Failure // with the items' positions
+}
+
+type groupKey struct {
 	Format          letter.Format
 	Reason, Stage   string
 	SourceTopic     string // empty: unknown
 	SourcePartition int32
 	Class           string // of the exception, where others wrote the letters
-	ErrorsJSON      []byte // the header dlq-errors
-	// Causes are the failures, each once, with the path of any item, at most maxCauses.
-	// Letters that name none have one without rule and path.
-	Causes []letter.Failure
-}
-
-type groupKey struct {
-	format                      letter.Format
-	reason, stage, topic, class string
-	partition                   int32
-	failed                      *failure
-}
-
-// group finds the letter's group, or makes it.
-func (v *View) group(l *letter.Letter, failed *failure) *Group {
-	key := groupKey{l.Format, l.Reason, l.Stage, l.Source.Topic, l.Exception.Class, l.Source.Partition, failed}
-	if v.groups[key] == nil {
-		v.groups[key] = &Group{l.Format, l.Reason, l.Stage, l.Source.Topic, l.Source.Partition, l.Exception.Class, failed.json, failed.causes}
-	}
-	return v.groups[key]
+	errors          string // the header dlq-errors
 }
 
 const (
 	maxCauses = 16
-	// maxKnown bounds how many texts of failures are remembered.
-	maxKnown = 4096
+	// maxGroups bounds how many groups are remembered, since anybody may write texts.
+	maxGroups = 1 << 16
 )
 
-// failures remembers what is in the headers dlq-errors, since many letters have the
-// same. Safe for concurrent use.
-type failures struct {
-	mu    sync.RWMutex
-	known map[string]*failure
-}
-
-type failure struct {
-	json   []byte           // the header, for all letters that have it
-	exact  []letter.Failure // with the items' positions
-	causes []letter.Failure // those of Group
-}
-
-func (f *failures) of(l *letter.Letter) *failure {
-	text := l.ErrorsJSON
-	if l.Format != letter.Orderhub {
-		text = []byte("class " + l.Exception.Class) // which is no JSON
+// group finds the letter's group, or makes it.
+func (v *View) group(l *letter.Letter) *Group {
+	key := groupKey{l.Format, l.Reason, l.Stage, l.Source.Topic, l.Source.Partition, l.Exception.Class, string(l.ErrorsJSON)}
+	v.grouping.RLock()
+	g := v.groups[key]
+	v.grouping.RUnlock()
+	if g != nil {
+		return g
 	}
-	f.mu.RLock()
-	known := f.known[string(text)]
-	f.mu.RUnlock()
-	if known != nil {
-		return known
-	}
-	decoded := &failure{json: slices.Clone(l.ErrorsJSON), exact: l.Failures()}
-	for _, f := range decoded.exact {
+	g = &Group{groupKey: key, ErrorsJSON: []byte(key.errors), failures: l.Failures()}
+	for _, f := range g.failures {
 		f.Path = letter.AnyItem(f.Path)
-		if len(decoded.causes) < maxCauses && !slices.Contains(decoded.causes, f) {
-			decoded.causes = append(decoded.causes, f)
+		if len(g.Causes) < maxCauses && !slices.Contains(g.Causes, f) {
+			g.Causes = append(g.Causes, f)
 		}
 	}
-	if len(decoded.causes) == 0 {
-		decoded.causes = []letter.Failure{{}}
+	if len(g.Causes) == 0 {
+		g.Causes = []letter.Failure{{}}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.known == nil || len(f.known) >= maxKnown {
-		f.known = map[string]*failure{}
+	v.grouping.Lock()
+	defer v.grouping.Unlock()
+	if len(v.groups) >= maxGroups {
+		clear(v.groups)
 	}
-	f.known[string(text)] = decoded
-	return decoded
+	v.groups[key] = g
+	return g
 }

@@ -93,7 +93,7 @@ const editRecorded = 10 * time.Minute
 // recorded so short a time ago.
 func (c *Console) auditedEdit(v *visit, item dlq.Item, since time.Duration) error {
 	who := [3]string{v.frame.Caller.Kind, v.frame.Caller.Name, item.ID}
-	if at, found := c.edited.Get(who); found && time.Now().Sub(at) < since {
+	if at, found := c.edited.Get(who); found && time.Since(at) < since {
 		return nil
 	}
 	err := c.audited(v, "edit", "", 0, mask.ID(item.ID))

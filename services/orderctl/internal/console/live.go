@@ -232,7 +232,7 @@ func (l *live) Collect(to chan<- prometheus.Metric) {
 	for reason, w := range known.reasons {
 		age := 0.0
 		if w.open > 0 {
-			age = max(0, time.Now().Sub(w.oldest).Seconds())
+			age = max(0, time.Since(w.oldest).Seconds())
 		}
 		to <- prometheus.MustNewConstMetric(openLetters, prometheus.GaugeValue, float64(w.open), reason)
 		to <- prometheus.MustNewConstMetric(oldestOpen, prometheus.GaugeValue, age, reason)
