@@ -13,8 +13,8 @@ import (
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestCausesOverTime(t *testing.T) {
-	price := &Group{groupKey: groupKey{Reason: "invalid", SourceTopic: "orders"}, Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}}}
-	broken := &Group{groupKey: groupKey{Reason: "not_json"}, Causes: []letter.Failure{{}}}
+	price := &Group{GroupKey: GroupKey{Reason: "invalid", SourceTopic: "orders"}, Causes: []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "min", Path: "items[].sale"}}}
+	broken := &Group{GroupKey: GroupKey{Reason: "not_json"}, Causes: []letter.Failure{{}}}
 	at := func(hours int, g *Group, status letter.Status) Ref {
 		return Ref{Group: g, FailedAt: noon.Add(time.Duration(hours) * time.Hour), Place: letter.Place{Offset: int64(hours)}, Status: status}
 	}

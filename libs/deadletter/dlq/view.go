@@ -37,7 +37,7 @@ type View struct {
 	gaps    []Gap
 
 	grouping sync.RWMutex
-	groups   map[groupKey]*Group // many letters have the same failures
+	groups   map[GroupKey]*Group // many letters have the same failures
 }
 
 // Ref is a letter that a View found, or a resolution whose letter it did not, which has
@@ -101,7 +101,7 @@ func (r *Ref) resolution() letter.Place { return r.resolutions[len(r.resolutions
 func newView(letters []string, resolutions string, filter letter.Filter) *View {
 	return &View{
 		letters: letters, resolutions: resolutions, filter: filter, erased: &erasedOrders{},
-		entries: map[string]*Ref{}, groups: map[groupKey]*Group{}, next: map[topicPartition]int64{},
+		entries: map[string]*Ref{}, groups: map[GroupKey]*Group{}, next: map[topicPartition]int64{},
 	}
 }
 
@@ -392,7 +392,7 @@ func (v *View) current(ctx context.Context, refs []Ref, status letter.Status, ch
 
 // Group is what letters of the same failures and source have in common.
 type Group struct {
-	groupKey
+	GroupKey
 	ErrorsJSON []byte // the header dlq-errors
 	// Causes are the failures, each once, with the path of any item, at most maxCauses.
 	// Letters that name none have one without rule and path.
@@ -401,7 +401,8 @@ type Group struct {
 	failures []letter.Failure // with the items' positions
 }
 
-type groupKey struct {
+// GroupKey tells one group from another.
+type GroupKey struct {
 	Format          letter.Format
 	Reason, Stage   string
 	SourceTopic     string // empty: unknown
@@ -418,14 +419,14 @@ const (
 
 // group finds the letter's group, or makes it.
 func (v *View) group(l *letter.Letter) *Group {
-	key := groupKey{l.Format, l.Reason, l.Stage, l.Source.Topic, l.Source.Partition, l.Exception.Class, string(l.ErrorsJSON)}
+	key := GroupKey{l.Format, l.Reason, l.Stage, l.Source.Topic, l.Source.Partition, l.Exception.Class, string(l.ErrorsJSON)}
 	v.grouping.RLock()
 	g := v.groups[key]
 	v.grouping.RUnlock()
 	if g != nil {
 		return g
 	}
-	g = &Group{groupKey: key, ErrorsJSON: []byte(key.errors), failures: l.Failures()}
+	g = &Group{GroupKey: key, ErrorsJSON: []byte(key.errors), failures: l.Failures()}
 	for _, f := range g.failures {
 		f.Path = letter.AnyItem(f.Path)
 		if len(g.Causes) < maxCauses && !slices.Contains(g.Causes, f) {

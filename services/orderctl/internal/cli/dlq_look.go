@@ -19,7 +19,6 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/errs"
 	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
-	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
 )
 
 const peopleLimit = 50
@@ -130,7 +129,7 @@ func (a *app) dlqShowCommand() *cobra.Command {
 		if err := cmp.Or(ordersErr, err); err != nil {
 			return err
 		}
-		details, err := inspect.Letter(cmd.Context(), queue, args[0], model.New(s.Rules.Options()), orders)
+		details, err := dlqview.Inspect(cmd.Context(), queue, args[0], model.New(s.Rules.Options()), orders)
 		if err == nil && reveal {
 			err = a.auditedItems(cmd.Context(), &s.Letters, dlq.By{Actor: actor}, "reveal", details.Item)
 		}

@@ -19,7 +19,6 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/auth"
 	"github.com/orderhub/orderhub/libs/platform/pasted"
 	"github.com/orderhub/orderhub/services/orderctl/internal/dlqview"
-	"github.com/orderhub/orderhub/services/orderctl/internal/inspect"
 	"github.com/orderhub/orderhub/services/orderctl/internal/mask"
 )
 
@@ -219,14 +218,14 @@ func (c *Console) reveal(v *visit) error {
 
 func (c *Console) show(v *visit, item dlq.Item, reveal bool) letterPage {
 	page := letterPage{frame: v.frame, Handle: handle(&item.Ref)}
-	details := dlqview.Details{Item: item, Offset: inspect.Offset(&item.Letter, c.opts.Codec)}
+	details := dlqview.Details{Item: item, Offset: dlqview.Offset(&item.Letter, c.opts.Codec)}
 	var err error
 	if details.History, err = c.history(v.ctx(), v.list, item); err != nil {
 		page.HistoryNote = "The other letters of this record can’t be read now: " + c.explain(err)
 	}
 	bounded, cancel := context.WithTimeout(v.ctx(), databaseTimeout)
 	defer cancel()
-	if err := inspect.Compare(bounded, &details, c.opts.Codec, c.opts.Orders); err != nil {
+	if err := details.Compare(bounded, c.opts.Codec, c.opts.Orders); err != nil {
 		details.StoredNote = "The stored order can’t be read now: " + err.Error()
 	}
 	page.Letter = dlqview.Present(details, reveal)

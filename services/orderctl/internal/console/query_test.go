@@ -35,12 +35,12 @@ func TestQueryMatches(t *testing.T) {
 	g := dlq.Ref{
 		SourceOffset: 7, SourceKey: []byte("key1"), FailedAt: at,
 		Group: &dlq.Group{
-			Format: letter.Orderhub, Reason: "invalid", Stage: "validate", SourceTopic: "orders", SourcePartition: 2,
+			GroupKey:   dlq.GroupKey{Format: letter.Orderhub, Reason: "invalid", Stage: "validate", SourceTopic: "orders", SourcePartition: 2},
 			ErrorsJSON: []byte(`[{"rule":"min","path":"items[3].price"},{"rule":"bcp47","path":"locale"}]`),
 			Causes:     []letter.Failure{{Rule: "min", Path: "items[].price"}, {Rule: "bcp47", Path: "locale"}},
 		},
 	}
-	bare := dlq.Ref{FailedAt: at, Group: &dlq.Group{Reason: "invalid", Causes: []letter.Failure{{}}}}
+	bare := dlq.Ref{FailedAt: at, Group: &dlq.Group{GroupKey: dlq.GroupKey{Reason: "invalid"}, Causes: []letter.Failure{{}}}}
 	matches := func(ref dlq.Ref, status letter.Status, fields ...string) bool {
 		ref.Status = status
 		values := url.Values{}

@@ -192,7 +192,7 @@ func TestTable(t *testing.T) {
 
 func TestStats(t *testing.T) {
 	group := func(reason string, partition int32, causes ...letter.Failure) *dlq.Group {
-		return &dlq.Group{Reason: reason, SourceTopic: "orders", SourcePartition: partition, Causes: causes}
+		return &dlq.Group{GroupKey: dlq.GroupKey{Reason: reason, SourceTopic: "orders", SourcePartition: partition}, Causes: causes}
 	}
 	price := letter.Failure{Rule: "min", Path: "items[].price"}
 	locale := letter.Failure{Rule: "bcp47", Path: "locale"}
