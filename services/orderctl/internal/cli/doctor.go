@@ -30,15 +30,10 @@ func (a *app) doctorCommand() *cobra.Command {
 			}
 		}
 		s.Group, s.Token = s.Workers.Group, s.Reader.Token
-		options, err := flags.options(&s.Kafka)
-		if err != nil {
+		var err error
+		if s.Client, err = a.brokers(&flags, &s.Kafka, kgo.RetryTimeout(s.Timeout/2), kgo.RequestTimeoutOverhead(s.Timeout/2)); err != nil {
 			return err
 		}
-		s.Client, err = kgo.NewClient(append(options, kgo.RetryTimeout(s.Timeout/2), kgo.RequestTimeoutOverhead(s.Timeout/2))...)
-		if err != nil {
-			return usage(err)
-		}
-		defer s.Client.Close()
 		return a.doctor(cmd.Context(), &s.Options, strict)
 	})
 	flags.registerOrders(cmd)

@@ -330,7 +330,8 @@ type importRun struct {
 	*app
 	f      *importFlags
 	source *otherSource
-	target *database
+	target *database // nil: topic
+	topic  target
 	codec  *model.Codec
 	reader *otherdb.Reader
 	next   func(context.Context) (otherdb.Order, error) // of the reader
@@ -357,7 +358,8 @@ func (a *app) newImport(ctx context.Context, f *importFlags, source *otherSource
 		}
 		r.target, to = target, "database "+target.place()
 	} else {
-		if _, err := f.kafka.options(&f.Kafka); err != nil {
+		var err error
+		if r.topic, err = kafkaTarget(&f.kafka, &f.Kafka); err != nil {
 			return nil, err
 		}
 		to = fmt.Sprintf("topic %s at %s", f.Kafka.Topic, strings.Join(kafkaconn.Brokers(f.Kafka.KafkaConn), ", "))
@@ -463,17 +465,11 @@ func (r *importRun) dealer(ctx context.Context) (deal func(context.Context, []ot
 }
 
 func (r *importRun) publisher(ctx context.Context) (deal func(context.Context, []otherdb.Order) error, closing func(), err error) {
-	options, err := r.f.kafka.options(&r.f.Kafka)
+	broker, err := r.topic.open(ctx)
 	if err != nil {
-		return nil, func() {}, err
+		return nil, func() {}, r.topic.explain(err)
 	}
-	lookUp, cancel := context.WithTimeout(ctx, lookUpTimeout)
-	defer cancel()
-	broker, err := publish.Kafka(lookUp, options, r.f.Kafka.Topic, giveUpAfter)
-	if err != nil {
-		return nil, func() {}, explainKafka(&r.f.Kafka, err)
-	}
-	brokers := &published{app: r.app, Product: "Kafka", bar: r.bar.bar}
+	brokers := &published{app: r.app, Product: r.topic.product, bar: r.bar.bar}
 	publisher := publish.New(broker, publish.Options{
 		Rate: r.f.rate,
 		Acked: func(acks []publish.Ack) error {
@@ -489,7 +485,7 @@ func (r *importRun) publisher(ctx context.Context) (deal func(context.Context, [
 		Retrying: brokers.retrying,
 	})
 	return func(ctx context.Context, page []otherdb.Order) error {
-		return explainKafka(&r.f.Kafka, publisher.Run(ctx, func() (publish.Record, error) {
+		return r.topic.explain(publisher.Run(ctx, func() (publish.Record, error) {
 			if len(page) == 0 {
 				return publish.Record{}, io.EOF
 			}

@@ -43,11 +43,11 @@ func (a *app) topicsCommand() *cobra.Command {
 		if s.Replication < 1 && s.Replication != -1 {
 			return usagef("KAFKA_TOPIC_REPLICATION: at least 1, or -1 for the broker's default, not %d", s.Replication)
 		}
-		options, err := flags.options(&s.Kafka)
+		client, err := a.brokers(&flags, &s.Kafka, kgo.RetryTimeout(topicsTimeout), kgo.RequestRetries(2))
 		if err != nil {
 			return err
 		}
-		states, err := a.topics(cmd.Context(), &s, options, wait)
+		states, err := a.topics(cmd.Context(), &s, client, wait)
 		if err != nil {
 			return err
 		}
@@ -58,12 +58,7 @@ func (a *app) topicsCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) topics(ctx context.Context, s *topicsSettings, options []kgo.Opt, wait time.Duration) (states []kafkaconn.TopicState, err error) {
-	client, err := kgo.NewClient(append(options, kgo.RetryTimeout(topicsTimeout), kgo.RequestRetries(2))...)
-	if err != nil {
-		return nil, usage(err)
-	}
-	defer client.Close()
+func (a *app) topics(ctx context.Context, s *topicsSettings, client *kgo.Client, wait time.Duration) (states []kafkaconn.TopicState, err error) {
 	err = a.waiting(ctx, wait, isBrokerAway, func() error {
 		attempt, cancel := context.WithTimeout(ctx, topicsTimeout)
 		defer cancel()
@@ -168,6 +163,19 @@ func (f *kafkaFlags) options(cfg *config.Kafka) ([]kgo.Opt, error) {
 	}
 	options, err := franz.Options(cfg.KafkaConn)
 	return options, usage(err)
+}
+
+// brokers has connections until the command ends.
+func (a *app) brokers(f *kafkaFlags, cfg *config.Kafka, further ...kgo.Opt) (*kgo.Client, error) {
+	options, err := f.options(cfg)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(append(options, further...)...)
+	if err == nil {
+		a.ends = append(a.ends, client.Close)
+	}
+	return client, usage(err)
 }
 
 // explainKafka says what is wrong with the brokers or topics, and what to do.

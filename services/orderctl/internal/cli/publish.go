@@ -118,9 +118,7 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	defer func() { _ = src.close() }() // it was only read
 
 	out := &published{app: a, Product: to.product, out: bufio.NewWriter(a.stdout), quiet: f.quiet, start: time.Now(), ByKind: map[string]int{}}
-	lookUp, cancel := context.WithTimeout(ctx, lookUpTimeout)
-	defer cancel()
-	broker, err := to.open(lookUp)
+	broker, err := to.open(ctx)
 	if err != nil {
 		return to.explain(err)
 	}
@@ -254,7 +252,7 @@ type target struct {
 
 func newTarget(f *publishFlags) (target, error) {
 	if f.to == "" {
-		return kafkaTarget(f)
+		return kafkaTarget(&f.kafka, &f.Kafka)
 	}
 	if len(f.kafka.brokers) > 0 || f.kafka.topic != "" {
 		return target{}, usagef("--to publishes to NATS: --brokers and --topic do not go with it")
@@ -262,14 +260,16 @@ func newTarget(f *publishFlags) (target, error) {
 	return natsTarget(f)
 }
 
-func kafkaTarget(f *publishFlags) (target, error) {
-	options, err := f.kafka.options(&f.Kafka)
+func kafkaTarget(flags *kafkaFlags, cfg *config.Kafka) (target, error) {
+	options, err := flags.options(cfg)
 	return target{
-		product: "Kafka", name: f.Kafka.Topic,
+		product: "Kafka", name: cfg.Topic,
 		open: func(ctx context.Context) (publish.Broker, error) {
-			return publish.Kafka(ctx, options, f.Kafka.Topic, giveUpAfter)
+			lookUp, cancel := context.WithTimeout(ctx, lookUpTimeout)
+			defer cancel()
+			return publish.Kafka(lookUp, options, cfg.Topic, giveUpAfter)
 		},
-		explain: func(err error) error { return explainKafka(&f.Kafka, err) },
+		explain: func(err error) error { return explainKafka(cfg, err) },
 	}, err
 }
 

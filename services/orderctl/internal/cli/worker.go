@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/uptrace/bun"
 
 	"github.com/orderhub/orderhub/libs/deadletter/dlq"
@@ -252,15 +251,10 @@ func (a *app) group(ctx context.Context, s *workerSettings, flags *kafkaFlags, r
 
 // topic asks Kafka alone.
 func (a *app) topic(ctx context.Context, cfg *config.Kafka, flags *kafkaFlags, group string) (*workerGroup, error) {
-	options, err := flags.options(cfg)
+	client, err := a.brokers(flags, cfg)
 	if err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(options...)
-	if err != nil {
-		return nil, usage(err)
-	}
-	a.ends = append(a.ends, client.Close)
 	g := &workerGroup{admin: kadm.NewClient(client), cfg: cfg, group: group, topic: cfg.Topic}
 	return g, explainKafka(cfg, g.askKafka(ctx))
 }
