@@ -283,26 +283,23 @@ func New(source Source, cause Cause, group string, failedAt time.Time) Letter {
 	if source.Truncated != nil {
 		letter.Headers = append(letter.Headers, truncatedHeader(*source.Truncated))
 	}
-	if !IsNATS(source.Topic) { // to which other tools cannot send anything back
-		letter.addForOthers(source, cause, group)
+	if IsNATS(source.Topic) { // to which other tools cannot send anything back
+		return letter
+	}
+	add(SpringTopic, source.Topic)
+	letter.Headers = append(letter.Headers,
+		Header{SpringPartition, binary.BigEndian.AppendUint32(nil, uint32(source.Partition))},
+		Header{SpringOffset, binary.BigEndian.AppendUint64(nil, uint64(source.Offset))},
+		Header{SpringTimestamp, binary.BigEndian.AppendUint64(nil, uint64(source.Timestamp.UnixMilli()))})
+	if source.Key != nil && len(source.Key) <= maxKeyForOthers {
+		letter.Headers = append(letter.Headers, Header{SpringKey, source.Key})
+	}
+	add(SpringGroup, group)
+	add(SpringClass, cause.Reason)
+	if len(cause.Errors) > 0 {
+		add(SpringMessage, cause.Errors[0].String())
 	}
 	return letter
-}
-
-func (l *Letter) addForOthers(source Source, cause Cause, group string) {
-	add := func(key string, value []byte) { l.Headers = append(l.Headers, Header{Key: key, Value: value}) }
-	add(SpringTopic, []byte(source.Topic))
-	add(SpringPartition, binary.BigEndian.AppendUint32(nil, uint32(source.Partition)))
-	add(SpringOffset, binary.BigEndian.AppendUint64(nil, uint64(source.Offset)))
-	add(SpringTimestamp, binary.BigEndian.AppendUint64(nil, uint64(source.Timestamp.UnixMilli())))
-	if source.Key != nil && len(source.Key) <= maxKeyForOthers {
-		add(SpringKey, source.Key)
-	}
-	add(SpringGroup, []byte(group))
-	add(SpringClass, []byte(cause.Reason))
-	if len(cause.Errors) > 0 {
-		add(SpringMessage, []byte(cause.Errors[0].String()))
-	}
 }
 
 // ID names the letter of a source record: its coordinates, and 8 hex digits of

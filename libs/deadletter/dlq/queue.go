@@ -269,24 +269,19 @@ func (q *Queue) Write(ctx context.Context, letters []deadletter.Letter) error {
 		r.Partition = int32(byKey.Partition(r, int(partitions)))
 		return r
 	}
-	for len(letters) > 0 {
-		var records []*kgo.Record
-		for size := 0; len(records) < len(letters); {
-			l := &letters[len(records)]
-			if size += l.Size(); size > chunkBytes && len(records) > 0 {
-				break
-			}
-			records = append(records, recordOf(l))
+	for some := range slices.Chunk(letters, chunkLetters) {
+		records := make([]*kgo.Record, len(some))
+		for i := range some {
+			records[i] = recordOf(&some[i])
 		}
 		for i, p := range q.client.produceApart(ctx, records) {
-			for tooLarge(p.Err) && letters[i].Shorten() {
-				p = q.client.Produce(ctx, recordOf(&letters[i]))[0]
+			for tooLarge(p.Err) && some[i].Shorten() {
+				p = q.client.Produce(ctx, recordOf(&some[i]))[0]
 			}
 			if p.Err != nil {
 				return p.Err
 			}
 		}
-		letters = letters[len(records):]
 	}
 	return nil
 }

@@ -204,25 +204,20 @@ func (a *app) dlqImportCommand() *cobra.Command {
 }
 
 func (a *app) importLetters(ctx context.Context, s *changeSettings, queue *dlq.Queue, file io.Reader, to dlq.Target, by dlq.By) error {
-	r, there := &report{app: a}, 0
-	before := func(ids []string) error {
-		return audited(ctx, a, s, by, "import", ids, mask.ID)
-	}
-	erased := 0
+	r, there, erased := &report{app: a}, 0, 0
+	before := func(ids []string) error { return audited(ctx, a, s, by, "import", ids, mask.ID) }
 	err := queue.Import(ctx, file, to, before, func(id string, why error) {
 		switch {
 		case why == nil:
 			r.letter(id, "imported")
-			return
 		case errors.Is(why, dlq.ErrErased):
 			erased++
 			a.say("%s: %v", mask.ID(id), why)
-			return
-		case a.output == outputJSON:
-			r.letter(id, "nothing")
-			r.done--
+		default:
+			if there++; a.output == outputJSON {
+				r.write(a.stdout, dealt{ID: mask.ID(id), Done: "nothing"}, "")
+			}
 		}
-		there++
 	})
 	a.say("%s imported, %d were there already", dlqview.Plural(r.done, "letter"), there)
 	if erased > 0 {
