@@ -260,13 +260,14 @@ func TestDiscardUndoAndPurge(t *testing.T) {
 	require.Len(t, w.refs(letter.Open), 3)
 
 	purge := func(before time.Time, dryRun bool) (purged []string) {
-		if o := (dlq.PurgeOptions{Before: before, Source: orders}); dryRun {
-			ids, err := w.store.Purgeable(t.Context(), o)
-			require.NoError(t, err)
-			return ids
+		o := dlq.PurgeOptions{Before: before, Source: orders}
+		var err error
+		if dryRun {
+			purged, err = w.store.Purgeable(t.Context(), o)
 		} else {
-			require.NoError(t, w.store.Purge(t.Context(), o, func(id string) { purged = append(purged, id) }))
+			err = w.store.Purge(t.Context(), o, func(id string) { purged = append(purged, id) })
 		}
+		require.NoError(t, err)
 		return purged
 	}
 	require.Empty(t, purge(time.Now().Add(-time.Hour), false), "too young")
