@@ -78,37 +78,40 @@ type file struct {
 func NewLook(assets fs.FS, assetFolder string, templates fs.FS, templateFolder string, funcs template.FuncMap) *Look {
 	l := &Look{files: map[string]file{}, addresses: map[string]string{}}
 	build := sha256.New()
-	l.add(sharedAssets, "assets", build.Write)
-	l.add(assets, assetFolder, build.Write)
-	l.templates = template.New("look").Funcs(funcs).Funcs(template.FuncMap{"asset": l.Address, "when": when, "ago": ago})
-	for _, source := range []struct {
-		files  fs.FS
-		folder string
-	}{{sharedTemplates, "templates"}, {templates, templateFolder}} {
-		for _, name := range list(source.files, source.folder) {
-			text := read(source.files, name)
-			_, _ = build.Write(text)
-			template.Must(l.templates.New(path.Base(name)).Parse(string(text)))
+	each := func(files fs.FS, folder string, use func(name string, body []byte)) {
+		names, err := fs.Glob(files, path.Join(folder, "*"))
+		for _, name := range names {
+			var body []byte
+			if body, err = fs.ReadFile(files, name); err != nil {
+				break
+			}
+			build.Write(body)
+			use(path.Base(name), body)
+		}
+		if err != nil {
+			panic(fmt.Sprintf("web: embedded folder %s: %v", folder, err))
 		}
 	}
+	each(sharedAssets, "assets", l.add)
+	each(assets, assetFolder, l.add)
+	l.templates = template.New("look").Funcs(funcs).Funcs(template.FuncMap{"asset": l.Address, "when": when, "ago": ago})
+	parse := func(name string, text []byte) { template.Must(l.templates.New(name).Parse(string(text))) }
+	each(sharedTemplates, "templates", parse)
+	each(templates, templateFolder, parse)
 	l.build = hex.EncodeToString(build.Sum(nil)[:6])
 	return l
 }
 
-func (l *Look) add(files fs.FS, folder string, hash func([]byte) (int, error)) {
-	for _, name := range list(files, folder) {
-		body := read(files, name)
-		_, _ = hash(body)
-		digest := sha256.Sum256(body)
-		short := hex.EncodeToString(digest[:6])
-		base, extension := path.Base(name), path.Ext(name)
-		if _, taken := l.addresses[base]; taken {
-			panic("web: two files are named " + base)
-		}
-		served := strings.TrimSuffix(base, extension) + "." + short + extension
-		l.addresses[base] = "/assets/" + served
-		l.files[served] = file{body: body, contentType: contentType(extension), etag: `"` + short + `"`}
+func (l *Look) add(name string, body []byte) {
+	digest := sha256.Sum256(body)
+	short := hex.EncodeToString(digest[:6])
+	extension := path.Ext(name)
+	if _, taken := l.addresses[name]; taken {
+		panic("web: two files are named " + name)
 	}
+	served := strings.TrimSuffix(name, extension) + "." + short + extension
+	l.addresses[name] = "/assets/" + served
+	l.files[served] = file{body: body, contentType: contentType(extension), etag: `"` + short + `"`}
 }
 
 // contentType doesn't ask the machine's MIME tables, which differ.
@@ -124,26 +127,6 @@ func contentType(extension string) string {
 		return "image/png"
 	}
 	panic("web: no content type is known for files named *" + extension)
-}
-
-func list(files fs.FS, folder string) []string {
-	entries, err := fs.ReadDir(files, folder)
-	if err != nil {
-		panic(fmt.Sprintf("web: embedded folder %s: %v", folder, err))
-	}
-	names := make([]string, len(entries))
-	for i, entry := range entries {
-		names[i] = path.Join(folder, entry.Name())
-	}
-	return names
-}
-
-func read(files fs.FS, name string) []byte {
-	body, err := fs.ReadFile(files, name)
-	if err != nil {
-		panic(fmt.Sprintf("web: embedded file %s: %v", name, err))
-	}
-	return body
 }
 
 // Address is where a file is served: its name with the first bytes of its hash,

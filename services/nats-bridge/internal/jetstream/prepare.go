@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +32,9 @@ func (s *Source) prepare(ctx context.Context) (jetstream.Consumer, error) {
 		s.log.Warn("the stream was deleted and created again; starting from its beginning")
 		resume = 0
 		s.accepted.Store(0)
-		s.lost.reset()
+		s.counting.Lock()
+		s.counted = 0
+		s.counting.Unlock()
 	}
 	s.created = info.Created
 	s.complete.Store(slices.Equal(info.Config.Subjects, []string{s.cfg.Subject}))
@@ -213,41 +214,20 @@ func risks(info *jetstream.StreamInfo, unforwarded uint64) (problems []string) {
 	return problems
 }
 
-// countLost reports the messages before the sequence next that were not handed on,
+// countLost reports, once, the messages before the sequence next that were not handed on,
 // where next is the first that the stream still has.
 func (s *Source) countLost(next uint64) {
+	s.counting.Lock()
+	defer s.counting.Unlock()
 	accepted := s.accepted.Load()
-	if accepted == 0 || !s.complete.Load() {
+	from := max(accepted+1, s.counted)
+	if accepted == 0 || next <= from || !s.complete.Load() {
 		return
 	}
-	if from, count := s.lost.add(accepted+1, next); count > 0 {
-		s.metrics.lost.Add(float64(count))
-		s.log.Error("messages are lost: the stream dropped them before they were read (a limit, a purge or a deletion)",
-			zap.Uint64("messages", count), zap.Uint64("first_sequence", from), zap.Uint64("last_sequence", next-1))
-	}
-}
-
-// lost counts each sequence once. Safe for concurrent use.
-type lost struct {
-	mu   sync.Mutex
-	next uint64 // all before it are counted
-}
-
-func (l *lost) add(from, next uint64) (first, count uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	first = max(from, l.next)
-	if next <= first {
-		return first, 0
-	}
-	l.next = next
-	return first, next - first
-}
-
-func (l *lost) reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.next = 0
+	s.counted = next
+	s.metrics.lost.Add(float64(next - from))
+	s.log.Error("messages are lost: the stream dropped them before they were read (a limit, a purge or a deletion)",
+		zap.Uint64("messages", next-from), zap.Uint64("first_sequence", from), zap.Uint64("last_sequence", next-1))
 }
 
 // stored returns the first message of the subject from a sequence on. It asks the

@@ -11,6 +11,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -63,7 +64,8 @@ type Source struct {
 	// complete is set where the stream has no other subjects, so that a missing
 	// sequence is a message that was dropped.
 	complete atomic.Bool
-	lost     lost
+	counting sync.Mutex
+	counted  uint64 // all that was lost before this sequence is counted
 }
 
 // New returns a source that reads with conn once it is started.

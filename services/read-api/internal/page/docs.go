@@ -139,7 +139,7 @@ func (p *Page) Docs(openapi []byte) gin.HandlerFunc {
 		panic(fmt.Sprintf("docs.html: %v", err))
 	}
 	kept := "no-cache"
-	if p.access.On() {
+	if p.Access.On() {
 		kept = "private, no-cache"
 	}
 	return func(c *gin.Context) {

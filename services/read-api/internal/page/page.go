@@ -128,11 +128,8 @@ type Options struct {
 
 // Page is the web page.
 type Page struct {
-	orders  Orders
-	access  *access.Control
-	console string
-	look    *web.Look
-	log     *zap.Logger
+	Options
+	look *web.Look
 }
 
 // New prepares the page. An error in its files is a defect of the build and panics.
@@ -143,12 +140,13 @@ func New(o Options) *Page {
 	if o.Access == nil {
 		o.Access = access.New(nil, nil, nil)
 	}
-	return &Page{orders: o.Orders, access: o.Access, console: o.ConsoleURL, look: look, log: cmp.Or(o.Log, zap.NewNop())}
+	o.Log = cmp.Or(o.Log, zap.NewNop())
+	return &Page{Options: o, look: look}
 }
 
 // Register adds the page at / and what it loads at /assets/.
 func (p *Page) Register(r gin.IRouter) {
-	web.Get(r.Group("", p.access.Read(access.CostList)...), "/", web.Secure, p.serve)
+	web.Get(r.Group("", p.Access.Read(access.CostList)...), "/", web.Secure, p.serve)
 	p.look.Register(r)
 }
 
@@ -162,8 +160,8 @@ func (p *Page) serve(c *gin.Context) {
 	query := c.Request.URL.Query()
 	fragment := query.Get("fragment") == "1"
 	for name := range query {
-		if refusal := p.access.Refusal(c, name); refusal != nil {
-			p.access.Problem(c, refusal)
+		if refusal := p.Access.Refusal(c, name); refusal != nil {
+			p.Access.Problem(c, refusal)
 			return
 		}
 	}
@@ -175,7 +173,7 @@ func (p *Page) serve(c *gin.Context) {
 		web.Redirect(c, address(v.Target, fragment))
 		return
 	}
-	if !p.access.Looked(c, access.Show, v.shown()...) {
+	if !p.Access.Looked(c, access.Show, v.shown()...) {
 		return
 	}
 	status := v.status()
@@ -211,7 +209,7 @@ func (p *Page) Answer(c *gin.Context, err *problem.Error) {
 	c.Header("Cache-Control", "no-store")
 	var body bytes.Buffer
 	if err := p.look.Render(&body, "failed.html", err); err != nil {
-		web.Log(c, p.log).Error("page cannot be rendered", zap.Error(err))
+		web.Log(c, p.Log).Error("page cannot be rendered", zap.Error(err))
 	}
 	c.Data(err.Status(), "text/html; charset=utf-8", web.Rebase(c.Request, body.Bytes()))
 }
@@ -223,7 +221,7 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 	}
 	var body bytes.Buffer
 	if err := p.look.Render(&body, name, v); err != nil {
-		web.Log(c, p.log).Error("page cannot be rendered", zap.Error(err))
+		web.Log(c, p.Log).Error("page cannot be rendered", zap.Error(err))
 		c.String(http.StatusInternalServerError, "This page can't be shown. The service's log says why.\n")
 		return
 	}
@@ -235,7 +233,7 @@ func (p *Page) render(c *gin.Context, v *view, status int, tag string, fragment 
 
 // view reads what an address shows.
 func (p *Page) view(c *gin.Context, query url.Values) *view {
-	v := &view{AsJSON: query.Get("view") == "json", Masked: !p.access.Personal(c), Caller: p.access.Caller(c), console: p.console}
+	v := &view{AsJSON: query.Get("view") == "json", Masked: !p.Access.Personal(c), Caller: p.Access.Caller(c), console: p.ConsoleURL}
 	if v.Query = pasted.Choose(query.Get("uid"), model.IsOrderUID); v.Query != "" {
 		p.order(c, v)
 	} else if text := query.Get("q"); pasted.Clean(text) != "" {
@@ -271,7 +269,7 @@ func (p *Page) timeline(c *gin.Context, v *view) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
 	defer cancel()
 	var err error
-	if v.Events, err = p.orders.Timeline(ctx, v.Query, v.Masked); err != nil {
+	if v.Events, err = p.Orders.Timeline(ctx, v.Query, v.Masked); err != nil {
 		p.notKnown(c, "a timeline", err)
 	}
 }
@@ -283,7 +281,7 @@ func (p *Page) order(c *gin.Context, v *view) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), orderTimeout)
 	defer cancel()
-	answer, err := p.orders.Get(ctx, v.Query)
+	answer, err := p.Orders.Get(ctx, v.Query)
 	if err != nil {
 		p.notKnown(c, "an order", err)
 		v.State = unavailable
@@ -303,7 +301,7 @@ func (p *Page) order(c *gin.Context, v *view) {
 // notKnown logs why something cannot be shown, at debug level: that the database is
 // away is logged where it is noticed first.
 func (p *Page) notKnown(c *gin.Context, what string, err error) {
-	web.Log(c, p.log).Debug("page cannot show something now", zap.String("what", what), zap.Error(err))
+	web.Log(c, p.Log).Debug("page cannot show something now", zap.String("what", what), zap.Error(err))
 }
 
 // decode returns the order that is shown; nil where its JSON is invalid, which is a
@@ -314,7 +312,7 @@ func (p *Page) decode(canonical []byte, masked bool) *order {
 	}
 	o, err := model.ReadCanonical(canonical)
 	if err != nil {
-		p.log.Error("page cannot show an order", zap.Error(err))
+		p.Log.Error("page cannot show an order", zap.Error(err))
 		return nil
 	}
 	return &order{Order: *o, Masked: masked, canonical: canonical}
@@ -323,7 +321,7 @@ func (p *Page) decode(canonical []byte, masked bool) *order {
 func (p *Page) list(c *gin.Context, v *view, query Query) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
 	defer cancel()
-	list, err := p.orders.List(ctx, query)
+	list, err := p.Orders.List(ctx, query)
 	if wrong, ok := errors.AsType[*RefusedError](err); ok {
 		v.State, v.Filter.Problem, v.Filter.WrongCursor = refused, wrong.Detail, wrong.Cursor
 		return

@@ -33,14 +33,14 @@ func (p *Page) search(c *gin.Context, v *view, by string) {
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), listTimeout)
 	defer cancel()
-	suggestions, err := p.orders.Suggest(ctx, v.Query, !v.Masked)
+	suggestions, err := p.Orders.Suggest(ctx, v.Query, !v.Masked)
 	if err != nil {
 		p.notKnown(c, "what a search finds", err)
 		v.State = unavailable
 		return
 	}
 	customer := slices.ContainsFunc(suggestions, func(s Suggestion) bool { return s.Kind == KindCustomer })
-	if customer && !p.access.Looked(c, access.Search) {
+	if customer && !p.Access.Looked(c, access.Search) {
 		return
 	}
 	var lists []Suggestion // exact matches
@@ -69,7 +69,7 @@ func (p *Page) search(c *gin.Context, v *view, by string) {
 func (p *Page) open(ctx context.Context, v *view, chosen Suggestion) {
 	filters := chosen.filters()
 	if chosen.Orders == 1 {
-		list, err := p.orders.List(ctx, Query{Filters: filters, Limit: 1})
+		list, err := p.Orders.List(ctx, Query{Filters: filters, Limit: 1})
 		if err == nil && len(list.Canonical) == 1 {
 			if o := p.decode(list.Canonical[0], v.Masked); o != nil {
 				filters = url.Values{"uid": {o.OrderUID}}
