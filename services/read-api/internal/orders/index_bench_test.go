@@ -17,14 +17,25 @@ import (
 	"github.com/orderhub/orderhub/services/read-api/internal/changes"
 )
 
-// listedOrdersVariable sets of how many orders the benchmark lists some.
-const listedOrdersVariable = "ORDERHUB_TEST_LISTED_ORDERS"
+// Variables set of how many orders the benchmark lists some, and how many items each has.
+const (
+	listedOrdersVariable = "ORDERHUB_TEST_LISTED_ORDERS"
+	listedItemsVariable  = "ORDERHUB_TEST_LISTED_ITEMS"
+)
+
+func numberOf(variable string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(variable)); err == nil {
+		return n
+	}
+	return otherwise
+}
 
 // made is tables of n orders, which are made when they are read.
 type made struct {
 	stored
-	n    int
-	next []*model.Order // the changes of the next round
+	n     int
+	items int
+	next  []*model.Order // the changes of the next round
 }
 
 func (m *made) Tail(_ context.Context, from changes.Position, sink changes.Sink) (changes.Round, error) {
@@ -61,6 +72,11 @@ func (m *made) order(i int) *model.Order {
 		Payment:  &model.Payment{Currency: one(random, "EUR", "USD", "RUB"), Amount: random.Int64N(100_000), Transaction: uid},
 		Items:    []model.Item{{Name: "Mascaras", Brand: one(random, "Vivienne Sabo", "Zara", "Nike"), Status: 200 + random.Int64N(3), Price: 453, NmID: random.Int64N(1 << 20)}},
 	}
+	for len(o.Items) < m.items {
+		another := o.Items[0]
+		another.NmID = random.Int64N(1 << 20)
+		o.Items = append(o.Items, another)
+	}
 	if i%2 == 0 {
 		o.CustomerID = "common"
 	}
@@ -83,12 +99,9 @@ func (s Sort) someRank(random *rand.Rand, of *made) int64 {
 
 // BenchmarkMemoryLists reads pages of 20 orders from memory, from anywhere in a list on.
 func BenchmarkMemoryLists(b *testing.B) {
-	n, err := strconv.Atoi(os.Getenv(listedOrdersVariable))
-	if err != nil {
-		n = 100_000
-	}
+	n := numberOf(listedOrdersVariable, 100_000)
 	random := rand.New(rand.NewPCG(1, 1))
-	source := &made{n: n}
+	source := &made{n: n, items: numberOf(listedItemsVariable, 1)}
 	began := time.Now()
 	r := run(b, source, cache.StoreOptions{}, func(*index) {})
 	for range r.rounds {
@@ -96,7 +109,7 @@ func BenchmarkMemoryLists(b *testing.B) {
 			break
 		}
 	}
-	b.Logf("%d orders: %.1f bytes each, all after %v", n, float64(r.table.bytes())/float64(n), time.Since(began))
+	b.Logf("%d orders of %d: %.1f bytes each, all after %v", n, source.items, float64(r.table.bytes())/float64(n), time.Since(began))
 	middle := source.time(n / 2)
 	hour := middle.Add(-time.Hour)
 	updated := time.Unix(int64(source.updated(n/2)), 0)
