@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/orderhub/orderhub/libs/platform/retry"
 	"github.com/orderhub/orderhub/scripts/internal/must"
 )
 
@@ -22,28 +23,22 @@ type Waits map[string]int
 // sampleWaits begins to sample what the server's processes do that work for clients or write to
 // the disk, until stop is called. Idle ones do not count.
 func (s *Server) sampleWaits(ctx context.Context) (stop func() Waits) {
-	ctx, cancel := context.WithCancel(ctx)
-	seen := make(chan Waits)
-	go func() {
-		waits := Waits{}
-		defer func() { seen <- waits }()
-		conn := must.Get(pgx.Connect(ctx, s.AdminURL()))
+	conn := must.Get(pgx.Connect(ctx, s.AdminURL()))
+	sampling, cancel := context.WithCancel(ctx)
+	waits, ended := Waits{}, make(chan error, 1)
+	sample := func() {
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		for tick := time.Tick(waitsPeriod); ; {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick:
-			}
-			rows := must.Get(conn.Query(context.WithoutCancel(ctx), `SELECT coalesce(wait_event_type || ' ' || wait_event, 'running') FROM pg_stat_activity
+		for retry.Sleep(sampling, waitsPeriod) == nil {
+			rows := must.Get(conn.Query(ctx, `SELECT coalesce(wait_event_type || ' ' || wait_event, 'running') FROM pg_stat_activity
 				WHERE (backend_type = 'client backend' AND state = 'active' OR backend_type IN ('walwriter', 'checkpointer', 'background writer')
 				AND wait_event_type IS DISTINCT FROM 'Activity') AND pid <> pg_backend_pid()`))
 			for _, doing := range must.Get(pgx.CollectRows(rows, pgx.RowTo[string])) {
 				waits[doing]++
 			}
 		}
-	}()
-	return func() Waits { cancel(); return <-seen }
+	}
+	go func() { ended <- must.Try(sample) }()
+	return func() Waits { cancel(); must.Succeed(<-ended); return waits }
 }
 
 // String names what was seen most, with its share.
