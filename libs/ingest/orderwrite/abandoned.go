@@ -37,7 +37,7 @@ func (w *Writer) endAbandoned(ctx context.Context) error {
 	if age == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	ctx, cancel := context.WithTimeout(ctx, w.opts.Timeout)
 	defer cancel()
 	var ended int
 	err := w.db.NewSelect().ColumnExpr("count(pg_terminate_backend(pid))").TableExpr("pg_stat_activity").

@@ -31,9 +31,9 @@ func (w *Writer) lockTables(ctx context.Context, tx *sql.Tx, large bool, pending
 		statements = append(statements, "LOCK TABLE orders, deliveries, payments, items IN ROW EXCLUSIVE MODE")
 	}
 	switch deletes := func(e *Entry) bool { return e.Order == nil }; {
-	case w.versions.Deletions && slices.ContainsFunc(pending, deletes):
+	case w.opts.Versions.Deletions && slices.ContainsFunc(pending, deletes):
 		statements = append(statements, "LOCK TABLE order_tombstones IN EXCLUSIVE MODE")
-	case w.versions.Deletions:
+	case w.opts.Versions.Deletions:
 		statements = append(statements, "LOCK TABLE order_tombstones IN ROW SHARE MODE")
 	case len(statements) == 0:
 		return nil
@@ -121,7 +121,7 @@ func (w *Writer) change(ctx context.Context, conn bun.Conn, decided []decision, 
 			c.forgotten = append(c.forgotten, e.UID())
 		}
 	}
-	batch := c.batch(w.versions.Kept)
+	batch := c.batch(w.opts.Versions.Kept)
 	if batch.Len() == 0 {
 		return nil, nil
 	}

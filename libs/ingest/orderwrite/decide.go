@@ -74,14 +74,14 @@ func (w *Writer) compare(pending []*Entry, stored map[string]row, erased *erased
 			decided = append(decided, decision{entry: e, outcome: Deleted, writes: true})
 			taken[uid] = true
 		case e.Order == nil && r.deleted, exists && r.is(e):
-			writes := newer && w.versions.on()
+			writes := newer && w.opts.Versions.on()
 			decided = append(decided, decision{entry: e, outcome: Duplicate, writes: writes})
 			taken[uid] = writes
 		case e.Order == nil && !newer, r.deleted && !newer:
 			decided = append(decided, decision{entry: e, outcome: Stale})
 		case exists && !r.deleted:
 			unlike = append(unlike, e)
-			taken[uid] = w.versions.on()
+			taken[uid] = w.opts.Versions.on()
 		default:
 			fresh = append(fresh, e)
 			taken[uid] = true
@@ -113,7 +113,7 @@ func (w *Writer) compareRows(ctx context.Context, tx *sql.Tx, unlike []*Entry, s
 			decided = append(decided, w.compareRow(e, s.Order, e.Stamp.NewerThan(stamp)))
 		}
 	}
-	return decided, recognize(ctx, tx, decided, w.differs)
+	return decided, recognize(ctx, tx, decided, w.opts.Differs)
 }
 
 // accept decides an entry that people accepted. The order is as new as before, or newer, so
@@ -125,7 +125,7 @@ func (w *Writer) accept(e *Entry, stored *model.Order, stamp *model.Stamp) decis
 		return decision{entry: e, outcome: Replaced}
 	case same:
 		return decision{entry: e, outcome: Duplicate}
-	case e.Instead != nil && len(w.differs(stored, e.Instead)) > 0:
+	case e.Instead != nil && len(w.opts.Differs(stored, e.Instead)) > 0:
 		return decision{entry: e, outcome: Stale}
 	case stamp.NewerThan(e.Stamp):
 		e.Stamp = stamp
@@ -160,13 +160,13 @@ func (w *Writer) compareRow(e *Entry, stored *model.Order, newer bool) decision 
 	}
 	// A newer record also replaces one that differs only in its form, which Options.Differs
 	// may leave out: else the form would depend on which record came first.
-	if w.versions.Newest && newer && len(model.Diff(model.BothKept(stored, e.Order))) > 0 {
+	if w.opts.Versions.Newest && newer && len(model.Diff(model.BothKept(stored, e.Order))) > 0 {
 		return decision{entry: e, outcome: Replaced, writes: true, previous: stored}
 	}
-	switch differs := w.differs(stored, e.Order); {
+	switch differs := w.opts.Differs(stored, e.Order); {
 	case len(differs) == 0:
-		return decision{entry: e, outcome: Duplicate, writes: newer && w.versions.on()}
-	case w.versions.Newest:
+		return decision{entry: e, outcome: Duplicate, writes: newer && w.opts.Versions.on()}
+	case w.opts.Versions.Newest:
 		return decision{entry: e, outcome: Stale}
 	default:
 		return decision{entry: e, outcome: Conflict, differs: differs}

@@ -55,9 +55,9 @@ const moveNothing = `moved (partition, transactions) AS (SELECT 0, 0 WHERE false
 func (w *Writer) openQuery(moving string) string {
 	looking := lookUp
 	switch {
-	case w.versions.Deletions:
+	case w.opts.Versions.Deletions:
 		looking = lookUpStamp + lookUpDeletion
-	case w.versions.Newest:
+	case w.opts.Versions.Newest:
 		looking = lookUpStamp
 	}
 	return `WITH ` + moving + openQuery + looking + endOfOpenQuery
@@ -176,7 +176,7 @@ func (w *Writer) skipLookUps(ctx context.Context, tx *sql.Tx) error {
 		return fmt.Errorf("take the replica role: %w", err)
 	}
 	if last := w.obstacle.Swap(&obstacle); last == nil || *last != obstacle {
-		w.foreignKeys(obstacle)
+		w.opts.ForeignKeys(obstacle)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func (w *Writer) columns(ctx context.Context, conn bun.Conn) (absent []string, e
 	if absent, err = orderdb.Absent(ctx, conn); err == nil {
 		w.absent.Store(&absent)
 	}
-	if w.versions.on() && len(absent) > 0 {
+	if w.opts.Versions.on() && len(absent) > 0 {
 		return nil, errors.New("versions of orders need the tables of this release: run `orderctl migrate`")
 	}
 	return absent, err
@@ -60,7 +60,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 	if !known.Is(o.erasures) {
 		return errErasures
 	}
-	w.phase(ctx, PhaseLookUp, time.Since(began))
+	w.opts.Phase(ctx, PhaseLookUp, time.Since(began))
 	if len(o.stored) > 0 {
 		w.fresh.Store(0)
 	}
@@ -92,7 +92,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 		changed = append(changed, fresh...)
 	}
 	if len(changed) > 0 {
-		w.phase(ctx, PhaseCopy, time.Since(began))
+		w.opts.Phase(ctx, PhaseCopy, time.Since(began))
 		if err := announce(ctx, tx.Tx, changed); err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (w *Writer) transaction(ctx context.Context, conn bun.Conn, writes []*write
 		if err := tx.Commit(); err != nil {
 			return fmt.Errorf("commit: %w", err)
 		}
-		w.phase(ctx, PhaseCommit, time.Since(began))
+		w.opts.Phase(ctx, PhaseCommit, time.Since(began))
 	}
 	for i, p := range positions {
 		*p.Transactions = o.transactions[i]
@@ -134,6 +134,6 @@ const freshStreak = 4
 // look-up costs little, never risk it. An entry whose commit was not confirmed is
 // always looked up.
 func (w *Writer) expectsFresh(pending []*Entry) bool {
-	return !w.versions.Deletions && len(pending) >= w.group.sharing.enough && w.fresh.Load() == freshStreak &&
+	return !w.opts.Versions.Deletions && len(pending) >= w.group.sharing.enough && w.fresh.Load() == freshStreak &&
 		!slices.ContainsFunc(pending, func(e *Entry) bool { return e.xid != "" })
 }

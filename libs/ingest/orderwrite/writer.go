@@ -156,27 +156,22 @@ const (
 // Writer writes entries. It is safe for concurrent use; each transaction takes one
 // connection of the pool.
 type Writer struct {
-	db       *bun.DB
-	buffers  sync.Pool // of *orderdb.CopyIn
-	differs  func(stored, o *model.Order) []string
-	versions Versions
-	phase    func(ctx context.Context, phase string, took time.Duration)
-	group    group
+	opts    Options
+	db      *bun.DB
+	buffers sync.Pool // of *orderdb.CopyIn
+	group   group
 
-	key    *erasure.Key
 	erased atomic.Pointer[erased.Known] // nil: not read yet
 	absent atomic.Pointer[[]string]     // columns that are not there yet, see orderdb.Absent; nil: not looked yet
 
-	// A transaction is given up after timeout. Each transaction in a row that
+	// A transaction is given up after Options.Timeout. Each transaction in a row that
 	// timed out doubles it, so that a slow database gets through eventually.
-	timeout  time.Duration
 	timeouts atomic.Int32 // in a row
 	timedOut atomic.Int64 // how long the last one took, see abandoned.go; 0: none
 
 	fresh atomic.Int32 // transactions in a row whose orders were all new, up to freshStreak
 
-	foreignKeys func(obstacle string)
-	obstacle    atomic.Pointer[string] // as of the last transaction that asked; nil: none has
+	obstacle atomic.Pointer[string] // as of the last transaction that asked; nil: none has
 }
 
 const (
@@ -190,20 +185,17 @@ const (
 	lockPatience = 250 * time.Millisecond
 )
 
-// New returns a writer on a pool opened by pgconn.Open.
+// New returns a writer on a pool opened by bundb.Open.
 func New(db *bun.DB, options Options) *Writer {
-	w := &Writer{
-		db: db, timeout: options.Timeout, differs: options.Differs, versions: options.Versions, phase: options.Phase, foreignKeys: options.ForeignKeys, key: options.Erasures,
-		buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }},
+	w := &Writer{opts: options, db: db, buffers: sync.Pool{New: func() any { return new(orderdb.CopyIn) }}}
+	if w.opts.Differs == nil {
+		w.opts.Differs = model.Diff
 	}
-	if w.differs == nil {
-		w.differs = model.Diff
+	if w.opts.Phase == nil {
+		w.opts.Phase = func(context.Context, string, time.Duration) {}
 	}
-	if w.phase == nil {
-		w.phase = func(context.Context, string, time.Duration) {}
-	}
-	if w.foreignKeys == nil {
-		w.foreignKeys = func(string) {}
+	if w.opts.ForeignKeys == nil {
+		w.opts.ForeignKeys = func(string) {}
 	}
 	w.group = group{most: options.MaxOrders, sharing: sharingOf(options.Batch), run: w.writeTogether}
 	return w
@@ -310,7 +302,7 @@ func (w *Writer) writeAlone(ctx context.Context, one *write) error {
 
 // round is one transaction within the time-out.
 func (w *Writer) round(ctx context.Context, writes []*write, locks time.Duration) error {
-	patience := w.timeout << min(w.timeouts.Load(), maxDoublings)
+	patience := w.opts.Timeout << min(w.timeouts.Load(), maxDoublings)
 	// The pool pings a connection that was idle, and one that died silently does
 	// not answer.
 	acquiring, acquired := context.WithTimeout(ctx, patience)
@@ -346,7 +338,7 @@ func (w *Writer) round(ctx context.Context, writes []*write, locks time.Duration
 var errErasures = errors.New("orders were erased meanwhile")
 
 func (w *Writer) loadErased(ctx context.Context, db bun.IConn) error {
-	known, err := erased.Load(ctx, db, w.key)
+	known, err := erased.Load(ctx, db, w.opts.Erasures)
 	switch {
 	case err != nil:
 		return err
@@ -367,7 +359,7 @@ func (w *Writer) Known() *erased.Known { return w.erased.Load() }
 // Refresh reads the erased orders again if others were erased meanwhile, and reports
 // whether it did.
 func (w *Writer) Refresh(ctx context.Context) (changed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	ctx, cancel := context.WithTimeout(ctx, w.opts.Timeout)
 	defer cancel()
 	version, err := erased.Current(ctx, w.db)
 	if err != nil || w.erased.Load().Is(version) {

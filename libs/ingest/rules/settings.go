@@ -57,9 +57,8 @@ func (s *Settings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// The values of INGEST_UNKNOWN_FIELDS.
+// The values of INGEST_UNKNOWN_FIELDS besides drop.
 const (
-	drop   = "drop"
 	keep   = "keep"
 	reject = "reject"
 )

@@ -10,10 +10,7 @@ import (
 	"github.com/orderhub/orderhub/libs/platform/natsconn"
 )
 
-const (
-	modeJetStream = "jetstream"
-	modeStreaming = "streaming"
-)
+const modeStreaming = "streaming" // of NATS_MODE, whose other value is jetstream
 
 // Settings of the bridge.
 type Settings struct {

@@ -1,8 +1,10 @@
 package page
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/orderhub/orderhub/libs/model"
@@ -66,18 +68,20 @@ func (v *view) shown() (uids []string) {
 	return uids
 }
 
-func (v *view) status() int {
-	switch v.State {
-	case missing:
-		return http.StatusNotFound
-	case invalid, refused:
-		return http.StatusBadRequest
-	case unavailable:
-		return http.StatusServiceUnavailable
-	case home, found, choice, elsewhere:
-	}
-	return http.StatusOK
+// results are what is said of a state, with {} for what was searched.
+var results = map[state]struct {
+	status              int // 0: 200
+	title, announcement string
+}{
+	found:       {0, "Order {}", "Order {} found, "},
+	missing:     {http.StatusNotFound, "Nothing found for {}", "Nothing is stored under {}."},
+	choice:      {0, "{}", "{} matches more than one thing. Choose one."},
+	invalid:     {http.StatusBadRequest, "Not searched", "What you searched can’t be an order_uid."},
+	refused:     {http.StatusBadRequest, "Not filtered", ""},
+	unavailable: {http.StatusServiceUnavailable, "Can’t be known now", "Whether there is such an order can’t be known now."},
 }
+
+func (v *view) status() int { return cmp.Or(results[v.State].status, http.StatusOK) }
 
 // Alone tells whether the list is all that is shown.
 func (v *view) Alone() bool { return v.State == home }
@@ -101,33 +105,22 @@ func (v *view) ShownQuery() string { return cut(v.Query) }
 
 // Title is the document's title.
 func (v *view) Title() string {
-	switch v.State {
-	case found:
-		return "Order " + v.Query + " · Orderhub"
-	case missing:
-		return "Nothing found for " + v.ShownQuery() + " · Orderhub"
-	case choice:
-		return v.ShownQuery() + " · Orderhub"
-	case invalid:
-		return "Not searched · Orderhub"
-	case refused:
-		return "Not filtered · Orderhub"
-	case unavailable:
-		return "Can’t be known now · Orderhub"
-	case home:
-		if v.Filter.Cursor != "" || len(v.Filter.Set()) > 0 {
-			return v.Filter.Heading() + " · Orderhub"
-		}
-	case elsewhere:
+	title := strings.ReplaceAll(results[v.State].title, "{}", v.ShownQuery())
+	if v.State == home && (v.Filter.Cursor != "" || len(v.Filter.Set()) > 0) {
+		title = v.Filter.Heading()
 	}
-	return "Orderhub"
+	if title == "" {
+		return "Orderhub"
+	}
+	return title + " · Orderhub"
 }
 
 // Announcement is the result in a sentence, for screen readers.
 func (v *view) Announcement() string {
+	sentence := strings.ReplaceAll(results[v.State].announcement, "{}", v.ShownQuery())
 	switch v.State {
 	case found:
-		sentence := "Order " + v.Query + " found, " + v.Order.ItemCount()
+		sentence += v.Order.ItemCount()
 		if total := v.Order.Total(); total != "" {
 			sentence += ", " + total
 		}
@@ -135,21 +128,13 @@ func (v *view) Announcement() string {
 			sentence += "; it may be out of date"
 		}
 		return sentence + "."
-	case missing:
-		return "Nothing is stored under " + v.ShownQuery() + "."
-	case choice:
-		return v.ShownQuery() + " matches more than one thing. Choose one."
-	case invalid:
-		return "What you searched can’t be an order_uid."
 	case refused:
 		return v.Filter.Problem
-	case unavailable:
-		return "Whether there is such an order can’t be known now."
 	case home:
 		return v.Filter.Heading() + ": " + v.List.Words() + "."
-	case elsewhere:
+	default:
+		return sentence
 	}
-	return ""
 }
 
 // ShownBefore is the value before, cut to a length that can be read.
