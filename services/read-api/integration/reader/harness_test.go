@@ -285,8 +285,8 @@ func (r *reader) differs(want map[string]string) string {
 		switch known := r.cache.Get(uid, now); {
 		case !known.Found:
 			return uid + " is missing"
-		case !bytes.Equal(known.Record.Bytes(), []byte(canonical)):
-			return fmt.Sprintf("%s is\n%s\nand should be\n%s", uid, known.Record.Bytes(), canonical)
+		case !bytes.Equal(known.Bytes(), []byte(canonical)):
+			return fmt.Sprintf("%s is\n%s\nand should be\n%s", uid, known.Bytes(), canonical)
 		}
 	}
 	if held := r.cache.Stats().Orders; held != int64(len(want)) {

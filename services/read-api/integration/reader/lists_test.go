@@ -225,7 +225,7 @@ func TestTheDatabaseComparesAsMemoryDoes(t *testing.T) {
 			}
 		}
 		for after, more := (*orders.Key)(nil), true; more; {
-			page, err := lists.ListFresh(t.Context(), f, after, orders.MaxLimit)
+			page, err := lists.List(t.Context(), f, after, orders.MaxLimit, true)
 			require.NoError(t, err)
 			got, after, more = append(got, page.UIDs...), page.Next, page.Next != nil
 		}
@@ -299,7 +299,7 @@ func TestASearchsTimeIsBounded(t *testing.T) {
 	locker, client := connect(t, address), connect(t, address)
 	r.lists()
 	locker.run(`BEGIN; LOCK TABLE payments IN ACCESS EXCLUSIVE MODE`)
-	_, _, err := orders.NewLists(bun.NewDB(openDB(t, address), pgdialect.New()), cache.New(time.Second), nil).CountFresh(t.Context(), orders.Filter{Currencies: []string{"USD"}}, true)
+	_, _, err := orders.NewLists(bun.NewDB(openDB(t, address), pgdialect.New()), cache.New(time.Second), nil).Count(t.Context(), orders.Filter{Currencies: []string{"USD"}}, true, true)
 	require.ErrorIs(t, err, orders.ErrLongCount)
 	locker.run(`ROLLBACK`)
 	locker.run(`BEGIN; LOCK TABLE orders, payments IN ACCESS EXCLUSIVE MODE`)
@@ -469,12 +469,12 @@ func TestAPageLooksAtFewRows(t *testing.T) {
 				{orders.Filter{CustomerID: "nobody", NamePrefix: "a"}, 0, true},
 			} {
 				tracer.searches = nil
-				n, exact, err := lists.CountFresh(t.Context(), about.filter, false)
+				n, exact, err := lists.Count(t.Context(), about.filter, false, true)
 				require.NoError(t, err)
 				require.Equal(t, about.exact, exact, "%+v", about)
 				require.InDelta(t, about.orders, n, float64(about.orders)/10, "%+v", about)
 				require.LessOrEqual(t, client.explain(tracer.searches[0]).examined(), 2*4000.0, "%+v", about)
-				n, exact, err = lists.CountFresh(t.Context(), about.filter, true)
+				n, exact, err = lists.Count(t.Context(), about.filter, true, true)
 				require.NoError(t, err)
 				require.Equal(t, []any{int64(about.orders), true}, []any{n, exact}, "%+v", about)
 			}
@@ -503,7 +503,7 @@ func TestAPageLooksAtFewRows(t *testing.T) {
 func looksAtFewRows(t *testing.T, client *session, lists *orders.Lists, tracer *asked, f orders.Filter, after *orders.Key, limit int, what string) *orders.Key {
 	t.Helper()
 	tracer.searches = nil
-	page, err := lists.ListFresh(t.Context(), f, after, limit)
+	page, err := lists.List(t.Context(), f, after, limit, true)
 	require.NoError(t, err)
 	require.Len(t, tracer.searches, 1)
 	require.Contains(t, tracer.settings[len(tracer.settings)-1], `'statement_timeout', '2000'`, "the server ends what nobody waits for")

@@ -192,8 +192,8 @@ func (r *reader) contradicts(want map[string]string) string {
 	for n := range uidCount {
 		uid := someUID(n)
 		known := r.cache.Get(uid, time.Now())
-		if known.Found && string(known.Record.Bytes()) != want[uid] {
-			return fmt.Sprintf("%s is\n%s\nand should be\n%s", uid, known.Record.Bytes(), want[uid])
+		if known.Found && string(known.Bytes()) != want[uid] {
+			return fmt.Sprintf("%s is\n%s\nand should be\n%s", uid, known.Bytes(), want[uid])
 		}
 	}
 	return ""
@@ -212,22 +212,22 @@ func watchOrders(t *testing.T, readers []*reader) (stop func()) {
 				for n := range uidCount {
 					uid := someUID(n)
 					known := r.cache.Get(uid, time.Now())
-					if !known.Found || known.Record.ETag() == tags[uid] {
+					if !known.Found || known.ETag() == tags[uid] {
 						continue
 					}
 					var order struct {
 						OrderUID string `json:"order_uid"`
 						SmID     int64  `json:"sm_id"`
 					}
-					if err := json.Unmarshal(known.Record.Bytes(), &order); err != nil || order.OrderUID != uid {
-						t.Errorf("reader %d has for %s: %s (%v)", i, uid, known.Record.Bytes(), err)
+					if err := json.Unmarshal(known.Bytes(), &order); err != nil || order.OrderUID != uid {
+						t.Errorf("reader %d has for %s: %s (%v)", i, uid, known.Bytes(), err)
 						return
 					}
 					if order.SmID < seen[uid] {
 						t.Errorf("reader %d: %s went from version %d back to %d", i, uid, seen[uid], order.SmID)
 						return
 					}
-					seen[uid], tags[uid] = order.SmID, string([]byte(known.Record.ETag()))
+					seen[uid], tags[uid] = order.SmID, string([]byte(known.ETag()))
 				}
 				select {
 				case <-done:

@@ -77,7 +77,7 @@ func TestSuggestionsLookAtFewRows(t *testing.T) {
 		client.run(statistics)
 		for _, text := range []string{"u", "uid-1", "uid-19999", "big", "common", "rare", "track-7", "nothing", "~"} {
 			tracer.searches = nil
-			found, err := lists.Suggest(t.Context(), text, true)
+			found, err := lists.Suggest(t.Context(), text, true, false)
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(found), 10)
 			require.Len(t, tracer.searches, 1)

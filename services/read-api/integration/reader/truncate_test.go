@@ -52,7 +52,7 @@ func TestTruncateDuringARound(t *testing.T) {
 			default:
 			}
 			known := r.cache.Get("order", time.Now())
-			if !known.Found || strings.Contains(string(known.Record.Bytes()), `"items":null`) {
+			if !known.Found || strings.Contains(string(known.Bytes()), `"items":null`) {
 				t.Error("the order was seen without its items, a state that was never committed")
 				return
 			}

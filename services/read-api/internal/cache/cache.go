@@ -120,9 +120,9 @@ func (c *Cache) Staleness(now time.Time) time.Duration {
 	return max(0, now.Sub(c.base)-time.Duration(c.began.Load()))
 }
 
-// Lookup is what the cache knows of one order.
+// Lookup is what is known of one order.
 type Lookup struct {
-	Record Record
+	Record // of a found order
 	Found  bool
 	// Absent says that the order doesn't exist, or didn't a moment ago. Neither Found
 	// nor Absent means that the cache can't tell.

@@ -253,7 +253,7 @@ func (b *bundle) version(uid string) int {
 	}
 	var version int
 	var read string
-	_, _ = fmt.Sscanf(string(lookup.Record.Bytes()), `{"order_uid":%q,"version":%d,`, &read, &version)
+	_, _ = fmt.Sscanf(string(lookup.Bytes()), `{"order_uid":%q,"version":%d,`, &read, &version)
 	return version
 }
 

@@ -111,7 +111,7 @@ func (a *api) nextPage(ctx context.Context, filter orders.Filter, after *orders.
 	select {
 	case a.turn <- struct{}{}:
 		defer func() { <-a.turn }()
-		return a.Orders.List(ctx, filter, after, orders.MaxLimit)
+		return a.Orders.List(ctx, filter, after, orders.MaxLimit, false)
 	case <-ctx.Done():
 		return orders.Page{}, ctx.Err()
 	}

@@ -134,7 +134,7 @@ func (a *api) validUID(c *gin.Context, uid string) bool {
 	return true
 }
 
-func (a *api) writeOrder(c *gin.Context, answer orders.Answer) {
+func (a *api) writeOrder(c *gin.Context, answer cache.Lookup) {
 	h := c.Writer.Header()
 	h["Cache-Control"] = a.cacheable
 	if answer.Outdated > 0 {
@@ -203,7 +203,7 @@ func (a *api) notFound(c *gin.Context, uid string) {
 
 // writeEncoded answers with an order that is large enough for it. Its tag is known
 // without the work.
-func writeEncoded(c *gin.Context, answer orders.Answer, coding *web.Coding) {
+func writeEncoded(c *gin.Context, answer cache.Lookup, coding *web.Coding) {
 	h := c.Writer.Header()
 	tag := coding.Tag(answer.ETag())
 	h.Set("ETag", tag)

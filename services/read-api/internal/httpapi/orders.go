@@ -55,11 +55,8 @@ func (a *api) list(c *gin.Context) {
 		a.problem(c, refused)
 		return
 	}
-	read, countAll := a.Orders.List, a.Orders.Count
-	if wantsFresh(c.Request.Header) {
-		read, countAll = a.Orders.ListFresh, a.Orders.CountFresh
-	}
-	page, err := read(c.Request.Context(), request.filter, request.after, request.limit)
+	fresh := wantsFresh(c.Request.Header)
+	page, err := a.Orders.List(c.Request.Context(), request.filter, request.after, request.limit, fresh)
 	if err != nil {
 		a.unavailable(c, err)
 		return
@@ -67,7 +64,7 @@ func (a *api) list(c *gin.Context) {
 	var count *counted
 	if request.count != "" && request.after == nil {
 		count = &counted{}
-		count.n, count.exact, err = countAll(c.Request.Context(), request.filter, request.count == countExact)
+		count.n, count.exact, err = a.Orders.Count(c.Request.Context(), request.filter, request.count == countExact, fresh)
 		if err != nil {
 			a.unavailable(c, err)
 			return

@@ -62,7 +62,7 @@ func (p *PageOrders) List(ctx context.Context, query page.Query) (page.List, err
 	limit := min(query.Limit, orders.MaxLimit)
 	newest := len(query.Filters) == 0 && after == nil
 	began := time.Now()
-	found, err := p.orders.List(ctx, filter, after, limit)
+	found, err := p.orders.List(ctx, filter, after, limit, false)
 	if err != nil {
 		last := p.last.Load()
 		if !newest || last == nil {
@@ -88,7 +88,7 @@ const keepLonger = 10 * time.Second
 
 // Suggest implements page.Orders.
 func (p *PageOrders) Suggest(ctx context.Context, text string, personal bool) ([]page.Suggestion, error) {
-	found, err := p.orders.Suggest(ctx, text, personal)
+	found, err := p.orders.Suggest(ctx, text, personal, false)
 	if err != nil {
 		return nil, err
 	}

@@ -30,14 +30,11 @@ func (a *api) suggest(c *gin.Context) {
 		a.problem(c, q.refused)
 		return
 	}
-	ask := a.Orders.Suggest
-	if wantsFresh(c.Request.Header) {
-		ask = a.Orders.SuggestFresh
-	}
+	fresh := wantsFresh(c.Request.Header)
 	var found []orders.Suggestion
 	for i := 0; i < len(readings) && len(found) == 0; i++ {
 		var err error
-		if found, err = ask(c.Request.Context(), readings[i], a.Access.Personal(c)); err != nil {
+		if found, err = a.Orders.Suggest(c.Request.Context(), readings[i], a.Access.Personal(c), fresh); err != nil {
 			a.unavailable(c, err)
 			return
 		}

@@ -19,16 +19,18 @@ var ErrLongCount = errors.New("the orders cannot be counted in time")
 // sampled is how many rows are examined for an estimate.
 const sampled = 4000
 
-// Count is CountFresh, from memory where that has all orders and everything that was committed
-// a moment ago, and not too many of them to be counted.
-func (l *Lists) Count(ctx context.Context, filter Filter, exactly bool) (n int64, exact bool, err error) {
+// Count tells how many orders a filter's list has, and whether that is exact, from where List
+// has it, unless memory has too many to be counted. With exactly it always is, or an error,
+// which is ErrUnavailable or ctx's. Otherwise a bounded number is examined: what they say about
+// the others is an estimate, unless there are none.
+func (l *Lists) Count(ctx context.Context, filter Filter, exactly, fresh bool) (n int64, exact bool, err error) {
 	tooMany := false
-	err = l.answer(ctx, func() (ok bool) {
+	err = l.answer(ctx, fresh, func() (ok bool) {
 		n, exact, ok = l.index.count(filter)
 		tooMany = ok && exactly && !exact
 		return ok && !tooMany
 	}, func() error {
-		n, exact, err = l.CountFresh(ctx, filter, exactly)
+		n, exact, err = l.countStored(ctx, filter, exactly)
 		if tooMany && errors.Is(err, ErrUnindexed) { // memory will not have it soon
 			err = errors.Join(ErrUnavailable, ErrLongCount)
 		}
@@ -37,11 +39,7 @@ func (l *Lists) Count(ctx context.Context, filter Filter, exactly bool) (n int64
 	return n, exact, err
 }
 
-// CountFresh tells how many orders a filter's list has, and whether that is exact, from the
-// database. With exactly it always is, or an error, which is ErrUnavailable or ctx's. Otherwise
-// a bounded number of the newest is examined: what they say about the others is an estimate,
-// unless there are none.
-func (l *Lists) CountFresh(ctx context.Context, filter Filter, exactly bool) (n int64, exact bool, err error) {
+func (l *Lists) countStored(ctx context.Context, filter Filter, exactly bool) (n int64, exact bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	select { // one at a time: lists must not wait for them

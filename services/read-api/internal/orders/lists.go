@@ -61,16 +61,18 @@ func NewLists(db *bun.DB, c *cache.Cache, metrics prometheus.Registerer) *Lists 
 // Stop ends what runs beside requests. The cache must not change any more.
 func (l *Lists) Stop() { l.index.stop() }
 
-// List is ListFresh, from memory where that has all orders and everything that was committed
-// a moment ago.
-func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int) (page Page, err error) {
-	err = l.answer(ctx, func() (ok bool) {
+// List returns up to limit of a filter's orders after a key, or the first without one: from
+// memory where that has all orders and everything that was committed a moment ago, and is not
+// to be passed over for fresh ones, else from the database. after must be of a list with the
+// same filter. An error is ErrUnavailable, perhaps ErrUnsorted or ErrUnindexed, or ctx's.
+func (l *Lists) List(ctx context.Context, filter Filter, after *Key, limit int, fresh bool) (page Page, err error) {
+	err = l.answer(ctx, fresh, func() (ok bool) {
 		if page, ok = l.index.list(filter, after, limit); ok {
 			l.answered.Add(1)
 		}
 		return ok
 	}, func() error {
-		page, err = l.ListFresh(ctx, filter, after, limit)
+		page, err = l.listStored(ctx, filter, after, limit)
 		return err
 	})
 	return page, err
@@ -82,15 +84,15 @@ const (
 	memoryPause = 10 * time.Millisecond
 )
 
-// answer asks memory, where that is current, and else the database. Where the database has no
-// such answers, memory is asked again.
-func (l *Lists) answer(ctx context.Context, memory func() bool, database func() error) error {
+// answer asks memory, where that is current, and else the database, or with fresh only the
+// database. Where that has no such answers, memory is asked again.
+func (l *Lists) answer(ctx context.Context, fresh bool, memory func() bool, database func() error) error {
 	// In this order: memory is then at least as new as the moment for which the cache vouches.
-	if l.index.cache.Current() && memory() {
+	if !fresh && l.index.cache.Current() && memory() {
 		return nil
 	}
 	err := database()
-	for tries := 0; tries < memoryTries && l.index.ready.Load() && (errors.Is(err, ErrUnsorted) || errors.Is(err, ErrUnindexed)); tries++ {
+	for tries := 0; !fresh && tries < memoryTries && l.index.ready.Load() && (errors.Is(err, ErrUnsorted) || errors.Is(err, ErrUnindexed)); tries++ {
 		if retry.Sleep(ctx, memoryPause) != nil {
 			return err
 		}
@@ -101,10 +103,7 @@ func (l *Lists) answer(ctx context.Context, memory func() bool, database func() 
 	return err
 }
 
-// ListFresh returns up to limit of a filter's orders after a key, or the newest
-// without one, from the database. after must be of a list with the same filter. An
-// error is ErrUnavailable, perhaps ErrUnsorted or ErrUnindexed, or ctx's.
-func (l *Lists) ListFresh(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
+func (l *Lists) listStored(ctx context.Context, filter Filter, after *Key, limit int) (Page, error) {
 	var page Page
 	if filter.Sort != NewestFirst {
 		return page, ErrUnsorted

@@ -36,25 +36,6 @@ func New(cache *cache.Cache, through *ReadThrough, lists *Lists) *Orders {
 	return &Orders{cache: cache, through: through, Lists: lists}
 }
 
-// Answer is what is known of one order.
-type Answer struct {
-	Found bool
-	// Outdated is the age of an answer from memory that may be out of date; else 0.
-	Outdated time.Duration
-
-	cache.Record // of a found order, from memory or the database
-}
-
-// Known looks an order up in memory. ok is false if only the database has the answer.
-// Known allocates nothing and doesn't keep uid.
-func (o *Orders) Known(uid string, now time.Time) (answer Answer, ok bool) {
-	known := o.cache.Get(uid, now)
-	if !known.Found {
-		return Answer{}, known.Absent
-	}
-	return Answer{Found: true, Record: known.Record, Outdated: known.Outdated}, true
-}
-
 // Outdated is for how long it has not been known whether the orders in memory have
 // changed, if that is longer than it may be, or a relist is called for; else 0.
 func (o *Orders) Outdated(now time.Time) time.Duration {
@@ -64,17 +45,18 @@ func (o *Orders) Outdated(now time.Time) time.Duration {
 	return o.cache.Outdated(now)
 }
 
-// Get looks an order up, in memory first. fresh asks the database in any case. An
-// error is ErrUnavailable, or ctx's.
-func (o *Orders) Get(ctx context.Context, uid string, fresh bool) (Answer, error) {
+// Get looks an order up, in memory first, which allocates nothing. fresh asks the database in
+// any case. The order is Found or Absent unless there is an error, which is ErrUnavailable, or
+// ctx's.
+func (o *Orders) Get(ctx context.Context, uid string, fresh bool) (cache.Lookup, error) {
 	if !fresh {
-		if answer, ok := o.Known(uid, time.Now()); ok {
-			return answer, nil
+		if known := o.cache.Get(uid, time.Now()); known.Found || known.Absent {
+			return known, nil
 		}
 	}
 	record, err := o.through.Read(ctx, uid)
 	if err != nil || record == nil {
-		return Answer{}, err
+		return cache.Lookup{Absent: err == nil}, err
 	}
-	return Answer{Found: true, Record: *record}, nil
+	return cache.Lookup{Found: true, Record: *record}, nil
 }

@@ -39,25 +39,22 @@ type Suggestion struct {
 
 // Suggest returns what a text may be, or the beginning of: first what it is as it
 // stands, then orders whose uid begins with it. It looks at no more rows than it may
-// return. Without personal no customer is looked for. It is SuggestFresh, from memory where that
-// has all orders and everything that was committed a moment ago.
-func (l *Lists) Suggest(ctx context.Context, text string, personal bool) (found []Suggestion, err error) {
-	err = l.answer(ctx, func() (ok bool) {
+// return, where List would look. Without personal no customer is looked for. An error is
+// ErrUnavailable, perhaps ErrUnindexed, or ctx's.
+func (l *Lists) Suggest(ctx context.Context, text string, personal, fresh bool) (found []Suggestion, err error) {
+	err = l.answer(ctx, fresh, func() (ok bool) {
 		if found, ok = l.index.suggest(text, personal); ok {
-			found = arrange(found, text)
 			l.answered.Add(1)
 		}
 		return ok
 	}, func() error {
-		found, err = l.SuggestFresh(ctx, text, personal)
+		found, err = l.suggestStored(ctx, text, personal)
 		return err
 	})
-	return found, err
+	return arrange(found, text), err
 }
 
-// SuggestFresh is Suggest from the database. An error is ErrUnavailable, perhaps ErrUnindexed,
-// or ctx's.
-func (l *Lists) SuggestFresh(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
+func (l *Lists) suggestStored(ctx context.Context, text string, personal bool) ([]Suggestion, error) {
 	indexes := []string{migrations.TrackNumberIndex}
 	if personal {
 		indexes = append(indexes, migrations.CustomerIndex)
@@ -80,7 +77,7 @@ func (l *Lists) SuggestFresh(ctx context.Context, text string, personal bool) ([
 		}
 		return nil
 	})
-	return arrange(found, text), err
+	return found, err
 }
 
 // arrange puts first what a text is as it stands.
