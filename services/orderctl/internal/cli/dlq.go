@@ -270,15 +270,12 @@ func (a *app) answer() (string, error) {
 
 // style is how stdout is written.
 func (a *app) style() dlqview.Style {
-	f, ok := a.stdout.(*os.File)
-	if !ok || !isTerminal(a.stdout) {
-		return dlqview.Style{TraceURL: a.traces.Link.URL}
+	s := dlqview.Style{TraceURL: a.traces.Link.URL}
+	if f, ok := a.stdout.(*os.File); ok && isTerminal(f) {
+		columns, _, _ := term.GetSize(int(f.Fd())) // below 0 where it is not known
+		s.Width, s.Color = max(columns, 0), os.Getenv("NO_COLOR") == ""
 	}
-	columns, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		columns = 0
-	}
-	return dlqview.Style{TraceURL: a.traces.Link.URL, Width: columns, Color: os.Getenv("NO_COLOR") == ""}
+	return s
 }
 
 // sayGaps reports letters that were gone before they could be read.

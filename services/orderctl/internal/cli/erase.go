@@ -348,11 +348,9 @@ func (e *erasing) receipt(ctx context.Context) receipt {
 		r.Letters++
 	}
 	cfg := &e.Changes.Kafka
-	lag := func(text string) string { return "within " + text + " (max.compaction.lag.ms)" }
-	r.Compaction = e.setting(ctx, cfg.DLQTopic, "max.compaction.lag.ms", lag, "at a time that the broker chooses, since max.compaction.lag.ms sets no bound")
-	keeps := func(text string) string { return "for " + text + " (retention.ms)" }
+	r.Compaction = e.setting(ctx, cfg.DLQTopic, "max.compaction.lag.ms", "within", "at a time that the broker chooses, since max.compaction.lag.ms sets no bound")
 	r.Remains = []string{
-		"topic " + cfg.Topic + ": its records, " + e.setting(ctx, cfg.Topic, "retention.ms", keeps, "for ever, since retention.ms sets no bound"),
+		"topic " + cfg.Topic + ": its records, " + e.setting(ctx, cfg.Topic, "retention.ms", "for", "for ever, since retention.ms sets no bound"),
 		"backups of the database, until they are deleted: a restored one is cleaned by the worker",
 		"exported letters and other files, and topics and databases of other systems",
 		"the audit log: who saw or changed these orders and letters",
@@ -366,8 +364,8 @@ func (e *erasing) receipt(ctx context.Context) receipt {
 	return r
 }
 
-// setting tells of a topic's setting in milliseconds.
-func (e *erasing) setting(ctx context.Context, topic, name string, text func(string) string, unbounded string) string {
+// setting tells of a topic's setting in milliseconds, which comes after a word.
+func (e *erasing) setting(ctx context.Context, topic, name, word, unbounded string) string {
 	settings, err := e.queue.TopicSettings(ctx, topic)
 	ms, parsing := strconv.ParseInt(settings[name], 10, 64)
 	switch {
@@ -376,5 +374,5 @@ func (e *erasing) setting(ctx context.Context, topic, name string, text func(str
 	case ms < 0 || ms > math.MaxInt64/int64(time.Millisecond):
 		return unbounded
 	}
-	return text((time.Duration(ms) * time.Millisecond).String())
+	return fmt.Sprintf("%s %s (%s)", word, time.Duration(ms)*time.Millisecond, name)
 }
