@@ -18,7 +18,6 @@ type Answer struct {
 	ControlRecords int
 
 	cfg     Config
-	size    int
 	release func()
 	next    int64         // where to fetch on
 	wanted  int64         // records before it are not delivered
@@ -36,7 +35,7 @@ type Answer struct {
 func newAnswer(cfg Config, offset int64, r *response) (a *Answer, short int, err error) {
 	a = &Answer{
 		LastStableOffset: r.lastStableOffset, LogStartOffset: r.logStartOffset,
-		cfg: cfg, size: r.size, release: sync.OnceFunc(r.release), next: offset, wanted: offset,
+		cfg: cfg, release: sync.OnceFunc(r.release), next: offset, wanted: offset,
 	}
 	transactions := newTransactions(r.aborted)
 	for rest := r.records; len(rest) > 0; {
@@ -94,9 +93,6 @@ func (a *Answer) corrupt(b *batch, err error) error {
 // no batches. It is known from the beginning, so that the next Fetch can run while this
 // answer's records are processed. It is valid only if Next ends without an error.
 func (a *Answer) NextOffset() int64 { return a.next }
-
-// Size is the number of bytes that Config.Admit was asked for.
-func (a *Answer) Size() int { return a.size }
 
 // Next returns the next record from the requested offset on, or ok = false after the last.
 // The error is a [*CorruptBatchError], or ctx's if that ends during decompression. Every

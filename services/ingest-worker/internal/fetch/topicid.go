@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -35,15 +34,10 @@ func (r *Reader) TopicID(ctx context.Context) (string, error) {
 }
 
 func (c *conn) topicID(ctx context.Context, cfg Config) (string, error) {
-	defer c.closeOn(ctx)()
-	if err := c.SetDeadline(time.Now().Add(cfg.Timeout)); err != nil {
-		return "", err
-	}
-	c.correlation++
-	if _, err := c.Write(metadataRequest(c.correlation, c.clientID, cfg.Topic)); err != nil {
-		return "", fmt.Errorf("send to %s: %w", c.RemoteAddr(), err)
-	}
-	data, release, err := c.receive(ctx, cfg, envelopeBytes)
+	data, release, err := c.exchange(ctx, cfg, 0, envelopeBytes, func(correlation int32) error {
+		_, err := c.Write(metadataRequest(correlation, c.clientID, cfg.Topic))
+		return err
+	})
 	if err != nil {
 		return "", err
 	}

@@ -37,14 +37,11 @@ type response struct {
 	logStartOffset   int64
 	aborted          []abortedTransaction
 	records          []byte
-	size             int    // of the whole answer
 	release          func() // releases what was admitted
 }
 
 // fetch requests records and returns the answer, or the broker's error as a kafka.Error.
 func (c *conn) fetch(ctx context.Context, cfg Config, offset int64, maxBytes int32) (*response, error) {
-	defer c.closeOn(ctx)()
-	c.correlation++
 	request := &fetchapi.Request{
 		ReplicaID:      -1, // a consumer
 		MaxWaitTime:    int32(cfg.MaxWait.Milliseconds()),
@@ -63,14 +60,10 @@ func (c *conn) fetch(ctx context.Context, cfg Config, offset int64, maxBytes int
 			}},
 		}},
 	}
-	if err := c.SetDeadline(time.Now().Add(cfg.MaxWait + cfg.Timeout)); err != nil {
-		return nil, err
-	}
-	if err := protocol.WriteRequest(c, c.fetchVersion, c.correlation, c.clientID, request); err != nil {
-		return nil, fmt.Errorf("send to %s: %w", c.RemoteAddr(), err)
-	}
 	limit := int(maxBytes) + maxBatchBytes + envelopeBytes
-	data, release, err := c.receive(ctx, cfg, limit)
+	data, release, err := c.exchange(ctx, cfg, cfg.MaxWait, limit, func(correlation int32) error {
+		return protocol.WriteRequest(c, c.fetchVersion, correlation, c.clientID, request)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +72,21 @@ func (c *conn) fetch(ctx context.Context, cfg Config, offset int64, maxBytes int
 		release()
 		return nil, err
 	}
-	r.size, r.release = len(data), release
+	r.release = release
 	return r, nil
 }
 
-// receive reads an answer, without the length before it.
-func (c *conn) receive(ctx context.Context, cfg Config, limit int) (data []byte, release func(), err error) {
+// exchange sends a request for which the broker may wait, and reads the answer, without the
+// length before it.
+func (c *conn) exchange(ctx context.Context, cfg Config, wait time.Duration, limit int, send func(correlation int32) error) (data []byte, release func(), err error) {
+	defer c.closeOn(ctx)()
+	c.correlation++
+	if err := c.SetDeadline(time.Now().Add(wait + cfg.Timeout)); err != nil {
+		return nil, nil, err
+	}
+	if err := send(c.correlation); err != nil {
+		return nil, nil, fmt.Errorf("send to %s: %w", c.RemoteAddr(), err)
+	}
 	var length [4]byte
 	if _, err := io.ReadFull(c, length[:]); err != nil {
 		return nil, nil, fmt.Errorf("receive from %s: %w", c.RemoteAddr(), noEOF(err))
