@@ -109,8 +109,7 @@ func Diff(a, b *Order) []string {
 // several, since names that could be data are all "?".
 func ValueAt(o *Order, path string) []byte {
 	canonical := AppendCanonical(nil, o)
-	l := newLocator(canonical, path)
-	l.run()
+	l := locate(canonical, path)
 	at := l.places[path]
 	if at < 0 || l.twice {
 		return nil

@@ -13,8 +13,7 @@ func Locate(record []byte, failures []FieldError) []int64 {
 	for i, f := range failures {
 		paths[i] = f.Path
 	}
-	l := newLocator(record, paths...)
-	l.run()
+	l := locate(record, paths...)
 	offsets := make([]int64, len(failures))
 	for i, f := range failures {
 		path := f.Path
@@ -33,21 +32,18 @@ type locator struct {
 	twice  bool           // some path has several places, as several names are shown as ?
 }
 
-func newLocator(record []byte, paths ...string) *locator {
+// locate reads the record, as far as it is valid.
+func locate(record []byte, paths ...string) *locator {
 	l := &locator{scanner: scanner{data: record}, places: make(map[string]int)}
 	for _, path := range paths {
 		for ; path != ""; path = parentPath(path) {
 			l.places[path] = -1
 		}
 	}
-	return l
-}
-
-// run reads the record. Places before a fault are valid.
-func (l *locator) run() {
 	l.start()
 	l.places[""] = l.pos
-	_ = l.value("", 0)
+	_ = l.value("", 0) // places before a fault are valid
+	return l
 }
 
 // value skips the value at path.

@@ -70,8 +70,7 @@ func (d *decoder) version() *int64 {
 	if slices.ContainsFunc(d.failures, func(f FieldError) bool { return f.Path == "" || f.Path == field }) {
 		return nil
 	}
-	l := newLocator(d.data, field)
-	l.run()
+	l := locate(d.data, field)
 	if l.places[field] < 0 {
 		d.fail(field, ruleRequired, "is missing; it must be "+wantedVersion)
 		return nil
