@@ -111,12 +111,14 @@ func (a *app) publish(ctx context.Context, f *publishFlags) error {
 	if err != nil {
 		return err
 	}
-	src, err := a.source(f)
+	newSource := syntheticSource
+	if f.file != "" {
+		newSource = a.fileSource
+	}
+	src, err := newSource(f)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = src.close() }() // it was only read
-
 	out := &published{app: a, Product: to.product, out: bufio.NewWriter(a.stdout), quiet: f.quiet, start: time.Now(), ByKind: map[string]int{}}
 	broker, err := to.open(ctx)
 	if err != nil {
@@ -338,14 +340,6 @@ type source struct {
 	next  func() (publish.Record, error)
 	count int // how many there will be; -1 where that is not known
 	what  string
-	close func() error
-}
-
-func (a *app) source(f *publishFlags) (source, error) {
-	if f.file != "" {
-		return a.fileSource(f)
-	}
-	return syntheticSource(f)
 }
 
 func syntheticSource(f *publishFlags) (source, error) {
@@ -376,7 +370,7 @@ func syntheticSource(f *publishFlags) (source, error) {
 		}
 		return record, err
 	}
-	return source{next: next, count: f.count, close: func() error { return nil }}, nil
+	return source{next: next, count: f.count}, nil
 }
 
 // parseRange reads 3 or 1-10.
@@ -406,7 +400,7 @@ func (a *app) fileSource(f *publishFlags) (source, error) {
 		if err != nil {
 			return source{}, err
 		}
-		return entriesSource(f.file, file, -1), nil
+		return a.entriesSource(f.file, file, -1), nil
 	}
 	file, err := a.openTwice(f.file)
 	if err != nil {
@@ -419,10 +413,11 @@ func (a *app) fileSource(f *publishFlags) (source, error) {
 	if err != nil {
 		return source{}, errors.Join(err, file.Close())
 	}
-	return entriesSource(f.file, file, count), nil
+	return a.entriesSource(f.file, file, count), nil
 }
 
-func entriesSource(name string, file io.ReadCloser, count int) source {
+func (a *app) entriesSource(name string, file io.ReadCloser, count int) source {
+	a.ends = append(a.ends, func() { _ = file.Close() }) // it was only read
 	reader := orderfile.NewReader(file, nil)
 	next := func() (publish.Record, error) {
 		for {
@@ -443,7 +438,7 @@ func entriesSource(name string, file io.ReadCloser, count int) source {
 			return record, nil
 		}
 	}
-	return source{next: next, count: count, what: " of " + shownName(name), close: file.Close}
+	return source{next: next, count: count, what: " of " + shownName(name)}
 }
 
 // checkFile checks all orders and returns how many there are, or shows what is
