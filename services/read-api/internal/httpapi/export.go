@@ -126,46 +126,42 @@ func writeLines(to io.Writer, page [][]byte, _ bool) error {
 	return err
 }
 
-// exportParts are the columns of CSV, which end with the items, as JSON.
-var exportParts = []struct {
-	name    string
-	columns []string
-}{{"", orderdb.Orders.Columns}, {"delivery", orderdb.Deliveries.Columns[1:]}, {"payment", orderdb.Payments.Columns[1:]}}
-
-const unknownFields = "unknown_fields" // a column that the order's JSON does not have
+// exportColumns are the columns of CSV: the part of the order, "" for itself, and the field. The
+// items, as JSON, are behind them.
+var exportColumns = func() (all [][2]string) {
+	for _, part := range []struct {
+		name   string
+		fields []string
+	}{{"", orderdb.Orders.Columns}, {"delivery", orderdb.Deliveries.Columns[1:]}, {"payment", orderdb.Payments.Columns[1:]}} {
+		for _, field := range part.fields {
+			if field != "unknown_fields" { // which the order's JSON does not have
+				all = append(all, [2]string{part.name, field})
+			}
+		}
+	}
+	return all
+}()
 
 func writeRows(to io.Writer, page [][]byte, first bool) error {
 	w := csv.NewWriter(to)
 	if first {
 		var head []string
-		for _, part := range exportParts {
-			for _, column := range part.columns {
-				if column != unknownFields {
-					head = append(head, strings.TrimPrefix(part.name+"_"+column, "_"))
-				}
-			}
+		for _, column := range exportColumns {
+			head = append(head, strings.TrimPrefix(column[0]+"_"+column[1], "_"))
 		}
 		_ = w.Write(append(head, "items")) // Error has it
 	}
 	for _, canonical := range page {
-		var whole map[string]json.RawMessage
-		if err := json.Unmarshal(canonical, &whole); err != nil {
+		var whole, delivery, payment map[string]json.RawMessage
+		err := json.Unmarshal(canonical, &whole)
+		err = errors.Join(err, json.Unmarshal(whole["delivery"], &delivery), json.Unmarshal(whole["payment"], &payment))
+		if err != nil {
 			return err
 		}
+		parts := map[string]map[string]json.RawMessage{"": whole, "delivery": delivery, "payment": payment}
 		var row []string
-		for _, part := range exportParts {
-			values := whole
-			if part.name != "" {
-				values = nil
-				if err := json.Unmarshal(whole[part.name], &values); err != nil {
-					return err
-				}
-			}
-			for _, column := range part.columns {
-				if column != unknownFields {
-					row = append(row, web.Cell(plainText(values[column])))
-				}
-			}
+		for _, column := range exportColumns {
+			row = append(row, web.Cell(plainText(parts[column[0]][column[1]])))
 		}
 		_ = w.Write(append(row, string(whole["items"])))
 	}

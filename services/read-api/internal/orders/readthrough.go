@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,12 +129,10 @@ func (r *ReadThrough) join(uid string) (*call, error) {
 
 // work reads batch after batch until nobody waits.
 func (r *ReadThrough) work() {
-	for {
-		calls := r.take()
-		if calls == nil {
-			return
-		}
-		found, err := r.readBatch(calls)
+	for calls := r.take(); calls != nil; calls = r.take() {
+		ctx, cancel := context.WithTimeout(r.ctx, readTimeout)
+		found, err := r.read(ctx, slices.Collect(maps.Keys(calls)))
+		cancel()
 		for uid, c := range calls {
 			c.order, c.err = found[uid], err
 			close(c.ready)
@@ -157,16 +157,6 @@ func (r *ReadThrough) take() map[string]*call {
 		}
 	}
 	return calls
-}
-
-func (r *ReadThrough) readBatch(calls map[string]*call) (map[string]*cache.Record, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, readTimeout)
-	defer cancel()
-	uids := make([]string, 0, len(calls))
-	for uid := range calls {
-		uids = append(uids, uid)
-	}
-	return r.read(ctx, uids)
 }
 
 // readStored reads orders as they are at one moment.
