@@ -142,7 +142,7 @@ func TestAFullLeafIsSplit(t *testing.T) {
 				want = append(want, 2*i+1)
 				full.insert(full.end(), 0, k.item(2*i+1))
 			}
-			require.Equal(t, 2, len(full.leaves))
+			require.Len(t, full.leaves, 2)
 			full.insert(full.seek(uint64(at), func(_ uint16, other item) bool { return k.number(other) < 2*at }), 0, k.item(2*at))
 			require.Equal(t, slices.Insert(want, at, 2*at), k.all(full, false))
 		}
