@@ -150,6 +150,28 @@ func TestALetterInFlightDoesNotSurviveItsErasure(t *testing.T) {
 	require.Equal(t, 1, w.metric("orderhub_ingest_records_total", "outcome=dead_letter"))
 }
 
+// The same, but the database went back to before the erasure in that moment, and has everything
+// else: only the topic tells that the letter has to go.
+func TestALetterInFlightDoesNotSurviveItsErasureAndARestore(t *testing.T) {
+	b := setup(t, 1)
+	var once sync.Once
+	b.broker.Cluster().ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		if request.(*kmsg.ProduceRequest).Topics[0].Topic == dlqTopic {
+			once.Do(func() { go b.note("gone") }) // the worker has decided that it is a letter
+		}
+		return nil, nil, false
+	})
+	b.startWorker("ERASURE_KEY=" + erasureKey)
+	b.produce(0, []byte(`{"order_uid": "gone", `), []byte(`{"order_uid": "kept", `))
+	b.drained()
+	b.eventually("the letter is gone", func() (bool, string) {
+		l := b.letterOf(0, 0)
+		return l.Value == nil, string(l.Value)
+	})
+	require.NotEmpty(t, b.letterOf(0, 1).Value)
+	require.Equal(t, 1, b.count("erasures"))
+}
+
 // A database that was restored to before an erasure has neither the order's HMAC nor the
 // position of the notes. A worker that starts, or one that kept running, removes the order
 // again, and readers relist. Orders of nobody who was erased stay. Amid an erasure, the

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/fx/fxevent"
 	"go.uber.org/zap"
 
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/libs/platform/admin"
@@ -69,7 +70,7 @@ func Options(settings *Settings) fx.Option {
 			newFatal,
 			newDatabase, newPruner,
 			newDialer, newTransport, newClient,
-			newMetrics, newBlockage, newPositions, newErasures, newPipeline, newConsumer, newLagMeter,
+			newMetrics, newBlockage, newProducer, newPositions, newErasures, newPipeline, newConsumer, newLagMeter,
 		),
 		fx.WithLogger(func(log *zap.Logger) fxevent.Logger {
 			l := &fxevent.ZapLogger{Logger: log}
@@ -123,18 +124,30 @@ func newPositions(s *Settings, db *bun.DB, metrics *prometheus.Registry, checks 
 	return positions.New(positions.Config{Group: s.Group, Topic: s.Kafka.Topic, Timeout: min(s.WriteTimeout, requestTimeout)}, db, metrics, checks.Component("pause"), log)
 }
 
-func newErasures(s *Settings, db *bun.DB, dialer *kafka.Dialer, metrics *prometheus.Registry, checks *health.Registry, log *zap.Logger, lc fx.Lifecycle) *erasures.Keeper {
+func newErasures(s *Settings, db *bun.DB, producer *letters.Producer, dialer *kafka.Dialer, metrics *prometheus.Registry, checks *health.Registry, log *zap.Logger, lc fx.Lifecycle) *erasures.Keeper {
+	reader := func(partition, maxRecordBytes int) *fetch.Reader {
+		return fetch.NewReader(fetch.Config{
+			Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Dialer: dialer, Topic: s.Kafka.DLQTopic, Partition: partition, MaxRecordBytes: maxRecordBytes,
+		})
+	}
 	k := erasures.New(erasures.Config{
 		Group: s.Group, Topic: s.Kafka.DLQTopic, Key: s.Erasures.NewKey(), Timeout: min(s.WriteTimeout, requestTimeout),
-		Reader: fetch.NewReader(fetch.Config{
-			Brokers: kafkaconn.Brokers(s.Kafka.KafkaConn), Dialer: dialer, Topic: s.Kafka.DLQTopic, MaxRecordBytes: erasures.MaxRecordBytes,
-		}),
+		Reader: reader(0, erasures.MaxRecordBytes),
+		RemoveLetters: func(ctx context.Context, known *erased.Known) (int, error) {
+			return producer.RemoveErased(ctx, known, func(partition int) *fetch.Reader {
+				return reader(partition, s.Rules.MaxRecordBytes+letters.MaxHeaderBytes)
+			})
+		},
 	}, db, metrics, checks.Component("erasures"), log)
 	lc.Append(fx.StopHook(k.Close))
 	return k
 }
 
-func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Dialer, metrics *pipeline.Metrics,
+func newProducer(s *Settings, client *kafka.Client) *letters.Producer {
+	return letters.NewProducer(client, s.Kafka.DLQTopic)
+}
+
+func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, producer *letters.Producer, dialer *kafka.Dialer, metrics *pipeline.Metrics,
 	blockage *pipeline.Blockage, position *positions.Keeper, erasures *erasures.Keeper, fatal fatal, log *zap.Logger,
 ) *pipeline.Pipeline {
 	if s.Rules.RejectUnknown {
@@ -160,7 +173,7 @@ func newPipeline(s *Settings, db *bun.DB, client *kafka.Client, dialer *kafka.Di
 			}),
 			Position: position,
 			Erasures: erasures,
-			Producer: letters.NewProducer(client, s.Kafka.DLQTopic),
+			Producer: producer,
 			Budget:   pipeline.NewBudget(s.MemoryBytes),
 			Blockage: blockage,
 			Metrics:  metrics,

@@ -45,6 +45,9 @@ type Config struct {
 	Timeout time.Duration
 	// Reader reads partition 0 of Topic.
 	Reader *fetch.Reader
+	// RemoveLetters removes the letters of erased orders from Topic, and returns how many
+	// there were.
+	RemoveLetters func(ctx context.Context, known *erased.Known) (removed int, err error)
 }
 
 // TopicError is an error of the topic or its brokers.
@@ -180,37 +183,17 @@ func (k *Keeper) Close() {
 	_ = k.cfg.Reader.Close() // it was only read from
 }
 
-// emptyAnswers is after how many of them a broker has no more records, wherever the
-// partition ends.
-const emptyAnswers = 3
-
 // notes returns the notes in a range of offsets, and the offset up to which it read.
 func (k *Keeper) notes(ctx context.Context, from, end int64) (notes []orderdb.Erasure, next int64, err error) {
-	for empty := 0; from < end && empty < emptyAnswers; {
-		answer, err := k.cfg.Reader.Fetch(ctx, from)
-		if err != nil {
-			return nil, from, &TopicError{k.cfg.Topic, err}
+	next, err = k.cfg.Reader.Each(ctx, from, end, func(record *fetch.Record) {
+		if h, note, is := erasure.ParseNote(record.Key, record.Value); is {
+			notes = append(notes, orderdb.Erasure{HMAC: h[:], KeyID: note.Key, ErasedAt: note.At, Pending: true})
 		}
-		for {
-			record, ok, err := answer.Next(ctx)
-			if err != nil {
-				answer.Release()
-				return nil, from, &TopicError{k.cfg.Topic, err}
-			}
-			if !ok {
-				break
-			}
-			if h, note, is := erasure.ParseNote(record.Key, record.Value); is {
-				notes = append(notes, orderdb.Erasure{HMAC: h[:], KeyID: note.Key, ErasedAt: note.At, Pending: true})
-			}
-		}
-		empty++
-		if next := answer.NextOffset(); next > from {
-			from, empty = next, 0
-		}
-		answer.Release()
+	})
+	if err != nil {
+		return nil, from, &TopicError{k.cfg.Topic, err}
 	}
-	return notes, from, nil
+	return notes, next, nil
 }
 
 // apply adds the notes that the table lacks and removes their orders. What it has done stays
@@ -250,7 +233,14 @@ func (k *Keeper) apply(ctx context.Context, notes []orderdb.Erasure, restored bo
 	if err != nil {
 		return err
 	}
-	k.log.Info("erased orders removed", zap.Int64("orders", removed), zap.Duration("duration_seconds", time.Since(began)))
+	letters := 0
+	if len(missing) > 0 || pending {
+		// A worker that wrote one while the tables did not have its erasure could not know.
+		if letters, err = k.cfg.RemoveLetters(ctx, known); err != nil {
+			return &TopicError{k.cfg.Topic, err}
+		}
+	}
+	k.log.Info("erased orders removed", zap.Int64("orders", removed), zap.Int("letters", letters), zap.Duration("duration_seconds", time.Since(began)))
 	return k.bounded(ctx, func(ctx context.Context) error {
 		if err := orderdb.RenewEpoch(ctx, k.db); err != nil {
 			return err

@@ -126,6 +126,38 @@ func (r *Reader) Offsets(ctx context.Context) (first, end int64, err error) {
 	return first, end, nil
 }
 
+// emptyAnswers is after how many of them a broker has no more records, wherever the
+// partition ends.
+const emptyAnswers = 3
+
+// Each calls use with the records in a range of offsets, and returns the offset up to which
+// it read. A record is valid until use returns. Errors are as those of Fetch.
+func (r *Reader) Each(ctx context.Context, from, end int64, use func(*Record)) (next int64, err error) {
+	for empty := 0; from < end && empty < emptyAnswers; {
+		answer, err := r.Fetch(ctx, from)
+		if err != nil {
+			return from, err
+		}
+		for {
+			record, ok, err := answer.Next(ctx)
+			if err != nil {
+				answer.Release()
+				return from, err
+			}
+			if !ok {
+				break
+			}
+			use(&record)
+		}
+		empty++
+		if next := answer.NextOffset(); next > from {
+			from, empty = next, 0
+		}
+		answer.Release()
+	}
+	return from, nil
+}
+
 // Close closes the connection. To interrupt a Fetch cancel its context instead.
 func (r *Reader) Close() error {
 	if r.conn == nil {

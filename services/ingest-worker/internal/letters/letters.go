@@ -11,14 +11,19 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/orderhub/orderhub/libs/deadletter"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn"
 	"github.com/orderhub/orderhub/libs/platform/kafkaconn/kafkago"
+	"github.com/orderhub/orderhub/services/ingest-worker/internal/fetch"
 )
 
 // batchBytes is how many bytes of letters a request has at most, unless it is a single
 // letter. The topic's max.message.bytes applies to the whole request, so this is below
 // Kafka's default of 1 MiB.
 const batchBytes = 512 << 10
+
+// MaxHeaderBytes is more than a letter's headers have beyond those of its record.
+const MaxHeaderBytes = 64 << 10
 
 // requestTimeout bounds a request, up to the last replica's acknowledgement.
 const requestTimeout = 15 * time.Second
@@ -72,6 +77,56 @@ func (p *Producer) Send(ctx context.Context, letters []*deadletter.Letter) (left
 		p.partitions.Store(nil) // the topic may have been recreated
 	}
 	return left, err
+}
+
+// RemoveErased removes the letters of erased orders that the topic has now, of which it reads
+// all, by a reader for each partition. It returns how many there were.
+func (p *Producer) RemoveErased(ctx context.Context, known *erased.Known, read func(partition int) *fetch.Reader) (removed int, err error) {
+	partitions, err := p.knownPartitions(ctx)
+	for _, partition := range partitions {
+		ids := map[string]bool{}
+		if err == nil {
+			err = ofErased(ctx, known, read(partition), ids)
+		}
+		var tombstones []*deadletter.Letter
+		for id := range ids {
+			tombstones = append(tombstones, &deadletter.Letter{ID: id})
+		}
+		if err == nil {
+			_, err = p.Send(ctx, tombstones)
+		}
+		if err == nil {
+			removed += len(tombstones)
+		}
+	}
+	return removed, err
+}
+
+// ofErased collects the ids of the letters of erased orders that a partition has.
+func ofErased(ctx context.Context, known *erased.Known, reader *fetch.Reader, ids map[string]bool) error {
+	defer func() { _ = reader.Close() }() // it was only read from
+	first, end, err := reader.Offsets(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = reader.Each(ctx, first, end, func(record *fetch.Record) {
+		isLetter, source := false, []byte(nil)
+		for _, h := range record.Headers {
+			switch h.Key {
+			case deadletter.HeaderReason:
+				isLetter = true
+			case deadletter.HeaderSourceKey:
+				source = h.Value
+			}
+		}
+		switch {
+		case isLetter && known.HasAny(deadletter.OrderUIDs(source, record.Value)):
+			ids[string(record.Key)] = true
+		case len(record.Value) == 0:
+			delete(ids, string(record.Key)) // it is removed already
+		}
+	})
+	return err
 }
 
 // fitting returns how many of the letters go into one request: at least one.
