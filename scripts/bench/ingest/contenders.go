@@ -38,6 +38,7 @@ var (
 	copyTriggers = copyInto("raw COPY with triggers", asTheWorker)
 	worker       = contender{"ingest-worker", runWorkers(1)}
 	lookingUp    = contender{"ingest-worker, foreign keys looked up", runLookingUp}
+	unlisted     = contender{"ingest-worker, without the indexes of lists", runWorkers(1)}
 	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
 	unmarshal    = contender{"encoding/json.Unmarshal, nothing stored", runUnmarshal}
 	single       = contender{"a transaction an order, 1 connection", runSingle(1)}

@@ -129,6 +129,12 @@ func preloadedLines(empty, full samples) string {
 		text += fmt.Sprintf("- %s: %.2f × its rate into empty tables%s, %.2f × right after a checkpoint, with cold buffers\n", c.name,
 			full.Median(c.name+warmSuffix, rig.Use.Rate)/rate, goal, full.Median(c.name, rig.Use.Rate)/rate)
 	}
+	if len(full[unlisted.name]) > 0 {
+		ratio := func(suffix string) float64 {
+			return full.Median(unlisted.name+suffix, rig.Use.Rate) / full.Median(worker.name+suffix, rig.Use.Rate)
+		}
+		text += fmt.Sprintf("- without the indexes of lists: %.2f × its rate with them right after a checkpoint, %.2f × warm\n", ratio(""), ratio(warmSuffix))
+	}
 	return text + waitsLines(full, worker, rawCopy)
 }
 

@@ -149,6 +149,11 @@ func (b *Benchmark) preloaded(ctx context.Context, orders *rig.Orders) {
 	})
 	cold, hot := []contender{rawCopy, worker}, []contender{warm(rawCopy, warming), warm(worker, warming)}
 	measured := b.rounds(ctx, orders, append(cold, hot...))
+	if b.ListIndexes {
+		b.site.Server.DropListIndexes(ctx)
+		maps.Copy(measured, b.rounds(ctx, orders, []contender{unlisted, warm(unlisted, warming)}))
+		cold, hot = append(cold, unlisted), append(hot, warm(unlisted, warming))
+	}
 	title := fmt.Sprintf("%s into tables with %s already", ofItems(orders), count(b.stored, "order"))
 	b.site.Save("ingest-preloaded", comparisonTable(title+", right after a checkpoint, buffers cold", cold, measured)+"\n"+
 		comparisonTable(title+", warm", hot, measured)+"\n"+preloadedLines(b.empty, measured))
