@@ -15,7 +15,6 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -143,7 +142,10 @@ func (s *Server) launch(ctx context.Context) {
 }
 
 func (s *Server) choosePort() (err error) {
-	if s.port = cmp.Or(s.port, s.options.Port); s.port == 0 {
+	if s.port == 0 { // else others may read it meanwhile
+		s.port = s.options.Port
+	}
+	if s.port == 0 {
 		s.port, err = ports.Free()
 		return err
 	}
