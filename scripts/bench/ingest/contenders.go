@@ -38,6 +38,7 @@ var (
 	copyTriggers = copyInto("raw COPY with triggers", asTheWorker)
 	worker       = contender{"ingest-worker", runWorkers(1)}
 	lookingUp    = contender{"ingest-worker, foreign keys looked up", runLookingUp}
+	newest       = contender{"ingest-worker, " + onConflict, runWorkers(1, onConflict)}
 	unlisted     = contender{"ingest-worker, without the indexes of lists", runWorkers(1)}
 	otherBuild   = contender{"ingest-worker, other build", runOtherBuild}
 	unmarshal    = contender{"encoding/json.Unmarshal, nothing stored", runUnmarshal}
@@ -97,9 +98,9 @@ func schemaContenders() []contender {
 
 // runWorkers has the real worker drain the topic, or several that share it. The
 // clock starts when all of them have joined the group and have asked for records.
-func runWorkers(count int) func(context.Context, *trial) rig.Use {
+func runWorkers(count int, environment ...string) func(context.Context, *trial) rig.Use {
 	return func(ctx context.Context, t *trial) rig.Use {
-		workers := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database)
+		workers := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database, environment...)
 		defer rig.StopAll(workers)
 		u := rig.Meter{Site: t.site, Clients: workers}.During(ctx, t.orders.Count, func() {
 			t.site.StartProfile(ctx, t.group, workers[0])
@@ -108,6 +109,22 @@ func runWorkers(count int) func(context.Context, *trial) rig.Use {
 		checkStored(ctx, t)
 		return u
 	}
+}
+
+// onConflict has the worker replace orders by newer records of them.
+const onConflict = "INGEST_ON_CONFLICT=newest"
+
+// versions drains a topic that has so many orders, and for the rest newer versions of them.
+func versions(topic string, orders int) contender {
+	return contender{"ingest-worker, every fifth record a newer version", func(ctx context.Context, t *trial) rig.Use {
+		workers := t.site.HoldWorkers(ctx, 1, topic, t.group, t.database, onConflict)
+		defer rig.StopAll(workers)
+		u := rig.Meter{Site: t.site, Clients: workers}.During(ctx, t.orders.Count, func() { t.site.Drain(ctx, workers, t.orders.Count) })
+		if stored := rig.Query[int](ctx, t.database, "SELECT count(*) FROM orders")[0]; stored != orders {
+			must.Succeed(fmt.Errorf("there are %d orders afterwards, not %d", stored, orders))
+		}
+		return u
+	}}
 }
 
 // runLookingUp has the worker without the right by which it skips the look-ups for

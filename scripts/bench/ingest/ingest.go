@@ -24,6 +24,7 @@ type Benchmark struct {
 	Preload     int               `default:"3000000" smoke:"5000" help:"Measure again with so many orders stored already (0: not measured)."`
 	Workers     []int             `default:"1,2,4" smoke:"1,2" help:"Measure so many workers on 8 partitions (empty: not measured)."`
 	Schema      bool              `default:"true" help:"Measure what keys, indexes, foreign keys and triggers cost raw COPY."`
+	Versions    bool              `default:"true" help:"Measure what it costs that newer records replace orders."`
 	ListIndexes bool              `default:"true" help:"Keep the indexes of lists, which orderctl migrate --drop-list-indexes drops."`
 	Compare     string            `help:"Folder with another build of ingest-worker, to be measured in turn with the first."`
 	Postgres    map[string]string `mapsep:"none" help:"Setting of the server, name=value; can be repeated (shared_buffers by default: a quarter of the memory)."`
@@ -60,6 +61,9 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	if b.Schema {
 		orders := b.publish(ctx, b.Items[0], b.Partitions)
 		b.table(ctx, "ingest-schema", ofItems(orders)+", raw COPY into changed tables", orders, schemaContenders())
+	}
+	if b.Versions {
+		b.versions(ctx, b.publish(ctx, b.Items[0], b.Partitions))
 	}
 	if len(b.Workers) > 0 {
 		b.scaling(ctx, b.publish(ctx, b.Items[0], scalingPartitions))
@@ -126,6 +130,17 @@ func (b *Benchmark) comparison(ctx context.Context, orders *rig.Orders) {
 		rig.Progress("timing %d single orders", b.Latency)
 		b.trial(ctx, orders, func(ctx context.Context, t *trial) { b.site.Save("ingest-latency", latencyTable(t.latency(ctx))) })
 	}
+}
+
+// versions is the table of orders that records replace.
+func (b *Benchmark) versions(ctx context.Context, orders *rig.Orders) {
+	const topic = "versions"
+	replaced := versions(topic, b.site.PublishVersions(ctx, orders, topic, b.Partitions))
+	contenders := []contender{rawCopy, worker, newest, replaced}
+	measured := b.rounds(ctx, orders, contenders)
+	b.site.Save("ingest-versions", comparisonTable(ofItems(orders)+", some of which records replace", contenders, measured)+fmt.Sprintf(
+		"\n- new orders with %s: %.2f × the worker's rate without it (goal: at least 0.97)\n- with every fifth record a newer version: %.2f × raw COPY's rate (goal: at least 0.50)\n",
+		onConflict, measured.Ratio(newest.name, worker.name, rig.Use.Rate), measured.Ratio(replaced.name, rawCopy.name, rig.Use.Rate)))
 }
 
 func (b *Benchmark) scaling(ctx context.Context, orders *rig.Orders) {

@@ -77,6 +77,43 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) *Orders {
 	return orders
 }
 
+// PublishVersions makes a topic of as many records as the orders have: four of five are their first
+// ones, and every fifth is another version of the order that came 2,000 records before in its
+// partition, or less if there are not so many. It returns how many orders there are.
+func (s *Site) PublishVersions(ctx context.Context, of *Orders, topic string, partitions int) (orders int) {
+	const before = 2000
+	Progress("publishing orders and newer versions of them")
+	s.Broker.CreateTopic(ctx, topic, partitions, "delete")
+	client := must.Get(kgo.NewClient(kgo.SeedBrokers(s.Broker.Addr), kgo.ConsumeTopics(of.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(kgo.NoCompression())))
+	defer client.Close()
+	codec, latest := model.New(model.Options{}), map[int32][]*kgo.Record{}
+	send := func(key, value []byte) {
+		client.Produce(ctx, &kgo.Record{Key: key, Value: value}, func(_ *kgo.Record, err error) { must.Succeed(err) })
+	}
+	for sent := 0; sent < of.Count; {
+		fetches := client.PollFetches(ctx)
+		must.Succeed(fetches.Err0())
+		for record := range fetches.RecordsAll() {
+			if sent == of.Count {
+				break
+			}
+			send(record.Key, record.Value)
+			orders, sent = orders+1, sent+1
+			known := append(latest[record.Partition], record)
+			if sent%5 == 4 {
+				changed := must.Get(codec.Decode(known[0].Value)).Order
+				changed.Delivery.City, changed.Items[0].Status = "Haifa II", changed.Items[0].Status+1
+				send(known[0].Key, model.AppendCanonical(nil, changed))
+				sent, known = sent+1, known[1:]
+			}
+			latest[record.Partition] = known[max(0, len(known)-before):]
+		}
+	}
+	must.Succeed(client.Flush(ctx))
+	return orders
+}
+
 // encode adds a transaction's orders, sorted by uid as the worker's are.
 func (o *Orders) encode(orders []*model.Order) {
 	slices.SortFunc(orders, func(a, b *model.Order) int { return cmp.Compare(a.OrderUID, b.OrderUID) })

@@ -232,6 +232,7 @@ func (r *Reader) Await(ctx context.Context, client *http.Client, uid, tag string
 // Metrics of the services that the programs look at.
 const (
 	MetricStored     = `orderhub_ingest_records_total{outcome="stored"}`
+	MetricReplaced   = `orderhub_ingest_records_total{outcome="replaced"}`
 	MetricDuplicate  = `orderhub_ingest_records_total{outcome="duplicate"}`
 	MetricDeadLetter = `orderhub_ingest_records_total{outcome="dead_letter"}`
 	MetricCached     = `orderhub_cache_orders`
@@ -253,12 +254,12 @@ func (s *Site) StartBridge(ctx context.Context, topic string, environment ...str
 
 // HoldWorkers starts workers of a group and returns once all of them have joined it
 // and have asked for records, which the broker holds back until [Site.Drain].
-func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, database string) (workers []*Service) {
+func (s *Site) HoldWorkers(ctx context.Context, count int, topic, group, database string, environment ...string) (workers []*Service) {
 	ctx, cancel := context.WithTimeout(ctx, workerTimeout)
 	defer cancel()
 	s.Hold(ctx, group, count, func() {
 		for range count {
-			workers = append(workers, s.StartWorker(ctx, topic, database, "KAFKA_GROUP="+group))
+			workers = append(workers, s.StartWorker(ctx, topic, database, append(environment, "KAFKA_GROUP="+group)...))
 		}
 	})
 	for _, worker := range workers { // the rebalance may have interrupted them
@@ -283,14 +284,15 @@ func (s *Site) Worker(topic, database string, environment ...string) *Service {
 	return s.service("ingest-worker", append(append(s.kafka(topic), "DATABASE_URL="+database), environment...)...)
 }
 
-// Drain releases the records, and returns once the workers have stored so many orders.
+// Drain releases the records, and returns once the workers have stored so many orders, or newer
+// versions of stored ones.
 func (s *Site) Drain(ctx context.Context, workers []*Service, orders int) {
 	s.Release()
 	await(ctx, orders, func() (stored int) {
 		for _, w := range workers {
 			metrics := w.Metrics(ctx)
 			CheckNew(metrics)
-			stored += int(metrics[MetricStored])
+			stored += int(metrics[MetricStored] + metrics[MetricReplaced])
 		}
 		return stored
 	})
