@@ -31,9 +31,13 @@ const forever time.Duration = 0
 // Raw SQL: bun's builder has no LATERAL and writes values into the text. LATERAL
 // and OFFSET 0 make the planner look each uid up in the index; for an array of
 // thousands it would read the whole table until there are millions of orders.
-// Nothing is prepared: a plan made while the table was empty would scan it.
+// Nothing is prepared: a plan made while the table was empty would scan it. For the
+// statements that follow, which read and change some orders by their keys, the planner is
+// told the same by its settings: it would read whole tables of some 100,000 orders, and
+// compile its plans where statistics are missing, which takes longer than to execute them.
 const openQuery = `SELECT once.xid, once.erasures, o.*, (SELECT string_agg(transactions::text, ',' ORDER BY partition) FROM moved)
-	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
+	FROM (SELECT set_config('` + orderdb.WholeOrdersSetting + `', 'on', true), set_config('enable_seqscan', 'off', true),
+		set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true), pg_notify('` + orderdb.NotifyChannel + `', ''),
 		set_config('lock_timeout', coalesce($1, current_setting('lock_timeout')), true), pg_current_xact_id()::text AS xid,
 		pg_try_advisory_xact_lock_shared(` + writerLock + `), ` + erased.Version + ` AS erasures OFFSET 0) AS once
 	LEFT JOIN (unnest($2::text[]) AS wanted (uid) CROSS JOIN LATERAL (`

@@ -32,11 +32,11 @@ const (
 	lockTables  = `LOCK TABLE orders, deliveries, payments, items, order_deletions IN ACCESS SHARE MODE`
 	// A round whose connection is lost must not block TRUNCATE and VACUUM for long.
 	idleTimeout = `SET LOCAL idle_in_transaction_session_timeout = %d`
-	// Without statistics the planner takes a third of the table to be new, and
-	// scans all of it. The log's place is asked for after the snapshot was taken,
+	// Without statistics the planner takes a third of the table to be new, scans all of
+	// it, and has its plans compiled, which takes longer than to execute them. The log's place is asked for after the snapshot was taken,
 	// so that it is behind all that the snapshot saw.
 	readState = `SELECT pg_current_snapshot()::text, pg_is_in_recovery()::text, s.horizon::text, s.relist_xid::text,
-		set_config('enable_seqscan', 'off', true),
+		set_config('enable_seqscan', 'off', true) || set_config('jit', 'off', true),
 		` + currentLSN + `, t.now, t.off::text
 		FROM order_changes_state s, (` + tablesNow + `) t`
 	// Tables that were recreated, and triggers that were disabled and enabled again, may
