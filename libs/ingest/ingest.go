@@ -203,8 +203,8 @@ func ConflictErrors(differs []string) []model.FieldError {
 // Erasures are the erased orders as a writer knows them; an *orderwrite.Writer has them.
 type Erasures interface {
 	Known() *erased.Known
-	// Refresh reads them again if others were erased meanwhile, and reports whether it did.
-	Refresh(ctx context.Context) (changed bool, err error)
+	// Refresh reads them again if others were erased meanwhile: Known is another then.
+	Refresh(ctx context.Context) error
 }
 
 // SendLetters has the dead letters among the records sent, and returns them. A record whose
@@ -212,12 +212,13 @@ type Erasures interface {
 // that was written before, or just now while its order was erased: so a tombstone is sent.
 func SendLetters(ctx context.Context, records []*Record, erasures Erasures, group string, send func(context.Context, []deadletter.Letter) error) (dead []deadletter.Letter, err error) {
 	if erasures.Known() == nil { // no transaction was needed yet, which would have read them
-		if _, err := erasures.Refresh(ctx); err != nil {
+		if err := erasures.Refresh(ctx); err != nil {
 			return nil, err
 		}
 	}
-	for changed := true; changed; {
-		keepErased(records, erasures.Known())
+	for {
+		known := erasures.Known()
+		keepErased(records, known)
 		dead = Letters(records, group, time.Now())
 		sent := slices.Clone(dead)
 		for _, r := range records {
@@ -231,11 +232,13 @@ func SendLetters(ctx context.Context, records []*Record, erasures Erasures, grou
 		if err := send(ctx, sent); err != nil {
 			return nil, err
 		}
-		if changed, err = erasures.Refresh(ctx); err != nil {
+		if err := erasures.Refresh(ctx); err != nil {
 			return nil, err
 		}
+		if erasures.Known() == known { // others may have refreshed it, too
+			return dead, nil
+		}
 	}
-	return dead, nil
 }
 
 // keepErased keeps records of erased orders from becoming letters.

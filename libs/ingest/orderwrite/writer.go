@@ -356,16 +356,15 @@ func (w *Writer) Forget() { w.erased.Store(nil) }
 // Known returns the erased orders as of the writer's last transaction, or later.
 func (w *Writer) Known() *erased.Known { return w.erased.Load() }
 
-// Refresh reads the erased orders again if others were erased meanwhile, and reports
-// whether it did.
-func (w *Writer) Refresh(ctx context.Context) (changed bool, err error) {
+// Refresh reads the erased orders again if others were erased meanwhile: Known is another then.
+func (w *Writer) Refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, w.opts.Timeout)
 	defer cancel()
 	version, err := erased.Current(ctx, w.db)
 	if err != nil || w.erased.Load().Is(version) {
-		return false, err
+		return err
 	}
-	return true, w.loadErased(ctx, w.db)
+	return w.loadErased(ctx, w.db)
 }
 
 // refusal is the database's error without what it quotes of the record: it shows

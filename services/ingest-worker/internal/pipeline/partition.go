@@ -372,12 +372,8 @@ func (c *partition) intoTables(ctx context.Context, records []*ingest.Record, ne
 func (c *partition) Known() *erased.Known { return c.Store.Known() }
 
 // Refresh retries the writer's Refresh.
-func (c *partition) Refresh(ctx context.Context) (changed bool, err error) {
-	err = c.retry(ctx, c.id, func(ctx context.Context) (err error) {
-		changed, err = c.Store.Refresh(ctx)
-		return err
-	}, ofTables)
-	return changed, err
+func (c *partition) Refresh(ctx context.Context) error {
+	return c.retry(ctx, c.id, c.Store.Refresh, ofTables)
 }
 
 func (c *partition) send(ctx context.Context, all []deadletter.Letter) error {

@@ -212,7 +212,7 @@ func NewComparer(codec *model.Codec, orders Orders, versions orderwrite.Versions
 func (c *Comparer) Known() *erased.Known { return c.Erased }
 
 // Refresh finds nothing new.
-func (c *Comparer) Refresh(context.Context) (changed bool, err error) { return false, nil }
+func (c *Comparer) Refresh(context.Context) error { return nil }
 
 // Write decides like the worker: the same content is a duplicate, by the hash of
 // what was stored or by what is stored now.
