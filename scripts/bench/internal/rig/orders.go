@@ -100,7 +100,8 @@ func (s *Site) PublishVersions(ctx context.Context, of *Orders, topic string, pa
 			}
 			send(record.Key, record.Value)
 			orders, sent = orders+1, sent+1
-			known := append(latest[record.Partition], record)
+			known := latest[record.Partition]
+			known = append(known, record)
 			if sent%5 == 4 {
 				changed := must.Get(codec.Decode(known[0].Value)).Order
 				changed.Delivery.City, changed.Items[0].Status = "Haifa II", changed.Items[0].Status+1
