@@ -71,7 +71,7 @@ func withoutTriggers() []string {
 func copyInto(name string, options rig.CopyOptions, statements ...string) contender {
 	return contender{name, func(ctx context.Context, t *trial) rig.Use {
 		must.Succeed(postgres.Execute(ctx, t.database, statements...))
-		return rig.Meter{Site: t.site}.During(ctx, t.orders.Count, func() { t.orders.Copy(ctx, t.database, options) })
+		return rig.Meter{Site: t.site, Waits: true}.During(ctx, t.orders.Count, func() { t.orders.Copy(ctx, t.database, options) })
 	}}
 }
 
@@ -102,7 +102,7 @@ func runWorkers(count int, environment ...string) func(context.Context, *trial) 
 	return func(ctx context.Context, t *trial) rig.Use {
 		workers := t.site.HoldWorkers(ctx, count, t.orders.Topic, t.group, t.database, environment...)
 		defer rig.StopAll(workers)
-		u := rig.Meter{Site: t.site, Clients: workers}.During(ctx, t.orders.Count, func() {
+		u := rig.Meter{Site: t.site, Clients: workers, Waits: true}.During(ctx, t.orders.Count, func() {
 			t.site.StartProfile(ctx, t.group, workers[0])
 			t.site.Drain(ctx, workers, t.orders.Count)
 		})

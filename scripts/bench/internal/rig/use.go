@@ -28,7 +28,7 @@ type Use struct {
 	Commits                  int64   // transactions that wrote
 	Peak                     int64   // the largest client's memory, in bytes
 	Allocs                   float64 // of the clients
-	Waits                    Waits   // of the database's processes
+	Waits                    Waits   // of the database's processes; nil: not sampled
 }
 
 // Seconds is how long all took.
@@ -58,6 +58,8 @@ func (u Use) PeakMiB() float64 { return float64(u.Peak) / (1 << 20) }
 type Meter struct {
 	Site    *Site
 	Clients []*Service // and Programs none: this program is the client
+	// Waits has Use.Waits sampled, at the cost of a small query each 50 ms.
+	Waits bool
 	// Programs are further clients, of others, by their process ids.
 	Programs []int
 }
@@ -65,7 +67,10 @@ type Meter struct {
 // During measures what work uses to do something so often.
 func (m Meter) During(ctx context.Context, times int, work func()) Use {
 	before := m.read(ctx)
-	stop := m.Site.Server.sampleWaits(ctx)
+	stop := func() Waits { return nil }
+	if m.Waits {
+		stop = m.Site.Server.sampleWaits(ctx)
+	}
 	began := time.Now()
 	work()
 	took := time.Since(began)
