@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderhub/orderhub/libs/deadletter"
 	"github.com/orderhub/orderhub/libs/deadletter/letter"
+	"github.com/orderhub/orderhub/libs/ingest/erased"
 	"github.com/orderhub/orderhub/libs/ingest/normalize"
 	"github.com/orderhub/orderhub/libs/ingest/orderwrite"
 	"github.com/orderhub/orderhub/libs/model"
@@ -125,4 +126,25 @@ func TestAllocations(t *testing.T) {
 	var record Record
 	decoder.DecodeInto(&record, source)
 	require.LessOrEqual(t, testing.AllocsPerRun(100, func() { decoder.DecodeInto(&record, source) }), 5.0)
+}
+
+// knownErasures are what a writer knows that several partitions share.
+type knownErasures struct{ known *erased.Known }
+
+func (k *knownErasures) Known() *erased.Known          { return k.known }
+func (k *knownErasures) Refresh(context.Context) error { return nil } // another partition has done it
+
+// Another partition reads the erased orders anew while letters are sent: they are compared with
+// what it has read, though a refresh of their own finds nothing new.
+func TestLettersAreComparedWithErasuresThatAnotherPartitionHasRead(t *testing.T) {
+	records := []*Record{NewDecoder(model.New(model.Options{}), nil).Decode(deadletter.Source{Topic: "orders", Value: []byte("{}")})}
+	erasures, sent := &knownErasures{new(erased.Known)}, 0
+	_, err := SendLetters(t.Context(), records, erasures, "group", func(context.Context, []deadletter.Letter) error {
+		if sent++; sent == 1 {
+			erasures.known = new(erased.Known)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, sent)
 }
