@@ -396,8 +396,8 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 	for _, r := range records {
 		outcome := r.Outcome()
 		outcomes[outcome]++
-		if debug && orderLines[outcome] != "" {
-			c.log.Debug(orderLines[outcome], zap.String("order_uid", r.OrderUID()), zap.Int64("offset", r.Source.Offset))
+		if debug {
+			c.logOutcome(r, outcome)
 		}
 	}
 	reasons := map[string]int{}
@@ -428,8 +428,20 @@ func (c *partition) account(ctx context.Context, records []*ingest.Record, dead 
 	}
 }
 
-// orderLines are those about one order at debug level. Letters have a line of their own.
-var orderLines = map[ingest.Outcome]string{
-	ingest.Stored: "order stored", ingest.Duplicate: "order is a duplicate", ingest.Replaced: "order replaced",
-	ingest.Stale: "record is stale", ingest.Deleted: "order deleted",
+// logOutcome writes the line about one record at debug level. Letters have a line of their own.
+func (c *partition) logOutcome(r *ingest.Record, outcome ingest.Outcome) {
+	log := c.log.With(zap.String("order_uid", r.OrderUID()), zap.Int64("offset", r.Source.Offset))
+	switch outcome {
+	case ingest.Stored:
+		log.Debug("order stored")
+	case ingest.Duplicate:
+		log.Debug("order is a duplicate")
+	case ingest.Replaced:
+		log.Debug("order replaced")
+	case ingest.Stale:
+		log.Debug("record is stale")
+	case ingest.Deleted:
+		log.Debug("order deleted")
+	default: // the others have become letters, or no order
+	}
 }
