@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -55,13 +56,22 @@ func (c *propertyCase) erase(uid string) {
 	c.erased = append(c.erased, uid)
 }
 
-// erasedOrders is how many orders are in the tables that were erased: none, but for a moment after
-// the tables went back.
-func (c *propertyCase) erasedOrders() (n int) {
+// erasuresLeft says what the workers have yet to do about erased orders: nothing, but for a moment
+// after the tables went back. Orders go first, then letters, then the row is no longer pending.
+func (c *propertyCase) erasuresLeft() (left []string) {
 	c.t.Helper()
-	if len(c.erased) > 0 {
-		require.NoError(c.t, c.slot.db.QueryRowContext(c.ctx, `SELECT count(*) FROM orders WHERE order_uid = ANY ($1)`, c.erased).Scan(&n))
-		require.True(c.t, n == 0 || c.wentBack, "an erased order is in the tables")
+	if len(c.erased) == 0 {
+		return nil
 	}
-	return n
+	var orders, done int
+	require.NoError(c.t, c.slot.db.QueryRowContext(c.ctx, `SELECT count(*) FROM orders WHERE order_uid = ANY ($1)`, c.erased).Scan(&orders))
+	require.NoError(c.t, c.slot.db.QueryRowContext(c.ctx, `SELECT count(*) FROM erasures WHERE NOT pending`).Scan(&done))
+	if orders > 0 {
+		left = append(left, fmt.Sprintf("%d erased orders are in the tables again", orders))
+	}
+	if distinct := len(slices.Compact(slices.Sorted(slices.Values(c.erased)))); done < distinct {
+		left = append(left, fmt.Sprintf("%d of %d erasures are done in the tables", done, distinct))
+	}
+	require.True(c.t, len(left) == 0 || c.wentBack, "an erased order is in the tables: %s", left)
+	return left
 }

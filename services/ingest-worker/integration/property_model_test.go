@@ -19,7 +19,8 @@ import (
 )
 
 // progress looks at the committed offsets, which never go back unless the tables did, and
-// says which partitions are not at their end, by their offset or in the tables.
+// says which partitions are not at their end, by their offset or in the tables, and which
+// erasures are not done.
 func (c *propertyCase) progress() (behind []string) {
 	c.t.Helper()
 	cluster := c.slot.broker.Cluster()
@@ -37,10 +38,7 @@ func (c *propertyCase) progress() (behind []string) {
 			behind = append(behind, fmt.Sprintf("partition %d: committed %d, in the tables %d, end %d", p.Partition, at, position, p.HighWatermark))
 		}
 	}
-	if n := c.erasedOrders(); n > 0 {
-		behind = append(behind, fmt.Sprintf("%d erased orders are in the tables again", n))
-	}
-	return behind
+	return append(behind, c.erasuresLeft()...)
 }
 
 // positions are how far the partitions are in the tables.
