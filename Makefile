@@ -200,7 +200,7 @@ fuzz: ## Run each fuzz test for FUZZTIME (10s)
 RECORD = $(if $(BENCHFLAGS),,--document docs/benchmarks.md)
 
 .PHONY: bench
-bench: bench-ingest bench-read bench-restore bench-dlq bench-nats bench-freshness bench-peers ## Run all benchmarks and write the tables of docs/benchmarks.md
+bench: bench-ingest bench-read bench-lists bench-restore bench-dlq bench-nats bench-freshness bench-peers ## Run all benchmarks and write the tables of docs/benchmarks.md
 
 .PHONY: bench-ingest
 bench-ingest: build ## Compare the worker with a bare COPY on the same database
@@ -209,6 +209,10 @@ bench-ingest: build ## Compare the worker with a bare COPY on the same database
 .PHONY: bench-read
 bench-read: build ## Compare the API with a bare gin server (needs wrk)
 	@go run ./scripts/bench read $(BENCHFLAGS) $(RECORD)
+
+.PHONY: bench-lists
+bench-lists: build ## Compare lists from memory with those from PostgreSQL (needs wrk; 20 minutes)
+	@go run ./scripts/bench lists $(BENCHFLAGS) $(RECORD)
 
 .PHONY: bench-restore
 bench-restore: build ## Compare the API's start with COPY OUT, and measure its memory (BENCHFLAGS='--churn 10m')

@@ -45,6 +45,9 @@ func TestCanonicalIsJSON(t *testing.T) {
 		}
 		if ok {
 			require.Equal(t, string(canonical), string(AppendCanonical(nil, read)))
+			delivery, ok := DeliveryOf(canonical)
+			require.True(t, ok)
+			require.Equal(t, read.Delivery, delivery)
 		}
 		var back Order
 		require.NoError(t, json.Unmarshal(canonical, &back))

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 
@@ -36,6 +37,7 @@ func TestSmoke(t *testing.T) {
 	for name, words := range map[string][]string{
 		"ingest":    {"| ingest-worker ", "rate: "},
 		"read":      {"| hits (200) ", "| not modified (304), browser with a cookie ", "| not found (404), through an ingress ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
+		"lists":     {"| newest ", "| customer of half, rare brand, oldest ", "the rate of PostgreSQL"},
 		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
 		"dlq":       {"orderctl dlq list --reason --path"},
 		"nats":      {"| nats-bridge ", "published → readable, idle"},
@@ -46,7 +48,7 @@ func TestSmoke(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // no time is looked at, and most of it is waiting
-			if _, err := exec.LookPath("wrk"); err != nil && (name == "read" || name == "scale" || name == "peers") {
+			if _, err := exec.LookPath("wrk"); err != nil && slices.Contains([]string{"read", "lists", "scale", "peers"}, name) {
 				mu.Lock()
 				defer mu.Unlock()
 				skipped = true

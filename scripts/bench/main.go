@@ -16,6 +16,7 @@ import (
 	"github.com/orderhub/orderhub/scripts/bench/freshness"
 	"github.com/orderhub/orderhub/scripts/bench/ingest"
 	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/bench/lists"
 	"github.com/orderhub/orderhub/scripts/bench/nats"
 	"github.com/orderhub/orderhub/scripts/bench/peers"
 	"github.com/orderhub/orderhub/scripts/bench/read"
@@ -30,6 +31,7 @@ type commandLine struct {
 	rig.Flags
 	Ingest    ingest.Benchmark    `cmd:"" help:"The rate and cost of ingest-worker against raw COPY."`
 	Read      read.Benchmark      `cmd:"" help:"Requests a second of read-api against a bare gin server that answers constant bytes. Needs wrk."`
+	Lists     lists.Benchmark     `cmd:"" help:"Lists a second from memory against the same lists from PostgreSQL: every filter and sort, and combinations. Needs wrk."`
 	Restore   restore.Benchmark   `cmd:"" help:"The time and memory that read-api takes to hold all orders, against COPY OUT of the four tables."`
 	Freshness freshness.Benchmark `cmd:"" help:"How soon an order that was produced can be read, idle and under load, and how long it takes to catch up after an overload."`
 	DLQ       dlq.Benchmark       `cmd:"" name:"dlq" help:"The speed and memory of orderctl dlq against a bare consumer."`

@@ -25,9 +25,6 @@ type target struct {
 	goal float64 // × bare gin's rate, at least; 0: none
 }
 
-// listed is how many orders a list has, unless it has fewer.
-const listed = 20
-
 const bareName = "bare gin, constant bytes"
 
 type sample struct {
@@ -99,16 +96,6 @@ func goals(targets []target, measured report.Samples[sample]) (text string) {
 	return text
 }
 
-// listRatios compares lists from memory with those from PostgreSQL.
-func listRatios(measured report.Samples[sample]) (text string) {
-	for _, list := range lists {
-		name := listName(list.name)
-		text += fmt.Sprintf("- %s: %.0f × the rate of PostgreSQL (goal: at least %d)\n", name,
-			measured.Median(name, sample.Rate)/measured.Median(name+fromPostgres, sample.Rate), listGoal)
-	}
-	return text
-}
-
 // sizes compares hits among other numbers of orders, by their ratios to bare gin.
 func (b *Benchmark) sizes(targets []target, measured report.Samples[sample]) (text string) {
 	usual := measured.Median(targets[0].Name, sample.rateRatio)
@@ -139,14 +126,10 @@ func serveBare(argument string) {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	body := bytes.Repeat([]byte("x"), size)
-	answer := func(body []byte) gin.HandlerFunc {
-		return func(c *gin.Context) {
-			maps.Copy(c.Writer.Header(), further)
-			c.Data(http.StatusOK, "application/json", body)
-		}
-	}
-	engine.GET("/order/:order_uid", answer(body))
-	engine.GET("/api/v1/orders", answer(bytes.Repeat(body, listed)))
+	engine.GET("/order/:order_uid", func(c *gin.Context) {
+		maps.Copy(c.Writer.Header(), further)
+		c.Data(http.StatusOK, "application/json", body)
+	})
 	// The time-outs of every public server, read-api's too.
 	server := &http.Server{
 		Addr: addr, Handler: engine, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,

@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -94,19 +93,8 @@ var clients = []struct {
 	}},
 }
 
-// asked is how many different orders, and lists, wrk chooses from.
+// asked is how many different orders wrk chooses from.
 const asked = 100_000
-
-// lists are what lists are asked for: queries of their parameters.
-var lists = []struct{ name, parameters string }{
-	{"newest", `SELECT 'limit=20'`},
-	{"of a customer", `SELECT 'customer_id=' || customer_id FROM orders ORDER BY random() LIMIT $1`},
-	{"of a currency, from an amount", `SELECT 'currency=' || currency || '&amount_min=' || amount FROM payments ORDER BY random() LIMIT $1`},
-}
-
-// listGoal is the rate of lists from memory, × those that PostgreSQL is asked for, which was
-// the only way before.
-const listGoal = 10
 
 // Measure makes both tables.
 func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
@@ -160,7 +148,7 @@ func (b *Benchmark) prepare(ctx context.Context) {
 
 func (b *Benchmark) start(ctx context.Context, database string, orders int, compression string) *subject {
 	reader := b.site.StartReader(ctx, database, "CACHE_COMPRESSION="+compression)
-	reader.AwaitLists(ctx)
+	reader.AwaitLists(ctx) // which takes a core until then
 	rig.Progress("%d orders restored in %v, %d MiB resident, compression %s", orders, reader.Restore.Round(time.Millisecond), reader.Memory>>20, compression)
 	return &subject{Reader: reader, orders: orders, requests: b.site.ChooseRequests(ctx, database, asked)}
 }
@@ -195,7 +183,6 @@ func (b *Benchmark) quiet(ctx context.Context, callers []target) {
 	}
 	targets = append(targets, target{Target: rig.Target{Name: "bare gin, as many headers", Addr: b.alike.Addr, Pid: b.alike.Pid(), Requests: m.requests.Hits}})
 	targets = append(targets, callers...)
-	targets = append(targets, b.lists(ctx)...)
 	if b.zstd != nil {
 		targets = append(targets, hits("hits, CACHE_COMPRESSION=zstd", b.zstd, 0.80))
 	}
@@ -204,33 +191,8 @@ func (b *Benchmark) quiet(ctx context.Context, callers []target) {
 	}
 	measured := b.rounds(ctx, targets)
 	title := fmt.Sprintf("%s orders in memory, answers of %d bytes, %d connections", report.Thousands(m.orders), m.requests.Size, b.Connections)
-	b.site.Save("read", table(title, targets, measured)+"\n"+goals(targets, measured)+listRatios(measured)+b.sizes(targets, measured)+b.memory())
+	b.site.Save("read", table(title, targets, measured)+"\n"+goals(targets, measured)+b.sizes(targets, measured)+b.memory())
 }
-
-// lists are targets: each list of 20 from memory, and from PostgreSQL.
-func (b *Benchmark) lists(ctx context.Context) (targets []target) {
-	for i, list := range lists {
-		query, parameters := list.parameters, []any{asked}
-		if i == 0 {
-			parameters = nil
-		}
-		path := filepath.Join(b.site.Folder, fmt.Sprint("lists-", i))
-		var requests strings.Builder
-		for _, one := range rig.Query[string](ctx, b.database, query, parameters...) {
-			requests.WriteString("/api/v1/orders?" + one + "\n")
-		}
-		must.Succeed(os.WriteFile(path, []byte(requests.String()), 0o600))
-		t := target{Target: rig.Target{Name: listName(list.name), Addr: b.main.Addr, Pid: b.main.Pid(), Requests: path}}
-		targets = append(targets, t)
-		t.Name, t.Headers = t.Name+fromPostgres, []string{"Cache-Control: no-cache"}
-		targets = append(targets, t)
-	}
-	return targets
-}
-
-const fromPostgres = ", from PostgreSQL"
-
-func listName(of string) string { return "lists, " + of }
 
 // underIngest makes the table of requests answered while orders are ingested, which
 // slows down the bare server as well. The other readers are stopped: they would read

@@ -42,6 +42,8 @@ type OrdersOptions struct {
 	Items      int // of each order
 	Seed       int
 	BatchSize  int // orders in a transaction of Copy; 0 means 2,000
+	// Alter changes each order that is stored; nil: they are stored as published.
+	Alter func(*model.Order)
 }
 
 // MakeOrders has orderctl publish orders into a new topic, and reads them back
@@ -62,6 +64,9 @@ func (s *Site) MakeOrders(ctx context.Context, o OrdersOptions) *Orders {
 		must.Succeed(fetches.Err0())
 		for record := range fetches.RecordsAll() {
 			order := must.Get(codec.Decode(record.Value)).Order
+			if o.Alter != nil {
+				o.Alter(order)
+			}
 			orders.Bytes += int64(len(record.Value))
 			if len(orders.Sample) < sampleSize {
 				orders.Sample = append(orders.Sample, order)

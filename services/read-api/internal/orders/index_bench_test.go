@@ -104,11 +104,7 @@ func BenchmarkMemoryLists(b *testing.B) {
 	source := &made{n: n, items: numberOf(listedItemsVariable, 1)}
 	began := time.Now()
 	r := run(b, source, cache.StoreOptions{}, func(*index) {})
-	for range r.rounds {
-		if r.ready.Load() {
-			break
-		}
-	}
+	r.awaitReady()
 	b.Logf("%d orders of %d: %.1f bytes each, all after %v", n, source.items, float64(r.table.bytes())/float64(n), time.Since(began))
 	middle := source.time(n / 2)
 	hour := middle.Add(-time.Hour)

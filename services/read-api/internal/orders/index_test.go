@@ -171,6 +171,15 @@ func run(t testing.TB, source cache.Source, options cache.StoreOptions, change f
 	return r
 }
 
+// awaitReady waits until lists come from memory, without a change.
+func (r *running) awaitReady() {
+	for range r.rounds {
+		if r.ready.Load() {
+			return
+		}
+	}
+}
+
 // settle waits until the index has all changes.
 func (r *running) settle() {
 	r.cache.Refresh()
@@ -416,6 +425,31 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMemorySortsTheOrdersOfACommonValue sorts half of the orders, which are one customer's: too
+// many to be sorted for each page, and far more than there are of a usual customer.
+func TestMemorySortsTheOrdersOfACommonValue(t *testing.T) {
+	source := &made{n: 5 * maxSorted}
+	r := run(t, source, cache.StoreOptions{}, func(*index) {})
+	r.awaitReady()
+	page, ok := r.list(Filter{CustomerID: "common", Sort: LargestFirst}, nil, 100)
+	require.True(t, ok)
+	var amounts, want []int64
+	for _, body := range page.Orders {
+		o, ok := model.FromCanonical(body)
+		require.True(t, ok)
+		amounts = append(amounts, o.Payment.Amount)
+	}
+	for i := 0; i < source.n; i += 2 {
+		want = append(want, source.order(i).Payment.Amount)
+	}
+	slices.Sort(want)
+	slices.Reverse(want)
+	require.Greater(t, len(amounts), 50) // a page ends where it has cost enough
+	require.Equal(t, want[:len(amounts)], amounts)
+	n, exact, ok := r.count(Filter{CustomerID: "common"})
+	require.True(t, ok && exact && n == int64(source.n/2), n)
 }
 
 // TestMemoryListsWhileOrdersChange walks lists while other orders than theirs change.

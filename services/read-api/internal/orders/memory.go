@@ -14,9 +14,11 @@ import (
 const (
 	// maxCost bounds a page: that is about a millisecond.
 	maxCost = 16_000
-	// recordCost is that of reading a record, and decodeCost that of decoding its JSON besides.
-	recordCost = 20
-	decodeCost = 60
+	// recordCost is that of reading a record, deliveryCost that of decoding the delivery in its
+	// JSON besides, and decodeCost that of decoding all of it.
+	recordCost   = 20
+	deliveryCost = 15
+	decodeCost   = 60
 	// maxSorted is about how many rows are sorted for a page at most. Where one of the
 	// filter's conditions leaves no more, it is quicker to sort these than to look for them
 	// in the order of the list.
@@ -115,6 +117,11 @@ func (s *finder) list() {
 			}
 			return len(s.run) <= 2*maxSorted
 		})
+		if len(s.run) > 2*maxSorted { // the size was only about right
+			s.run = s.run[:0]
+			s.walkAll()
+			return
+		}
 		s.flush()
 	}
 }
@@ -362,6 +369,18 @@ func (s *finder) match(r *row) (uid string, body []byte, matches bool) {
 	body = record.Bytes()
 	if s.want.tells(r) {
 		return record.UID(), body, s.want.may(r)
+	}
+	if s.want.needsDelivery() { // which rules most orders out where a prefix is wanted
+		s.cost += deliveryCost
+		switch delivery, ok := model.DeliveryOf(body); {
+		case !ok:
+			s.lost = true
+			return "", nil, false
+		case delivery == nil, !s.want.delivered(delivery):
+			return record.UID(), body, false
+		case s.want.tellsRest(r):
+			return record.UID(), body, s.want.may(r)
+		}
 	}
 	o := s.decode(body)
 	return record.UID(), body, o != nil && s.want.Matches(o, r.updated) // a hash is another value's, too

@@ -220,8 +220,11 @@ func (w *wanted) mayHave(z *zone) bool {
 }
 
 // tells says whether may has the answer.
-func (w *wanted) tells(r *row) bool {
-	return w.values == nil && w.EmailPrefix+w.PhonePrefix+w.NamePrefix == "" && (w.brand == nil && w.status == nil || !r.many()) &&
+func (w *wanted) tells(r *row) bool { return !w.needsDelivery() && w.tellsRest(r) }
+
+// tellsRest says whether may has the answer where the delivery is as wanted.
+func (w *wanted) tellsRest(r *row) bool {
+	return w.CustomerID+w.TrackNumber == "" && w.NmIDs == nil && (w.brand == nil && w.status == nil || !r.many()) &&
 		w.amountMin < math.MaxUint32 && (w.amountMax < math.MaxUint32 || w.AmountMax == nil) &&
 		!slices.Contains(slices.Concat(w.delivery, w.locale, w.currency, w.brand, w.status), 0)
 }

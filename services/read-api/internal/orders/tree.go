@@ -263,12 +263,21 @@ func (t *tree) walk(from, to spot, down bool, wanted func(*zone) bool, use func(
 	}
 }
 
+// sampledLeaves is how many leaves tell about how full all of them are. Those with another head
+// tell nothing: a common value's are full, and most of the others' have few items.
+const sampledLeaves = 64
+
 // between is about how many items are from one place to another.
 func (t *tree) between(from, to spot) int {
 	if from.leaf >= to.leaf {
 		return max(0, to.at-from.at)
 	}
-	return t.items(from.leaf) - from.at + (to.leaf-from.leaf-1)*t.held/t.width()/len(t.leaves) + to.at
+	leaves := to.leaf - from.leaf - 1
+	step, bytes, looked := leaves/sampledLeaves+1, 0, 0
+	for leaf := from.leaf + 1; leaf < to.leaf; leaf += step {
+		bytes, looked = bytes+len(t.leaves[leaf]), looked+1
+	}
+	return t.items(from.leaf) - from.at + leaves*bytes/max(1, looked)/t.width() + to.at
 }
 
 // insert adds an item, which begins with head, where seek says that it belongs.
