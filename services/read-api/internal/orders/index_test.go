@@ -448,8 +448,9 @@ func TestMemorySortsTheOrdersOfACommonValue(t *testing.T) {
 	slices.Reverse(want)
 	require.Greater(t, len(amounts), 50) // a page ends where it has cost enough
 	require.Equal(t, want[:len(amounts)], amounts)
-	n, exact, ok := r.count(Filter{CustomerID: "common"})
-	require.True(t, ok && exact && n == int64(source.n/2), n)
+	n, _, ok := r.count(Filter{CustomerID: "common"})
+	require.True(t, ok)
+	require.InEpsilon(t, source.n/2, n, 0.1) // an estimate, since so many records are not read
 }
 
 // TestMemoryListsWhileOrdersChange walks lists while other orders than theirs change.

@@ -1,0 +1,191 @@
+// Package lists measures how fast lists come from memory, beside the same lists from
+// PostgreSQL, over HTTP: every single filter and sort, and combinations, rare values among
+// them.
+package lists
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/orderhub/orderhub/libs/model"
+	"github.com/orderhub/orderhub/scripts/bench/internal/rig"
+	"github.com/orderhub/orderhub/scripts/devstack/postgres"
+	"github.com/orderhub/orderhub/scripts/internal/must"
+	"github.com/orderhub/orderhub/scripts/internal/report"
+)
+
+// Benchmark has the flags.
+type Benchmark struct {
+	Orders      int           `default:"100000" smoke:"2000" help:"Orders in memory, and in the tables."`
+	Items       int           `default:"1" help:"Items of an order."`
+	Rounds      int           `default:"3" smoke:"1" help:"How often each list is measured; the table has medians."`
+	Duration    time.Duration `default:"2s" smoke:"1s" help:"Length of a measurement, whole seconds."`
+	Connections int           `default:"64" smoke:"8" help:"Connections of wrk."`
+
+	site     *rig.Site
+	reader   *rig.Reader
+	database string
+}
+
+// The goals: the rate, × that of PostgreSQL, which was the only way before; and the 99th
+// percentile where nothing else is asked meanwhile.
+const (
+	rateGoal = 10
+	p99Goal  = 2 // ms
+)
+
+// asked is how many different requests for a list wrk chooses from.
+const asked = 5000
+
+// originals is how many orders are made; the others are copies.
+const originals = 100_000
+
+// rareOrders is how many orders have the rare delivery service, currency and brand.
+const rareOrders = 10
+
+// sample is what a list's requests found.
+type sample struct {
+	memory, database rig.Answered // the database's is zero where it has no such list
+	alone            rig.Answered // from memory, over one connection
+}
+
+func (s sample) rate() float64     { return s.memory.Rate() }
+func (s sample) p99() float64      { return s.memory.P99Millis() }
+func (s sample) aloneP99() float64 { return s.alone.P99Millis() }
+func (s sample) ratio() float64    { return s.memory.Rate() / s.databaseRate() }
+
+func (s sample) databaseRate() float64 {
+	if s.database.Requests == 0 {
+		return math.NaN()
+	}
+	return s.database.Rate()
+}
+
+var columns = []report.Column[sample]{
+	{Name: "lists/s", Figure: sample.rate, Format: report.Thousands[float64]},
+	{Name: "p99 ms", Figure: sample.p99, Format: report.Decimals(2)},
+	{Name: "one connection: p99 ms", Figure: sample.aloneP99, Format: report.Decimals(2)},
+	{Name: "PostgreSQL: lists/s", Figure: sample.databaseRate, Format: report.Thousands[float64]},
+	{Name: "×", Figure: sample.ratio, Format: report.Decimals(1)},
+}
+
+// goals names the lists that miss one.
+func goals(measured report.Samples[sample]) string {
+	var slow, slower []string
+	for _, l := range lists {
+		if measured.Median(l.name, sample.aloneP99) > p99Goal {
+			slow = append(slow, l.name)
+		}
+		if measured.Median(l.name, sample.ratio) < rateGoal {
+			slower = append(slower, l.name)
+		}
+	}
+	return fmt.Sprintf("- p99 over one connection of at most %d ms: missed by %d of %d lists%s\n- at least %d × the rate of PostgreSQL, which has no sorts but newest first: missed by %d%s\n",
+		p99Goal, len(slow), len(lists), named(slow), rateGoal, len(slower), named(slower))
+}
+
+func named(lists []string) string {
+	if len(lists) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(lists, "; ")
+}
+
+// Measure makes the table.
+func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
+	b.site = rig.OpenSite(ctx, flags, nil)
+	defer b.site.Close()
+	b.prepare(ctx)
+	all, one := b.site.NewWrk(2, b.Connections), b.site.NewWrk(1, 1)
+	values := b.values(ctx)
+	var contenders []rig.Contender[sample]
+	for i, l := range lists {
+		t := rig.Target{Name: l.name, Addr: b.reader.Addr, Pid: b.reader.Pid(), Requests: filepath.Join(b.site.Folder, fmt.Sprint("list-", i))}
+		var lines strings.Builder
+		for _, o := range values.orders {
+			lines.WriteString("/api/v1/orders?limit=20&" + l.query(o, values).Encode() + "\n")
+		}
+		must.Succeed(os.WriteFile(t.Requests, []byte(lines.String()), 0o600))
+		stored := t
+		stored.Name, stored.Headers = t.Name+", from PostgreSQL", []string{"Cache-Control: no-cache"}
+		contenders = append(contenders, rig.Contender[sample]{Name: l.name, Run: func(ctx context.Context) (s sample) {
+			all.Run(ctx, t, time.Second) // a warm-up, which does not count
+			s.memory = all.Run(ctx, t, b.Duration)
+			if !sorted(l) {
+				s.database = all.Run(ctx, stored, b.Duration)
+			}
+			s.alone = one.Run(ctx, t, b.Duration)
+			return s
+		}})
+	}
+	measured := rig.Measure(ctx, b.Rounds, contenders, func(s sample) string {
+		return fmt.Sprintf("%8.0f lists/s   from PostgreSQL %8.0f   alone p99 %6.2f ms", s.rate(), s.databaseRate(), s.aloneP99())
+	})
+	var names []string
+	for _, l := range lists {
+		names = append(names, l.name)
+	}
+	title := fmt.Sprintf("%s orders of %d items, lists of 20, %d connections", report.Thousands(b.Orders), b.Items, b.Connections)
+	b.site.Save("lists", measured.Table(title, columns, names...)+"\n"+goals(measured))
+}
+
+// prepare stores the orders and starts a reader of them. Half of the orders are one customer's.
+func (b *Benchmark) prepare(ctx context.Context) {
+	n := 0
+	b.site.Server.Preload(ctx, b.site.MakeOrders(ctx, rig.OrdersOptions{
+		Topic: "stored", Partitions: 1, Count: min(originals, b.Orders), Items: b.Items, Seed: 2, Alter: func(o *model.Order) {
+			if n++; n%2 == 0 {
+				o.CustomerID = common
+			}
+		},
+	}), b.Orders)
+	b.database, _ = b.site.Server.Fresh(ctx)
+	must.Succeed(postgres.Execute(ctx, b.site.Server.Superuser(b.database),
+		fmt.Sprintf("CREATE TEMPORARY TABLE rare AS SELECT order_uid FROM orders %s LIMIT %d", b.sampled(), rareOrders),
+		"UPDATE orders SET delivery_service = '"+rare+"' WHERE order_uid IN (SELECT order_uid FROM rare)",
+		"UPDATE payments SET currency = '"+rareCurrency+"' WHERE order_uid IN (SELECT order_uid FROM rare)",
+		"UPDATE items SET brand = '"+rare+"' WHERE order_uid IN (SELECT order_uid FROM rare)"))
+	b.reader = b.site.StartReader(ctx, b.database)
+	b.reader.AwaitLists(ctx)
+}
+
+// sampled has a table give as many rows at random as lists are asked for, or all.
+func (b *Benchmark) sampled() string {
+	return fmt.Sprintf("TABLESAMPLE BERNOULLI (%g)", min(100, 120*asked/float64(b.Orders)))
+}
+
+// order has what lists ask for of an order that is there.
+type order struct {
+	Customer, Track, Locale, Service string
+	Created, Updated                 time.Time
+	Email, Phone, Name, Currency     string
+	Amount                           int64
+	NmID, Status                     int64
+	Brand                            string
+}
+
+// values are orders at random, with amounts that few orders exceed, or stay below.
+type values struct {
+	orders    []order
+	high, low int64
+}
+
+func (b *Benchmark) values(ctx context.Context) values {
+	conn := must.Get(pgx.Connect(ctx, b.database))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rows := must.Get(conn.Query(ctx, `SELECT o.customer_id, o.track_number, o.locale, o.delivery_service, o.date_created, coalesce(o.updated_at, o.stored_at),
+		d.email, d.phone, d.name, p.currency, p.amount, i.nm_id, i.status, i.brand
+		FROM orders AS o `+b.sampled()+` JOIN deliveries AS d USING (order_uid) JOIN payments AS p USING (order_uid) JOIN items AS i USING (order_uid)
+		WHERE i.position = 0 ORDER BY random() LIMIT $1`, asked))
+	v := values{orders: must.Get(pgx.CollectRows(rows, pgx.RowToStructByPos[order]))}
+	amounts := rig.Query[int64](ctx, b.database, `SELECT unnest(percentile_disc(ARRAY[0.9999, 0.0001]) WITHIN GROUP (ORDER BY amount)) FROM payments`)
+	v.high, v.low = amounts[0], amounts[1]
+	return v
+}
