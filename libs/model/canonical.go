@@ -66,6 +66,20 @@ func appendObject[T any](dst []byte, v *T, fields []field[T]) []byte {
 	return append(dst, '}')
 }
 
+// DeliveryText returns a text of the delivery in an order's canonical JSON, by its name there. It
+// shares the bytes, and reads no more of them than it has to. ok is false where there is no
+// delivery, or the text has escapes: then decode the order.
+func DeliveryText(canonical []byte, name string) (text []byte, ok bool) {
+	// A name with its quotes is never inside a text, which has escapes before quotes.
+	_, delivery, found := bytes.Cut(canonical, []byte(`,"delivery":{`))
+	_, text, there := bytes.Cut(delivery, []byte(`"`+name+`":"`))
+	end := bytes.IndexByte(text, '"')
+	if !found || !there || end < 0 || bytes.IndexByte(text[:end], '\\') >= 0 {
+		return nil, false
+	}
+	return text[:end], true
+}
+
 // The first byte that a hash covers says what of an order it covers. It changes when the
 // canonical form of existing orders would change.
 const (

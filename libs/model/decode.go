@@ -52,18 +52,6 @@ func FromCanonical(canonical []byte) (o *Order, ok bool) {
 	return &d.store.order, f == nil && !d.store.order.DateCreated.IsZero()
 }
 
-// DeliveryOf returns the delivery of the order that canonical JSON is of, or nil if it has none,
-// and reads no further. ok is false where it cannot be told.
-func DeliveryOf(canonical []byte) (delivery *Delivery, ok bool) {
-	_, rest, ok := bytes.Cut(canonical, []byte(`,"delivery":`)) // inside a text, quotes are escaped
-	if !ok || bytes.HasPrefix(rest, []byte("null")) {
-		return nil, ok
-	}
-	d := &decoder{scanner: scanner{data: rest}, opts: &unlimited, container: "delivery"}
-	delivery = new(Delivery)
-	return delivery, d.peek() == '{' && readObject(d, delivery, deliveryFields, 2) == nil
-}
-
 // decode reads the whole record into d.store.
 func (d *decoder) decode() *fault {
 	d.start()

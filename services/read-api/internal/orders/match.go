@@ -36,15 +36,40 @@ func (f Filter) paid(p *model.Payment) bool {
 }
 
 func (f Filter) delivered(d *model.Delivery) bool {
-	fits := func(normal func(string) string, is, wanted, begin string) bool {
-		if wanted == "" && begin == "" {
-			return true
+	return f.email().fits(d.Email) && f.phone().fits(d.Phone) && f.name().fits(d.Name)
+}
+
+// deliveredTo tells the same from an order's canonical JSON, where it can.
+func (f Filter) deliveredTo(canonical []byte) (delivered, ok bool) {
+	for _, t := range []wantedText{f.email(), f.phone(), f.name()} {
+		if t.equal+t.begin == "" {
+			continue
 		}
-		is = normal(is)
-		return (wanted == "" || wanted == is) && strings.HasPrefix(is, begin)
+		text, ok := model.DeliveryText(canonical, t.name)
+		if !ok || !t.fits(string(text)) {
+			return false, ok
+		}
 	}
-	return fits(NormalText, d.Email, f.Email, f.EmailPrefix) &&
-		fits(NormalPhone, d.Phone, f.Phone, f.PhonePrefix) && fits(NormalText, d.Name, f.Name, f.NamePrefix)
+	return true, true
+}
+
+// wantedText is what a text of the delivery is to be in its normal form, and begin with; "": anything.
+type wantedText struct {
+	name         string // in JSON
+	normal       func(string) string
+	equal, begin string
+}
+
+func (f Filter) email() wantedText { return wantedText{"email", NormalText, f.Email, f.EmailPrefix} }
+func (f Filter) phone() wantedText { return wantedText{"phone", NormalPhone, f.Phone, f.PhonePrefix} }
+func (f Filter) name() wantedText  { return wantedText{"name", NormalText, f.Name, f.NamePrefix} }
+
+func (t wantedText) fits(is string) bool {
+	if t.equal+t.begin == "" {
+		return true
+	}
+	is = t.normal(is)
+	return (t.equal == "" || t.equal == is) && strings.HasPrefix(is, t.begin)
 }
 
 // in tells whether a value is one of those that are wanted: any, if none are named.

@@ -14,10 +14,10 @@ import (
 const (
 	// maxCost bounds a page: that is about a millisecond.
 	maxCost = 16_000
-	// recordCost is that of reading a record, deliveryCost that of decoding the delivery in its
-	// JSON besides, and decodeCost that of decoding all of it.
+	// recordCost is that of reading a record, deliveryCost that of finding texts of the delivery in
+	// its JSON besides, and decodeCost that of decoding it.
 	recordCost   = 20
-	deliveryCost = 15
+	deliveryCost = 5
 	decodeCost   = 60
 	// maxSorted is about how many rows are sorted for a page at most. Where one of the
 	// filter's conditions leaves no more, it is quicker to sort these than to look for them
@@ -372,13 +372,10 @@ func (s *finder) match(r *row) (uid string, body []byte, matches bool) {
 	}
 	if s.want.needsDelivery() { // which rules most orders out where a prefix is wanted
 		s.cost += deliveryCost
-		switch delivery, ok := model.DeliveryOf(body); {
-		case !ok:
-			s.lost = true
-			return "", nil, false
-		case delivery == nil, !s.want.delivered(delivery):
+		switch delivered, ok := s.want.deliveredTo(body); {
+		case ok && !delivered:
 			return record.UID(), body, false
-		case s.want.tellsRest(r):
+		case ok && s.want.tellsRest(r):
 			return record.UID(), body, s.want.may(r)
 		}
 	}
