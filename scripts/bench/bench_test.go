@@ -37,7 +37,7 @@ func TestSmoke(t *testing.T) {
 	for name, words := range map[string][]string{
 		"ingest":    {"| ingest-worker ", "rate: "},
 		"read":      {"| hits (200) ", "| not modified (304), browser with a cookie ", "| not found (404), through an ingress ", "hits, CACHE_COMPRESSION=zstd", "while 200 orders/s are ingested"},
-		"lists":     {"| newest ", "| customer of half, rare brand, oldest ", "the rate of PostgreSQL"},
+		"lists":     {"| newest ", "| customer of half, rare brand, oldest ", "the rate at which PostgreSQL finds orders"},
 		"restore":   {"| read-api, CACHE_COMPRESSION=zstd ", "memory, off: "},
 		"dlq":       {"orderctl dlq list --reason --path"},
 		"nats":      {"| nats-bridge ", "published → readable, idle"},

@@ -3,6 +3,7 @@ package lists
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,12 +25,12 @@ func sorted(l list) bool { return l.query(order{}, values{}).Has("sort") }
 // where makes a query of names and values in turn.
 func where(pairs ...any) url.Values {
 	query := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		value := fmt.Sprint(pairs[i+1])
-		if at, is := pairs[i+1].(time.Time); is {
+	for pair := range slices.Chunk(pairs, 2) {
+		value := fmt.Sprint(pair[1])
+		if at, is := pair[1].(time.Time); is {
 			value = at.Format(time.RFC3339Nano)
 		}
-		query.Add(pairs[i].(string), value)
+		query.Add(fmt.Sprint(pair[0]), value)
 	}
 	return query
 }
