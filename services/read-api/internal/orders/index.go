@@ -27,6 +27,7 @@ type index struct {
 	hash   func(string) uint32 // of values; the same one may have several
 	names  names
 	most   int // maxCost
+	same   int // maxSame
 	least  int // leastPending
 	leaf   int // leafBytes
 	narrow int // narrowHandles
@@ -60,7 +61,7 @@ type build struct {
 func newIndex(c *cache.Cache) *index {
 	seed := maphash.MakeSeed()
 	hash := func(text string) uint32 { return uint32(maphash.String(seed, text)) }
-	x := &index{cache: c, seed: seed, hash: hash, most: maxCost, least: leastPending, leaf: leafBytes, narrow: narrowHandles, names: names{numbers: map[string]uint16{}}}
+	x := &index{cache: c, seed: seed, hash: hash, most: maxCost, same: maxSame, least: leastPending, leaf: leafBytes, narrow: narrowHandles, names: names{numbers: map[string]uint16{}}}
 	x.names.add("") // is always possible
 	c.Subscribe(x)
 	return x

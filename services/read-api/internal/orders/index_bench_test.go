@@ -35,6 +35,7 @@ type made struct {
 	stored
 	n     int
 	items int
+	alike bool           // all have the same time and amount
 	next  []*model.Order // the changes of the next round
 }
 
@@ -54,10 +55,20 @@ func (m *made) Snapshot(_ context.Context, sink changes.Sink, _ changes.Progress
 	return changes.Position{}, nil
 }
 
-func (m *made) time(i int) time.Time { return moment.Add(time.Duration(i) * 37 * time.Millisecond) }
+func (m *made) time(i int) time.Time {
+	if m.alike {
+		return moment
+	}
+	return moment.Add(time.Duration(i) * 37 * time.Millisecond)
+}
 
 // updated is a second for 100 orders.
-func (m *made) updated(i int) uint32 { return uint32(moment.Unix() + int64(i/100)) }
+func (m *made) updated(i int) uint32 {
+	if m.alike {
+		return uint32(moment.Unix())
+	}
+	return uint32(moment.Unix() + int64(i/100))
+}
 
 // order is the one that came as the ith: half of them are one customer's, and few have the
 // delivery service, the currency and the brand that are rare.
@@ -71,6 +82,9 @@ func (m *made) order(i int) *model.Order {
 		Delivery: &model.Delivery{Name: "Test " + strconv.Itoa(person%5000), Phone: fmt.Sprintf("+972%07d", person), Email: fmt.Sprintf("%d@example.com", person)},
 		Payment:  &model.Payment{Currency: one(random, "EUR", "USD", "RUB"), Amount: random.Int64N(100_000), Transaction: uid},
 		Items:    []model.Item{{Name: "Mascaras", Brand: one(random, "Vivienne Sabo", "Zara", "Nike"), Status: 200 + random.Int64N(3), Price: 453, NmID: random.Int64N(1 << 20)}},
+	}
+	if m.alike {
+		o.Payment.Amount = 1817
 	}
 	for len(o.Items) < m.items {
 		another := o.Items[0]

@@ -335,6 +335,7 @@ func walk(t *testing.T, x *index, f Filter, limit int) (bodies []string) {
 		page, ok := x.list(f, after, limit)
 		require.True(t, ok)
 		require.LessOrEqual(t, len(page.Orders), limit)
+		require.True(t, page.Next == nil || after == nil || *page.Next != *after, "a page ends where it began: %+v", after)
 		for i, body := range page.Orders {
 			require.Contains(t, string(body), `{"order_uid":"`+page.UIDs[i]+`"`)
 			bodies = append(bodies, string(body))
@@ -368,6 +369,9 @@ func TestMemoryListsWhatIsThere(t *testing.T) {
 					x.most = 1 + random.IntN(40*recordCost)
 				}
 				x.leaf = 60 + random.IntN(240)
+				if seed%4 > 1 {
+					x.same = random.IntN(20)
+				}
 				if seed%3 < 2 {
 					x.narrow = random.IntN(2 * uids)
 				}
@@ -451,6 +455,39 @@ func TestMemorySortsTheOrdersOfACommonValue(t *testing.T) {
 	n, _, ok := r.count(Filter{CustomerID: "common"})
 	require.True(t, ok)
 	require.InEpsilon(t, source.n/2, n, 0.1) // an estimate, since so many records are not read
+}
+
+// TestMemorySortsOrdersThatAreAlike sorts orders that differ in their order_uids alone, as those of
+// a load test do: they come in that order, and no page looks at all of them.
+func TestMemorySortsOrdersThatAreAlike(t *testing.T) {
+	source := &made{n: 5 * maxSorted, alike: true}
+	r := run(t, source, cache.StoreOptions{}, func(*index) {})
+	r.awaitReady()
+	for _, sort := range []Sort{NewestFirst, OldestFirst, LargestFirst, SmallestFirst, LastUpdatedFirst, FirstUpdatedFirst} {
+		for _, f := range []Filter{{Sort: sort}, {Sort: sort, CustomerID: "common"}, {Sort: sort, Brands: []string{"rare"}}} {
+			var uids, want []string
+			for i := range source.n {
+				if o := source.order(i); f.Matches(o, uint32(moment.Unix())) {
+					want = append(want, o.OrderUID)
+				}
+			}
+			slices.Sort(want)
+			if sort.down() {
+				slices.Reverse(want)
+			}
+			var after *Key
+			for pages := range 100 {
+				page, ok := r.list(f, after, 100)
+				require.True(t, ok)
+				uids, after = append(uids, page.UIDs...), page.Next
+				if after == nil || pages > 1 && len(uids) >= 10 {
+					break
+				}
+			}
+			require.GreaterOrEqual(t, len(uids), min(len(want), 10))
+			require.Equal(t, want[:len(uids)], uids, "%+v", f)
+		}
+	}
 }
 
 // TestMemoryListsWhileOrdersChange walks lists while other orders than theirs change.

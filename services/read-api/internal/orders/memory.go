@@ -17,12 +17,15 @@ const (
 	// recordCost is that of reading a record, deliveryCost that of finding texts of the delivery in
 	// its JSON besides, and decodeCost that of decoding it.
 	recordCost   = 20
-	deliveryCost = 5
+	deliveryCost = 12
 	decodeCost   = 60
 	// maxSorted is about how many rows are sorted for a page at most. Where one of the
 	// filter's conditions leaves no more, it is quicker to sort these than to look for them
 	// in the order of the list.
 	maxSorted = 8_000
+	// maxSame is about how many rows that a list has at one place are read for their order_uids,
+	// which say in what order they come.
+	maxSame = 200
 	// maxCountCost bounds a count, in which rows are next to each other and so cost less,
 	// and records countedCost more in comparison: that is some 50 milliseconds, for which the
 	// next round may have to wait.
@@ -42,6 +45,7 @@ type finder struct {
 	ranks []ranked
 	last  *row // that was looked at
 	end   *row // the page's last
+	place *Key // of the rows that are looked for in the tree by time; nil: of all
 }
 
 // search calls do with a finder, as of the last round, if any order may match. It returns
@@ -227,40 +231,70 @@ func (s *finder) walkPosts(value uint32) {
 
 // walkAll goes through all rows.
 func (s *finder) walkAll() {
-	down, more := s.want.Sort.down(), true
 	if !s.want.Sort.Ranked() {
-		from, to := s.timeRange()
-		if s.after != nil {
-			from, to = part(from, to, s.timeSpot(s.after.Created.UnixMicro(), s.after.UID), down)
-		}
-		s.byTime.walk(from, to, down, s.want.mayHave, func(item item) bool {
-			more = s.add(s.row(item.handle()), func(*row, *row) bool { return false })
-			return more
-		})
-	} else {
-		t, least, most := s.amounts(), s.want.amountMin, s.want.amountMax
-		if s.want.Sort.byUpdate() {
-			t, least, most = s.updates(), s.want.updatedMin, s.want.updatedMax
-		}
-		from, to := t.between(least, most)
-		if s.after != nil {
-			rank, created := clamped(s.after.Rank), s.after.Created.UnixMicro()
-			switch {
-			case rank < math.MaxUint32:
-				from, to = part(from, to, t.spot(rank, created, s.after.edge(down)), down)
-			case !down || s.after.UID == firstUID:
-				from, to = part(from, to, t.spot(rank, math.MinInt64, 0), down)
-			}
-		}
-		t.tree.walk(from, to, down, s.want.mayHave, func(item item) bool {
-			more = s.add(s.row(item.handle()), func(a, b *row) bool {
-				return t.rank(a) == t.rank(b) && (a.created == b.created || t.rank(a) == math.MaxUint32)
-			})
-			return more
-		})
+		s.walkTime()
+		return
 	}
+	down, more := s.want.Sort.down(), true
+	t, least, most := s.amounts(), s.want.amountMin, s.want.amountMax
+	if s.want.Sort.byUpdate() {
+		t, least, most = s.updates(), s.want.updatedMin, s.want.updatedMax
+	}
+	from, to := t.between(least, most)
+	if s.after != nil {
+		rank, created := clamped(s.after.Rank), s.after.Created.UnixMicro()
+		switch {
+		case rank < math.MaxUint32:
+			from, to = part(from, to, t.spot(rank, created, s.after.edge(down)), down)
+		case !down || s.after.UID == firstUID:
+			from, to = part(from, to, t.spot(rank, math.MinInt64, 0), down)
+		}
+	}
+	t.tree.walk(from, to, down, s.want.mayHave, func(item item) bool {
+		more = s.add(s.row(item.handle()), func(a, b *row) bool {
+			return t.rank(a) == t.rank(b) && (a.created == b.created || t.rank(a) == math.MaxUint32)
+		})
+		return more
+	})
 	if more {
 		s.flush()
+	}
+}
+
+// walkTime goes through the rows of a time. It returns false when the page is complete.
+func (s *finder) walkTime() (more bool) {
+	down := s.want.Sort.down()
+	from, to := s.timeRange()
+	if s.after != nil {
+		from, to = part(from, to, s.timeSpot(s.after.Created.UnixMicro(), s.after.UID), down)
+	}
+	more = true
+	s.byTime.walk(from, to, down, s.want.mayHave, func(item item) bool {
+		more = s.add(s.row(item.handle()), func(*row, *row) bool { return false })
+		return more
+	})
+	return more && s.flush()
+}
+
+// walkSame goes through the rows that a list has at one place, with r among them, where these are
+// too many to be read for each page: the tree by time has them in order. The page ends with them.
+func (s *finder) walkSame(r *row) {
+	place := s.key(r)
+	if s.after != nil && (s.after.Rank != place.Rank || !s.after.Created.Equal(place.Created)) {
+		s.after = nil
+	}
+	s.want.from, s.want.to = max(s.want.from, r.created), min(s.want.to, r.created)
+	switch {
+	case s.want.Sort.byUpdate():
+		s.want.updatedMin, s.want.updatedMax = max(s.want.updatedMin, r.updated), min(s.want.updatedMax, r.updated)
+	case s.want.Sort.Ranked():
+		s.want.amountMin, s.want.amountMax = max(s.want.amountMin, r.amount), min(s.want.amountMax, r.amount)
+	}
+	s.run, s.last, s.cost = s.run[:0], nil, 0
+	s.place = place
+	if s.want.from > s.want.to || s.walkTime() {
+		s.page.Next = place
+		s.page.Next.passSame(s.want.Sort)
 	}
 }
 
@@ -281,7 +315,10 @@ func (s *finder) add(r *row, same func(a, b *row) bool) bool {
 		}
 		if s.cost >= s.x.most {
 			s.page.Next = s.key(s.last)
-			if same(s.last, s.last) {
+			switch {
+			case s.place != nil:
+				s.page.Next.Rank = s.place.Rank // the row's own may differ
+			case same(s.last, s.last):
 				s.page.Next.passSame(s.want.Sort)
 			}
 			return false
@@ -291,7 +328,14 @@ func (s *finder) add(r *row, same func(a, b *row) bool) bool {
 	if s.want.may(r) {
 		s.run = append(s.run, r)
 	}
-	return len(s.run) <= 2*maxSorted || s.flush()
+	switch {
+	case !same(r, r), len(s.run) <= s.x.same && s.cost < s.x.most:
+		return true
+	case s.want.Sort.Ranked() && s.rankOf(r) >= math.MaxUint32: // of such amounts, the time says nothing
+		return len(s.run) <= 2*maxSorted || s.flush()
+	}
+	s.walkSame(r)
+	return false
 }
 
 const (
@@ -324,7 +368,7 @@ func (k *Key) edge(down bool) handle {
 // complete.
 func (s *finder) flush() bool {
 	if len(s.run) > 2*maxSorted {
-		s.lost = true // there are too many, which only the database has in order
+		s.lost = true // there are too many, whose amounts are only in their records
 		return false
 	}
 	sign := 1
