@@ -265,7 +265,7 @@ func (t *tree) walk(from, to spot, down bool, wanted func(*zone) bool, use func(
 
 // sampledLeaves is how many leaves tell about how full all of them are. Those with another head
 // tell nothing: a common value's are full, and most of the others' have few items.
-const sampledLeaves = 64
+const sampledLeaves = 8
 
 // between is about how many items are from one place to another.
 func (t *tree) between(from, to spot) int {
