@@ -119,7 +119,7 @@ func (s *finder) list() {
 			return len(s.run) <= 2*maxSorted
 		})
 		if len(s.run) > 2*maxSorted { // the size was only about right
-			s.run = s.run[:0]
+			s.run, s.cost = s.run[:0], 0
 			s.walkAll()
 			return
 		}
