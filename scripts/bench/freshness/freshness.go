@@ -55,7 +55,7 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	// The tables grow by millions of orders with random keys.
 	b.site = rig.OpenSite(ctx, flags, map[string]string{"shared_buffers": rig.QuarterOfMemory()})
 	defer b.site.Close()
-	b.orders = b.site.Store(ctx, b.Preload, b.Items)
+	b.orders = b.site.Store(ctx, b.Preload, b.Items, nil)
 	f := findings{Benchmark: b}
 	rig.Progress("timing single orders through idle services")
 	b.withFlow(ctx, func(flow *flow) { b.idle(ctx, flow, &f) })

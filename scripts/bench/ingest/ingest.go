@@ -157,7 +157,7 @@ func (b *Benchmark) table(ctx context.Context, section, title string, orders *ri
 
 // preloaded is the first table again, with orders stored already.
 func (b *Benchmark) preloaded(ctx context.Context, orders *rig.Orders) {
-	b.site.Store(ctx, b.Preload, orders.Items)
+	b.site.Store(ctx, b.Preload, orders.Items, nil)
 	b.stored = b.Preload
 	warming := b.site.MakeOrders(ctx, rig.OrdersOptions{
 		Topic: "warming", Partitions: 1, Count: orders.Count, Items: orders.Items, Seed: warmSeed, BatchSize: b.Batch,

@@ -48,9 +48,6 @@ const (
 // asked is how many different requests for a list wrk chooses from.
 const asked = 5000
 
-// originals is how many orders are made; the others are copies.
-const originals = 100_000
-
 // rareOrders is how many orders have the rare delivery service, currency and brand.
 const rareOrders = 10
 
@@ -212,13 +209,11 @@ func (b *Benchmark) page(ctx context.Context, path, cacheControl string) []json.
 // prepare stores the orders and starts a reader of them. Half of the orders are one customer's.
 func (b *Benchmark) prepare(ctx context.Context) {
 	n := 0
-	b.site.Server.Preload(ctx, b.site.MakeOrders(ctx, rig.OrdersOptions{
-		Topic: "stored", Partitions: 1, Count: min(originals, b.Orders), Items: b.Items, Seed: 2, Alter: func(o *model.Order) {
-			if n++; n%2 == 0 {
-				o.CustomerID = common
-			}
-		},
-	}), b.Orders)
+	b.site.Store(ctx, b.Orders, b.Items, func(o *model.Order) {
+		if n++; n%2 == 0 {
+			o.CustomerID = common
+		}
+	})
 	b.database, _ = b.site.Server.Fresh(ctx)
 	must.Succeed(postgres.Execute(ctx, b.site.Server.Superuser(b.database),
 		fmt.Sprintf("CREATE TEMPORARY TABLE rare AS SELECT order_uid FROM orders %s LIMIT %d", b.sampled(), rareOrders),

@@ -90,7 +90,7 @@ func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	var disconnect func()
 	b.js, disconnect = connect(b.server)
 	defer disconnect()
-	b.orders = b.site.Store(ctx, min(b.Messages, 10_000), b.Items)
+	b.orders = b.site.Store(ctx, min(b.Messages, 10_000), b.Items, nil)
 	samples := rig.Measure(ctx, b.Rounds, []rig.Contender[rig.Use]{{Name: bare, Run: b.consumeBare}, {Name: bridge, Run: b.forward}},
 		func(u rig.Use) string { return fmt.Sprintf("%6.2f s", u.Seconds()) })
 	rig.Progress("timing single orders through idle services")

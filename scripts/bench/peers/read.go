@@ -26,7 +26,7 @@ const changeSeen = 5 * time.Second
 
 // read makes the table of requests, of orders that are there and of orders that are not.
 func (b *Benchmark) read(ctx context.Context) {
-	b.site.Store(ctx, b.Orders, b.Items)
+	b.site.Store(ctx, b.Orders, b.Items, nil)
 	database, _ := b.site.Server.Fresh(ctx)
 	wrk := b.site.NewWrk(2, b.Connections)
 	requests := b.site.ChooseRequests(ctx, database, b.Orders)

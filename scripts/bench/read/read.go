@@ -125,7 +125,7 @@ type subject struct {
 // prepare fills the databases, each continuing the one before, and starts the servers.
 func (b *Benchmark) prepare(ctx context.Context) {
 	counts := slices.Compact(slices.Sorted(slices.Values(append([]int{b.Orders}, b.Others...))))
-	b.stored = b.site.Store(ctx, counts[0], b.Items)
+	b.stored = b.site.Store(ctx, counts[0], b.Items, nil)
 	for _, count := range counts {
 		b.site.Server.Preload(ctx, b.stored, count)
 		database, _ := b.site.Server.Fresh(ctx)

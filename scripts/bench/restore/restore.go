@@ -72,7 +72,7 @@ type findings struct {
 func (b *Benchmark) Measure(ctx context.Context, flags *rig.Flags) {
 	b.site = rig.OpenSite(ctx, flags, nil)
 	defer b.site.Close()
-	b.site.Store(ctx, b.Orders, b.Items)
+	b.site.Store(ctx, b.Orders, b.Items, nil)
 	b.database, _ = b.site.Server.Fresh(ctx)
 	rig.Progress("warming up")
 	b.copyOut(ctx)

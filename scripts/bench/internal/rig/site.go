@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderhub/orderhub/libs/model"
 	"github.com/orderhub/orderhub/scripts/internal/must"
 	"github.com/orderhub/orderhub/scripts/internal/report"
 )
@@ -96,9 +97,9 @@ const (
 )
 
 // Store makes orders and stores them, and copies of them under other uids, in the
-// template of the server's databases until it holds count.
-func (s *Site) Store(ctx context.Context, count, items int) *Orders {
-	orders := s.MakeOrders(ctx, OrdersOptions{Topic: "stored", Partitions: 1, Count: min(originals, count), Items: items, Seed: storedSeed})
+// template of the server's databases until it holds count. alter may change each before.
+func (s *Site) Store(ctx context.Context, count, items int, alter func(*model.Order)) *Orders {
+	orders := s.MakeOrders(ctx, OrdersOptions{Topic: "stored", Partitions: 1, Count: min(originals, count), Items: items, Seed: storedSeed, Alter: alter})
 	Progress("storing %d orders", count)
 	s.Server.Preload(ctx, orders, count)
 	return orders
